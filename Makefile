@@ -1,0 +1,47 @@
+# The commands of the project. `make demo` and `make test` need nothing but Python 3.11, make, git and
+# (on Debian or Ubuntu) root once, for the operating system's packages.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SCRIPTS := build/extension
+
+# pgspot's complaints that do not apply, with the reason:
+#   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools
+PGSPOT_IGNORE := --ignore-lang plpython3u
+
+.PHONY: demo test bench check install setup clean
+
+demo: setup  ## the whole story in a minute, in a throw-away cluster
+	$(BIN)/evergreen demo
+
+test: setup
+	$(BIN)/pytest
+
+bench: setup
+	$(BIN)/pytest -m bench
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m evergreen_host.build $(SCRIPTS)
+	$(BIN)/pgspot $(PGSPOT_IGNORE) $(SCRIPTS)/evergreen--*.sql
+
+install: $(STAMP)  ## into the server that $PG_CONFIG (or the pg_config on PATH) names
+	$(BIN)/evergreen install
+
+setup: $(STAMP)
+	$(BIN)/evergreen setup
+	$(BIN)/evergreen install
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,23 @@
+CREATE TABLE embed.job (
+    generation  int NOT NULL,
+    key         jsonb NOT NULL,
+    lane        int2 NOT NULL DEFAULT 0,
+    xid         xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    changes     bigint NOT NULL DEFAULT 1,
+    attempts    int NOT NULL DEFAULT 0,
+    token       bigint,
+    ready_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    changed_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    last_error  text,
+    PRIMARY KEY (generation, key)
+) WITH (
+    fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_cost_delay = 0, vacuum_truncate = false, toast.vacuum_truncate = false
+);
+-- The claim's order. The lease (token, ready_at, attempts) is in no index: taking one is a HOT update.
+CREATE INDEX job_claim_idx ON embed.job (generation, lane, xid);
+COMMENT ON TABLE embed.job IS 'keys that need work, at most one row per (generation, key); written by workers only';
+COMMENT ON COLUMN embed.job.lane IS '0 live, 1 backfill';
+COMMENT ON COLUMN embed.job.changes IS 'counts changes folded into this row; a finish counts only if it is still what was claimed';
+COMMENT ON COLUMN embed.job.token IS 'the claim that has it; only as good as its row in embed.lease';
+SELECT pg_catalog.pg_extension_config_dump('embed.job', '');

@@ -1,0 +1,11 @@
+CREATE TABLE embed.scan (
+    generation int NOT NULL,
+    scope      text NOT NULL CHECK (scope IN ('source', 'document')),
+    running    boolean NOT NULL DEFAULT false,
+    position   jsonb,
+    started_at timestamptz,
+    PRIMARY KEY (generation, scope)
+) WITH (fillfactor = 50, vacuum_truncate = false);
+COMMENT ON TABLE embed.scan IS 'durable keyset cursors: over the source (backfill) and over the stored documents (orphans)';
+COMMENT ON COLUMN embed.scan.position IS 'the last key that was queued; NULL at the start';
+SELECT pg_catalog.pg_extension_config_dump('embed.scan', '');

@@ -1,0 +1,24 @@
+-- The only doors from a caller's rights to the extension's. They take no argument and do only what the library left for
+-- them in this backend's memory, which no SQL can write; called by hand they refuse. lock_timeout: nothing of ours may
+-- queue behind (and so in front of) a user's lock.
+CREATE FUNCTION @extschema@.embed_elevate() RETURNS void
+LANGUAGE plpython3u VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+AS $python$
+@boot@
+from evergreen import gate
+gate.run()
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_elevate() IS 'internal: runs one step of evergreen''s own code with its rights';
+
+CREATE FUNCTION @extschema@.embed_elevate_stable() RETURNS void
+LANGUAGE plpython3u STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen import gate
+gate.run()
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_elevate_stable() IS
+    'internal: as embed_elevate, read-only and in the snapshot of the calling query';

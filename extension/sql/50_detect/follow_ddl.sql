@@ -1,0 +1,85 @@
+-- Regenerates what evergreen made for a table when its owner changes the table. Runs in the user's transaction, so it
+-- must never fail it: every error becomes a warning, and the worker looks again before it reads a row.
+CREATE FUNCTION embed.refresh(pipeline int, dropped boolean = false) RETURNS void
+LANGUAGE plpython3u VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
+AS $python$
+@boot@
+from evergreen.detect import follow
+follow.refresh(pipeline, dropped)
+$python$;
+COMMENT ON FUNCTION embed.refresh(int, boolean) IS 'internal: makes triggers and functions of a pipeline match its source again';
+
+CREATE FUNCTION embed.follow_ddl() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    touched int;
+BEGIN
+    FOR touched IN
+        SELECT DISTINCT p.id
+        FROM pg_catalog.pg_event_trigger_ddl_commands() c, embed.pipeline p
+        WHERE (c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+               AND (c.objid = p.source
+                    OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.objid) a)))
+           OR (c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+               AND c.objid = (SELECT r.relnamespace FROM pg_catalog.pg_class r WHERE r.oid = p.source))
+    LOOP
+        BEGIN
+            PERFORM embed.refresh(touched);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not follow this change of pipeline %: %', touched, SQLERRM
+                USING HINT = 'The next embed_drain() or embed_work() tries again.';
+        END;
+    END LOOP;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'evergreen could not look at this DDL command: %', SQLERRM;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.follow_ddl() IS 'internal: event trigger, follows ALTER TABLE and the like on sources';
+
+CREATE FUNCTION embed.follow_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    touched int;
+BEGIN
+    FOR touched IN
+        SELECT DISTINCT p.id
+        FROM pg_catalog.pg_event_trigger_dropped_objects() d, embed.pipeline p
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.objid = p.source
+    LOOP
+        BEGIN
+            PERFORM embed.refresh(touched, true);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not follow the drop of the source of pipeline %: %', touched, SQLERRM;
+        END;
+    END LOOP;
+    -- A partition that goes takes its rows with it, and no row trigger fires.
+    INSERT INTO embed.change (pipeline, scope)
+    SELECT DISTINCT p.id, 'document'
+    FROM pg_catalog.pg_event_trigger_dropped_objects() d
+    JOIN embed.pipeline p ON d.object_type = 'table' AND d.objsubid = 0 AND d.objid <> p.source
+    JOIN pg_catalog.pg_class r ON r.oid = p.source AND r.relkind = 'p'
+    WHERE NOT d.is_temporary;
+EXCEPTION
+    WHEN undefined_table OR invalid_schema_name THEN
+        NULL;  -- DROP EXTENSION evergreen: the catalog goes in this very command
+    WHEN OTHERS THEN
+        RAISE WARNING 'evergreen could not look at this DROP command: %', SQLERRM;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.follow_drop() IS 'internal: event trigger, follows DROP of a source or of one of its partitions';
+
+CREATE EVENT TRIGGER evergreen_follow_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER SCHEMA')
+    EXECUTE FUNCTION embed.follow_ddl();
+COMMENT ON EVENT TRIGGER evergreen_follow_ddl IS 'evergreen: keeps capture working when a source is altered';
+CREATE EVENT TRIGGER evergreen_follow_drop ON sql_drop
+    EXECUTE FUNCTION embed.follow_drop();
+COMMENT ON EVENT TRIGGER evergreen_follow_drop IS 'evergreen: notices when a source is dropped';
+ALTER EVENT TRIGGER evergreen_follow_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER evergreen_follow_drop ENABLE ALWAYS;

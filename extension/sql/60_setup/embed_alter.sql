@@ -1,0 +1,10 @@
+CREATE FUNCTION @extschema@.embed_alter(pipeline text, options jsonb) RETURNS jsonb
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import alter
+return alter.embed_alter(pipeline, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_alter(text, jsonb) IS
+    'merges options into a pipeline''s (null resets one) and returns them all';

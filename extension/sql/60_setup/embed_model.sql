@@ -1,0 +1,34 @@
+CREATE FUNCTION @extschema@.embed_model_add(
+    name text, provider text, dimensions int, remote_name text = NULL, endpoint text = NULL, options jsonb = '{}')
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import model
+model.embed_model_add(name, provider, dimensions, remote_name, endpoint, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) IS
+    'registers a model under a name (embed_admin)';
+
+CREATE FUNCTION @extschema@.embed_model_drop(name text) RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import model
+model.embed_model_drop(name)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_model_drop(text) IS 'forgets a model that no pipeline uses (embed_admin)';
+
+CREATE FUNCTION @extschema@.embed_endpoint_set(name text, url text, secret text = NULL, options jsonb = '{}')
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import endpoint
+endpoint.embed_endpoint_set(name, url, secret, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) IS
+    'where models are served: url, the name of a secret, time-outs (embed_admin)';

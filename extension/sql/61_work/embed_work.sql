@@ -1,0 +1,12 @@
+-- No SET clause and no SECURITY DEFINER: either would forbid COMMIT. So everything it runs is qualified.
+CREATE PROCEDURE @extschema@.embed_work(
+    pipeline text = NULL, max_runtime interval = '55 s', until_empty boolean = false, slot int = NULL)
+LANGUAGE plpython3u
+AS $python$
+@boot@
+from evergreen.schedule import work
+work.embed_work(pipeline, max_runtime, until_empty, slot)
+$python$;
+COMMENT ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int) IS
+    'the worker loop: commits between steps and holds no transaction while a model is called; any number side by side. '
+    'slot: only one session at a time works in a slot of this number';

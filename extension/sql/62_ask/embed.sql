@@ -1,0 +1,20 @@
+CREATE FUNCTION @extschema@.embed(text text, model text = NULL) RETURNS vector
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.ask import query
+return query.embed(text, model)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed(text, text) IS
+    'the vector of a text by a model (NULL: this database''s default model); models that cost money need embed_user';
+
+CREATE FUNCTION @extschema@.embed_query(pipeline text, text text) RETURNS vector
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.ask import query
+return query.embed_query(pipeline, text)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_query(text, text) IS 'the vector of a question, by the model that the pipeline''s view shows now';

@@ -1,0 +1,48 @@
+CREATE FUNCTION @extschema@.embed_search_rows_sql(source regclass, k int, pipeline text) RETURNS text
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.ask import rows
+return rows.search_rows_sql(source, k, pipeline)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, int, text) IS
+    'internal: the statement that embed_search_rows runs, with the question''s vector as $1';
+
+-- PL/Python takes no polymorphic argument, and PL/pgSQL no input and output of one name: hence two functions.
+CREATE FUNCTION @extschema@.embed_search_rows_typed(wanted anyelement, query text, k int, pipeline text)
+RETURNS TABLE (source_row anyelement, chunk text, score float8)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    source pg_catalog.regclass = (SELECT t.typrelid FROM pg_catalog.pg_type t
+                                  WHERE t.oid = pg_catalog.pg_typeof(wanted)::pg_catalog.oid);
+    statement text = @extschema@.embed_search_rows_sql(source, k, pipeline);
+    name text = coalesce(pipeline, @extschema@.embed_search_rows_pipeline(source));
+BEGIN
+    RETURN QUERY EXECUTE statement USING @extschema@.embed_query(name, query);
+END
+$plpgsql$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows_typed(anyelement, text, int, text) IS 'internal: body of embed_search_rows';
+
+CREATE FUNCTION @extschema@.embed_search_rows_pipeline(source regclass) RETURNS text
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.ask import rows
+return rows.only_pipeline(source)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows_pipeline(regclass) IS
+    'internal: the pipeline of a table that has just one';
+
+CREATE FUNCTION @extschema@.embed_search_rows("row" anyelement, query text, k int = 10, pipeline text = NULL)
+RETURNS TABLE ("row" anyelement, chunk text, score float8)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT t.source_row, t.chunk, t.score FROM @extschema@.embed_search_rows_typed($1, $2, $3, $4) t
+$sql$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows(anyelement, text, int, text) IS
+    'the k source rows nearest to a question, whole and typed: embed_search_rows(NULL::docs, ''question'')';

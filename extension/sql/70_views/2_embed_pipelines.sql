@@ -1,0 +1,24 @@
+CREATE VIEW @extschema@.embed_pipelines WITH (security_barrier) AS
+SELECT p.name AS pipeline,
+       p.source,
+       p.key_names AS key_columns,
+       g.columns,
+       g.template,
+       p.only_if,
+       m.name AS model,
+       g.chunker,
+       p.capture,
+       CASE WHEN p.broken_reason IS NULL THEN p.state ELSE 'broken' END AS state,
+       p.broken_reason,
+       p.view,
+       p.options,
+       g.id AS generation,
+       pg_catalog.pg_get_userbyid(c.relowner) AS owner,
+       p.created_at
+FROM embed.pipeline p
+LEFT JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active'
+LEFT JOIN embed.model m ON m.id = g.model
+LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
+WHERE embed.may_see(p.source);
+COMMENT ON VIEW @extschema@.embed_pipelines IS 'pipelines of tables that you may read or administer';
+GRANT SELECT ON @extschema@.embed_pipelines TO PUBLIC;

@@ -1,0 +1,45 @@
+CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
+SELECT p.name AS pipeline,
+       CASE WHEN p.broken_reason IS NULL THEN p.state ELSE 'broken' END AS state,
+       s.source_rows AS rows,
+       greatest(d.documents - j.checking, 0) AS fresh,
+       j.waiting + l.keys + CASE WHEN g.scanning THEN greatest(s.source_rows - d.documents - j.new - f.failed, 0) ELSE 0 END
+           AS pending,
+       j.in_flight,
+       f.failed,
+       pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
+       coalesce(p.broken_reason, j.last_error, f.last_error) AS last_error
+FROM embed.pipeline p
+LEFT JOIN LATERAL (
+    SELECT g.id, coalesce((SELECT c.running FROM embed.scan c WHERE c.generation = g.id AND c.scope = 'source'), false)
+               AS scanning
+    FROM embed.generation g WHERE g.pipeline = p.id AND g.state = 'active') g ON true
+CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
+CROSS JOIN LATERAL (SELECT count(*) AS documents FROM embed.document d WHERE d.generation = g.id) d
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE e.token IS NULL) AS waiting,
+           count(e.token) AS in_flight,
+           count(d.key) AS checking,
+           count(*) - count(d.key) AS new,
+           min(j.changed_at) AS oldest,
+           (array_agg(j.last_error ORDER BY j.ready_at DESC) FILTER (WHERE j.last_error IS NOT NULL))[1] AS last_error
+    FROM embed.job j
+    LEFT JOIN embed.document d ON d.generation = j.generation AND d.key = j.key
+    LEFT JOIN embed.lease e ON e.token = j.token AND e.expires_at > pg_catalog.clock_timestamp()
+    WHERE j.generation = g.id) j
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT c.key) AS keys, min(c.changed_at) AS oldest
+    FROM embed.change c
+    WHERE c.pipeline = p.id
+      AND NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = c.key)) l
+CROSS JOIN LATERAL (
+    SELECT count(*) AS failed, (array_agg(x.message ORDER BY x.last_at DESC))[1] AS last_error
+    FROM embed.failure x WHERE x.generation = g.id) f
+WHERE embed.may_see(p.source);
+COMMENT ON VIEW @extschema@.embed_status IS
+    'a row a pipeline: how much is fresh, waiting, at a model, given up; rows is an estimate for large tables';
+COMMENT ON COLUMN @extschema@.embed_status.fresh IS 'documents up to date as far as the queue knows; embed_verify() proves it';
+COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows that wait for a worker, an estimate while a backfill scans';
+COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
+COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
+GRANT SELECT ON @extschema@.embed_status TO PUBLIC;

@@ -1,0 +1,20 @@
+-- Asking and administering is open to everybody: those calls check for themselves. Working is not.
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_schedule(int, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_unschedule(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) TO embed_worker;
+GRANT EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int) TO embed_worker;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_schedule(int, text) TO embed_worker;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_unschedule(text) TO embed_worker;
+
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) TO embed_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) TO embed_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) TO embed_admin;
+
+REVOKE EXECUTE ON FUNCTION embed.refresh(int, boolean) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.follow_ddl() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.follow_drop() FROM PUBLIC;

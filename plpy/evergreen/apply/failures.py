@@ -1,0 +1,64 @@
+"""Failed keys: wait and try again, or become dead letters."""
+
+import random
+from pathlib import Path
+
+from evergreen import db
+from evergreen.catalog import options
+from evergreen.errors import ModelError, RejectedError, SuspectError
+from evergreen.queries import load
+from evergreen.schedule.claim import Claim, Job
+
+SQL = load(str(Path(__file__).with_name("write.py")))
+
+_PAUSE = 5.0  # seconds, while no row is to blame
+_LONGEST = 3600.0
+
+
+class Failures:
+    """Records what went wrong for keys of a claim."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._max_attempts = int(options.effective(claim.pipeline.options, "max_attempts"))
+
+    def record(self, failures: dict[str, ModelError]) -> None:
+        """Put failed keys back to wait, or bury them."""
+        waiting: list[tuple[str, str, float, int]] = []
+        buried: list[tuple[str, str, str, int]] = []
+        for key, error in failures.items():
+            job = self._claim.jobs[key]
+            attempts = job.attempts + isinstance(error, RejectedError)
+            if self._is_hopeless(error, attempts):
+                buried.append((key, error.failure_class, str(error), attempts))
+            else:
+                waiting.append((key, str(error), _pause(job, error), attempts))
+        if waiting:
+            db.run(SQL.wait_longer, self._claim.generation.id, self._claim.token, *_columns(waiting))
+        if buried:
+            db.run(SQL.bury, self._claim.generation.id, *_columns(buried))
+            self._close([key for key, *_ in buried])
+
+    def _is_hopeless(self, error: ModelError, attempts: int) -> bool:
+        if isinstance(error, SuspectError):
+            return attempts >= self._max_attempts
+        return isinstance(error, RejectedError)
+
+    def _close(self, keys: list[str]) -> None:
+        """End the jobs of dead letters; one that changed meanwhile deserves another try."""
+        claim = self._claim
+        changes = [claim.jobs[key].changes for key in keys]
+        closed = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
+        again = [key for key in keys if key not in closed]
+        if again:
+            db.run(SQL.requeue, claim.generation.id, claim.token, again)
+
+
+def _pause(job: Job, error: ModelError) -> float:
+    """Seconds until the next try, with jitter so that workers do not come back in step."""
+    base = min(2.0**job.attempts, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
+    return base * random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
+
+
+def _columns(rows: list[tuple[str, str, float, int]] | list[tuple[str, str, str, int]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,101 @@
+"""Which texts need a call: not those that are live, kept, or in flight with somebody else."""
+
+from dataclasses import dataclass, field
+
+from evergreen import db
+from evergreen.catalog.pipelines import Generation
+from evergreen.model.dispatch import Texts, Vector
+from evergreen.queries import Query, load
+from evergreen.schedule import intake
+
+SQL = load(__file__)
+
+#: A vector as the model gave it, or as pgvector's text.
+Known = Vector | str
+
+
+@dataclass
+class Sorted:
+    """Texts by what is to be done for them."""
+
+    known: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
+    send: Texts = field(default_factory=dict[bytes, str])
+    elsewhere: Texts = field(default_factory=dict[bytes, str])
+
+
+def sort(generation: Generation, texts: Texts, token: int, own_tokens: list[int], *, free: bool) -> Sorted:
+    """Sort texts into known, to send, and in flight elsewhere.
+
+    Those to send are marked in flight first and looked up after: who had them in flight before has landed them by then.
+    ``free``: the model costs nothing, so a text may well be in flight twice.
+    """
+    done = Sorted()
+    if not texts:
+        return done
+    hashes = list(texts)
+    won = set(hashes) if free else _mark(generation, hashes, token, own_tokens)
+    done.known.update(known(generation, hashes))
+    for key, text in texts.items():
+        if key not in done.known:
+            (done.send if key in won else done.elsewhere)[key] = text
+    if not free:
+        land(generation, [key for key in won if key in done.known], token)
+    return done
+
+
+def land(generation: Generation, hashes: list[bytes], token: int) -> None:
+    """Take texts out of flight."""
+    if hashes:
+        db.run(SQL.land, generation.model.id, hashes, token)
+
+
+def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
+    """Mark texts as in flight; return those that are now ours."""
+    dead = db.value(SQL.dead_tokens, [*own_tokens, token])
+
+    def claim(some: list[bytes]) -> set[bytes]:
+        return {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, some, token, dead)}
+
+    try:
+        return _patiently(lambda: claim(hashes), "20ms")
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
+    # A drain that did not commit yet has one of them in flight: find out which.
+    won: set[bytes] = set()
+    for key in hashes:
+        try:
+            won |= _patiently(lambda key=key: claim([key]), "1ms")
+        except db.DatabaseError as error:
+            if db.sqlstate(error) != "55P03":
+                raise
+    return won
+
+
+def _patiently(body, patience: str) -> set[bytes]:
+    def step() -> set[bytes]:
+        db.run(intake.SQL.short_lock, patience)
+        return body()
+
+    try:
+        return db.atomically(step)
+    finally:
+        db.run(intake.SQL.short_lock, "200ms")
+
+
+def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:
+    """Return the vectors that exist already, live or kept, by hash of their text."""
+    everywhere = [row["id"] for row in db.rows(SQL.model_tables, generation.model.id)]
+    try:
+        return _look_into(everywhere, generation, hashes)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) not in {"55P03", "42P01"}:
+            raise
+        return _look_into([generation.id], generation, hashes)  # another pipeline's table is being dropped
+
+
+def _look_into(generations: list[int], generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:
+    query: Query = SQL.look_up.on(live="\n".join(SQL.live_arm.on(generation=str(g)).text for g in generations))
+    # Undone after reading: an open drain must not keep a lock on the tables of other pipelines.
+    found = db.released(lambda: db.rows(query, generation.model.id, hashes))
+    return {row["hash"]: row["embedding"] for row in found}

@@ -1,0 +1,28 @@
+-- model_tables(int4): the live generations of a model
+SELECT g.id FROM embed.generation g WHERE g.model = $1 ORDER BY g.id
+
+-- look_up(int4, bytea[]): vectors that exist already, live or kept; one statement, so that a text is seen either here or
+-- in flight. {live} is a UNION ALL arm for each live generation
+SELECT c.hash, c.embedding::pg_catalog.text AS embedding FROM embed.cache c WHERE c.model = $1 AND c.hash = ANY ($2) {live}
+
+-- live_arm(): one live generation
+UNION ALL SELECT g.chunk_hash, g.embedding::pg_catalog.text FROM embed_store.g{generation} g WHERE g.chunk_hash = ANY ($2)
+
+-- claim_texts(int4, bytea[], int8, int8[]): in one order everywhere; a text of a dead claim is taken over
+-- expires_at stands in the row itself: a look at embed.lease would use our snapshot, which may be older than the row.
+INSERT INTO embed.inflight (model, hash, token, expires_at)
+SELECT $1, h.hash, $3, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+FROM (SELECT DISTINCT u.hash FROM pg_catalog.unnest($2) u (hash)) h
+ORDER BY h.hash
+ON CONFLICT (model, hash) DO UPDATE SET token = EXCLUDED.token, expires_at = EXCLUDED.expires_at
+WHERE inflight.expires_at <= pg_catalog.clock_timestamp() OR inflight.token = ANY ($4) OR inflight.token = EXCLUDED.token
+RETURNING hash
+
+-- land(int4, bytea[], int8): these texts are no longer in flight
+DELETE FROM embed.inflight WHERE model = $1 AND hash = ANY ($2) AND token = $3
+
+-- dead_tokens(int8[]): claims of any generation whose worker is gone
+SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
+FROM embed.lease l
+WHERE l.token <> ALL ($1)
+  AND pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)

@@ -1,0 +1,178 @@
+"""Apply: write what was embedded, under the lease it was claimed with, in one burst."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from evergreen import db
+from evergreen.apply.diff import Diff, StoredChunk, diff
+from evergreen.apply.failures import Failures
+from evergreen.apply.reuse import Known
+from evergreen.apply.vectors import literal
+from evergreen.catalog import models
+from evergreen.prepare.documents import Document, Prepared
+from evergreen.queries import Query, load
+from evergreen.schedule.claim import Claim
+
+SQL = load(__file__)
+
+
+@dataclass
+class Result:
+    """What came of a claim: what was prepared, the vectors of its texts, and what went wrong."""
+
+    claim: Claim
+    prepared: Prepared
+    vectors: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
+    sent: set[bytes] = field(default_factory=set[bytes])
+    postponed: set[str] = field(default_factory=set[str])  # keys given back, because a text is in flight elsewhere
+    lost: bool = False  # some job was locked by somebody else when it was to be finished
+
+    def complete(self, document: Document) -> bool:
+        """True when every text of a document has its vector."""
+        return all(key in self.vectors for key, _ in document.chunks)
+
+
+def apply(result: Result) -> int:
+    """Write a result; return the number of source rows that are up to date now.
+
+    The jobs are locked first and looked at again in later statements: a claim that was lost meanwhile writes nothing, and
+    its vectors go to the cache.
+    """
+    claim, prepared = result.claim, result.prepared
+    given_back = {*prepared.unread, *result.postponed}
+    keys = [key for key in claim.jobs if key not in given_back]
+    ours = {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
+    result.lost = len(ours) < len(keys)
+    documents = [d for d in prepared.documents if d.key in ours and result.complete(d)]
+    removed = [key for key in prepared.removed if key in ours]
+    fresh = [key for key in prepared.fresh if key in ours]
+    _remove(claim, removed)
+    _write(result, documents)
+    written = {key for document in documents for key, _ in document.chunks}
+    _cache(claim, {key: result.vectors[key] for key in result.sent - written if key in result.vectors})
+    Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
+    return _finish(claim, [*fresh, *removed, *(document.key for document in documents)])
+
+
+def _remove(claim: Claim, keys: list[str]) -> None:
+    if not keys:
+        return
+    documents = [row["id"] for row in db.rows(SQL.drop_documents, claim.generation.id, keys)]
+    gone = db.rows(SQL.drop_all_chunks.on(table=claim.generation.table), documents)
+    _cache(claim, {row["hash"]: row["embedding"] for row in gone})
+
+
+def _write(result: Result, documents: list[Document]) -> None:
+    if not documents:
+        return
+    claim = result.claim
+    put = db.rows(
+        SQL.put_documents,
+        claim.generation.id,
+        [d.key for d in documents],
+        [d.fingerprint for d in documents],
+        [d.src_hash for d in documents],
+        [len(d.chunks) for d in documents],
+        [claim.jobs[d.key].changed_at for d in documents],
+    )
+    ids = {row["key"]: int(row["id"]) for row in put}
+    stored = _stored_chunks(claim, [ids[d.key] for d in documents if d.key in result.prepared.stored])
+    changes = [(ids[d.key], d, diff(stored[ids[d.key]], [key for key, _ in d.chunks])) for d in documents]
+    _drop(claim, changes)
+    _keep(claim, changes)
+    _add(result, changes)
+
+
+def _stored_chunks(claim: Claim, documents: list[int]) -> dict[int, list[StoredChunk]]:
+    found: defaultdict[int, list[StoredChunk]] = defaultdict(list)
+    if documents:
+        for row in db.rows(SQL.stored_chunks.on(table=claim.generation.table), documents):
+            found[row["document"]].append(StoredChunk(row["id"], row["chunk_no"], row["chunk_hash"]))
+    return found
+
+
+Changes = list[tuple[int, Document, Diff]]
+
+
+def _drop(claim: Claim, changes: Changes) -> None:
+    dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
+    if dropped:
+        gone = db.rows(SQL.drop_chunks.on(table=claim.generation.table), *_columns(dropped, 2))
+        _cache(claim, {row["hash"]: row["embedding"] for row in gone})
+
+
+def _keep(claim: Claim, changes: Changes) -> None:
+    kept = [(i, chunk, number, d.fingerprint, d.src_hash) for i, d, found in changes for chunk, number in found.keep]
+    if kept:
+        db.run(SQL.keep_chunks.on(table=claim.generation.table), *_columns(kept, 5))
+
+
+def _add(result: Result, changes: Changes) -> None:
+    added = [
+        (i, d.key, number, d.chunks[number][1], d.chunks[number][0], literal(result.vectors[d.chunks[number][0]]), d)
+        for i, d, found in changes
+        for number in found.add
+    ]
+    if not added:
+        return
+    documents = [row[-1] for row in added]
+    db.run(
+        _insert(result.claim),
+        *_columns([row[:-1] for row in added], 6),
+        [d.fingerprint for d in documents],
+        [d.src_hash for d in documents],
+        result.claim.generation.model.name,
+    )
+
+
+def _insert(claim: Claim) -> Query:
+    """The insert with the key's columns, converted by their types' input functions: a cast may be the user's code."""
+    names: list[str] = []
+    values: list[str] = []
+    for position, (_, _, type_name) in enumerate(claim.pipeline.key):
+        names.append(f"k{position + 1}")
+        if type_name.startswith("pg_catalog."):
+            values.append(f"(u.key OPERATOR(pg_catalog.->>) {position})::{type_name}")
+        else:
+            element = f"pg_catalog.jsonb_build_object('v', u.key OPERATOR(pg_catalog.->) {position})"
+            values.append(f"(SELECT r.v FROM pg_catalog.jsonb_to_record({element}) r (v {type_name}))")
+    return SQL.add_chunks.on(
+        table=claim.generation.table,
+        key_names=", ".join(names),
+        key_values=", ".join(values),
+        vector=f"{models.vector_schema()}.vector",
+    )
+
+
+def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+def _cache(claim: Claim, vectors: dict[bytes, Known]) -> None:
+    """Keep vectors for later. One that another session is keeping just now needs no second copy."""
+    if not vectors:
+        return
+    query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
+    hashes = list(vectors)
+    try:
+        db.atomically(lambda: db.run(query, claim.generation.model.id, hashes, [literal(vectors[h]) for h in hashes]))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
+        if len(hashes) > 1:
+            middle = len(hashes) // 2
+            _cache(claim, {h: vectors[h] for h in hashes[:middle]})
+            _cache(claim, {h: vectors[h] for h in hashes[middle:]})
+
+
+def _finish(claim: Claim, keys: list[str]) -> int:
+    if not keys:
+        return 0
+    changes = [claim.jobs[key].changes for key in keys]
+    finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
+    db.run(SQL.forgive, claim.generation.id, keys)
+    again = [key for key in keys if key not in finished]
+    if again:
+        db.run(SQL.requeue, claim.generation.id, claim.token, again)
+    return len(keys)

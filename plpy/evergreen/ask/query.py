@@ -1,0 +1,63 @@
+"""embed and embed_query: the vector of one text, now."""
+
+from collections import OrderedDict
+
+from evergreen import db
+from evergreen.apply.vectors import literal
+from evergreen.catalog import access, models
+from evergreen.catalog.models import Model
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.model import dispatch
+from evergreen.model.registry import provider
+from evergreen.setup import setting
+
+# A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
+_MEMORY = 1000
+_remembered: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+
+
+@entry
+def embed(text: str | None, model: str | None) -> str | None:
+    """Return the vector of a text; NULL for NULL. Raises 42704, 42501 for models that cost money, 58000."""
+    if text is None:
+        return None
+    role = caller()
+
+    def run() -> str:
+        chosen = models.by_name(model if model is not None else setting.get("default_model"))
+        if not provider(chosen.provider).free and not access.is_member(role, "embed_user"):
+            raise UserError(
+                f'model "{chosen.name}" may cost money: only embed_user may send texts to it',
+                "42501",
+                hint="GRANT embed_user to the role, or search a pipeline with embed_query().",
+            )
+        return vector(chosen, text, "document")
+
+    return elevated(run, stable=True)
+
+
+@entry
+def embed_query(pipeline: str | None, text: str | None) -> str | None:
+    """Return the vector of a question by the model of the generation that searches see; raises 42704, 58000."""
+    if text is None:
+        return None
+    role = caller()
+    return elevated(lambda: vector(access.readable(pipeline, role).active.model, text, "query"), stable=True)
+
+
+def vector(model: Model, text: str, kind: str) -> str:
+    """Embed one text, or remember it; raises UserError 58000 when the model does not answer."""
+    identity = (model.identity, kind, text)
+    if identity in _remembered:
+        _remembered.move_to_end(identity)
+        return _remembered[identity]
+    outcome = dispatch.embed(model, {b"": text}, kind, db.check_interrupts)
+    if outcome.failures:
+        raise UserError(
+            f"the text could not be embedded: {outcome.failures[b'']}", "58000", hint="Try again, or look at the model's server."
+        )
+    _remembered[identity] = literal(outcome.vectors[b""])
+    if len(_remembered) > _MEMORY:
+        _remembered.popitem(last=False)
+    return _remembered[identity]

@@ -1,0 +1,73 @@
+"""embed_search_rows: the statement that finds whole source rows."""
+
+from evergreen import db
+from evergreen.ask import search
+from evergreen.catalog import access, columns, models
+from evergreen.catalog.pipelines import Pipeline
+from evergreen.detect import store
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+from evergreen.setup import create
+
+SQL = load(__file__)
+
+_CHUNKS_A_ROW = 10
+
+
+@entry
+def only_pipeline(source: str | None) -> str:
+    """Return the pipeline of a table that has just one; raises 42704, 42P09."""
+    role = caller()
+    return elevated(lambda: _only(source, role), stable=True)
+
+
+def _only(source: str | None, role: str) -> str:
+    if source is None or source == "-":
+        raise UserError("the first argument is not a row of a table", "42809", hint="Pass NULL::your_table.")
+    oid = int(db.value(create.SQL.source_oid, source))
+    names = [str(row["name"]) for row in db.rows(SQL.names_of_source, oid)] if access.may_read(role, oid) else []
+    if not names:
+        raise UserError(f"table {source} has no pipeline", "42704", hint="Make one with embed_create().")
+    if len(names) > 1:
+        raise UserError(
+            f"table {source} has several pipelines: {', '.join(names)}", "42P09", hint="Name one: pipeline => '…'."
+        )
+    return names[0]
+
+
+@entry
+def search_rows_sql(source: str | None, k: int | None, pipeline: str | None) -> str:
+    """Return the statement for embed_search_rows, with the question's vector as its $1."""
+    role = caller()
+    search.check("-", k, "vector", "serve", None)
+
+    def run() -> str:
+        name = pipeline if pipeline is not None else _only(source, role)
+        found = access.readable(name, role)
+        if source is None or source == "-" or int(db.value(create.SQL.source_oid, source)) != found.source:
+            raise UserError(
+                f'pipeline "{name}" is not on table {source}', "42809", hint=f"Pass NULL::{found.source_name}."
+            )
+        return _statement(found, int(k or 0))
+
+    return elevated(run, stable=True)
+
+
+def _statement(pipeline: Pipeline, k: int) -> str:
+    source = columns.describe(pipeline.source)
+    view = db.value(search.SQL.view, pipeline.view)
+    assert source is not None
+    several = pipeline.active.chunker.get("chunker") != "none"
+    matches = (
+        f"s.{db.identifier(c.name)} {c.equal} b.{db.identifier(store.view_column(stored))}"
+        for c, (_, stored, _) in zip(source.key, pipeline.key, strict=True)
+    )
+    return SQL.rows.on(
+        schema=models.vector_schema(),
+        view=str(view),
+        source=source.from_clause,
+        matches=" AND ".join(matches),
+        fetch=str(k * (_CHUNKS_A_ROW if several else 1)),
+        k=str(k),
+    ).text

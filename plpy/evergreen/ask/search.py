@@ -1,0 +1,98 @@
+"""embed_search: the chunks nearest to a question, with the caller's own rights on the source."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.ask import query as queries
+from evergreen.catalog import access, models
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_MAX_K = 100_000
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to search and what for, resolved in one snapshot."""
+
+    view: str
+    vector: str
+    vector_schema: str
+
+
+@entry
+def embed_search(  # noqa: PLR0913, PLR0917 - the documented signature
+    pipeline: str | None,
+    query: str | None,
+    k: int | None,
+    mode: str | None,
+    stale: str | None,
+    max_per_key: int | None,
+    min_score: float | None,
+) -> list[tuple[str, int, str, float, bool]]:
+    """Return (key, chunk_no, chunk, score, is_stale), best first; raises 22023, 42704, 0A000, 58000."""
+    check(query, k, mode, stale, max_per_key)
+    assert query is not None
+    assert k is not None
+    target = resolve(pipeline, query)
+    condition = "WHERE NOT v.is_stale" if stale == "hide" else ""
+    found: list[db.Row] = []
+    fetch = k
+    while True:
+        rows = _nearest(target, condition, fetch)
+        found = _best(rows, max_per_key, min_score)[:k]
+        enough = len(found) >= k or len(rows) < fetch or max_per_key is None
+        if enough or fetch >= _MAX_K:
+            return [(r["key"], r["chunk_no"], r["chunk"], r["score"], r["is_stale"]) for r in found]
+        fetch = min(fetch * 4, _MAX_K)  # max_per_key left too few
+
+
+def check(query: str | None, k: int | None, mode: str | None, stale: str | None, max_per_key: int | None) -> None:
+    if not query or query.isspace():
+        raise UserError("the question is empty", hint="Pass some text to search for.")
+    if k is None or not 1 <= k <= _MAX_K:
+        raise UserError(f"k must be from 1 to {_MAX_K}, not {k}", hint="10 is the default.")
+    if mode in {"keyword", "hybrid"}:
+        raise UserError(f"mode '{mode}' is not available in this version", "0A000", hint="Use mode => 'vector'.")
+    if mode != "vector":
+        raise UserError(f"there is no mode '{mode}'", hint="Use mode => 'vector'.")
+    if stale not in {"serve", "hide"}:
+        raise UserError(f"stale cannot be '{stale}'", hint="Use 'serve' or 'hide'.")
+    if max_per_key is not None and max_per_key < 1:
+        raise UserError(f"max_per_key must be at least 1, not {max_per_key}", hint="NULL means no limit.")
+
+
+def resolve(pipeline: str | None, query: str) -> Target:
+    """Find the view and embed the question by the model of the generation that it shows."""
+    role = caller()
+
+    def run() -> Target:
+        found = access.readable(pipeline, role)
+        view = db.value(SQL.view, found.view) if found.view is not None else None
+        if view is None:
+            raise UserError(
+                f'the view of pipeline "{found.name}" is gone', "42P01", hint="embed_drop() the pipeline and create it again."
+            )
+        vector = queries.vector(found.active.model, query, "query")
+        return Target(str(view), vector, models.vector_schema())
+
+    return elevated(run, stable=True)
+
+
+def _nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
+    names = {"view": target.view, "schema": target.vector_schema, "condition": condition}
+    return db.rows(SQL.nearest.on(**names, vector=f"{target.vector_schema}.vector"), target.vector, limit)
+
+
+def _best(rows: list[db.Row], max_per_key: int | None, min_score: float | None) -> list[db.Row]:
+    seen: Counter[str] = Counter()
+    kept: list[db.Row] = []
+    for row in rows:
+        seen[row["key"]] += 1
+        if (max_per_key is None or seen[row["key"]] <= max_per_key) and (min_score is None or row["score"] >= min_score):
+            kept.append(row)
+    return kept

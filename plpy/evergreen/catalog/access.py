@@ -1,0 +1,50 @@
+"""Who may: ownership of a pipeline follows its source; reading it follows SELECT on the source."""
+
+from evergreen import db
+from evergreen.catalog import pipelines
+from evergreen.catalog.pipelines import SQL, Pipeline
+from evergreen.errors import UserError
+
+
+def is_admin(role: str) -> bool:
+    """True when the role has embed_admin's rights."""
+    return bool(db.value(SQL.is_admin, role))
+
+
+def is_member(role: str, of: str) -> bool:
+    """True when the role has the rights of another."""
+    return bool(db.value(SQL.is_member, role, of))
+
+
+def may_own(role: str, owner: int | None) -> bool:
+    """True when the role may administer what ``owner`` (a role's oid; None when it is gone) owns."""
+    return bool(db.value(SQL.is_owner, role, owner if owner is not None else 0))
+
+
+def may_read(role: str, source: int) -> bool:
+    """True when the role may select from the source, or from some of its columns."""
+    return bool(db.value(SQL.may_read, role, source))
+
+
+def owned(name: str | None, role: str) -> Pipeline:
+    """Return the pipeline for somebody who wants to change it; raises UserError 42704 or 42501."""
+    found = pipelines.find(name) if name is not None else None
+    if found is None:
+        raise pipelines.missing(name)
+    if may_own(role, found.owner):
+        return found
+    if not may_read(role, found.source):
+        raise pipelines.missing(name)
+    raise UserError(
+        f'must be owner of table {found.source_name} to change pipeline "{name}"',
+        "42501",
+        hint="Ask the table's owner, or a member of embed_admin.",
+    )
+
+
+def readable(name: str | None, role: str) -> Pipeline:
+    """Return the pipeline for somebody who wants to search it; raises UserError 42704."""
+    found = pipelines.find(name) if name is not None else None
+    if found is None or not (may_read(role, found.source) or may_own(role, found.owner)):
+        raise pipelines.missing(name)
+    return found

@@ -1,0 +1,80 @@
+"""What a source table looks like now: its columns, their base types, its primary key."""
+
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; types are the base types, below any domain."""
+
+    attnum: int
+    name: str
+    type_name: str  # quoted and qualified
+    bare_type: str
+    element: str | None  # element type of an array, subtype of a range
+    send: str  # qualified binary output function, or ""
+    built_in: bool
+
+
+@dataclass(frozen=True)
+class KeyColumn(Column):
+    """A primary-key column with the operators of its index, as ``OPERATOR(schema.=)``."""
+
+    equal: str
+    greater: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source table as the catalog has it now."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str  # r table, p partitioned table
+    owner: int
+    owner_name: str
+    columns: tuple[Column, ...]
+    key: tuple[KeyColumn, ...]
+
+    @property
+    def qualified(self) -> str:
+        """The quoted, qualified name."""
+        return f"{db.identifier(self.schema)}.{db.identifier(self.name)}"
+
+    @property
+    def from_clause(self) -> str:
+        """What to select from: rows of inheriting tables belong to those, rows of partitions to the root."""
+        return self.qualified if self.kind == "p" else f"ONLY {self.qualified}"
+
+    def column(self, name: str) -> Column | None:
+        """Find a column by name."""
+        return next((c for c in self.columns if c.name == name), None)
+
+    def numbered(self, attnum: int) -> Column | None:
+        """Find a column by number."""
+        return next((c for c in self.columns if c.attnum == attnum), None)
+
+
+def describe(oid: int) -> Source | None:
+    """Read the catalog; None when there is no such relation."""
+    relation = db.one(SQL.relation, oid)
+    if relation is None:
+        return None
+    columns = tuple(
+        Column(r["attnum"], r["name"], r["type_name"], r["bare_type"], r["element"], r["send"], r["built_in"])
+        for r in db.rows(SQL.columns, oid)
+    )
+    by_number = {c.attnum: c for c in columns}
+    key = tuple(
+        KeyColumn(**vars(by_number[r["attnum"]]), equal=r["equal"], greater=r["greater"])
+        for r in db.rows(SQL.primary_key, oid)
+    )
+    return Source(
+        oid, relation["schema"], relation["name"], relation["kind"], relation["owner"], relation["owner_name"], columns, key
+    )

@@ -1,0 +1,50 @@
+-- relation(oid): what the source is, and whose
+SELECT c.relname::text AS name, n.nspname::text AS schema, c.relkind::text AS kind, c.relpersistence::text AS persistence,
+       c.relowner::bigint AS owner, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner_name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1
+
+-- columns(oid): live columns with the base type below their domains
+WITH RECURSIVE base AS (
+    SELECT a.attnum, a.attname, a.atttypid AS type, t.typtype, t.typbasetype
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT b.attnum, b.attname, t.oid, t.typtype, t.typbasetype
+    FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype
+    WHERE b.typtype = 'd'
+)
+SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname) AS type_name,
+       t.typname::text AS bare_type, t.typcategory::text AS category,
+       coalesce(e.typname, s.typname)::text AS element,
+       coalesce((SELECT pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+                 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
+                 WHERE p.oid = t.typsend), '') AS send,
+       (t.oid < 16384) AS built_in
+FROM base b
+JOIN pg_catalog.pg_type t ON t.oid = b.type AND b.typtype <> 'd'
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid OR r.rngmultitypid = t.oid
+LEFT JOIN pg_catalog.pg_type s ON s.oid = r.rngsubtype
+ORDER BY b.attnum
+
+-- primary_key(oid): key columns in index order with the operators of the index, qualified
+SELECT k.attnum::int AS attnum,
+       (SELECT 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || o.oprname || ')'
+        FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+        JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+        WHERE m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+          AND m.amopstrategy = 3) AS equal,
+       (SELECT 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || o.oprname || ')'
+        FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+        JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+        WHERE m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+          AND m.amopstrategy = 5) AS greater
+FROM pg_catalog.pg_index i,
+     ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::oid[]))
+         WITH ORDINALITY k (attnum, opclass, position)
+JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts
+ORDER BY k.position

@@ -1,0 +1,81 @@
+"""Models by name, with the endpoint that serves them."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from evergreen import db
+from evergreen.errors import UserError
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served. ``secret`` is the name of a secret."""
+
+    name: str
+    url: str
+    secret: str | None
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of embed.model."""
+
+    id: int
+    name: str
+    provider: str
+    remote_name: str | None
+    dimensions: int
+    options: dict[str, Any]
+    endpoint: Endpoint | None
+
+    @property
+    def identity(self) -> str:
+        """What makes a vector of this model comparable with another: part of every fingerprint and chunk hash."""
+        names = (self.provider, self.remote_name or self.name, str(self.dimensions))
+        shaping = {k: self.options[k] for k in ("document_prompt", "query_prompt") if k in self.options}
+        return json.dumps([*names, shaping], sort_keys=True, ensure_ascii=True)
+
+
+def _model(row: db.Row) -> Model:
+    endpoint = None
+    if row["endpoint"] is not None:
+        endpoint = Endpoint(row["endpoint"], row["url"], row["secret"], json.loads(row["endpoint_options"]))
+    return Model(
+        row["id"],
+        row["name"],
+        row["provider"],
+        row["remote_name"],
+        row["dimensions"],
+        json.loads(row["options"]),
+        endpoint,
+    )
+
+
+def by_name(name: str) -> Model:
+    """Find a model by name; raises UserError 42704."""
+    row = db.one(SQL.by_name, name)
+    if row is None:
+        raise UserError(
+            f'model "{name}" does not exist',
+            "42704",
+            hint="Built in are wordllama-256, wordllama-128 and wordllama-64; others are added by embed_model_add().",
+        )
+    return _model(row)
+
+
+def by_id(number: int) -> Model:
+    """Find a model by id."""
+    row = db.one(SQL.by_id, number)
+    if row is None:
+        raise UserError(f"model {number} does not exist", "42704")
+    return _model(row)
+
+
+def vector_schema() -> str:
+    """Return the quoted schema of pgvector's type, wherever it was moved to."""
+    return str(db.value(SQL.vector_type))

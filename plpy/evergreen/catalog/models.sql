@@ -1,0 +1,16 @@
+-- by_name(text): a model and its endpoint
+SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS options,
+       e.name AS endpoint, e.url, e.secret, e.options::text AS endpoint_options
+FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint
+WHERE m.name = $1
+
+-- by_id(int4): a model and its endpoint
+SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS options,
+       e.name AS endpoint, e.url, e.secret, e.options::text AS endpoint_options
+FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint
+WHERE m.id = $1
+
+-- vector_type(): where pgvector's type lives, quoted
+SELECT pg_catalog.quote_ident(n.nspname) AS schema
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'vector'

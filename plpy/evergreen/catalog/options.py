@@ -1,0 +1,74 @@
+"""Pipeline options and database settings: what there is, its default, and what it may be."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from evergreen.errors import UserError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its default and a check that says what is wrong with a value, or None."""
+
+    default: Any
+    wrong: Callable[[Any], str | None]
+
+
+def _one_of(*allowed: str) -> Callable[[Any], str | None]:
+    return lambda v: None if v in allowed else f"must be one of {', '.join(allowed)}"
+
+
+def _whole(low: int, high: int) -> Callable[[Any], str | None]:
+    return lambda v: (
+        None
+        if isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
+        else f"must be a whole number from {low} to {high}"
+    )
+
+
+def _share(value: Any) -> str | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0.1 <= value <= 0.9  # noqa: PLR2004
+    return None if good else "must be a number from 0.1 to 0.9"
+
+
+#: What embed_create and embed_alter take.
+PIPELINE: dict[str, Option] = {
+    "on_too_long": Option("fail", _one_of("fail", "truncate")),
+    "max_attempts": Option(5, _whole(1, 1000)),
+    "live_share": Option(0.8, _share),
+}
+#: Promised by the documentation for a later version: refused rather than ignored.
+PIPELINE_LATER = frozenset({"wakeup", "daily_tokens", "daily_cost", "slot_limit", "language", "previous_kept"})
+
+#: What embed_setting takes: the built-in value of each setting.
+SETTINGS: dict[str, str] = {"default_model": "wordllama-256", "cache_retention": "30 days"}
+
+
+def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
+    """Return options after merging a JSON object into them: null resets one; raises UserError 22023 or 0A000."""
+    changes = json.loads(given)
+    if not isinstance(changes, dict):
+        raise UserError("options must be a JSON object", hint='For example \'{"max_attempts": 3}\'.')
+    merged = dict(stored)
+    for name, value in changes.items():
+        _check(name, value)
+        merged.pop(name, None)
+        if value is not None:
+            merged[name] = value
+    return merged
+
+
+def _check(name: str, value: Any) -> None:
+    if name in PIPELINE_LATER:
+        raise UserError(f'option "{name}" is not available in this version', "0A000", hint="Leave it out.")
+    if name not in PIPELINE:
+        raise UserError(f'there is no option "{name}"', hint=f"Options are: {', '.join(sorted(PIPELINE))}.")
+    if value is not None and (wrong := PIPELINE[name].wrong(value)):
+        raise UserError(f'option "{name}" {wrong}, not {json.dumps(value)}', hint="null resets it to its default.")
+
+
+def effective(stored: dict[str, Any], name: str) -> Any:
+    """Return an option's value, or its default."""
+    return stored.get(name, PIPELINE[name].default)

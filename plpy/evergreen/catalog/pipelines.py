@@ -1,0 +1,115 @@
+"""Pipelines and their generations, as the catalog has them."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from evergreen import db
+from evergreen.catalog import models
+from evergreen.catalog.models import Model
+from evergreen.errors import UserError
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One (model, text preparation, chunker) of a pipeline: one vector space."""
+
+    id: int
+    pipeline: int
+    model: Model
+    columns: tuple[str, ...] | None
+    template: str | None
+    chunker: dict[str, Any]
+    watched: tuple[tuple[int, str], ...]  # (attnum, name)
+    state: str
+    options: dict[str, Any]
+
+    @property
+    def table(self) -> str:
+        """The generation table, qualified."""
+        return f"embed_store.g{self.id}"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One source table that is kept embedded."""
+
+    id: int
+    name: str
+    source: int
+    source_name: str | None  # quoted and qualified; None when the table is gone
+    key: tuple[tuple[int, str, str], ...]  # (attnum, name, base type)
+    only_if: tuple[int, str] | None
+    capture: str
+    state: str
+    broken_reason: str | None
+    view: int | None
+    options: dict[str, Any]
+    seen: tuple[int, int, int]  # system identifier, database, source
+    owner: int | None
+    generations: tuple[Generation, ...]
+
+    @property
+    def active(self) -> Generation:
+        """The generation that searches see."""
+        return self.generations[0]
+
+
+def _generation(row: db.Row) -> Generation:
+    return Generation(
+        id=row["id"],
+        pipeline=row["pipeline"],
+        model=models.by_id(row["model"]),
+        columns=tuple(row["columns"]) if row["columns"] is not None else None,
+        template=row["template"],
+        chunker=json.loads(row["chunker"]),
+        watched=tuple(zip(row["watched_attnums"], row["watched_names"], strict=True)),
+        state=row["state"],
+        options=json.loads(row["options"]),
+    )
+
+
+def _pipeline(row: db.Row) -> Pipeline:
+    return Pipeline(
+        id=row["id"],
+        name=row["name"],
+        source=row["source"],
+        source_name=row["source_name"],
+        key=tuple(zip(row["key_attnums"], row["key_names"], row["key_types"], strict=True)),
+        only_if=(row["only_if_attnum"], row["only_if"]) if row["only_if"] is not None else None,
+        capture=row["capture"],
+        state=row["state"],
+        broken_reason=row["broken_reason"],
+        view=row["view"],
+        options=json.loads(row["options"]),
+        seen=(row["system_identifier"], row["database_oid"], row["source_oid"]),
+        owner=row["owner"],
+        generations=tuple(_generation(g) for g in db.rows(SQL.generations, row["id"])),
+    )
+
+
+def find(name: str) -> Pipeline | None:
+    """Find a pipeline by name."""
+    row = db.one(SQL.by_name, name)
+    return _pipeline(row) if row else None
+
+
+def by_id(number: int) -> Pipeline | None:
+    """Find a pipeline by id."""
+    row = db.one(SQL.by_id, number)
+    return _pipeline(row) if row else None
+
+
+def every() -> list[int]:
+    """Return the ids of all pipelines."""
+    return [row["id"] for row in db.rows(SQL.all_ids)]
+
+
+def missing(name: str | None) -> UserError:
+    """Build the error for a pipeline that is not there, or that the caller may not know of."""
+    return UserError(
+        f'pipeline "{name}" does not exist', "42704", hint="SELECT pipeline FROM embed_pipelines lists those you may use."
+    )

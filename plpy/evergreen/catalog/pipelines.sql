@@ -1,0 +1,47 @@
+-- by_name(text): one pipeline
+SELECT p.id, p.name, p.source::oid::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
+       p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture, p.state, p.broken_reason,
+       p.view::oid::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
+       p.source_oid::bigint AS source_oid, c.relowner::bigint AS owner,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS source_name
+FROM embed.pipeline p
+LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.name = $1
+
+-- by_id(int4): one pipeline
+SELECT p.id, p.name, p.source::oid::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
+       p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture, p.state, p.broken_reason,
+       p.view::oid::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
+       p.source_oid::bigint AS source_oid, c.relowner::bigint AS owner,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS source_name
+FROM embed.pipeline p
+LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.id = $1
+
+-- names_of_source(oid): pipelines on a table
+SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
+
+-- all_ids(): every pipeline
+SELECT p.id FROM embed.pipeline p ORDER BY p.id
+
+-- generations(int4): the generations of a pipeline, the active one first
+SELECT g.id, g.pipeline, g.model, g.columns::text[] AS columns, g.template, g.chunker::text AS chunker,
+       g.watched_names::text[] AS watched_names, g.watched_attnums::int[] AS watched_attnums, g.state,
+       g.options::text AS options
+FROM embed.generation g WHERE g.pipeline = $1
+ORDER BY g.state = 'active' DESC, g.id
+
+-- is_owner(text, int8): may this role administer what that role owns
+SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
+    OR coalesce((SELECT pg_catalog.pg_has_role($1, r.oid, 'USAGE') FROM pg_catalog.pg_roles r WHERE r.oid = $2::pg_catalog.oid), false)
+
+-- is_admin(text): may this role do everything
+SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
+
+-- is_member(text, text): has this role that role's rights
+SELECT pg_catalog.pg_has_role($1, $2, 'USAGE')
+
+-- may_read(text, oid): may this role select from that table
+SELECT coalesce(pg_catalog.has_table_privilege($1, $2, 'SELECT') OR pg_catalog.has_any_column_privilege($1, $2, 'SELECT'), false)

@@ -1,0 +1,155 @@
+"""The one module that touches ``plpy``: runs queries, subtransactions, commits and messages."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import plpy
+
+from evergreen.errors import UserError
+from evergreen.queries import Query
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+#: Raised by a failed statement; ``sqlstate(error)`` tells which.
+DatabaseError = plpy.SPIError
+
+_plans: dict[tuple[str, tuple[str, ...]], Any] = {}
+_PLANS_KEPT = 500
+
+
+def _plan(query: Query) -> Any:
+    identity = (query.text, query.types)
+    if identity not in _plans:
+        if len(_plans) >= _PLANS_KEPT:
+            _plans.clear()
+        _plans[identity] = plpy.prepare(query.text, list(query.types))
+    return _plans[identity]
+
+
+def rows(query: Query, *arguments: Any) -> list[Row]:
+    """Run a query and return its rows."""
+    return list(plpy.execute(_plan(query), list(arguments)))
+
+
+def one(query: Query, *arguments: Any) -> Row | None:
+    """Run a query that gives at most one row."""
+    found = rows(query, *arguments)
+    return found[0] if found else None
+
+
+def value(query: Query, *arguments: Any) -> Any:
+    """Run a query and return the first column of its first row, or None."""
+    found = one(query, *arguments)
+    return next(iter(found.values())) if found else None
+
+
+def run(query: Query, *arguments: Any) -> int:
+    """Run a query for its effect; return the number of rows it touched."""
+    return plpy.execute(_plan(query), list(arguments)).nrows()
+
+
+def ddl(query: Query) -> None:
+    """Run a generated statement without parameters, once: no plan is kept."""
+    plpy.execute(query.text)
+
+
+def stream(query: Query, *arguments: Any, size: int = 64) -> Iterator[Row]:
+    """Run a query through a cursor, so that only ``size`` rows are in memory at a time."""
+    cursor = plpy.cursor(_plan(query), list(arguments))
+    try:
+        while batch := cursor.fetch(size):
+            yield from batch
+    finally:
+        cursor.close()
+
+
+def atomically(body: Callable[[], T]) -> T:
+    """Run body in a subtransaction: all of it happens or, when it raises, none."""
+    with plpy.subtransaction():
+        return body()
+
+
+class _UndoneError(Exception):
+    """Ends a subtransaction whose only purpose was to read."""
+
+
+def released(body: Callable[[], T]) -> T:
+    """Run a body that only reads, then undo its subtransaction, so that the locks it took are given up at once.
+
+    A function that reads the source would else keep AccessShareLock to the end of the transaction, and the owner's
+    TRUNCATE or ALTER TABLE would wait for our HTTP call.
+    """
+    result: list[T] = []
+    try:
+        with plpy.subtransaction():
+            result.append(body())
+            raise _UndoneError
+    except _UndoneError:
+        return result[0]
+
+
+def commit() -> None:
+    """Commit; only a procedure may."""
+    plpy.commit()
+
+
+def rollback() -> None:
+    """Roll back; only a procedure may."""
+    plpy.rollback()
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE of a DatabaseError."""
+    return getattr(error, "sqlstate", None) or "XX000"
+
+
+def message(error: BaseException) -> str:
+    """Return the primary message of a DatabaseError."""
+    return str(error.args[0]) if error.args else str(error)
+
+
+# PL/Python puts the class's name before the message: "evergreen: pipeline … does not exist" is one to read.
+_Shown = type("evergreen", (plpy.Error,), {"__module__": "builtins"})
+
+
+def fail(error: UserError) -> NoReturn:
+    """Raise a UserError as a Postgres error."""
+    shown = _Shown(error.message)
+    for name in ("sqlstate", "hint", "detail"):
+        if (text := getattr(error, name)) is not None:
+            setattr(shown, name, text)
+    raise shown from None
+
+
+def notice(text: str) -> None:
+    """Send a NOTICE to the client."""
+    plpy.notice(text)
+
+
+def warning(text: str, hint: str | None = None) -> None:
+    """Send a WARNING to the client and the server log."""
+    plpy.warning(text, **({"hint": hint} if hint else {}))
+
+
+def identifier(name: str) -> str:
+    """Quote an identifier."""
+    return plpy.quote_ident(name)
+
+
+def literal(text: str) -> str:
+    """Quote a string constant."""
+    return plpy.quote_literal(text)
+
+
+def identifiers(names: Sequence[str]) -> str:
+    """Quote identifiers and join them by commas."""
+    return ", ".join(identifier(name) for name in names)
+
+
+_NOTHING = Query("check_interrupts", (), "SELECT 1")
+
+
+def check_interrupts() -> None:
+    """Let a cancel, a statement_timeout or a termination take effect."""
+    run(_NOTHING)

@@ -1,0 +1,89 @@
+"""SQL expressions over one source column: as part of the key, of the hash, of the text.
+
+None of them casts: a cast from a user's type to text or json may be the user's own function, and these run in the
+capture trigger with the extension's rights. ``format('%s')`` calls the type's output function.
+"""
+
+from collections.abc import Iterable
+
+from evergreen import db
+from evergreen.catalog.columns import Column
+
+# to_jsonb gives these a natural JSON form and looks for no user-defined cast.
+_NATURAL = frozenset(
+    "int2 int4 int8 numeric float4 float8 bool text varchar bpchar name uuid date timestamp timestamptz".split()
+)
+# Their text depends on the settings named here, so it is either pinned or not used.
+_SETTINGS = {
+    "float4": ("extra_float_digits",),
+    "float8": ("extra_float_digits",),
+    "date": ("DateStyle",),
+    "timestamp": ("DateStyle",),
+    "timestamptz": ("DateStyle", "TimeZone"),
+    "timetz": ("DateStyle", "TimeZone"),
+    "interval": ("IntervalStyle",),
+    "bytea": ("bytea_output",),
+    "money": ("lc_monetary",),
+}
+_PINNED = {
+    "extra_float_digits": "1",
+    "DateStyle": "ISO, YMD",
+    "TimeZone": "UTC",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
+
+
+def reference(row: str, column: Column) -> str:
+    """``row.column``, quoted."""
+    return f"{row}.{db.identifier(column.name)}"
+
+
+def key_part(row: str, column: Column) -> str:
+    """The column as an element of the key: natural JSON where there is one, else a string."""
+    value = reference(row, column)
+    if column.built_in and column.bare_type in _NATURAL:
+        return f"pg_catalog.to_jsonb({value})"
+    return f"pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"
+
+
+def key(row: str, columns: Iterable[Column]) -> str:
+    """The key: a jsonb array in primary-key order."""
+    return f"pg_catalog.jsonb_build_array({', '.join(key_part(row, c) for c in columns)})"
+
+
+def key_value(document: str, position: int, column: Column) -> str:
+    """The value of the column of a key document, typed; runs the type's input function."""
+    return f"({document} OPERATOR(pg_catalog.->>) {position})::{column.type_name}"
+
+
+def hash_part(row: str, column: Column) -> str:
+    """The column as text that depends on no setting of the session: binary output where the text would."""
+    value = reference(row, column)
+    settings = _SETTINGS.get(column.bare_type) or _SETTINGS.get(column.element or "")
+    if column.built_in and settings and column.send:
+        return f"CASE pg_catalog.num_nulls({value}) WHEN 0 THEN pg_catalog.encode({column.send}({value}), 'hex') END"
+    return f"CASE pg_catalog.num_nulls({value}) WHEN 0 THEN pg_catalog.format('%s', {value}) END"
+
+
+def src_hash(row: str, columns: Iterable[Column]) -> str:
+    """SHA-256 of the watched columns; JSON keeps NULL, empty and neighbouring values apart."""
+    parts = ", ".join(hash_part(row, c) for c in columns)
+    return f"pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.json_build_array({parts})::pg_catalog.text, 'UTF8'))"
+
+
+def pins(columns: Iterable[Column]) -> str:
+    """SET clauses for the settings that the text form of these columns depends on."""
+    needed: set[str] = set()
+    for column in columns:
+        if column.built_in:
+            needed.update(_SETTINGS.get(column.bare_type, ()), _SETTINGS.get(column.element or "", ()))
+        else:
+            needed.update(_PINNED)
+    return "".join(f"\nSET {name} = {db.literal(value)}" for name, value in _PINNED.items() if name in needed)
+
+
+def all_pins() -> str:
+    """SET clauses for every setting that output depends on."""
+    return "".join(f"\nSET {name} = {db.literal(value)}" for name, value in _PINNED.items())

@@ -1,0 +1,186 @@
+"""Follow the source: after DDL, after a restore, and before a worker reads, what is generated matches the table again."""
+
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.catalog import columns, pipelines
+from evergreen.catalog.columns import Column, Source
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import functions, triggers
+from evergreen.detect.own_ddl import is_own, own_ddl
+from evergreen.prepare import template as templates
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A pipeline's columns found again in the source as it is now."""
+
+    key: tuple[Column, ...]
+    only_if: Column | None
+    watched: dict[int, tuple[Column, ...]]  # by generation
+    broken: str | None
+    key_broken: bool
+
+
+def refresh(number: int, dropped: bool) -> None:
+    """Body of embed.refresh(): regenerate what belongs to a pipeline; called for the user's DDL."""
+    if is_own(number):
+        return
+    pipeline = pipelines.by_id(number)
+    if pipeline is None:
+        return
+    if dropped or (source := columns.describe(pipeline.source)) is None:
+        _source_gone(pipeline)
+    elif not moved(pipeline):  # during a restore the worker rebinds, when all of it is there
+        bind(pipeline, source, by_name=False)
+
+
+def moved(pipeline: Pipeline) -> bool:
+    """True when the catalog was restored or cloned since it was last seen: numbers of columns mean nothing then."""
+    here = db.one(SQL.identity, pipeline.source)
+    assert here is not None
+    return pipeline.seen != (here["system_identifier"], here["database_oid"], pipeline.source)
+
+
+def check(pipeline: Pipeline) -> Pipeline | None:
+    """Called before rows are read: follow whatever no event trigger saw. None when nothing can be read."""
+    source = columns.describe(pipeline.source)
+    if source is None:
+        if pipeline.broken_reason is None:
+            _source_gone(pipeline)
+        return None
+    restored = moved(pipeline)
+    if not restored and pipeline.broken_reason is None and _as_stored(pipeline, source):
+        return pipeline
+    bind(pipeline, source, by_name=restored)
+    if restored:
+        _settle(pipeline)
+    followed = pipelines.by_id(pipeline.id)
+    return followed if followed is not None and followed.broken_reason is None else None
+
+
+def _as_stored(pipeline: Pipeline, source: Source) -> bool:
+    """True when names, numbers, key and the readers' owner are what the generated functions were made for."""
+    key = tuple((c.attnum, c.name, c.type_name) for c in source.key)
+    watched = [w for g in pipeline.generations for w in g.watched]
+    names = {c.attnum: c.name for c in source.columns}
+    readers = (f"embed_store.reader_{g.id}(jsonb)" for g in pipeline.generations)
+    return (
+        key == pipeline.key
+        and source.qualified == pipeline.source_name
+        and all(names.get(number) == name for number, name in watched)
+        and all(db.value(SQL.function_state, reader, source.oid) for reader in readers)
+    )
+
+
+def _settle(pipeline: Pipeline) -> None:
+    """Make a restored pipeline's home here: nothing of the other server's leases and transaction ids counts."""
+    db.run(SQL.drop_leases, pipeline.id)
+    db.run(SQL.drop_floor, pipeline.id)
+    db.run(SQL.restart_scans, pipeline.id)
+    here = db.one(SQL.identity, pipeline.source)
+    assert here is not None
+    db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)
+
+
+def _source_gone(pipeline: Pipeline) -> None:
+    reason = "the source table was dropped; remove the pipeline with embed_drop()"
+    db.run(SQL.set_broken, pipeline.id, reason)
+    for generation in pipeline.generations:
+        functions.src(generation, pipeline, None, ()).create(None)
+
+
+def bind(pipeline: Pipeline, source: Source, *, by_name: bool) -> None:
+    """Find the pipeline's columns again, by number or by name; regenerate its functions and triggers."""
+    bound = _find(pipeline, source, by_name=by_name)
+    _store(pipeline, bound)
+    current = pipelines.by_id(pipeline.id)
+    assert current is not None
+    if bound.broken is None:
+        functions_of(current, source)
+    else:
+        _limp(current, source, bound)
+    if current.capture == "trigger":
+        with own_ddl(pipeline.id):
+            triggers.install(current, source)
+
+
+def _find(pipeline: Pipeline, source: Source, *, by_name: bool) -> Bound:
+    lost: list[str] = []
+
+    def found(number: int, name: str) -> Column | None:
+        column = source.column(name) if by_name else source.numbered(number)
+        if column is None:
+            lost.append(name)
+        return column
+
+    key = tuple(c for number, name, _ in pipeline.key if (c := found(number, name)) is not None)
+    watched = {
+        g.id: tuple(c for number, name in g.watched if (c := found(number, name)) is not None) for g in pipeline.generations
+    }
+    only_if = found(*pipeline.only_if) if pipeline.only_if is not None else None
+    key_broken = [(c.name, c.type_name) for c in key] != [(c.name, c.type_name) for c in source.key] or [
+        c.type_name for c in key
+    ] != [type_name for _, _, type_name in pipeline.key]
+    broken = None
+    if key_broken:
+        broken = "the primary key of the source changed; embed_drop() the pipeline and create it again"
+    elif lost:
+        columns_lost = ", ".join(f'"{name}"' for name in dict.fromkeys(lost))
+        broken = f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again without it"
+    elif only_if is not None and only_if.bare_type != "bool":
+        broken = f'column "{only_if.name}", the only_if of the pipeline, is no longer boolean'
+    return Bound(key, only_if, watched, broken, key_broken)
+
+
+def _store(pipeline: Pipeline, bound: Bound) -> None:
+    """Write down names and numbers as they are now; where a column is lost, only why."""
+    if bound.broken is not None:
+        if bound.broken != pipeline.broken_reason:
+            db.run(SQL.set_broken, pipeline.id, bound.broken)
+        return
+    only_if = (bound.only_if.name, bound.only_if.attnum) if bound.only_if is not None else (None, None)
+    numbers = [c.attnum for c in bound.key]
+    db.run(SQL.set_pipeline, pipeline.id, [c.name for c in bound.key], numbers, *only_if, None)
+    for generation in pipeline.generations:
+        watched = bound.watched[generation.id]
+        names = dict(zip((name for _, name in generation.watched), (c.name for c in watched), strict=True))
+        db.run(
+            SQL.set_generation,
+            generation.id,
+            [names[name] for name in generation.columns] if generation.columns is not None else None,
+            templates.rename(generation.template, names) if generation.template is not None else None,
+            [c.name for c in watched],
+            [c.attnum for c in watched],
+        )
+
+
+def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:
+    """Keep the user's writes and the view going while the pipeline is broken."""
+    watched = tuple(dict.fromkeys(c for g in bound.watched.values() for c in g))
+    if pipeline.capture == "trigger":
+        functions.capture(pipeline, source, watched, broken=bound.key_broken).create(None)
+    for generation in pipeline.generations:
+        seen = None if bound.key_broken else source
+        functions.src(generation, pipeline, seen, bound.watched[generation.id]).create(None)
+
+
+def functions_of(pipeline: Pipeline, source: Source) -> None:
+    """Create or replace every function that is generated for a pipeline."""
+    watched: dict[int, tuple[Column, ...]] = {g.id: _columns(g, source) for g in pipeline.generations}
+    union = tuple(dict.fromkeys(c for g in watched.values() for c in g))
+    only_if = source.numbered(pipeline.only_if[0]) if pipeline.only_if is not None else None
+    if pipeline.capture == "trigger":
+        functions.capture(pipeline, source, union, broken=False).create(None)
+    functions.scan(pipeline, source).create(source.owner_name)
+    functions.canonical_key(pipeline, source).create(source.owner_name)
+    for generation in pipeline.generations:
+        functions.reader(generation, source, watched[generation.id], only_if).create(source.owner_name)
+        functions.src(generation, pipeline, source, watched[generation.id]).create(None)
+
+
+def _columns(generation: Generation, source: Source) -> tuple[Column, ...]:
+    return tuple(c for number, _ in generation.watched if (c := source.numbered(number)) is not None)

@@ -1,0 +1,191 @@
+"""The functions generated for a pipeline: capture, reader, scan, key and source hash."""
+
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.catalog.columns import Column, Source
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import expressions as ex
+from evergreen.prepare import template as templates
+from evergreen.prepare.template import Literal, Part
+from evergreen.queries import Query, load
+
+SQL = load(__file__.replace("functions.py", "objects.py"))
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function to create in embed_store."""
+
+    signature: str
+    returns: str
+    language: str
+    volatility: str
+    body: str
+    settings: str = ""
+    definer: bool = True
+    comment: str = ""
+
+    def create(self, owner: str | None) -> None:
+        """Create or replace it; ``owner`` (a role name) gets it, else the extension's owner keeps it."""
+        on = {"signature": self.signature, "returns": self.returns, "body": db.literal(self.body)}
+        if self.definer:
+            db.ddl(
+                SQL.replace_function.on(
+                    **on,
+                    language=self.language,
+                    volatility=self.volatility,
+                    security="SECURITY DEFINER",
+                    settings=self.settings,
+                )
+            )
+            db.ddl(SQL.private_function.on(signature=self.signature))
+        else:
+            db.ddl(SQL.replace_inlined_function.on(**on))
+        if owner is not None:
+            db.ddl(SQL.give_function.on(signature=self.signature, owner=db.identifier(owner)))
+        db.ddl(SQL.follow_extension.on(signature=self.signature))
+        db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
+
+
+def _text(query: Query, **names: str) -> str:
+    return query.on(**names).text
+
+
+def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, broken: bool) -> Function:
+    """The trigger function: PL/pgSQL, because a writer must not pay for starting Python."""
+    names = ", ".join
+    body = SQL.capture_nothing_body.text
+    if not broken:
+        body = _text(
+            SQL.capture_body,
+            pipeline=str(pipeline.id),
+            old_watched=names(ex.reference("OLD", c) for c in (*source.key, *watched)),
+            new_watched=names(ex.reference("NEW", c) for c in (*source.key, *watched)),
+            old_key=names(ex.reference("OLD", c) for c in source.key),
+            new_key=names(ex.reference("NEW", c) for c in source.key),
+            old_key_document=ex.key("OLD", source.key),
+            new_key_document=ex.key("NEW", source.key),
+        )
+    return Function(
+        signature=f"embed_store.capture_{pipeline.id}()",
+        returns="trigger",
+        language="plpgsql",
+        volatility="VOLATILE",
+        body=body,
+        settings="" if broken else ex.pins(source.key),
+        comment=f"evergreen: logs changed keys of pipeline {pipeline.name}",
+    )
+
+
+_READING = "\nSET row_security = off"
+
+
+def reader(generation: Generation, source: Source, watched: tuple[Column, ...], only_if: Column | None) -> Function:
+    """Reads rows by key and renders their text, as the source's owner."""
+    content = _content(generation, source)
+    if only_if is not None:
+        content = f"CASE WHEN {ex.reference('s', only_if)} THEN {content} END"
+    matches = " AND ".join(
+        f"{ex.reference('s', c)} {c.equal} {ex.key_value('k.key', i, c)}" for i, c in enumerate(source.key)
+    )
+    return Function(
+        signature=f"embed_store.reader_{generation.id}(jsonb)",
+        returns="TABLE (ord int, src_hash bytea, content text)",
+        language="sql",
+        volatility="VOLATILE",
+        body=_text(
+            SQL.reader_body,
+            src_hash=ex.src_hash("s", watched),
+            content=content,
+            source=source.from_clause,
+            matches=matches,
+            key_document=ex.key("s", source.key),
+        ),
+        settings=_READING + ex.all_pins(),
+        comment="evergreen: reads the source as its owner",
+    )
+
+
+def _content(generation: Generation, source: Source) -> str:
+    """Columns joined by blank lines, NULLs skipped; or the template."""
+    if generation.columns is not None:
+        values = ", ".join(ex.reference("s", _column(source, name)) for name in generation.columns)
+        return f"pg_catalog.concat_ws(E'\\n\\n', {values})"
+    parts = templates.parse(generation.template or "")
+    return f"pg_catalog.concat({', '.join(_part(part, source) for part in parts)})"
+
+
+def _part(part: Part, source: Source) -> str:
+    if isinstance(part, Literal):
+        return db.literal(part.text)
+    return ex.reference("s", _column(source, part.column))
+
+
+def _column(source: Source, name: str) -> Column:
+    column = source.column(name)
+    assert column is not None, name  # watched columns were checked before
+    return column
+
+
+def scan(pipeline: Pipeline, source: Source) -> Function:
+    """Walks the source in key order, as its owner."""
+    values = [ex.key_value("$1", i, c) for i, c in enumerate(source.key)]
+    # (a, b) > (x, y) spelled out, because each column has its own type's operator
+    terms: list[str] = []
+    for i, column in enumerate(source.key):
+        same = [f"{ex.reference('s', c)} {c.equal} {values[j]}" for j, c in enumerate(source.key[:i])]
+        terms.append(" AND ".join([*same, f"{ex.reference('s', column)} {column.greater} {values[i]}"]))
+    return Function(
+        signature=f"embed_store.scan_{pipeline.id}(jsonb, int)",
+        returns="SETOF jsonb",
+        language="plpgsql",
+        volatility="VOLATILE",
+        body=_text(
+            SQL.scan_body,
+            key_document=ex.key("s", source.key),
+            source=source.from_clause,
+            order=", ".join(ex.reference("s", c) for c in source.key),
+            after=" OR ".join(f"({term})" for term in terms),
+        ),
+        settings=_READING + ex.all_pins(),
+        comment=f"evergreen: keys of pipeline {pipeline.name} in order",
+    )
+
+
+def canonical_key(pipeline: Pipeline, source: Source) -> Function:
+    """Casts a user's key to the key's types and back, as the source's owner."""
+    return Function(
+        signature=f"embed_store.key_{pipeline.id}(jsonb)",
+        returns="jsonb",
+        language="sql",
+        volatility="VOLATILE",
+        body=_text(
+            SQL.key_body,
+            key_document=ex.key("s", source.key),
+            values=", ".join(ex.key_value("$1", i, c) for i, c in enumerate(source.key)),
+            names=", ".join(db.identifier(c.name) for c in source.key),
+        ),
+        settings=ex.all_pins(),
+        comment=f"evergreen: stored form of a key of pipeline {pipeline.name}",
+    )
+
+
+def src(generation: Generation, pipeline: Pipeline, source: Source | None, watched: tuple[Column, ...]) -> Function:
+    """Key columns and hash of the source's rows, seen with the rights of whoever asks."""
+    columns = ", ".join(f"k{i} {type_name}" for i, (_, _, type_name) in enumerate(pipeline.key, 1))
+    if source is None:
+        nothing = ", ".join(f"NULL::{type_name}" for _, _, type_name in pipeline.key)
+        body = _text(SQL.src_nothing_body, columns=nothing)
+    else:
+        keys = ", ".join(f"{ex.reference('s', c)}::{c.type_name}" for c in source.key)
+        body = _text(SQL.src_body, columns=keys, src_hash=ex.src_hash("s", watched), source=source.from_clause)
+    return Function(
+        signature=f"embed_store.src_{generation.id}()",
+        returns=f"TABLE ({columns}, h bytea)",
+        language="sql",
+        volatility="STABLE",
+        body=body,
+        definer=False,
+        comment=f"evergreen: what the view of pipeline {pipeline.name} joins",
+    )

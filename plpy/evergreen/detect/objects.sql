@@ -1,0 +1,110 @@
+-- store_schema(): made by the first embed_create; never a member of the extension
+CREATE SCHEMA IF NOT EXISTS embed_store
+
+-- store_schema_comment(): says what it is
+COMMENT ON SCHEMA embed_store IS 'evergreen: vectors and generated functions; read them through the <pipeline>_embedding views'
+
+-- store_schema_closed(): nobody but the extension's owner names anything in it
+REVOKE ALL ON SCHEMA embed_store FROM PUBLIC
+
+-- replace_function(): a generated function; {body} is a quoted string, so nothing in it can end it
+CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
+LANGUAGE {language} {volatility} {security}
+SET search_path = pg_catalog, pg_temp{settings}
+AS {body}
+
+-- replace_inlined_function(): as above without SET, which would keep the planner from inlining it
+CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
+LANGUAGE sql STABLE
+AS {body}
+
+-- private_function(): only its owner and the extension run it
+REVOKE ALL ON FUNCTION {signature} FROM PUBLIC
+
+-- follow_extension(): DROP EXTENSION CASCADE takes it along, with the triggers and views on it
+ALTER FUNCTION {signature} DEPENDS ON EXTENSION evergreen
+
+-- give_function(): the user's code that it runs (casts, domain checks) runs as the user
+ALTER FUNCTION {signature} OWNER TO {owner}
+
+-- comment_function(): says whose it is
+COMMENT ON FUNCTION {signature} IS {comment}
+
+-- drop_function(): a generated function that is no longer needed
+DROP FUNCTION IF EXISTS {signature}
+
+-- capture_body(): logs the keys of rows whose watched columns changed; bytewise, so json and citext case count too
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'document');
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        IF NOT pg_catalog.record_image_ne(ROW({old_watched}), ROW({new_watched})) THEN
+            RETURN NULL;
+        END IF;
+        IF pg_catalog.record_image_ne(ROW({old_key}), ROW({new_key})) THEN
+            INSERT INTO embed.change (pipeline, key) VALUES ({pipeline}, {old_key_document});
+        END IF;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        INSERT INTO embed.change (pipeline, key) VALUES ({pipeline}, {old_key_document});
+    ELSE
+        INSERT INTO embed.change (pipeline, key) VALUES ({pipeline}, {new_key_document});
+    END IF;
+    RETURN NULL;
+END
+
+-- capture_nothing_body(): for a source whose key is gone: the user's writes go on
+BEGIN
+    RETURN NULL;
+END
+
+-- reader_body(): the rows of a JSON array of keys; a row that only equals the asked key (citext) is another row
+SELECT k.ord::pg_catalog.int4, {src_hash}, {content}
+FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY k (key, ord)
+JOIN {source} s ON {matches}
+WHERE {key_document} OPERATOR(pg_catalog.=) k.key
+
+-- scan_body(): the next keys in primary-key order, by index
+BEGIN
+    IF $1 IS NULL THEN
+        RETURN QUERY SELECT {key_document} FROM {source} s ORDER BY {order} LIMIT $2;
+    ELSE
+        RETURN QUERY SELECT {key_document} FROM {source} s WHERE {after} ORDER BY {order} LIMIT $2;
+    END IF;
+END
+
+-- key_body(): a user's key in its stored form
+SELECT {key_document} FROM (SELECT {values}) s ({names})
+
+-- src_body(): key and hash of every row, inlined into the view and into the policy, so that the reader's own rights count
+SELECT {columns}, {src_hash} FROM {source} s
+
+-- src_nothing_body(): for a source that is gone
+SELECT {columns}, NULL::pg_catalog.bytea WHERE false
+
+-- create_trigger(): {timing} is the event with its condition
+CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH {level} {condition} EXECUTE FUNCTION {function}()
+
+-- always(): also under session_replication_role = replica
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
+
+-- drop_trigger(): on this table
+DROP TRIGGER IF EXISTS {trigger} ON {table}
+
+-- our_triggers(text): the triggers that call a capture function, wherever they are
+SELECT c.oid::bigint AS table_oid,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name,
+       t.tgname::text AS trigger, t.tgenabled::text AS enabled, t.tgparentid <> 0 AS inherited
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
+
+-- leaves(oid): the source and all its partitions; without partitions just the source
+SELECT c.oid::bigint AS table_oid,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name
+FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree($1) t UNION SELECT $1) t (relid)
+JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind IN ('r', 'p')
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

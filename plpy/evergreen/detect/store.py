@@ -1,0 +1,80 @@
+"""The generation table and the view over it."""
+
+from evergreen import db
+from evergreen.catalog import models
+from evergreen.catalog.columns import Source
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.errors import UserError
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedded_at is_stale".split())
+
+
+def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> None:
+    """Create the table of a generation with its policy; the source's hash function must be there."""
+    keys = [(f"k{i}", type_name) for i, (_, _, type_name) in enumerate(pipeline.key, 1)]
+    table = {"table": generation.table}
+    db.ddl(
+        SQL.create_table.on(
+            **table,
+            key_columns=", ".join(f"{name} {type_name} NOT NULL" for name, type_name in keys),
+            vector=f"{models.vector_schema()}.vector",
+            dimensions=str(generation.model.dimensions),
+        )
+    )
+    db.ddl(SQL.index_key.on(**table, key_names=", ".join(name for name, _ in keys)))
+    db.ddl(SQL.index_hash.on(**table))
+    comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"
+    db.ddl(SQL.comment_table.on(**table, comment=db.literal(comment)))
+    db.ddl(SQL.enable_policy.on(**table))
+    own = generation.table.split(".")[1]
+    db.ddl(SQL.create_policy.on(**table, generation=str(generation.id), matches=_matches(source, own)))
+    db.ddl(SQL.grant_table.on(**table))
+
+
+def _matches(source: Source, table: str) -> str:
+    return " AND ".join(f"s.k{i} {column.equal} {table}.k{i}" for i, column in enumerate(source.key, 1))
+
+
+def view_column(name: str) -> str:
+    """A key column's name in the view, prefixed where it would clash."""
+    return f"key_{name}" if name in _VIEW_COLUMNS else name
+
+
+def create_view(pipeline: Pipeline, generation: Generation, source: Source, view: str) -> int:
+    """Create or switch the view ``view`` (qualified, quoted) to a generation; return its oid."""
+    columns = (f"g.k{i} AS {db.identifier(view_column(c.name))}" for i, c in enumerate(source.key, 1))
+    db.ddl(
+        SQL.create_view.on(
+            view=view,
+            key_columns=", ".join(columns),
+            vector=f"{models.vector_schema()}.vector",
+            table=generation.table,
+            generation=str(generation.id),
+            matches=_matches(source, "g"),
+        )
+    )
+    comment = f"embeddings of pipeline {pipeline.name}: one row a chunk; is_stale is exact for your snapshot"
+    db.ddl(SQL.comment_view.on(view=view, comment=db.literal(comment)))
+    db.ddl(SQL.grant_view.on(view=view))
+    return int(db.value(SQL.relation_oid, view))
+
+
+def view_name(source: Source, pipeline: str, wanted: str | None) -> str:
+    """Choose the view's qualified name; raises UserError 42P07 when a relation has it already."""
+    name = wanted if wanted is not None else f"{pipeline}_embedding"
+    if len(name.encode()) > 63:  # noqa: PLR2004 - NAMEDATALEN - 1
+        raise UserError(f'view name "{name}" is longer than 63 bytes', "42622", hint="Pass a shorter view_name => '…'.")
+    if db.value(SQL.in_schema, source.schema, name):
+        raise UserError(
+            f'relation "{source.schema}.{name}" exists already', "42P07", hint="Pass another name: view_name => '…'."
+        )
+    return f"{db.identifier(source.schema)}.{db.identifier(name)}"
+
+
+def relation_name(oid: int | None) -> str | None:
+    """Return the qualified name of a relation, or None when it is gone."""
+    found = db.value(SQL.relation_name, oid) if oid is not None else None
+    return str(found) if found is not None else None

@@ -1,0 +1,25 @@
+"""embed_touch: marks rows by key."""
+
+from evergreen import db
+from evergreen.catalog import access
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.prepare import read
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+
+@entry
+def embed_touch(pipeline: str | None, keys: list[str | None] | None) -> int:
+    """Mark rows to be checked; return how many. Raises 42704, 42501, 22004, 22023, 22P02."""
+    role = caller()
+
+    def touch() -> int:
+        found = access.owned(pipeline, role)
+        if not keys or None in keys:
+            raise UserError("a key to touch is NULL", "22004", hint="Pass keys: embed_touch('docs', '[42]', '[43]').")
+        canonical = [read.canonical(found, key) for key in keys if key is not None]
+        return db.run(SQL.touch, found.id, canonical)
+
+    return elevated(touch)

@@ -1,0 +1,44 @@
+"""The errors that evergreen raises: what a user did wrong, and what a model answered."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class UserError(Exception):
+    """A call that cannot be done as asked: shown to the user with its SQLSTATE and HINT."""
+
+    message: str
+    sqlstate: str = "22023"  # invalid_parameter_value
+    hint: str | None = None
+    detail: str | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ModelError(Exception):
+    """A model did not give the vectors; subclasses say what that means for the rows."""
+
+    failure_class = "retryable"
+
+
+class RetryableError(ModelError):
+    """The endpoint is down, slow or busy: the rows are not to blame and wait, without losing an attempt."""
+
+
+class RejectedError(ModelError):
+    """The model refused this batch: one of its texts is to blame, so it is halved until that one is alone."""
+
+    failure_class = "permanent"
+
+
+class SuspectError(RejectedError):
+    """As RejectedError, but it may pass: the text that is left alone with it loses an attempt and waits."""
+
+    failure_class = "retryable"
+
+
+class ConfigurationError(ModelError):
+    """No text of this model can succeed until somebody mends the set-up: the rows wait, without losing an attempt."""
+
+    failure_class = "configuration"

@@ -1,0 +1,77 @@
+"""Who is asking, and doing things with the extension's rights on their behalf.
+
+The API functions are SECURITY INVOKER, so that ``current_user`` is the caller whatever SET ROLE or definer function
+stands around the call. What needs the extension's rights is a Python callable, left here and run by the SECURITY DEFINER
+function ``embed_elevate()``. SQL cannot write this module's memory, so a caller who runs that function by hand gets an
+error and nothing else.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
+
+import evergreen
+from evergreen import db
+from evergreen.errors import UserError
+from evergreen.queries import Query
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_waiting: list[Callable[[], None]] = []
+
+_CALLER = Query("caller", (), "SELECT current_user::pg_catalog.text AS caller")
+
+
+def entry(function: Callable[P, T]) -> Callable[P, T]:
+    """Mark a function that SQL calls: a UserError becomes a Postgres error with SQLSTATE and HINT."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            db.fail(error)
+
+    return called
+
+
+def caller() -> str:
+    """Return the role that called; only meaningful outside ``elevated``."""
+    return cast(str, db.value(_CALLER))
+
+
+def run() -> None:
+    """Body of embed_elevate(): run what was left by ``elevated``, with the rights of the extension's owner."""
+    if not _waiting:
+        db.fail(
+            UserError(
+                "embed_elevate is internal to evergreen and does nothing when it is called directly",
+                "42501",
+                hint="Call the embed_* function that you need.",
+            )
+        )
+    _waiting.pop()()
+
+
+def elevated(body: Callable[[], T], *, stable: bool = False) -> T:
+    """Run body with the extension's rights. ``stable``: read-only, in the snapshot of the calling query."""
+    results: list[T] = []
+    errors: list[UserError] = []
+
+    def step() -> None:
+        try:
+            results.append(body())
+        except UserError as error:  # keep its type across the SQL call
+            errors.append(error)
+
+    name = "embed_elevate_stable" if stable else "embed_elevate"
+    mark = len(_waiting)
+    _waiting.append(step)
+    try:
+        db.run(Query(name, (), f"SELECT {evergreen.extension_schema()}.{name}()"))
+    finally:
+        del _waiting[mark:]
+    if errors:
+        raise errors[0]
+    return results[0]

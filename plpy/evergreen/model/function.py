@@ -1,0 +1,92 @@
+"""Provider ``function``: a SQL function ``f(text[]) returns vector[]`` of the user's, run as its owner."""
+
+import numpy as np
+import orjson
+
+from evergreen import db
+from evergreen.catalog import models
+from evergreen.catalog.models import Model
+from evergreen.errors import ConfigurationError, RejectedError, SuspectError, UserError
+from evergreen.model.provider import Limits, Vectors
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+# What a text can be to blame for: bad data, a violated rule, a RAISE EXCEPTION.
+_REJECTED = ("22", "23", "P0001")
+# What no text is to blame for: rights, missing objects, wrong code.
+_CONFIGURATION = ("42", "0A", "2F")
+
+
+def wrapper(model: int) -> str:
+    """Name the SECURITY DEFINER wrapper of a model's function."""
+    return f"embed_store.call_{model}"
+
+
+def resolve(name: str) -> str:
+    """Return the qualified name of the function; raises UserError 42883 or 42P13."""
+    row = db.one(SQL.resolve, f"{name}(text[])", f"{models.vector_schema()}.vector[]")
+    if row is None:
+        raise UserError(
+            f"function {name}(text[]) does not exist",
+            "42883",
+            hint="Pass remote_name => 'schema.name' of a function f(text[]) returns vector[].",
+        )
+    if not row["returns_vectors"]:
+        raise UserError(f"function {name}(text[]) does not return vector[]", "42P13", hint="Declare RETURNS vector[].")
+    return str(row["name"])
+
+
+class Function:
+    """Calls the wrapper; its work is the caller's transaction."""
+
+    free = False
+    sql = True
+
+    def check(self, model: Model) -> None:
+        """The function must be there with the right types."""
+        if model.remote_name is None:
+            raise UserError("provider function needs remote_name", hint="remote_name => 'schema.name' of f(text[]).")
+
+    def limits(self, model: Model) -> Limits:
+        """As many texts as one array may sensibly hold."""
+        return Limits(inputs=int(model.options.get("inputs", 1000)))
+
+    def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
+        """Call the function in a subtransaction; what it raises says whose fault it is."""
+        self._check_owner(model)
+        query = SQL.call.on(wrapper=wrapper(model.id))
+        try:
+            answer = db.atomically(lambda: db.value(query, texts))
+        except db.DatabaseError as error:
+            raise _translated(error, model) from error
+        if answer is None or len(answer) != len(texts) or None in answer:
+            raise RejectedError(f"model {model.name}: {len(texts)} texts gave {_count(answer)} vectors")
+        return np.array([orjson.loads(vector) for vector in answer], dtype=np.float32)
+
+    def _check_owner(self, model: Model) -> None:
+        state = db.one(SQL.state, f"{model.remote_name}(text[])", f"{wrapper(model.id)}(text[])")
+        assert state is not None
+        if not state["there"]:
+            raise ConfigurationError(f"model {model.name}: function {model.remote_name}(text[]) does not exist")
+        if not state["same_owner"]:
+            raise ConfigurationError(
+                f"model {model.name}: function {model.remote_name}(text[]) has another owner than when it was registered;"
+                " embed_model_drop() it and add it again"
+            )
+
+
+def _count(answer: list[str | None] | None) -> int:
+    return sum(1 for vector in answer or [] if vector is not None)
+
+
+def _translated(error: db.DatabaseError, model: Model) -> Exception:
+    state = db.sqlstate(error)
+    if state in {"57014", "57P01", "57P02"}:  # cancelled or terminated: not the model's answer
+        return error
+    text = f"model {model.name}: {db.message(error)}"
+    if state.startswith(_REJECTED):
+        return RejectedError(text)
+    if state.startswith(_CONFIGURATION):
+        return ConfigurationError(text)
+    return SuspectError(text)

@@ -1,0 +1,17 @@
+-- call(text[]): the user's function, through a wrapper that belongs to its owner
+SELECT {wrapper}($1)::pg_catalog.text[] AS vectors
+
+-- state(text, text): is the wrapper still owned by the function's owner
+SELECT f.oid IS NOT NULL AS there, w.proowner = f.proowner AS same_owner
+FROM (SELECT 1) one
+LEFT JOIN pg_catalog.pg_proc f ON f.oid = pg_catalog.to_regprocedure($1)
+LEFT JOIN pg_catalog.pg_proc w ON w.oid = pg_catalog.to_regprocedure($2)
+
+-- owner(text): who a function runs as
+SELECT pg_catalog.pg_get_userbyid(p.proowner)::text FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure($1)
+
+-- resolve(text, text): a function f(text[]) returns vector[] by name, qualified
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) AS name,
+       p.prorettype = pg_catalog.to_regtype($2) AS returns_vectors
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE p.oid = pg_catalog.to_regprocedure($1) AND p.prokind = 'f'

@@ -1,0 +1,17 @@
+-- documents(int4, jsonb[]): what is recorded of these keys, with its chunks as they are
+SELECT d.id, d.key::pg_catalog.text AS key, d.fingerprint, d.src_hash, d.chunks
+FROM embed.document d WHERE d.generation = $1 AND d.key = ANY ($2)
+
+-- chunks(int8[]): stored chunks in order
+SELECT g.document, g.chunk_no, g.chunk_hash, g.model, g.fingerprint FROM {table} g
+WHERE g.document = ANY ($1) ORDER BY g.document, g.chunk_no
+
+-- strays(int4): chunks whose document is gone
+SELECT DISTINCT g.key::pg_catalog.text AS key FROM {table} g
+WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.id = g.document)
+
+-- drop_strays(int4): and away with them
+DELETE FROM {table} g WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.id = g.document)
+
+-- spoil(int4, jsonb[]): what is recorded of these keys is not believed any more
+UPDATE embed.document SET src_hash = '' WHERE generation = $1 AND key = ANY ($2)

@@ -1,0 +1,169 @@
+"""Prepare: claimed keys to what must be done for each: nothing, removal, or these chunks."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from evergreen import db
+from evergreen.catalog import options
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.errors import ConfigurationError, ModelError, RejectedError
+from evergreen.model.provider import Limits
+from evergreen.model.registry import provider
+from evergreen.prepare import chunk, fingerprint, read
+from evergreen.prepare import template as templates
+from evergreen.prepare.read import SourceRow
+from evergreen.prepare.template import Literal
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_MAX_CHARACTERS = 32 * 1024 * 1024  # of text in memory at a time
+_CHARACTERS_A_TOKEN = 4
+# What fails for every row alike: rights, missing or changed objects, resources, locks.
+_NOT_THE_ROW = ("42", "25", "53", "55", "0A", "2F", "XX")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A row that is to be embedded: its chunks in order, as (hash, text)."""
+
+    key: str
+    src_hash: bytes
+    fingerprint: bytes
+    chunks: tuple[tuple[bytes, str], ...]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is embedded of a key now."""
+
+    id: int
+    fingerprint: bytes
+    src_hash: bytes
+
+
+@dataclass
+class Prepared:
+    """What must be done for the keys of a claim."""
+
+    stored: dict[str, Stored] = field(default_factory=dict[str, Stored])
+    fresh: list[str] = field(default_factory=list[str])
+    removed: list[str] = field(default_factory=list[str])
+    documents: list[Document] = field(default_factory=list[Document])
+    failures: dict[str, ModelError] = field(default_factory=dict[str, ModelError])
+    unread: list[str] = field(default_factory=list[str])
+
+
+def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prepared:
+    """Read the rows of keys and compare them with what is stored.
+
+    Keys left ``unread`` are those for which there was no room: the caller puts them back.
+    """
+    done = Prepared()
+    for row in db.rows(SQL.stored, generation.id, keys):
+        done.stored[row["key"]] = Stored(row["id"], row["fingerprint"], row["src_hash"])
+    make = maker(pipeline, generation)
+    room = _MAX_CHARACTERS
+
+    def read_some(some: list[str]) -> None:
+        nonlocal room
+        if room <= 0:
+            done.unread += some
+            return
+        found, rest = db.released(lambda: _until_full(read.read(generation, some), some, room))
+        room -= sum(len(row.text or "") for row in found.values())
+        done.unread += rest
+        absent = set(rest)
+        for key in some:
+            if key in found:
+                _sort(done, found[key], make)
+            elif key not in absent:
+                (done.removed if key in done.stored else done.fresh).append(key)
+
+    _isolate(read_some, keys, done)
+    return done
+
+
+def _until_full(rows: Iterable[SourceRow], keys: list[str], room: int) -> tuple[dict[str, SourceRow], list[str]]:
+    """Take rows while there is room; also return the keys of which nothing is known then."""
+    found: dict[str, SourceRow] = {}
+    for row in rows:
+        if room <= 0 and found:
+            return found, [key for key in keys if key not in found]
+        found[row.key] = row
+        room -= len(row.text or "")
+    return found, []
+
+
+def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document]) -> None:
+    stored = done.stored.get(row.key)
+    if stored is not None and stored.src_hash == row.src_hash:
+        done.fresh.append(row.key)
+        return
+    try:
+        done.documents.append(make(row))
+    except ModelError as error:
+        done.failures[row.key] = error
+
+
+def _isolate(body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> None:
+    """Run body over keys; where the owner's code fails for some row, halve until that row is alone."""
+    try:
+        body(keys)
+    except db.DatabaseError as error:
+        state = db.sqlstate(error)
+        if state.startswith("57"):
+            raise
+        text = f"the source cannot be read: {db.message(error)}"
+        if state.startswith(_NOT_THE_ROW):
+            done.failures.update(dict.fromkeys(keys, ConfigurationError(text)))
+        elif len(keys) == 1:
+            done.failures[keys[0]] = RejectedError(text)
+        else:
+            middle = len(keys) // 2
+            _isolate(body, keys[:middle], done)
+            _isolate(body, keys[middle:], done)
+
+
+def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:
+    """Return the function from a source row to its document; it raises RejectedError for an over-long text."""
+    split = chunk.chunker(generation.chunker)
+    identity = generation.model.identity
+    preparation = _preparation(generation)
+    limits = provider(generation.model.provider).limits(generation.model)
+    truncate = options.effective(pipeline.options, "on_too_long") == "truncate"
+
+    def make(row: SourceRow) -> Document:
+        text = row.text if row.text is not None and not row.text.isspace() else ""
+        texts = [_fitted(piece, limits, truncate=truncate) for piece in split(text)] if text else []
+        return Document(
+            row.key,
+            row.src_hash,
+            fingerprint.document(identity, preparation, generation.chunker, text),
+            tuple((fingerprint.chunk(identity, piece), piece) for piece in texts),
+        )
+
+    return make
+
+
+def _preparation(generation: Generation) -> str:
+    """How the text is made, without the columns' names: a rename makes nothing stale."""
+    if generation.columns is not None:
+        return json.dumps(["columns", len(generation.columns)])
+    parts = templates.parse(generation.template or "")
+    order = templates.columns(parts)
+    return json.dumps(
+        ["template", *(part.text if isinstance(part, Literal) else order.index(part.column) for part in parts)]
+    )
+
+
+def _fitted(text: str, limits: Limits, *, truncate: bool) -> str:
+    if limits.input_tokens is None or len(text) <= limits.input_tokens * _CHARACTERS_A_TOKEN:
+        return text
+    if truncate:
+        return text[: limits.input_tokens * _CHARACTERS_A_TOKEN]
+    raise RejectedError(
+        f"a text of {len(text)} characters is longer than the model's {limits.input_tokens} tokens;"
+        " use a chunker, or embed_alter(…, '{\"on_too_long\": \"truncate\"}')"
+    )

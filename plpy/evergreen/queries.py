@@ -1,0 +1,58 @@
+"""Named queries: the SQL that a module runs stands in the .sql file beside it."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# -- name(type, type): what it does
+_HEADER = re.compile(r"^-- (?P<name>\w+)\((?P<types>[^)]*)\): .+$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One statement: its text with $1, $2, … and the types of those parameters."""
+
+    name: str
+    types: tuple[str, ...]
+    text: str
+
+    def on(self, **names: str) -> "Query":
+        """Put already quoted identifiers or generated expressions in the place of ``{name}``."""
+        text, types = self.text, self.types
+        for name, value in names.items():
+            text = text.replace("{" + name + "}", value)
+            types = tuple(t.replace("{" + name + "}", value) for t in types)
+        return Query(self.name, types, text)
+
+
+@dataclass
+class Queries:
+    """The queries of one .sql file, as attributes."""
+
+    path: Path
+    _named: dict[str, Query] = field(default_factory=dict[str, Query])
+
+    def __getattr__(self, name: str) -> Query:
+        if name.startswith("_") or name not in self._named:
+            raise AttributeError(f"{self.path.name} has no query {name!r}")
+        return self._named[name]
+
+    def __iter__(self):
+        return iter(self._named.values())
+
+
+def parse(text: str) -> dict[str, Query]:
+    """Split a file at its headers ``-- name(types): description``."""
+    headers = list(_HEADER.finditer(text))
+    ends = [h.start() for h in headers[1:]] + [len(text)]
+    found: dict[str, Query] = {}
+    for header, end in zip(headers, ends, strict=True):
+        types = tuple(t.strip() for t in header["types"].split(",") if t.strip())
+        found[header["name"]] = Query(header["name"], types, text[header.end() : end].strip().removesuffix(";"))
+    return found
+
+
+def load(module_file: str) -> Queries:
+    """Load the queries beside a module: ``SQL = load(__file__)``."""
+    path = Path(module_file).with_suffix(".sql")
+    return Queries(path, parse(path.read_text(encoding="utf-8")))

@@ -1,0 +1,111 @@
+"""Claim: ready jobs, live before backfill with a share each, then the next keys of the cursors."""
+
+from dataclasses import dataclass, field
+
+from evergreen import db
+from evergreen.catalog import options
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.prepare import read
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_LIVE, _BACKFILL = 0, 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A claimed key, as it was when it was claimed."""
+
+    key: str
+    changes: int
+    attempts: int
+    changed_at: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Keys of one generation under one token."""
+
+    token: int
+    pipeline: Pipeline
+    generation: Generation
+    jobs: dict[str, Job] = field(default_factory=dict[str, Job])
+
+
+def take(pipeline: Pipeline, generation: Generation, limit: int, own_tokens: list[int], *, leased: bool) -> Claim | None:
+    """Claim up to ``limit`` keys; None when there are none.
+
+    ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A drain
+    needs neither, because its row locks last as long as it does.
+    """
+    dead = db.value(SQL.dead_tokens, generation.id, own_tokens)
+    claim = Claim(int(db.value(SQL.next_token)), pipeline, generation)
+    live_limit = max(1, int(limit * options.effective(pipeline.options, "live_share")))
+    _claim_lane(claim, _LIVE, live_limit, dead)
+    _claim_lane(claim, _BACKFILL, limit - len(claim.jobs), dead)
+    _claim_lane(claim, _LIVE, limit - len(claim.jobs), dead)
+    _follow_cursors(claim, limit - len(claim.jobs))
+    if not claim.jobs:
+        return None
+    if leased:
+        db.run(SQL.put_lease, claim.token, generation.id)
+        db.run(SQL.hold_token, claim.token)
+    return claim
+
+
+def release(claim: Claim) -> None:
+    """End the claim: whatever still carries its token can be claimed by others at once."""
+    db.run(SQL.drop_lease, claim.token)
+
+
+def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> None:
+    """Give keys back, to be claimed again after some seconds."""
+    if keys:
+        db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds)
+
+
+def _claim_lane(claim: Claim, lane: int, limit: int, dead: list[int]) -> None:
+    if limit > 0:
+        _add(claim, db.rows(SQL.claim, claim.generation.id, lane, limit, claim.token, dead))
+
+
+def _add(claim: Claim, rows: list[db.Row]) -> None:
+    for row in rows:
+        claim.jobs[row["key"]] = Job(row["key"], row["changes"], row["attempts"], row["changed_at"])
+
+
+def _follow_cursors(claim: Claim, limit: int) -> None:
+    for scope in ("source", "document"):
+        if limit <= 0:
+            return
+        cursor = db.one(SQL.lock_scan, claim.generation.id, scope)
+        if cursor is None:
+            continue
+        keys = _next_keys(claim, scope, cursor["position"], limit)
+        position = keys[-1] if keys else cursor["position"]
+        db.run(SQL.move_scan, claim.generation.id, scope, position, len(keys) == limit)
+        _queue_claimed(claim, keys)
+        limit -= len(keys)
+
+
+def _next_keys(claim: Claim, scope: str, after: str | None, limit: int) -> list[str]:
+    if scope == "source":
+        return db.released(lambda: read.scan(claim.pipeline, after, limit))
+    return [row["key"] for row in db.rows(SQL.stored_keys, claim.generation.id, after, limit)]
+
+
+def _queue_claimed(claim: Claim, keys: list[str]) -> None:
+    keys = [key for key in keys if key not in claim.jobs]
+    if not keys:
+        return
+    try:
+        added = db.atomically(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
+        added = []  # an open drain has queued one of them and did not commit
+    _add(claim, added)
+    late = [key for key in keys if key not in claim.jobs]
+    if late:
+        db.run(SQL.log, claim.pipeline.id, late)

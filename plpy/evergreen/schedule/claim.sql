@@ -1,0 +1,85 @@
+-- next_token(): a token that was never used
+SELECT pg_catalog.nextval('embed.token')
+
+-- dead_tokens(int4, int8[]): claims whose worker is gone, although their time is not up; $2 are our own
+-- A worker holds a session advisory lock on its token; that it can be had (shared, to the end of this transaction) is
+-- the proof that no worker has it.
+SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
+FROM embed.lease l
+WHERE l.generation = $1 AND l.token <> ALL ($2) AND l.expires_at > pg_catalog.clock_timestamp()
+  AND pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)
+
+-- hold_token(int8): this session has the claim
+SELECT pg_catalog.pg_try_advisory_lock(1163285062, ($1 % 2147483647)::int4)
+
+-- free_token(int8): this session gives the claim up
+SELECT pg_catalog.pg_advisory_unlock(1163285062, ($1 % 2147483647)::int4)
+
+-- put_lease(int8, int4): the claim as others see it
+INSERT INTO embed.lease (token, generation, expires_at)
+VALUES ($1, $2, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300))
+
+-- drop_lease(int8): the claim is finished
+DELETE FROM embed.lease WHERE token = $1
+
+-- drop_expired_leases(): whatever they held is claimable by time
+DELETE FROM embed.lease WHERE expires_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => 60)
+
+-- claim(int4, int4, int4, int8, int8[]): takes ready jobs of a lane in queue order
+-- ready_at is in the future while a job is leased, so a row that was claimed since our snapshot fails the recheck.
+-- AS MATERIALIZED: without it LIMIT can be exceeded.
+WITH picked AS MATERIALIZED (
+    SELECT j.generation, j.key FROM embed.job j
+    WHERE j.generation = $1 AND j.lane = $2
+      AND (j.ready_at <= pg_catalog.clock_timestamp() OR j.token = ANY ($5))
+    ORDER BY j.xid
+    LIMIT $3
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE embed.job j
+SET token = $4, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+FROM picked p WHERE j.generation = p.generation AND j.key = p.key
+RETURNING j.key::pg_catalog.text AS key, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at
+
+-- lock_scan(int4, text): the cursor, if it runs and nobody moves it
+SELECT s.position::pg_catalog.text AS position FROM embed.scan s
+WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE SKIP LOCKED
+
+-- move_scan(int4, text, jsonb, bool): where it stands now; it stops at the end
+UPDATE embed.scan SET position = $3, running = $4 WHERE generation = $1 AND scope = $2
+
+-- stored_keys(int4, jsonb, int4): documents in key order
+SELECT d.key::pg_catalog.text AS key FROM embed.document d
+WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
+
+-- queue_claimed(int4, jsonb[], int8): jobs of the backfill lane that are claimed from the start
+INSERT INTO embed.job (generation, key, lane, token, ready_at)
+SELECT $1, k.key, 1, $3, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+FROM pg_catalog.unnest($2) k (key)
+ON CONFLICT DO NOTHING
+RETURNING key::pg_catalog.text AS key, changes, attempts, changed_at::pg_catalog.text AS changed_at
+
+-- log(int4, jsonb[]): keys that are queued already are looked at again after whoever has them
+INSERT INTO embed.change (pipeline, key) SELECT $1, k.key FROM pg_catalog.unnest($2) k (key)
+
+-- put_back(int4, int8, jsonb[], float8): claimed jobs that are not worked on now
+UPDATE embed.job
+SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4)
+WHERE generation = $1 AND token = $2 AND key = ANY ($3)
+
+-- anything_left(int4[]): jobs ready now or in an instant, log rows, running cursors
+SELECT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = ANY ($1))
+    OR EXISTS (SELECT FROM embed.generation g JOIN embed.scan s ON s.generation = g.id
+               WHERE g.pipeline = ANY ($1) AND s.running)
+    OR EXISTS (SELECT FROM embed.generation g JOIN embed.job j ON j.generation = g.id
+               WHERE g.pipeline = ANY ($1)
+                 AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
+
+-- lost_claims(int4): are there leases to look at, whose worker may be gone
+SELECT EXISTS (SELECT FROM embed.generation g JOIN embed.lease l ON l.generation = g.id WHERE g.pipeline = $1)
+
+-- purge_cache(text): vectors kept longer than cache_retention
+WITH old AS (
+    SELECT c.ctid FROM embed.cache c WHERE c.kept_at < pg_catalog.clock_timestamp() - $1::pg_catalog.interval
+    ORDER BY c.kept_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid

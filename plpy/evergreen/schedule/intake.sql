@@ -1,0 +1,84 @@
+-- lock(int4): one worker folds a pipeline's log at a time; the others have better things to do
+SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1 FOR UPDATE SKIP LOCKED
+
+-- floor(int4): where the log starts, for one who keeps no lock
+SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1
+
+-- fold(int4, xid8, int4, int4[]): log rows become jobs of every generation in the statement that deletes them
+-- The choice bounds the rows or, for a drain, the keys. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
+-- (LATERAL): a hash join would read the whole job table for a handful of keys.
+WITH taken AS MATERIALIZED (
+    SELECT c.ctid, c.xid, c.key, c.changed_at
+    FROM embed.change c
+    WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL {choice}
+    FOR UPDATE SKIP LOCKED
+), sized AS (
+    SELECT t.key, t.changed_at, count(*) OVER (PARTITION BY t.xid) > 1000 AS is_bulk FROM taken t
+), keys AS MATERIALIZED (
+    SELECT s.key, min(s.changed_at) AS changed_at, CASE WHEN bool_and(s.is_bulk) THEN 1 ELSE 0 END::int2 AS lane
+    FROM sized s GROUP BY s.key
+), wanted AS MATERIALIZED (
+    SELECT g.id AS generation, k.key, k.changed_at, k.lane, e.found
+    FROM keys k
+    CROSS JOIN pg_catalog.unnest($4) g (id)
+    LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
+), held AS MATERIALIZED (
+    SELECT w.generation, w.key, w.lane
+    FROM wanted w
+    CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = w.generation AND j.key = w.key
+                        FOR UPDATE SKIP LOCKED) locked
+    WHERE w.found
+), bumped AS (
+    UPDATE embed.job j
+    SET changes = j.changes + 1, attempts = 0, lane = least(j.lane, h.lane),
+        ready_at = CASE WHEN j.token IS NULL THEN pg_catalog.clock_timestamp() ELSE j.ready_at END
+    FROM held h WHERE j.generation = h.generation AND j.key = h.key
+    RETURNING j.key
+), added AS (
+    INSERT INTO embed.job (generation, key, lane, changed_at)
+    SELECT w.generation, w.key, w.lane, w.changed_at FROM wanted w WHERE w.found IS NULL ORDER BY w.generation, w.key
+    ON CONFLICT DO NOTHING
+    RETURNING key
+), done AS (
+    SELECT x.key FROM (SELECT b.key FROM bumped b UNION ALL SELECT a.key FROM added a) x
+    GROUP BY x.key HAVING count(*) = pg_catalog.cardinality($4)
+), gone AS (
+    DELETE FROM embed.change c USING taken t JOIN done d ON d.key = t.key WHERE c.ctid = t.ctid RETURNING c.pipeline
+)
+SELECT (SELECT count(*) FROM taken) AS taken, (SELECT count(*) FROM gone) AS folded
+
+-- by_rows(): the oldest rows
+ORDER BY c.xid LIMIT $3
+
+-- by_keys(): all rows of the keys that waited longest
+AND c.key IN (SELECT k.key FROM embed.change k WHERE k.pipeline = $1 AND k.xid >= $2 AND k.key IS NOT NULL
+              GROUP BY k.key ORDER BY min(k.changed_at) LIMIT $3)
+
+-- fold_scopes(int4, xid8, int4[]): TRUNCATE, ATTACH and the like restart the cursors
+WITH taken AS MATERIALIZED (
+    SELECT c.ctid, c.scope FROM embed.change c
+    WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NULL
+    FOR UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+    SELECT s.generation, s.scope FROM embed.scan s
+    WHERE s.generation = ANY ($3) AND EXISTS (SELECT FROM taken)
+    FOR UPDATE SKIP LOCKED
+), started AS (
+    UPDATE embed.scan s
+    SET running = true, position = NULL, started_at = pg_catalog.clock_timestamp()
+    FROM held h
+    WHERE s.generation = h.generation AND s.scope = h.scope
+      AND (s.scope = 'document' OR EXISTS (SELECT FROM taken t WHERE t.scope = 'source'))
+)
+DELETE FROM embed.change c USING taken t
+WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * pg_catalog.cardinality($3)
+
+-- raise_floor(int4): nothing below the oldest row left, or the oldest running transaction, can appear any more
+UPDATE embed.intake i SET floor = f.floor
+FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
+                   (SELECT c.xid FROM embed.change c, embed.intake n
+                    WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
+WHERE i.pipeline = $1 AND i.floor < f.floor
+
+-- short_lock(text): how long the next statements may wait
+SELECT pg_catalog.set_config('lock_timeout', $1, true)

@@ -1,0 +1,84 @@
+"""CALL embed_work: the worker loop, which commits between steps and holds no transaction while a model works."""
+
+import time
+
+from evergreen import db
+from evergreen.errors import UserError
+from evergreen.gate import elevated, entry
+from evergreen.queries import load
+from evergreen.schedule import arguments
+from evergreen.schedule.worker import Worker
+
+SQL = load(__file__)
+
+_SHORTEST, _LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
+_SLICE = 0.1
+_SLOT_PATIENCE = 5.0
+
+
+@entry
+def embed_work(pipeline: str | None, max_runtime: str | None, until_empty: bool | None, slot: int | None) -> None:
+    """Work until the time is up, or until nothing is left; raises 2D000, 22023, 42704."""
+    seconds = arguments.check_runtime(max_runtime)
+    elevated(lambda: arguments.chosen(pipeline))  # an unknown name is an error at once
+    restore = _read_committed()
+    deadline = time.monotonic() + seconds
+    try:
+        if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, seconds)):
+            try:
+                _loop(Worker(pipeline), deadline, until_empty=bool(until_empty))
+            finally:
+                if slot is not None:
+                    db.value(SQL.free_slot, slot)
+    finally:
+        if restore is not None:
+            db.value(SQL.set_default_isolation, restore)
+
+
+def _read_committed() -> str | None:
+    """Make the transactions to come READ COMMITTED; return the level to go back to, if it was another."""
+    level = str(db.value(SQL.default_isolation))
+    if level != "read committed":
+        db.value(SQL.set_default_isolation, "read committed")
+    try:
+        db.commit()
+    except db.DatabaseError as error:
+        raise UserError(
+            "embed_work commits between its steps and cannot do so here",
+            "2D000",
+            hint="CALL it alone: outside of a transaction block, of a function, and of a string of several statements.",
+        ) from error
+    return level if level != "read committed" else None
+
+
+def _take_slot(slot: int, patience: float) -> bool:
+    """Wait a little for the slot: the run before this one may be about to end."""
+    until = time.monotonic() + patience
+    while not db.value(SQL.take_slot, slot):
+        if time.monotonic() > until:
+            return False
+        _pause(_SLICE)
+    return True
+
+
+def _loop(worker: Worker, deadline: float, *, until_empty: bool) -> None:
+    pause = _SHORTEST
+    while time.monotonic() < deadline:
+        if worker.once(deadline):
+            pause = _SHORTEST
+            continue
+        if until_empty and not worker.anything_left():
+            return
+        _pause(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(2 * pause, _LONGEST)
+
+
+def _pause(seconds: float) -> None:
+    """Sleep in slices with no transaction open, so that cancel works and no snapshot is held."""
+    db.check_interrupts()
+    db.commit()
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(_SLICE, left))
+        db.check_interrupts()
+        db.commit()

@@ -1,0 +1,42 @@
+"""embed_alter, embed_pause and embed_resume."""
+
+import json
+
+from evergreen import db
+from evergreen.catalog import access
+from evergreen.catalog import options as pipeline_options
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+
+@entry
+def embed_alter(pipeline: str | None, options: str | None) -> str:
+    """Merge options and return them all, defaults included; raises 42704, 42501, 22023, 0A000."""
+    role = caller()
+
+    def alter() -> str:
+        found = access.owned(pipeline, role)
+        merged = pipeline_options.merge(found.options, options if options is not None else "{}")
+        db.run(SQL.set_options, found.id, json.dumps(merged))
+        return json.dumps({name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE})
+
+    return elevated(alter)
+
+
+@entry
+def embed_pause(pipeline: str | None) -> None:
+    """Stop the work; raises 42704, 42501."""
+    _set_state(pipeline, "paused")
+
+
+@entry
+def embed_resume(pipeline: str | None) -> None:
+    """Start the work again; raises 42704, 42501."""
+    _set_state(pipeline, "active")
+
+
+def _set_state(pipeline: str | None, state: str) -> None:
+    role = caller()
+    elevated(lambda: db.run(SQL.set_state, access.owned(pipeline, role).id, state))

@@ -1,0 +1,158 @@
+"""embed_create: a pipeline with everything that belongs to it, or nothing."""
+
+import json
+import time
+from collections.abc import Callable
+
+from evergreen import db
+from evergreen.catalog import pipelines
+from evergreen.catalog.columns import Column, Source
+from evergreen.catalog.pipelines import Pipeline
+from evergreen.detect import follow, functions, store, triggers
+from evergreen.detect.own_ddl import own_ddl
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+from evergreen.setup import definition, request
+from evergreen.setup.request import Preparation
+
+SQL = load(__file__)
+
+LOCK_ATTEMPTS = 100
+_PAUSE = 0.1
+
+
+@entry
+def embed_create(  # noqa: PLR0913, PLR0917 - the documented signature
+    name: str | None,
+    source: str | None,
+    columns: list[str] | None,
+    template: str | None,
+    model: str | None,
+    chunker: str | None,
+    capture: str | None,
+    backfill: bool | None,
+    if_not_exists: bool | None,
+    view_name: str | None,
+    only_if: str | None,
+    options: str | None,
+) -> int:
+    """Create a pipeline and return its id; see API.md for the arguments and ``request`` for the errors."""
+    role = caller()
+
+    def create() -> int:
+        checked_name = request.check_name(name)
+        table = request.check_source(source, role)
+        preparation = request.check_preparation(table, columns, template, chunker, only_if)
+        chosen_model = request.check_model(model)
+        chosen_capture = request.check_capture(capture)
+        chosen_options = request.check_options(options)
+        existing = pipelines.find(checked_name)
+        if existing is not None:
+            wanted = definition.Wanted(table, preparation, chosen_model, chosen_capture, chosen_options, view_name, only_if)
+            return _accept_existing(existing, wanted, if_not_exists=bool(if_not_exists))
+        view = store.view_name(table, checked_name, view_name)
+        condition = request.existing(table, only_if) if only_if is not None else None
+        number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
+        _insert_generation(number, chosen_model.id, preparation)
+        return _build(number, table, view, backfill=backfill is not False)
+
+    return elevated(create)
+
+
+def _accept_existing(existing: Pipeline, wanted: definition.Wanted, *, if_not_exists: bool) -> int:
+    if not if_not_exists:
+        raise UserError(
+            f'pipeline "{existing.name}" exists already',
+            "42710",
+            hint="Choose another name, drop it with embed_drop(), or pass if_not_exists => true.",
+        )
+    differences = definition.differences(existing, wanted)
+    if differences:
+        raise UserError(
+            f'pipeline "{existing.name}" exists already with another {", ".join(differences)}',
+            "42710",
+            hint=f"SELECT embed_get_def('{existing.name}') shows what it is.",
+        )
+    db.notice(f'pipeline "{existing.name}" exists already, skipping')
+    return existing.id
+
+
+def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture: str, options: str) -> int:
+    keys = ([c.name for c in source.key], [c.attnum for c in source.key], [c.type_name for c in source.key])
+    condition = (only_if.name, only_if.attnum) if only_if is not None else (None, None)
+    try:
+        return int(
+            db.atomically(lambda: db.value(SQL.insert_pipeline, name, source.oid, *keys, *condition, capture, options))
+        )
+    except db.DatabaseError as error:
+        if db.sqlstate(error) not in {"23505", "55P03"}:
+            raise
+        raise UserError(
+            f'pipeline "{name}" is being created by another session', "42710", hint="Look again when that is done."
+        ) from error
+
+
+def _insert_generation(pipeline: int, model: int, preparation: Preparation) -> int:
+    return int(
+        db.value(
+            SQL.insert_generation,
+            pipeline,
+            model,
+            list(preparation.columns) if preparation.columns is not None else None,
+            preparation.template,
+            json.dumps(preparation.chunker),
+            [c.name for c in preparation.watched],
+            [c.attnum for c in preparation.watched],
+            "active",
+        )
+    )
+
+
+def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
+    """Create functions, table, view and, last, the triggers, whose lock on the source is then held for an instant."""
+    pipeline = pipelines.by_id(number)
+    assert pipeline is not None
+    generation = pipeline.active
+    db.ddl(functions.SQL.store_schema)
+    db.ddl(functions.SQL.store_schema_comment)
+    db.ddl(functions.SQL.store_schema_closed)
+    db.run(SQL.insert_intake, number)
+    db.run(SQL.insert_scans, generation.id, backfill)
+    follow.functions_of(pipeline, source)
+    store.create_table(pipeline, generation, source)
+    db.run(SQL.set_view, number, store.create_view(pipeline, generation, source, view))
+    if pipeline.capture == "trigger":
+        with own_ddl(number):
+            with_short_locks(lambda: triggers.install(pipeline, source), source.qualified)
+    _say_what_is_next(pipeline, source, backfill=backfill)
+    return number
+
+
+def with_short_locks(body: Callable[[], None], table: str) -> None:
+    """Run DDL on a user's table without queueing for its lock: a waiting lock would stop everybody behind it."""
+    db.run(SQL.short_locks)
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            db.atomically(body)
+        except db.DatabaseError as error:
+            if db.sqlstate(error) != "55P03":
+                raise
+            if attempt == LOCK_ATTEMPTS - 1:
+                raise UserError(
+                    f"could not lock table {table}: other sessions keep writing to it or hold it in long transactions",
+                    "55P03",
+                    hint="Try again when they are done; pg_stat_activity and pg_locks show who they are.",
+                ) from error
+            time.sleep(_PAUSE)
+            db.check_interrupts()
+        else:
+            return
+
+
+def _say_what_is_next(pipeline: Pipeline, source: Source, *, backfill: bool) -> None:
+    if backfill:
+        count = f"{db.value(SQL.rows_estimate, source.oid):,}".replace(",", " ")
+        db.notice(f"{count} rows queued; next: SELECT embed_drain()")
+    else:
+        db.notice(f'pipeline "{pipeline.name}" is ready; rows that change from now on are embedded by embed_drain()')

@@ -1,0 +1,32 @@
+-- insert_pipeline(text, oid, text[], int[], text[], text, int4, text, text): a new pipeline
+INSERT INTO embed.pipeline (name, source, key_names, key_attnums, key_types, only_if, only_if_attnum, capture, options,
+                            system_identifier, database_oid, source_oid)
+SELECT $1, $2::pg_catalog.regclass, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
+       s.system_identifier, d.oid, $2
+FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+RETURNING id
+
+-- insert_generation(int4, int4, text[], text, jsonb, text[], int[], text): a new generation
+INSERT INTO embed.generation (pipeline, model, columns, template, chunker, watched_names, watched_attnums, state)
+VALUES ($1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8)
+RETURNING id
+
+-- insert_intake(int4): the row that intake locks
+INSERT INTO embed.intake (pipeline) VALUES ($1)
+
+-- insert_scans(int4, bool): the cursors of a generation; the backfill starts at once
+INSERT INTO embed.scan (generation, scope, running, started_at)
+SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
+FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
+
+-- set_view(int4, oid): remember the view
+UPDATE embed.pipeline SET view = $2::pg_catalog.regclass WHERE id = $1
+
+-- source_oid(text): the table that was named
+SELECT $1::pg_catalog.regclass::oid::bigint
+
+-- rows_estimate(oid): how many rows will be checked
+SELECT embed.estimate_rows($1::pg_catalog.regclass)
+
+-- short_locks(): to the end of the step, waits for locks are short
+SELECT pg_catalog.set_config('lock_timeout', '50ms', true)

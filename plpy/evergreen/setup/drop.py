@@ -1,0 +1,77 @@
+"""embed_drop: takes a pipeline away; its vectors too, unless they are to be kept."""
+
+from evergreen import db
+from evergreen.catalog import access, pipelines
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import functions, store, triggers
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+from evergreen.setup.create import with_short_locks
+
+SQL = load(__file__)
+
+
+@entry
+def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bool | None) -> None:
+    """Remove a pipeline; raises 42704, 42501, 2BP01 (a view of the user depends on ours), 55P03."""
+    role = caller()
+
+    def drop() -> None:
+        if if_exists and pipeline is not None and pipelines.find(pipeline) is None:
+            db.notice(f'pipeline "{pipeline}" does not exist, skipping')
+            return
+        found = access.owned(pipeline, role)
+        _drop_view(found)
+        for generation in found.generations:
+            _take_table(found, generation, keep=bool(keep_embeddings))
+        db.run(SQL.delete_queue, found.id)
+        db.run(SQL.delete_generations, found.id)
+        db.run(SQL.delete_pipeline, found.id)
+        with_short_locks(lambda: triggers.remove(found), found.source_name or found.name)
+        _drop_functions(found)
+
+    elevated(drop)
+
+
+def _drop_view(pipeline: Pipeline) -> None:
+    view = store.relation_name(pipeline.view)
+    if view is None:
+        return
+    try:
+        db.atomically(lambda: db.ddl(store.SQL.drop_view.on(view=view)))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "2BP01":
+            raise
+        raise UserError(
+            f'cannot drop pipeline "{pipeline.name}": other objects depend on view {view}',
+            "2BP01",
+            hint="Drop those first; \\d+ of the view or pg_depend lists them.",
+        ) from error
+
+
+def _take_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> None:
+    table = {"table": generation.table}
+    home = db.one(SQL.source_schema, pipeline.source)
+    if not keep or home is None:
+        db.ddl(store.SQL.drop_table.on(**table))
+        return
+    # An ordinary table of the source's owner from here on: readable by whom that owner says.
+    db.ddl(store.SQL.drop_policy.on(**table))
+    db.ddl(store.SQL.disable_policy.on(**table))
+    db.ddl(store.SQL.revoke_table.on(**table))
+    name = f"{pipeline.name[:40]}_embedding_kept_{generation.id}"
+    db.ddl(store.SQL.rename_table.on(**table, name=db.identifier(name)))
+    kept = {"table": f"embed_store.{db.identifier(name)}"}
+    db.ddl(store.SQL.move_table.on(**kept, schema=db.identifier(home["schema"])))
+    moved = f"{db.identifier(home['schema'])}.{db.identifier(name)}"
+    db.ddl(store.SQL.give_table.on(table=moved, owner=db.identifier(home["owner"])))
+    db.notice(f"kept vectors are in table {moved}")
+
+
+def _drop_functions(pipeline: Pipeline) -> None:
+    signatures = [f"capture_{pipeline.id}()", f"scan_{pipeline.id}(jsonb, int)", f"key_{pipeline.id}(jsonb)"]
+    for generation in pipeline.generations:
+        signatures += [f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"]
+    for signature in signatures:
+        db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.{signature}"))

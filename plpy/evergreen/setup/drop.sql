@@ -1,0 +1,20 @@
+-- delete_queue(int4): everything that waits or was done for a pipeline; its row goes last
+WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
+     changes AS (DELETE FROM embed.change WHERE pipeline = $1),
+     intake AS (DELETE FROM embed.intake WHERE pipeline = $1),
+     jobs AS (DELETE FROM embed.job WHERE generation IN (SELECT id FROM generations)),
+     leases AS (DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)),
+     scans AS (DELETE FROM embed.scan WHERE generation IN (SELECT id FROM generations)),
+     failures AS (DELETE FROM embed.failure WHERE generation IN (SELECT id FROM generations)),
+     documents AS (DELETE FROM embed.document WHERE generation IN (SELECT id FROM generations))
+SELECT 1
+
+-- delete_generations(int4): the generations of a pipeline
+DELETE FROM embed.generation WHERE pipeline = $1
+
+-- delete_pipeline(int4): the pipeline itself
+DELETE FROM embed.pipeline WHERE id = $1
+
+-- source_schema(oid): where kept vectors go
+SELECT n.nspname::text AS schema, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1

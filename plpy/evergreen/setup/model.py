@@ -1,0 +1,114 @@
+"""embed_model_add and embed_model_drop."""
+
+import json
+from typing import Any
+
+from evergreen import db
+from evergreen.catalog import models
+from evergreen.catalog.models import Model
+from evergreen.detect import functions
+from evergreen.errors import UserError
+from evergreen.gate import elevated, entry
+from evergreen.model import function, registry
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_MAX_DIMENSIONS = 16000  # pgvector's limit for a stored vector
+_NUMBERS = frozenset({"inputs", "request_tokens", "input_tokens"})
+_TEXTS = frozenset({"document_prompt", "query_prompt"})
+_FLAGS = frozenset({"send_dimensions"})
+
+
+@entry
+def embed_model_add(  # noqa: PLR0913, PLR0917 - the documented signature
+    name: str | None,
+    provider: str | None,
+    dimensions: int | None,
+    remote_name: str | None,
+    endpoint: str | None,
+    options: str | None,
+) -> None:
+    """Register a model; raises 42710, 42704, 42602, 22023, 42883, 42P13."""
+
+    def add() -> None:
+        if not name or len(name) > 200:  # noqa: PLR2004
+            raise UserError(f'"{name or ""}" cannot be the name of a model', "42602", hint="Use 1 to 200 characters.")
+        chosen = registry.provider(provider)
+        if dimensions is None or not 1 <= dimensions <= _MAX_DIMENSIONS:
+            raise UserError(
+                f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {dimensions}", hint="The model's page says how many."
+            )
+        given = _options(options)
+        remote = function.resolve(remote_name) if provider == "function" and remote_name is not None else remote_name
+        if endpoint is not None and not db.value(SQL.endpoint_exists, endpoint):
+            raise UserError(f'endpoint "{endpoint}" does not exist', "42704", hint="Make it with embed_endpoint_set().")
+        served = models.Endpoint(endpoint, "", None) if endpoint is not None else None
+        chosen.check(Model(0, name, str(provider), remote, dimensions, given, served))
+        number = _insert(name, str(provider), remote, dimensions, endpoint, json.dumps(given))
+        if provider == "function":
+            _create_wrapper(number, str(remote))
+
+    elevated(add)
+
+
+def _options(options: str | None) -> dict[str, Any]:
+    given = json.loads(options) if options is not None else {}
+    if not isinstance(given, dict):
+        raise UserError("options must be a JSON object", hint='For example \'{"inputs": 100}\'.')
+    for name, value in given.items():
+        if name not in _NUMBERS | _TEXTS | _FLAGS:
+            known = ", ".join(sorted(_NUMBERS | _TEXTS | _FLAGS))
+            raise UserError(f'there is no model option "{name}"', hint=f"Options are: {known}.")
+        wanted = int if name in _NUMBERS else str if name in _TEXTS else bool
+        if type(value) is not wanted or (wanted is int and value < 1):
+            raise UserError(f'model option "{name}" cannot be {json.dumps(value)}', hint=f"It is a {wanted.__name__}.")
+    return given
+
+
+def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpoint: str | None, options: str) -> int:
+    try:
+        return int(
+            db.atomically(lambda: db.value(SQL.insert, name, provider, remote, dimensions, endpoint, options))
+        )
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "23505":
+            raise
+        raise UserError(
+            f'model "{name}" exists already',
+            "42710",
+            hint="A model never changes under its vectors: add it under another name.",
+        ) from error
+
+
+def _create_wrapper(model: int, remote: str) -> None:
+    db.ddl(functions.SQL.store_schema)
+    db.ddl(functions.SQL.store_schema_closed)
+    wrapper = function.wrapper(model)
+    body = db.literal(f"SELECT {remote}($1)")
+    db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body))
+    signature = {"signature": f"{wrapper}(text[])"}
+    db.ddl(functions.SQL.private_function.on(**signature))
+    owner = str(db.value(function.SQL.owner, f"{remote}(text[])"))
+    db.ddl(functions.SQL.give_function.on(**signature, owner=db.identifier(owner)))
+    db.ddl(functions.SQL.follow_extension.on(**signature))
+
+
+@entry
+def embed_model_drop(name: str | None) -> None:
+    """Forget a model; raises 42704, 2BP01 while a pipeline uses it."""
+
+    def drop() -> None:
+        model = models.by_name(str(name))
+        users = [row["name"] for row in db.rows(SQL.users, model.id)]
+        if users:
+            raise UserError(
+                f'model "{name}" is used by pipeline {", ".join(users)}', "2BP01", hint="Drop those with embed_drop() first."
+            )
+        if db.value(SQL.is_built_in, model.id):
+            raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing where it is not used.")
+        db.run(SQL.delete, model.id)
+        if model.provider == "function":
+            db.ddl(functions.SQL.drop_function.on(signature=f"{function.wrapper(model.id)}(text[])"))
+
+    elevated(drop)

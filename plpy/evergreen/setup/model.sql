@@ -1,0 +1,26 @@
+-- insert(text, text, text, int4, text, text): a new model
+INSERT INTO embed.model (name, provider, remote_name, dimensions, endpoint, options)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb) RETURNING id
+
+-- endpoint_exists(text): is it there
+SELECT EXISTS (SELECT FROM embed.endpoint e WHERE e.name = $1)
+
+-- users(int4): pipelines that use a model
+SELECT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id WHERE g.model = $1 ORDER BY p.id
+
+-- delete(int4): with the vectors kept for it
+WITH cached AS (DELETE FROM embed.cache WHERE model = $1), flying AS (DELETE FROM embed.inflight WHERE model = $1)
+DELETE FROM embed.model WHERE id = $1
+
+-- is_built_in(int4): cannot be dropped
+SELECT m.built_in FROM embed.model m WHERE m.id = $1
+
+-- put_endpoint(text, text, text, text): new or changed
+INSERT INTO embed.endpoint (name, url, secret, options) VALUES ($1, $2, $3, $4::jsonb)
+ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
+
+-- wrapper(): runs the user's function as its owner, with that function's own lock and path settings
+CREATE OR REPLACE FUNCTION {wrapper}(text[]) RETURNS {vector}[]
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
+AS {body}

@@ -1,0 +1,127 @@
+"""What embed_create was asked for, checked against the source: nothing is created before all of it makes sense."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from evergreen import db
+from evergreen.catalog import access, columns, models, options
+from evergreen.catalog.columns import Column, Source
+from evergreen.catalog.models import Model
+from evergreen.errors import UserError
+from evergreen.prepare import chunk
+from evergreen.prepare import template as templates
+from evergreen.queries import load
+from evergreen.setup import setting
+
+SQL = load(__file__.replace("request.py", "create.py"))
+
+_MAX_COLUMNS = 90  # a function call takes 100 arguments
+_MAX_NAME = 63
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a row becomes texts: columns or template, chunker, and the columns all that reads."""
+
+    columns: tuple[str, ...] | None
+    template: str | None
+    chunker: dict[str, Any]
+    watched: tuple[Column, ...]
+
+
+def check_name(name: str | None) -> str:
+    """Check a pipeline's name."""
+    if not name or len(name.encode()) > _MAX_NAME:
+        raise UserError(
+            f'"{name or ""}" cannot be the name of a pipeline', "42602", hint="Use a name of 1 to 63 bytes."
+        )
+    return name
+
+
+def check_source(source: str | None, role: str) -> Source:
+    """Check that the source is a table with a primary key and the caller's; raises 42501, 42809, 42P17, 22004."""
+    if source is None:
+        raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
+    found = columns.describe(int(db.value(SQL.source_oid, source)))
+    assert found is not None
+    if not access.may_own(role, found.owner):
+        raise UserError(
+            f"must be owner of table {found.qualified}", "42501", hint="Ask the table's owner, or a member of embed_admin."
+        )
+    if found.kind not in {"r", "p"} or found.schema in {"pg_catalog", "information_schema", "embed", "embed_store"}:
+        raise UserError(
+            f"{found.qualified} is not a table that can be embedded", "42809", hint="Use an ordinary or partitioned table."
+        )
+    if found.schema.startswith("pg_temp"):
+        raise UserError(f"{found.qualified} is a temporary table", "42809", hint="Workers could not see its rows.")
+    if not found.key:
+        raise UserError(
+            f"table {found.qualified} has no primary key", "42P17", hint=f"ALTER TABLE {found.qualified} ADD PRIMARY KEY (…);"
+        )
+    return found
+
+
+def check_preparation(
+    source: Source, names: list[str] | None, template: str | None, chunker: str | None, only_if: str | None
+) -> Preparation:
+    """Check what text is made of; raises 22023, 42703, 42804, 54011."""
+    if (names is None) == (template is None):
+        raise UserError("give either columns or a template", hint="For example columns => '{title,body}'.")
+    used = tuple(names) if names is not None else templates.columns(templates.parse(template or ""))
+    if not used or None in used:
+        raise UserError(
+            "no column is named, so there is no text to embed", hint="Name at least one column of the source."
+        )
+    if len(set(used)) != len(used):
+        raise UserError(f"a column is named twice in {', '.join(used)}", hint="Name each column once.")
+    if len(used) > _MAX_COLUMNS:
+        raise UserError(f"{len(used)} columns are too many", "54011", hint=f"Use at most {_MAX_COLUMNS}.")
+    watched = [existing(source, name) for name in used]
+    if only_if is not None:
+        watched += _check_only_if(source, only_if, watched)
+    definition = json.loads(chunker) if chunker is not None else {"chunker": "none"}
+    chunk.chunker(definition)
+    return Preparation(tuple(names) if names is not None else None, template, definition, tuple(watched))
+
+
+def _check_only_if(source: Source, only_if: str, watched: list[Column]) -> list[Column]:
+    column = existing(source, only_if)
+    if column.bare_type != "bool":
+        raise UserError(
+            f'only_if column "{only_if}" must be boolean, not {column.bare_type}',
+            "42804",
+            hint="For another condition add a generated boolean column.",
+        )
+    return [] if column in watched else [column]
+
+
+def existing(source: Source, name: str) -> Column:
+    """Find a column; raises 42703."""
+    column = source.column(name)
+    if column is None:
+        raise UserError(
+            f'column "{name}" of table {source.qualified} does not exist',
+            "42703",
+            hint=f"Its columns are: {', '.join(c.name for c in source.columns)}.",
+        )
+    return column
+
+
+def check_model(name: str | None) -> Model:
+    """Resolve a model's name, or the database's default."""
+    return models.by_name(name if name is not None else setting.get("default_model"))
+
+
+def check_capture(capture: str | None) -> str:
+    """Check how changes are to be seen."""
+    if capture == "cdc":
+        raise UserError("capture => 'cdc' is not available in this version", "0A000", hint="Use 'trigger' or 'manual'.")
+    if capture not in {"trigger", "manual"}:
+        raise UserError(f'there is no capture "{capture}"', hint="Use 'trigger' or 'manual'.")
+    return capture
+
+
+def check_options(given: str | None) -> dict[str, Any]:
+    """Check the options of a new pipeline."""
+    return options.merge({}, given if given is not None else "{}")

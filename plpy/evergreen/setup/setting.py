@@ -1,0 +1,45 @@
+"""embed_setting: what holds for a whole database."""
+
+from evergreen import db
+from evergreen.catalog import access, models
+from evergreen.catalog.options import SETTINGS
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+
+def get(name: str) -> str:
+    """Return a setting, stored or built in; needs the extension's rights."""
+    stored = db.value(SQL.get, name)
+    return str(stored) if stored is not None else SETTINGS[name]
+
+
+@entry
+def embed_setting(name: str | None, value: str | None) -> str:
+    """Return a setting, after setting it when a value is given; raises 22023, 42501, 42704."""
+    if name not in SETTINGS:
+        raise UserError(f'there is no setting "{name}"', hint=f"Settings are: {', '.join(sorted(SETTINGS))}.")
+    role = caller()
+    return elevated(lambda: get(name) if value is None else _put(name, value, role))
+
+
+def _put(name: str, value: str, role: str) -> str:
+    if not access.is_admin(role):
+        raise UserError(f'only embed_admin may change setting "{name}"', "42501", hint="Ask a member of embed_admin.")
+    if name == "default_model":
+        models.by_name(value)
+    elif not _is_interval(value):
+        raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
+    db.run(SQL.put, name, value)
+    return value
+
+
+def _is_interval(value: str) -> bool:
+    try:
+        return bool(db.atomically(lambda: db.value(SQL.check_interval, value)))
+    except db.DatabaseError as error:
+        if db.sqlstate(error).startswith("22"):
+            return False
+        raise

@@ -1,0 +1,178 @@
+"""A throw-away Postgres cluster: its own data directory, reached through a socket only its folder has."""
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from evergreen_host import pgconfig
+from evergreen_host.command import run
+from evergreen_host.errors import CommandError, EvergreenError
+from evergreen_host.pgconfig import Postgres
+
+StopMode = Literal["smart", "fast", "immediate"]
+Option = str | int | bool
+
+_SUPERUSER = "postgres"
+_SOCKET_PATH_LIMIT = 107  # of sockaddr_un
+_TIMEOUT = "60"
+# What would change the server's behaviour, or that of the Python inside it, from where we happen to be started.
+_LEAKS = re.compile(r"PG[A-Z]+|PYTHON\w*|VIRTUAL_ENV\w*|LC_\w+|LANG|LANGUAGE")
+
+
+def _free_port() -> int:
+    """Return a TCP port nobody listens on; it also names the socket."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _literal(value: Option) -> str:
+    """Write a value as postgresql.conf takes it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+class Cluster:
+    """One cluster, from initdb to removal; as a context manager it is started on entry.
+
+    `options` are settings of postgresql.conf and win over the defaults. `env` is added to the server's
+    environment. `durable` keeps fsync on, for tests that kill the server's machine rather than the server.
+    `keep` leaves the cluster running when the context ends; `remove` then is the caller's.
+    As root the server runs as the OS user `postgres`, otherwise as ourselves.
+    """
+
+    def __init__(
+        self,
+        postgres: Postgres | None = None,
+        *,
+        options: Mapping[str, Option] | None = None,
+        env: Mapping[str, str] | None = None,
+        durable: bool = False,
+        keep: bool = False,
+    ) -> None:
+        self.postgres = postgres or pgconfig.find()
+        self.keep = keep
+        self.os_user = _SUPERUSER if os.geteuid() == 0 else None
+        self.port = _free_port()
+        self.root = Path(tempfile.mkdtemp(prefix="evergreen-"))
+        self._options = {**self._defaults(durable=durable), **(options or {})}
+        inherited = {name: value for name, value in os.environ.items() if not _LEAKS.fullmatch(name)}
+        self._env = {**inherited, "LC_ALL": "C.UTF-8", **(env or {})}
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.root / "data"
+
+    @property
+    def logfile(self) -> Path:
+        """The server's log."""
+        return self.root / "server.log"
+
+    def _defaults(self, *, durable: bool) -> dict[str, Option]:
+        options: dict[str, Option] = {
+            "listen_addresses": "",
+            "port": self.port,
+            "unix_socket_directories": str(self.root),
+            "fsync": durable,
+            "shared_buffers": "128MB",
+            "max_connections": 60,
+            "log_line_prefix": "%m [%p] %a ",
+        }
+        if self.postgres.has_cron:
+            options |= {
+                "shared_preload_libraries": "pg_cron",
+                "cron.database_name": "postgres",
+                "cron.host": str(self.root),
+                "cron.timezone": "GMT",
+            }
+        return options
+
+    def __enter__(self) -> Self:
+        try:
+            self.create()
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.keep:
+            self.remove()
+
+    def _run(self, program: str, *args: str | Path) -> str:
+        try:
+            return run([self.bin(program), *args], cwd=self.root, env=self._env, user=self.os_user)
+        except CommandError as error:
+            log = self.logfile.read_text("utf-8", "replace").splitlines()[-15:] if self.logfile.exists() else []
+            raise CommandError("\n".join([str(error), *log])) from error
+
+    def _pg_ctl(self, action: str, *args: str | Path) -> str:
+        return self._run("pg_ctl", action, "--pgdata", self.data, "--silent", "--wait", "--timeout", _TIMEOUT, *args)
+
+    def create(self) -> None:
+        """Make the data directory and write the settings."""
+        if len(str(self.root / f".s.PGSQL.{self.port}")) > _SOCKET_PATH_LIMIT:
+            raise EvergreenError(f"{self.root} is too long a path for a socket", "set TMPDIR to a shorter one")
+        if self.os_user:  # the folder stays closed to others: who reaches the socket is superuser
+            shutil.chown(self.root, self.os_user, self.os_user)
+        self._run(
+            "initdb", "--pgdata", self.data, "--username", _SUPERUSER, "--encoding", "UTF8", "--locale", "C.UTF-8",
+            "--auth-local", "trust", "--auth-host", "reject", "--no-sync", "--no-instructions",
+        )  # fmt: skip
+        self.configure(self._options)
+
+    def configure(self, options: Mapping[str, Option]) -> None:
+        """Append settings to postgresql.conf; they take effect at the next start."""
+        lines = [f"{name} = {_literal(value)}\n" for name, value in options.items()]
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as conf:
+            conf.writelines(lines)
+
+    def start(self) -> None:
+        """Start the server and return when it takes connections; the error shows the end of its log."""
+        self._pg_ctl("start", "--log", self.logfile)
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop the server; 'immediate' is a crash."""
+        self._pg_ctl("stop", "--mode", mode)
+
+    def restart(self, mode: StopMode = "fast") -> None:
+        """Stop and start again."""
+        self.stop(mode)
+        self.start()
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id, None if it does not run (a killed one leaves its pid file behind)."""
+        path = self.data / "postmaster.pid"
+        if not path.exists():
+            return None
+        pid = int(path.read_text("utf-8").splitlines()[0])
+        home = Path(f"/proc/{pid}/cwd")
+        # Another process may have got the number since: a postmaster's working directory is its data directory.
+        return pid if home.exists() and home.samefile(self.data) else None
+
+    def remove(self) -> None:
+        """Stop the server if it runs, and remove everything."""
+        if self.pid is not None:
+            self._pg_ctl("stop", "--mode", "immediate")
+        shutil.rmtree(self.root)
+
+    def bin(self, name: str) -> Path:
+        """Return the path of one of this Postgres' own programs."""
+        return self.postgres.bindir / name
+
+    def dsn(self, dbname: str = "postgres", user: str = _SUPERUSER) -> str:
+        """Return the connection string of a database."""
+        return f"host={self.root} port={self.port} dbname={dbname} user={user}"

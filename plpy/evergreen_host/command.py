@@ -1,0 +1,45 @@
+"""Runs programs and turns their failure into an error that shows what they said."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evergreen_host.errors import CommandError, MissingError
+
+_TAIL_LINES = 25
+
+
+def run(
+    args: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    hint: str = "",
+) -> str:
+    """Run a program to its end and return its standard output.
+
+    `user` drops root's rights first (the group of the same name goes with it).
+    Raises CommandError with the end of the program's output, MissingError if there is no such program.
+    """
+    argv = [str(arg) for arg in args]
+    groups: list[str] | None = None if user is None else []
+    try:
+        done = subprocess.run(
+            argv, cwd=cwd, env=env, user=user, group=user, extra_groups=groups,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise MissingError(f"cannot run {argv[0]}: {error.strerror}", hint) from error
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-_TAIL_LINES:]
+        raise CommandError("\n".join([f"failed ({done.returncode}): {shlex.join(argv)}", *said]), hint)
+    return done.stdout
+
+
+def as_root(subcommand: str) -> str:
+    """Return what to type to run one of our own commands as root, who may not have us on the PATH."""
+    program = Path(sys.argv[0])
+    return f"sudo {program.resolve() if program.is_file() else 'evergreen'} {subcommand}"

@@ -1,0 +1,86 @@
+"""Shows the demo: rich on a terminal, plain lines elsewhere."""
+
+import textwrap
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.table import Table
+
+_PLAIN_WIDTH = 110
+
+
+class Screen:
+    """What is shown, in the order it happens."""
+
+    def __init__(self) -> None:
+        console = Console(highlight=False)
+        self.console = console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+        self._acts = 0
+
+    def act(self, title: str, explanation: str) -> None:
+        """Begin a part of the story."""
+        self._acts += 1
+        self.console.print(f"\n[bold green]{self._acts}. {title}[/]")
+        self.say(explanation)
+
+    def say(self, text: str) -> None:
+        """Say something in prose."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+    def sql(self, statement: str) -> None:
+        """Show a statement as it is typed."""
+        text = f"{statement};"
+        if self.console.is_terminal:
+            code = Syntax(text, "sql", background_color="default", theme="ansi_dark", word_wrap=True)
+            self.console.print(Padding(code, (0, 0, 0, 4)))
+        else:
+            self.console.out(textwrap.indent(text, "    "))
+
+    def answer(self, text: str) -> None:
+        """Show what the server said."""
+        self.console.print(f"    [dim]{text}[/]", soft_wrap=True)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]], total: Sequence[object] = ()) -> None:
+        """Show rows; columns of numbers are aligned to the right, `total` stands below a line."""
+        table = Table(pad_edge=False, show_footer=bool(total))
+        feet = [str(value) for value in total] or [""] * len(headers)
+        for number, (header, foot) in enumerate(zip(headers, feet, strict=True)):
+            table.add_column(header, foot, justify="left" if number == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(str(value) for value in row))
+        self.console.print(Padding(table, (0, 0, 0, 4)))
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Generator[Callable[[int], None], None, None]:
+        """Give a function that is told how much more is done."""
+        if not self.console.is_terminal:
+            yield self._counter(what, total)
+            return
+        columns = (TextColumn("    {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda more: bar.advance(task, more)
+
+    def _counter(self, what: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            self.answer(f"{done} of {total} {what}")
+
+        return advance
+
+    @contextmanager
+    def waiting(self, text: str) -> Generator[None, None, None]:
+        """Show that something is awaited."""
+        if not self.console.is_terminal:
+            self.answer(text)
+            yield
+            return
+        with self.console.status(text):
+            yield

@@ -1,0 +1,130 @@
+"""The demo's acts, in order: set up, search, schedule, a day of changes, and one change nobody looked after."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from evergreen_host.demo.corpus import Corpus
+from evergreen_host.demo.screen import Screen
+from evergreen_host.demo.session import Session
+from evergreen_host.errors import EvergreenError
+
+_QUESTIONS = 3  # put on screen; the others are for the tests
+_PATIENCE = 130.0  # seconds: pg_cron starts a job at a full minute
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happens to the table: what a user calls it, and the statements it takes."""
+
+    what: str
+    statements: Sequence[str]
+
+
+class Taken(NamedTuple):
+    """What a step came to: rows written, rows an any-column trigger would have sent, texts that were sent."""
+
+    written: int
+    by_trigger: int
+    sent: int
+
+
+DAY = (
+    Step("texts edited", ["edit"]),
+    Step("a counter updated in every row", ["count_downloads"]),
+    Step("forms saved as they were opened", ["save_unchanged"]),
+    Step("titles edited, then edited back", ["draft", "undraft"]),
+    Step("the first edits undone", ["undo"]),
+    Step("rows deleted", ["delete"]),
+)
+
+
+def settle(session: Session) -> None:
+    """Drain until nothing is queued or being worked on, by us or by the scheduled worker."""
+    deadline = time.monotonic() + _PATIENCE
+    while session.value("drain") or session.value("open_work"):
+        if time.monotonic() > deadline:
+            raise EvergreenError("the queue does not become empty")
+
+
+def set_up(session: Session, screen: Screen, corpus: Corpus) -> None:
+    """Act 1: a table with documents, and a pipeline over it."""
+    screen.act("A table", f"{len(corpus.documents)} {corpus.what}, in a table like any other.")
+    session.do("create_extension")
+    session.do("create_table")
+    session.load(corpus.documents)
+    screen.act("One call", "says what the embedding is made of. Triggers watch the table from now on.")
+    session.value("create_pipeline", show=True)
+
+
+def first_drain(session: Session, screen: Screen) -> None:
+    """Act 3: the rows that were there get their vectors."""
+    screen.act("The rows that were there", "get their vectors, from a model that runs inside the server.")
+    rows = session.value("count")
+    started = time.monotonic()
+    done = session.value("drain", show=True)
+    with screen.progress("rows", rows) as advance:
+        while done:
+            advance(done)
+            done = session.value("drain")
+    seconds = time.monotonic() - started
+    screen.say(f"{rows} rows in {seconds:.1f} s, {rows / seconds:,.0f} a second.")
+
+
+def ask(session: Session, screen: Screen, corpus: Corpus) -> None:
+    """Act 4: questions that share no word with their answers."""
+    screen.act("Questions", "in plain words; the query is embedded by the same model, inside the query.")
+    for number, question in enumerate(list(corpus.questions)[:_QUESTIONS]):
+        found = session.rows("search", question=question, show=number == 0)
+        screen.table([question, "score"], found)
+
+
+def schedule(session: Session, screen: Screen) -> None:
+    """Act 5: a worker inside the server takes over."""
+    screen.act("One more call", "and a worker inside the server keeps it fresh. No service to run beside the database.")
+    session.do("create_cron")
+    session.value("schedule", show=True)
+
+
+def _take(session: Session, step: Step) -> Taken:
+    """Make one step happen and measure it."""
+    before, mark = session.value("texts_sent"), session.value("now")
+    written = [session.do(name) for name in step.statements]
+    settle(session)
+    sent = session.value("texts_sent") - before
+    renewed = session.value("rewritten", mark=mark)
+    if sent > renewed:
+        raise EvergreenError(f"{sent} texts were sent for {renewed} rows with a new embedding")
+    return Taken(sum(written), 0 if step.statements == ["delete"] else max(written), sent)
+
+
+def a_day(session: Session, screen: Screen) -> None:
+    """Act 6: changes of every kind, and what they cost."""
+    screen.act("A day of changes", "We drain after each, only so that the count of texts sent to the model is its own.")
+    nightly = session.value("count")
+    taken = [_take(session, step) for step in DAY]
+    written, by_trigger, sent = map(sum, zip(*taken, strict=True))
+    screen.say("\nTexts sent to the model, by way of keeping fresh:\n")
+    headers = ["what happened", "rows written", "re-embed every night", "trigger on any column", "Evergreen"]
+    rows = [(step.what, one.written, "", one.by_trigger, one.sent) for step, one in zip(DAY, taken, strict=True)]
+    screen.table(headers, rows, ["total", written, nightly, by_trigger, sent])
+    screen.say("Evergreen's column is measured: it is the pipeline's own count in embed_status, read after each step.")
+
+
+def unattended(session: Session, screen: Screen) -> None:
+    """Act 7: a row nobody looks after becomes searchable."""
+    screen.act(
+        "And nobody calls anything", "A new row; then we only watch. (pg_cron starts its worker at a full minute.)"
+    )
+    new = session.value("count") + 1_000_000
+    session.do("add", id=new)
+    started = time.monotonic()
+    with screen.waiting("waiting until the row can be found ..."):
+        while not session.value("is_searchable", id=new):
+            if time.monotonic() - started > _PATIENCE:
+                raise EvergreenError("the scheduled worker did not take up the row")
+            time.sleep(0.02)
+    screen.say(f"Searchable after {time.monotonic() - started:.1f} s:")
+    question = "how do my search results stay up to date when the data changes?"
+    screen.table([question, "score"], session.rows("search", question=question))

@@ -1,0 +1,98 @@
+-- The statements of the demo, as a user types them.
+
+-- create_extension --
+-- Loads Evergreen and what it builds on: pgvector and PL/Python.
+CREATE EXTENSION evergreen CASCADE;
+
+-- create_table --
+-- An ordinary table; Evergreen adds no column, index or key to it.
+CREATE TABLE docs (
+    id        int PRIMARY KEY,
+    title     text NOT NULL,
+    body      text NOT NULL,
+    downloads int NOT NULL DEFAULT 0
+);
+
+-- load --
+-- Takes the documents in.
+COPY docs (id, title, body) FROM STDIN;
+
+-- create_pipeline --
+-- Says which columns the embedding is made of; the rows that are there are queued.
+SELECT embed_create('docs', 'docs', columns => '{title,body}');
+
+-- drain --
+-- Brings rows up to date in one bounded pass.
+SELECT embed_drain('docs', max_rows => 500);
+
+-- search --
+-- The nearest documents to a question, the best first.
+SELECT d.title, round(s.score::numeric, 2) AS score
+FROM embed_search('docs', %(question)s, k => 3) s
+JOIN docs d ON d.id = (s.key ->> 0)::int
+ORDER BY s.score DESC;
+
+-- create_cron --
+-- pg_cron runs jobs inside the server.
+CREATE EXTENSION pg_cron;
+
+-- schedule --
+-- From here on a worker inside the server keeps the pipeline fresh.
+SELECT embed_schedule();
+
+-- edit --
+-- The text of one row in a hundred really changes.
+UPDATE docs SET body = body || E'\n\nNow with a dark mode.' WHERE id %% 100 = 0;
+
+-- count_downloads --
+-- A column the embedding is not made of changes in every row.
+UPDATE docs SET downloads = downloads + 1;
+
+-- save_unchanged --
+-- A form is saved as it was opened.
+UPDATE docs SET title = title, body = body WHERE id <= 1000;
+
+-- draft --
+-- Titles change ...
+UPDATE docs SET title = 'DRAFT ' || title WHERE id %% 100 = 50;
+
+-- undraft --
+-- ... and change back before anybody has looked.
+UPDATE docs SET title = substr(title, 7) WHERE id %% 100 = 50;
+
+-- undo --
+-- The edits of before are taken back, long after their new text was embedded.
+UPDATE docs SET body = replace(body, E'\n\nNow with a dark mode.', '') WHERE id %% 100 = 0;
+
+-- delete --
+-- Some rows go.
+DELETE FROM docs WHERE id %% 300 = 299;
+
+-- add --
+-- A new document, with nobody calling anything afterwards.
+INSERT INTO docs VALUES (%(id)s, 'evergreen: keeps embeddings fresh',
+    'Notices when rows change and brings the vectors made of them up to date, all by itself.');
+
+-- count --
+-- Rows of the source.
+SELECT count(*) FROM docs;
+
+-- open_work --
+-- Rows that are queued or being worked on.
+SELECT pending + in_flight FROM embed_status WHERE pipeline = 'docs';
+
+-- rewritten --
+-- Documents whose vectors were computed after a point in time.
+SELECT count(DISTINCT id) FROM docs_embedding WHERE embedded_at > %(mark)s;
+
+-- texts_sent --
+-- Texts the model was given since the pipeline was created.
+SELECT texts FROM embed_status WHERE pipeline = 'docs';
+
+-- now --
+-- The server's clock.
+SELECT clock_timestamp();
+
+-- is_searchable --
+-- Whether a row has fresh vectors.
+SELECT EXISTS (SELECT FROM docs_embedding WHERE id = %(id)s AND NOT is_stale);

@@ -1,0 +1,1 @@
+"""`evergreen setup`: installs the operating system's packages that Evergreen builds on."""

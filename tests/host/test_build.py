@@ -1,0 +1,79 @@
+"""The install script is the concatenation of extension/sql, the control file a filled-in template."""
+
+from pathlib import Path
+
+import pytest
+from evergreen_host import build
+from evergreen_host.errors import EvergreenError
+
+LIBDIR = Path("/srv/lib/evergreen/1.2.0")
+
+
+@pytest.fixture
+def extension(tmp_path: Path) -> Path:
+    for name, text in {
+        "evergreen.control.in": "default_version = '@VERSION@'\nmodule_pathname = '@LIBDIR@'\n",
+        "sql/20_work/b.sql": "SELECT 'b';\n",
+        "sql/10_schema/z.sql": "SELECT 'z';\n",
+        "sql/10_schema/a.sql": "SELECT 'a';\n",
+        "sql/10_schema/notes.txt": "not SQL",
+        "upgrade/evergreen--1.1.0--1.2.0.sql": "AS $python$\n@boot@\n$python$;\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_files_come_in_path_order_each_under_its_name(extension: Path):
+    script = build.render_script(extension / "sql", "1.2.0")
+    order = [line for line in script.splitlines() if line.startswith(("-- ", "SELECT"))]
+    assert order == [
+        "-- sql/10_schema/a.sql", "SELECT 'a';",
+        "-- sql/10_schema/z.sql", "SELECT 'z';",
+        "-- sql/20_work/b.sql", "SELECT 'b';",
+    ]  # fmt: skip
+
+
+def test_script_refuses_to_be_run_by_psql(extension: Path):
+    first = build.render_script(extension / "sql", "1.2.0").splitlines()[0]
+    assert first == r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file. \quit'
+
+
+def test_control_file_names_version_and_library(extension: Path):
+    control = build.render(extension, "1.2.0", LIBDIR)["evergreen.control"]
+    assert control == "default_version = '1.2.0'\nmodule_pathname = '/srv/lib/evergreen/1.2.0'\n"
+
+
+BOOT = """\
+import sys
+if "MODULE_PATHNAME" not in sys.path: sys.path.insert(0, "MODULE_PATHNAME")
+import evergreen; evergreen.enter("1.2.0", r'''@extschema@''')"""
+
+
+@pytest.mark.parametrize(
+    ("source", "built"),
+    [
+        ("AS $python$\n@boot@\nreturn 1\n", f"AS $python$\n{BOOT}\nreturn 1\n"),
+        ("AS\n$python$@boot@\nreturn 1\n", f"AS\n$python$\n{BOOT}\nreturn 1\n"),
+        ("-- writes @boot@ in a sentence\n", "-- writes @boot@ in a sentence\n"),
+    ],
+)
+def test_boot_lines_load_the_library_of_this_version(source: str, built: str):
+    assert build.expand_boot(source, "1.2.0") == built
+
+
+def test_upgrade_scripts_load_the_version_they_lead_to(extension: Path):
+    files = build.render(extension, "9.9.9", LIBDIR)
+    assert 'evergreen.enter("1.2.0", r'''@extschema@''')' in files["evergreen--1.1.0--1.2.0.sql"]
+
+
+def test_misnamed_upgrade_script_is_refused(extension: Path):
+    (extension / "upgrade" / "fix.sql").write_text("")
+    with pytest.raises(EvergreenError, match=r"evergreen--FROM--TO\.sql"):
+        build.render(extension, "1.2.0", LIBDIR)
+
+
+def test_no_sql_is_an_error(tmp_path: Path):
+    with pytest.raises(EvergreenError, match=r"no \.sql files"):
+        build.render_script(tmp_path, "1.2.0")

@@ -23,11 +23,8 @@ DECLARE
 BEGIN
     FOR leaf IN
         SELECT c.oid, c.reltuples, pg_catalog.pg_relation_size(c.oid) AS bytes
-        FROM pg_catalog.pg_partition_tree(source) t JOIN pg_catalog.pg_class c ON c.oid = t.relid
-        WHERE c.relkind = 'r'
-        UNION ALL
-        SELECT c.oid, c.reltuples, pg_catalog.pg_relation_size(c.oid)
-        FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relkind = 'r' AND NOT c.relispartition
+        FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree(source) t UNION SELECT source) t
+        JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r'
     LOOP
         IF leaf.bytes < 4 * 1024 * 1024 THEN
             BEGIN
@@ -37,7 +34,7 @@ BEGIN
             END;
             total = total + counted;
         ELSE
-            total = total + greatest(leaf.reltuples, leaf.bytes / 400);
+            total = total + CASE WHEN leaf.reltuples > 0 THEN leaf.reltuples ELSE leaf.bytes / 400 END;
         END IF;
     END LOOP;
     RETURN total;

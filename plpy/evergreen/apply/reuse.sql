@@ -2,11 +2,16 @@
 SELECT g.id FROM embed.generation g WHERE g.model = $1 ORDER BY g.id
 
 -- look_up(int4, bytea[]): vectors that exist already, live or kept; one statement, so that a text is seen either here or
--- in flight. {live} is a UNION ALL arm for each live generation
-SELECT c.hash, c.embedding::pg_catalog.text AS embedding FROM embed.cache c WHERE c.model = $1 AND c.hash = ANY ($2) {live}
+-- in flight. The arms are one for each live generation
+SELECT c.hash, c.embedding::pg_catalog.text AS embedding
+FROM pg_catalog.unnest($2) u (hash)
+CROSS JOIN LATERAL (SELECT c.hash, c.embedding FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash OFFSET 0) c
+{live}
 
 -- live_arm(): one live generation
-UNION ALL SELECT g.chunk_hash, g.embedding::pg_catalog.text FROM embed_store.g{generation} g WHERE g.chunk_hash = ANY ($2)
+UNION ALL SELECT g.chunk_hash, g.embedding::pg_catalog.text
+FROM pg_catalog.unnest($2) u (hash)
+CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generation} g WHERE g.chunk_hash = u.hash LIMIT 1) g
 
 -- claim_texts(int4, bytea[], int8, int8[]): in one order everywhere; a text of a dead claim is taken over
 -- expires_at stands in the row itself: a look at embed.lease would use our snapshot, which may be older than the row.
@@ -19,7 +24,10 @@ WHERE inflight.expires_at <= pg_catalog.clock_timestamp() OR inflight.token = AN
 RETURNING hash
 
 -- land(int4, bytea[], int8): these texts are no longer in flight
-DELETE FROM embed.inflight WHERE model = $1 AND hash = ANY ($2) AND token = $3
+DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
+    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3
+                        OFFSET 0) i))
 
 -- dead_tokens(int8[]): claims of any generation whose worker is gone
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens

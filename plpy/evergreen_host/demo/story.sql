@@ -60,13 +60,17 @@ UPDATE docs SET title = 'DRAFT ' || title WHERE id %% 100 = 50;
 -- ... and change back before anybody has looked.
 UPDATE docs SET title = substr(title, 7) WHERE id %% 100 = 50;
 
--- undo --
--- The edits of before are taken back, long after their new text was embedded.
-UPDATE docs SET body = replace(body, E'\n\nNow with a dark mode.', '') WHERE id %% 100 = 0;
-
 -- delete --
 -- Some rows go.
 DELETE FROM docs WHERE id %% 300 = 299;
+
+-- undo --
+-- The edits are taken back, long after their text was embedded.
+UPDATE docs SET body = replace(body, E'\n\nNow with a dark mode.', '') WHERE id %% 100 = 0;
+
+-- explain --
+-- One row's whole story.
+SELECT embed_explain('docs', '[100]');
 
 -- add --
 -- A new document, with nobody calling anything afterwards.
@@ -85,13 +89,9 @@ SELECT count(*) FROM docs;
 -- Rows that are queued or being worked on.
 SELECT pending + in_flight FROM embed_status WHERE pipeline = 'docs';
 
--- rewritten --
--- Documents whose vectors were computed after a point in time.
+-- embedded_since --
+-- Documents whose vectors are newer than a point in time; each document is one text.
 SELECT count(DISTINCT id) FROM docs_embedding WHERE embedded_at > %(mark)s;
-
--- texts_sent --
--- Texts the model was given since the pipeline was created.
-SELECT 0;
 
 -- now --
 -- The server's clock.

@@ -1,0 +1,78 @@
+"""What every test of the extension stands on: one throw-away server, a fresh database a test, a provider that counts."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from provider import LoopbackProvider
+
+from evergreen_host.cluster import Cluster
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One server for the whole run; tests that crash or restart a server start their own."""
+    with Cluster() as made:
+        with psycopg.connect(made.dsn(), autocommit=True) as admin:
+            admin.execute("CREATE DATABASE evergreen_template")
+        with psycopg.connect(made.dsn("evergreen_template"), autocommit=True) as admin:
+            admin.execute("CREATE EXTENSION evergreen CASCADE")
+        yield made
+
+
+@pytest.fixture
+def dsn(cluster: Cluster) -> Iterator[str]:
+    """The DSN of a fresh database with the extension, dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE evergreen_template")
+        yield cluster.dsn(name)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def connect(dsn: str) -> Iterator[Callable[..., Connection]]:
+    """Open sessions in the test's database: ``connect(user='alice', autocommit=False)``; all are closed afterwards."""
+    opened: list[Connection] = []
+
+    def open_one(user: str | None = None, *, autocommit: bool = True, **options: Any) -> Connection:
+        role = {"options": f"-c role={user}"} if user is not None else {}
+        opened.append(psycopg.connect(dsn, autocommit=autocommit, **role, **options))
+        return opened[-1]
+
+    yield open_one
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def db(connect: Callable[..., Connection]) -> Connection:
+    """A superuser's session in autocommit mode."""
+    return connect()
+
+
+@pytest.fixture
+def provider() -> Iterator[LoopbackProvider]:
+    """A model behind HTTP on loopback that counts what it is sent, waits, and fails on demand."""
+    with LoopbackProvider() as made:
+        yield made
+
+
+@pytest.fixture
+def model(db: Connection, provider: LoopbackProvider) -> str:
+    """The provider's model, registered in the test's database as ``loop`` (8 dimensions)."""
+    provider.register(db)
+    return "loop"
+
+
+@pytest.fixture
+def docs(db: Connection) -> str:
+    """A table ``docs(id, title, body, n)`` with ten rows."""
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text, n int NOT NULL DEFAULT 0)")
+    db.execute("INSERT INTO docs SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 10) i")
+    return "docs"

@@ -1,4 +1,4 @@
-"""What every test of the extension stands on: one throw-away server, a fresh database a test, a provider that counts."""
+"""What every test of the extension stands on: a server a run, a database a test, a provider that counts."""
 
 from collections.abc import Callable, Iterator
 from itertools import count

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import plpy
-
 from evergreen.errors import UserError
 from evergreen.queries import Query
 
@@ -74,6 +73,10 @@ class _UndoneError(Exception):
     """Ends a subtransaction whose only purpose was to read."""
 
 
+def _undo() -> NoReturn:
+    raise _UndoneError
+
+
 def released(body: Callable[[], T]) -> T:
     """Run a body that only reads, then undo its subtransaction, so that the locks it took are given up at once.
 
@@ -84,7 +87,7 @@ def released(body: Callable[[], T]) -> T:
     try:
         with plpy.subtransaction():
             result.append(body())
-            raise _UndoneError
+            _undo()
     except _UndoneError:
         return result[0]
 

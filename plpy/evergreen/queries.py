@@ -1,6 +1,7 @@
 """Named queries: the SQL that a module runs stands in the .sql file beside it."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +19,13 @@ class Query:
 
     def on(self, **names: str) -> "Query":
         """Put already quoted identifiers or generated expressions in the place of ``{name}``."""
-        text, types = self.text, self.types
-        for name, value in names.items():
-            text = text.replace("{" + name + "}", value)
-            types = tuple(t.replace("{" + name + "}", value) for t in types)
-        return Query(self.name, types, text)
+
+        def filled(text: str) -> str:
+            for name, value in names.items():
+                text = text.replace("{" + name + "}", value)
+            return text
+
+        return Query(self.name, tuple(filled(one) for one in self.types), filled(self.text))
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Queries:
             raise AttributeError(f"{self.path.name} has no query {name!r}")
         return self._named[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Query]:
         return iter(self._named.values())
 
 

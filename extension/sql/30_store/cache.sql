@@ -1,3 +1,7 @@
+-- pgvector may live anywhere, and this server's major version has no @extschema:vector@.
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
 CREATE TABLE embed.cache (
     model     int NOT NULL,
     hash      bytea NOT NULL,
@@ -8,3 +12,5 @@ CREATE TABLE embed.cache (
 CREATE INDEX cache_kept_at_idx ON embed.cache (kept_at);
 COMMENT ON TABLE embed.cache IS 'vectors of texts no longer live, so that a revert costs nothing; kept for cache_retention';
 SELECT pg_catalog.pg_extension_config_dump('embed.cache', '');
+
+SET LOCAL search_path TO pg_catalog, pg_temp;

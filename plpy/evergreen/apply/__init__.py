@@ -1,0 +1,1 @@
+"""Apply: reuse vectors, write them, record failures."""

@@ -1,6 +1,8 @@
 """Which texts need a call: not those that are live, kept, or in flight with somebody else."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from evergreen import db
 from evergreen.catalog.pipelines import Generation
@@ -65,14 +67,14 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     won: set[bytes] = set()
     for key in hashes:
         try:
-            won |= _patiently(lambda key=key: claim([key]), "1ms")
+            won |= _patiently(partial(claim, [key]), "1ms")
         except db.DatabaseError as error:
             if db.sqlstate(error) != "55P03":
                 raise
     return won
 
 
-def _patiently(body, patience: str) -> set[bytes]:
+def _patiently(body: Callable[[], set[bytes]], patience: str) -> set[bytes]:
     def step() -> set[bytes]:
         db.run(intake.SQL.short_lock, patience)
         return body()

@@ -1,0 +1,1 @@
+"""Ask: embed a question and search."""

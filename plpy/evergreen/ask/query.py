@@ -55,7 +55,9 @@ def vector(model: Model, text: str, kind: str) -> str:
     outcome = dispatch.embed(model, {b"": text}, kind, db.check_interrupts)
     if outcome.failures:
         raise UserError(
-            f"the text could not be embedded: {outcome.failures[b'']}", "58000", hint="Try again, or look at the model's server."
+            f"the text could not be embedded: {outcome.failures[b'']}",
+            "58000",
+            hint="Try again, or look at the model's server.",
         )
     _remembered[identity] = literal(outcome.vectors[b""])
     if len(_remembered) > _MEMORY:

@@ -25,7 +25,7 @@ class Target:
 
 
 @entry
-def embed_search(  # noqa: PLR0913, PLR0917 - the documented signature
+def embed_search(
     pipeline: str | None,
     query: str | None,
     k: int | None,
@@ -52,6 +52,7 @@ def embed_search(  # noqa: PLR0913, PLR0917 - the documented signature
 
 
 def check(query: str | None, k: int | None, mode: str | None, stale: str | None, max_per_key: int | None) -> None:
+    """Check what a search is asked for; raises 22023, 0A000."""
     if not query or query.isspace():
         raise UserError("the question is empty", hint="Pass some text to search for.")
     if k is None or not 1 <= k <= _MAX_K:
@@ -75,7 +76,9 @@ def resolve(pipeline: str | None, query: str) -> Target:
         view = db.value(SQL.view, found.view) if found.view is not None else None
         if view is None:
             raise UserError(
-                f'the view of pipeline "{found.name}" is gone', "42P01", hint="embed_drop() the pipeline and create it again."
+                f'the view of pipeline "{found.name}" is gone',
+                "42P01",
+                hint="embed_drop() the pipeline and create it again.",
             )
         vector = queries.vector(found.active.model, query, "query")
         return Target(str(view), vector, models.vector_schema())
@@ -93,6 +96,8 @@ def _best(rows: list[db.Row], max_per_key: int | None, min_score: float | None) 
     kept: list[db.Row] = []
     for row in rows:
         seen[row["key"]] += 1
-        if (max_per_key is None or seen[row["key"]] <= max_per_key) and (min_score is None or row["score"] >= min_score):
+        if (max_per_key is None or seen[row["key"]] <= max_per_key) and (
+            min_score is None or row["score"] >= min_score
+        ):
             kept.append(row)
     return kept

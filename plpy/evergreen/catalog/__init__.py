@@ -1,0 +1,1 @@
+"""The catalog: pipelines, models, options, and what the source looks like."""

@@ -76,5 +76,12 @@ def describe(oid: int) -> Source | None:
         for r in db.rows(SQL.primary_key, oid)
     )
     return Source(
-        oid, relation["schema"], relation["name"], relation["kind"], relation["owner"], relation["owner_name"], columns, key
+        oid,
+        relation["schema"],
+        relation["name"],
+        relation["kind"],
+        relation["owner"],
+        relation["owner_name"],
+        columns,
+        key,
     )

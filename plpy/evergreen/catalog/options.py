@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from evergreen.catalog import objects
 from evergreen.errors import UserError
 
 
@@ -48,9 +49,7 @@ SETTINGS: dict[str, str] = {"default_model": "wordllama-256", "cache_retention":
 
 def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
     """Return options after merging a JSON object into them: null resets one; raises UserError 22023 or 0A000."""
-    changes = json.loads(given)
-    if not isinstance(changes, dict):
-        raise UserError("options must be a JSON object", hint='For example \'{"max_attempts": 3}\'.')
+    changes = objects.parse(given, '{"max_attempts": 3}')
     merged = dict(stored)
     for name, value in changes.items():
         _check(name, value)

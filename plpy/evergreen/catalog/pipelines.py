@@ -111,5 +111,7 @@ def every() -> list[int]:
 def missing(name: str | None) -> UserError:
     """Build the error for a pipeline that is not there, or that the caller may not know of."""
     return UserError(
-        f'pipeline "{name}" does not exist', "42704", hint="SELECT pipeline FROM embed_pipelines lists those you may use."
+        f'pipeline "{name}" does not exist',
+        "42704",
+        hint="SELECT pipeline FROM embed_pipelines lists those you may use.",
     )

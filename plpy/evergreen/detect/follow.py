@@ -118,8 +118,9 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool) -> Bound:
         return column
 
     key = tuple(c for number, name, _ in pipeline.key if (c := found(number, name)) is not None)
-    watched = {
-        g.id: tuple(c for number, name in g.watched if (c := found(number, name)) is not None) for g in pipeline.generations
+    watched: dict[int, tuple[Column, ...]] = {
+        g.id: tuple(c for number, name in g.watched if (c := found(number, name)) is not None)
+        for g in pipeline.generations
     }
     only_if = found(*pipeline.only_if) if pipeline.only_if is not None else None
     key_broken = [(c.name, c.type_name) for c in key] != [(c.name, c.type_name) for c in source.key] or [
@@ -130,7 +131,9 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool) -> Bound:
         broken = "the primary key of the source changed; embed_drop() the pipeline and create it again"
     elif lost:
         columns_lost = ", ".join(f'"{name}"' for name in dict.fromkeys(lost))
-        broken = f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again without it"
+        broken = (
+            f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again without it"
+        )
     elif only_if is not None and only_if.bare_type != "bool":
         broken = f'column "{only_if.name}", the only_if of the pipeline, is no longer boolean'
     return Bound(key, only_if, watched, broken, key_broken)

@@ -1,0 +1,1 @@
+"""Models: the providers and how texts are sent to them."""

@@ -1,7 +1,7 @@
-"""Send texts to a model: packed into requests, several in flight, a refused request halved until the culprit is alone."""
+"""Send texts to a model: packed into requests, several in flight, a refused one halved until the culprit is alone."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,7 +112,7 @@ class _Sender:
 
     def _take(self, request: list[bytes], vectors: Vectors) -> None:
         self.failed_in_a_row = 0
-        finite = np.isfinite(vectors).all(axis=1)
+        finite: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
         for key, vector, good in zip(request, vectors, finite, strict=True):
             if good:
                 self.outcome.vectors[key] = vector
@@ -152,7 +152,7 @@ def _in_threads(sender: _Sender, breathe: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
+def _signals_blocked() -> Generator[None]:
     """Threads started in here inherit the mask: the backend's signals stay with the backend's own thread."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:

@@ -71,7 +71,7 @@ class Function:
             raise ConfigurationError(f"model {model.name}: function {model.remote_name}(text[]) does not exist")
         if not state["same_owner"]:
             raise ConfigurationError(
-                f"model {model.name}: function {model.remote_name}(text[]) has another owner than when it was registered;"
+                f"model {model.name}: function {model.remote_name}(text[]) has changed its owner since it was registered;"
                 " embed_model_drop() it and add it again"
             )
 

@@ -1,4 +1,4 @@
-"""One POST to an endpoint: https unless it is local, no redirects, no proxies, checked addresses, bounded time and size."""
+"""One POST to an endpoint: https unless local, no redirects, no proxies, checked addresses, bounded time and size."""
 
 import ipaddress
 import time
@@ -36,7 +36,7 @@ def check_url(url: str, *, allow_http: bool) -> None:
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise UserError(
             f'"{url}" would send texts unencrypted',
-            hint='Use https, or options => \'{"allow_http": true}\' inside a network that you trust.',
+            hint="Use https, or options => '{\"allow_http\": true}' inside a network that you trust.",
         )
 
 
@@ -51,7 +51,7 @@ def _is_loopback(host: str) -> bool:
 
 def refused(address: str) -> bool:
     """True for addresses where clouds keep their metadata and no model is: link-local, multicast, unspecified."""
-    ip = ipaddress.ip_address(address.split("%")[0])
+    ip = ipaddress.ip_address(address.split("%", 1)[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     ip = mapped if mapped is not None else ip
     return ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) in {"fd00:ec2::254", "100.100.100.200"}
@@ -80,11 +80,11 @@ class _CheckedHTTPS(HTTPSConnection):
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _CheckedHTTP
+    ConnectionCls = _CheckedHTTP  # pyright: ignore[reportAssignmentType] - urllib3 types it by a protocol
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _CheckedHTTPS
+    ConnectionCls = _CheckedHTTPS  # pyright: ignore[reportAssignmentType]
 
 
 class _Adapter(HTTPAdapter):
@@ -92,7 +92,11 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        classes: dict[str, type[HTTPConnectionPool] | type[HTTPSConnectionPool]] = {
+            "http": _HTTPPool,
+            "https": _HTTPSPool,
+        }
+        self.poolmanager.pool_classes_by_scheme = classes  # pyright: ignore[reportAttributeAccessIssue] - invariant dict
 
 
 def session() -> requests.Session:

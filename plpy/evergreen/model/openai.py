@@ -33,7 +33,8 @@ class OpenAI:
         """It is served somewhere."""
         if model.endpoint is None:
             raise UserError(
-                "provider openai needs an endpoint", hint="An embed_admin names one by embed_endpoint_set('name', 'https://…')."
+                "provider openai needs an endpoint",
+                hint="An embed_admin names one by embed_endpoint_set('name', 'https://…').",
             )
 
     def limits(self, model: Model) -> Limits:
@@ -75,11 +76,14 @@ def _vectors(answer: bytes, count: int, model: Model) -> Vectors:
     try:
         items = orjson.loads(answer)["data"]
         ordered = sorted(items, key=lambda item: int(item["index"]))
-        if [int(item["index"]) for item in ordered] != list(range(count)):
-            raise ValueError(f"{len(items)} vectors for {count} texts")
-        return np.stack([_vector(item["embedding"]) for item in ordered])
+        order = [int(item["index"]) for item in ordered]
+        vectors = [_vector(item["embedding"]) for item in ordered]
+        stacked = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
     except (ValueError, KeyError, TypeError) as error:
         raise RetryableError(f"model {model.name}: the answer is not a list of embeddings ({error})") from error
+    if order != list(range(count)):
+        raise RetryableError(f"model {model.name}: {count} texts gave {len(items)} vectors")
+    return stacked
 
 
 def _vector(embedding: Any) -> Vectors:

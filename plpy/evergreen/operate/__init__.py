@@ -1,0 +1,1 @@
+"""Operate: prove freshness, explain a row."""

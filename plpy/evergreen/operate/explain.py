@@ -65,13 +65,16 @@ def _queue(pipeline: Pipeline, key: str) -> Iterator[str]:
         yield "queue: nothing waits"
     else:
         lane = "live" if job["lane"] == 0 else "backfill"
-        state = "claimed by a worker" if job["claimed"] else f"waits until {job['ready_at']}" if job["waits"] else "ready"
+        state = (
+            "claimed by a worker" if job["claimed"] else f"waits until {job['ready_at']}" if job["waits"] else "ready"
+        )
         yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}, {job['attempts']} failed attempts"
         if job["last_error"]:
             yield f"last error: {job['last_error']}"
     failure = db.one(SQL.failure, pipeline.active.id, key)
     if failure is not None:
-        yield f"given up at {failure['last_at']} ({failure['class']}, {failure['attempts']} attempts): {failure['message']}"
+        how = f"{failure['class']}, {failure['attempts']} attempts"
+        yield f"given up at {failure['last_at']} ({how}): {failure['message']}"
 
 
 def _stored(stored: db.Row | None) -> Iterator[str]:
@@ -79,8 +82,8 @@ def _stored(stored: db.Row | None) -> Iterator[str]:
         yield "stored: nothing"
     else:
         yield (
-            f"stored: {stored['chunks']} chunks, embedded at {stored['embedded_at']}, changed at {stored['changed_at']},"
-            f" fingerprint {stored['fingerprint'].hex()[:16]}"
+            f"stored: {stored['chunks']} chunks, changed at {stored['changed_at']}, embedded at {stored['embedded_at']}"
+            f", fingerprint {stored['fingerprint'].hex()[:16]}"
         )
 
 

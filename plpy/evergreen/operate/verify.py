@@ -11,6 +11,7 @@ from evergreen.errors import ModelError, UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.prepare import documents, read
 from evergreen.prepare.documents import Document
+from evergreen.prepare.read import SourceRow
 from evergreen.queries import load
 from evergreen.schedule import claim
 
@@ -29,7 +30,9 @@ def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, i
         found = follow.check(access.owned(pipeline, role))
         if found is None:
             raise UserError(
-                f'the source of pipeline "{pipeline}" cannot be read', "55000", hint="SELECT last_error FROM embed_status;"
+                f'the source of pipeline "{pipeline}" cannot be read',
+                "55000",
+                hint="SELECT last_error FROM embed_status;",
             )
         return _verify(found, repair=bool(repair))
 
@@ -57,20 +60,28 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
 def _slices(pipeline: Pipeline, generation: Generation) -> Iterator[list[str]]:
     """Yield every key of the source, then every key that only the store has."""
     after: str | None = None
-    while keys := db.released(lambda: read.scan(pipeline, after, _SLICE)):
+    while keys := _scan(pipeline, after):
         yield keys
         after = keys[-1]
     after = None
     while keys := [row["key"] for row in db.rows(claim.SQL.stored_keys, generation.id, after, _SLICE)]:
-        present = {row.key for row in db.released(lambda: list(read.read(generation, keys)))}
+        present = _read(generation, keys)
         if orphans := [key for key in keys if key not in present]:
             yield orphans
         after = keys[-1]
 
 
+def _scan(pipeline: Pipeline, after: str | None) -> list[str]:
+    return db.released(lambda: read.scan(pipeline, after, _SLICE))
+
+
+def _read(generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
+    return db.released(lambda: {row.key: row for row in read.read(generation, keys)})
+
+
 def _states(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[str, str]:
     make = documents.maker(pipeline, generation)
-    rows = {row.key: row for row in db.released(lambda: list(read.read(generation, keys)))}
+    rows = _read(generation, keys)
     stored = {row["key"]: row for row in db.rows(SQL.documents, generation.id, keys)}
     chunks: defaultdict[int, list[db.Row]] = defaultdict(list)
     for row in db.rows(SQL.chunks.on(table=generation.table), [row["id"] for row in stored.values()]):
@@ -98,6 +109,7 @@ def _compare(generation: Generation, wanted: Document, stored: db.Row, chunks: l
     same = (
         stored["fingerprint"] == wanted.fingerprint
         and stored["src_hash"] == wanted.src_hash
-        and [(row["chunk_no"], row["chunk_hash"]) for row in chunks] == [(i, h) for i, (h, _) in enumerate(wanted.chunks)]
+        and [(row["chunk_no"], row["chunk_hash"]) for row in chunks]
+        == [(i, h) for i, (h, _) in enumerate(wanted.chunks)]
     )
     return "fresh" if same else "stale"

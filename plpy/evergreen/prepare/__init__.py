@@ -1,0 +1,1 @@
+"""Prepare: read source rows, render and cut their text."""

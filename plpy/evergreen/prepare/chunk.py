@@ -31,7 +31,9 @@ def chunker(definition: dict[str, Any]) -> Chunker:
 def check_sizes(size: int | None, overlap: int | None) -> None:
     """Raise UserError 22023 when a chunk size or an overlap makes no sense."""
     if size is None or not 1 <= size <= MAX_SIZE:
-        raise UserError(f"chunk size must be between 1 and {MAX_SIZE} characters, not {size}", hint="800 is the default.")
+        raise UserError(
+            f"chunk size must be between 1 and {MAX_SIZE} characters, not {size}", hint="800 is the default."
+        )
     if overlap is None or not 0 <= overlap <= size // 2:
         raise UserError(
             f"chunk overlap must be between 0 and half the size ({size // 2}), not {overlap}", hint="0 is the default."

@@ -165,5 +165,5 @@ def _fitted(text: str, limits: Limits, *, truncate: bool) -> str:
         return text[: limits.input_tokens * _CHARACTERS_A_TOKEN]
     raise RejectedError(
         f"a text of {len(text)} characters is longer than the model's {limits.input_tokens} tokens;"
-        " use a chunker, or embed_alter(…, '{\"on_too_long\": \"truncate\"}')"
+        ' use a chunker, or embed_alter(…, \'{"on_too_long": "truncate"}\')'
     )

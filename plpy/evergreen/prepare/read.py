@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from evergreen import db
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -25,7 +26,7 @@ def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
     """Yield the rows that exist among ``keys``; raises DatabaseError with whatever the owner's code raises."""
     query = SQL.read.on(reader=f"embed_store.reader_{generation.id}")
     for row in db.stream(query, "[" + ",".join(keys) + "]"):
-        yield SourceRow(keys[row["ord"] - 1], row["src_hash"], row["content"])
+        yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"])
 
 
 def scan(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
@@ -38,8 +39,8 @@ def canonical(pipeline: Pipeline, key: str) -> str:
 
     Raises UserError 22023 when it has the wrong number of columns and 22P02 when a value is not of its column's type.
     """
-    given = json.loads(key)
-    values = given if isinstance(given, list) else [given]
+    given: object = json.loads(key)
+    values = cast("list[object]", given) if isinstance(given, list) else [given]
     names = [name for _, name, _ in pipeline.key]
     if len(values) != len(names) or any(value is None for value in values):
         raise UserError(

@@ -1,0 +1,1 @@
+"""Schedule: intake, claims, the drain and the worker."""

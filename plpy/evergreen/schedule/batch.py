@@ -69,7 +69,7 @@ class Batch:
                 self.result.prepared.failures[document.key] = error
 
     def postpone(self, seconds: float) -> None:
-        """Give back the keys with a text that is still in flight elsewhere, to be looked at again after some seconds."""
+        """Give back the keys with a text that is still in flight elsewhere, for some seconds."""
         failed = self.result.prepared.failures
         keys = [
             d.key

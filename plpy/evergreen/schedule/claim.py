@@ -33,11 +33,13 @@ class Claim:
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
 
-def take(pipeline: Pipeline, generation: Generation, limit: int, own_tokens: list[int], *, leased: bool) -> Claim | None:
+def take(
+    pipeline: Pipeline, generation: Generation, limit: int, own_tokens: list[int], *, leased: bool
+) -> Claim | None:
     """Claim up to ``limit`` keys; None when there are none.
 
-    ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A drain
-    needs neither, because its row locks last as long as it does.
+    ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A
+    drain needs neither, because its row locks last as long as it does.
     """
     dead = db.value(SQL.dead_tokens, generation.id, own_tokens)
     claim = Claim(int(db.value(SQL.next_token)), pipeline, generation)

@@ -27,7 +27,9 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     _remove(pipeline)
     for name, command in commands.items():
         db.run(SQL.schedule, name, command)
-    db.notice(f"pg_cron runs {workers} worker{'s' if workers > 1 else ''} from the next minute on; see cron.job_run_details")
+    db.notice(
+        f"pg_cron runs {workers} worker{'s' if workers > 1 else ''} from the next minute on; see cron.job_run_details"
+    )
     return f"scheduled: {', '.join(commands)}"
 
 
@@ -43,7 +45,9 @@ def embed_unschedule(pipeline: str | None) -> str:
 def _job(pipeline: str | None, number: int | None) -> str:
     here = db.one(SQL.extension)
     assert here is not None
-    return f"evergreen {here['here']} {pipeline if pipeline is not None else '*'} #{number if number is not None else ''}"
+    return (
+        f"evergreen {here['here']} {pipeline if pipeline is not None else '*'} #{number if number is not None else ''}"
+    )
 
 
 def _command(pipeline: str | None, slot: int) -> str:
@@ -71,11 +75,12 @@ def _is_here() -> bool:
 def _elsewhere(commands: dict[str, str]) -> str:
     here = db.one(SQL.extension)
     assert here is not None
+    database = db.literal(here["here"])
     calls = [
-        f"SELECT cron.schedule_in_database({db.literal(name)}, '* * * * *', {db.literal(command)}, {db.literal(here['here'])});"
+        f"SELECT cron.schedule_in_database({db.literal(name)}, '* * * * *', {db.literal(command)}, {database});"
         for name, command in commands.items()
     ]
-    db.notice(f"pg_cron lives in database \"{here['home']}\": run the returned statements there")
+    db.notice(f'pg_cron lives in database "{here["home"]}": run the returned statements there')
     return "\n".join(calls)
 
 

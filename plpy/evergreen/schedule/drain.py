@@ -29,7 +29,9 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
     seconds = arguments.check_runtime(max_runtime)
     if _running:
         raise UserError(
-            "embed_drain cannot run inside itself", "55000", hint="It was called by code that a drain runs, such as a model's function."
+            "embed_drain cannot run inside itself",
+            "55000",
+            hint="It was called by code that a drain runs, such as a model's function.",
         )
     _running = True
     try:

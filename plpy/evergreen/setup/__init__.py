@@ -1,0 +1,1 @@
+"""Set up: create, alter and drop pipelines and models."""

@@ -23,10 +23,10 @@ _PAUSE = 0.1
 
 
 @entry
-def embed_create(  # noqa: PLR0913, PLR0917 - the documented signature
+def embed_create(
     name: str | None,
     source: str | None,
-    columns: list[str] | None,
+    columns: list[str | None] | None,
     template: str | None,
     model: str | None,
     chunker: str | None,
@@ -49,7 +49,9 @@ def embed_create(  # noqa: PLR0913, PLR0917 - the documented signature
         chosen_options = request.check_options(options)
         existing = pipelines.find(checked_name)
         if existing is not None:
-            wanted = definition.Wanted(table, preparation, chosen_model, chosen_capture, chosen_options, view_name, only_if)
+            wanted = definition.Wanted(
+                table, preparation, chosen_model, chosen_capture, chosen_options, view_name, only_if
+            )
             return _accept_existing(existing, wanted, if_not_exists=bool(if_not_exists))
         view = store.view_name(table, checked_name, view_name)
         condition = request.existing(table, only_if) if only_if is not None else None

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from evergreen import db
+from evergreen.catalog import objects
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.model import http, secrets
@@ -19,7 +20,11 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
 
     def put() -> None:
         if not name:
-            raise UserError("an endpoint needs a name", "42602", hint="For example embed_endpoint_set('local', 'http://127.0.0.1:8080/v1').")
+            raise UserError(
+                "an endpoint needs a name",
+                "42602",
+                hint="For example embed_endpoint_set('local', 'http://127.0.0.1:8080/v1').",
+            )
         given = _options(options)
         http.check_url(url or "", allow_http=bool(given.get("allow_http")))
         if secret is not None and not secrets.is_name(secret):
@@ -34,10 +39,8 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
 
 
 def _options(options: str | None) -> dict[str, Any]:
-    given = json.loads(options) if options is not None else {}
+    given = objects.parse(options, '{"total_timeout": 60}')
     known = _SECONDS | {"allow_http", "max_in_flight"}
-    if not isinstance(given, dict):
-        raise UserError("options must be a JSON object", hint='For example \'{"total_timeout": 60}\'.')
     for name, value in given.items():
         if name not in known:
             raise UserError(f'there is no endpoint option "{name}"', hint=f"Options are: {', '.join(sorted(known))}.")
@@ -47,5 +50,7 @@ def _options(options: str | None) -> dict[str, Any]:
             limit = _MAX_SECONDS if name in _SECONDS else 64
             good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= limit
         if not good:
-            raise UserError(f'endpoint option "{name}" cannot be {json.dumps(value)}', hint="Time-outs are seconds, up to 240.")
+            raise UserError(
+                f'endpoint option "{name}" cannot be {json.dumps(value)}', hint="Time-outs are seconds, up to 240."
+            )
     return given

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from evergreen import db
-from evergreen.catalog import models
+from evergreen.catalog import models, objects
 from evergreen.catalog.models import Model
 from evergreen.detect import functions
 from evergreen.errors import UserError
@@ -21,7 +21,7 @@ _FLAGS = frozenset({"send_dimensions"})
 
 
 @entry
-def embed_model_add(  # noqa: PLR0913, PLR0917 - the documented signature
+def embed_model_add(
     name: str | None,
     provider: str | None,
     dimensions: int | None,
@@ -37,7 +37,8 @@ def embed_model_add(  # noqa: PLR0913, PLR0917 - the documented signature
         chosen = registry.provider(provider)
         if dimensions is None or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise UserError(
-                f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {dimensions}", hint="The model's page says how many."
+                f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {dimensions}",
+                hint="The model's page says how many.",
             )
         given = _options(options)
         remote = function.resolve(remote_name) if provider == "function" and remote_name is not None else remote_name
@@ -53,24 +54,20 @@ def embed_model_add(  # noqa: PLR0913, PLR0917 - the documented signature
 
 
 def _options(options: str | None) -> dict[str, Any]:
-    given = json.loads(options) if options is not None else {}
-    if not isinstance(given, dict):
-        raise UserError("options must be a JSON object", hint='For example \'{"inputs": 100}\'.')
+    given = objects.parse(options, '{"inputs": 100}')
     for name, value in given.items():
         if name not in _NUMBERS | _TEXTS | _FLAGS:
             known = ", ".join(sorted(_NUMBERS | _TEXTS | _FLAGS))
             raise UserError(f'there is no model option "{name}"', hint=f"Options are: {known}.")
         wanted = int if name in _NUMBERS else str if name in _TEXTS else bool
-        if type(value) is not wanted or (wanted is int and value < 1):
+        if type(value) is not wanted or (isinstance(value, int) and wanted is int and value < 1):
             raise UserError(f'model option "{name}" cannot be {json.dumps(value)}', hint=f"It is a {wanted.__name__}.")
     return given
 
 
 def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpoint: str | None, options: str) -> int:
     try:
-        return int(
-            db.atomically(lambda: db.value(SQL.insert, name, provider, remote, dimensions, endpoint, options))
-        )
+        return int(db.atomically(lambda: db.value(SQL.insert, name, provider, remote, dimensions, endpoint, options)))
     except db.DatabaseError as error:
         if db.sqlstate(error) != "23505":
             raise
@@ -103,7 +100,9 @@ def embed_model_drop(name: str | None) -> None:
         users = [row["name"] for row in db.rows(SQL.users, model.id)]
         if users:
             raise UserError(
-                f'model "{name}" is used by pipeline {", ".join(users)}', "2BP01", hint="Drop those with embed_drop() first."
+                f'model "{name}" is used by pipeline {", ".join(users)}',
+                "2BP01",
+                hint="Drop those with embed_drop() first.",
             )
         if db.value(SQL.is_built_in, model.id):
             raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing where it is not used.")

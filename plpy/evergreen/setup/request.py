@@ -47,29 +47,36 @@ def check_source(source: str | None, role: str) -> Source:
     assert found is not None
     if not access.may_own(role, found.owner):
         raise UserError(
-            f"must be owner of table {found.qualified}", "42501", hint="Ask the table's owner, or a member of embed_admin."
+            f"must be owner of table {found.qualified}",
+            "42501",
+            hint="Ask the table's owner, or a member of embed_admin.",
         )
     if found.kind not in {"r", "p"} or found.schema in {"pg_catalog", "information_schema", "embed", "embed_store"}:
         raise UserError(
-            f"{found.qualified} is not a table that can be embedded", "42809", hint="Use an ordinary or partitioned table."
+            f"{found.qualified} is not a table that can be embedded",
+            "42809",
+            hint="Use an ordinary or partitioned table.",
         )
     if found.schema.startswith("pg_temp"):
         raise UserError(f"{found.qualified} is a temporary table", "42809", hint="Workers could not see its rows.")
     if not found.key:
         raise UserError(
-            f"table {found.qualified} has no primary key", "42P17", hint=f"ALTER TABLE {found.qualified} ADD PRIMARY KEY (…);"
+            f"table {found.qualified} has no primary key",
+            "42P17",
+            hint=f"ALTER TABLE {found.qualified} ADD PRIMARY KEY (…);",
         )
     return found
 
 
 def check_preparation(
-    source: Source, names: list[str] | None, template: str | None, chunker: str | None, only_if: str | None
+    source: Source, names: list[str | None] | None, template: str | None, chunker: str | None, only_if: str | None
 ) -> Preparation:
     """Check what text is made of; raises 22023, 42703, 42804, 54011."""
     if (names is None) == (template is None):
         raise UserError("give either columns or a template", hint="For example columns => '{title,body}'.")
-    used = tuple(names) if names is not None else templates.columns(templates.parse(template or ""))
-    if not used or None in used:
+    given = tuple(names) if names is not None else templates.columns(templates.parse(template or ""))
+    used = tuple(name for name in given if name is not None)
+    if not used or len(used) < len(given):
         raise UserError(
             "no column is named, so there is no text to embed", hint="Name at least one column of the source."
         )
@@ -82,7 +89,7 @@ def check_preparation(
         watched += _check_only_if(source, only_if, watched)
     definition = json.loads(chunker) if chunker is not None else {"chunker": "none"}
     chunk.chunker(definition)
-    return Preparation(tuple(names) if names is not None else None, template, definition, tuple(watched))
+    return Preparation(used if names is not None else None, template, definition, tuple(watched))
 
 
 def _check_only_if(source: Source, only_if: str, watched: list[Column]) -> list[Column]:

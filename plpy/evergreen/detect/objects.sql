@@ -1,5 +1,9 @@
+-- store_schema_owner(): is the schema there, and the extension owner's: another role could replace what we run
+SELECT n.nspowner = e.extowner AS ours
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.nspname = 'embed_store' WHERE e.extname = 'evergreen'
+
 -- store_schema(): made by the first embed_create; never a member of the extension
-CREATE SCHEMA IF NOT EXISTS embed_store
+CREATE SCHEMA embed_store
 
 -- store_schema_comment(): says what it is
 COMMENT ON SCHEMA embed_store IS 'evergreen: vectors and generated functions; read them through the <pipeline>_embedding views'

@@ -4,12 +4,27 @@ from evergreen import db
 from evergreen.catalog import models
 from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect.functions import SQL as objects
 from evergreen.errors import UserError
 from evergreen.queries import load
 
 SQL = load(__file__)
 
 _VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedded_at is_stale".split())
+
+
+def ensure_schema() -> None:
+    """Create the schema of generation tables and generated functions; raises 42501 when it is somebody else's."""
+    row = db.one(objects.store_schema_owner)
+    if row is None:
+        for statement in (objects.store_schema, objects.store_schema_comment, objects.store_schema_closed):
+            db.ddl(statement)
+    elif not row["ours"]:
+        raise UserError(
+            "schema embed_store belongs to another role than the extension",
+            "42501",
+            hint="A superuser can rename that schema, or ALTER SCHEMA embed_store OWNER TO the extension's owner.",
+        )
 
 
 def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> None:

@@ -71,8 +71,8 @@ class Function:
             raise ConfigurationError(f"model {model.name}: function {model.remote_name}(text[]) does not exist")
         if not state["same_owner"]:
             raise ConfigurationError(
-                f"model {model.name}: function {model.remote_name}(text[]) has changed its owner since it was registered;"
-                " embed_model_drop() it and add it again"
+                f"model {model.name}: function {model.remote_name}(text[]) has another owner than when it was"
+                " registered; embed_model_drop() it and add it again"
             )
 
 

@@ -8,7 +8,7 @@ from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Pipeline
-from evergreen.detect import follow, functions, store, triggers
+from evergreen.detect import follow, store, triggers
 from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
@@ -116,9 +116,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     pipeline = pipelines.by_id(number)
     assert pipeline is not None
     generation = pipeline.active
-    db.ddl(functions.SQL.store_schema)
-    db.ddl(functions.SQL.store_schema_comment)
-    db.ddl(functions.SQL.store_schema_closed)
+    store.ensure_schema()
     db.run(SQL.insert_intake, number)
     db.run(SQL.insert_scans, generation.id, backfill)
     follow.functions_of(pipeline, source)

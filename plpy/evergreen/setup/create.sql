@@ -7,8 +7,12 @@ FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname 
 RETURNING id
 
 -- insert_generation(int4, int4, text[], text, jsonb, text[], int[], text): a new generation
-INSERT INTO embed.generation (pipeline, model, columns, template, chunker, watched_names, watched_attnums, state)
-VALUES ($1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8)
+-- The number is one that no table has: vectors that outlived an earlier DROP EXTENSION keep theirs.
+INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state)
+SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8
+FROM (SELECT pg_catalog.nextval('embed.generation_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
+WHERE pg_catalog.to_regclass('embed_store.g' || n.id) IS NULL
+LIMIT 1
 RETURNING id
 
 -- insert_intake(int4): the row that intake locks

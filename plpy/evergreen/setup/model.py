@@ -6,7 +6,7 @@ from typing import Any
 from evergreen import db
 from evergreen.catalog import models, objects
 from evergreen.catalog.models import Model
-from evergreen.detect import functions
+from evergreen.detect import functions, store
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.model import function, registry
@@ -79,8 +79,7 @@ def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpo
 
 
 def _create_wrapper(model: int, remote: str) -> None:
-    db.ddl(functions.SQL.store_schema)
-    db.ddl(functions.SQL.store_schema_closed)
+    store.ensure_schema()
     wrapper = function.wrapper(model)
     body = db.literal(f"SELECT {remote}($1)")
     db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body))

@@ -1,4 +1,4 @@
-"""Server side of Evergreen: what PL/Python functions of the extension import. Only ``evergreen.db`` touches ``plpy``."""
+"""Server side of Evergreen: what the extension's PL/Python imports. Only ``evergreen.db`` touches ``plpy``."""
 
 import os
 

@@ -2,8 +2,8 @@
 
 The API functions are SECURITY INVOKER, so that ``current_user`` is the caller whatever SET ROLE or definer function
 stands around the call. What needs the extension's rights is a Python callable, left here and run by the SECURITY
-DEFINER function ``embed_elevate()``. SQL cannot write this module's memory, so a caller who runs that function by hand gets
-an error and nothing else.
+DEFINER function ``embed_elevate()``. SQL cannot write this module's memory, so a caller who runs that function by
+hand gets an error and nothing else.
 """
 
 from collections.abc import Callable

@@ -4,6 +4,7 @@ CREATE TABLE embed.scan (
     running    boolean NOT NULL DEFAULT false,
     position   jsonb,
     started_at timestamptz,
+    last_error text,
     PRIMARY KEY (generation, scope)
 ) WITH (fillfactor = 50, vacuum_truncate = false);
 COMMENT ON TABLE embed.scan IS 'durable keyset cursors: over the source (backfill) and over the stored documents (orphans)';

@@ -8,11 +8,13 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(p.broken_reason, j.last_error, f.last_error) AS last_error
+       coalesce(p.broken_reason, g.scan_error, j.last_error, f.last_error) AS last_error
 FROM embed.pipeline p
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce((SELECT c.running FROM embed.scan c WHERE c.generation = g.id AND c.scope = 'source'), false)
-               AS scanning
+               AS scanning,
+           (SELECT c.last_error FROM embed.scan c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
+               AS scan_error
     FROM embed.generation g WHERE g.pipeline = p.id AND g.state = 'active') g ON true
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
 CROSS JOIN LATERAL (SELECT count(*) AS documents FROM embed.document d WHERE d.generation = g.id) d

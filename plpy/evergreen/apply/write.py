@@ -36,8 +36,8 @@ class Result:
 def apply(result: Result) -> int:
     """Write a result; return the number of source rows that are up to date now.
 
-    The jobs are locked first and looked at again in later statements: a claim that was lost meanwhile writes nothing, and
-    its vectors go to the cache.
+    The jobs are locked first and looked at again in later statements: a claim that was lost meanwhile writes nothing,
+    and its vectors go to the cache.
     """
     claim, prepared = result.claim, result.prepared
     given_back = {*prepared.unread, *result.postponed}

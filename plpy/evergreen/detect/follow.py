@@ -1,4 +1,4 @@
-"""Follow the source: after DDL, after a restore, and before a worker reads, what is generated matches the table again."""
+"""Follow the source: after DDL, after a restore and before a read, what is generated matches the table again."""
 
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ from evergreen import db
 from evergreen.catalog import models
 from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect.functions import SQL as objects
+from evergreen.detect import functions
 from evergreen.errors import UserError
 from evergreen.queries import load
 
@@ -15,9 +15,13 @@ _VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedd
 
 def ensure_schema() -> None:
     """Create the schema of generation tables and generated functions; raises 42501 when it is somebody else's."""
-    row = db.one(objects.store_schema_owner)
+    row = db.one(functions.SQL.store_schema_owner)
     if row is None:
-        for statement in (objects.store_schema, objects.store_schema_comment, objects.store_schema_closed):
+        for statement in (
+            functions.SQL.store_schema,
+            functions.SQL.store_schema_comment,
+            functions.SQL.store_schema_closed,
+        ):
             db.ddl(statement)
     elif not row["ours"]:
         raise UserError(

@@ -112,7 +112,7 @@ class _Sender:
 
     def _take(self, request: list[bytes], vectors: Vectors) -> None:
         self.failed_in_a_row = 0
-        finite = [bool(good) for good in np.isfinite(vectors).all(axis=1)]
+        finite = [bool(np.isfinite(vector).all()) for vector in vectors]
         for key, vector, good in zip(request, vectors, finite, strict=True):
             if good:
                 self.outcome.vectors[key] = vector

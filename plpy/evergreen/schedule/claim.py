@@ -84,7 +84,13 @@ def _follow_cursors(claim: Claim, limit: int) -> None:
         cursor = db.one(SQL.lock_scan, claim.generation.id, scope)
         if cursor is None:
             continue
-        keys = _next_keys(claim, scope, cursor["position"], limit)
+        try:
+            keys = _next_keys(claim, scope, cursor["position"], limit)
+        except db.DatabaseError as error:
+            if db.sqlstate(error).startswith("57"):
+                raise
+            db.run(SQL.fail_scan, claim.generation.id, scope, f"the source cannot be read: {db.message(error)}")
+            continue
         position = keys[-1] if keys else cursor["position"]
         db.run(SQL.move_scan, claim.generation.id, scope, position, len(keys) == limit)
         _queue_claimed(claim, keys)

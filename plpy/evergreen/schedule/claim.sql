@@ -46,7 +46,10 @@ SELECT s.position::pg_catalog.text AS position FROM embed.scan s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE SKIP LOCKED
 
 -- move_scan(int4, text, jsonb, bool): where it stands now; it stops at the end
-UPDATE embed.scan SET position = $3, running = $4 WHERE generation = $1 AND scope = $2
+UPDATE embed.scan SET position = $3, running = $4, last_error = NULL WHERE generation = $1 AND scope = $2
+
+-- fail_scan(int4, text, text): why it does not move on
+UPDATE embed.scan SET last_error = $3 WHERE generation = $1 AND scope = $2
 
 -- stored_keys(int4, jsonb, int4): documents in key order
 SELECT d.key::pg_catalog.text AS key FROM embed.document d

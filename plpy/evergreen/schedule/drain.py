@@ -1,6 +1,8 @@
 """embed_drain: one bounded pass inside the caller's transaction."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from evergreen import db
 from evergreen.apply.reuse import Known
@@ -51,14 +53,30 @@ class Drain:
         self._room = max_rows
         self._deadline = time.monotonic() + seconds
         self._batches: list[Batch] = []
+        self._done = 0
         self._memory: dict[int, dict[bytes, Known]] = {}
 
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
         for number in self._chosen:
-            self._drain_pipeline(number)
+            mark = len(self._batches)
+            if not self._guarded(number, partial(self._drain_pipeline, number)):
+                del self._batches[mark:]
         self._wait_for_others()
-        return sum(self._apply(batch) for batch in self._batches)
+        for batch in self._batches:
+            self._guarded(batch.claim.pipeline.id, partial(self._apply, batch))
+        return self._done
+
+    def _guarded(self, number: int, step: Callable[[], None]) -> bool:
+        """Do a step wholly or not at all; what goes wrong in one pipeline must not keep the others waiting."""
+        try:
+            db.atomically(step)
+        except db.DatabaseError as error:
+            if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
+                raise
+            db.warning(f"evergreen: pipeline {number} could not be worked on: {db.message(error)}")
+            return False
+        return True
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._deadline
@@ -103,9 +121,9 @@ class Drain:
                 batch.sort_again(self._tokens())
                 batch.embed(db.check_interrupts)
 
-    def _apply(self, batch: Batch) -> int:
+    def _apply(self, batch: Batch) -> None:
         batch.postpone(0.0)
-        done = apply(batch.result)
+        self._done += apply(batch.result)
         batch.land()
         failures = batch.result.prepared.failures
         if failures:
@@ -114,4 +132,3 @@ class Drain:
                 f'pipeline "{batch.claim.pipeline.name}": {len(failures)} rows failed, {key} with: {error}',
                 hint="SELECT * FROM embed_status; waiting rows are tried again by a later drain.",
             )
-        return done

@@ -10,7 +10,7 @@ from evergreen.catalog import pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.gate import elevated
-from evergreen.schedule import arguments, claim, intake
+from evergreen.schedule import claim, intake
 from evergreen.schedule.batch import Batch
 from evergreen.schedule.claim import Claim
 from evergreen.setup import setting
@@ -35,7 +35,7 @@ class Worker:
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done."""
         done = False
-        for number in self._step(lambda: arguments.chosen(self._pipeline)):
+        for number in self._step(self._chosen):
             if time.monotonic() > deadline:
                 break
             if time.monotonic() >= self._resting.get(number, 0.0):
@@ -45,9 +45,16 @@ class Worker:
             self._step(_keep_house)
         return done
 
+    def _chosen(self) -> list[int]:
+        """The pipelines as they are now; none when the one that was named has been dropped since."""
+        if self._pipeline is None:
+            return pipelines.every()
+        found = pipelines.find(self._pipeline)
+        return [found.id] if found is not None else []
+
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
-        return self._step(lambda: bool(db.value(claim.SQL.anything_left, arguments.chosen(self._pipeline))))
+        return self._step(lambda: bool(db.value(claim.SQL.anything_left, self._chosen())))
 
     def _step(self, body: Callable[[], T]) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""

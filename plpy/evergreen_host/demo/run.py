@@ -12,8 +12,6 @@ def _tell(session: Session, screen: Screen, documents: corpus.Corpus, *, with_cr
     story.set_up(session, screen, documents)
     story.first_drain(session, screen)
     story.ask(session, screen, documents)
-    if with_cron:
-        story.schedule(session, screen)
     story.a_day(session, screen)
     story.undo(session, screen)
     if with_cron:

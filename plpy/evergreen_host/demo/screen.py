@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 _PLAIN_WIDTH = 110
 
@@ -28,12 +29,12 @@ class Screen:
     def act(self, title: str, explanation: str) -> None:
         """Begin a part of the story."""
         self._acts += 1
-        self.console.print(f"\n[bold green]{self._acts}. {title}[/]")
+        self.console.print(Text(f"\n{self._acts}. {title}", style="bold green"))
         self.say(f"{explanation}\n")
 
     def say(self, text: str) -> None:
         """Say something in prose."""
-        self.console.print(text, soft_wrap=not self.console.is_terminal)
+        self.console.print(Text(text), soft_wrap=not self.console.is_terminal)
 
     def sql(self, statement: str) -> None:
         """Show a statement as it is typed."""
@@ -46,16 +47,16 @@ class Screen:
 
     def answer(self, text: str) -> None:
         """Show what the server said."""
-        self.console.print(f"    [dim]{text}[/]", soft_wrap=True)
+        self.console.print(Text(f"    {text}", style="dim"), soft_wrap=True)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]], total: Sequence[object] = ()) -> None:
         """Show rows; columns of numbers are aligned to the right, `total` stands below a line."""
         table = Table(pad_edge=False, show_footer=bool(total))
         feet = [_cell(value) for value in total] or [""] * len(headers)
         for number, (header, foot) in enumerate(zip(headers, feet, strict=True)):
-            table.add_column(header, foot, justify="left" if number == 0 else "right", overflow="fold")
+            table.add_column(Text(header), Text(foot), justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+            table.add_row(*(Text(_cell(value)) for value in row))
         self.console.print(Padding(table, (0, 0, 0, 4)))
 
     @contextmanager

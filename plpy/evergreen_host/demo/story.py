@@ -1,4 +1,4 @@
-"""The demo's acts, in order: set up, search, schedule, a day of changes, and one change nobody looked after."""
+"""The demo's acts, in order: set up, search, a day of changes, and changes that nobody looks after."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ DAY = (
 
 
 def settle(session: Session) -> None:
-    """Drain until nothing is queued or being worked on, by us or by the scheduled worker."""
+    """Drain until nothing is queued or being worked on, by us or by anybody else."""
     deadline = time.monotonic() + _PATIENCE
     while session.value("drain") or session.value("open_work"):
         if time.monotonic() > deadline:
@@ -48,7 +48,7 @@ def settle(session: Session) -> None:
 
 
 def set_up(session: Session, screen: Screen, corpus: Corpus) -> None:
-    """Act 1: a table with documents, and a pipeline over it."""
+    """Acts 1 and 2: a table with documents, and a pipeline over it."""
     screen.act("A table", f"{len(corpus.documents):,} {corpus.what}, in a table like any other.")
     session.do("create_extension")
     session.do("create_table")
@@ -82,13 +82,6 @@ def ask(session: Session, screen: Screen, corpus: Corpus) -> None:
         _show_answers(session, screen, question, show=number == 0)
 
 
-def schedule(session: Session, screen: Screen) -> None:
-    """Act 5: a worker inside the server takes over."""
-    screen.act("One more call", "and a worker inside the server keeps it fresh. No service to run beside the database.")
-    session.do("create_cron")
-    session.value("schedule", show=True)
-
-
 def _take(session: Session, step: Step) -> Taken:
     """Make one step happen and measure it."""
     mark = session.value("now")
@@ -98,11 +91,16 @@ def _take(session: Session, step: Step) -> Taken:
     return Taken(sum(written), 0 if step.statements == ["delete"] else max(written), sent)
 
 
+def measure_day(session: Session) -> list[Taken]:
+    """Make every step of the day happen, each with a drain of its own."""
+    return [_take(session, step) for step in DAY]
+
+
 def a_day(session: Session, screen: Screen) -> None:
-    """Act 6: changes of every kind, and what they cost."""
+    """Act 5: changes of every kind, and what they cost."""
     screen.act("A day of changes", "of every kind. We drain after each, to see what it alone has cost.")
     nightly = session.value("count")
-    taken = [_take(session, step) for step in DAY]
+    taken = measure_day(session)
     written, by_trigger, sent = map(sum, zip(*taken, strict=True))
     screen.say("\nTexts sent to the model:\n")
     headers = ["what happened", "rows written", "nightly run", "any-column trigger", "Evergreen"]
@@ -112,7 +110,7 @@ def a_day(session: Session, screen: Screen) -> None:
 
 
 def undo(session: Session, screen: Screen) -> None:
-    """Act 7: former texts are not sent again."""
+    """Act 6: former texts are not sent again."""
     screen.act(
         "Second thoughts", "The edited texts are put back as they were. What will that cost? Ask for one row's story."
     )
@@ -139,8 +137,12 @@ def _searchable_after(session: Session, screen: Screen, new: int, text: Callable
 
 
 def unattended(session: Session, screen: Screen) -> None:
-    """Act 8: a row nobody looks after becomes searchable."""
-    screen.act("And nobody calls anything", "A row is added, and then changed; we only watch.")
+    """Act 7: a worker inside the server takes over, and a row nobody looks after becomes searchable."""
+    screen.act(
+        "One more call", "and a worker inside the server keeps it fresh. We only watch: a row is added, then changed."
+    )
+    session.do("create_cron")
+    session.value("schedule", show=True)
     new = session.value("count") + 1_000_000
     session.do("add", id=new)
     screen.say(f"{_searchable_after(session, screen, new, _to_minute)}, the worker's start included.\n")

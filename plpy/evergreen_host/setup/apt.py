@@ -39,7 +39,7 @@ def default_major() -> int | None:
 
 @dataclass
 class Apt:
-    """Installs packages, refreshing the package lists at most once and only when that is needed."""
+    """Installs packages; refreshes the package lists at most once, and only if something has to be installed."""
 
     report: Report
     _updated: bool = field(default=False, init=False)
@@ -58,18 +58,10 @@ class Apt:
         return is_known(package)
 
     def install(self, packages: Sequence[str]) -> None:
-        """Install packages; if the archive has moved on since the last update, update and try again."""
-        command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-        if not all(is_known(package) for package in packages):
-            self.update()
+        """Install packages, from fresh lists: old ones name versions that may be gone or do not fit each other."""
+        self.update()
         self.report.busy(f"installing {' '.join(packages)}")
-        try:
-            run(command, env=_environment())
-        except CommandError:
-            if self._updated:
-                raise
-            self.update()
-            run(command, env=_environment())
+        run(["apt-get", "install", "--yes", "--no-install-recommends", *packages], env=_environment())
         for package in packages:
             self.report.done(package, installed_version(package) or "")
 

@@ -15,7 +15,9 @@ CREATE TABLE embed.job (
     autovacuum_vacuum_cost_delay = 0, vacuum_truncate = false, toast.vacuum_truncate = false
 );
 -- The claim's order. The lease (token, ready_at, attempts) is in no index: taking one is a HOT update.
-CREATE INDEX job_claim_idx ON embed.job (generation, lane, xid);
+-- The condition holds for every row. It keeps look-ups by (generation, key) away from this index: with the statistics of
+-- an emptier moment the planner took it for them, as the smaller one, and read a whole lane for each key.
+CREATE INDEX job_claim_idx ON embed.job (generation, lane, xid) WHERE lane IN (0, 1);
 COMMENT ON TABLE embed.job IS 'keys that need work, at most one row per (generation, key); written by workers only';
 COMMENT ON COLUMN embed.job.lane IS '0 live, 1 backfill';
 COMMENT ON COLUMN embed.job.changes IS 'counts changes folded into this row; a finish counts only if it is still what was claimed';

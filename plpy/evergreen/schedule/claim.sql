@@ -30,7 +30,7 @@ DELETE FROM embed.lease WHERE expires_at < pg_catalog.clock_timestamp() - pg_cat
 -- AS MATERIALIZED: without it LIMIT can be exceeded. The UPDATE goes by ctid, see apply/write.sql.
 WITH picked AS MATERIALIZED (
     SELECT j.ctid FROM embed.job j
-    WHERE j.generation = $1 AND j.lane = $2
+    WHERE j.generation = $1 AND j.lane = $2 AND j.lane IN (0, 1)
       AND (j.ready_at <= pg_catalog.clock_timestamp() OR j.token = ANY ($5))
     ORDER BY j.xid
     LIMIT $3

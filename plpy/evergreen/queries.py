@@ -7,6 +7,7 @@ from pathlib import Path
 
 # -- name(type, type): what it does
 _HEADER = re.compile(r"^-- (?P<name>\w+)\((?P<types>[^)]*)\): .+$", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,8 @@ class Query:
         """Put already quoted identifiers or generated expressions in the place of ``{name}``."""
 
         def filled(text: str) -> str:
-            for name, value in names.items():
-                text = text.replace("{" + name + "}", value)
-            return text
+            # In one pass: what is put in may look like a placeholder, and must stay what it is.
+            return _PLACEHOLDER.sub(lambda found: names.get(found[1], found[0]), text)
 
         return Query(self.name, tuple(filled(one) for one in self.types), filled(self.text))
 

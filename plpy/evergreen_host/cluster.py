@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ Option = str | int | bool
 _SUPERUSER = "postgres"
 _SOCKET_PATH_LIMIT = 107  # of sockaddr_un
 _TIMEOUT = "60"
+_WARDEN = 'cat; "$1" stop --pgdata "$2" --mode immediate; rm -rf "$3"'
 # What would change the server's behaviour, or that of the Python inside it, from where we happen to be started.
 _LEAKS = re.compile(r"PG[A-Z]+|PYTHON\w*|VIRTUAL_ENV\w*|LC_\w+|LANG|LANGUAGE")
 
@@ -66,6 +68,7 @@ class Cluster:
         self._options = {**self._defaults(durable=durable), **(options or {})}
         inherited = {name: value for name, value in os.environ.items() if not _LEAKS.fullmatch(name)}
         self._env = {**inherited, "LC_ALL": "C.UTF-8", **(env or {})}
+        self._warden: subprocess.Popen[bytes] | None = None
 
     @property
     def data(self) -> Path:
@@ -132,12 +135,29 @@ class Cluster:
             "--auth-local", "trust", "--auth-host", "reject", "--no-sync", "--no-instructions",
         )  # fmt: skip
         self.configure(self._options)
+        if not self.keep:
+            self._post_warden()
 
     def configure(self, options: Mapping[str, Option]) -> None:
         """Append settings to postgresql.conf; they take effect at the next start."""
         lines = [f"{name} = {_literal(value)}\n" for name, value in options.items()]
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as conf:
             conf.writelines(lines)
+
+    def _post_warden(self) -> None:
+        """Have a shell outlive us, should we be killed: its input ends with us, and then it clears up."""
+        group: list[str] | None = None if self.os_user is None else []
+        self._warden = subprocess.Popen(
+            ["sh", "-c", _WARDEN, "evergreen-warden", self.bin("pg_ctl"), self.data, self.root],
+            cwd="/", env=self._env, user=self.os_user, group=self.os_user, extra_groups=group,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    def _dismiss_warden(self) -> None:
+        if self._warden is not None:
+            self._warden.kill()
+            self._warden.communicate()
+            self._warden = None
 
     def start(self) -> None:
         """Start the server and return when it takes connections; the error shows the end of its log."""
@@ -165,6 +185,7 @@ class Cluster:
 
     def remove(self) -> None:
         """Stop the server if it runs, and remove everything."""
+        self._dismiss_warden()
         if self.pid is not None:
             self._pg_ctl("stop", "--mode", "immediate")
         shutil.rmtree(self.root)

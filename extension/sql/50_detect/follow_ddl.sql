@@ -1,36 +1,51 @@
 -- Regenerates what evergreen made for a table when its owner changes the table. Runs in the user's transaction, so it
 -- must never fail it: every error becomes a warning, and the worker looks again before it reads a row.
-CREATE FUNCTION embed.refresh(pipeline int, dropped boolean = false) RETURNS void
+CREATE FUNCTION embed.refresh(pipeline int, dropped boolean = false, attnum int = NULL) RETURNS void
 LANGUAGE plpython3u VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '50ms'
 AS $python$
 @boot@
 from evergreen.detect import follow
-follow.refresh(pipeline, dropped)
+follow.refresh(pipeline, dropped, attnum)
 $python$;
-COMMENT ON FUNCTION embed.refresh(int, boolean) IS 'internal: makes triggers and functions of a pipeline match its source again';
+COMMENT ON FUNCTION embed.refresh(int, boolean, int) IS 'internal: makes triggers and functions of a pipeline match its source again';
 
 CREATE FUNCTION embed.follow_ddl() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
-    touched int;
+    touched record;
 BEGIN
     FOR touched IN
-        SELECT DISTINCT p.id
-        FROM pg_catalog.pg_event_trigger_ddl_commands() c, embed.pipeline p
-        WHERE (c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-               AND (c.objid = p.source
-                    OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.objid) a)))
-           OR (c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
-               AND c.objid = (SELECT r.relnamespace FROM pg_catalog.pg_class r WHERE r.oid = p.source))
+        WITH RECURSIVE command AS (
+            SELECT c.classid, c.objid, c.objsubid FROM pg_catalog.pg_event_trigger_ddl_commands() c
+        ), below AS (
+            SELECT c.objid AS relation, c.objsubid FROM command c
+            WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            UNION
+            SELECT i.inhrelid, 0 FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relation
+        )
+        SELECT p.id, max(nullif(b.objsubid, 0)) AS attnum
+        FROM embed.pipeline p
+        JOIN pg_catalog.pg_class r ON r.oid = p.source
+        LEFT JOIN below b ON b.relation = p.source
+        WHERE b.relation IS NOT NULL
+           OR EXISTS (SELECT FROM command c, pg_catalog.pg_partition_ancestors(c.objid) a
+                      WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.relid = p.source)
+           OR EXISTS (SELECT FROM command c
+                      WHERE c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND c.objid = r.relnamespace)
+           OR (EXISTS (SELECT FROM command c WHERE c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass,
+                                                                'pg_catalog.pg_extension'::pg_catalog.regclass))
+               AND (r.reloftype <> 0 OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                                                WHERE a.attrelid = p.source AND a.atttypid >= 16384)))
+        GROUP BY p.id
     LOOP
         BEGIN
-            PERFORM embed.refresh(touched);
+            PERFORM embed.refresh(touched.id, false, touched.attnum::int);
         EXCEPTION WHEN OTHERS THEN
-            RAISE WARNING 'evergreen could not follow this change of pipeline %: %', touched, SQLERRM
+            RAISE WARNING 'evergreen could not follow this change of pipeline %: %', touched.id, SQLERRM
                 USING HINT = 'The next embed_drain() or embed_work() tries again.';
         END;
     END LOOP;
@@ -75,7 +90,7 @@ $plpgsql$;
 COMMENT ON FUNCTION embed.follow_drop() IS 'internal: event trigger, follows DROP of a source or of one of its partitions';
 
 CREATE EVENT TRIGGER evergreen_follow_ddl ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER SCHEMA')
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER EXTENSION')
     EXECUTE FUNCTION embed.follow_ddl();
 COMMENT ON EVENT TRIGGER evergreen_follow_ddl IS 'evergreen: keeps capture working when a source is altered';
 CREATE EVENT TRIGGER evergreen_follow_drop ON sql_drop

@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from evergreen import db
+from evergreen.apply.vectors import Known
 from evergreen.catalog.pipelines import Generation
-from evergreen.model.dispatch import Texts, Vector
+from evergreen.model.dispatch import Texts
 from evergreen.queries import Query, load
 from evergreen.schedule import intake
 
 SQL = load(__file__)
-
-#: A vector as the model gave it, or as pgvector's text.
-Known = Vector | str
 
 
 @dataclass

@@ -2,7 +2,10 @@
 
 import orjson
 
-from evergreen.apply.reuse import Known
+from evergreen.model.provider import Vector
+
+#: A vector as the model gave it, or as pgvector's text.
+Known = Vector | str
 
 
 def literal(vector: Known) -> str:

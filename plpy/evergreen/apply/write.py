@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from evergreen import db
 from evergreen.apply.diff import Diff, StoredChunk, diff
 from evergreen.apply.failures import Failures
-from evergreen.apply.reuse import Known
-from evergreen.apply.vectors import literal
+from evergreen.apply.vectors import Known, literal
 from evergreen.catalog import models
 from evergreen.prepare.documents import Document, Prepared
 from evergreen.queries import Query, load

@@ -5,11 +5,11 @@ from collections import OrderedDict
 from evergreen import db
 from evergreen.apply.vectors import literal
 from evergreen.catalog import access, models
-from evergreen.catalog.models import Model
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.model import dispatch
 from evergreen.model.registry import provider
+from evergreen.model.spec import Model
 from evergreen.setup import setting
 
 # A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
@@ -52,7 +52,7 @@ def vector(model: Model, text: str, kind: str) -> str:
     if identity in _remembered:
         _remembered.move_to_end(identity)
         return _remembered[identity]
-    outcome = dispatch.embed(model, {b"": text}, kind, db.check_interrupts)
+    outcome = dispatch.embed(provider(model.provider), model, {b"": text}, kind, db.check_interrupts)
     if outcome.failures:
         raise UserError(
             f"the text could not be embedded: {outcome.failures[b'']}",

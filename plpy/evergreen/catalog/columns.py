@@ -16,7 +16,8 @@ class Column:
     name: str
     type_name: str  # quoted and qualified
     bare_type: str
-    element: str | None  # element type of an array, subtype of a range
+    type_oid: int
+    parts: frozenset[str]  # built-in types it is made of; "" for a base type that is not built in
     send: str  # qualified binary output function, or ""
     built_in: bool
 
@@ -67,7 +68,16 @@ def describe(oid: int) -> Source | None:
     if relation is None:
         return None
     columns = tuple(
-        Column(r["attnum"], r["name"], r["type_name"], r["bare_type"], r["element"], r["send"], r["built_in"])
+        Column(
+            r["attnum"],
+            r["name"],
+            r["type_name"],
+            r["bare_type"],
+            r["type"],
+            frozenset(r["parts"]),
+            r["send"],
+            r["built_in"],
+        )
         for r in db.rows(SQL.columns, oid)
     )
     by_number = {c.attnum: c for c in columns}

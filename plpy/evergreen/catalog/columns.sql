@@ -17,7 +17,21 @@ WITH RECURSIVE base AS (
 SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname) AS type_name,
        t.typname::text AS bare_type, t.typcategory::text AS category,
-       coalesce(e.typname, s.typname)::text AS element,
+       ARRAY(WITH RECURSIVE part AS (
+                 SELECT t.oid AS type
+                 UNION
+                 SELECT x.oid
+                 FROM part q
+                 JOIN pg_catalog.pg_type w ON w.oid = q.type
+                 CROSS JOIN LATERAL (
+                     SELECT w.typelem WHERE w.typcategory = 'A'
+                     UNION ALL SELECT w.typbasetype WHERE w.typtype = 'd'
+                     UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE w.oid IN (r.rngtypid, r.rngmultitypid)
+                     UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+                               WHERE a.attrelid = w.typrelid AND w.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
+                 ) x (oid))
+             SELECT CASE WHEN w.oid < 16384 THEN w.typname::text ELSE '' END
+             FROM part q JOIN pg_catalog.pg_type w ON w.oid = q.type WHERE w.oid < 16384 OR w.typtype = 'b') AS parts,
        coalesce((SELECT pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.proname)
                  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
                  WHERE p.oid = t.typsend), '') AS send,
@@ -25,9 +39,6 @@ SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
 FROM base b
 JOIN pg_catalog.pg_type t ON t.oid = b.type AND b.typtype <> 'd'
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid OR r.rngmultitypid = t.oid
-LEFT JOIN pg_catalog.pg_type s ON s.oid = r.rngsubtype
 ORDER BY b.attnum
 
 -- primary_key(oid): key columns in index order with the operators of the index, qualified

@@ -1,44 +1,13 @@
 """Models by name, with the endpoint that serves them."""
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
 
 from evergreen import db
 from evergreen.errors import UserError
+from evergreen.model.spec import Endpoint, Model
 from evergreen.queries import load
 
 SQL = load(__file__)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a model is served. ``secret`` is the name of a secret."""
-
-    name: str
-    url: str
-    secret: str | None
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True)
-class Model:
-    """A row of embed.model."""
-
-    id: int
-    name: str
-    provider: str
-    remote_name: str | None
-    dimensions: int
-    options: dict[str, Any]
-    endpoint: Endpoint | None
-
-    @property
-    def identity(self) -> str:
-        """What makes a vector of this model comparable with another: part of every fingerprint and chunk hash."""
-        names = (self.provider, self.remote_name or self.name, str(self.dimensions))
-        shaping = {k: self.options[k] for k in ("document_prompt", "query_prompt") if k in self.options}
-        return json.dumps([*names, shaping], sort_keys=True, ensure_ascii=True)
 
 
 def _model(row: db.Row) -> Model:

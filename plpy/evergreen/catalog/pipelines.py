@@ -6,8 +6,8 @@ from typing import Any
 
 from evergreen import db
 from evergreen.catalog import models
-from evergreen.catalog.models import Model
 from evergreen.errors import UserError
+from evergreen.model.spec import Model
 from evergreen.queries import load
 
 SQL = load(__file__)

@@ -24,6 +24,9 @@ _SETTINGS = {
     "interval": ("IntervalStyle",),
     "bytea": ("bytea_output",),
     "money": ("lc_monetary",),
+    **dict.fromkeys("point lseg path box polygon line circle".split(), ("extra_float_digits",)),
+    # These print names, shorter by the search_path: pinned in our functions, but not for the view.
+    **dict.fromkeys("regclass regproc regprocedure regoper regoperator regtype regnamespace regrole".split(), ()),
 }
 _PINNED = {
     "extra_float_digits": "1",
@@ -61,8 +64,7 @@ def key_value(document: str, position: int, column: Column) -> str:
 def hash_part(row: str, column: Column) -> str:
     """The column as text that depends on no setting of the session: binary output where the text would."""
     value = reference(row, column)
-    settings = _SETTINGS.get(column.bare_type) or _SETTINGS.get(column.element or "")
-    if column.built_in and settings and column.send:
+    if column.send and not column.parts.isdisjoint(_SETTINGS):
         return f"CASE pg_catalog.num_nulls({value}) WHEN 0 THEN pg_catalog.encode({column.send}({value}), 'hex') END"
     return f"CASE pg_catalog.num_nulls({value}) WHEN 0 THEN pg_catalog.format('%s', {value}) END"
 
@@ -77,10 +79,8 @@ def pins(columns: Iterable[Column]) -> str:
     """SET clauses for the settings that the text form of these columns depends on."""
     needed: set[str] = set()
     for column in columns:
-        if column.built_in:
-            needed.update(_SETTINGS.get(column.bare_type, ()), _SETTINGS.get(column.element or "", ()))
-        else:
-            needed.update(_PINNED)
+        for part in column.parts:
+            needed.update(_SETTINGS.get(part, ()) if part else _PINNED)
     return "".join(f"\nSET {name} = {db.literal(value)}" for name, value in _PINNED.items() if name in needed)
 
 

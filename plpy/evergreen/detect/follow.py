@@ -25,8 +25,11 @@ class Bound:
     key_broken: bool
 
 
-def refresh(number: int, dropped: bool) -> None:
-    """Body of embed.refresh(): regenerate what belongs to a pipeline; called for the user's DDL."""
+def refresh(number: int, dropped: bool, attnum: int | None) -> None:
+    """Body of embed.refresh(): regenerate what belongs to a pipeline; called for the user's DDL.
+
+    ``attnum``: the column that the command was about, if it was about one.
+    """
     if is_own(number):
         return
     pipeline = pipelines.by_id(number)
@@ -34,8 +37,11 @@ def refresh(number: int, dropped: bool) -> None:
         return
     if dropped or (source := columns.describe(pipeline.source)) is None:
         _source_gone(pipeline)
-    elif not moved(pipeline):  # during a restore the worker rebinds, when all of it is there
+    elif not moved(pipeline):
         bind(pipeline, source, by_name=False)
+    elif _is_clone(pipeline) or source.key:
+        # No worker has been here since the restore. Its own CREATE TRIGGER may still come, so ours stay away.
+        bind(pipeline, source, by_name=not _is_clone(pipeline), renamed=attnum, with_triggers=False)
 
 
 def moved(pipeline: Pipeline) -> bool:
@@ -43,6 +49,13 @@ def moved(pipeline: Pipeline) -> bool:
     here = db.one(SQL.identity, pipeline.source)
     assert here is not None
     return pipeline.seen != (here["system_identifier"], here["database_oid"], pipeline.source)
+
+
+def _is_clone(pipeline: Pipeline) -> bool:
+    """True for a copy of the whole database, in which every oid and number is still right."""
+    here = db.one(SQL.identity, pipeline.source)
+    assert here is not None
+    return (pipeline.seen[0], pipeline.seen[2]) == (here["system_identifier"], pipeline.source)
 
 
 def check(pipeline: Pipeline) -> Pipeline | None:
@@ -55,7 +68,7 @@ def check(pipeline: Pipeline) -> Pipeline | None:
     restored = moved(pipeline)
     if not restored and pipeline.broken_reason is None and _as_stored(pipeline, source):
         return pipeline
-    bind(pipeline, source, by_name=restored)
+    bind(pipeline, source, by_name=restored and not _is_clone(pipeline))
     if restored:
         _settle(pipeline)
     followed = pipelines.by_id(pipeline.id)
@@ -93,9 +106,14 @@ def _source_gone(pipeline: Pipeline) -> None:
         functions.src(generation, pipeline, None, ()).create(None)
 
 
-def bind(pipeline: Pipeline, source: Source, *, by_name: bool) -> None:
-    """Find the pipeline's columns again, by number or by name; regenerate its functions and triggers."""
-    bound = _find(pipeline, source, by_name=by_name)
+def bind(
+    pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None = None, with_triggers: bool = True
+) -> None:
+    """Find the pipeline's columns again, by number or by name; regenerate its functions and triggers.
+
+    ``renamed``: the number of a column that has just got another name than the one we know.
+    """
+    bound = _find(pipeline, source, by_name=by_name, renamed=renamed)
     _store(pipeline, bound)
     current = pipelines.by_id(pipeline.id)
     assert current is not None
@@ -103,16 +121,18 @@ def bind(pipeline: Pipeline, source: Source, *, by_name: bool) -> None:
         functions_of(current, source)
     else:
         _limp(current, source, bound)
-    if current.capture == "trigger":
+    if current.capture == "trigger" and with_triggers:
         with own_ddl(pipeline.id):
             triggers.install(current, source)
 
 
-def _find(pipeline: Pipeline, source: Source, *, by_name: bool) -> Bound:
+def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None) -> Bound:
     lost: list[str] = []
 
     def found(number: int, name: str) -> Column | None:
         column = source.column(name) if by_name else source.numbered(number)
+        if column is None and by_name and renamed:
+            column = source.numbered(renamed)
         if column is None:
             lost.append(name)
         return column
@@ -123,9 +143,10 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool) -> Bound:
         for g in pipeline.generations
     }
     only_if = found(*pipeline.only_if) if pipeline.only_if is not None else None
-    key_broken = [(c.name, c.type_name) for c in key] != [(c.name, c.type_name) for c in source.key] or [
-        c.type_name for c in key
-    ] != [type_name for _, _, type_name in pipeline.key]
+    # The generation table's own columns say what type the key had, whatever the types are called now.
+    table = db.value(SQL.table_oid, pipeline.active.table)
+    types = [row["type"] for row in db.rows(SQL.stored_key_types, table)]
+    key_broken = [c.attnum for c in key] != [c.attnum for c in source.key] or [c.type_oid for c in key] != types
     broken = None
     if key_broken:
         broken = "the primary key of the source changed; embed_drop() the pipeline and create it again"
@@ -147,7 +168,8 @@ def _store(pipeline: Pipeline, bound: Bound) -> None:
         return
     only_if = (bound.only_if.name, bound.only_if.attnum) if bound.only_if is not None else (None, None)
     numbers = [c.attnum for c in bound.key]
-    db.run(SQL.set_pipeline, pipeline.id, [c.name for c in bound.key], numbers, *only_if, None)
+    types = [c.type_name for c in bound.key]
+    db.run(SQL.set_pipeline, pipeline.id, [c.name for c in bound.key], numbers, types, *only_if)
     for generation in pipeline.generations:
         watched = bound.watched[generation.id]
         names = dict(zip((name for _, name in generation.watched), (c.name for c in watched), strict=True))

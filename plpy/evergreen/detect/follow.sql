@@ -2,9 +2,16 @@
 SELECT s.system_identifier, d.oid::bigint AS database_oid
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND $1 IS NOT NULL
 
--- set_pipeline(int4, text[], int[], text, int4, text): names and numbers as they are now, and what is broken
-UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], only_if = $4::name, only_if_attnum = $5::int2,
-                          broken_reason = $6
+-- stored_key_types(oid): the types of the key columns of a generation table, in order
+SELECT a.atttypid::bigint AS type FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER BY a.attnum
+
+-- table_oid(text): a table by its name
+SELECT pg_catalog.to_regclass($1)::oid::bigint
+
+-- set_pipeline(int4, text[], int[], text[], text, int4): names and numbers as they are now, and what is broken
+UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
+                          only_if_attnum = $6::int2, broken_reason = NULL
 WHERE id = $1
 
 -- set_broken(int4, text): why nothing can be read
@@ -17,8 +24,12 @@ WHERE id = $1
 -- set_seen(int4, int8, int8, oid): this is where the pipeline lives now
 UPDATE embed.pipeline SET system_identifier = $2, database_oid = $3::oid, source_oid = $4 WHERE id = $1
 
--- drop_leases(int4): tokens of another server mean nothing here
-DELETE FROM embed.lease l USING embed.generation g WHERE g.pipeline = $1 AND l.generation = g.id
+-- drop_leases(int4): claims of another server mean nothing here; what they held can be claimed at once
+WITH generations AS (SELECT g.id, g.model FROM embed.generation g WHERE g.pipeline = $1),
+     jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
+              WHERE generation IN (SELECT id FROM generations) AND token IS NOT NULL),
+     flying AS (DELETE FROM embed.inflight WHERE model IN (SELECT model FROM generations))
+DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
 
 -- drop_floor(int4): transaction ids of another server mean nothing here
 UPDATE embed.intake SET floor = '0' WHERE pipeline = $1

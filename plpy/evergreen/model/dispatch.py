@@ -7,14 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evergreen.catalog.models import Model
 from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError
-from evergreen.model.provider import Limits, Provider, Vectors
-from evergreen.model.registry import provider as find_provider
+from evergreen.model.provider import Limits, Provider, Vector, Vectors
+from evergreen.model.spec import Model
 
-Vector = NDArray[np.float32]
 Texts = dict[bytes, str]
 
 _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
@@ -30,9 +27,9 @@ class Outcome:
     failures: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])
 
 
-def embed(model: Model, texts: Texts, kind: str, breathe: Callable[[], None]) -> Outcome:
+def embed(provider: Provider, model: Model, texts: Texts, kind: str, breathe: Callable[[], None]) -> Outcome:
     """Embed every text once. ``breathe`` is called on this thread at least every 100 ms while a model works."""
-    sender = _Sender(model, find_provider(model.provider), texts, kind)
+    sender = _Sender(model, provider, texts, kind)
     if sender.provider.sql:
         for request in sender.requests():
             sender.finish(request, sender.call(request))

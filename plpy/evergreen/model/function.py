@@ -5,9 +5,9 @@ import orjson
 
 from evergreen import db
 from evergreen.catalog import models
-from evergreen.catalog.models import Model
 from evergreen.errors import ConfigurationError, RejectedError, SuspectError, UserError
 from evergreen.model.provider import Limits, Vectors
+from evergreen.model.spec import Model
 from evergreen.queries import load
 
 SQL = load(__file__)

@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
-from evergreen.catalog.models import Model
 from evergreen.model.provider import Limits, Vectors
+from evergreen.model.spec import Model
 
 
 class Hash:

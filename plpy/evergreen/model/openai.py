@@ -8,10 +8,10 @@ import numpy as np
 import orjson
 import requests
 
-from evergreen.catalog.models import Endpoint, Model
 from evergreen.errors import RetryableError, UserError
 from evergreen.model import http, secrets
 from evergreen.model.provider import Limits, Vectors
+from evergreen.model.spec import Endpoint, Model
 
 # https://platform.openai.com/docs/api-reference/embeddings/create: 2 048 inputs and 300 000 tokens a request, 8 192
 # tokens an input.

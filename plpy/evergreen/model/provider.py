@@ -6,9 +6,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evergreen.catalog.models import Model
+from evergreen.model.spec import Model
 
-Vectors = NDArray[np.float32]
+Vectors = NDArray[np.float32]  # one row a text
+Vector = NDArray[np.float32]  # one of them
 
 
 @dataclass(frozen=True)

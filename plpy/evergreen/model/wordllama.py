@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.catalog.models import Model
 from evergreen.errors import UserError
 from evergreen.model.provider import Limits, Vectors
+from evergreen.model.spec import Model
 
 DIMENSIONS = (256, 128, 64)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evergreen.errors import UserError
 
-_TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>[^}]*)\}|(?P<plain>[^\W\d]\w*)|(?P<wrong>))")
+_TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>(?:[^}]|\}\})*)\}|(?P<plain>[^\W\d]\w*)|(?P<wrong>))")
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,6 @@ Part = Literal | Placeholder
 
 def parse(template: str) -> tuple[Part, ...]:
     """Split a template into literals and placeholders; raises UserError 22023 where it can only be a mistake."""
-    if r"\n" in template:
-        raise UserError(
-            "the template has a backslash followed by n, not a line break",
-            hint=r"Write it as an escape string: template => E'$title\n\n$body'.",
-        )
     parts: list[Part] = []
     end = 0
     for token in _TOKEN.finditer(template):
@@ -42,9 +37,15 @@ def parse(template: str) -> tuple[Part, ...]:
             )
         _literal(parts, template[end : token.start()] + ("$" if token["dollar"] else ""))
         if not token["dollar"]:
-            parts.append(Placeholder(token["braced"] if token["braced"] is not None else token["plain"]))
+            braced = token["braced"]
+            parts.append(Placeholder(braced.replace("}}", "}") if braced is not None else token["plain"]))
         end = token.end()
     _literal(parts, template[end:])
+    if any(isinstance(part, Literal) and r"\n" in part.text for part in parts):
+        raise UserError(
+            "the template has a backslash followed by n, not a line break",
+            hint=r"Write it as an escape string: template => E'$title\n\n$body'.",
+        )
     return tuple(parts)
 
 
@@ -70,4 +71,4 @@ def rename(template: str, names: dict[str, str]) -> str:
 
 def _written(column: str) -> str:
     # Always braced: a plain $name would swallow a letter that follows it.
-    return "${" + column + "}"
+    return "${" + column.replace("}", "}}") + "}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from evergreen.apply import reuse
+from evergreen.apply.vectors import Known
 from evergreen.apply.write import Result
 from evergreen.errors import ModelError
 from evergreen.model import dispatch
@@ -22,16 +23,17 @@ class Batch:
         self.send: Texts = {}
         self.elsewhere: Texts = {}
         self._marked: set[bytes] = set()
+        self._provider = provider(claim.generation.model.provider)
 
     @property
     def free(self) -> bool:
         """True when the model costs nothing."""
-        return provider(self.claim.generation.model.provider).free
+        return self._provider.free
 
     @property
     def needs_sql(self) -> bool:
         """True when the model is called through SQL, that is inside a transaction."""
-        return provider(self.claim.generation.model.provider).sql
+        return self._provider.sql
 
     def prepare(self) -> None:
         """Read the rows and cut their texts; give back what there is no room for."""
@@ -39,7 +41,7 @@ class Batch:
         claims.put_back(self.claim, prepared.unread)
         self.result = Result(self.claim, prepared)
 
-    def sort(self, memory: dict[bytes, reuse.Known], own_tokens: list[int]) -> None:
+    def sort(self, memory: dict[bytes, Known], own_tokens: list[int]) -> None:
         """Find out which texts need a call. ``memory``: vectors that this drain got already and did not write yet."""
         needed: Texts = {key: text for d in self.result.prepared.documents for key, text in d.chunks}
         self.result.vectors.update({key: memory[key] for key in needed if key in memory})
@@ -59,7 +61,7 @@ class Batch:
         """Call the model for what is to be sent."""
         if not self.send:
             return
-        outcome = dispatch.embed(self.claim.generation.model, self.send, "document", breathe)
+        outcome = dispatch.embed(self._provider, self.claim.generation.model, self.send, "document", breathe)
         self.send = {}
         self.result.vectors.update(outcome.vectors)
         self.result.sent.update(outcome.vectors)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from evergreen import db
-from evergreen.apply.reuse import Known
+from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
 from evergreen.catalog import pipelines
 from evergreen.detect import follow

@@ -8,10 +8,10 @@ import evergreen
 from evergreen import db
 from evergreen.catalog import access
 from evergreen.catalog.columns import Source
-from evergreen.catalog.models import Model
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.detect import store
 from evergreen.gate import caller, elevated, entry
+from evergreen.model.spec import Model
 from evergreen.prepare import template as templates
 from evergreen.queries import load
 from evergreen.setup.request import Preparation

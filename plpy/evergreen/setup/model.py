@@ -5,11 +5,11 @@ from typing import Any
 
 from evergreen import db
 from evergreen.catalog import models, objects
-from evergreen.catalog.models import Model
 from evergreen.detect import functions, store
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.model import function, registry
+from evergreen.model.spec import Endpoint, Model
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -44,7 +44,7 @@ def embed_model_add(
         remote = function.resolve(remote_name) if provider == "function" and remote_name is not None else remote_name
         if endpoint is not None and not db.value(SQL.endpoint_exists, endpoint):
             raise UserError(f'endpoint "{endpoint}" does not exist', "42704", hint="Make it with embed_endpoint_set().")
-        served = models.Endpoint(endpoint, "", None) if endpoint is not None else None
+        served = Endpoint(endpoint, "", None) if endpoint is not None else None
         chosen.check(Model(0, name, str(provider), remote, dimensions, given, served))
         number = _insert(name, str(provider), remote, dimensions, endpoint, json.dumps(given))
         if provider == "function":

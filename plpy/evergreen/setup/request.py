@@ -7,8 +7,8 @@ from typing import Any
 from evergreen import db
 from evergreen.catalog import access, columns, models, options
 from evergreen.catalog.columns import Column, Source
-from evergreen.catalog.models import Model
 from evergreen.errors import UserError
+from evergreen.model.spec import Model
 from evergreen.prepare import chunk
 from evergreen.prepare import template as templates
 from evergreen.queries import load

@@ -1,0 +1,35 @@
+"""What is known of a model and its endpoint: plain data, importable anywhere."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served. ``secret`` is the name of a secret."""
+
+    name: str
+    url: str
+    secret: str | None
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of embed.model."""
+
+    id: int
+    name: str
+    provider: str
+    remote_name: str | None
+    dimensions: int
+    options: dict[str, Any]
+    endpoint: Endpoint | None
+
+    @property
+    def identity(self) -> str:
+        """What makes a vector of this model comparable with another: part of every fingerprint and chunk hash."""
+        names = (self.provider, self.remote_name or self.name, str(self.dimensions))
+        shaping = {k: self.options[k] for k in ("document_prompt", "query_prompt") if k in self.options}
+        return json.dumps([*names, shaping], sort_keys=True, ensure_ascii=True)

@@ -1,6 +1,5 @@
 """Which texts need a call: not those that are live, kept, or in flight with somebody else."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -8,8 +7,8 @@ from evergreen import db
 from evergreen.apply.vectors import Known
 from evergreen.catalog.pipelines import Generation
 from evergreen.model.dispatch import Texts
+from evergreen.patience import patiently
 from evergreen.queries import Query, load
-from evergreen.schedule import intake
 
 SQL = load(__file__)
 
@@ -56,31 +55,11 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     def claim(some: list[bytes]) -> set[bytes]:
         return {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, some, token, dead)}
 
-    try:
-        return _patiently(lambda: claim(hashes), "20ms")
-    except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
-            raise
+    won = patiently(lambda: claim(hashes), "20ms")
+    if won is not None:
+        return won
     # A drain that did not commit yet has one of them in flight: find out which.
-    won: set[bytes] = set()
-    for key in hashes:
-        try:
-            won |= _patiently(partial(claim, [key]), "1ms")
-        except db.DatabaseError as error:
-            if db.sqlstate(error) != "55P03":
-                raise
-    return won
-
-
-def _patiently(body: Callable[[], set[bytes]], patience: str) -> set[bytes]:
-    def step() -> set[bytes]:
-        db.run(intake.SQL.short_lock, patience)
-        return body()
-
-    try:
-        return db.atomically(step)
-    finally:
-        db.run(intake.SQL.short_lock, "200ms")
+    return {key for key in hashes if patiently(partial(claim, [key]), "1ms")}
 
 
 def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:

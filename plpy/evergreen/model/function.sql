@@ -2,7 +2,8 @@
 SELECT {wrapper}($1)::pg_catalog.text[] AS vectors
 
 -- state(text, text): is the wrapper still owned by the function's owner
-SELECT f.oid IS NOT NULL AS there, w.proowner = f.proowner AS same_owner
+SELECT f.oid IS NOT NULL AS there, w.proowner = f.proowner AS same_owner,
+       coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = f.proowner), false) AS trusted
 FROM (SELECT 1) one
 LEFT JOIN pg_catalog.pg_proc f ON f.oid = pg_catalog.to_regprocedure($1)
 LEFT JOIN pg_catalog.pg_proc w ON w.oid = pg_catalog.to_regprocedure($2)

@@ -13,7 +13,7 @@ from evergreen.prepare import documents, read
 from evergreen.prepare.documents import Document
 from evergreen.prepare.read import SourceRow
 from evergreen.queries import load
-from evergreen.schedule import claim
+from evergreen.schedule import cursors
 
 SQL = load(__file__)
 
@@ -48,7 +48,7 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
             wrong = [key for key, state in states.items() if state != "fresh"]
             if repair and wrong:
                 db.run(SQL.spoil, generation.id, wrong)
-                db.run(claim.SQL.log, pipeline.id, wrong)
+                db.run(cursors.SQL.log, pipeline.id, wrong)
             db.check_interrupts()
         strays = [row["key"] for row in db.rows(SQL.strays.on(table=generation.table), generation.id)]
         counts["orphan"] += len(strays)
@@ -64,7 +64,7 @@ def _slices(pipeline: Pipeline, generation: Generation) -> Iterator[list[str]]:
         yield keys
         after = keys[-1]
     after = None
-    while keys := [row["key"] for row in db.rows(claim.SQL.stored_keys, generation.id, after, _SLICE)]:
+    while keys := [row["key"] for row in db.rows(cursors.SQL.stored_keys, generation.id, after, _SLICE)]:
         present = _read(generation, keys)
         if orphans := [key for key in keys if key not in present]:
             yield orphans

@@ -1,11 +1,11 @@
 """Claim: ready jobs, live before backfill with a share each, then the next keys of the cursors."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from evergreen import db
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.prepare import read
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -33,8 +33,16 @@ class Claim:
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
 
+class NextKeys(Protocol):
+    """Where more keys come from when no job is ready: the cursors."""
+
+    def follow(self, claim: Claim, limit: int) -> None:
+        """Add up to ``limit`` keys to the claim."""
+        ...
+
+
 def take(
-    pipeline: Pipeline, generation: Generation, limit: int, own_tokens: list[int], *, leased: bool
+    pipeline: Pipeline, generation: Generation, limit: int, own_tokens: list[int], cursors: NextKeys, *, leased: bool
 ) -> Claim | None:
     """Claim up to ``limit`` keys; None when there are none.
 
@@ -47,7 +55,8 @@ def take(
     _claim_lane(claim, _LIVE, live_limit, dead)
     _claim_lane(claim, _BACKFILL, limit - len(claim.jobs), dead)
     _claim_lane(claim, _LIVE, limit - len(claim.jobs), dead)
-    _follow_cursors(claim, limit - len(claim.jobs))
+    if limit > len(claim.jobs):
+        cursors.follow(claim, limit - len(claim.jobs))
     if not claim.jobs:
         return None
     if leased:
@@ -69,51 +78,10 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> None:
 
 def _claim_lane(claim: Claim, lane: int, limit: int, dead: list[int]) -> None:
     if limit > 0:
-        _add(claim, db.rows(SQL.claim, claim.generation.id, lane, limit, claim.token, dead))
+        add(claim, db.rows(SQL.claim, claim.generation.id, lane, limit, claim.token, dead))
 
 
-def _add(claim: Claim, rows: list[db.Row]) -> None:
+def add(claim: Claim, rows: list[db.Row]) -> None:
+    """Take claimed rows into the claim."""
     for row in rows:
         claim.jobs[row["key"]] = Job(row["key"], row["changes"], row["attempts"], row["changed_at"])
-
-
-def _follow_cursors(claim: Claim, limit: int) -> None:
-    for scope in ("source", "document"):
-        if limit <= 0:
-            return
-        cursor = db.one(SQL.lock_scan, claim.generation.id, scope)
-        if cursor is None:
-            continue
-        try:
-            keys = _next_keys(claim, scope, cursor["position"], limit)
-        except db.DatabaseError as error:
-            if db.sqlstate(error).startswith("57"):
-                raise
-            db.run(SQL.fail_scan, claim.generation.id, scope, f"the source cannot be read: {db.message(error)}")
-            continue
-        position = keys[-1] if keys else cursor["position"]
-        db.run(SQL.move_scan, claim.generation.id, scope, position, len(keys) == limit)
-        _queue_claimed(claim, keys)
-        limit -= len(keys)
-
-
-def _next_keys(claim: Claim, scope: str, after: str | None, limit: int) -> list[str]:
-    if scope == "source":
-        return db.released(lambda: read.scan(claim.pipeline, after, limit))
-    return [row["key"] for row in db.rows(SQL.stored_keys, claim.generation.id, after, limit)]
-
-
-def _queue_claimed(claim: Claim, keys: list[str]) -> None:
-    keys = [key for key in keys if key not in claim.jobs]
-    if not keys:
-        return
-    try:
-        added = db.atomically(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token))
-    except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
-            raise
-        added = []  # an open drain has queued one of them and did not commit
-    _add(claim, added)
-    late = [key for key in keys if key not in claim.jobs]
-    if late:
-        db.run(SQL.log, claim.pipeline.id, late)

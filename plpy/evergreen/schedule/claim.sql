@@ -41,30 +41,6 @@ SET token = $4, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interv
 WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at
 
--- lock_scan(int4, text): the cursor, if it runs and nobody moves it
-SELECT s.position::pg_catalog.text AS position FROM embed.scan s
-WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE SKIP LOCKED
-
--- move_scan(int4, text, jsonb, bool): where it stands now; it stops at the end
-UPDATE embed.scan SET position = $3, running = $4, last_error = NULL WHERE generation = $1 AND scope = $2
-
--- fail_scan(int4, text, text): why it does not move on
-UPDATE embed.scan SET last_error = $3 WHERE generation = $1 AND scope = $2
-
--- stored_keys(int4, jsonb, int4): documents in key order
-SELECT d.key::pg_catalog.text AS key FROM embed.document d
-WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
-
--- queue_claimed(int4, jsonb[], int8): jobs of the backfill lane that are claimed from the start
-INSERT INTO embed.job (generation, key, lane, token, ready_at)
-SELECT $1, k.key, 1, $3, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
-FROM pg_catalog.unnest($2) k (key)
-ON CONFLICT DO NOTHING
-RETURNING key::pg_catalog.text AS key, changes, attempts, changed_at::pg_catalog.text AS changed_at
-
--- log(int4, jsonb[]): keys that are queued already are looked at again after whoever has them
-INSERT INTO embed.change (pipeline, key) SELECT $1, k.key FROM pg_catalog.unnest($2) k (key)
-
 -- put_back(int4, int8, jsonb[], float8): claimed jobs that are not worked on now
 UPDATE embed.job
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4)

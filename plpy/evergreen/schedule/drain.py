@@ -13,6 +13,7 @@ from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.schedule import arguments, claim, intake
 from evergreen.schedule.batch import Batch
+from evergreen.schedule.cursors import Private
 
 BATCH = 1000
 _PATIENCE = 10.0  # seconds to wait for texts in flight elsewhere
@@ -54,6 +55,7 @@ class Drain:
         self._deadline = time.monotonic() + seconds
         self._batches: list[Batch] = []
         self._done = 0
+        self._cursors = Private()
         self._memory: dict[int, dict[bytes, Known]] = {}
 
     def run(self) -> int:
@@ -65,6 +67,7 @@ class Drain:
         self._wait_for_others()
         for batch in self._batches:
             self._guarded(batch.claim.pipeline.id, partial(self._apply, batch))
+        self._cursors.settle()
         return self._done
 
     def _guarded(self, number: int, step: Callable[[], None]) -> bool:
@@ -91,7 +94,9 @@ class Drain:
         intake.private(pipeline, self._room)
         for generation in pipeline.generations:
             while self._room > 0 and self._has_time():
-                claimed = claim.take(pipeline, generation, min(BATCH, self._room), self._tokens(), leased=False)
+                claimed = claim.take(
+                    pipeline, generation, min(BATCH, self._room), self._tokens(), self._cursors, leased=False
+                )
                 if claimed is None:
                     break
                 self._room -= len(claimed.jobs)

@@ -4,8 +4,8 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- floor(int4): where the log starts, for one who keeps no lock
 SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1
 
--- fold(int4, xid8, int4, int4[]): log rows become jobs of every generation in the statement that deletes them
--- The choice bounds the rows or, for a drain, the keys. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
+-- fold(int4, xid8, int4, int4[], jsonb[]): log rows become jobs of every generation in the statement that deletes them
+-- The choice bounds the rows, or names the keys. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
 -- (LATERAL): a hash join would read the whole job table for a handful of keys.
 WITH taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at
@@ -45,14 +45,18 @@ WITH taken AS MATERIALIZED (
 ), gone AS (
     DELETE FROM embed.change c USING taken t JOIN done d ON d.key = t.key WHERE c.ctid = t.ctid RETURNING c.pipeline
 )
-SELECT (SELECT count(*) FROM taken) AS taken, (SELECT count(*) FROM gone) AS folded
+SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM gone) AS folded
 
 -- by_rows(): the oldest rows
 ORDER BY c.xid LIMIT $3
 
--- by_keys(): all rows of the keys that waited longest
-AND c.key IN (SELECT k.key FROM embed.change k WHERE k.pipeline = $1 AND k.xid >= $2 AND k.key IS NOT NULL
-              GROUP BY k.key ORDER BY min(k.changed_at) LIMIT $3)
+-- by_keys(): what there is of these keys
+AND c.key = ANY ($5)
+
+-- waiting_keys(int4, xid8, int4): the keys that wait longest
+SELECT k.key::pg_catalog.text AS key
+FROM (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c
+                                  WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL ORDER BY c.xid LIMIT $3) c) k
 
 -- fold_scopes(int4, xid8, int4[]): TRUNCATE, ATTACH and the like restart the cursors
 WITH taken AS MATERIALIZED (
@@ -79,6 +83,3 @@ FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
                    (SELECT c.xid FROM embed.change c, embed.intake n
                     WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
 WHERE i.pipeline = $1 AND i.floor < f.floor
-
--- short_lock(text): how long the next statements may wait
-SELECT pg_catalog.set_config('lock_timeout', $1, true)

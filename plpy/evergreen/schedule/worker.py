@@ -13,6 +13,7 @@ from evergreen.gate import elevated
 from evergreen.schedule import claim, intake
 from evergreen.schedule.batch import Batch
 from evergreen.schedule.claim import Claim
+from evergreen.schedule.cursors import Shared
 from evergreen.setup import setting
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class Worker:
         return done
 
     def _claim(self, pipeline: Pipeline, generation: Generation) -> Claim | None:
-        claimed = self._step(lambda: claim.take(pipeline, generation, BATCH, self._tokens, leased=True))
+        claimed = self._step(lambda: claim.take(pipeline, generation, BATCH, self._tokens, Shared(), leased=True))
         if claimed is not None:
             self._tokens.append(claimed.token)
         return claimed

@@ -65,6 +65,13 @@ def check_source(source: str | None, role: str) -> Source:
             "42P17",
             hint=f"ALTER TABLE {found.qualified} ADD PRIMARY KEY (…);",
         )
+    for column in found.key:
+        if "domain" in column.parts:
+            raise UserError(
+                f'key column "{column.name}" of table {found.qualified} holds a domain inside {column.type_name}',
+                "0A000",
+                hint="Its checks would run with other rights than the owner's. Use the domain's base type.",
+            )
     return found
 
 

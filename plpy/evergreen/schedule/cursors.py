@@ -1,0 +1,123 @@
+"""Cursors over the source (backfill) and over the stored documents (orphans): the next keys, claimed from the start."""
+
+import time
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.patience import patiently
+from evergreen.prepare import read
+from evergreen.queries import load
+from evergreen.schedule.claim import Claim, add
+
+SQL = load(__file__)
+
+_SCOPES = ("source", "document")
+_PATIENCE = "2ms"
+_AROUND = 1.0  # seconds for the way around what others hold
+
+
+class Shared:
+    """For workers that commit at once: whoever has the cursor's row moves it."""
+
+    def follow(self, claim: Claim, limit: int) -> None:
+        """Add up to ``limit`` keys to the claim."""
+        for scope in _SCOPES:
+            if limit <= 0:
+                return
+            cursor = db.one(SQL.lock, claim.generation.id, scope)
+            keys = _page(claim, scope, cursor["position"], limit) if cursor is not None else None
+            if cursor is None or keys is None:
+                continue
+            position = keys[-1] if keys else cursor["position"]
+            db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit)
+            if not queue(claim, keys):
+                db.run(SQL.log, claim.pipeline.id, keys)  # an open drain has queued one of them: they come by the log
+            limit -= len(keys)
+
+
+@dataclass
+class _Place:
+    start: str | None
+    position: str | None
+    gap: bool = False
+    ended: bool = False
+
+
+class Private:
+    """For a drain: it walks on from where the cursor stands, and moves it only at its end.
+
+    Keys that another session has claimed and not committed are stepped over, so drains side by side do different keys.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[int, str], _Place] = {}
+
+    def follow(self, claim: Claim, limit: int) -> None:
+        """Add up to ``limit`` keys to the claim."""
+        for scope in _SCOPES:
+            place = self._place(claim, scope)
+            while place is not None and limit > 0 and not place.ended:
+                keys = _page(claim, scope, place.position, limit)
+                if keys is None:
+                    break
+                place.ended = len(keys) < limit
+                place.position = keys[-1] if keys else place.position
+                before = len(claim.jobs)
+                place.gap = not _around(claim, keys, time.monotonic() + _AROUND) or place.gap
+                limit -= len(claim.jobs) - before
+
+    def _place(self, claim: Claim, scope: str) -> _Place | None:
+        identity = (claim.generation.id, scope)
+        if identity not in self._places:
+            cursor = db.one(SQL.look, *identity)
+            if cursor is None:
+                return None
+            self._places[identity] = _Place(cursor["position"], cursor["position"])
+        return self._places[identity]
+
+    def settle(self) -> None:
+        """Move each cursor over what was done, unless somebody else moved it or something was stepped over."""
+        for (generation, scope), place in self._places.items():
+            if not place.gap:
+                db.run(SQL.move_from, generation, scope, place.position, not place.ended, place.start)
+
+
+def queue(claim: Claim, keys: list[str]) -> bool:
+    """Queue keys as jobs of the claim; False when another session, not committed, has one of them.
+
+    Keys with a job already are logged: whoever has it may have read the row before what the cursor is there for.
+    """
+    keys = [key for key in keys if key not in claim.jobs]
+    if not keys:
+        return True
+    added = patiently(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token), _PATIENCE)
+    if added is None:
+        return False
+    add(claim, added)
+    if late := [key for key in keys if key not in claim.jobs]:
+        db.run(SQL.log, claim.pipeline.id, late)
+    return True
+
+
+def _around(claim: Claim, keys: list[str], until: float) -> bool:
+    """Queue keys, halving them where one is stuck, which is left out; False when any was."""
+    if queue(claim, keys):
+        return True
+    if len(keys) > 1 and time.monotonic() < until:
+        middle = len(keys) // 2
+        _around(claim, keys[:middle], until)
+        _around(claim, keys[middle:], until)
+    return False
+
+
+def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] | None:
+    """Return the next keys; None, and the reason beside the cursor, when the source cannot be read."""
+    if scope == "document":
+        return [row["key"] for row in db.rows(SQL.stored_keys, claim.generation.id, after, limit)]
+    try:
+        return db.released(lambda: read.scan(claim.pipeline, after, limit))
+    except db.DatabaseError as error:
+        if db.sqlstate(error).startswith("57"):
+            raise
+        db.run(SQL.fail, claim.generation.id, scope, f"the source cannot be read: {db.message(error)}")
+        return None

@@ -1,0 +1,33 @@
+-- lock(int4, text): the cursor, if it runs and nobody moves it
+SELECT s.position::pg_catalog.text AS position FROM embed.scan s
+WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE SKIP LOCKED
+
+-- move(int4, text, jsonb, bool): where it stands now; it stops at the end
+UPDATE embed.scan SET position = $3, running = $4, last_error = NULL WHERE generation = $1 AND scope = $2
+
+-- look(int4, text): where the cursor stands, if it runs
+SELECT s.position::pg_catalog.text AS position FROM embed.scan s WHERE s.generation = $1 AND s.scope = $2 AND s.running
+
+-- move_from(int4, text, jsonb, bool, jsonb): as move, if it still stands where it stood ($5)
+UPDATE embed.scan SET position = $3, running = $4, last_error = NULL
+WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s
+                        WHERE s.generation = $1 AND s.scope = $2 AND s.running AND s.position IS NOT DISTINCT FROM $5
+                        FOR UPDATE SKIP LOCKED))
+
+-- fail(int4, text, text): why it does not move on
+UPDATE embed.scan SET last_error = $3
+WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s WHERE s.generation = $1 AND s.scope = $2 FOR UPDATE SKIP LOCKED))
+
+-- stored_keys(int4, jsonb, int4): documents in key order
+SELECT d.key::pg_catalog.text AS key FROM embed.document d
+WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
+
+-- queue_claimed(int4, jsonb[], int8): jobs of the backfill lane that are claimed from the start
+INSERT INTO embed.job (generation, key, lane, token, ready_at)
+SELECT $1, k.key, 1, $3, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+FROM pg_catalog.unnest($2) k (key)
+ON CONFLICT DO NOTHING
+RETURNING key::pg_catalog.text AS key, changes, attempts, changed_at::pg_catalog.text AS changed_at
+
+-- log(int4, jsonb[]): keys that are queued already are looked at again after whoever has them
+INSERT INTO embed.change (pipeline, key) SELECT $1, k.key FROM pg_catalog.unnest($2) k (key)

@@ -25,8 +25,12 @@ class Diff:
 
 def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
     """Match each wanted hash to a stored chunk of that hash, one that is in its place already where there is one."""
-    in_place = {(chunk.hash, chunk.chunk_no): chunk for chunk in stored}
     keep: dict[int, int] = {}
+    free: defaultdict[bytes, deque[StoredChunk]] = defaultdict(deque)
+    in_place: dict[tuple[bytes, int], StoredChunk] = {}
+    for chunk in stored:
+        if in_place.setdefault((chunk.hash, chunk.chunk_no), chunk) is not chunk:
+            free[chunk.hash].append(chunk)
     rest: list[int] = []
     for number, wanted_hash in enumerate(wanted):
         chunk = in_place.pop((wanted_hash, number), None)
@@ -34,7 +38,6 @@ def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
             rest.append(number)
         else:
             keep[chunk.id] = number
-    free: defaultdict[bytes, deque[StoredChunk]] = defaultdict(deque)
     for chunk in in_place.values():
         free[chunk.hash].append(chunk)
     add: list[int] = []

@@ -13,7 +13,7 @@ CREATE TABLE {table} (
     src_hash bytea NOT NULL,
     embedded_at timestamptz NOT NULL,
     PRIMARY KEY (document, id)
-) WITH (fillfactor = 45)
+) WITH ({storage})
 
 -- index_key(): the view joins by key
 CREATE INDEX ON {table} ({key_names})

@@ -1,10 +1,11 @@
 """One POST to an endpoint: https unless local, no redirects, no proxies, checked addresses, bounded time and size."""
 
 import ipaddress
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -14,6 +15,7 @@ from urllib3.exceptions import NewConnectionError
 
 from evergreen.errors import ConfigurationError, RejectedError, RetryableError, UserError
 
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 MAX_BODY = 256 * 1024 * 1024
 _REJECTED = (400, 413, 422)
 _CONFIGURATION = (401, 403, 404, 405)
@@ -30,14 +32,28 @@ class Timeouts:
 
 def check_url(url: str, *, allow_http: bool) -> None:
     """Raise UserError unless the URL is one that texts may be sent to."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise UserError(f'"{url}" is not the URL of an endpoint', hint="For example 'https://models.example.com/v1'.")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+    parts = _split(url)
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
         raise UserError(
-            f'"{url}" would send texts unencrypted',
+            f'"{_where(url)}" would send texts unencrypted',
             hint="Use https, or options => '{\"allow_http\": true}' inside a network that you trust.",
         )
+
+
+def _split(url: str) -> SplitResult:
+    """Take a URL apart; one that is refused may hold a key, so it is not repeated."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named, parts = False, urlsplit("")
+    extra = parts.username or parts.password or parts.query or parts.fragment
+    if not named or extra or parts.scheme not in {"http", "https"} or _BLANK.search(url):
+        raise UserError(
+            "url is not the URL of an endpoint: scheme, host and path, and nothing else",
+            hint="For example 'https://models.example.com/v1'; a key is passed as the name of a secret.",
+        )
+    return parts
 
 
 def _is_loopback(host: str) -> bool:

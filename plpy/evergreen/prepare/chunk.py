@@ -18,7 +18,10 @@ def chunker(definition: dict[str, Any]) -> Chunker:
     match definition:
         case {"chunker": "none", **rest} if not rest:
             return whole
-        case {"chunker": "text", "size": int(size), "overlap": int(overlap), **rest} if not rest:
+        case {"chunker": "text", "size": int(size), "overlap": int(overlap), **rest} if not rest and bool not in {
+            type(size),
+            type(overlap),
+        }:
             check_sizes(size, overlap)
             return lambda text: split_text(text, size, overlap)
         case _:
@@ -50,10 +53,10 @@ def split_text(text: str, size: int, overlap: int = 0) -> list[str]:
 
     A chunk starts with up to ``overlap`` characters of the one before it, counted in ``size``.
     """
-    bodies = [body for body in _pack(_pieces(text, size - overlap), size - overlap) if not body.isspace()]
+    bodies = [body for body in _pack(_pieces(text, size - overlap), size - overlap) if body.strip()]
     if overlap == 0:
         return [body.strip() for body in bodies]
-    starts = ["", *(_tail(body, overlap) for body in bodies[:-1])]
+    starts = ["", *(_tail(body, overlap) for body in bodies[:-1])][: len(bodies)]
     return [(start + body).strip() for start, body in zip(starts, bodies, strict=True)]
 
 

@@ -130,7 +130,8 @@ def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], D
     """Return the function from a source row to its document; it raises RejectedError for an over-long text."""
     split = chunk.chunker(generation.chunker)
     identity = generation.model.identity
-    preparation = _preparation(generation)
+    hash_document = fingerprint.document(identity, _preparation(generation), generation.chunker)
+    hash_chunk = fingerprint.chunk(identity)
     limits = provider(generation.model.provider).limits(generation.model)
     truncate = options.effective(pipeline.options, "on_too_long") == "truncate"
 
@@ -140,8 +141,8 @@ def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], D
         return Document(
             row.key,
             row.src_hash,
-            fingerprint.document(identity, preparation, generation.chunker, text),
-            tuple((fingerprint.chunk(identity, piece), piece) for piece in texts),
+            hash_document(text),
+            tuple((hash_chunk(piece), piece) for piece in texts),
         )
 
     return make

@@ -5,20 +5,31 @@ import json
 from typing import Any
 
 
-def _digest(*fields: str) -> bytes:
-    state = hashlib.sha256()
-    for field in fields:
-        data = field.encode("utf-8", "surrogatepass")
-        state.update(len(data).to_bytes(8, "big"))
-        state.update(data)
-    return state.digest()
+class Hasher:
+    """SHA-256 over some fields that stay the same and a text that does not; 32 bytes."""
+
+    def __init__(self, *fields: str) -> None:
+        self._start = hashlib.sha256()
+        for field in fields:
+            self._start.update(_prefixed(field))
+
+    def __call__(self, text: str) -> bytes:
+        """Hash the fields and the text."""
+        state = self._start.copy()
+        state.update(_prefixed(text))
+        return state.digest()
 
 
-def document(identity: str, preparation: str, chunker: dict[str, Any], text: str) -> bytes:
-    """Fingerprint of a row (32 bytes): model identity, template or columns, chunker, prepared text."""
-    return _digest("document", identity, preparation, json.dumps(chunker, sort_keys=True), text)
+def _prefixed(field: str) -> bytes:
+    data = field.encode("utf-8", "surrogatepass")
+    return len(data).to_bytes(8, "big") + data
 
 
-def chunk(identity: str, text: str) -> bytes:
-    """Hash of one text as a model gets it (32 bytes)."""
-    return _digest("chunk", identity, text)
+def document(identity: str, preparation: str, chunker: dict[str, Any]) -> Hasher:
+    """Fingerprint of a row's prepared text, with model identity, template or columns, and chunker."""
+    return Hasher("document", identity, preparation, json.dumps(chunker, sort_keys=True))
+
+
+def chunk(identity: str) -> Hasher:
+    """Hash of one text as a model gets it."""
+    return Hasher("chunk", identity)

@@ -16,25 +16,6 @@ _PATIENCE = "2ms"
 _AROUND = 1.0  # seconds for the way around what others hold
 
 
-class Shared:
-    """For workers that commit at once: whoever has the cursor's row moves it."""
-
-    def follow(self, claim: Claim, limit: int) -> None:
-        """Add up to ``limit`` keys to the claim."""
-        for scope in _SCOPES:
-            if limit <= 0:
-                return
-            cursor = db.one(SQL.lock, claim.generation.id, scope)
-            keys = _page(claim, scope, cursor["position"], limit) if cursor is not None else None
-            if cursor is None or keys is None:
-                continue
-            position = keys[-1] if keys else cursor["position"]
-            db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit)
-            if not queue(claim, keys):
-                db.run(SQL.log, claim.pipeline.id, keys)  # an open drain has queued one of them: they come by the log
-            limit -= len(keys)
-
-
 @dataclass
 class _Place:
     start: str | None
@@ -75,11 +56,45 @@ class Private:
             self._places[identity] = _Place(cursor["position"], cursor["position"])
         return self._places[identity]
 
+    def forget(self, claim: Claim, scope: str) -> None:
+        """Start anew from wherever the cursor stands next time."""
+        self._places.pop((claim.generation.id, scope), None)
+
     def settle(self) -> None:
         """Move each cursor over what was done, unless somebody else moved it or something was stepped over."""
         for (generation, scope), place in self._places.items():
             if not place.gap:
                 db.run(SQL.move_from, generation, scope, place.position, not place.ended, place.start)
+
+
+class Shared:
+    """For workers that commit at once: whoever has the cursor's row moves it.
+
+    While an open drain has the row, a worker walks on beside it, as another drain would.
+    """
+
+    def __init__(self) -> None:
+        self._beside = Private()
+
+    def follow(self, claim: Claim, limit: int) -> None:
+        """Add up to ``limit`` keys to the claim."""
+        moved = [scope for scope in _SCOPES if self._move(claim, scope, limit)]
+        if len(moved) < len(_SCOPES) and len(claim.jobs) < limit:
+            self._beside.follow(claim, limit - len(claim.jobs))
+
+    def _move(self, claim: Claim, scope: str, limit: int) -> bool:
+        """Take the next keys; False when somebody else has the cursor."""
+        cursor = db.one(SQL.lock, claim.generation.id, scope)
+        if cursor is None:
+            return db.one(SQL.look, claim.generation.id, scope) is None
+        self._beside.forget(claim, scope)
+        keys = _page(claim, scope, cursor["position"], limit)
+        if keys is not None:
+            position = keys[-1] if keys else cursor["position"]
+            db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit)
+            if not queue(claim, keys):
+                db.run(SQL.log, claim.pipeline.id, keys)  # an open drain has queued one: they come by the log
+        return True
 
 
 def queue(claim: Claim, keys: list[str]) -> bool:

@@ -32,6 +32,7 @@ class Worker:
         self._tokens: list[int] = []
         self._resting: dict[int, float] = {}  # pipelines after an error: until when
         self._housekeeping_at = 0.0
+        self._cursors = Shared()
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done."""
@@ -92,7 +93,7 @@ class Worker:
         return done
 
     def _claim(self, pipeline: Pipeline, generation: Generation) -> Claim | None:
-        claimed = self._step(lambda: claim.take(pipeline, generation, BATCH, self._tokens, Shared(), leased=True))
+        claimed = self._step(lambda: claim.take(pipeline, generation, BATCH, self._tokens, self._cursors, leased=True))
         if claimed is not None:
             self._tokens.append(claimed.token)
         return claimed

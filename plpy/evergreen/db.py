@@ -1,5 +1,6 @@
 """The one module that touches ``plpy``: runs queries, subtransactions, commits and messages."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -107,9 +108,18 @@ def sqlstate(error: BaseException) -> str:
     return getattr(error, "sqlstate", None) or "XX000"
 
 
+_CLASS_NAMES = re.compile(r"^(?:(?:spiexceptions|plpy)\.\w+: )+")
+
+
 def message(error: BaseException) -> str:
-    """Return the primary message of a DatabaseError."""
-    return str(error.args[0]) if error.args else str(error)
+    """Return the primary message of a DatabaseError, without the class names that PL/Python puts before it."""
+    return _CLASS_NAMES.sub("", str(error.args[0]) if error.args else str(error))
+
+
+def plain(error: BaseException) -> UserError:
+    """Return a DatabaseError as one to show: its message, SQLSTATE, detail and hint."""
+    found: tuple[Any, ...] = getattr(error, "spidata", None) or (None, None, None)
+    return UserError(message(error), sqlstate(error), hint=found[2], detail=found[1])
 
 
 # PL/Python puts the class's name before the message: "evergreen: pipeline … does not exist" is one to read.

@@ -32,6 +32,10 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except UserError as error:
             db.fail(error)
+        except db.DatabaseError as error:
+            if db.sqlstate(error).startswith("57"):  # a cancel is not ours to rewrite
+                raise
+            db.fail(db.plain(error))
 
     return called
 

@@ -58,15 +58,19 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     source = columns.describe(pipeline.source)
     view = db.value(search.SQL.view, pipeline.view)
     assert source is not None
+    alias = "s"  # a column of this name would be taken for the row
+    while source.column(alias) is not None:
+        alias += "_"
     several = pipeline.active.chunker.get("chunker") != "none"
     matches = (
-        f"s.{db.identifier(c.name)} {c.equal} b.{db.identifier(store.view_column(stored))}"
+        f"{alias}.{db.identifier(c.name)} {c.equal} b.{db.identifier(store.view_column(stored))}"
         for c, (_, stored, _) in zip(source.key, pipeline.key, strict=True)
     )
     return SQL.rows.on(
         schema=models.vector_schema(),
         view=str(view),
         source=source.from_clause,
+        alias=alias,
         matches=" AND ".join(matches),
         fetch=str(k * (_CHUNKS_A_ROW if several else 1)),
         k=str(k),

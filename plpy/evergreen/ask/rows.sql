@@ -2,10 +2,10 @@
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
 
 -- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several
-SELECT s AS source_row, b.chunk, 1 - b.distance AS score
+SELECT {alias} AS source_row, b.chunk, 1 - b.distance AS score
 FROM (SELECT * FROM (SELECT DISTINCT ON (n.key) n.* FROM (
           SELECT v.*, v.embedding OPERATOR({schema}.<=>) $1 AS distance FROM {view} v
           ORDER BY v.embedding OPERATOR({schema}.<=>) $1 LIMIT {fetch}) n
       ORDER BY n.key, n.distance) d ORDER BY d.distance LIMIT {k}) b
-JOIN {source} s ON {matches}
+JOIN {source} {alias} ON {matches}
 ORDER BY b.distance

@@ -17,7 +17,7 @@ class Column:
     type_name: str  # quoted and qualified
     bare_type: str
     type_oid: int
-    parts: frozenset[str]  # built-in types it is made of; "" for any other base type, "domain" for a domain inside it
+    parts: frozenset[str]  # built-in types in it; "" for another base type, "domain", "composite"
     send: str  # qualified binary output function, or ""
     built_in: bool
 

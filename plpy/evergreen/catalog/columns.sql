@@ -30,9 +30,9 @@ SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
                      UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
                                WHERE a.attrelid = w.typrelid AND w.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
                  ) x (oid))
-             SELECT CASE WHEN w.typtype = 'd' THEN 'domain' WHEN w.oid < 16384 THEN w.typname::text ELSE '' END
+             SELECT CASE WHEN w.typtype = 'd' THEN 'domain' WHEN w.typtype = 'c' THEN 'composite' WHEN w.oid < 16384 THEN w.typname::text ELSE '' END
              FROM part q JOIN pg_catalog.pg_type w ON w.oid = q.type
-             WHERE w.oid < 16384 OR w.typtype IN ('b', 'd')) AS parts,
+             WHERE w.oid < 16384 OR w.typtype IN ('b', 'c', 'd')) AS parts,
        coalesce((SELECT pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.proname)
                  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
                  WHERE p.oid = t.typsend), '') AS send,

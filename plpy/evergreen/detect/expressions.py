@@ -46,6 +46,8 @@ def reference(row: str, column: Column) -> str:
 def key_part(row: str, column: Column) -> str:
     """The column as an element of the key: natural JSON where there is one, else a string."""
     value = reference(row, column)
+    if column.built_in and column.bare_type == "numeric":  # 1.50 and 1.5 are one key, so they have one form
+        return f"pg_catalog.to_jsonb(pg_catalog.trim_scale({value}))"
     if column.built_in and column.bare_type in _NATURAL:
         return f"pg_catalog.to_jsonb({value})"
     return f"pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"

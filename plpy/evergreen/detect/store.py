@@ -88,9 +88,15 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
     return int(db.value(SQL.relation_oid, view))
 
 
-def view_name(source: Source, pipeline: str, wanted: str | None) -> str:
-    """Choose the view's qualified name; raises UserError 42P07 when a relation has it already."""
+def view_name(source: Source, pipeline: str, wanted: str | None, role: str) -> str:
+    """Choose the view's qualified name; raises UserError 42P07, 42501, 42622."""
     name = wanted if wanted is not None else f"{pipeline}_embedding"
+    if wanted is not None and not db.value(SQL.may_create, role, source.schema):
+        raise UserError(
+            f"permission denied for schema {source.schema}",
+            "42501",
+            hint="A view_name of your choice needs CREATE on the source's schema; without it the name is the default.",
+        )
     if len(name.encode()) > 63:  # noqa: PLR2004 - NAMEDATALEN - 1
         raise UserError(f'view name "{name}" is longer than 63 bytes', "42622", hint="Pass a shorter view_name => '…'.")
     if db.value(SQL.in_schema, source.schema, name):

@@ -77,6 +77,9 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 -- relation_oid(text): a relation by its quoted, qualified name
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
+-- may_create(text, text): may this role create relations in this schema
+SELECT pg_catalog.has_schema_privilege($1, $2, 'CREATE') OR pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
+
 -- in_schema(text, text): is a relation of this name in this schema
 SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname = $1 AND c.relname = $2)

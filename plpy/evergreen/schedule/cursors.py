@@ -40,6 +40,7 @@ class Private:
             while place is not None and limit > 0 and not place.ended:
                 keys = _page(claim, scope, place.position, limit)
                 if keys is None:
+                    place.gap = True
                     break
                 place.ended = len(keys) < limit
                 place.position = keys[-1] if keys else place.position

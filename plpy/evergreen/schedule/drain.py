@@ -14,33 +14,22 @@ from evergreen.gate import elevated, entry
 from evergreen.schedule import arguments, claim, intake
 from evergreen.schedule.batch import Batch
 from evergreen.schedule.cursors import Private
+from evergreen.schedule.recursion import running
 
 BATCH = 1000
 _PATIENCE = 10.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
 
-_running = False
-
 
 @entry
 def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | None) -> int:
     """Bring up to ``max_rows`` source rows up to date and return how many were; raises 25001, 22023, 42704, 55000."""
-    global _running  # noqa: PLW0603 - one backend, one drain
     arguments.check_isolation("embed_drain")
     if max_rows is None or max_rows < 1:
         raise UserError(f"max_rows must be at least 1, not {max_rows}", hint="1000 is the default.")
     seconds = arguments.check_runtime(max_runtime)
-    if _running:
-        raise UserError(
-            "embed_drain cannot run inside itself",
-            "55000",
-            hint="It was called by code that a drain runs, such as a model's function.",
-        )
-    _running = True
-    try:
+    with running("embed_drain"):
         return elevated(lambda: Drain(arguments.chosen(pipeline), max_rows, seconds).run())
-    finally:
-        _running = False
 
 
 class Drain:

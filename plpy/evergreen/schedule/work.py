@@ -7,6 +7,7 @@ from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.queries import load
 from evergreen.schedule import arguments
+from evergreen.schedule.recursion import running
 from evergreen.schedule.worker import Worker
 
 SQL = load(__file__)
@@ -26,7 +27,8 @@ def embed_work(pipeline: str | None, max_runtime: str | None, until_empty: bool 
     try:
         if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, seconds)):
             try:
-                _loop(Worker(pipeline), deadline, until_empty=bool(until_empty))
+                with running("embed_work"):
+                    _loop(Worker(pipeline), deadline, until_empty=bool(until_empty))
             finally:
                 if slot is not None:
                     db.value(SQL.free_slot, slot)

@@ -53,7 +53,7 @@ def embed_create(
                 table, preparation, chosen_model, chosen_capture, chosen_options, view_name, only_if
             )
             return _accept_existing(existing, wanted, if_not_exists=bool(if_not_exists))
-        view = store.view_name(table, checked_name, view_name)
+        view = store.view_name(table, checked_name, view_name, role)
         condition = request.existing(table, only_if) if only_if is not None else None
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
         _insert_generation(number, chosen_model.id, preparation)

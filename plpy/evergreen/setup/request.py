@@ -66,11 +66,11 @@ def check_source(source: str | None, role: str) -> Source:
             hint=f"ALTER TABLE {found.qualified} ADD PRIMARY KEY (…);",
         )
     for column in found.key:
-        if "domain" in column.parts:
+        if not column.parts.isdisjoint({"domain", "composite"}):
             raise UserError(
-                f'key column "{column.name}" of table {found.qualified} holds a domain inside {column.type_name}',
+                f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
                 "0A000",
-                hint="Its checks would run with other rights than the owner's. Use the domain's base type.",
+                hint="A domain inside it, now or later, would run its checks with other rights than the owner's.",
             )
     return found
 

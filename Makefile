@@ -16,7 +16,7 @@ PGSPOT_IGNORE := --ignore-lang plpython3u
 demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
 
-test: setup
+test: setup check  ## everything is proved
 	$(BIN)/pytest
 
 bench: setup

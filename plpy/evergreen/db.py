@@ -23,7 +23,9 @@ def _plan(query: Query) -> Any:
     if identity not in _plans:
         if len(_plans) >= _PLANS_KEPT:
             _plans.clear()
-        _plans[identity] = plpy.prepare(query.text, list(query.types))
+        # embed_work cannot pin the search_path, where a type of the same name may come first.
+        types = [one if "." in one else f"pg_catalog.{one}" for one in query.types]
+        _plans[identity] = plpy.prepare(query.text, types)
     return _plans[identity]
 
 

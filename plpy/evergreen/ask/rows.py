@@ -56,7 +56,6 @@ def search_rows_sql(source: str | None, k: int | None, pipeline: str | None) -> 
 
 def _statement(pipeline: Pipeline, k: int) -> str:
     source = columns.describe(pipeline.source)
-    view = db.value(search.SQL.view, pipeline.view)
     assert source is not None
     alias = "s"  # a column of this name would be taken for the row
     while source.column(alias) is not None:
@@ -68,7 +67,7 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     )
     return SQL.rows.on(
         schema=models.vector_schema(),
-        view=str(view),
+        view=search.view_of(pipeline),
         source=source.from_clause,
         alias=alias,
         matches=" AND ".join(matches),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from evergreen import db
 from evergreen.ask import query as queries
 from evergreen.catalog import access, models
+from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
@@ -73,17 +74,21 @@ def resolve(pipeline: str | None, query: str) -> Target:
 
     def run() -> Target:
         found = access.readable(pipeline, role)
-        view = db.value(SQL.view, found.view) if found.view is not None else None
-        if view is None:
-            raise UserError(
-                f'the view of pipeline "{found.name}" is gone',
-                "42P01",
-                hint="embed_drop() the pipeline and create it again.",
-            )
-        vector = queries.vector(found.active.model, query, "query")
-        return Target(str(view), vector, models.vector_schema())
+        return Target(view_of(found), queries.vector(found.active.model, query, "query"), models.vector_schema())
 
     return elevated(run, stable=True)
+
+
+def view_of(pipeline: Pipeline) -> str:
+    """Return the view's qualified name; raises UserError 42P01 when it is gone, or no longer ours."""
+    view = db.value(SQL.view, pipeline.view) if pipeline.view is not None else None
+    if view is None:
+        raise UserError(
+            f'the view of pipeline "{pipeline.name}" is gone',
+            "42P01",
+            hint="embed_drop() the pipeline and create it again.",
+        )
+    return str(view)
 
 
 def _nearest(target: Target, condition: str, limit: int) -> list[db.Row]:

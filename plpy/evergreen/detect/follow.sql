@@ -9,7 +9,7 @@ WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER B
 -- table_oid(text): a table by its name
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
--- set_pipeline(int4, text[], int[], text[], text, int4): names and numbers as they are now, and what is broken
+-- set_pipeline(int4, text[], int4[], text[], text, int4): names and numbers as they are now, and what is broken
 UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
                           only_if_attnum = $6::int2, broken_reason = NULL
 WHERE id = $1
@@ -17,7 +17,7 @@ WHERE id = $1
 -- set_broken(int4, text): why nothing can be read
 UPDATE embed.pipeline SET broken_reason = $2 WHERE id = $1
 
--- set_generation(int4, text[], text, text[], int[]): names and numbers as they are now
+-- set_generation(int4, text[], text, text[], int4[]): names and numbers as they are now
 UPDATE embed.generation SET columns = $2::name[], template = $3, watched_names = $4::name[], watched_attnums = $5::int2[]
 WHERE id = $1
 

@@ -32,6 +32,11 @@ class Claim:
     generation: Generation
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
+    @property
+    def lock(self) -> int:
+        """The advisory lock that stands for the token, as in ``dead_tokens``."""
+        return self.token % 2147483647
+
 
 class NextKeys(Protocol):
     """Where more keys come from when no job is ready: the cursors."""
@@ -61,7 +66,7 @@ def take(
         return None
     if leased:
         db.run(SQL.put_lease, claim.token, generation.id)
-        db.run(SQL.hold_token, claim.token)
+        db.run(SQL.hold_token, claim.lock)
     return claim
 
 

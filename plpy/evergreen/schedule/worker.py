@@ -113,7 +113,7 @@ class Worker:
             raise
         finally:
             self._tokens.remove(claimed.token)
-            db.value(claim.SQL.free_token, claimed.token)
+            db.value(claim.SQL.free_token, claimed.lock)
 
 
 def _breathe() -> None:

@@ -1,4 +1,4 @@
--- insert_pipeline(text, oid, text[], int[], text[], text, int4, text, text): a new pipeline
+-- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text): a new pipeline
 INSERT INTO embed.pipeline (name, source, key_names, key_attnums, key_types, only_if, only_if_attnum, capture, options,
                             system_identifier, database_oid, source_oid)
 SELECT $1, $2::pg_catalog.regclass, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
@@ -6,7 +6,7 @@ SELECT $1, $2::pg_catalog.regclass, $3::name[], $4::int2[], $5, $6::name, $7::in
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 RETURNING id
 
--- insert_generation(int4, int4, text[], text, jsonb, text[], int[], text): a new generation
+-- insert_generation(int4, int4, text[], text, jsonb, text[], int4[], text): a new generation
 -- The number is one that no table has: vectors that outlived an earlier DROP EXTENSION keep theirs.
 INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state)
 SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8

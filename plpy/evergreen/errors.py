@@ -16,6 +16,11 @@ class UserError(Exception):
         return self.message
 
 
+def shown(value: object) -> str:
+    """Return a value as it stands in a message: NULL for none."""
+    return "NULL" if value is None else f'"{value}"'
+
+
 class ModelError(Exception):
     """A model did not give the vectors; subclasses say what that means for the rows."""
 

@@ -37,7 +37,8 @@ BEGIN
            OR EXISTS (SELECT FROM command c
                       WHERE c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND c.objid = r.relnamespace)
            OR (EXISTS (SELECT FROM command c WHERE c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass,
-                                                                'pg_catalog.pg_extension'::pg_catalog.regclass))
+                                                                'pg_catalog.pg_extension'::pg_catalog.regclass,
+                                                                'pg_catalog.pg_namespace'::pg_catalog.regclass))
                AND (r.reloftype <> 0 OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
                                                 WHERE a.attrelid = p.source AND a.atttypid >= 16384)))
         GROUP BY p.id
@@ -89,6 +90,32 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.follow_drop() IS 'internal: event trigger, follows DROP of a source or of one of its partitions';
 
+-- ALTER COLUMN … TYPE … USING may change every value, and no row trigger fires.
+CREATE FUNCTION embed.follow_rewrite() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    column_type constant int = 4;  -- bit of pg_event_trigger_table_rewrite_reason()
+    rewritten oid = pg_catalog.pg_event_trigger_table_rewrite_oid();
+BEGIN
+    IF pg_catalog.pg_event_trigger_table_rewrite_reason() & column_type <> 0 THEN
+        INSERT INTO embed.change (pipeline, scope)
+        SELECT p.id, 'source' FROM embed.pipeline p
+        WHERE p.source = rewritten
+           OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(rewritten) a);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'evergreen could not look at this rewrite of a table: %', SQLERRM
+        USING HINT = 'SELECT embed_verify(''…'', repair => true) finds what it changed.';
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.follow_rewrite() IS 'internal: event trigger, checks the rows of a source that was rewritten';
+
+CREATE EVENT TRIGGER evergreen_follow_rewrite ON table_rewrite
+    EXECUTE FUNCTION embed.follow_rewrite();
+COMMENT ON EVENT TRIGGER evergreen_follow_rewrite IS 'evergreen: notices values changed by ALTER TABLE';
+ALTER EVENT TRIGGER evergreen_follow_rewrite ENABLE ALWAYS;
 CREATE EVENT TRIGGER evergreen_follow_ddl ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER EXTENSION')
     EXECUTE FUNCTION embed.follow_ddl();

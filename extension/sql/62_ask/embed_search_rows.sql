@@ -1,12 +1,12 @@
-CREATE FUNCTION @extschema@.embed_search_rows_sql(source regclass, k int, pipeline text) RETURNS text
+CREATE FUNCTION @extschema@.embed_search_rows_sql(source regclass, query text, k int, pipeline text) RETURNS text
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
 from evergreen.ask import rows
-return rows.search_rows_sql(source, k, pipeline)
+return rows.search_rows_sql(source, query, k, pipeline)
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, int, text) IS
+COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, text, int, text) IS
     'internal: the statement that embed_search_rows runs, with the question''s vector as $1';
 
 -- PL/Python takes no polymorphic argument, and PL/pgSQL no input and output of one name: hence two functions.
@@ -18,7 +18,7 @@ AS $plpgsql$
 DECLARE
     source pg_catalog.regclass = (SELECT t.typrelid FROM pg_catalog.pg_type t
                                   WHERE t.oid = pg_catalog.pg_typeof(wanted)::pg_catalog.oid);
-    statement text = @extschema@.embed_search_rows_sql(source, k, pipeline);
+    statement text = @extschema@.embed_search_rows_sql(source, query, k, pipeline);
     name text = coalesce(pipeline, @extschema@.embed_search_rows_pipeline(source));
 BEGIN
     RETURN QUERY EXECUTE statement USING @extschema@.embed_query(name, query);

@@ -26,7 +26,7 @@ BEGIN
         FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree(source) t UNION SELECT source) t
         JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r'
     LOOP
-        IF leaf.bytes < 4 * 1024 * 1024 THEN
+        IF leaf.bytes < 4 * 1024 * 1024 OR (leaf.reltuples < 0 AND leaf.bytes < 64 * 1024 * 1024) THEN
             BEGIN
                 EXECUTE pg_catalog.format('SELECT count(*) FROM ONLY %s', leaf.oid::regclass) INTO counted;
             EXCEPTION WHEN lock_not_available OR undefined_table THEN
@@ -40,4 +40,4 @@ BEGIN
     RETURN total;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.estimate_rows(regclass) IS 'internal: rows of a table, counted below 4 MB, else the planner''s estimate';
+COMMENT ON FUNCTION embed.estimate_rows(regclass) IS 'internal: rows of a table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';

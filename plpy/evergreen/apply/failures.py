@@ -24,6 +24,8 @@ class Failures:
 
     def record(self, failures: dict[str, ModelError]) -> None:
         """Put failed keys back to wait, or bury them."""
+        # Jitter keeps workers from coming back in step; one factor for all, so that a batch comes back as a batch.
+        jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
         waiting: list[tuple[str, str, float, int]] = []
         buried: list[tuple[str, str, str, int]] = []
         for key, error in failures.items():
@@ -32,7 +34,7 @@ class Failures:
             if self._is_hopeless(error, attempts):
                 buried.append((key, error.failure_class, str(error), attempts))
             else:
-                waiting.append((key, str(error), _pause(job, error), attempts))
+                waiting.append((key, str(error), _pause(job, error) * jitter, attempts))
         if waiting:
             db.run(SQL.wait_longer, self._claim.generation.id, self._claim.token, *_columns(waiting))
         if buried:
@@ -55,9 +57,8 @@ class Failures:
 
 
 def _pause(job: Job, error: ModelError) -> float:
-    """Seconds until the next try, with jitter so that workers do not come back in step."""
-    base = min(2.0**job.attempts, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
-    return base * random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
+    """Seconds until the next try."""
+    return min(2.0**job.attempts, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
 
 
 def _columns(rows: list[tuple[str, str, float, int]] | list[tuple[str, str, str, int]]) -> list[list[object]]:

@@ -53,7 +53,10 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     dead = db.value(SQL.dead_tokens, [*own_tokens, token])
 
     def claim(some: list[bytes]) -> set[bytes]:
-        return {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, some, token, dead)}
+        won = {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, some, token)}
+        rest = [key for key in some if key not in won]
+        taken = db.rows(SQL.take_over, generation.model.id, rest, token, dead) if rest else []
+        return won | {row["hash"] for row in taken}
 
     won = patiently(lambda: claim(hashes), "20ms")
     if won is not None:

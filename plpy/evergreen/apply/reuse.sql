@@ -13,21 +13,31 @@ UNION ALL SELECT g.chunk_hash, g.embedding::pg_catalog.text
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generation} g WHERE g.chunk_hash = u.hash LIMIT 1) g
 
--- claim_texts(int4, bytea[], int8, int8[]): in one order everywhere; a text of a dead claim is taken over
--- expires_at stands in the row itself: a look at embed.lease would use our snapshot, which may be older than the row.
+-- claim_texts(int4, bytea[], int8): in one order everywhere. DO NOTHING, because DO UPDATE would lock the rows of others
+-- even where its WHERE refuses them, and the worker whose text it is could not land it.
 INSERT INTO embed.inflight (model, hash, token, expires_at)
 SELECT $1, h.hash, $3, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
 FROM (SELECT DISTINCT u.hash FROM pg_catalog.unnest($2) u (hash)) h
 ORDER BY h.hash
-ON CONFLICT (model, hash) DO UPDATE SET token = EXCLUDED.token, expires_at = EXCLUDED.expires_at
-WHERE inflight.expires_at <= pg_catalog.clock_timestamp() OR inflight.token = ANY ($4) OR inflight.token = EXCLUDED.token
+ON CONFLICT (model, hash) DO NOTHING
+RETURNING hash
+
+-- take_over(int4, bytea[], int8, int8[]): texts of claims that are dead or over, and our own
+UPDATE embed.inflight
+SET token = $3, expires_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
+    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i
+                        WHERE i.model = $1 AND i.hash = u.hash
+                          AND (i.expires_at <= pg_catalog.clock_timestamp() OR i.token = ANY ($4) OR i.token = $3)
+                        FOR UPDATE SKIP LOCKED) i))
 RETURNING hash
 
 -- land(int4, bytea[], int8): these texts are no longer in flight
 DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3
-                        OFFSET 0) i))
+                        FOR UPDATE SKIP LOCKED) i))
 
 -- dead_tokens(int8[]): claims of any generation whose worker is gone
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens

@@ -54,6 +54,11 @@ def apply(result: Result) -> int:
     return _finish(claim, [*fresh, *removed, *(document.key for document in documents)])
 
 
+def keep(result: Result) -> None:
+    """Keep the vectors that were paid for, although nothing can be written now."""
+    _cache(result.claim, {key: result.vectors[key] for key in result.sent})
+
+
 def _remove(claim: Claim, keys: list[str]) -> None:
     if not keys:
         return
@@ -104,7 +109,7 @@ def _drop(claim: Claim, changes: Changes) -> None:
 def _keep(claim: Claim, changes: Changes) -> None:
     kept = [(i, chunk, number, d.fingerprint, d.src_hash) for i, d, found in changes for chunk, number in found.keep]
     if kept:
-        db.run(SQL.keep_chunks.on(table=claim.generation.table), *_columns(kept, 5))
+        db.run(SQL.keep_chunks.on(table=claim.generation.table), *_columns(kept, 5), claim.generation.model.name)
 
 
 def _add(result: Result, changes: Changes) -> None:

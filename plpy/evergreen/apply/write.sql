@@ -39,8 +39,8 @@ DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document OFFSET 0) c))
 RETURNING g.chunk_hash AS hash, g.embedding::pg_catalog.text AS embedding
 
--- keep_chunks(int8[], int8[], int4[], bytea[], bytea[]): renumbered, or proven against a new fingerprint
-UPDATE {table} g SET chunk_no = w.chunk_no, fingerprint = w.fingerprint, src_hash = w.src_hash
+-- keep_chunks(int8[], int8[], int4[], bytea[], bytea[], text): renumbered, or proven against a new fingerprint
+UPDATE {table} g SET chunk_no = w.chunk_no, fingerprint = w.fingerprint, src_hash = w.src_hash, model = $6
 FROM (SELECT c.ctid, u.* FROM unnest($1, $2, $3, $4, $5) u (document, id, chunk_no, fingerprint, src_hash)
       CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c OFFSET 0) w
 WHERE g.ctid = w.ctid

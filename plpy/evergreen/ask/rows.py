@@ -37,10 +37,10 @@ def _only(source: str | None, role: str) -> str:
 
 
 @entry
-def search_rows_sql(source: str | None, k: int | None, pipeline: str | None) -> str:
+def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeline: str | None) -> str:
     """Return the statement for embed_search_rows, with the question's vector as its $1."""
     role = caller()
-    search.check("-", k, "vector", "serve", None)
+    search.check(query, k, "vector", "serve", None)
 
     def run() -> str:
         name = pipeline if pipeline is not None else _only(source, role)

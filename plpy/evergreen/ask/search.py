@@ -7,7 +7,7 @@ from evergreen import db
 from evergreen.ask import query as queries
 from evergreen.catalog import access, models
 from evergreen.catalog.pipelines import Pipeline
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
 
@@ -57,13 +57,13 @@ def check(query: str | None, k: int | None, mode: str | None, stale: str | None,
     if not query or query.isspace():
         raise UserError("the question is empty", hint="Pass some text to search for.")
     if k is None or not 1 <= k <= _MAX_K:
-        raise UserError(f"k must be from 1 to {_MAX_K}, not {k}", hint="10 is the default.")
+        raise UserError(f"k must be from 1 to {_MAX_K}, not {shown(k)}", hint="10 is the default.")
     if mode in {"keyword", "hybrid"}:
         raise UserError(f"mode '{mode}' is not available in this version", "0A000", hint="Use mode => 'vector'.")
     if mode != "vector":
-        raise UserError(f"there is no mode '{mode}'", hint="Use mode => 'vector'.")
+        raise UserError(f"there is no mode {shown(mode)}", hint="Use mode => 'vector'.")
     if stale not in {"serve", "hide"}:
-        raise UserError(f"stale cannot be '{stale}'", hint="Use 'serve' or 'hide'.")
+        raise UserError(f"stale cannot be {shown(stale)}", hint="Use 'serve' or 'hide'.")
     if max_per_key is not None and max_per_key < 1:
         raise UserError(f"max_per_key must be at least 1, not {max_per_key}", hint="NULL means no limit.")
 

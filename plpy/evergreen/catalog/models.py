@@ -3,7 +3,7 @@
 import json
 
 from evergreen import db
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.model.spec import Endpoint, Model
 from evergreen.queries import load
 
@@ -30,7 +30,7 @@ def by_name(name: str) -> Model:
     row = db.one(SQL.by_name, name)
     if row is None:
         raise UserError(
-            f'model "{name}" does not exist',
+            f"model {shown(name)} does not exist",
             "42704",
             hint="Built in are wordllama-256, wordllama-128 and wordllama-64; others are added by embed_model_add().",
         )

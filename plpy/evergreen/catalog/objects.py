@@ -6,9 +6,19 @@ from typing import Any, cast
 from evergreen.errors import UserError
 
 
+def loads(text: str) -> object:
+    """Read JSON that Postgres has accepted; raises UserError 22023 where Python does not go along."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise UserError(
+            "a JSON value is too deeply nested, or a number in it too long", hint="Pass something simpler."
+        ) from None
+
+
 def parse(text: str | None, example: str) -> dict[str, Any]:
     """Return a JSON object, {} for NULL; raises UserError 22023 for any other JSON."""
-    value: object = json.loads(text) if text is not None else {}
+    value: object = loads(text) if text is not None else {}
     if not isinstance(value, dict):
         raise UserError("options must be a JSON object", hint=f"For example '{example}'.")
     return cast("dict[str, Any]", value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from evergreen import db
 from evergreen.catalog import models
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.model.spec import Model
 from evergreen.queries import load
 
@@ -46,6 +46,7 @@ class Pipeline:
     capture: str
     state: str
     broken_reason: str | None
+    bound_name: str  # the source's name for which the functions were made
     view: int | None
     options: dict[str, Any]
     seen: tuple[int, int, int]  # system identifier, database, source
@@ -83,6 +84,7 @@ def _pipeline(row: db.Row) -> Pipeline:
         capture=row["capture"],
         state=row["state"],
         broken_reason=row["broken_reason"],
+        bound_name=row["bound_name"],
         view=row["view"],
         options=json.loads(row["options"]),
         seen=(row["system_identifier"], row["database_oid"], row["source_oid"]),
@@ -111,7 +113,7 @@ def every() -> list[int]:
 def missing(name: str | None) -> UserError:
     """Build the error for a pipeline that is not there, or that the caller may not know of."""
     return UserError(
-        f'pipeline "{name}" does not exist',
+        f"pipeline {shown(name)} does not exist",
         "42704",
         hint="SELECT pipeline FROM embed_pipelines lists those you may use.",
     )

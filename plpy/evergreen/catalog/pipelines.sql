@@ -1,6 +1,6 @@
 -- by_name(text): one pipeline
 SELECT p.id, p.name, p.source::oid::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
-       p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture, p.state, p.broken_reason,
+       p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture, p.state, p.broken_reason, p.bound_name,
        p.view::oid::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
        p.source_oid::bigint AS source_oid, c.relowner::bigint AS owner,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS source_name
@@ -11,7 +11,7 @@ WHERE p.name = $1
 
 -- by_id(int4): one pipeline
 SELECT p.id, p.name, p.source::oid::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
-       p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture, p.state, p.broken_reason,
+       p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture, p.state, p.broken_reason, p.bound_name,
        p.view::oid::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
        p.source_oid::bigint AS source_oid, c.relowner::bigint AS owner,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS source_name

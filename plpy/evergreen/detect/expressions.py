@@ -66,9 +66,10 @@ def key_value(document: str, position: int, column: Column) -> str:
 def hash_part(row: str, column: Column) -> str:
     """The column as text that depends on no setting of the session: binary output where the text would."""
     value = reference(row, column)
+    text = f"pg_catalog.format('%s', {value})"
     if column.send and not column.parts.isdisjoint(_SETTINGS):
-        return f"CASE pg_catalog.num_nulls({value}) WHEN 0 THEN pg_catalog.encode({column.send}({value}), 'hex') END"
-    return f"CASE pg_catalog.num_nulls({value}) WHEN 0 THEN pg_catalog.format('%s', {value}) END"
+        text = f"pg_catalog.encode({column.send}({value}), 'hex')"
+    return f"CASE WHEN pg_catalog.num_nulls({value}) OPERATOR(pg_catalog.=) 0 THEN {text} END"
 
 
 def src_hash(row: str, columns: Iterable[Column]) -> str:

@@ -83,7 +83,7 @@ def _as_stored(pipeline: Pipeline, source: Source) -> bool:
     readers = (f"embed_store.reader_{g.id}(jsonb)" for g in pipeline.generations)
     return (
         key == pipeline.key
-        and source.qualified == pipeline.source_name
+        and source.qualified == pipeline.bound_name
         and all(names.get(number) == name for number, name in watched)
         and all(db.value(SQL.function_state, reader, source.oid) for reader in readers)
     )
@@ -114,16 +114,23 @@ def bind(
     ``renamed``: the number of a column that has just got another name than the one we know.
     """
     bound = _find(pipeline, source, by_name=by_name, renamed=renamed)
-    _store(pipeline, bound)
+    _store(pipeline, source, bound)
     current = pipelines.by_id(pipeline.id)
     assert current is not None
     if bound.broken is None:
         functions_of(current, source)
     else:
         _limp(current, source, bound)
+    came_back = pipeline.broken_reason is not None and bound.broken is None
+    went = came = False
     if current.capture == "trigger" and with_triggers:
         with own_ddl(pipeline.id):
-            triggers.install(current, source)
+            came = triggers.install(current, source)
+            went = triggers.remove_strays(current, source)
+    if came or came_back:
+        db.run(SQL.log_scope, pipeline.id, "source")
+    elif went:
+        db.run(SQL.log_scope, pipeline.id, "document")
 
 
 def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None) -> Bound:
@@ -156,11 +163,11 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | N
             f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again without it"
         )
     elif only_if is not None and only_if.bare_type != "bool":
-        broken = f'column "{only_if.name}", the only_if of the pipeline, is no longer boolean'
+        broken = f'column "{only_if.name}", the only_if of the pipeline, is no longer boolean; make it boolean again'
     return Bound(key, only_if, watched, broken, key_broken)
 
 
-def _store(pipeline: Pipeline, bound: Bound) -> None:
+def _store(pipeline: Pipeline, source: Source, bound: Bound) -> None:
     """Write down names and numbers as they are now; where a column is lost, only why."""
     if bound.broken is not None:
         if bound.broken != pipeline.broken_reason:
@@ -169,7 +176,7 @@ def _store(pipeline: Pipeline, bound: Bound) -> None:
     only_if = (bound.only_if.name, bound.only_if.attnum) if bound.only_if is not None else (None, None)
     numbers = [c.attnum for c in bound.key]
     types = [c.type_name for c in bound.key]
-    db.run(SQL.set_pipeline, pipeline.id, [c.name for c in bound.key], numbers, types, *only_if)
+    db.run(SQL.set_pipeline, pipeline.id, [c.name for c in bound.key], numbers, types, *only_if, source.qualified)
     for generation in pipeline.generations:
         watched = bound.watched[generation.id]
         names = dict(zip((name for _, name in generation.watched), (c.name for c in watched), strict=True))

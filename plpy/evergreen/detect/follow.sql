@@ -9,9 +9,9 @@ WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER B
 -- table_oid(text): a table by its name
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
--- set_pipeline(int4, text[], int4[], text[], text, int4): names and numbers as they are now, and what is broken
+-- set_pipeline(int4, text[], int4[], text[], text, int4, text): names and numbers as they are now, and what is broken
 UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
-                          only_if_attnum = $6::int2, broken_reason = NULL
+                          only_if_attnum = $6::int2, bound_name = $7, broken_reason = NULL
 WHERE id = $1
 
 -- set_broken(int4, text): why nothing can be read
@@ -35,7 +35,7 @@ DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
 UPDATE embed.intake SET floor = '0' WHERE pipeline = $1
 
 -- restart_scans(int4): check everything again, without calls for what is fresh
-UPDATE embed.scan s SET running = true, position = NULL, started_at = pg_catalog.clock_timestamp()
+UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp()
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 
 -- log_scope(int4, text): check every document, or every source row too

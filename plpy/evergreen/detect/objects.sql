@@ -98,8 +98,11 @@ END
 -- key_body(): a user's key in its stored form
 SELECT {key_document} FROM (SELECT {values}) s ({names})
 
--- src_body(): key and hash of every row, inlined into the view and into the policy, so that the reader's own rights count
+-- src_body(): key and hash of every row, inlined into the view and into the policy, so that the reader's own rights count;
+-- The CASE is gone before planning. Until then TABLESAMPLE makes parsing fail if the name has become that of a view, whose
+-- code would run as the reader.
 SELECT {columns}, {src_hash} FROM {source} s
+WHERE CASE WHEN false THEN (SELECT true FROM {source} TABLESAMPLE pg_catalog.system (0)) ELSE true END
 
 -- src_nothing_body(): for a source that is gone
 SELECT {columns}, NULL::pg_catalog.bytea WHERE false
@@ -121,6 +124,9 @@ FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
+
+-- has_pages(oid): may there be rows in it
+SELECT pg_catalog.pg_relation_size($1) > 0
 
 -- leaves(oid): the source and all its partitions; without partitions just the source
 SELECT c.oid::bigint AS table_oid,

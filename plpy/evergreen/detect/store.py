@@ -97,6 +97,8 @@ def view_name(source: Source, pipeline: str, wanted: str | None, role: str) -> s
             "42501",
             hint="A view_name of your choice needs CREATE on the source's schema; without it the name is the default.",
         )
+    if not name:
+        raise UserError("a view needs a name", "42602", hint="Leave view_name out, or pass a name.")
     if len(name.encode()) > 63:  # noqa: PLR2004 - NAMEDATALEN - 1
         raise UserError(f'view name "{name}" is longer than 63 bytes', "42622", hint="Pass a shorter view_name => '…'.")
     if db.value(SQL.in_schema, source.schema, name):

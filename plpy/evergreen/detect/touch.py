@@ -17,8 +17,12 @@ def embed_touch(pipeline: str | None, keys: list[str | None] | None) -> int:
 
     def touch() -> int:
         found = access.owned(pipeline, role)
-        if not keys or None in keys:
-            raise UserError("a key to touch is NULL", "22004", hint="Pass keys: embed_touch('docs', '[42]', '[43]').")
+        if not keys or not all(isinstance(key, str) for key in keys):
+            raise UserError(
+                "a key to touch is NULL or a list of keys",
+                "22004",
+                hint="Pass keys: embed_touch('docs', '[42]', '[43]').",
+            )
         canonical = [read.canonical(found, key) for key in keys if key is not None]
         return db.run(SQL.touch, found.id, canonical)
 

@@ -7,12 +7,15 @@ from evergreen.detect.functions import SQL
 
 # Whole-row comparison: a WHEN that names columns would make the owner's ALTER TYPE and DROP COLUMN fail, and UPDATE OF
 # misses columns that a BEFORE trigger changes.
-_CHANGED = "WHEN (pg_catalog.record_image_ne(OLD, NEW))"
+_CHANGED = "WHEN (pg_catalog.record_image_ne(OLD.*, NEW.*))"
 _ROW_TRIGGERS = (("insert", "INSERT", ""), ("update", "UPDATE", _CHANGED), ("delete", "DELETE", ""))
 
 
-def install(pipeline: Pipeline, source: Source) -> None:
-    """Create what is missing and enable what is disabled. Needs a lock on the source that waits for its writers."""
+def install(pipeline: Pipeline, source: Source) -> bool:
+    """Create what is missing and enable what is disabled; True when a partition with rows had no triggers of ours.
+
+    Needs a lock on the source that waits for its writers.
+    """
     function = f"embed_store.capture_{pipeline.id}"
     present = {(row["table_oid"], row["trigger"]): row["enabled"] for row in db.rows(SQL.our_triggers, function)}
     wanted = [(source.oid, source.qualified, event, sql, "ROW", condition) for event, sql, condition in _ROW_TRIGGERS]
@@ -20,14 +23,28 @@ def install(pipeline: Pipeline, source: Source) -> None:
         (leaf["table_oid"], leaf["table_name"], "truncate", "TRUNCATE", "STATEMENT", "")
         for leaf in db.rows(SQL.leaves, source.oid)
     ]
+    came_with_rows = False
     for oid, table, event, sql, level, condition in wanted:
         trigger = f"evergreen_{pipeline.id}_{event}"
         names = {"trigger": db.identifier(trigger), "table": table}
         enabled = present.get((oid, trigger))
         if enabled is None:
+            came_with_rows = came_with_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
             db.ddl(SQL.create_trigger.on(**names, event=sql, level=level, condition=condition, function=function))
         if enabled != "A":
             db.ddl(SQL.always.on(**names))
+    return came_with_rows
+
+
+def remove_strays(pipeline: Pipeline, source: Source) -> bool:
+    """Drop our triggers from tables that are partitions no more; True when there were any."""
+    leaves = {row["table_oid"] for row in db.rows(SQL.leaves, source.oid)}
+    strays = [
+        row for row in db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}") if row["table_oid"] not in leaves
+    ]
+    for row in strays:
+        db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+    return bool(strays)
 
 
 def remove(pipeline: Pipeline) -> None:

@@ -96,7 +96,7 @@ class _Sender:
         if not isinstance(result, ModelError):
             self._take(request, result)
             return
-        self.failed_in_a_row += 1
+        self.failed_in_a_row += len(request) == 1  # halves that fail too only lead to the culprit
         if isinstance(result, RejectedError) and len(request) == 1:
             self.outcome.failures[request[0]] = result
         elif isinstance(result, RejectedError):

@@ -25,7 +25,12 @@ def wrapper(model: int) -> str:
 
 def resolve(name: str) -> str:
     """Return the qualified name of the function; raises UserError 42883 or 42P13."""
-    row = db.one(SQL.resolve, f"{name}(text[])", f"{models.vector_schema()}.vector[]")
+    try:
+        row = db.atomically(lambda: db.one(SQL.resolve, f"{name}(text[])", f"{models.vector_schema()}.vector[]"))
+    except db.DatabaseError as error:
+        if not db.sqlstate(error).startswith(("42", "22")):
+            raise
+        row = None  # not the form of a name
     if row is None:
         raise UserError(
             f"function {name}(text[]) does not exist",

@@ -1,6 +1,6 @@
 """The providers by name: adding one is one file and one line here."""
 
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.model.function import Function
 from evergreen.model.hash import Hash
 from evergreen.model.openai import OpenAI
@@ -18,5 +18,5 @@ PROVIDERS: dict[str, Provider] = {
 def provider(name: str | None) -> Provider:
     """Find a provider; raises UserError 22023."""
     if name not in PROVIDERS:
-        raise UserError(f'there is no provider "{name}"', hint=f"Providers are: {', '.join(sorted(PROVIDERS))}.")
+        raise UserError(f"there is no provider {shown(name)}", hint=f"Providers are: {', '.join(sorted(PROVIDERS))}.")
     return PROVIDERS[name]

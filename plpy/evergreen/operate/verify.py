@@ -76,7 +76,14 @@ def _scan(pipeline: Pipeline, after: str | None) -> list[str]:
 
 
 def _read(generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
-    return db.released(lambda: {row.key: row for row in read.read(generation, keys)})
+    """Read rows; a stored key that is no key any more, as after a value of an enum was renamed, has none."""
+    try:
+        return db.released(lambda: {row.key: row for row in read.read(generation, keys)})
+    except db.DatabaseError as error:
+        if not db.sqlstate(error).startswith("22"):
+            raise
+        middle = len(keys) // 2
+        return {**_read(generation, keys[:middle]), **_read(generation, keys[middle:])} if middle else {}
 
 
 def _states(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 
 Chunker = Callable[[str], list[str]]
 
@@ -35,11 +35,12 @@ def check_sizes(size: int | None, overlap: int | None) -> None:
     """Raise UserError 22023 when a chunk size or an overlap makes no sense."""
     if size is None or not 1 <= size <= MAX_SIZE:
         raise UserError(
-            f"chunk size must be between 1 and {MAX_SIZE} characters, not {size}", hint="800 is the default."
+            f"chunk size must be between 1 and {MAX_SIZE} characters, not {shown(size)}", hint="800 is the default."
         )
     if overlap is None or not 0 <= overlap <= size // 2:
         raise UserError(
-            f"chunk overlap must be between 0 and half the size ({size // 2}), not {overlap}", hint="0 is the default."
+            f"chunk overlap must be between 0 and half the size ({size // 2}), not {shown(overlap)}",
+            hint="0 is the default.",
         )
 
 

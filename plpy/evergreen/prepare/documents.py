@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from evergreen import db
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.errors import ConfigurationError, ModelError, RejectedError
+from evergreen.errors import ConfigurationError, ModelError, RejectedError, SuspectError, UserError
 from evergreen.model.provider import Limits
 from evergreen.model.registry import provider
 from evergreen.prepare import chunk, fingerprint, read
@@ -21,7 +21,9 @@ SQL = load(__file__)
 _MAX_CHARACTERS = 32 * 1024 * 1024  # of text in memory at a time
 _CHARACTERS_A_TOKEN = 4
 # What fails for every row alike: rights, missing or changed objects, resources, locks.
-_NOT_THE_ROW = ("42", "25", "53", "55", "0A", "2F", "XX")
+_NOT_THE_ROW = ("42", "25", "55", "0A", "2F")
+# What one broken or huge row may bring about, and what may pass.
+_MAY_PASS = ("53", "XX")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
             elif key not in absent:
                 (done.removed if key in done.stored else done.fresh).append(key)
 
-    _isolate(read_some, keys, done)
+    _isolate(pipeline, read_some, keys, done)
     return done
 
 
@@ -107,7 +109,7 @@ def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document])
         done.failures[row.key] = error
 
 
-def _isolate(body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> None:
+def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> None:
     """Run body over keys; where the owner's code fails for some row, halve until that row is alone."""
     try:
         body(keys)
@@ -118,12 +120,23 @@ def _isolate(body: Callable[[list[str]], None], keys: list[str], done: Prepared)
         text = f"the source cannot be read: {db.message(error)}"
         if state.startswith(_NOT_THE_ROW):
             done.failures.update(dict.fromkeys(keys, ConfigurationError(text)))
+        elif len(keys) == 1 and state.startswith("22") and not _is_key(pipeline, keys[0]):
+            (done.removed if keys[0] in done.stored else done.fresh).append(keys[0])
         elif len(keys) == 1:
-            done.failures[keys[0]] = RejectedError(text)
+            done.failures[keys[0]] = (SuspectError if state.startswith(_MAY_PASS) else RejectedError)(text)
         else:
             middle = len(keys) // 2
-            _isolate(body, keys[:middle], done)
-            _isolate(body, keys[middle:], done)
+            _isolate(pipeline, body, keys[:middle], done)
+            _isolate(pipeline, body, keys[middle:], done)
+
+
+def _is_key(pipeline: Pipeline, key: str) -> bool:
+    """False for a stored key that is none any more, as after a value of an enum was renamed: no row has it."""
+    try:
+        read.canonical(pipeline, key)
+    except UserError:
+        return False
+    return True
 
 
 def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:

@@ -1,11 +1,11 @@
 """Read source rows through the functions that belong to the source's owner."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from evergreen import db
+from evergreen.catalog import objects
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.errors import UserError
 from evergreen.queries import load
@@ -39,7 +39,7 @@ def canonical(pipeline: Pipeline, key: str) -> str:
 
     Raises UserError 22023 when it has the wrong number of columns and 22P02 when a value is not of its column's type.
     """
-    given: object = json.loads(key)
+    given = objects.loads(key)
     values = cast("list[object]", given) if isinstance(given, list) else [given]
     names = [name for _, name, _ in pipeline.key]
     if len(values) != len(names) or any(value is None for value in values):

@@ -2,7 +2,7 @@
 
 from evergreen import db
 from evergreen.catalog import pipelines
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -23,7 +23,9 @@ def check_runtime(interval: str | None) -> float:
     """Return max_runtime in seconds; raises 22023."""
     seconds = float(db.value(SQL.seconds, interval)) if interval is not None else -1.0
     if seconds <= 0:
-        raise UserError(f"max_runtime must be a positive interval, not {interval}", hint="'55 s' is the default.")
+        raise UserError(
+            f"max_runtime must be a positive interval, not {shown(interval)}", hint="'55 s' is the default."
+        )
     return seconds
 
 

@@ -20,6 +20,7 @@ class Batch:
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.result: Result
+        self.prepared = False
         self.send: Texts = {}
         self.elsewhere: Texts = {}
         self._marked: set[bytes] = set()
@@ -40,6 +41,7 @@ class Batch:
         prepared = prepare(self.claim.pipeline, self.claim.generation, [*self.claim.jobs])
         claims.put_back(self.claim, prepared.unread)
         self.result = Result(self.claim, prepared)
+        self.prepared = True
 
     def sort(self, memory: dict[bytes, Known], own_tokens: list[int]) -> None:
         """Find out which texts need a call. ``memory``: vectors that this drain got already and did not write yet."""

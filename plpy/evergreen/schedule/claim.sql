@@ -50,15 +50,17 @@ WHERE ctid = ANY (ARRAY(
                         FOR UPDATE SKIP LOCKED) j))
 
 -- anything_left(int4[]): jobs ready now or in an instant, log rows, running cursors
-SELECT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = ANY ($1))
-    OR EXISTS (SELECT FROM embed.generation g JOIN embed.scan s ON s.generation = g.id
-               WHERE g.pipeline = ANY ($1) AND s.running)
-    OR EXISTS (SELECT FROM embed.generation g JOIN embed.job j ON j.generation = g.id
-               WHERE g.pipeline = ANY ($1)
-                 AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
+WITH working AS (
+    SELECT p.id FROM embed.pipeline p WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL)
+SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id)
+    OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id
+               WHERE s.running)
+    OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id
+               WHERE j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
 
--- lost_claims(int4): are there leases to look at, whose worker may be gone
-SELECT EXISTS (SELECT FROM embed.generation g JOIN embed.lease l ON l.generation = g.id WHERE g.pipeline = $1)
+-- lost_claims(int4): are there leases to look at, whose worker may be gone, or a reason to look at the source again
+SELECT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = $1 AND p.broken_reason IS NOT NULL)
+    OR EXISTS (SELECT FROM embed.generation g JOIN embed.lease l ON l.generation = g.id WHERE g.pipeline = $1)
 
 -- purge_cache(text): vectors kept longer than cache_retention
 WITH old AS (

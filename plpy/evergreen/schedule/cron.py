@@ -2,7 +2,7 @@
 
 import evergreen
 from evergreen import db
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.queries import load
 from evergreen.schedule import arguments
@@ -18,10 +18,11 @@ _MAX_WORKERS = 32
 def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     """Schedule the workers of this database (or of one pipeline) anew; raises 22023, 42704, 55000, 58P01."""
     if workers is None or not 1 <= workers <= _MAX_WORKERS:
-        raise UserError(f"workers must be from 1 to {_MAX_WORKERS}, not {workers}", hint="1 is the default.")
+        raise UserError(f"workers must be from 1 to {_MAX_WORKERS}, not {shown(workers)}", hint="1 is the default.")
     chosen = elevated(lambda: arguments.chosen(pipeline))
     first_slot = (chosen[0] if pipeline is not None else 0) * _MAX_WORKERS
-    commands = {_job(pipeline, n): _command(pipeline, first_slot + n) for n in range(1, workers + 1)}
+    names = _names(pipeline)[:workers]
+    commands = {name: _command(pipeline, first_slot + n) for n, name in enumerate(names, 1)}
     if not _is_here():
         return _elsewhere(commands)
     _remove(pipeline)
@@ -37,17 +38,17 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
 def embed_unschedule(pipeline: str | None) -> str:
     """Remove the jobs that embed_schedule made with the same argument; raises 55000, 58P01."""
     if not _is_here():
-        pattern = db.literal(_like(_job(pipeline, None)))
-        return f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname LIKE {pattern};"
+        names = ", ".join(db.literal(name) for name in _names(pipeline))
+        return f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname IN ({names});"
     return f"unscheduled: {', '.join(_remove(pipeline)) or 'nothing was scheduled'}"
 
 
-def _job(pipeline: str | None, number: int | None) -> str:
+def _names(pipeline: str | None) -> list[str]:
+    """The names of all jobs there can be; a pipeline's is quoted, so that none is a part of another."""
     here = db.one(SQL.extension)
     assert here is not None
-    return (
-        f"evergreen {here['here']} {pipeline if pipeline is not None else '*'} #{number if number is not None else ''}"
-    )
+    which = db.literal(pipeline) if pipeline is not None else "*"
+    return [f"evergreen {here['here']} {which} #{number}" for number in range(1, _MAX_WORKERS + 1)]
 
 
 def _command(pipeline: str | None, slot: int) -> str:
@@ -84,13 +85,8 @@ def _elsewhere(commands: dict[str, str]) -> str:
     return "\n".join(calls)
 
 
-def _like(name: str) -> str:
-    escaped = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped + "%"
-
-
 def _remove(pipeline: str | None) -> list[str]:
-    removed = [(row["jobid"], row["jobname"]) for row in db.rows(SQL.jobs, _like(_job(pipeline, None)))]
+    removed = [(row["jobid"], row["jobname"]) for row in db.rows(SQL.jobs, _names(pipeline))]
     for number, _ in removed:
         db.run(SQL.unschedule, number)
     return [name for _, name in removed]

@@ -20,7 +20,8 @@ _AROUND = 1.0  # seconds for the way around what others hold
 class _Place:
     start: str | None
     position: str | None
-    gap: bool = False
+    round: int
+    unread: bool = False
     ended: bool = False
 
 
@@ -40,12 +41,12 @@ class Private:
             while place is not None and limit > 0 and not place.ended:
                 keys = _page(claim, scope, place.position, limit)
                 if keys is None:
-                    place.gap = True
+                    place.unread = True
                     break
                 place.ended = len(keys) < limit
                 place.position = keys[-1] if keys else place.position
                 before = len(claim.jobs)
-                place.gap = not _around(claim, keys, time.monotonic() + _AROUND) or place.gap
+                _around(claim, keys, time.monotonic() + _AROUND)
                 limit -= len(claim.jobs) - before
 
     def _place(self, claim: Claim, scope: str) -> _Place | None:
@@ -54,7 +55,7 @@ class Private:
             cursor = db.one(SQL.look, *identity)
             if cursor is None:
                 return None
-            self._places[identity] = _Place(cursor["position"], cursor["position"])
+            self._places[identity] = _Place(cursor["position"], cursor["position"], cursor["round"])
         return self._places[identity]
 
     def forget(self, claim: Claim, scope: str) -> None:
@@ -62,10 +63,11 @@ class Private:
         self._places.pop((claim.generation.id, scope), None)
 
     def settle(self) -> None:
-        """Move each cursor over what was done, unless somebody else moved it or something was stepped over."""
+        """Move each cursor over what was done, unless somebody else moved or restarted it."""
         for (generation, scope), place in self._places.items():
-            if not place.gap:
-                db.run(SQL.move_from, generation, scope, place.position, not place.ended, place.start)
+            if not place.unread:
+                moved = (place.position, not place.ended, place.start, place.round)
+                db.run(SQL.move_from, generation, scope, *moved)
 
 
 class Shared:
@@ -115,15 +117,16 @@ def queue(claim: Claim, keys: list[str]) -> bool:
     return True
 
 
-def _around(claim: Claim, keys: list[str], until: float) -> bool:
-    """Queue keys, halving them where one is stuck, which is left out; False when any was."""
+def _around(claim: Claim, keys: list[str], until: float) -> None:
+    """Queue keys, halving them where one is stuck, which comes by the log when whoever has it is done."""
     if queue(claim, keys):
-        return True
-    if len(keys) > 1 and time.monotonic() < until:
-        middle = len(keys) // 2
-        _around(claim, keys[:middle], until)
-        _around(claim, keys[middle:], until)
-    return False
+        return
+    if len(keys) == 1 or time.monotonic() > until:
+        db.run(SQL.log, claim.pipeline.id, keys)
+        return
+    middle = len(keys) // 2
+    _around(claim, keys[:middle], until)
+    _around(claim, keys[middle:], until)
 
 
 def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] | None:

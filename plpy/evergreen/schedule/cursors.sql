@@ -6,12 +6,14 @@ WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE SKIP LOCKED
 UPDATE embed.scan SET position = $3, running = $4, last_error = NULL WHERE generation = $1 AND scope = $2
 
 -- look(int4, text): where the cursor stands, if it runs
-SELECT s.position::pg_catalog.text AS position FROM embed.scan s WHERE s.generation = $1 AND s.scope = $2 AND s.running
+SELECT s.position::pg_catalog.text AS position, s.round FROM embed.scan s
+WHERE s.generation = $1 AND s.scope = $2 AND s.running
 
--- move_from(int4, text, jsonb, bool, jsonb): as move, if it still stands where it stood ($5)
+-- move_from(int4, text, jsonb, bool, jsonb, int8): as move, if it still stands where it stood ($5) in this round
 UPDATE embed.scan SET position = $3, running = $4, last_error = NULL
 WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s
                         WHERE s.generation = $1 AND s.scope = $2 AND s.running AND s.position IS NOT DISTINCT FROM $5
+                          AND s.round = $6
                         FOR UPDATE SKIP LOCKED))
 
 -- fail(int4, text, text): why it does not move on

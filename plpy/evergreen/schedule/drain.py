@@ -9,7 +9,7 @@ from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
 from evergreen.catalog import pipelines
 from evergreen.detect import follow
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.schedule import arguments, claim, intake
 from evergreen.schedule.batch import Batch
@@ -26,7 +26,7 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
     """Bring up to ``max_rows`` source rows up to date and return how many were; raises 25001, 22023, 42704, 55000."""
     arguments.check_isolation("embed_drain")
     if max_rows is None or max_rows < 1:
-        raise UserError(f"max_rows must be at least 1, not {max_rows}", hint="1000 is the default.")
+        raise UserError(f"max_rows must be at least 1, not {shown(max_rows)}", hint="1000 is the default.")
     seconds = arguments.check_runtime(max_runtime)
     with running("embed_drain"):
         return elevated(lambda: Drain(arguments.chosen(pipeline), max_rows, seconds).run())

@@ -23,18 +23,28 @@ def embed_work(pipeline: str | None, max_runtime: str | None, until_empty: bool 
     seconds = arguments.check_runtime(max_runtime)
     elevated(lambda: arguments.chosen(pipeline))  # an unknown name is an error at once
     restore = _read_committed()
-    deadline = time.monotonic() + seconds
     try:
-        if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, seconds)):
-            try:
-                with running("embed_work"):
-                    _loop(Worker(pipeline), deadline, until_empty=bool(until_empty))
-            finally:
-                if slot is not None:
-                    db.value(SQL.free_slot, slot)
-    finally:
-        if restore is not None:
+        _in_slot(pipeline, seconds, slot, until_empty=bool(until_empty))
+    except BaseException:
+        if restore is not None:  # what is set in a transaction that fails would be undone with it
+            db.rollback()
             db.value(SQL.set_default_isolation, restore)
+            db.commit()
+        raise
+    if restore is not None:
+        db.value(SQL.set_default_isolation, restore)
+
+
+def _in_slot(pipeline: str | None, seconds: float, slot: int | None, *, until_empty: bool) -> None:
+    deadline = time.monotonic() + seconds
+    if slot is not None and not _take_slot(slot, min(_SLOT_PATIENCE, seconds)):
+        return
+    try:
+        with running("embed_work"):
+            _loop(Worker(pipeline), deadline, until_empty=until_empty)
+    finally:
+        if slot is not None:
+            db.value(SQL.free_slot, slot)
 
 
 def _read_committed() -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from evergreen import db
-from evergreen.apply.write import apply
+from evergreen.apply.write import apply, keep
 from evergreen.catalog import pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
@@ -144,6 +144,8 @@ def _finish(batch: Batch) -> None:
 
 
 def _abandon(batch: Batch) -> None:
+    if batch.prepared:
+        keep(batch.result)
     batch.land()
     claim.put_back(batch.claim, [*batch.claim.jobs], _AFTER_ERROR)
     claim.release(batch.claim)

@@ -85,7 +85,11 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
     condition = (only_if.name, only_if.attnum) if only_if is not None else (None, None)
     try:
         return int(
-            db.atomically(lambda: db.value(SQL.insert_pipeline, name, source.oid, *keys, *condition, capture, options))
+            db.atomically(
+                lambda: db.value(
+                    SQL.insert_pipeline, name, source.oid, *keys, *condition, capture, options, source.qualified
+                )
+            )
         )
     except db.DatabaseError as error:
         if db.sqlstate(error) not in {"23505", "55P03"}:
@@ -129,7 +133,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     return number
 
 
-def with_short_locks(body: Callable[[], None], table: str) -> None:
+def with_short_locks(body: Callable[[], object], table: str) -> None:
     """Run DDL on a user's table without queueing for its lock: a waiting lock would stop everybody behind it."""
     db.run(SQL.short_locks)
     for attempt in range(LOCK_ATTEMPTS):

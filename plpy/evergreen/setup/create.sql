@@ -1,7 +1,7 @@
--- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text): a new pipeline
-INSERT INTO embed.pipeline (name, source, key_names, key_attnums, key_types, only_if, only_if_attnum, capture, options,
+-- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text, text): a new pipeline
+INSERT INTO embed.pipeline (name, source, bound_name, key_names, key_attnums, key_types, only_if, only_if_attnum, capture, options,
                             system_identifier, database_oid, source_oid)
-SELECT $1, $2::pg_catalog.regclass, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
+SELECT $1, $2::pg_catalog.regclass, $10, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
        s.system_identifier, d.oid, $2
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 RETURNING id

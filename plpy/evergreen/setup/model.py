@@ -6,7 +6,7 @@ from typing import Any
 from evergreen import db
 from evergreen.catalog import models, objects
 from evergreen.detect import functions, store
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.model import function, registry
 from evergreen.model.spec import Endpoint, Model
@@ -37,7 +37,7 @@ def embed_model_add(
         chosen = registry.provider(provider)
         if dimensions is None or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise UserError(
-                f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {dimensions}",
+                f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {shown(dimensions)}",
                 hint="The model's page says how many.",
             )
         given = _options(options)
@@ -95,7 +95,9 @@ def embed_model_drop(name: str | None) -> None:
     """Forget a model; raises 42704, 2BP01 while a pipeline uses it."""
 
     def drop() -> None:
-        model = models.by_name(str(name))
+        if name is None:
+            raise UserError("model NULL does not exist", "42704", hint="Pass the name of a model.")
+        model = models.by_name(name)
         users = [row["name"] for row in db.rows(SQL.users, model.id)]
         if users:
             raise UserError(

@@ -1,13 +1,12 @@
 """What embed_create was asked for, checked against the source: nothing is created before all of it makes sense."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from evergreen import db
-from evergreen.catalog import access, columns, models, options
+from evergreen.catalog import access, columns, models, objects, options
 from evergreen.catalog.columns import Column, Source
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.model.spec import Model
 from evergreen.prepare import chunk
 from evergreen.prepare import template as templates
@@ -43,8 +42,9 @@ def check_source(source: str | None, role: str) -> Source:
     """Check that the source is a table with a primary key and the caller's; raises 42501, 42809, 42P17, 22004."""
     if source is None:
         raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
-    found = columns.describe(int(db.value(SQL.source_oid, source)))
-    assert found is not None
+    found = columns.describe(int(db.value(SQL.source_oid, source))) if source != "-" else None
+    if found is None:
+        raise UserError(f"table {source} does not exist", "42P01", hint="Pass its name: source => 'docs'.")
     if not access.may_own(role, found.owner):
         raise UserError(
             f"must be owner of table {found.qualified}",
@@ -82,10 +82,11 @@ def check_preparation(
     if (names is None) == (template is None):
         raise UserError("give either columns or a template", hint="For example columns => '{title,body}'.")
     given = tuple(names) if names is not None else templates.columns(templates.parse(template or ""))
-    used = tuple(name for name in given if name is not None)
+    used = tuple(name for name in given if isinstance(name, str))
     if not used or len(used) < len(given):
         raise UserError(
-            "no column is named, so there is no text to embed", hint="Name at least one column of the source."
+            "no column is named, or one is NULL or a list, so there is no text to embed",
+            hint="Name at least one column of the source: columns => '{title,body}'.",
         )
     if len(set(used)) != len(used):
         raise UserError(f"a column is named twice in {', '.join(used)}", hint="Name each column once.")
@@ -94,7 +95,7 @@ def check_preparation(
     watched = [existing(source, name) for name in used]
     if only_if is not None:
         watched += _check_only_if(source, only_if, watched)
-    definition = json.loads(chunker) if chunker is not None else {"chunker": "none"}
+    definition = objects.parse(chunker, '{"chunker": "none"}') if chunker is not None else {"chunker": "none"}
     chunk.chunker(definition)
     return Preparation(used if names is not None else None, template, definition, tuple(watched))
 
@@ -132,7 +133,7 @@ def check_capture(capture: str | None) -> str:
     if capture == "cdc":
         raise UserError("capture => 'cdc' is not available in this version", "0A000", hint="Use 'trigger' or 'manual'.")
     if capture not in {"trigger", "manual"}:
-        raise UserError(f'there is no capture "{capture}"', hint="Use 'trigger' or 'manual'.")
+        raise UserError(f"there is no capture {shown(capture)}", hint="Use 'trigger' or 'manual'.")
     return capture
 
 

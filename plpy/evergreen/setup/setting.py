@@ -3,7 +3,7 @@
 from evergreen import db
 from evergreen.catalog import access, models
 from evergreen.catalog.options import SETTINGS
-from evergreen.errors import UserError
+from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
 
@@ -20,7 +20,7 @@ def get(name: str) -> str:
 def embed_setting(name: str | None, value: str | None) -> str:
     """Return a setting, after setting it when a value is given; raises 22023, 42501, 42704."""
     if name not in SETTINGS:
-        raise UserError(f'there is no setting "{name}"', hint=f"Settings are: {', '.join(sorted(SETTINGS))}.")
+        raise UserError(f"there is no setting {shown(name)}", hint=f"Settings are: {', '.join(sorted(SETTINGS))}.")
     role = caller()
     return elevated(lambda: get(name) if value is None else _put(name, value, role))
 

@@ -46,6 +46,10 @@ class Private:
                 place.ended = len(keys) < limit
                 place.position = keys[-1] if keys else place.position
                 before = len(claim.jobs)
+                if scope == "source" and place.round == 0:
+                    # The first backfill: what has a document was captured ever since, so another drain did it. Without
+                    # this, drains beside one that is left open would do the same keys again and again.
+                    keys = [row["key"] for row in db.rows(SQL.not_embedded, claim.generation.id, keys)]
                 _around(claim, keys, time.monotonic() + _AROUND)
                 limit -= len(claim.jobs) - before
 

@@ -16,6 +16,11 @@ WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s
                           AND s.round = $6
                         FOR UPDATE SKIP LOCKED))
 
+-- not_embedded(int4, jsonb[]): of these keys, those without a document
+SELECT u.key::pg_catalog.text AS key FROM unnest($2) WITH ORDINALITY u (key, ord)
+WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = u.key)
+ORDER BY u.ord
+
 -- fail(int4, text, text): why it does not move on
 UPDATE embed.scan SET last_error = $3
 WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s WHERE s.generation = $1 AND s.scope = $2 FOR UPDATE SKIP LOCKED))

@@ -4,6 +4,7 @@ from typing import get_args
 
 import psycopg
 import pytest
+
 from evergreen_host.cluster import Cluster
 from evergreen_host.demo import corpus
 from evergreen_host.demo.screen import Screen

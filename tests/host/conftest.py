@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from evergreen_host import pgconfig
 from evergreen_host.install import Payload
 from evergreen_host.pgconfig import Postgres

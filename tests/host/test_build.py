@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from evergreen_host import build
 from evergreen_host.errors import EvergreenError
 

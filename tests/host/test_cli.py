@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from evergreen_host import cli, serverlib
 from evergreen_host import install as installer
 from evergreen_host.install import Payload

@@ -2,14 +2,25 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+
 from evergreen_host.cluster import Cluster
 from evergreen_host.errors import CommandError
+
+HOLD_A_CLUSTER = """\
+import sys
+from evergreen_host.cluster import Cluster
+with Cluster() as cluster:
+    print(cluster.root, cluster.pid, flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +90,22 @@ def test_kept_cluster_goes_on_running():
 
 def test_nobody_else_reaches_the_socket(cluster: Cluster):
     assert cluster.root.stat().st_mode & 0o077 == 0
+
+
+def test_nothing_is_left_behind_by_a_killed_test_run():
+    run = subprocess.Popen(
+        [sys.executable, "-c", HOLD_A_CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    root, pid = run.stdout.readline().split()
+    assert is_running(int(pid))
+    run.kill()
+    run.communicate()
+    deadline = time.monotonic() + 10
+    while Path(root).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(root).exists()
+    assert not is_running(int(pid))
 
 
 def test_killed_server_is_not_taken_for_a_running_one():

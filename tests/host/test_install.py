@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from evergreen_host import install, serverlib
 from evergreen_host.errors import EvergreenError, MissingError, NotPermittedError
 from evergreen_host.install import Payload

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from evergreen_host.errors import EvergreenError
 from evergreen_host.setup import sources
 

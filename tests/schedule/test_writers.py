@@ -13,13 +13,22 @@ STATEMENTS = {
 }
 
 
-@pytest.mark.parametrize("worker", ["SELECT embed_drain()", "CALL embed_work(until_empty => true)"])
-def test_writers_commit_while_the_model_works(connect, db, docs, model, provider, worker):
+@pytest.mark.parametrize(
+    ("worker", "level"),
+    [
+        ("SELECT embed_drain()", "read committed"),
+        ("SELECT embed_drain()", "serializable"),
+        ("CALL embed_work(until_empty => true)", "repeatable read"),
+        ("CALL embed_work(until_empty => true)", "serializable"),
+    ],
+)
+def test_writers_commit_while_the_model_works(connect, db, docs, model, provider, worker, level):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     provider.hold()
     work = Background(connect(), worker)
     provider.wait_for_requests()
     writer = connect(options="-c statement_timeout=5000")
+    writer.execute(f"SET default_transaction_isolation = '{level}'")
     for statement in STATEMENTS.values():
         writer.execute(statement)
     assert work.running  # every write came back before the model was released

@@ -30,13 +30,13 @@ WITH taken AS MATERIALIZED (
     WHERE w.found
 ), bumped AS (
     UPDATE embed.job j
-    SET changes = j.changes + 1, attempts = 0, lane = least(j.lane, h.lane),
+    SET changes = j.changes + 1, attempts = 0, lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
         ready_at = CASE WHEN j.token IS NULL THEN pg_catalog.clock_timestamp() ELSE j.ready_at END
-    FROM held h WHERE j.ctid = h.ctid
+    WHERE j.ctid = ANY (ARRAY(SELECT h.ctid FROM held h))
     RETURNING j.key
 ), added AS (
     INSERT INTO embed.job (generation, key, lane, changed_at)
-    SELECT w.generation, w.key, w.lane, w.changed_at FROM wanted w WHERE w.found IS NULL ORDER BY w.generation, w.key
+    SELECT w.generation, w.key, w.lane, w.changed_at FROM wanted w WHERE w.found IS NULL
     ON CONFLICT DO NOTHING
     RETURNING key
 ), done AS (

@@ -124,8 +124,7 @@ class _Sender:
 
 
 def _in_threads(sender: _Sender, breathe: Callable[[], None]) -> None:
-    endpoint = sender.model.endpoint
-    workers = int(endpoint.options.get("max_in_flight", 4)) if endpoint is not None else 1
+    workers = sender.provider.limits(sender.model).in_flight
     with _signals_blocked():
         pool = ThreadPoolExecutor(workers)
         flying: dict[Future[Vectors | ModelError], list[bytes]] = {}

@@ -16,6 +16,7 @@ from evergreen.model.spec import Endpoint, Model
 # https://platform.openai.com/docs/api-reference/embeddings/create: 2 048 inputs and 300 000 tokens a request, 8 192
 # tokens an input.
 _LIMITS = Limits(inputs=2048, request_tokens=300_000, input_tokens=8192)
+_IN_FLIGHT = 4
 
 
 @cache
@@ -40,7 +41,8 @@ class OpenAI:
     def limits(self, model: Model) -> Limits:
         """OpenAI's own limits unless the model's options say otherwise."""
         given = {k: int(model.options[k]) for k in ("inputs", "request_tokens", "input_tokens") if k in model.options}
-        return Limits(**{**vars(_LIMITS), **given})
+        in_flight = int(model.endpoint.options.get("max_in_flight", _IN_FLIGHT)) if model.endpoint is not None else 1
+        return Limits(**{**vars(_LIMITS), **given, "in_flight": in_flight})
 
     def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
         """Send one request."""

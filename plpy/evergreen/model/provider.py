@@ -14,11 +14,12 @@ Vector = NDArray[np.float32]  # one of them
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request to a model may hold; tokens are estimated at four characters each."""
+    """What one request may hold (tokens are estimated at four characters each), and how many may be under way."""
 
     inputs: int
     request_tokens: int | None = None
     input_tokens: int | None = None
+    in_flight: int = 1
 
 
 class Provider(Protocol):

@@ -41,8 +41,8 @@ class WordLlama:
             )
 
     def limits(self, model: Model) -> Limits:
-        """Small batches, so that a cancel does not wait long."""
-        return Limits(inputs=256)
+        """Small requests, so that a cancel does not wait long; two at a time, as the tokenizer leaves Python free."""
+        return Limits(inputs=128, in_flight=2)
 
     def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
         """Average the token vectors of every text; a text of no known token has the zero vector."""

@@ -8,7 +8,10 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(p.broken_reason, g.scan_error, j.last_error, f.last_error) AS last_error
+       coalesce(p.broken_reason, g.scan_error,
+                CASE WHEN l.too_long > 0 THEN pg_catalog.format(
+                    '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
+                j.last_error, f.last_error) AS last_error
 FROM embed.pipeline p
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce((SELECT c.running FROM embed.scan c WHERE c.generation = g.id AND c.scope = 'source'), false)
@@ -30,7 +33,8 @@ CROSS JOIN LATERAL (
     LEFT JOIN embed.lease e ON e.token = j.token AND e.expires_at > pg_catalog.clock_timestamp()
     WHERE j.generation = g.id) j
 CROSS JOIN LATERAL (
-    SELECT count(DISTINCT c.key) AS keys, min(c.changed_at) AS oldest
+    SELECT count(DISTINCT c.key) AS keys,
+           count(DISTINCT c.key) FILTER (WHERE pg_catalog.pg_column_size(c.key) > 2600) AS too_long, min(c.changed_at) AS oldest
     FROM embed.change c
     WHERE c.pipeline = p.id
       AND NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = c.key)) l

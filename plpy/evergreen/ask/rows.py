@@ -4,7 +4,6 @@ from evergreen import db
 from evergreen.ask import search
 from evergreen.catalog import access, columns, models
 from evergreen.catalog.pipelines import Pipeline
-from evergreen.detect import store
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
@@ -61,9 +60,12 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     while source.column(alias) is not None:
         alias += "_"
     several = pipeline.active.chunker.get("chunker") != "none"
+    names = [
+        row["name"] for row in db.rows(SQL.view_columns, pipeline.view)
+    ]  # the key's come first, as they were named
     matches = (
-        f"{alias}.{db.identifier(c.name)} {c.equal} b.{db.identifier(store.view_column(stored))}"
-        for c, (_, stored, _) in zip(source.key, pipeline.key, strict=True)
+        f"{alias}.{db.identifier(c.name)} {c.equal} b.{db.identifier(name)}"
+        for c, name in zip(source.key, names, strict=False)
     )
     return SQL.rows.on(
         schema=models.vector_schema(),

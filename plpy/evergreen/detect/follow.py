@@ -163,7 +163,7 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | N
             f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again without it"
         )
     elif only_if is not None and only_if.bare_type != "bool":
-        broken = f'column "{only_if.name}", the only_if of the pipeline, is no longer boolean; make it boolean again'
+        broken = f'column "{only_if.name}", the only_if of the pipeline, is no longer boolean; make it so, or embed_drop() the pipeline'
     return Bound(key, only_if, watched, broken, key_broken)
 
 

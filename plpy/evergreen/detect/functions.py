@@ -162,11 +162,16 @@ def canonical_key(pipeline: Pipeline, source: Source) -> Function:
         volatility="VOLATILE",
         body=_text(
             SQL.key_body,
+            row_key=ex.key("r", source.key),
+            source=source.from_clause,
+            matches=" AND ".join(
+                f"{ex.reference('r', c)} {c.equal} {ex.key_value('$1', i, c)}" for i, c in enumerate(source.key)
+            ),
             key_document=ex.key("s", source.key),
             values=", ".join(ex.key_value("$1", i, c) for i, c in enumerate(source.key)),
             names=", ".join(db.identifier(c.name) for c in source.key),
         ),
-        settings=ex.all_pins(),
+        settings=_READING + ex.all_pins(),
         comment=f"evergreen: stored form of a key of pipeline {pipeline.name}",
     )
 

@@ -95,8 +95,9 @@ BEGIN
     END IF;
 END
 
--- key_body(): a user's key in its stored form
-SELECT {key_document} FROM (SELECT {values}) s ({names})
+-- key_body(): a user's key in its stored form: as the row that it equals has it (citext, char), if there is one
+SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches}),
+                (SELECT {key_document} FROM (SELECT {values}) s ({names})))
 
 -- src_body(): key and hash of every row, inlined into the view and into the policy, so that the reader's own rights count;
 -- The CASE is gone before planning. Until then TABLESAMPLE makes parsing fail if the name has become that of a view, whose

@@ -1,5 +1,7 @@
 """The generation table and the view over it."""
 
+from collections.abc import Sequence
+
 from evergreen import db
 from evergreen.catalog import models
 from evergreen.catalog.columns import Source
@@ -64,14 +66,23 @@ def _matches(source: Source, table: str) -> str:
     return " AND ".join(f"s.k{i} {column.equal} {table}.k{i}" for i, column in enumerate(source.key, 1))
 
 
-def view_column(name: str) -> str:
-    """A key column's name in the view, prefixed where it would clash."""
-    return f"key_{name}" if name in _VIEW_COLUMNS else name
+def view_columns(names: Sequence[str]) -> list[str]:
+    """The key columns' names in the view, prefixed as often as they would clash."""
+    taken = set(_VIEW_COLUMNS) | set(names)
+    found: list[str] = []
+    for name in names:
+        column = name
+        while column in _VIEW_COLUMNS or (column != name and column in taken):
+            column = f"key_{column}"
+        taken.add(column)
+        found.append(column)
+    return found
 
 
 def create_view(pipeline: Pipeline, generation: Generation, source: Source, view: str) -> int:
     """Create or switch the view ``view`` (qualified, quoted) to a generation; return its oid."""
-    columns = (f"g.k{i} AS {db.identifier(view_column(c.name))}" for i, c in enumerate(source.key, 1))
+    names = view_columns([c.name for c in source.key])
+    columns = (f"g.k{i} AS {db.identifier(name)}" for i, name in enumerate(names, 1))
     db.ddl(
         SQL.create_view.on(
             view=view,

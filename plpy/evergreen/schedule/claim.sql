@@ -52,7 +52,8 @@ WHERE ctid = ANY (ARRAY(
 -- anything_left(int4[]): jobs ready now or in an instant, log rows, running cursors
 WITH working AS (
     SELECT p.id FROM embed.pipeline p WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL)
-SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id)
+SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
+               WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= 2600)
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id
                WHERE s.running)
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id

@@ -33,6 +33,7 @@ WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 INSERT INTO embed.job (generation, key, lane, token, ready_at)
 SELECT $1, k.key, 1, $3, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
 FROM pg_catalog.unnest($2) k (key)
+WHERE pg_catalog.pg_column_size(k.key) <= 2600
 ON CONFLICT DO NOTHING
 RETURNING key::pg_catalog.text AS key, changes, attempts, changed_at::pg_catalog.text AS changed_at
 

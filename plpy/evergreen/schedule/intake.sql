@@ -5,12 +5,13 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1
 
 -- fold(int4, xid8, int4, int4[], jsonb[]): log rows become jobs of every generation in the statement that deletes them
--- The choice bounds the rows, or names the keys. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
+-- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
+-- embed_status finds it. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
 -- (LATERAL): a hash join would read the whole job table for a handful of keys.
 WITH taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at
     FROM embed.change c
-    WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL {choice}
+    WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
     SELECT t.key, t.changed_at, count(*) OVER (PARTITION BY t.xid) > 1000 AS is_bulk FROM taken t

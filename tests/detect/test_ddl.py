@@ -1,0 +1,227 @@
+"""The owner's own DDL on a live source: it works, so do later writes of open sessions, and the pipeline follows."""
+
+import pytest
+from freshness import assert_fresh, drain, status, texts_in_view, verify
+
+# Each is done on what the ones before it in its row left behind.
+FOLLOWED = {
+    "columns": [
+        "ALTER TABLE docs ALTER body TYPE varchar(200)",
+        "ALTER TABLE docs ALTER n TYPE bigint",
+        "ALTER TABLE docs DROP first",
+        "ALTER TABLE docs DROP n",
+        "ALTER TABLE docs ADD extra text DEFAULT 'x' || clock_timestamp()",
+        "ALTER TABLE docs ADD old text, ADD new text, ADD tg_op text",
+        "ALTER TABLE docs ALTER body TYPE json USING body::json",
+    ],
+    "names": [
+        "ALTER TABLE docs RENAME body TO content",
+        "ALTER TABLE docs RENAME id TO nr",
+        "ALTER TABLE docs RENAME live TO visible",
+        "ALTER TABLE docs RENAME content TO x; ALTER TABLE docs RENAME note TO y;"
+        "ALTER TABLE docs RENAME x TO note; ALTER TABLE docs RENAME y TO content",
+        "ALTER TABLE docs RENAME nr TO key; ALTER TABLE docs RENAME note TO locked",
+    ],
+    "homes": [
+        "ALTER TABLE docs RENAME TO papers",
+        "CREATE TABLE docs (id int PRIMARY KEY, body text, note text)",
+        "ALTER SCHEMA app RENAME TO application",
+        "ALTER TABLE application.papers SET SCHEMA public",
+        "ALTER TABLE public.papers OWNER TO new_owner",
+    ],
+    "the rest": [
+        "ALTER TABLE docs DROP CONSTRAINT docs_pkey, ADD PRIMARY KEY (id)",
+        "ALTER TABLE docs ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON docs USING (id < 0)",
+        "ALTER TABLE docs REPLICA IDENTITY FULL; ALTER TABLE docs CLUSTER ON docs_pkey; CLUSTER docs",
+        "ALTER TABLE docs SET UNLOGGED; ALTER TABLE docs SET LOGGED; VACUUM FULL docs",
+        "ALTER TABLE docs DISABLE TRIGGER ALL; ALTER TABLE docs ENABLE TRIGGER ALL",
+    ],
+}
+
+
+@pytest.fixture
+def live(db, connect, model):
+    """A source with a fresh pipeline, and a session that has run the same prepared statements before."""
+    if not db.execute("SELECT to_regrole('new_owner')").fetchall()[0][0]:
+        db.execute("CREATE ROLE new_owner")  # roles outlive a test's database
+    db.execute("CREATE SCHEMA app; GRANT USAGE, CREATE ON SCHEMA app, public TO new_owner")
+    db.execute("SET search_path = app, application, public")
+    db.execute("CREATE TABLE docs (first int, id int PRIMARY KEY, note text, body text, live bool DEFAULT true, n int)")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', only_if => 'live', model => 'loop')")
+    db.execute("SELECT embed_model_add('h', 'hash', 8)")
+    db.execute("SELECT embed_create('template', 'docs', template => '$note: $body', model => 'h', view_name => 'tv')")
+    db.execute("CREATE TABLE other (id int PRIMARY KEY, body text)")
+    db.execute("SELECT embed_create('other', 'other', columns => '{body}', model => 'loop')")
+    db.execute("CREATE VIEW users_view AS SELECT key, chunk, is_stale, embedding FROM docs_embedding")
+    db.execute(
+        "INSERT INTO docs (id, note, body) SELECT i, 'note', '\"text ' || i || '\"' FROM generate_series(1, 3) i"
+    )
+    assert_fresh(db, "docs", 3)
+    assert_fresh(db, "template", 3)
+    session = connect()
+    session.execute("SET search_path = app, application, public")
+    session.execute("SET plan_cache_mode = force_generic_plan")
+    # Whole-row writes through a view of the session's own would break by themselves: these name just what they change.
+    session.execute("PREPARE edit (int, text) AS UPDATE docs SET body = $2 WHERE id = $1")
+    session.execute("PREPARE add (int, text) AS INSERT INTO docs (id, note, body) VALUES ($1, 'note', $2)")
+    session.execute("PREPARE remove (int) AS DELETE FROM docs WHERE id = $1")
+    session.execute("EXECUTE edit (1, '\"edited\"')")
+    session.execute("EXECUTE add (4, '\"text 4\"')")
+    session.execute("EXECUTE remove (3)")
+    drain(db)
+    return session
+
+
+def assert_others_go_on(db):
+    db.execute("INSERT INTO other VALUES (1, 'other')")
+    assert_fresh(db, "other", 1)
+
+
+def names_now(db):
+    """How the columns that the tests write are called now, by the pipeline's own account."""
+    source, key, columns = db.execute(
+        "SELECT source::text, key_columns, columns FROM embed_pipelines WHERE pipeline = 'docs'"
+    ).fetchone()
+    return source, key[0], columns[0]
+
+
+@pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())
+def test_the_pipeline_follows(db, live, provider, chain):
+    for number, ddl in enumerate(chain):
+        provider.reset()
+        for statement in ddl.split(";"):
+            db.execute(statement)
+        table, key, body = names_now(db)
+        assert status(db, "docs").state == status(db, "template").state == "active", ddl
+        # No drain between: what the next write of an open session meets is what the DDL itself left behind.
+        live.execute(f"UPDATE {table} SET {body} = '\"new {number}\"' WHERE {key} = 1")
+        live.execute(f"UPDATE {table} SET {key} = {number + 100} WHERE {key} = (SELECT max({key}) FROM {table})")
+        live.execute(f"INSERT INTO {table} ({key}, {body}) VALUES (0, '\"zero {number}\"')")
+        live.execute(f"DELETE FROM {table} WHERE {key} = 2")
+        stale = db.execute("SELECT key FROM users_view WHERE is_stale").fetchall()
+        assert ([1],) in stale, ddl
+        rows = db.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+        assert_fresh(db, "docs", rows)
+        assert_fresh(db, "template", rows)
+        assert db.execute("SELECT count(*) FROM users_view WHERE NOT is_stale").fetchone() == (rows,), ddl
+        assert provider.sent == {f'"new {number}"': 1, f'"zero {number}"': 1}, ddl
+        live.execute(f"DELETE FROM {table} WHERE {key} = 0")
+    assert_others_go_on(db)
+    db.execute("DROP VIEW users_view")
+    db.execute("SELECT embed_drop('docs')")
+    db.execute("SELECT embed_drop('template')")
+    live.execute(f"UPDATE {table} SET {body} = '\"last\"'")
+
+
+def test_prepared_writes_of_open_sessions_go_on(db, live):
+    """After every DDL that Postgres itself lets prepared statements survive."""
+    for number, ddl in enumerate(FOLLOWED["columns"][:6] + FOLLOWED["the rest"][:4]):
+        for statement in ddl.split(";"):
+            db.execute(statement)
+        live.execute(f"EXECUTE edit (1, '\"new {number}\"')")
+        live.execute(f"EXECUTE add ({number + 10}, '\"text {number}\"')")
+        live.execute(f"EXECUTE remove ({number + 9})")
+        assert_fresh(db, "docs", 4)
+        assert f'"new {number}"' in texts_in_view(db, "app.docs_embedding")
+
+
+BROKEN = {
+    "drop of the watched column": ("ALTER TABLE docs DROP body", "UPDATE docs SET note = 'x', n = 2"),
+    "drop of only_if": ("ALTER TABLE docs DROP live", "UPDATE docs SET body = 'x', n = 2"),
+    "another type of only_if": (
+        "ALTER TABLE docs ALTER live DROP DEFAULT, ALTER live TYPE int USING live::int",
+        "UPDATE docs SET body = 'x', live = 0",
+    ),
+    "another type of the key": (
+        "ALTER TABLE docs ALTER id TYPE bigint",
+        "UPDATE docs SET body = 'x', id = id + 5000000000",
+    ),
+    "drop of the key's column": ("ALTER TABLE docs DROP id", "UPDATE docs SET body = 'x', n = 2"),
+    "drop of the primary key": ("ALTER TABLE docs DROP CONSTRAINT docs_pkey", "UPDATE docs SET body = 'x', id = 1"),
+    "another primary key": (
+        "ALTER TABLE docs DROP CONSTRAINT docs_pkey, ADD PRIMARY KEY (note, id)",
+        "UPDATE docs SET body = 'x', note = 'y'",
+    ),
+    "drop of the table": ("DROP TABLE docs", "CREATE TABLE docs (id int PRIMARY KEY, body text)"),
+    "drop of the schema": ("DROP SCHEMA app CASCADE", "CREATE SCHEMA app"),
+}
+
+
+@pytest.mark.parametrize(("ddl", "write"), BROKEN.values(), ids=BROKEN.keys())
+def test_the_pipeline_stops_and_says_why_where_it_cannot_follow(db, live, ddl, write):
+    db.execute("ALTER TABLE other SET SCHEMA public")
+    db.execute(ddl)
+    found = status(db, "docs")
+    assert (found.state, "embed_drop" in found.last_error) == ("broken", True)
+    live.execute(write)
+    drain(db)
+    assert status(db, "docs").state == "broken"
+    if "SCHEMA" not in ddl:
+        db.execute("SELECT * FROM users_view")
+    assert_others_go_on(db)
+    db.execute("DROP VIEW IF EXISTS users_view")
+    for pipeline in ("docs", "template"):
+        db.execute("SELECT embed_drop(%s)", (pipeline,))
+    assert db.execute("SELECT pipeline FROM embed_pipelines").fetchall() == [("other",)]
+    assert db.execute("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'evergreen%'").fetchone() == (4,)
+
+
+@pytest.mark.parametrize(
+    ("ddl", "texts"),
+    [
+        ("ALTER TABLE docs ALTER body TYPE text USING upper(body)", {'"EDITED"', '"TEXT 2"', '"TEXT 4"'}),
+        ("ALTER TABLE docs ALTER body TYPE varchar(5) USING left(body, 5)", {'"edit', '"text'}),
+        ("ALTER TABLE docs ALTER live TYPE bool USING false", set()),
+    ],
+)
+def test_a_rewrite_that_changes_the_text_is_noticed(db, live, ddl, texts):
+    """No trigger fires for the rows of an ALTER TABLE … USING."""
+    db.execute(ddl)
+    assert_fresh(db, "docs", 3)
+    assert set(texts_in_view(db, "app.docs_embedding")) == texts
+
+
+def test_changes_made_while_the_primary_key_is_away_are_found_when_it_is_back(db, live):
+    db.execute("ALTER TABLE docs DROP CONSTRAINT docs_pkey")
+    live.execute("UPDATE docs SET body = '\"changed meanwhile\"' WHERE id = 1")
+    live.execute("DELETE FROM docs WHERE id = 2")
+    live.execute("INSERT INTO docs (id, body) VALUES (7, '\"added meanwhile\"')")
+    drain(db)
+    db.execute("ALTER TABLE docs ADD PRIMARY KEY (id)")
+    assert_fresh(db, "docs", 3)
+    assert texts_in_view(db, "app.docs_embedding") == ['"added meanwhile"', '"changed meanwhile"', '"text 4"']
+
+
+def test_ddl_that_is_rolled_back_leaves_the_pipeline_as_it_was(db, connect, live, provider):
+    provider.reset()
+    for ddl in ("ALTER TABLE docs RENAME body TO content", "ALTER TABLE docs DROP body", "DROP TABLE docs"):
+        with connect() as user:
+            user.execute("SET search_path = app, application, public")
+            user.execute("BEGIN")
+            user.execute(ddl)
+            user.execute("ROLLBACK")
+    live.execute("EXECUTE edit (1, '\"new text\"')")
+    assert_fresh(db, "docs", 3)
+    assert provider.sent == {'"new text"': 1}
+
+
+def test_ddl_and_writes_in_one_transaction_are_captured(db, connect, live):
+    with connect(autocommit=False) as user:
+        user.execute("SET search_path = app, application, public")
+        user.execute("UPDATE docs SET body = '\"before\"' WHERE id = 1")
+        user.execute("ALTER TABLE docs RENAME body TO content")
+        user.execute("UPDATE docs SET content = '\"after\"' WHERE id = 2")
+        user.execute("ALTER TABLE docs ALTER content TYPE varchar")
+        user.execute("UPDATE docs SET content = '\"last\"' WHERE id = 4")
+        user.execute("ALTER TABLE docs RENAME TO papers")
+        user.execute("INSERT INTO papers (id, content) VALUES (8, '\"eight\"')")
+    assert_fresh(db, "docs", 4)
+    assert texts_in_view(db, "app.docs_embedding") == ['"after"', '"before"', '"eight"', '"last"']
+
+
+def test_verify_of_a_broken_pipeline_says_why(db, live):
+    db.execute("ALTER TABLE docs DROP body")
+    with pytest.raises(Exception, match="cannot be read") as refused:
+        verify(db, "docs")
+    assert refused.value.sqlstate == "55000"
+    assert refused.value.diag.message_hint

@@ -1,0 +1,57 @@
+"""Cursors that are restarted while a drain walks along them go all the way again."""
+
+import threading
+
+import pytest
+from documents import assert_as_source, drain_all
+from waiting import Background
+
+
+@pytest.fixture
+def slow_drain(connect, provider):
+    """Starts a drain whose texts with the word 'slow' wait at the model; returns it and the function to go on."""
+
+    def start():
+        gate = threading.Event()
+        provider.answer = lambda texts: gate.wait(30) and None if any("slow" in text for text in texts) else None
+        provider.reset()
+        drain = Background(connect(), "SELECT embed_drain()")
+        provider.wait_for_requests()
+        return drain, gate.set
+
+    return start
+
+
+def test_a_partition_attached_during_the_backfill(db, model, slow_drain):
+    """The drain has read the source to its end before the partition was there; another one has seen that it came."""
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text) PARTITION BY RANGE (id)")
+    db.execute("CREATE TABLE docs_1 PARTITION OF docs FOR VALUES FROM (1) TO (11)")
+    db.execute("CREATE TABLE docs_2 (LIKE docs INCLUDING ALL)")
+    db.execute("INSERT INTO docs SELECT i, 'slow', 'body ' || i FROM generate_series(1, 10) i")
+    db.execute("INSERT INTO docs_2 SELECT i, 'title', 'body ' || i FROM generate_series(11, 20) i")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    drain, go_on = slow_drain()
+    db.execute("ALTER TABLE docs ATTACH PARTITION docs_2 FOR VALUES FROM (11) TO (21)")
+    db.execute("SELECT embed_drain(max_rows => 1)")
+    go_on()
+    drain.result()
+    drain_all(db)
+    assert_as_source(db)
+
+
+def test_a_truncate_during_the_check_after_a_truncate(db, docs, model, slow_drain):
+    """The drain has found every document in its place before the second TRUNCATE; another one has seen that one."""
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    drain_all(db)
+    db.execute("CREATE TABLE copy AS SELECT * FROM docs")
+    db.execute("TRUNCATE docs")
+    db.execute("INSERT INTO docs SELECT * FROM copy")
+    db.execute("SELECT embed_drain(max_rows => 1)")
+    db.execute("UPDATE docs SET title = 'slow' WHERE id = 10")
+    drain, go_on = slow_drain()
+    db.execute("TRUNCATE docs")
+    db.execute("SELECT embed_drain(max_rows => 1)")
+    go_on()
+    drain.result()
+    drain_all(db)
+    assert_as_source(db)

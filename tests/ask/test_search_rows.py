@@ -49,20 +49,20 @@ ODD = [
 def test_no_name_of_a_column_is_in_the_way(db):
     """Composite keys of every kind, with the names that the statement itself uses."""
     hash_model(db)
-    for columns in ODD:
-        db.execute(f"CREATE TABLE odd ({columns})")
-        attributes = "SELECT attname FROM pg_attribute WHERE attrelid = 'odd'::regclass AND attnum > 0"
-        names = [name for (name,) in db.execute(attributes)]
+    for number, columns in enumerate(ODD):
+        table = f"odd{number}"
+        db.execute(f"CREATE TABLE {table} ({columns})")
+        names = [column.name for column in db.execute(f"SELECT * FROM {table}").description]
         values = sql.SQL(", ").join(sql.SQL("(i)::text") if name == "body" else sql.SQL("i") for name in names)
-        db.execute(sql.SQL("INSERT INTO odd SELECT {} FROM generate_series(1, 4) i").format(values))
-        db.execute("SELECT embed_create('odd', 'odd', columns => '{body}', model => 'hash8')")
+        db.execute(
+            sql.SQL("INSERT INTO {} SELECT {} FROM generate_series(1, 4) i").format(sql.Identifier(table), values)
+        )
+        db.execute("SELECT embed_create(%s, %s, columns => '{body}', model => 'hash8')", [table, table])
         db.execute("SELECT embed_drain()")
-        found = "SELECT (s.row).body, s.row::text, s.chunk FROM embed_search_rows(NULL::odd, '3', k => 1) s"
+        found = f"SELECT (s.row).body, s.row::text, s.chunk FROM embed_search_rows(NULL::{table}, '3', k => 1) s"
         row = db.execute(found).fetchone()
         assert row[0] == row[2] == "3"
-        assert row[1] == db.execute("SELECT odd::text FROM odd WHERE body = '3'").fetchone()[0]
-        db.execute("SELECT embed_drop('odd')")
-        db.execute("DROP TABLE odd")
+        assert row[1] == db.execute(f"SELECT t::text FROM {table} t WHERE body = '3'").fetchone()[0]
 
 
 def test_renamed_columns_and_tables_are_followed(db, docs):

@@ -79,7 +79,9 @@ def test_what_was_tampered_with_is_found_and_healed(db, fresh):
         assert verify(db, ", repair => true") == found[how]
         db.execute("SELECT embed_drain()")
         db.execute("SELECT embed_drain()")
-        wrong = "SELECT id FROM docs d FULL JOIN docs_embedding e USING (id) WHERE d.body <> e.chunk OR is_stale IS NOT false"
+        wrong = (
+            "SELECT id FROM docs d FULL JOIN docs_embedding e USING (id) WHERE body <> chunk OR is_stale IS NOT false"
+        )
         healed[how] = verify(db), db.execute(wrong).fetchall(), db.execute("SELECT count(*) FROM docs").fetchone()[0]
     agree(found, {how: full(expected) for how, (_, expected) in TAMPERED.items()})
     agree(healed, {how: (full({"fresh": rows}), [], rows) for how, (_, _, rows) in healed.items()})

@@ -54,7 +54,7 @@ BAD = {
     "SELECT embed_touch('docs', '[99999999999]')": "22P02",
     "SELECT embed_touch('docs', ('[1' || repeat('0', 5000) || ']')::jsonb)": "22023",
     "SELECT embed_touch('docs', (repeat('[', 3000) || repeat(']', 3000))::jsonb)": "22023",
-    "SELECT embed_touch('docs', VARIADIC '{{1,2},{3,4}}'::jsonb[])": "22023",
+    "SELECT embed_touch('docs', VARIADIC '{{1,2},{3,4}}'::jsonb[])": "22004",
     "SELECT embed_explain('docs', NULL)": "22023",
     "SELECT embed_explain('docs', '\"one\"')": "22P02",
     "SELECT embed_explain('docs', '[1, 2]')": "22023",

@@ -11,6 +11,16 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.may_see(regclass) IS 'internal: may the asking role see that a pipeline on this table exists';
 
+CREATE FUNCTION embed.may_own(source regclass) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE')
+        OR coalesce((SELECT pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE')
+                     FROM pg_catalog.pg_class c WHERE c.oid = source), false)
+$sql$;
+COMMENT ON FUNCTION embed.may_own(regclass) IS 'internal: may the asking role administer a pipeline on this table';
+
 -- reltuples where the table was analysed or is large; a count where that costs next to nothing.
 CREATE FUNCTION embed.estimate_rows(source regclass) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER

@@ -8,10 +8,10 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(p.broken_reason, g.scan_error,
+       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
-                j.last_error, f.last_error) AS last_error
+                j.last_error, f.last_error) END) AS last_error
 FROM embed.pipeline p
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce((SELECT c.running FROM embed.scan c WHERE c.generation = g.id AND c.scope = 'source'), false)
@@ -47,5 +47,7 @@ COMMENT ON VIEW @extschema@.embed_status IS
 COMMENT ON COLUMN @extschema@.embed_status.fresh IS 'documents up to date as far as the queue knows; embed_verify() proves it';
 COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows that wait for a worker, an estimate while a backfill scans';
 COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
+COMMENT ON COLUMN @extschema@.embed_status.last_error IS
+    'why something is not fresh; what a model said of a row only to those who administer the pipeline';
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;

@@ -60,13 +60,9 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     while source.column(alias) is not None:
         alias += "_"
     several = pipeline.active.chunker.get("chunker") != "none"
-    names = [
-        row["name"] for row in db.rows(SQL.view_columns, pipeline.view)
-    ]  # the key's come first, as they were named
-    matches = (
-        f"{alias}.{db.identifier(c.name)} {c.equal} b.{db.identifier(name)}"
-        for c, name in zip(source.key, names, strict=False)
-    )
+    columns_of_view = [row["name"] for row in db.rows(SQL.view_columns, pipeline.view)]  # the key's come first
+    named = zip(source.key, columns_of_view, strict=False)
+    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} b.{db.identifier(name)}" for c, name in named)
     return SQL.rows.on(
         schema=models.vector_schema(),
         view=search.view_of(pipeline),

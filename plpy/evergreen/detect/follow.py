@@ -30,10 +30,8 @@ def refresh(number: int, dropped: bool, attnum: int | None) -> None:
 
     ``attnum``: the column that the command was about, if it was about one.
     """
-    if is_own(number):
-        return
     pipeline = pipelines.by_id(number)
-    if pipeline is None:
+    if pipeline is None or is_own(pipeline.source):
         return
     if dropped or (source := columns.describe(pipeline.source)) is None:
         _source_gone(pipeline)
@@ -124,7 +122,7 @@ def bind(
     came_back = pipeline.broken_reason is not None and bound.broken is None
     went = came = False
     if current.capture == "trigger" and with_triggers:
-        with own_ddl(pipeline.id):
+        with own_ddl(pipeline.source):
             came = triggers.install(current, source)
             went = triggers.remove_strays(current, source)
     if came or came_back:
@@ -163,7 +161,7 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | N
             f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again without it"
         )
     elif only_if is not None and only_if.bare_type != "bool":
-        broken = f'column "{only_if.name}", the only_if of the pipeline, is no longer boolean; make it so, or embed_drop() the pipeline'
+        broken = f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
     return Bound(key, only_if, watched, broken, key_broken)
 
 

@@ -7,17 +7,17 @@ _under_way: set[int] = set()
 
 
 @contextmanager
-def own_ddl(pipeline: int) -> Generator[None]:
-    """While this lasts, DDL of this session on the pipeline's source is ours."""
-    added = pipeline not in _under_way
-    _under_way.add(pipeline)
+def own_ddl(source: int) -> Generator[None]:
+    """While this lasts, DDL of this session on that table is ours."""
+    added = source not in _under_way
+    _under_way.add(source)
     try:
         yield
     finally:
         if added:
-            _under_way.discard(pipeline)
+            _under_way.discard(source)
 
 
-def is_own(pipeline: int) -> bool:
+def is_own(source: int) -> bool:
     """True for DDL that we do ourselves."""
-    return pipeline in _under_way
+    return source in _under_way

@@ -1,5 +1,6 @@
 """Chunkers: a prepared text to the texts that are embedded. Deterministic, linear, never longer than ``size``."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,7 +27,7 @@ def chunker(definition: dict[str, Any]) -> Chunker:
             return lambda text: split_text(text, size, overlap)
         case _:
             raise UserError(
-                f"not a chunker: {definition}",
+                f"not a chunker: {json.dumps(definition)}",
                 hint="Use embed_chunk_none() or embed_chunk_text(size => 800, overlap => 0).",
             )
 

@@ -17,7 +17,7 @@ from evergreen.schedule.cursors import Private
 from evergreen.schedule.recursion import running
 
 BATCH = 1000
-_PATIENCE = 10.0  # seconds to wait for texts in flight elsewhere
+_PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
 
 

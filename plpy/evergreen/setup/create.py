@@ -127,7 +127,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     store.create_table(pipeline, generation, source)
     db.run(SQL.set_view, number, store.create_view(pipeline, generation, source, view))
     if pipeline.capture == "trigger":
-        with own_ddl(number):
+        with own_ddl(source.oid):
             with_short_locks(lambda: triggers.install(pipeline, source), source.qualified)
     _say_what_is_next(pipeline, source, backfill=backfill)
     return number

@@ -4,6 +4,7 @@ from evergreen import db
 from evergreen.catalog import access, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions, store, triggers
+from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
@@ -28,7 +29,8 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         db.run(SQL.delete_queue, found.id)
         db.run(SQL.delete_generations, found.id)
         db.run(SQL.delete_pipeline, found.id)
-        with_short_locks(lambda: triggers.remove(found), found.source_name or found.name)
+        with own_ddl(found.source):
+            with_short_locks(lambda: triggers.remove(found), found.source_name or found.name)
         _drop_functions(found)
 
     elevated(drop)

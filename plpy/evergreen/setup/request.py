@@ -42,7 +42,11 @@ def check_source(source: str | None, role: str) -> Source:
     """Check that the source is a table with a primary key and the caller's; raises 42501, 42809, 42P17, 22004."""
     if source is None:
         raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
-    found = columns.describe(int(db.value(SQL.source_oid, source))) if source != "-" else None
+    found = (
+        columns.describe(int(source) if source.isdigit() else int(db.value(SQL.source_oid, source)))
+        if source != "-"
+        else None
+    )
     if found is None:
         raise UserError(f"table {source} does not exist", "42P01", hint="Pass its name: source => 'docs'.")
     if not access.may_own(role, found.owner):

@@ -41,7 +41,7 @@ CREATE CAST (alice.{name} AS {target}) WITH FUNCTION alice.{name}_{target}(alice
 """
 BACK = """
 CREATE FUNCTION alice.{name}_from_{target}(v {target}) RETURNS alice.{name} LANGUAGE plpgsql AS
-    $$BEGIN PERFORM alice.spy('cast {target} to {name}'); RETURN NULL; END$$;
+    $$BEGIN PERFORM alice.spy('cast {target} to {name}'); RETURN '{back}'; END$$;
 CREATE CAST ({target} AS alice.{name}) WITH FUNCTION alice.{name}_from_{target}({target}) AS IMPLICIT;
 """
 KEYS = {
@@ -63,10 +63,10 @@ def spies(db, connect):
     alice = connect("alice")
     alice.execute(SPIES)
     # An enum with implicit casts is beyond use as a key: = is ambiguous, for its owner too.
-    for name, when in (("mood", "ASSIGNMENT"), ("pair", "IMPLICIT")):
+    for name, when, back in (("mood", "ASSIGNMENT", "glad"), ("pair", "IMPLICIT", "(1,x)")):
         for target, text in (("text", "t"), ("json", '"j"'), ("jsonb", '"j"'), ("bytea", "b")):
             alice.execute(CASTS.format(name=name, target=target, value=text, when=when))
-            alice.execute(BACK.format(name=name, target=target))
+            alice.execute(BACK.format(name=name, target=target, back=back))
     return alice
 
 

@@ -27,7 +27,7 @@ def _model(row: db.Row) -> Model:
 
 def by_name(name: str) -> Model:
     """Find a model by name; raises UserError 42704."""
-    row = db.one(SQL.by_name, name)
+    row = db.one(SQL.find, name, None)
     if row is None:
         raise UserError(
             f"model {shown(name)} does not exist",
@@ -39,7 +39,7 @@ def by_name(name: str) -> Model:
 
 def by_id(number: int) -> Model:
     """Find a model by id."""
-    row = db.one(SQL.by_id, number)
+    row = db.one(SQL.find, None, number)
     if row is None:
         raise UserError(f"model {number} does not exist", "42704")
     return _model(row)

@@ -1,14 +1,8 @@
--- by_name(text): a model and its endpoint
+-- find(text, int4): a model and its endpoint, by its name or its id
 SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS options,
        e.name AS endpoint, e.url, e.secret, e.options::text AS endpoint_options
 FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint
-WHERE m.name = $1
-
--- by_id(int4): a model and its endpoint
-SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS options,
-       e.name AS endpoint, e.url, e.secret, e.options::text AS endpoint_options
-FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint
-WHERE m.id = $1
+WHERE m.name = $1 OR m.id = $2
 
 -- vector_type(): where pgvector's type lives, quoted
 SELECT pg_catalog.quote_ident(n.nspname) AS schema

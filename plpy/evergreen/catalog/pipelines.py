@@ -95,13 +95,13 @@ def _pipeline(row: db.Row) -> Pipeline:
 
 def find(name: str) -> Pipeline | None:
     """Find a pipeline by name."""
-    row = db.one(SQL.by_name, name)
+    row = db.one(SQL.find, name, None)
     return _pipeline(row) if row else None
 
 
 def by_id(number: int) -> Pipeline | None:
     """Find a pipeline by id."""
-    row = db.one(SQL.by_id, number)
+    row = db.one(SQL.find, None, number)
     return _pipeline(row) if row else None
 
 

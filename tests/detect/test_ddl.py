@@ -18,8 +18,8 @@ FOLLOWED = {
         "ALTER TABLE docs RENAME body TO content",
         "ALTER TABLE docs RENAME id TO nr",
         "ALTER TABLE docs RENAME live TO visible",
-        "ALTER TABLE docs RENAME content TO x; ALTER TABLE docs RENAME note TO y;"
-        "ALTER TABLE docs RENAME x TO note; ALTER TABLE docs RENAME y TO content",
+        "ALTER TABLE docs RENAME content TO x; ALTER TABLE docs RENAME note TO content",
+        "ALTER TABLE docs RENAME x TO note",
         "ALTER TABLE docs RENAME nr TO key; ALTER TABLE docs RENAME note TO locked",
     ],
     "homes": [

@@ -41,7 +41,7 @@ CREATE CAST (alice.{name} AS {target}) WITH FUNCTION alice.{name}_{target}(alice
 """
 BACK = """
 CREATE FUNCTION alice.{name}_from_{target}(v {target}) RETURNS alice.{name} LANGUAGE plpgsql AS
-    $$BEGIN PERFORM alice.spy('cast {target} to {name}'); RETURN '{back}'; END$$;
+    $$BEGIN PERFORM alice.spy('cast {target} to {name}'); RETURN '{back}'::alice.{name}; END$$;
 CREATE CAST ({target} AS alice.{name}) WITH FUNCTION alice.{name}_from_{target}({target}) AS IMPLICIT;
 """
 KEYS = {

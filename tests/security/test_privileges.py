@@ -7,7 +7,7 @@ FUNCTIONS = {
         embed_alter embed_chunk_none embed_chunk_text embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_resume embed_setting embed_touch embed_verify
         embed_elevate embed_elevate_stable
-        may_see estimate_rows""",
+        may_see may_own estimate_rows""",
     "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
     "the extension's owner alone": "refresh follow_ddl follow_drop follow_rewrite",

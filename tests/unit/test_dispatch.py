@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evergreen.errors import ConfigurationError, RejectedError, RetryableError
 from evergreen.model.dispatch import embed, pack
 from evergreen.model.provider import Limits
-from evergreen.model.spec import Endpoint, Model
+from evergreen.model.spec import Model
 
 DIMENSIONS = 3
 
@@ -26,7 +26,8 @@ class Fake:
         self.sql = sql
         self.requests = []
         self.threads = set()
-        self._limits = Limits(inputs, request_tokens)
+        self.at_once = 1
+        self._inputs, self._request_tokens = inputs, request_tokens
         self._answer = answer or (lambda _: None)
         self._lock = threading.Lock()
 
@@ -34,7 +35,7 @@ class Fake:
         """Any model will do."""
 
     def limits(self, _model):
-        return self._limits
+        return Limits(self._inputs, self._request_tokens, in_flight=self.at_once)
 
     def embed(self, _model, texts, _kind):
         with self._lock:
@@ -51,7 +52,8 @@ def texts(count):
 
 
 def run(provider, wanted, *, at_once=4, breathe=lambda: None):
-    model = Model(1, "fake", "fake", None, DIMENSIONS, {}, Endpoint("e", "", None, {"max_in_flight": at_once}))
+    provider.at_once = at_once
+    model = Model(1, "fake", "fake", None, DIMENSIONS, {}, None)
     return embed(provider, model, wanted, "document", breathe)
 
 
@@ -129,7 +131,7 @@ def test_other_providers_work_side_by_side_and_never_on_this_thread():
     assert threading.get_ident() not in provider.threads
 
 
-def test_no_more_requests_are_under_way_than_the_endpoint_allows():
+def test_no_more_requests_are_under_way_than_the_limits_allow():
     under_way = threading.Semaphore(2)
 
     def answer(batch):

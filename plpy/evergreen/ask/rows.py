@@ -62,7 +62,7 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     several = pipeline.active.chunker.get("chunker") != "none"
     columns_of_view = [row["name"] for row in db.rows(SQL.view_columns, pipeline.view)]  # the key's come first
     named = zip(source.key, columns_of_view, strict=False)
-    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} b.{db.identifier(name)}" for c, name in named)
+    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} (b.v).{db.identifier(name)}" for c, name in named)
     return SQL.rows.on(
         schema=models.vector_schema(),
         view=search.view_of(pipeline),

@@ -5,10 +5,10 @@ SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORD
 SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 ORDER BY a.attnum
 
 -- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several
-SELECT {alias} AS source_row, b.chunk, 1 - b.distance AS score
-FROM (SELECT * FROM (SELECT DISTINCT ON (n.key) n.* FROM (
-          SELECT v.*, v.embedding OPERATOR({schema}.<=>) $1 AS distance FROM {view} v
+SELECT {alias} AS source_row, (b.v).chunk, 1 - b.distance AS score
+FROM (SELECT * FROM (SELECT DISTINCT ON ((n.v).key) n.v, n.distance FROM (
+          SELECT v, v.embedding OPERATOR({schema}.<=>) $1 AS distance FROM {view} v
           ORDER BY v.embedding OPERATOR({schema}.<=>) $1 LIMIT {fetch}) n
-      ORDER BY n.key, n.distance) d ORDER BY d.distance LIMIT {k}) b
+      ORDER BY (n.v).key, n.distance) d ORDER BY d.distance LIMIT {k}) b
 JOIN {source} {alias} ON {matches}
 ORDER BY b.distance

@@ -1,15 +1,16 @@
 """embed_verify: recompute every fingerprint and compare it with what is stored."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from evergreen import db
-from evergreen.catalog import access
+from evergreen.catalog import access, columns
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow
+from evergreen.detect import expressions, follow
 from evergreen.errors import ModelError, UserError
 from evergreen.gate import caller, elevated, entry
-from evergreen.prepare import documents, read
+from evergreen.prepare import documents, fingerprint, read
 from evergreen.prepare.documents import Document
 from evergreen.prepare.read import SourceRow
 from evergreen.queries import load
@@ -43,12 +44,10 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for generation in pipeline.generations[:1]:
         for keys in _slices(pipeline, generation):
-            states = _states(pipeline, generation, keys)
-            counts.update(states.values())
-            wrong = [key for key, state in states.items() if state != "fresh"]
-            if repair and wrong:
-                db.run(SQL.spoil, generation.id, wrong)
-                db.run(cursors.SQL.log, pipeline.id, wrong)
+            found = _look(pipeline, generation, keys)
+            counts.update(found.states.values())
+            if repair:
+                _repair(pipeline, generation, found)
             db.check_interrupts()
         strays = [row["key"] for row in db.rows(SQL.strays.on(table=generation.table), generation.id)]
         counts["orphan"] += len(strays)
@@ -86,37 +85,75 @@ def _read(generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
         return {**_read(generation, keys[:middle]), **_read(generation, keys[middle:])} if middle else {}
 
 
-def _states(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[str, str]:
+@dataclass
+class _Found:
+    """The state of some keys, and the chunks among theirs that are damaged, as (document, id)."""
+
+    states: dict[str, str] = field(default_factory=dict[str, str])
+    damaged: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+
+def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found:
     make = documents.maker(pipeline, generation)
     rows = _read(generation, keys)
     stored = {row["key"]: row for row in db.rows(SQL.documents, generation.id, keys)}
-    chunks: defaultdict[int, list[db.Row]] = defaultdict(list)
-    for row in db.rows(SQL.chunks.on(table=generation.table), [row["id"] for row in stored.values()]):
-        chunks[row["document"]].append(row)
-    states: dict[str, str] = {}
+    chunks = _chunks(pipeline, generation, [row["id"] for row in stored.values()])
+    hash_chunk = fingerprint.chunk(generation.model.identity)
+    found = _Found()
     for key in keys:
         document = stored.get(key)
         if key not in rows:
-            states[key] = "orphan"
+            found.states[key] = "orphan"
         elif document is None:
-            states[key] = "missing"
+            found.states[key] = "missing"
         else:
-            try:
-                wanted = make(rows[key])
-            except ModelError:  # too long for the model: whatever is stored is of an older text
-                states[key] = "stale"
-            else:
-                states[key] = _compare(generation, wanted, document, chunks[document["id"]])
-    return states
+            own = chunks[document["id"]]
+            damaged = [r for r in own if not r["key_is_right"] or hash_chunk(r["chunk"]) != r["chunk_hash"]]
+            found.damaged += [(row["document"], row["id"]) for row in damaged]
+            found.states[key] = "stale" if damaged else _state(generation, rows[key], make, document, own)
+    return found
 
 
-def _compare(generation: Generation, wanted: Document, stored: db.Row, chunks: list[db.Row]) -> str:
-    if any(row["model"] != generation.model.name or row["fingerprint"] != stored["fingerprint"] for row in chunks):
+def _chunks(pipeline: Pipeline, generation: Generation, ids: list[int]) -> defaultdict[int, list[db.Row]]:
+    source = columns.describe(pipeline.source)
+    assert source is not None  # it has just been read
+    stored_key = expressions.key("g", [replace(c, name=f"k{i}") for i, c in enumerate(source.key, 1)])
+    found: defaultdict[int, list[db.Row]] = defaultdict(list)
+    for row in db.rows(SQL.chunks.on(table=generation.table, key=stored_key), ids):
+        found[row["document"]].append(row)
+    return found
+
+
+def _state(
+    generation: Generation,
+    row: SourceRow,
+    make: Callable[[SourceRow], Document],
+    stored: db.Row,
+    chunks: list[db.Row],
+) -> str:
+    try:
+        wanted = make(row)
+    except ModelError:  # too long for the model: whatever is stored is of an older text
+        return "stale"
+    if any(
+        chunk["model"] != generation.model.name or chunk["fingerprint"] != stored["fingerprint"] for chunk in chunks
+    ):
         return "mixed"
     same = (
         stored["fingerprint"] == wanted.fingerprint
-        and stored["src_hash"] == wanted.src_hash
-        and [(row["chunk_no"], row["chunk_hash"]) for row in chunks]
+        and all(proof["src_hash"] == wanted.src_hash for proof in [stored, *chunks])
+        and [(chunk["chunk_no"], chunk["chunk_hash"]) for chunk in chunks]
         == [(i, h) for i, (h, _) in enumerate(wanted.chunks)]
     )
     return "fresh" if same else "stale"
+
+
+def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> None:
+    """Queue what is not fresh; what is recorded of it is not believed any more."""
+    wrong = [key for key, state in found.states.items() if state != "fresh"]
+    if found.damaged:
+        ids = [list(column) for column in zip(*found.damaged, strict=True)]
+        db.run(SQL.drop_damaged.on(table=generation.table), *ids)
+    if wrong:
+        db.run(SQL.spoil, generation.id, wrong)
+        db.run(cursors.SQL.log, pipeline.id, wrong)

@@ -5,8 +5,12 @@ CROSS JOIN LATERAL (SELECT d.id, d.fingerprint, d.src_hash FROM embed.document d
                     WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d
 
 -- chunks(int8[]): stored chunks in order
-SELECT g.document, g.chunk_no, g.chunk_hash, g.model, g.fingerprint FROM {table} g
-WHERE g.document = ANY ($1) ORDER BY g.document, g.chunk_no
+SELECT g.document, g.id, g.chunk_no, g.chunk_hash, g.chunk, g.model, g.fingerprint, g.src_hash,
+       {key} OPERATOR(pg_catalog.=) g.key AS key_is_right
+FROM {table} g WHERE g.document = ANY ($1) ORDER BY g.document, g.chunk_no
+
+-- drop_damaged(int8[], int8[]): chunks that are not what stands beside them; a drain makes them anew
+DELETE FROM {table} g USING unnest($1, $2) u (document, id) WHERE g.document = u.document AND g.id = u.id
 
 -- strays(int4): chunks whose document is gone
 SELECT DISTINCT g.key::pg_catalog.text AS key FROM {table} g

@@ -53,7 +53,7 @@ def canonical(pipeline: Pipeline, key: str) -> str:
         # Undone after: a deferred trigger or a cursor of the owner's code must not run at commit, as us.
         return str(db.released(lambda: db.value(query, wrapped)))
     except db.DatabaseError as error:
-        if db.sqlstate(error).startswith("57"):
+        if not db.sqlstate(error).startswith(("22", "23")):  # what the key can be to blame for
             raise
         raise UserError(
             f'{key} is not a key of pipeline "{pipeline.name}": {db.message(error)}',

@@ -64,7 +64,7 @@ class Drain:
         try:
             db.atomically(step)
         except db.DatabaseError as error:
-            if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
+            if db.sqlstate(error).startswith(("25", "53", "57")):  # the transaction's, the server's or a user's doing
                 raise
             db.warning(f"evergreen: pipeline {number} could not be worked on: {db.message(error)}")
             return False

@@ -75,9 +75,10 @@ class Worker:
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
                 raise
-            self._resting[number] = time.monotonic() + _AFTER_ERROR
-            if db.sqlstate(error) != "55P03":
-                db.warning(f"evergreen: pipeline {number} rests for {_AFTER_ERROR:g} s after: {db.message(error)}")
+            pause = _pause_after(error)
+            self._resting[number] = time.monotonic() + pause
+            if pause == _AFTER_ERROR:
+                db.warning(f"evergreen: pipeline {number} rests for {pause:g} s after: {db.message(error)}")
             return False
 
     def _work(self, number: int) -> bool:
@@ -109,7 +110,8 @@ class Worker:
             self._step(lambda: _finish(batch))
         except db.DatabaseError as error:
             if not db.sqlstate(error).startswith("57"):
-                self._step(lambda: _abandon(batch))
+                pause = _pause_after(error)
+                self._step(lambda: _abandon(batch, pause))
             raise
         finally:
             self._tokens.remove(claimed.token)
@@ -143,11 +145,16 @@ def _finish(batch: Batch) -> None:
         claim.release(batch.claim)
 
 
-def _abandon(batch: Batch) -> None:
+def _pause_after(error: db.DatabaseError) -> float:
+    """Seconds to wait after an error: a moment where a lock was not to be had, longer where something is wrong."""
+    return _POSTPONED if db.sqlstate(error) in {"55P03", "40P01"} else _AFTER_ERROR
+
+
+def _abandon(batch: Batch, pause: float) -> None:
     if batch.prepared:
         keep(batch.result)
     batch.land()
-    claim.put_back(batch.claim, [*batch.claim.jobs], _AFTER_ERROR)
+    claim.put_back(batch.claim, [*batch.claim.jobs], pause)
     claim.release(batch.claim)
 
 

@@ -24,13 +24,8 @@ def wrapper(model: int) -> str:
 
 
 def resolve(name: str) -> str:
-    """Return the qualified name of the function; raises UserError 42883 or 42P13."""
-    try:
-        row = db.atomically(lambda: db.one(SQL.resolve, f"{name}(text[])", f"{models.vector_schema()}.vector[]"))
-    except db.DatabaseError as error:
-        if not db.sqlstate(error).startswith(("42", "22")):
-            raise
-        row = None  # not the form of a name
+    """Return the qualified name of the function, by default in ``public``; raises UserError 42883 or 42P13."""
+    row = _look_up(name) or _look_up(f"public.{name}")
     if row is None:
         raise UserError(
             f"function {name}(text[]) does not exist",
@@ -40,6 +35,15 @@ def resolve(name: str) -> str:
     if not row["returns_vectors"]:
         raise UserError(f"function {name}(text[]) does not return vector[]", "42P13", hint="Declare RETURNS vector[].")
     return str(row["name"])
+
+
+def _look_up(name: str) -> db.Row | None:
+    try:
+        return db.atomically(lambda: db.one(SQL.resolve, f"{name}(text[])", f"{models.vector_schema()}.vector[]"))
+    except db.DatabaseError as error:
+        if not db.sqlstate(error).startswith(("42", "22")):
+            raise
+        return None  # not the form of a name
 
 
 class Function:

@@ -8,8 +8,10 @@ FROM (SELECT 1) one
 LEFT JOIN pg_catalog.pg_proc f ON f.oid = pg_catalog.to_regprocedure($1)
 LEFT JOIN pg_catalog.pg_proc w ON w.oid = pg_catalog.to_regprocedure($2)
 
--- owner(text): who a function runs as
-SELECT pg_catalog.pg_get_userbyid(p.proowner)::text FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure($1)
+-- home(text): who a function runs as, and where it lives
+SELECT pg_catalog.pg_get_userbyid(p.proowner)::text AS owner, pg_catalog.quote_ident(n.nspname) AS schema
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE p.oid = pg_catalog.to_regprocedure($1)
 
 -- resolve(text, text): a function f(text[]) returns vector[] by name, qualified
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) AS name,

@@ -82,11 +82,13 @@ def _create_wrapper(model: int, remote: str) -> None:
     store.ensure_schema()
     wrapper = function.wrapper(model)
     body = db.literal(f"SELECT {remote}($1)")
-    db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body))
+    home = db.one(function.SQL.home, f"{remote}(text[])")
+    assert home is not None  # it was resolved a moment ago
+    path = ", ".join(dict.fromkeys([home["schema"], models.vector_schema(), "public", "pg_temp"]))
+    db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
     signature = {"signature": f"{wrapper}(text[])"}
     db.ddl(functions.SQL.private_function.on(**signature))
-    owner = str(db.value(function.SQL.owner, f"{remote}(text[])"))
-    db.ddl(functions.SQL.give_function.on(**signature, owner=db.identifier(owner)))
+    db.ddl(functions.SQL.give_function.on(**signature, owner=db.identifier(home["owner"])))
     db.ddl(functions.SQL.follow_extension.on(**signature))
 
 

@@ -19,8 +19,9 @@ SELECT m.built_in FROM embed.model m WHERE m.id = $1
 INSERT INTO embed.endpoint (name, url, secret, options) VALUES ($1, $2, $3, $4::jsonb)
 ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
 
--- wrapper(): runs the user's function as its owner, with that function's own lock and path settings
+-- wrapper(): runs the user's function as its owner. {path}: its own schema, pgvector's and public, where its body finds
+-- what it finds when its owner calls it; a search_path of the function's own comes first anyway
 CREATE OR REPLACE FUNCTION {wrapper}(text[]) RETURNS {vector}[]
 LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
+SET search_path = {path} SET lock_timeout = 0
 AS {body}

@@ -109,7 +109,7 @@ class Drain:
             waiting = [batch for batch in self._batches if batch.elsewhere]
             if not waiting:
                 return
-            time.sleep(_LOOK)
+            time.sleep(_LOOK)  # another session's commit cannot wake a transaction that is waiting for it
             db.check_interrupts()
             for batch in waiting:
                 batch.sort_again(self._tokens())

@@ -91,6 +91,6 @@ def _pause(seconds: float) -> None:
     db.commit()
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        time.sleep(min(_SLICE, left))
+        time.sleep(min(_SLICE, left))  # idle polling; pg_sleep would keep the GIL and a snapshot
         db.check_interrupts()
         db.commit()

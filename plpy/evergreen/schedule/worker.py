@@ -85,9 +85,9 @@ class Worker:
         pipeline = self._step(lambda: _look(number))
         if pipeline is None:
             return False
-        claims = [self._claim(pipeline, generation) for generation in pipeline.generations]
         done = False
-        for claimed in claims:
+        for generation in pipeline.generations:  # one at a time: an error in one must not leave another's claim behind
+            claimed = self._claim(pipeline, generation)
             if claimed is not None:
                 self._process(claimed)
                 done = True

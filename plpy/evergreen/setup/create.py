@@ -148,7 +148,7 @@ def with_short_locks(body: Callable[[], object], table: str) -> None:
                     "55P03",
                     hint="Try again when they are done; pg_stat_activity and pg_locks show who they are.",
                 ) from error
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE)  # between two short tries for the lock, so that nobody queues behind us
             db.check_interrupts()
         else:
             return

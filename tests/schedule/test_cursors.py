@@ -39,6 +39,24 @@ def test_a_partition_attached_during_the_backfill(db, model, slow_drain):
     assert_as_source(db)
 
 
+def test_a_cursor_restarted_and_walked_back_to_where_it_stood(db, model, slow_drain):
+    """The place is the same as when the drain began to walk, and yet it is another round."""
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text) PARTITION BY RANGE (id)")
+    db.execute("CREATE TABLE docs_1 PARTITION OF docs FOR VALUES FROM (1) TO (11)")
+    db.execute("CREATE TABLE docs_2 (LIKE docs INCLUDING ALL)")
+    db.execute("INSERT INTO docs SELECT i, 'slow', 'body ' || i FROM generate_series(1, 10) i")
+    db.execute("INSERT INTO docs_2 SELECT i, 'title', 'body ' || i FROM generate_series(11, 20) i")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    db.execute("SELECT embed_drain(max_rows => 3)")  # the cursor stands at the third row
+    drain, go_on = slow_drain()
+    db.execute("ALTER TABLE docs ATTACH PARTITION docs_2 FOR VALUES FROM (11) TO (21)")
+    db.execute("SELECT embed_drain(max_rows => 3)")  # and again, but now it has more to come
+    go_on()
+    drain.result()
+    drain_all(db)
+    assert_as_source(db)
+
+
 def test_a_truncate_during_the_check_after_a_truncate(db, docs, model, slow_drain):
     """The drain has found every document in its place before the second TRUNCATE; another one has seen that one."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")

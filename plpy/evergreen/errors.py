@@ -28,7 +28,14 @@ class ModelError(Exception):
 
 
 class RetryableError(ModelError):
-    """The endpoint is down, slow or busy: the rows are not to blame and wait, without losing an attempt."""
+    """The endpoint is down, slow or busy: the rows are not to blame and wait, without losing an attempt.
+
+    ``pause``: seconds for which the server wants to be left alone, where it said so.
+    """
+
+    def __init__(self, message: str, pause: float | None = None) -> None:
+        super().__init__(message)
+        self.pause = pause
 
 
 class RejectedError(ModelError):

@@ -10,6 +10,7 @@ import numpy as np
 
 from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError
 from evergreen.model.provider import Limits, Provider, Vector, Vectors
+from evergreen.model.request import Request
 from evergreen.model.spec import Model
 
 Texts = dict[bytes, str]
@@ -76,18 +77,18 @@ class _Sender:
     def call(self, request: list[bytes]) -> Vectors | ModelError:
         """Call the model; runs in a thread, so it touches nothing that is shared."""
         try:
-            vectors = self.provider.embed(self.model, [self.texts[key] for key in request], self.kind)
-            return self._checked(vectors, len(request))
+            wanted = Request([self.texts[key] for key in request], self.kind)
+            return self._checked(self.provider.embed(self.model, wanted).vectors, len(request))
         except ModelError as error:
             return error
 
     def _checked(self, vectors: Vectors, count: int) -> Vectors:
-        if vectors.ndim != 2 or vectors.shape[0] != count:  # noqa: PLR2004 - a table of vectors
-            raise RejectedError(f"model {self.model.name}: {count} texts gave vectors of shape {vectors.shape}")
-        if vectors.shape[1] != self.model.dimensions:
+        if len(vectors) != count:
+            raise RejectedError(f"model {self.model.name}: {count} texts gave {len(vectors)} vectors")
+        other = next((v.shape for v in vectors if v.shape != (self.model.dimensions,)), None)
+        if other is not None:
             raise ConfigurationError(
-                f"model {self.model.name} is registered with {self.model.dimensions} dimensions"
-                f" and answered with {vectors.shape[1]}"
+                f"model {self.model.name} is registered with {self.model.dimensions} dimensions, not {other}"
             )
         return vectors
 

@@ -6,7 +6,8 @@ import orjson
 from evergreen import db
 from evergreen.catalog import models
 from evergreen.errors import ConfigurationError, RejectedError, SuspectError, UserError
-from evergreen.model.provider import Limits, Vectors
+from evergreen.model.provider import Answer, Limits
+from evergreen.model.request import Request
 from evergreen.model.spec import Model
 from evergreen.queries import load
 
@@ -61,10 +62,11 @@ class Function:
         """As many texts as one array may sensibly hold."""
         return Limits(inputs=int(model.options.get("inputs", 1000)))
 
-    def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
+    def embed(self, model: Model, request: Request) -> Answer:
         """Call the function in a subtransaction; what it raises says whose fault it is."""
         # A deferred trigger, a cursor WITH HOLD or a setting of the owner's code would outlive the call and act as us:
         # all that it did is undone. Unless it is a superuser's, who gains nothing by it and may want to keep a log.
+        texts = request.texts
         run = db.atomically if self._is_trusted(model) else db.released
         query = SQL.call.on(wrapper=wrapper(model.id))
         try:
@@ -73,7 +75,7 @@ class Function:
             raise _translated(error, model) from error
         if answer is None or len(answer) != len(texts) or None in answer:
             raise RejectedError(f"model {model.name}: {len(texts)} texts gave {_count(answer)} vectors")
-        return np.array([orjson.loads(vector) for vector in answer], dtype=np.float32)
+        return Answer([np.array(orjson.loads(vector), dtype=np.float32) for vector in answer])
 
     def _is_trusted(self, model: Model) -> bool:
         state = db.one(SQL.state, f"{model.remote_name}(text[])", f"{wrapper(model.id)}(text[])")

@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from evergreen.model.provider import Limits, Vectors
+from evergreen.model.provider import Answer, Limits
+from evergreen.model.request import Request
 from evergreen.model.spec import Model
 
 
@@ -21,10 +22,10 @@ class Hash:
         """One request of 1 000 texts takes some 10 ms."""
         return Limits(inputs=1000)
 
-    def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
+    def embed(self, model: Model, request: Request) -> Answer:
         """Hash every text."""
         size = 4 * model.dimensions
-        raw = b"".join(hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(size) for text in texts)
-        vectors = np.frombuffer(raw, dtype="<i4").reshape(len(texts), model.dimensions).astype(np.float32)
+        raw = b"".join(hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(size) for text in request.texts)
+        vectors = np.frombuffer(raw, dtype="<i4").reshape(len(request.texts), model.dimensions).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors
+        return Answer(list(vectors))

@@ -10,7 +10,8 @@ import requests
 
 from evergreen.errors import RetryableError, UserError
 from evergreen.model import http, secrets
-from evergreen.model.provider import Limits, Vectors
+from evergreen.model.provider import Answer, Limits, Vector, Vectors
+from evergreen.model.request import Request
 from evergreen.model.spec import Endpoint, Model
 
 # https://platform.openai.com/docs/api-reference/embeddings/create: 2 048 inputs and 300 000 tokens a request, 8 192
@@ -44,20 +45,20 @@ class OpenAI:
         in_flight = int(model.endpoint.options.get("max_in_flight", _IN_FLIGHT)) if model.endpoint is not None else 1
         return Limits(**{**vars(_LIMITS), **given, "in_flight": in_flight})
 
-    def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
+    def embed(self, model: Model, request: Request) -> Answer:
         """Send one request."""
         assert model.endpoint is not None
-        prompt = str(model.options.get(f"{kind}_prompt", ""))
+        prompt = str(model.options.get(f"{request.kind}_prompt", ""))
         body: dict[str, Any] = {
             "model": model.remote_name or model.name,
-            "input": [prompt + text for text in texts],
+            "input": [prompt + text for text in request.texts],
             "encoding_format": "base64",
         }
         if model.options.get("send_dimensions"):
             body["dimensions"] = model.dimensions
         url = model.endpoint.url.rstrip("/") + "/embeddings"
         answer = http.post(_session(), url, _headers(model.endpoint), orjson.dumps(body), _timeouts(model.endpoint))
-        return _vectors(answer, len(texts), model)
+        return Answer(_vectors(answer, len(request.texts), model))
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:
@@ -80,15 +81,14 @@ def _vectors(answer: bytes, count: int, model: Model) -> Vectors:
         ordered = sorted(items, key=lambda item: int(item["index"]))
         order = [int(item["index"]) for item in ordered]
         vectors = [_vector(item["embedding"]) for item in ordered]
-        stacked = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
     except (ValueError, KeyError, TypeError) as error:
         raise RetryableError(f"model {model.name}: the answer is not a list of embeddings ({error})") from error
     if order != list(range(count)):
         raise RetryableError(f"model {model.name}: {count} texts gave {len(items)} vectors")
-    return stacked
+    return vectors
 
 
-def _vector(embedding: Any) -> Vectors:
+def _vector(embedding: Any) -> Vector:
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
     return np.asarray(embedding, dtype=np.float32)

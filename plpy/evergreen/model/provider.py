@@ -1,4 +1,4 @@
-"""What a provider is: texts in, unit-independent float32 vectors out. One file each, one line in the registry."""
+"""What a provider is: texts in, float32 vectors out. One file each, one line in the registry."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,20 +6,30 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evergreen.model.request import Request
 from evergreen.model.spec import Model
 
-Vectors = NDArray[np.float32]  # one row a text
-Vector = NDArray[np.float32]  # one of them
+Vector = NDArray[np.float32]  # shape (dimensions,)
+Vectors = list[Vector]  # one a text, in the order of the texts
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold (tokens are estimated at four characters each), and how many may be under way."""
+    """What one request may hold (tokens by our own estimate, see tokens.py), and how many may be under way."""
 
     inputs: int
     request_tokens: int | None = None
     input_tokens: int | None = None
     in_flight: int = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the vectors, the tokens that were billed, and for how long nothing more should be sent."""
+
+    vectors: Vectors
+    tokens: int | None = None  # None where the provider does not say
+    pause: float = 0.0  # seconds, from the rate limits in the answer's headers
 
 
 class Provider(Protocol):
@@ -35,12 +45,13 @@ class Provider(Protocol):
         ...
 
     def limits(self, model: Model) -> Limits:
-        """Return what one request may hold."""
+        """Return what one request may hold: the provider's own limits unless the model's options say otherwise."""
         ...
 
-    def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
-        """Return one vector a text, shape (len(texts), any), in order. ``kind``: 'document' or 'query'.
+    def embed(self, model: Model, request: Request) -> Answer:
+        """Return one vector a text, in order; the caller checks their dimension and that they are finite.
 
-        Raises RetryableError, RejectedError or ConfigurationError.
+        Runs in a thread unless ``sql``. Raises RetryableError (with ``pause`` where the server said how long),
+        RejectedError or SuspectError (a text of this request may be to blame), ConfigurationError.
         """
         ...

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from evergreen.errors import UserError
-from evergreen.model.provider import Limits, Vectors
+from evergreen.model.provider import Answer, Limits
+from evergreen.model.request import Request
 from evergreen.model.spec import Model
 
 DIMENSIONS = (256, 128, 64)
@@ -44,8 +45,8 @@ class WordLlama:
         """Small requests, so that a cancel does not wait long; two at a time, as the tokenizer leaves Python free."""
         return Limits(inputs=128, in_flight=2)
 
-    def embed(self, model: Model, texts: list[str], kind: str) -> Vectors:
+    def embed(self, model: Model, request: Request) -> Answer:
         """Average the token vectors of every text; a text of no known token has the zero vector."""
         with np.errstate(invalid="ignore"):
-            vectors = _loaded(model.dimensions).embed(texts, norm=True, batch_size=64)
-        return np.nan_to_num(np.asarray(vectors, dtype=np.float32))
+            vectors = _loaded(model.dimensions).embed(request.texts, norm=True, batch_size=64)
+        return Answer(list(np.nan_to_num(np.asarray(vectors, dtype=np.float32))))

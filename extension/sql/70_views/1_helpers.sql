@@ -51,3 +51,45 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.estimate_rows(regclass) IS 'internal: rows of a table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';
+
+-- The counters are sequences, see plpy/evergreen/model/budget.py: the day above 44 bits, the amount below.
+CREATE FUNCTION embed.is_over_budget(pipeline int, options jsonb) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    kind text;
+    counter bigint;
+    today bigint = pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()) / 86400);
+BEGIN
+    FOREACH kind IN ARRAY ARRAY['tokens', 'cost'] LOOP
+        IF options ? ('daily_' || kind) AND pg_catalog.to_regclass(pg_catalog.format('embed.pipeline_%s_%s', pipeline, kind)) IS NOT NULL
+        THEN
+            EXECUTE pg_catalog.format('SELECT last_value FROM embed.pipeline_%s_%s', pipeline, kind) INTO counter;
+            IF counter >> 44 = today
+               AND (counter & ((1::bigint << 44) - 1))
+                   >= (options ->> ('daily_' || kind))::numeric * (CASE kind WHEN 'cost' THEN 1000000 ELSE 1 END) THEN
+                RETURN true;
+            END IF;
+        END IF;
+    END LOOP;
+    RETURN false;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.is_over_budget(int, jsonb) IS 'internal: has a pipeline spent what it may spend a day';
+
+CREATE FUNCTION embed.endpoint_state(endpoint int, OUT failures bigint, OUT rests_until timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    until bigint;
+BEGIN
+    EXECUTE pg_catalog.format('SELECT f.last_value - 1, r.last_value FROM embed.endpoint_%1$s_failures f, embed.endpoint_%1$s_rests_until r',
+                              endpoint) INTO failures, until;
+    IF until / 1e6 > extract(epoch FROM pg_catalog.clock_timestamp()) THEN
+        rests_until = pg_catalog.to_timestamp(until / 1e6);
+    END IF;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, and until when nothing is sent';

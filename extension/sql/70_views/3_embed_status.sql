@@ -1,6 +1,8 @@
 CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
 SELECT p.name AS pipeline,
-       CASE WHEN p.broken_reason IS NULL THEN p.state ELSE 'broken' END AS state,
+       CASE WHEN p.broken_reason IS NOT NULL THEN 'broken'
+            WHEN p.state = 'active' AND embed.is_over_budget(p.id, p.options) THEN 'over budget'
+            ELSE p.state END AS state,
        s.source_rows AS rows,
        greatest(d.documents - j.checking, 0) AS fresh,
        j.waiting + l.keys + CASE WHEN g.scanning THEN greatest(s.source_rows - d.documents - j.new - f.failed, 0) ELSE 0 END
@@ -11,7 +13,12 @@ SELECT p.name AS pipeline,
        coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
-                j.last_error, f.last_error) END) AS last_error
+                j.last_error, f.last_error) END) AS last_error,
+       u.calls,
+       u.texts,
+       u.tokens,
+       u.cost,
+       u.texts_saved
 FROM embed.pipeline p
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce((SELECT c.running FROM embed.scan c WHERE c.generation = g.id AND c.scope = 'source'), false)
@@ -41,6 +48,11 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS failed, (array_agg(x.message ORDER BY x.last_at DESC))[1] AS last_error
     FROM embed.failure x WHERE x.generation = g.id) f
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(x.calls), 0)::bigint AS calls, coalesce(sum(x.texts), 0)::bigint AS texts,
+           coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,
+           coalesce(sum(x.saved_by_fingerprint + x.saved_by_cache + x.saved_by_dedupe), 0)::bigint AS texts_saved
+    FROM embed.usage x WHERE x.pipeline = p.id) u
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
     'a row a pipeline: how much is fresh, waiting, at a model, given up; rows is an estimate for large tables';
@@ -50,4 +62,8 @@ COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has 
 COMMENT ON COLUMN @extschema@.embed_status.last_error IS
     'why something is not fresh; what a model said of a row only to those who administer the pipeline';
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
+COMMENT ON COLUMN @extschema@.embed_status.state IS
+    'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
+COMMENT ON COLUMN @extschema@.embed_status.tokens IS 'as billed where the provider says, else estimated';
+COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS 'texts that were not sent: embed_usage says why';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;

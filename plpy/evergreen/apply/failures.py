@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evergreen import db
 from evergreen.catalog import options
-from evergreen.errors import ModelError, RejectedError, SuspectError
+from evergreen.errors import ModelError, RejectedError, RetryableError, SuspectError
 from evergreen.queries import load
 from evergreen.schedule.claim import Claim, Job
 
@@ -13,6 +13,7 @@ SQL = load(str(Path(__file__).with_name("write.py")))
 
 _PAUSE = 5.0  # seconds, while no row is to blame
 _LONGEST = 3600.0
+_SHORTEST, _BREAK = 1.0, 60.0  # a model that rests is not asked anyway
 
 
 class Failures:
@@ -57,7 +58,9 @@ class Failures:
 
 
 def _pause(job: Job, error: ModelError) -> float:
-    """Seconds until the next try."""
+    """Seconds until the next try; where the server or a breaker knows better, not longer than a minute."""
+    if isinstance(error, RetryableError):
+        return min(max(error.pause or 0.0, _SHORTEST), _BREAK)
     return min(2.0**job.attempts, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from evergreen import db
 from evergreen.apply.vectors import Known
 from evergreen.catalog.pipelines import Generation
-from evergreen.model.dispatch import Texts
+from evergreen.model.packing import Texts
 from evergreen.patience import patiently
 from evergreen.queries import Query, load
 
@@ -50,7 +50,8 @@ def land(generation: Generation, hashes: list[bytes], token: int) -> None:
 
 def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
     """Mark texts as in flight; return those that are now ours."""
-    dead = db.value(SQL.dead_tokens, [*own_tokens, token])
+    # A text marked by an earlier batch of ours is not under way any more, or it would not be asked for here.
+    dead = [*db.value(SQL.dead_tokens, [*own_tokens, token]), *own_tokens]
 
     def claim(some: list[bytes]) -> set[bytes]:
         won = {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, some, token)}

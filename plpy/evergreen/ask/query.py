@@ -7,7 +7,8 @@ from evergreen.apply.vectors import literal
 from evergreen.catalog import access, models
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
-from evergreen.model import dispatch
+from evergreen.model.courier import carry
+from evergreen.model.order import Order
 from evergreen.model.registry import provider
 from evergreen.model.spec import Model
 from evergreen.setup import setting
@@ -52,7 +53,8 @@ def vector(model: Model, text: str, kind: str) -> str:
     if identity in _remembered:
         _remembered.move_to_end(identity)
         return _remembered[identity]
-    outcome = dispatch.embed(provider(model.provider), model, {b"": text}, kind, db.check_interrupts)
+    order = Order(provider(model.provider), model, {b"": text}, kind, patient=False)
+    outcome = carry(order, db.check_interrupts)
     if outcome.failures:
         raise UserError(
             f"the text could not be embedded: {outcome.failures[b'']}",

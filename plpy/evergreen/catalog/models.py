@@ -13,7 +13,9 @@ SQL = load(__file__)
 def _model(row: db.Row) -> Model:
     endpoint = None
     if row["endpoint"] is not None:
-        endpoint = Endpoint(row["endpoint"], row["url"], row["secret"], json.loads(row["endpoint_options"]))
+        endpoint = Endpoint(
+            row["endpoint"], row["url"], row["secret"], json.loads(row["endpoint_options"]), row["endpoint_id"]
+        )
     return Model(
         row["id"],
         row["name"],

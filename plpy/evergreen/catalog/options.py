@@ -34,14 +34,21 @@ def _share(value: Any) -> str | None:
     return None if good else "must be a number from 0.1 to 0.9"
 
 
+def _positive(value: Any) -> str | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1e12  # noqa: PLR2004
+    return None if good else "must be a number above 0"
+
+
 #: What embed_create and embed_alter take.
 PIPELINE: dict[str, Option] = {
     "on_too_long": Option("fail", _one_of("fail", "truncate")),
     "max_attempts": Option(5, _whole(1, 1000)),
     "live_share": Option(0.8, _share),
+    "daily_tokens": Option(None, _positive),
+    "daily_cost": Option(None, _positive),
 }
 #: Promised by the documentation for a later version: refused rather than ignored.
-PIPELINE_LATER = frozenset({"wakeup", "daily_tokens", "daily_cost", "slot_limit", "language", "previous_kept"})
+PIPELINE_LATER = frozenset({"wakeup", "slot_limit", "language", "previous_kept"})
 
 #: What embed_setting takes: the built-in value of each setting.
 SETTINGS: dict[str, str] = {"default_model": "wordllama-256", "cache_retention": "30 days"}

@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+TOTAL_TIMEOUT = 60.0  # seconds
+_LONG = 600.0  # for what runs in this process
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -13,6 +16,7 @@ class Endpoint:
     url: str
     secret: str | None
     options: dict[str, Any] = field(default_factory=dict[str, Any])
+    id: int = 0
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,17 @@ class Model:
     dimensions: int
     options: dict[str, Any]
     endpoint: Endpoint | None
+
+    @property
+    def price(self) -> float | None:
+        """What a token costs, in whatever currency the option ``price`` (of a million tokens) is; None if not known."""
+        price = self.options.get("price")
+        return float(price) / 1e6 if price is not None else None
+
+    @property
+    def total_timeout(self) -> float:
+        """Seconds after which a request is cut."""
+        return float(self.endpoint.options.get("total_timeout", TOTAL_TIMEOUT)) if self.endpoint is not None else _LONG
 
     @property
     def identity(self) -> str:

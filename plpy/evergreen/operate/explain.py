@@ -9,6 +9,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.errors import ModelError
 from evergreen.gate import caller, elevated, entry
+from evergreen.model.tokens import estimate
 from evergreen.prepare import documents, read
 from evergreen.prepare.documents import Document
 from evergreen.queries import load
@@ -16,7 +17,6 @@ from evergreen.queries import load
 SQL = load(__file__)
 
 _SHOWN = 80
-_CHARACTERS_A_TOKEN = 4
 
 
 @entry
@@ -91,8 +91,8 @@ def _prepared(generation: Generation, document: Document, stored: db.Row | None)
     yield f"source: {len(document.chunks)} chunks, fingerprint {document.fingerprint.hex()[:16]}"
     for number, (_, text) in enumerate(document.chunks):
         shown = " ".join(text[:_SHOWN].split())
-        tokens = len(text) // _CHARACTERS_A_TOKEN + 1
-        yield f"  {number}: {len(text)} characters, about {tokens} tokens: {shown}{'…' if len(text) > _SHOWN else ''}"
+        dots = "…" if len(text) > _SHOWN else ""
+        yield f"  {number}: {len(text)} characters, about {estimate(text)} tokens: {shown}{dots}"
     if stored is not None and stored["src_hash"] == document.src_hash:
         yield "the model would not be called: the embedding is fresh"
     elif not document.chunks:

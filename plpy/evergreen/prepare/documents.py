@@ -10,6 +10,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.errors import ConfigurationError, ModelError, RejectedError, SuspectError, UserError
 from evergreen.model.provider import Limits
 from evergreen.model.registry import provider
+from evergreen.model.tokens import cut, estimate
 from evergreen.prepare import chunk, fingerprint, read
 from evergreen.prepare import template as templates
 from evergreen.prepare.read import SourceRow
@@ -19,7 +20,6 @@ from evergreen.queries import load
 SQL = load(__file__)
 
 _MAX_CHARACTERS = 32 * 1024 * 1024  # of text in memory at a time
-_CHARACTERS_A_TOKEN = 4
 # What fails for every row alike: rights, missing or changed objects, resources, locks.
 _NOT_THE_ROW = ("42", "25", "55", "0A", "2F")
 # What one broken or huge row may bring about, and what may pass.
@@ -43,6 +43,7 @@ class Stored:
     id: int
     fingerprint: bytes
     src_hash: bytes
+    chunks: int
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Prepared:
     documents: list[Document] = field(default_factory=list[Document])
     failures: dict[str, ModelError] = field(default_factory=dict[str, ModelError])
     unread: list[str] = field(default_factory=list[str])
+    unchanged: int = 0  # chunks of fresh rows: texts that need not even be looked up
 
 
 def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prepared:
@@ -64,7 +66,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
     """
     done = Prepared()
     for row in db.rows(SQL.stored, generation.id, keys):
-        done.stored[row["key"]] = Stored(row["id"], row["fingerprint"], row["src_hash"])
+        done.stored[row["key"]] = Stored(row["id"], row["fingerprint"], row["src_hash"], row["chunks"])
     make = maker(pipeline, generation)
     room = _MAX_CHARACTERS
 
@@ -102,6 +104,7 @@ def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document])
     stored = done.stored.get(row.key)
     if stored is not None and stored.src_hash == row.src_hash:
         done.fresh.append(row.key)
+        done.unchanged += stored.chunks
         return
     try:
         done.documents.append(make(row))
@@ -173,11 +176,11 @@ def _preparation(generation: Generation) -> str:
 
 
 def _fitted(text: str, limits: Limits, *, truncate: bool) -> str:
-    if limits.input_tokens is None or len(text) <= limits.input_tokens * _CHARACTERS_A_TOKEN:
+    if limits.input_tokens is None or len(text) <= limits.input_tokens or estimate(text) <= limits.input_tokens:
         return text
     if truncate:
-        return text[: limits.input_tokens * _CHARACTERS_A_TOKEN]
+        return cut(text, limits.input_tokens)
     raise RejectedError(
-        f"a text of {len(text)} characters is longer than the model's {limits.input_tokens} tokens;"
+        f"a text of about {estimate(text)} tokens is longer than the model's {limits.input_tokens};"
         ' use a chunker, or embed_alter(…, \'{"on_too_long": "truncate"}\')'
     )

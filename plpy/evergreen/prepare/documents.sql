@@ -1,5 +1,5 @@
 -- stored(int4, jsonb[]): what is embedded of these keys
-SELECT d.id, u.key::pg_catalog.text AS key, d.fingerprint, d.src_hash
+SELECT d.id, u.key::pg_catalog.text AS key, d.fingerprint, d.src_hash, d.chunks
 FROM pg_catalog.unnest($2) u (key)
-CROSS JOIN LATERAL (SELECT d.id, d.fingerprint, d.src_hash FROM embed.document d
+CROSS JOIN LATERAL (SELECT d.id, d.fingerprint, d.src_hash, d.chunks FROM embed.document d
                     WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d

@@ -1,17 +1,27 @@
 """One claim on its way: prepared, sorted, embedded; the drain and the worker differ only in when they commit."""
 
-from collections.abc import Callable
+import time
 
-from evergreen.apply import reuse
+from evergreen.apply import reuse, usage
+from evergreen.apply.usage import Saved
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import Result
+from evergreen.catalog import options
+from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import ModelError
-from evergreen.model import dispatch
-from evergreen.model.dispatch import Texts
+from evergreen.model.courier import Courier
+from evergreen.model.order import Budget, Order, Spent
+from evergreen.model.packing import Texts
 from evergreen.model.registry import provider
 from evergreen.prepare.documents import Document, prepare
 from evergreen.schedule import claim as claims
 from evergreen.schedule.claim import Claim
+
+
+def budget(pipeline: Pipeline) -> Budget | None:
+    """Return what a pipeline may spend a day, if that is limited."""
+    tokens, cost = (options.effective(pipeline.options, name) for name in ("daily_tokens", "daily_cost"))
+    return Budget(pipeline.id, tokens, cost) if tokens is not None or cost is not None else None
 
 
 class Batch:
@@ -21,20 +31,14 @@ class Batch:
         self.claim = claim
         self.result: Result
         self.prepared = False
-        self.send: Texts = {}
         self.elsewhere: Texts = {}
-        self._marked: set[bytes] = set()
+        self.under_way = 0  # orders at the courier's
+        self.renewed_at = time.monotonic()
         self._provider = provider(claim.generation.model.provider)
-
-    @property
-    def free(self) -> bool:
-        """True when the model costs nothing."""
-        return self._provider.free
-
-    @property
-    def needs_sql(self) -> bool:
-        """True when the model is called through SQL, that is inside a transaction."""
-        return self._provider.sql
+        self._marked: set[bytes] = set()
+        self._unsent: dict[bytes, float] = {}  # texts that were given up without a try, with the pause they need
+        self._spent: list[Spent] = []
+        self._saved = Saved()
 
     def prepare(self) -> None:
         """Read the rows and cut their texts; give back what there is no room for."""
@@ -43,50 +47,89 @@ class Batch:
         self.result = Result(self.claim, prepared)
         self.prepared = True
 
-    def sort(self, memory: dict[bytes, Known], own_tokens: list[int]) -> None:
-        """Find out which texts need a call. ``memory``: vectors that this drain got already and did not write yet."""
-        needed: Texts = {key: text for d in self.result.prepared.documents for key, text in d.chunks}
-        self.result.vectors.update({key: memory[key] for key in needed if key in memory})
-        self._sort({key: text for key, text in needed.items() if key not in memory}, own_tokens)
+    def sort(self, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
+        """Find out which texts need a call, and give those to the courier.
 
-    def sort_again(self, own_tokens: list[int]) -> None:
+        ``memory``: vectors that this drain got already and did not write yet.
+        """
+        chunks = [(key, text) for d in self.result.prepared.documents for key, text in d.chunks]
+        needed: Texts = dict(chunks)
+        self._saved.by_fingerprint = self.result.prepared.unchanged
+        self._saved.by_dedupe = len(chunks) - len(needed)
+        self._sort(needed, memory, courier, own_tokens)
+
+    def sort_again(self, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
         """Look once more at what was in flight elsewhere."""
-        self._sort(self.elsewhere, own_tokens)
+        self._sort(self.elsewhere, memory, courier, own_tokens)
 
-    def _sort(self, texts: Texts, own_tokens: list[int]) -> None:
-        found = reuse.sort(self.claim.generation, texts, self.claim.token, own_tokens, free=self.free)
+    def _sort(self, texts: Texts, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
+        generation, token = self.claim.generation, self.claim.token
+        remembered = {key: memory[key] for key in texts if key in memory}
+        follow = courier.under_way(generation.model, [key for key in texts if key not in remembered])
+        rest = {key: text for key, text in texts.items() if key not in remembered and key not in follow}
+        found = reuse.sort(generation, rest, token, own_tokens, free=self._provider.free)
+        self.result.vectors.update(remembered)
         self.result.vectors.update(found.known)
-        self.send, self.elsewhere = found.send, found.elsewhere
+        self.elsewhere = found.elsewhere
         self._marked.update(found.send)
+        self._saved.by_dedupe += len(remembered) + len(follow)
+        self._saved.by_cache += len(found.known)
+        if found.send or follow:
+            self.under_way += 1
+            courier.take(self._order(found.send), follow, self)
 
-    def embed(self, breathe: Callable[[], None]) -> None:
-        """Call the model for what is to be sent."""
-        if not self.send:
-            return
-        outcome = dispatch.embed(self._provider, self.claim.generation.model, self.send, "document", breathe)
-        self.send = {}
+    def _order(self, texts: Texts) -> Order:
+        claim = self.claim
+        given = claim.pipeline.options
+        return Order(
+            self._provider,
+            claim.generation.model,
+            texts,
+            lane=claim.lane,
+            live_share=options.effective(given, "live_share"),
+            truncate=options.effective(given, "on_too_long") == "truncate",
+            budget=budget(claim.pipeline),
+        )
+
+    def take_in(self, order: Order) -> None:
+        """Take in what became of an order of this batch."""
+        self.under_way -= 1
+        self._spent.append(order.spent)
+        outcome = order.outcome
         self.result.vectors.update(outcome.vectors)
-        self.result.sent.update(outcome.vectors)
+        self.result.sent.update(key for key in order.texts if key in outcome.vectors)
+        self._unsent.update(dict.fromkeys(order.unsent, order.pause))
         for document in self.result.prepared.documents:
             error = _first_error(document, outcome.failures)
             if error is not None:
                 self.result.prepared.failures[document.key] = error
 
     def postpone(self, seconds: float) -> None:
-        """Give back the keys with a text that is still in flight elsewhere, for some seconds."""
+        """Give back the keys with a text that is in flight elsewhere, for some seconds, or was not sent."""
         failed = self.result.prepared.failures
-        keys = [
-            d.key
-            for d in self.result.prepared.documents
-            if d.key not in failed and any(key in self.elsewhere for key, _ in d.chunks)
-        ]
-        claims.put_back(self.claim, keys, seconds)
-        self.result.postponed.update(keys)
+        waiting = [d for d in self.result.prepared.documents if d.key not in failed and not self.result.complete(d)]
+        by_pause: dict[float, list[str]] = {}
+        for document in waiting:
+            pause = max((self._unsent.get(key, seconds) for key, _ in document.chunks), default=seconds)
+            by_pause.setdefault(pause, []).append(document.key)
+        for pause, keys in by_pause.items():
+            claims.put_back(self.claim, keys, pause)
+            self.result.postponed.update(keys)
 
     def land(self) -> None:
         """Take every text that was marked out of flight."""
-        if not self.free:
+        if not self._provider.free:
             reuse.land(self.claim.generation, [*self._marked], self.claim.token)
+
+    def renew(self) -> None:
+        """Keep the claim: its worker lives."""
+        self.renewed_at = time.monotonic()
+        claims.renew(self.claim, [*self._marked])
+
+    def account(self) -> None:
+        """Write down what this batch cost and saved."""
+        spent = Spent(*(sum(getattr(one, name) for one in self._spent) for name in ("calls", "texts", "tokens")))
+        usage.record(self.claim.generation, spent, self._saved, free=self._provider.free)
 
 
 def _first_error(document: Document, failures: dict[bytes, ModelError]) -> ModelError | None:

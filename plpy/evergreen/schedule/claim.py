@@ -4,13 +4,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from evergreen import db
-from evergreen.catalog import options
 from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.model.order import BACKFILL
 from evergreen.queries import load
 
 SQL = load(__file__)
-
-_LIVE, _BACKFILL = 0, 1
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """Keys of one generation under one token."""
+    """Keys of one lane of a generation under one token."""
 
     token: int
     pipeline: Pipeline
     generation: Generation
+    lane: int
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
     @property
@@ -46,28 +45,41 @@ class NextKeys(Protocol):
         ...
 
 
-def take(
-    pipeline: Pipeline, generation: Generation, limit: int, own_tokens: list[int], cursors: NextKeys, *, leased: bool
-) -> Claim | None:
-    """Claim up to ``limit`` keys; None when there are none.
+@dataclass(frozen=True)
+class Wanted:
+    """What to claim: so many keys of a lane of a generation."""
+
+    pipeline: Pipeline
+    generation: Generation
+    lane: int
+    limit: int
+
+
+def take(wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bool) -> Claim | None:
+    """Claim keys; None when there are none. The next keys of the cursors belong to the backfill lane.
 
     ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A
     drain needs neither, because its row locks last as long as it does.
     """
+    generation = wanted.generation
     dead = db.value(SQL.dead_tokens, generation.id, own_tokens)
-    claim = Claim(int(db.value(SQL.next_token)), pipeline, generation)
-    live_limit = max(1, int(limit * options.effective(pipeline.options, "live_share")))
-    _claim_lane(claim, _LIVE, live_limit, dead)
-    _claim_lane(claim, _BACKFILL, limit - len(claim.jobs), dead)
-    _claim_lane(claim, _LIVE, limit - len(claim.jobs), dead)
-    if limit > len(claim.jobs):
-        cursors.follow(claim, limit - len(claim.jobs))
+    claim = Claim(int(db.value(SQL.next_token)), wanted.pipeline, generation, wanted.lane)
+    add(claim, db.rows(SQL.claim, generation.id, wanted.lane, wanted.limit, claim.token, dead))
+    if wanted.lane == BACKFILL and wanted.limit > len(claim.jobs):
+        cursors.follow(claim, wanted.limit - len(claim.jobs))
     if not claim.jobs:
         return None
     if leased:
         db.run(SQL.put_lease, claim.token, generation.id)
         db.run(SQL.hold_token, claim.lock)
     return claim
+
+
+def renew(claim: Claim, hashes: list[bytes]) -> None:
+    """Put off the end of a claim that takes long: its worker lives."""
+    db.run(SQL.renew_lease, claim.token)
+    db.run(SQL.renew_jobs, claim.generation.id, claim.token, [*claim.jobs])
+    db.run(SQL.renew_texts, claim.generation.model.id, claim.token, hashes)
 
 
 def release(claim: Claim) -> None:
@@ -79,11 +91,6 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> None:
     """Give keys back, to be claimed again after some seconds."""
     if keys:
         db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds)
-
-
-def _claim_lane(claim: Claim, lane: int, limit: int, dead: list[int]) -> None:
-    if limit > 0:
-        add(claim, db.rows(SQL.claim, claim.generation.id, lane, limit, claim.token, dead))
 
 
 def add(claim: Claim, rows: list[db.Row]) -> None:

@@ -19,6 +19,23 @@ SELECT pg_catalog.pg_advisory_unlock(1163285062, $1)
 INSERT INTO embed.lease (token, generation, expires_at)
 VALUES ($1, $2, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300))
 
+-- renew_lease(int8): the claim as others see it, some more time
+UPDATE embed.lease SET expires_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300) WHERE token = $1
+
+-- renew_jobs(int4, int8, jsonb[]): its jobs
+UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                        FOR UPDATE SKIP LOCKED) j))
+
+-- renew_texts(int4, int8, bytea[]): its texts in flight
+UPDATE embed.inflight SET expires_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM pg_catalog.unnest($3) u (hash)
+    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $2
+                        FOR UPDATE SKIP LOCKED) i))
+
 -- drop_lease(int8): the claim is finished
 DELETE FROM embed.lease WHERE token = $1
 
@@ -49,15 +66,15 @@ WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
--- anything_left(int4[]): jobs ready now or in an instant, log rows, running cursors
+-- anything_left(int4[], int4[]): jobs ready now or in an instant, log rows, running cursors; $2: generations whose model rests
 WITH working AS (
     SELECT p.id FROM embed.pipeline p WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= 2600)
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id
-               WHERE s.running)
+               WHERE s.running AND g.id <> ALL ($2))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id
-               WHERE j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
+               WHERE g.id <> ALL ($2) AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
 
 -- lost_claims(int4): are there leases to look at, whose worker may be gone, or a reason to look at the source again
 SELECT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = $1 AND p.broken_reason IS NOT NULL)

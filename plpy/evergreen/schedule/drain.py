@@ -3,20 +3,30 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from evergreen import db
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
-from evergreen.catalog import pipelines
+from evergreen.catalog import options, pipelines
+from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
+from evergreen.model import shared as traffic
+from evergreen.model.courier import Courier
+from evergreen.model.order import BACKFILL, LIVE
+from evergreen.model.registry import provider
 from evergreen.schedule import arguments, claim, intake
-from evergreen.schedule.batch import Batch
+from evergreen.schedule.batch import Batch, budget
+from evergreen.schedule.claim import Wanted
 from evergreen.schedule.cursors import Private
+from evergreen.schedule.model_step import model_step
 from evergreen.schedule.recursion import running
 
 BATCH = 1000
+_LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
+_SLICE, _AT_ONCE = 0.1, 0.0
 _PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
 
@@ -32,6 +42,9 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
         return elevated(lambda: Drain(arguments.chosen(pipeline), max_rows, seconds).run())
 
 
+T = TypeVar("T")
+
+
 class Drain:
     """Claims, calls the model, and applies everything in one burst at the end.
 
@@ -42,6 +55,7 @@ class Drain:
         self._chosen = chosen
         self._room = max_rows
         self._deadline = time.monotonic() + seconds
+        self._courier = Courier(traffic.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
         self._done = 0
         self._cursors = Private()
@@ -49,11 +63,15 @@ class Drain:
 
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
-        for number in self._chosen:
-            mark = len(self._batches)
-            if not self._guarded(number, partial(self._drain_pipeline, number)):
-                del self._batches[mark:]
-        self._wait_for_others()
+        try:
+            for number in self._chosen:
+                mark = len(self._batches)
+                if not self._guarded(number, partial(self._drain_pipeline, number)):
+                    del self._batches[mark:]
+            self._carry()
+            self._wait_for_others()
+        finally:
+            self._courier.close()
         for batch in self._batches:
             self._guarded(batch.claim.pipeline.id, partial(self._apply, batch))
         self._cursors.settle()
@@ -82,25 +100,57 @@ class Drain:
             return
         intake.private(pipeline, self._room)
         for generation in pipeline.generations:
-            while self._room > 0 and self._has_time():
-                claimed = claim.take(
-                    pipeline, generation, min(BATCH, self._room), self._tokens(), self._cursors, leased=False
-                )
+            self._drain_generation(pipeline, generation)
+
+    def _drain_generation(self, pipeline: Pipeline, generation: Generation) -> None:
+        """Claim live work up to its share, then backfill, then whatever live work is left."""
+        chosen, model = provider(generation.model.provider), generation.model
+        leave = self._courier.rests(chosen, model, budget(pipeline))
+        if leave is not None:
+            db.warning(
+                f'pipeline "{pipeline.name}" waits for {leave.wait:.0f} s: {leave.reason}',
+                hint="SELECT * FROM embed_endpoints; the rows stay queued and a later drain does them.",
+            )
+            return
+        live = max(1, int(self._room * options.effective(pipeline.options, "live_share")))
+        for lane, share in ((LIVE, live), (BACKFILL, self._room), (LIVE, self._room)):
+            room = share
+            while min(room, self._room) > 0 and self._has_time():
+                if not self._courier.has_room(chosen, model, lane):
+                    self._turn(_SLICE)
+                    continue
+                wanted = Wanted(pipeline, generation, lane, min(BATCH, room, self._room))
+                claimed = claim.take(wanted, self._tokens(), self._cursors, leased=False)
                 if claimed is None:
                     break
+                room -= len(claimed.jobs)
                 self._room -= len(claimed.jobs)
-                self._embed(Batch(claimed))
+                self._begin(Batch(claimed))
 
     def _tokens(self) -> list[int]:
         return [batch.claim.token for batch in self._batches]
 
-    def _embed(self, batch: Batch) -> None:
+    def _begin(self, batch: Batch) -> None:
         self._batches.append(batch)
-        memory = self._memory.setdefault(batch.claim.generation.model.id, {})
         batch.prepare()
-        batch.sort(memory, self._tokens())
-        batch.embed(db.check_interrupts)
-        memory.update({key: batch.result.vectors[key] for key in batch.result.sent})
+        batch.sort(self._known(batch), self._courier, self._tokens())
+        self._turn(_AT_ONCE)
+
+    def _known(self, batch: Batch) -> dict[bytes, Known]:
+        return self._memory.setdefault(batch.claim.generation.model.id, {})
+
+    def _turn(self, patience: float) -> None:
+        for order in self._courier.turn(patience):
+            batch: Batch = order.sender
+            batch.take_in(order)
+            self._known(batch).update({key: batch.result.vectors[key] for key in batch.result.sent})
+
+    def _carry(self) -> None:
+        """See every order to its end; when the time is up, nothing more is sent."""
+        while self._courier.busy:
+            if not self._has_time():
+                self._courier.recall()
+            self._turn(_SLICE)
 
     def _wait_for_others(self) -> None:
         """Texts that another session is embedding are worth waiting for, a little: it has paid for them."""
@@ -112,13 +162,14 @@ class Drain:
             time.sleep(_LOOK)  # another session's commit cannot wake a transaction that is waiting for it
             db.check_interrupts()
             for batch in waiting:
-                batch.sort_again(self._tokens())
-                batch.embed(db.check_interrupts)
+                batch.sort_again(self._known(batch), self._courier, self._tokens())
+            self._carry()
 
     def _apply(self, batch: Batch) -> None:
         batch.postpone(0.0)
         self._done += apply(batch.result)
         batch.land()
+        batch.account()
         failures = batch.result.prepared.failures
         if failures:
             key, error = next(iter(failures.items()))
@@ -126,3 +177,7 @@ class Drain:
                 f'pipeline "{batch.claim.pipeline.name}": {len(failures)} rows failed, {key} with: {error}',
                 hint="SELECT * FROM embed_status; waiting rows are tried again by a later drain.",
             )
+
+
+def _at_once(body: Callable[[], T]) -> T:
+    return body()

@@ -41,7 +41,7 @@ def _in_slot(pipeline: str | None, seconds: float, slot: int | None, *, until_em
         return
     try:
         with running("embed_work"):
-            _loop(Worker(pipeline), deadline, until_empty=until_empty)
+            _work(Worker(pipeline), deadline, until_empty=until_empty)
     finally:
         if slot is not None:
             db.value(SQL.free_slot, slot)
@@ -71,6 +71,14 @@ def _take_slot(slot: int, patience: float) -> bool:
             return False
         _pause(_SLICE)
     return True
+
+
+def _work(worker: Worker, deadline: float, *, until_empty: bool) -> None:
+    try:
+        _loop(worker, deadline, until_empty=until_empty)
+        worker.finish()
+    finally:
+        worker.close()
 
 
 def _loop(worker: Worker, deadline: float, *, until_empty: bool) -> None:

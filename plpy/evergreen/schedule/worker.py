@@ -2,50 +2,83 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from evergreen import db
+from evergreen.apply import usage
 from evergreen.apply.write import apply, keep
-from evergreen.catalog import pipelines
+from evergreen.catalog import options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.gate import elevated
+from evergreen.model import shared as traffic
+from evergreen.model.courier import Courier
+from evergreen.model.order import BACKFILL, LIVE
+from evergreen.model.registry import provider
 from evergreen.schedule import claim, intake
-from evergreen.schedule.batch import Batch
-from evergreen.schedule.claim import Claim
+from evergreen.schedule.batch import Batch, budget
+from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
+from evergreen.schedule.model_step import model_step
 from evergreen.setup import setting
 
 T = TypeVar("T")
 
 BATCH = 1000
+_LONGEST_WAIT = 30.0  # seconds for which a rate limit is waited out with the claim in hand
+_RENEWAL = 100.0  # seconds between two renewals of a lease
+_SLICE, _AT_ONCE = 0.1, 0.0
 _POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
 _AFTER_ERROR = 5.0
 _HOUSEKEEPING = 60.0
 
 
 class Worker:
-    """Works on one pipeline, or on all of them in turn."""
+    """Works on one pipeline, or on all of them in turn; many batches are under way at once."""
 
     def __init__(self, pipeline: str | None) -> None:
         self._pipeline = pipeline
-        self._tokens: list[int] = []
+        self._courier = Courier(traffic.Shared(), model_step(self._step), _breathe, longest_wait=_LONGEST_WAIT)
+        self._batches: list[Batch] = []
         self._resting: dict[int, float] = {}  # pipelines after an error: until when
+        self._blocked: set[int] = set()  # generations whose model rests
+        self._first = 0
         self._housekeeping_at = 0.0
         self._cursors = Shared()
 
     def once(self, deadline: float) -> bool:
-        """Make one pass; True when something was done."""
+        """Make one pass; True when something was done or is under way."""
         done = False
-        for number in self._step(self._chosen):
+        for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:
                 break
             if time.monotonic() >= self._resting.get(number, 0.0):
-                done = self._guarded(number) or done
+                done = self._guarded(number, partial(self._fill, number)) or done
+        was_busy = self._courier.busy
+        self._collect(_AT_ONCE if done else _SLICE)
         if time.monotonic() >= self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + _HOUSEKEEPING
             self._step(_keep_house)
-        return done
+        return done or was_busy
+
+    def finish(self) -> None:
+        """Send nothing more and finish what is under way."""
+        self._courier.recall()
+        while self._courier.busy:
+            self._collect(_SLICE)
+
+    def close(self) -> None:
+        """Give up what is under way, so that anybody may take it over at once."""
+        self._courier.close()
+        for batch in self._batches:
+            db.value(claim.SQL.free_token, batch.claim.lock)
+        self._batches.clear()
+
+    def _in_turn(self, numbers: list[int]) -> list[int]:
+        """Start with another pipeline each time: where they share an endpoint, the first takes the room there is."""
+        self._first = (self._first + 1) % max(1, len(numbers))
+        return numbers[self._first :] + numbers[: self._first]
 
     def _chosen(self) -> list[int]:
         """The pipelines as they are now; none when the one that was named has been dropped since."""
@@ -56,7 +89,7 @@ class Worker:
 
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
-        return self._step(lambda: bool(db.value(claim.SQL.anything_left, self._chosen())))
+        return self._step(lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked])))
 
     def _step(self, body: Callable[[], T]) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""
@@ -68,10 +101,10 @@ class Worker:
         db.commit()
         return result
 
-    def _guarded(self, number: int) -> bool:
+    def _guarded(self, number: int, body: Callable[[], bool]) -> bool:
         """Work on one pipeline; what goes wrong there must not keep the others waiting."""
         try:
-            return self._work(number)
+            return body()
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
                 raise
@@ -81,41 +114,89 @@ class Worker:
                 db.warning(f"evergreen: pipeline {number} rests for {pause:g} s after: {db.message(error)}")
             return False
 
-    def _work(self, number: int) -> bool:
+    def _fill(self, number: int) -> bool:
+        """Claim and prepare what the pipeline's models have room for; True when anything was claimed."""
         pipeline = self._step(lambda: _look(number))
         if pipeline is None:
             return False
         done = False
         for generation in pipeline.generations:  # one at a time: an error in one must not leave another's claim behind
-            claimed = self._claim(pipeline, generation)
-            if claimed is not None:
-                self._process(claimed)
-                done = True
+            model = generation.model
+            chosen = provider(model.provider)
+            if self._courier.rests(chosen, model, budget(pipeline)) is not None:
+                self._blocked.add(generation.id)
+                continue
+            self._blocked.discard(generation.id)
+            room = BATCH
+            for lane in (LIVE, BACKFILL):
+                limit = max(1, int(room * options.effective(pipeline.options, "live_share"))) if lane == LIVE else room
+                if self._has_room(generation, lane):
+                    claimed = self._claim(Wanted(pipeline, generation, lane, limit))
+                    if claimed is not None:
+                        room -= len(claimed.jobs) if len(claimed.jobs) == limit else 0
+                        self._begin(Batch(claimed))
+                        done = True
         return done
 
-    def _claim(self, pipeline: Pipeline, generation: Generation) -> Claim | None:
-        claimed = self._step(lambda: claim.take(pipeline, generation, BATCH, self._tokens, self._cursors, leased=True))
-        if claimed is not None:
-            self._tokens.append(claimed.token)
-        return claimed
+    def _has_room(self, generation: Generation, lane: int) -> bool:
+        """Tell whether to claim more: each generation has a batch under way, whatever else its endpoint has to do."""
+        under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
+        return not under_way or self._courier.has_room(provider(generation.model.provider), generation.model, lane)
 
-    def _process(self, claimed: Claim) -> None:
-        batch = Batch(claimed)
+    def _claim(self, wanted: Wanted) -> Claim | None:
+        return self._step(lambda: claim.take(wanted, self._tokens(), self._cursors, leased=True))
+
+    def _tokens(self) -> list[int]:
+        return [batch.claim.token for batch in self._batches]
+
+    def _begin(self, batch: Batch) -> None:
+        """Prepare a batch; one that needs no model is finished at once."""
+        self._batches.append(batch)
+
+        def prepare() -> None:
+            batch.prepare()
+            batch.sort({}, self._courier, self._tokens())
+
+        self._carefully(batch, prepare)
+        if batch in self._batches and not batch.under_way:
+            self._end(batch)
+
+    def _collect(self, patience: float) -> None:
+        """Take answers in and finish the batches that have all of theirs."""
+        for order in self._courier.turn(patience):
+            batch: Batch = order.sender
+            if batch in self._batches:
+                batch.take_in(order)
+                self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
+        for batch in [b for b in self._batches if b.renewed_at < time.monotonic() - _RENEWAL]:
+            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch))
+
+    def _renew(self, batch: Batch) -> bool:
+        self._step(batch.renew)
+        return True
+
+    def _end(self, batch: Batch) -> bool:
+        self._carefully(batch, lambda: _finish(batch))
+        self._forget(batch)
+        return True
+
+    def _carefully(self, batch: Batch, body: Callable[[], object]) -> None:
+        """Do a step of a batch; when it fails, its claim is given back."""
         try:
-            self._step(lambda: (batch.prepare(), batch.sort({}, self._tokens)))
-            if batch.needs_sql:
-                self._step(lambda: batch.embed(db.check_interrupts))
-            else:
-                batch.embed(_breathe)
-            self._step(lambda: _finish(batch))
+            self._step(body)
         except db.DatabaseError as error:
             if not db.sqlstate(error).startswith("57"):
                 pause = _pause_after(error)
-                self._step(lambda: _abandon(batch, pause))
+                try:
+                    self._step(lambda: _abandon(batch, pause))
+                finally:
+                    self._forget(batch)
             raise
-        finally:
-            self._tokens.remove(claimed.token)
-            db.value(claim.SQL.free_token, claimed.lock)
+
+    def _forget(self, batch: Batch) -> None:
+        if batch in self._batches:
+            self._batches.remove(batch)
+            db.value(claim.SQL.free_token, batch.claim.lock)
 
 
 def _breathe() -> None:
@@ -126,7 +207,7 @@ def _breathe() -> None:
 
 def _look(number: int) -> Pipeline | None:
     """Return the pipeline with its log folded, or None when there is nothing to do or nothing may be done."""
-    if not db.value(claim.SQL.anything_left, [number]) and not db.value(claim.SQL.lost_claims, number):
+    if not db.value(claim.SQL.anything_left, [number], []) and not db.value(claim.SQL.lost_claims, number):
         return None
     pipeline = pipelines.by_id(number)
     if pipeline is None or pipeline.state != "active":
@@ -141,6 +222,7 @@ def _finish(batch: Batch) -> None:
     batch.postpone(_POSTPONED)
     apply(batch.result)
     batch.land()
+    batch.account()
     if not batch.result.lost:  # else the lease stays and its lock goes: a dead claim, which anybody takes over
         claim.release(batch.claim)
 
@@ -153,6 +235,7 @@ def _pause_after(error: db.DatabaseError) -> float:
 def _abandon(batch: Batch, pause: float) -> None:
     if batch.prepared:
         keep(batch.result)
+        batch.account()
     batch.land()
     claim.put_back(batch.claim, [*batch.claim.jobs], pause)
     claim.release(batch.claim)
@@ -161,3 +244,4 @@ def _abandon(batch: Batch, pause: float) -> None:
 def _keep_house() -> None:
     db.run(claim.SQL.drop_expired_leases)
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
+    usage.fold()

@@ -7,6 +7,7 @@ from evergreen.catalog import access
 from evergreen.catalog import options as pipeline_options
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
+from evergreen.setup import counters
 
 SQL = load(__file__)
 
@@ -19,6 +20,7 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
     def alter() -> str:
         found = access.owned(pipeline, role)
         merged = pipeline_options.merge(found.options, options if options is not None else "{}")
+        counters.create_budget(found.id, merged)
         db.run(SQL.set_options, found.id, json.dumps(merged))
         return json.dumps({name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE})
 

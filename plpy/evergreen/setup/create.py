@@ -13,7 +13,7 @@ from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
-from evergreen.setup import definition, request
+from evergreen.setup import counters, definition, request
 from evergreen.setup.request import Preparation
 
 SQL = load(__file__)
@@ -56,6 +56,7 @@ def embed_create(
         view = store.view_name(table, checked_name, view_name, role)
         condition = request.existing(table, only_if) if only_if is not None else None
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
+        counters.create_budget(number, chosen_options)
         _insert_generation(number, chosen_model.id, preparation)
         return _build(number, table, view, backfill=backfill is not False)
 

@@ -8,6 +8,7 @@ from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
+from evergreen.setup import counters
 from evergreen.setup.create import with_short_locks
 
 SQL = load(__file__)
@@ -29,6 +30,7 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         db.run(SQL.delete_queue, found.id)
         db.run(SQL.delete_generations, found.id)
         db.run(SQL.delete_pipeline, found.id)
+        counters.drop("pipeline", found.id, counters.BUDGET)
         with own_ddl(found.source):
             with_short_locks(lambda: triggers.remove(found), found.source_name or found.name)
         _drop_functions(found)

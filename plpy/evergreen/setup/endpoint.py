@@ -8,6 +8,7 @@ from evergreen.catalog import objects
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.model import http, secrets
+from evergreen.setup import counters
 from evergreen.setup.model import SQL
 
 _SECONDS = frozenset({"connect_timeout", "read_timeout", "total_timeout"})
@@ -33,21 +34,22 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
                 "secret must be the name of a secret, not its value",
                 hint=f"Put the key into a file in {secrets.DIRECTORY} and pass that file's name.",
             )
-        db.run(SQL.put_endpoint, name, url, secret, json.dumps(given))
+        number = db.value(SQL.put_endpoint, name, url, secret, json.dumps(given))
+        counters.create("endpoint", int(number), counters.ENDPOINT)
 
     elevated(put)
 
 
 def _options(options: str | None) -> dict[str, Any]:
     given = objects.parse(options, '{"total_timeout": 60}')
-    known = _SECONDS | {"allow_http", "max_in_flight"}
+    known = _SECONDS | {"allow_http", "max_in_flight", "requests_per_minute", "tokens_per_minute"}
     for name, value in given.items():
         if name not in known:
             raise UserError(f'there is no endpoint option "{name}"', hint=f"Options are: {', '.join(sorted(known))}.")
         if name == "allow_http":
             good = isinstance(value, bool)
         else:
-            limit = _MAX_SECONDS if name in _SECONDS else 64
+            limit = _MAX_SECONDS if name in _SECONDS else 64 if name == "max_in_flight" else 1e12
             good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= limit
         if not good:
             raise UserError(

@@ -11,6 +11,7 @@ from evergreen.gate import elevated, entry
 from evergreen.model import function, registry
 from evergreen.model.spec import Endpoint, Model
 from evergreen.queries import load
+from evergreen.setup import counters
 
 SQL = load(__file__)
 
@@ -47,6 +48,8 @@ def embed_model_add(
         served = Endpoint(endpoint, "", None) if endpoint is not None else None
         chosen.check(Model(0, name, str(provider), remote, dimensions, given, served))
         number = _insert(name, str(provider), remote, dimensions, endpoint, json.dumps(given))
+        if not chosen.free:
+            counters.create("model", number, counters.MODEL)
         if provider == "function":
             _create_wrapper(number, str(remote))
 
@@ -110,6 +113,7 @@ def embed_model_drop(name: str | None) -> None:
         if db.value(SQL.is_built_in, model.id):
             raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing where it is not used.")
         db.run(SQL.delete, model.id)
+        counters.drop("model", model.id, counters.MODEL)
         if model.provider == "function":
             db.ddl(functions.SQL.drop_function.on(signature=f"{function.wrapper(model.id)}(text[])"))
 

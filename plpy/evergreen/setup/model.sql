@@ -18,6 +18,7 @@ SELECT m.built_in FROM embed.model m WHERE m.id = $1
 -- put_endpoint(text, text, text, text): new or changed
 INSERT INTO embed.endpoint (name, url, secret, options) VALUES ($1, $2, $3, $4::jsonb)
 ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
+RETURNING id
 
 -- wrapper(): runs the user's function as its owner. {path}: its own schema, pgvector's and public, where its body finds
 -- what it finds when its owner calls it; a search_path of the function's own comes first anyway

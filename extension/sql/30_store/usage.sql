@@ -1,0 +1,18 @@
+CREATE TABLE embed.usage (
+    pipeline             int NOT NULL,
+    model                int NOT NULL,
+    at                   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    folded               boolean NOT NULL DEFAULT false,
+    calls                bigint NOT NULL,
+    texts                bigint NOT NULL,
+    tokens               bigint NOT NULL,
+    cost                 double precision,
+    saved_by_fingerprint bigint NOT NULL,
+    saved_by_cache       bigint NOT NULL,
+    saved_by_dedupe      bigint NOT NULL
+) WITH (vacuum_truncate = false);
+CREATE INDEX usage_pipeline_idx ON embed.usage (pipeline, at);
+CREATE INDEX usage_unfolded_idx ON embed.usage (at) WHERE NOT folded;
+COMMENT ON TABLE embed.usage IS 'what was sent to models and what was not; a row a batch, folded into a row an hour; only inserted and deleted';
+COMMENT ON COLUMN embed.usage.cost IS 'tokens times the model''s price; NULL where no price is known';
+SELECT pg_catalog.pg_extension_config_dump('embed.usage', '');

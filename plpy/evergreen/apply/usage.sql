@@ -1,0 +1,16 @@
+-- record(int4, int4, int8, int8, int8, int8, int8, int8, float8): one batch
+INSERT INTO embed.usage
+    (pipeline, model, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- fold(int4): batches of hours that are over become one row an hour
+WITH old AS MATERIALIZED (
+    SELECT u.ctid FROM embed.usage u
+    WHERE NOT u.folded AND u.at < pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp())
+    ORDER BY u.at LIMIT $1 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM embed.usage u WHERE u.ctid = ANY (ARRAY(SELECT o.ctid FROM old o)) RETURNING u.*)
+INSERT INTO embed.usage
+    (pipeline, model, at, folded, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost)
+SELECT g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at), true, sum(g.calls), sum(g.texts), sum(g.tokens),
+       sum(g.saved_by_fingerprint), sum(g.saved_by_cache), sum(g.saved_by_dedupe), sum(g.cost)
+FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)

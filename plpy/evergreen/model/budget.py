@@ -1,0 +1,102 @@
+"""What a pipeline may spend a day: counted in sequences, as of shared.py, reserved before a request and settled after.
+
+A counter holds the day (UTC, since 1970) above 44 bits, and below them tokens, or millionths of the price's unit.
+"""
+
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.model import mutex
+from evergreen.model.order import Budget
+from evergreen.model.spec import Model
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_BITS = 44
+_MOST = (1 << _BITS) - 1
+_DAY = 86_400
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One of the two things that are counted, with what may be spent of it."""
+
+    kind: str  # 'tokens' or 'cost'
+    limit: int
+    a_token: float  # in the counter's unit
+
+
+def wait(budget: Budget | None) -> float:
+    """Seconds until there is something to spend again: 0 now, or the rest of the day."""
+    for counter in _counters(budget, None):
+        assert budget is not None
+        now, spent = _read(budget, counter)
+        if spent >= counter.limit:
+            return _DAY - now % _DAY
+    return 0.0
+
+
+def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int:
+    """Take the tokens of as many texts as there is money for, from the first on; return how many.
+
+    When there is none for the first one the rest of the day's budget is written off, so that the day is over for all.
+    """
+    count = len(estimates)
+    counters = _counters(budget, model)
+    if budget is None or not counters:
+        return count
+    with mutex.held(mutex.BUDGET, budget.pipeline, f"budget of pipeline {budget.pipeline}"):
+        return _reserve(budget, counters, estimates)
+
+
+def _reserve(budget: Budget, counters: list[Counter], estimates: list[int]) -> int:
+    count = len(estimates)
+    for counter in counters:
+        room = counter.limit - _read(budget, counter)[1]
+        fitting = 0
+        for tokens in estimates[:count]:
+            room -= round(tokens * counter.a_token)
+            if room < 0:
+                break
+            fitting += 1
+        count = fitting
+    for counter in counters:
+        amount = sum(estimates[:count]) * counter.a_token if count else counter.limit
+        _add(budget, counter, round(amount))
+    return count
+
+
+def settle(budget: Budget | None, model: Model, tokens: int) -> None:
+    """Add what a request cost beyond what was reserved for it; less than nothing gives back."""
+    if budget is None or not tokens or not (counters := _counters(budget, model)):
+        return
+    with mutex.held(mutex.BUDGET, budget.pipeline, f"budget of pipeline {budget.pipeline}"):
+        for counter in counters:
+            _add(budget, counter, round(tokens * counter.a_token))
+
+
+def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:
+    if budget is None:
+        return []
+    counters: list[Counter] = []
+    if budget.tokens is not None:
+        counters.append(Counter("tokens", round(budget.tokens), 1.0))
+    price = model.price if model is not None else 0.0
+    if budget.cost is not None and price is not None:
+        counters.append(Counter("cost", round(budget.cost * _MILLION), price))
+    return counters
+
+
+def _read(budget: Budget, counter: Counter) -> tuple[int, int]:
+    row = db.one(SQL.read.on(pipeline=str(budget.pipeline), kind=counter.kind))
+    assert row is not None
+    now, value = int(row["now"]), int(row["value"])
+    return now, value & _MOST if value >> _BITS == now // _DAY else 0
+
+
+def _add(budget: Budget, counter: Counter, amount: int) -> None:
+    now, spent = _read(budget, counter)
+    value = (now // _DAY << _BITS) + max(0, min(spent + amount, _MOST))
+    db.run(SQL.write.on(pipeline=str(budget.pipeline), kind=counter.kind), value)

@@ -1,0 +1,253 @@
+"""Takes orders to their models: many orders and requests at once, in the caller's thread but for the waiting."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Protocol
+
+from evergreen.errors import ModelError, RetryableError
+from evergreen.model import tokens
+from evergreen.model.line import Flight, Line, answer
+from evergreen.model.order import Budget, Order, Outcome, Parcel
+from evergreen.model.provider import Answer, Provider, Vector
+from evergreen.model.request import Request
+from evergreen.model.sentence import Sentence, sentence
+from evergreen.model.spec import Model
+from evergreen.model.traffic import Leave, Open, Traffic
+
+_SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
+_CANARY = "evergreen"
+_AGAIN = 1.0
+
+
+class Step(Protocol):
+    """Runs something that needs SQL: a drain at once, a worker in a transaction of its own."""
+
+    def __call__(self, body: Callable[[], Any], /) -> Any:
+        """Run body and return what it returns."""
+        ...
+
+
+class Courier:
+    """Carries orders. All methods are for the main thread; only the requests themselves fly in others."""
+
+    def __init__(self, traffic: Traffic, step: Step, breathe: Callable[[], None], *, longest_wait: float) -> None:
+        """``breathe`` is called at least every 100 ms; ``longest_wait``: seconds to wait for leave before giving up."""
+        self._traffic = traffic
+        self._step = step
+        self._breathe = breathe
+        self._longest_wait = longest_wait
+        self._lines: dict[str, Line] = {}
+        self._orders: list[Order] = []
+        self._senders: dict[tuple[int, bytes], Order] = {}
+        self._followers: defaultdict[tuple[int, bytes], list[Order]] = defaultdict(list)
+
+    def under_way(self, model: Model, hashes: list[bytes]) -> set[bytes]:
+        """Return which texts an order that is not done is sending, or has its answer for."""
+        senders = ((key, self._senders.get((model.id, key))) for key in hashes)
+        return {key for key, sender in senders if sender is not None and key not in sender.unsent}
+
+    def take(self, order: Order, follow: set[bytes], sender: Any = None) -> None:
+        """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
+        order.sender = sender
+        order.pack(order.provider.limits(order.model))
+        for key in order.texts:
+            self._senders[order.model.id, key] = order
+        for key in follow:
+            self._follow(order, key, self._senders[order.model.id, key].outcome)
+        self._orders.append(order)
+        self._line(order.provider, order.model).add(order)
+
+    def rests(self, provider: Provider, model: Model, budget: Budget | None) -> Leave | None:
+        """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
+        if provider.free:
+            return None
+        leave: Leave = self._step(lambda: self._traffic.wait(model, budget))
+        return leave if leave.open or leave.wait > self._longest_wait else None
+
+    def has_room(self, provider: Provider, model: Model, lane: int) -> bool:
+        """Tell whether more should be prepared for a model: as much waits as can fly next, and no more."""
+        line = self._line(provider, model)
+        return line.parcels(lane) < line.width
+
+    @property
+    def busy(self) -> bool:
+        """True while some order is not done."""
+        return bool(self._orders)
+
+    def turn(self, patience: float = _SLICE) -> list[Order]:
+        """Send what may be sent, wait a little for answers, and return the orders that are done."""
+        self._launch()
+        self._await(min(patience, _SLICE))
+        self._launch()
+        self._breathe()
+        done = [order for order in self._orders if order.done]
+        self._orders = [order for order in self._orders if not order.done]
+        for order in done:
+            for key in order.texts:
+                self._senders.pop((order.model.id, key), None)
+        return done
+
+    def recall(self) -> None:
+        """Send nothing more; what is under way comes to its end. Texts that were not sent have no outcome."""
+        for line in self._lines.values():
+            for order in line.orders():
+                self._drop(line, order, None)
+
+    def close(self) -> None:
+        """Give everything up at once."""
+        for line in self._lines.values():
+            line.close()
+
+    def _line(self, provider: Provider, model: Model) -> Line:
+        endpoint = model.endpoint
+        name = f"endpoint {endpoint.name}" if endpoint is not None else f"model {model.id}"
+        if name not in self._lines:
+            self._lines[name] = Line(provider.limits(model).in_flight)
+        return self._lines[name]
+
+    def _launch(self) -> None:
+        for line in self._lines.values():
+            while len(line.flights) < line.width and line.blocked_until <= time.monotonic():
+                if not self._launch_one(line):
+                    break
+
+    def _launch_one(self, line: Line) -> bool:
+        """Send or give up the next request of a line; False when there is none, or none may go yet."""
+        waits: list[float] = []
+        for lane in line.lanes():
+            order = line.next(lane)
+            if line.probes(order.model):
+                return False
+            estimates = _estimates(order)
+            leave = self._ask(order, estimates)
+            if leave.granted:
+                self._send(line, order, leave, estimates)
+                return True
+            if leave.open or leave.wait > self._longest_wait:
+                order.pause = leave.wait
+                self._drop(line, order, RetryableError(leave.reason, leave.wait) if leave.open else None)
+                return True
+            waits.append(leave.wait)
+        if waits:
+            line.blocked_until = time.monotonic() + min(waits)
+        return False
+
+    def _ask(self, order: Order, estimates: list[int]) -> Leave:
+        if order.provider.free:
+            return Leave()
+        try:
+            return self._step(lambda: self._traffic.ask(order, estimates))
+        except RetryableError as error:
+            return Leave(_AGAIN, open=True, reason=str(error))
+
+    def _send(self, line: Line, order: Order, leave: Leave, estimates: list[int]) -> None:
+        parcel = order.waiting.popleft()
+        count = len(estimates) if leave.texts is None else leave.texts
+        if count < len(parcel.keys):
+            order.waiting.appendleft(Parcel(parcel.keys[count:], parcel.tries))
+            parcel = Parcel(parcel.keys[:count], parcel.tries)
+        texts = [_CANARY] if parcel.canary else [order.texts[key] for key in parcel.keys]
+        request = Request(texts, order.kind, truncate=order.truncate)
+        flight = Flight(order, parcel, leave, request, sum(estimates[:count]))
+        line.sent(order, flight.estimated)
+        order.flying += 1
+        if order.provider.sql:
+            self._land(line, flight, self._call(flight))
+            self._breathe()
+        else:
+            line.fly(flight)
+
+    def _call(self, flight: Flight) -> Answer | ModelError:
+        try:
+            return self._step(lambda: flight.order.provider.embed(flight.order.model, flight.request))
+        except ModelError as error:
+            return error
+
+    def _note(self, order: Order, found: Sentence) -> None:
+        if order.provider.free:
+            return
+        try:
+            self._step(lambda: found.note(self._traffic))
+        except RetryableError:
+            return  # somebody sits on the shared state: what would be noted is only advice to others
+
+    def _await(self, patience: float) -> None:
+        """Wait for an answer, or until a line may send again."""
+        lines = [*self._lines.values()]
+        flying: list[Future[Answer]] = [future for line in lines for future in line.flights]
+        now = time.monotonic()
+        blocked = [line.blocked_until - now for line in lines if line.orders()]
+        patience = max(0.0, min([patience, *(wait for wait in blocked if wait > 0)]))
+        if flying:
+            wait(flying, timeout=patience, return_when=FIRST_COMPLETED)
+        elif any(wait > 0 for wait in blocked):
+            time.sleep(patience)  # for leave that only time gives
+        for line in lines:
+            for future in [future for future in line.flights if future.done()]:
+                self._land(line, line.flights.pop(future), answer(future))
+            for flight in line.overdue():
+                self._land(line, flight, RetryableError(f"model {flight.order.model.name} does not answer"))
+
+    def _land(self, line: Line, flight: Flight, result: Answer | ModelError) -> None:
+        """Take a result in, and do what it asks for."""
+        order = flight.order
+        order.flying -= 1
+        found = sentence(flight, result)
+        self._note(order, found)
+        for key, vector in found.vectors.items():
+            self._settle(order, key, vector)
+        for key, error in found.failures.items():
+            self._settle(order, key, error)
+        order.waiting.extendleft(reversed(found.again))
+        line.add(order)
+        if found.fatal is not None:
+            self._drop(line, order, found.fatal)
+
+    def _follow(self, order: Order, key: bytes, outcome: Outcome) -> None:
+        if key in outcome.vectors:
+            order.outcome.vectors[key] = outcome.vectors[key]
+        elif key in outcome.failures:
+            order.outcome.failures[key] = outcome.failures[key]
+        else:
+            order.followed.add(key)
+            self._followers[order.model.id, key].append(order)
+
+    def _settle(self, order: Order, key: bytes, result: Vector | ModelError | None) -> None:
+        """Record what became of a text, for its order and for those that follow it."""
+        for one in [order, *self._followers.pop((order.model.id, key), [])]:
+            one.followed.discard(key)
+            if isinstance(result, ModelError):
+                one.outcome.failures[key] = result
+            elif result is not None:
+                one.outcome.vectors[key] = result
+            else:
+                one.unsent.add(key)
+
+    def _drop(self, line: Line, order: Order, error: ModelError | None) -> None:
+        """Give up what an order has not sent."""
+        for key in [*order.accused, *(key for parcel in order.waiting for key in parcel.keys)]:
+            self._settle(order, key, error)
+        order.accused.clear()
+        order.waiting.clear()
+        line.remove(order)
+
+
+def carry(order: Order, breathe: Callable[[], None]) -> Outcome:
+    """Carry a single order for which somebody waits."""
+    courier = Courier(Open(), lambda body: body(), breathe, longest_wait=0.0)
+    try:
+        courier.take(order, set())
+        while courier.busy:
+            courier.turn()
+    finally:
+        courier.close()
+    return order.outcome
+
+
+def _estimates(order: Order) -> list[int]:
+    parcel = order.waiting[0]
+    if parcel.canary:
+        return [tokens.estimate(_CANARY)]
+    return [tokens.estimate(order.texts[key]) for key in parcel.keys]

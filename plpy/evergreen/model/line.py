@@ -1,0 +1,136 @@
+"""The line to one endpoint: its orders by lane, its threads, and the requests that are under way."""
+
+import signal
+import time
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from evergreen.errors import ModelError
+from evergreen.model.order import BACKFILL, LIVE, Order, Parcel
+from evergreen.model.provider import Answer
+from evergreen.model.request import Request
+from evergreen.model.spec import Model
+from evergreen.model.traffic import Leave
+
+_GRACE = 5.0  # seconds that a request has to end after it was cut, before it is left behind
+
+
+@dataclass
+class Flight:
+    """A request under way."""
+
+    order: Order
+    parcel: Parcel
+    leave: Leave
+    request: Request
+    estimated: int  # tokens
+    overdue_at: float = 0.0
+
+
+@dataclass
+class Line:
+    """Sends what it is given, ``width`` requests at a time, orders in turn and live work before backfill."""
+
+    width: int
+    blocked_until: float = 0.0  # no leave is given before
+    flights: dict[Future[Answer], Flight] = field(default_factory=dict[Future[Answer], Flight])
+    _lanes: dict[int, deque[Order]] = field(default_factory=lambda: {LIVE: deque[Order](), BACKFILL: deque[Order]()})
+    _sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
+    _pool: ThreadPoolExecutor | None = None
+
+    def add(self, order: Order) -> None:
+        """Queue an order that has something to send, unless it is queued already."""
+        if order.waiting and not any(one is order for one in self._lanes[order.lane]):
+            self._lanes[order.lane].append(order)
+
+    def remove(self, order: Order) -> None:
+        """Take an order out."""
+        self._lanes[order.lane] = deque(one for one in self._lanes[order.lane] if one is not order)
+
+    def orders(self) -> list[Order]:
+        """Return the orders that have something to send."""
+        return [*self._lanes[LIVE], *self._lanes[BACKFILL]]
+
+    def parcels(self, lane: int) -> int:
+        """Count what waits to be sent in a lane."""
+        return sum(len(order.waiting) for order in self._lanes[lane])
+
+    def probes(self, model: Model) -> bool:
+        """True while a probe of a model is under way: what comes of it decides over the rest."""
+        return any(flight.leave.probe and flight.order.model.id == model.id for flight in self.flights.values())
+
+    def lanes(self) -> list[int]:
+        """Return the lanes with something to send, the one whose turn it is first."""
+        filled = [lane for lane in (LIVE, BACKFILL) if self._lanes[lane]]
+        if len(filled) == 1:
+            self._sent = dict.fromkeys(self._sent, 0.0)
+        if len(filled) <= 1:
+            return filled
+        share = self._lanes[LIVE][0].live_share
+        is_owed = self._sent[LIVE] * (1 - share) > self._sent[BACKFILL] * share
+        return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
+
+    def next(self, lane: int) -> Order:
+        """Return the order whose turn it is in a lane that has one."""
+        return self._lanes[lane][0]
+
+    def sent(self, order: Order, tokens: int) -> None:
+        """Note what the order whose turn it was has sent; the others of its lane come before it again."""
+        self._sent[order.lane] += tokens
+        lane = self._lanes[order.lane]
+        lane.popleft()
+        if order.waiting:
+            lane.append(order)
+
+    def fly(self, flight: Flight) -> None:
+        """Send a request in a thread."""
+        order = flight.order
+        flight.overdue_at = time.monotonic() + order.model.total_timeout
+        with signals_blocked():
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.width)
+            future = self._pool.submit(order.provider.embed, order.model, flight.request)
+        self.flights[future] = flight
+
+    def overdue(self) -> list[Flight]:
+        """Cut the requests whose time is over; return those that do not even end then, and leave them behind."""
+        now = time.monotonic()
+        lost: list[Flight] = []
+        for future, flight in list(self.flights.items()):
+            if now > flight.overdue_at + _GRACE:
+                lost.append(self.flights.pop(future))
+            elif now > flight.overdue_at:
+                flight.request.lifeline.cut()
+        if lost and self._pool is not None:
+            self._pool.shutdown(wait=False)  # its threads hang: the next request finds new ones
+            self._pool = None
+        return lost
+
+    def close(self) -> None:
+        """Cut what is under way and give the threads up."""
+        for flight in self.flights.values():
+            flight.request.lifeline.cut()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def answer(future: Future[Answer]) -> Answer | ModelError:
+    """Return what a request that has ended gave."""
+    try:
+        return future.result()
+    except ModelError as error:
+        return error
+
+
+@contextmanager
+def signals_blocked() -> Generator[None]:
+    """Threads started in here inherit the mask: the backend's signals stay with the backend's own thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

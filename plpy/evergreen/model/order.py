@@ -1,0 +1,81 @@
+"""An order: the texts of one batch on their way to one model, and what became of each."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from evergreen.errors import ModelError
+from evergreen.model.packing import Texts, pack
+from evergreen.model.provider import Limits, Provider, Vector
+from evergreen.model.spec import Model
+
+LIVE, BACKFILL = 0, 1
+
+
+@dataclass
+class Outcome:
+    """What became of each text, by hash; those in neither are to be tried again."""
+
+    vectors: dict[bytes, Vector] = field(default_factory=dict[bytes, Vector])
+    failures: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])
+
+
+@dataclass
+class Spent:
+    """What an order cost: requests, texts and tokens, as billed or else estimated."""
+
+    calls: int = 0
+    texts: int = 0
+    tokens: int = 0
+
+
+@dataclass
+class Parcel:
+    """Texts that travel in one request. ``canary``: a harmless text instead, to see whether any would do."""
+
+    keys: list[bytes]
+    tries: int = 0
+    canary: bool = False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Whose money it is: a pipeline, with what it may spend a day in all."""
+
+    pipeline: int
+    tokens: float | None = None
+    cost: float | None = None
+
+
+@dataclass
+class Order:
+    """Texts by hash, to be sent to one model."""
+
+    provider: Provider
+    model: Model
+    texts: Texts
+    kind: str = "document"
+    lane: int = LIVE
+    live_share: float = 0.8
+    truncate: bool = False
+    patient: bool = True  # False: somebody waits for the answer, so a failure is told at once
+    budget: Budget | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+    spent: Spent = field(default_factory=Spent)
+    waiting: deque[Parcel] = field(default_factory=deque[Parcel])
+    flying: int = 0
+    followed: set[bytes] = field(default_factory=set[bytes])  # texts that another order is sending
+    unsent: set[bytes] = field(default_factory=set[bytes])  # texts that were given up without a try
+    sender: Any = None  # whose order it is
+    pause: float = 0.0  # seconds after which it is worth trying those
+    accused: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
+    trusted: bool = False  # some text passed: a refusal is the text's own fault
+
+    def pack(self, limits: Limits) -> None:
+        """Cut the texts into parcels."""
+        self.waiting = deque(Parcel(keys) for keys in pack(self.texts, limits))
+
+    @property
+    def done(self) -> bool:
+        """True when nothing more will come."""
+        return not self.waiting and not self.flying and not self.followed

@@ -1,0 +1,119 @@
+"""What is to be done after a request: vectors to deliver, texts to send again in other parcels, failures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError
+from evergreen.model.line import Flight
+from evergreen.model.order import Order, Parcel
+from evergreen.model.provider import Answer, Vector
+from evergreen.model.traffic import Traffic
+from evergreen.model.verdict import judge
+
+_TRIES = 3
+
+
+@dataclass
+class Sentence:
+    """What is to be done."""
+
+    note: Callable[[Traffic], None]
+    vectors: dict[bytes, Vector] = field(default_factory=dict[bytes, Vector])
+    failures: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])
+    again: list[Parcel] = field(default_factory=list[Parcel])
+    fatal: ModelError | None = None  # whatever the order has not sent yet would fail too
+
+
+def sentence(flight: Flight, result: Answer | ModelError) -> Sentence:
+    """Judge what a request gave."""
+    order, leave, estimated = flight.order, flight.leave, flight.estimated
+    order.spent.calls += 1
+    if isinstance(result, Answer):
+        order.spent.texts += len(flight.request.texts)
+        order.spent.tokens += estimated if result.tokens is None else result.tokens
+        return _answered(flight, result)
+    if isinstance(result, RejectedError):
+        refused = Sentence(lambda t: t.refused(order, leave, estimated, misconfigured=False))
+        return _refused(refused, flight, result)
+    if isinstance(result, ConfigurationError):
+        return _misconfigured(flight, result)
+    return _unanswered(flight, result)
+
+
+def _answered(flight: Flight, answer: Answer) -> Sentence:
+    order, keys = flight.order, flight.parcel.keys
+    spent = (order, flight.leave, flight.estimated, answer.tokens, answer.pause)
+    done = Sentence(lambda t: t.succeeded(*spent))
+    try:
+        verdict = judge(order.model, answer, len(flight.request.texts))
+    except RejectedError as error:
+        return _refused(done, flight, error)
+    except ConfigurationError as error:
+        return _misconfigured(flight, error)
+    if verdict.good:
+        order.trusted = True
+        done.failures |= order.accused
+        order.accused.clear()
+    if flight.parcel.canary:
+        if not verdict.good:
+            return _misconfigured(flight, ConfigurationError(str(verdict.bad[0])))
+        return done
+    done.vectors = {keys[place]: vector for place, vector in verdict.good.items()}
+    for place, error in verdict.bad.items():
+        _accuse(done, order, keys[place], error)
+    return done
+
+
+def _refused(done: Sentence, flight: Flight, error: ModelError) -> Sentence:
+    """Some text is to blame: halve until that one is alone."""
+    order, parcel = flight.order, flight.parcel
+    if parcel.canary:
+        return _misconfigured(flight, ConfigurationError(f"{error} (as to any text)"))
+    if len(parcel.keys) > 1:
+        middle = len(parcel.keys) // 2
+        done.again = [Parcel(parcel.keys[:middle]), Parcel(parcel.keys[middle:])]
+        return done
+    key = parcel.keys[0]
+    if order.truncate and (shorter := _shorter(order, key)):
+        order.texts[key] = shorter
+        done.again = [Parcel([key])]
+    else:
+        _accuse(done, order, key, error)
+    return done
+
+
+def _shorter(order: Order, key: bytes) -> str | None:
+    """Return half of a text that may be too long; the tokens were only estimated. No token is less than a character."""
+    most = order.provider.limits(order.model).input_tokens
+    text = order.texts[key]
+    return text[: max(most, len(text) // 2)] if most is not None and len(text) > most else None
+
+
+def _accuse(done: Sentence, order: Order, key: bytes, error: ModelError) -> None:
+    """A text failed alone: its own fault, once some text has passed; until then a harmless one is sent to see."""
+    if order.trusted or not order.patient:
+        done.failures[key] = error
+        return
+    if not order.accused:
+        done.again.insert(0, Parcel([], canary=True))
+    order.accused[key] = error
+
+
+def _misconfigured(flight: Flight, error: ConfigurationError) -> Sentence:
+    order, leave, estimated = flight.order, flight.leave, flight.estimated
+    done = Sentence(lambda t: t.refused(order, leave, estimated, misconfigured=True), fatal=error)
+    done.failures = dict.fromkeys(flight.parcel.keys, error)
+    return done
+
+
+def _unanswered(flight: Flight, error: ModelError) -> Sentence:
+    """Nobody's fault: the same request again, a few times."""
+    order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
+    pause = error.pause if isinstance(error, RetryableError) else None
+    done = Sentence(lambda t: t.failed(order, leave, estimated, pause))
+    if order.patient and parcel.tries + 1 < _TRIES:
+        done.again = [Parcel(parcel.keys, parcel.tries + 1, parcel.canary)]
+    else:
+        done.failures = dict.fromkeys(parcel.keys, error)
+        done.fatal = error
+    return done

@@ -1,0 +1,224 @@
+"""The rules of the road that all sessions of a database share: rate limits, breakers and budgets.
+
+The state is in sequences, written under a session advisory try-lock: everybody sees it at once, it survives a rollback,
+and it locks no row that a drain left open in its transaction could keep. Runs SQL with the extension's rights.
+"""
+
+import random
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from evergreen import db
+from evergreen.model import breaker, budget, mutex, quota
+from evergreen.model.breaker import Breaker
+from evergreen.model.order import LIVE, Budget, Order
+from evergreen.model.quota import Bucket, Limit
+from evergreen.model.spec import Endpoint, Model
+from evergreen.model.traffic import Leave
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_PROBE_GRACE = 5.0
+_FULL = Bucket(0, 0)
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known at one moment (microseconds since 1970) of a model and, where it has one, its endpoint."""
+
+    now: int
+    model: Breaker
+    endpoint: Breaker = breaker.CLOSED
+    requests: Bucket = _FULL
+    tokens: Bucket = _FULL
+
+
+class Shared:
+    """Asks and tells what all workers know."""
+
+    def wait(self, model: Model, spender: Budget | None) -> Leave:
+        """Look, without a lock."""
+        state = _read(model)
+        return _rest(model, state) or _spent(spender) or Leave()
+
+    def ask(self, order: Order, estimates: list[int]) -> Leave:
+        """Give leave if model and endpoint work, and rate and budget have room; take what is given out of them."""
+        model, live = order.model, order.lane == LIVE
+        with _held(model):
+            state = _read(model)
+            resting = _rest(model, state)
+            if resting is not None:
+                return resting
+            is_probe = _is_probe(state)
+            limits = _limits(model.endpoint, order.live_share)
+            wait = max(
+                (quota.wait(getattr(state, kind), limit, state.now, live=live) for kind, limit in limits.items()),
+                default=0,
+            )
+            if wait:
+                return Leave(wait / breaker.SECOND, reason=f"{_where(model)}: rate limit")
+            count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
+            if count == 0:
+                return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason="daily budget spent")
+            taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
+            new = _spend(state, limits, taken, live=live)
+            _write(model, state, _hold_probe(new, model) if is_probe else new)
+        return Leave(
+            texts=count,
+            probe=is_probe,
+            endpoint_failures=state.endpoint.failures,
+            model_failures=state.model.failures,
+        )
+
+    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+        """Close what was open, and settle what was only estimated."""
+        difference = 0 if billed is None else billed - estimated
+        budget.settle(order.budget, order.model, difference)
+        limits = {k: v for k, v in _limits(order.model.endpoint, order.live_share).items() if k == "tokens"}
+        if not (leave.endpoint_failures or leave.model_failures or pause or (difference and limits)):
+            return
+        with _held(order.model):
+            state = _read(order.model)
+            new = _spend(state, limits, {"tokens": float(difference)}, live=order.lane == LIVE)
+            if leave.endpoint_failures:
+                new = replace(new, endpoint=breaker.CLOSED)
+            if leave.model_failures:
+                new = replace(new, model=breaker.CLOSED)
+            if pause:
+                new = replace(new, endpoint=breaker.paused(new.endpoint, state.now, pause, probe=False))
+            _write(order.model, state, new)
+
+    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Let the endpoint rest: as long as it asks, or longer with each failure."""
+        budget.settle(order.budget, order.model, -estimated)
+        with _held(order.model):
+            state = _read(order.model)
+            new = replace(state, model=_give_back(state.model, leave))
+            if order.model.endpoint is None:
+                new = replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
+            elif pause is not None:
+                new = replace(new, endpoint=breaker.paused(state.endpoint, state.now, pause, probe=leave.probe))
+            else:
+                seen = leave.endpoint_failures
+                new = replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, leave))
+            _write(order.model, state, new)
+
+    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+        """Note that the endpoint works; let a model rest that does not."""
+        budget.settle(order.budget, order.model, -estimated)
+        if not (misconfigured or leave.probe or leave.endpoint_failures):
+            return
+        with _held(order.model):
+            state = _read(order.model)
+            new = replace(state, model=_give_back(state.model, leave))
+            if leave.endpoint_failures:
+                new = replace(new, endpoint=breaker.CLOSED)
+            if misconfigured:
+                new = replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
+            _write(order.model, state, new)
+
+
+def _rest(model: Model, state: State) -> Leave | None:
+    """Return how long a model or its endpoint rests, if it does."""
+    for what, name, policy in (
+        (state.model, f"model {model.name}", breaker.MODEL),
+        (state.endpoint, _where(model), breaker.ENDPOINT),
+    ):
+        if wait := breaker.wait(what, state.now):
+            is_open = what.failures >= policy.threshold
+            why = f"{what.failures} failures in a row" if what.failures else "it asked for a pause"
+            return Leave(wait / breaker.SECOND, open=is_open, reason=f"{name} rests after {why}")
+    return None
+
+
+def _spent(spender: Budget | None) -> Leave | None:
+    seconds = budget.wait(spender)
+    if not seconds:
+        return None
+    return Leave(seconds, open=True, reason="the pipeline's daily budget is spent; days are UTC")
+
+
+def _is_probe(state: State) -> bool:
+    return breaker.is_half_open(state.model, breaker.MODEL, state.now) or breaker.is_half_open(
+        state.endpoint, breaker.ENDPOINT, state.now
+    )
+
+
+def _hold_probe(state: State, model: Model) -> State:
+    """Keep others away while the probe is under way."""
+    seconds = model.total_timeout + _PROBE_GRACE
+    new = state
+    if breaker.is_half_open(state.model, breaker.MODEL, state.now):
+        new = replace(new, model=breaker.probing(state.model, state.now, seconds))
+    if breaker.is_half_open(state.endpoint, breaker.ENDPOINT, state.now):
+        new = replace(new, endpoint=breaker.probing(state.endpoint, state.now, seconds))
+    return new
+
+
+def _give_back(held: Breaker, leave: Leave) -> Breaker:
+    """End the hold that a probe put on its model, whatever came of it: the next request is a probe again."""
+    return replace(held, rests_until=0) if leave.probe and leave.model_failures == held.failures else held
+
+
+def _failed(held: Breaker, policy: breaker.Policy, state: State, seen: int, leave: Leave) -> Breaker:
+    # Jitter keeps workers from coming back in step.
+    jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
+    return breaker.failed(held, policy, state.now, seen=seen, probe=leave.probe, jitter=jitter)
+
+
+def _limits(endpoint: Endpoint | None, live_share: float) -> dict[str, Limit]:
+    if endpoint is None:
+        return {}
+    names = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
+    given = {kind: endpoint.options.get(name) for kind, name in names.items()}
+    return {kind: Limit(float(value), 1 - live_share) for kind, value in given.items() if value is not None}
+
+
+def _spend(state: State, limits: dict[str, Limit], amounts: dict[str, float], *, live: bool) -> State:
+    spent = {
+        kind: quota.spend(getattr(state, kind), limit, state.now, amounts[kind], live=live)
+        for kind, limit in limits.items()
+        if amounts[kind]
+    }
+    return replace(state, **spent)
+
+
+def _where(model: Model) -> str:
+    return f"endpoint {model.endpoint.name}" if model.endpoint is not None else f"model {model.name}"
+
+
+def _held(model: Model) -> AbstractContextManager[None]:
+    if model.endpoint is None:
+        return mutex.held(mutex.MODEL, model.id, _where(model))
+    return mutex.held(mutex.ENDPOINT, model.endpoint.id, _where(model))
+
+
+def _read(model: Model) -> State:
+    query = SQL.read_model if model.endpoint is None else SQL.read_both
+    row = db.one(query.on(model=str(model.id), endpoint=str(model.endpoint.id if model.endpoint else 0)))
+    assert row is not None
+    held = Breaker(row["model_failures"] - 1, row["model_rests_until"])
+    if model.endpoint is None:
+        return State(row["now"], held)
+    return State(
+        row["now"],
+        held,
+        Breaker(row["failures"] - 1, row["rests_until"]),
+        Bucket(row["requests"], row["backfill_requests"]),
+        Bucket(row["tokens"], row["backfill_tokens"]),
+    )
+
+
+def _write(model: Model, old: State, new: State) -> None:
+    if new.model != old.model:
+        query = SQL.write_model.on(model=str(model.id))
+        db.run(query, new.model.failures + 1, max(1, new.model.rests_until))
+    if model.endpoint is None or replace(new, model=old.model) == old:
+        return
+    db.run(
+        SQL.write_endpoint.on(endpoint=str(model.endpoint.id)),
+        new.endpoint.failures + 1,
+        max(1, new.endpoint.rests_until),
+        *(max(1, full) for b in (new.requests, new.tokens) for full in (b.full_at, b.share_full_at)),
+    )

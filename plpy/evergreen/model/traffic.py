@@ -1,0 +1,70 @@
+"""Who says whether a request may go, and is told what came of it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from evergreen.model.order import Budget, Order
+from evergreen.model.spec import Model
+
+
+@dataclass(frozen=True)
+class Leave:
+    """May a request go: now, or in ``wait`` seconds, and then with how many of its texts."""
+
+    wait: float = 0.0
+    open: bool = False  # a breaker is open or a budget spent: what is to be sent had better come back later
+    reason: str = ""
+    texts: int | None = None  # only the first so many; None for all
+    probe: bool = False  # to see whether what failed works again
+    endpoint_failures: int = 0  # in a row, when leave was given
+    model_failures: int = 0
+
+    @property
+    def granted(self) -> bool:
+        """True when it may go now."""
+        return self.wait == 0.0
+
+
+class Traffic(Protocol):
+    """The rules of the road."""
+
+    def wait(self, model: Model, spender: Budget | None) -> Leave:
+        """Tell how long a model's requests rest, without asking leave for one."""
+        ...
+
+    def ask(self, order: Order, estimates: list[int]) -> Leave:
+        """Ask leave for a request of texts with about so many tokens each; it counts as sent when leave is given."""
+        ...
+
+    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+        """Note an answer, what it cost, and the seconds for which the server wants to be left alone."""
+        ...
+
+    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Note that an endpoint did not answer, or wants to be left alone."""
+        ...
+
+    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+        """Note an answer that is a refusal: of the texts, or because the model cannot work as it is set up."""
+        ...
+
+
+class Open:
+    """No rules: for a single question that somebody waits for, perhaps on a standby, where nothing can be noted."""
+
+    def wait(self, model: Model, spender: Budget | None) -> Leave:
+        """It does not rest."""
+        return Leave()
+
+    def ask(self, order: Order, estimates: list[int]) -> Leave:
+        """Grant it."""
+        return Leave()
+
+    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+        """Nothing is kept."""
+
+    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Nothing is kept."""
+
+    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+        """Nothing is kept."""

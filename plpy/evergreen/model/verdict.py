@@ -1,0 +1,53 @@
+"""What an answer means for the texts that were sent."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evergreen.errors import ConfigurationError, ModelError, SuspectError
+from evergreen.model.provider import Answer, Vector
+from evergreen.model.spec import Model
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The good vectors, and what is wrong with the others, by place in the request."""
+
+    good: dict[int, Vector] = field(default_factory=dict[int, Vector])
+    bad: dict[int, ModelError] = field(default_factory=dict[int, ModelError])
+
+
+def judge(model: Model, answer: Answer, count: int) -> Verdict:
+    """Look at each vector; raises the ModelError that concerns the request as a whole."""
+    vectors = answer.vectors
+    if len(vectors) != count:
+        raise SuspectError(f"model {model.name}: {count} texts gave {len(vectors)} vectors")
+    sizes = {vector.size for vector in vectors}
+    if len(sizes) == 1 and not sizes & {model.dimensions, 0}:
+        raise ConfigurationError(_wrong_size(model, sizes.pop()))
+    verdict = Verdict()
+    for place, vector in enumerate(vectors):
+        wrong = _wrong(model, vector)
+        if wrong is None:
+            verdict.good[place] = vector
+        else:
+            verdict.bad[place] = SuspectError(wrong)
+    return verdict
+
+
+def _wrong(model: Model, vector: Vector) -> str | None:
+    if vector.size == 0:
+        return f"model {model.name} gave no vector for a text"
+    if vector.shape != (model.dimensions,):
+        return _wrong_size(model, vector.size)
+    if not np.isfinite(vector).all():
+        return f"model {model.name} gave NaN or infinity for a text"
+    return None
+
+
+def _wrong_size(model: Model, size: int) -> str:
+    asked = ", which was asked for and ignored by the server" if model.options.get("send_dimensions") else ""
+    return (
+        f"model {model.name} is registered with {model.dimensions} dimensions{asked}; it answered with {size}:"
+        f" add it with embed_model_add(…, {size}) under another name"
+    )

@@ -1,0 +1,33 @@
+"""The sequences that hold what sessions share about an endpoint, a model or a pipeline: see model/shared.py."""
+
+from functools import partial
+from typing import Any
+
+from evergreen import db
+from evergreen.patience import patiently
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens")
+MODEL = ("failures", "rests_until")
+BUDGET = ("tokens", "cost")
+
+
+def create(owner: str, number: int, names: tuple[str, ...]) -> None:
+    """Make the sequences of a row of embed.endpoint, embed.model or embed.pipeline, if they are not there."""
+    for name in names:
+        if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
+            db.ddl(SQL.create.on(owner=owner, number=str(number), name=name))
+
+
+def create_budget(pipeline: int, options: dict[str, Any]) -> None:
+    """Make those of a pipeline, if it has a budget."""
+    if {"daily_tokens", "daily_cost"} & options.keys():
+        create("pipeline", pipeline, BUDGET)
+
+
+def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
+    """Drop them; those that a drain left open has used stay, and are nobody's."""
+    for name in names:
+        patiently(partial(db.ddl, SQL.drop.on(owner=owner, number=str(number), name=name)), "50ms")

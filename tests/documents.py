@@ -6,6 +6,7 @@ import orjson
 import psycopg
 import pytest
 from provider import vector
+from waiting import wait_until
 
 
 def source_texts(db: psycopg.Connection[Any], source: str = "docs") -> dict[Any, str]:
@@ -49,6 +50,13 @@ def drain_all(db: psycopg.Connection[Any], pipeline: str | None = None) -> int:
     while drain_once(db, pipeline):
         passes += 1
     return passes
+
+
+def rested(db: psycopg.Connection[Any]) -> None:
+    """Wait until every endpoint may be sent to again."""
+    wait_until(
+        lambda: db.execute("SELECT count(rests_until) FROM embed_endpoints").fetchone() == (0,), what="a closed breaker"
+    )
 
 
 def assert_as_source(db: psycopg.Connection[Any], pipeline: str = "docs", source: str | None = None) -> None:

@@ -4,7 +4,7 @@ from math import log2
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, drain_once, shown, source_texts, stale_keys, status_of
+from documents import assert_as_source, drain_all, drain_once, rested, shown, source_texts, stale_keys, status_of
 from waiting import Background, wait_until
 
 ROWS = 200
@@ -128,6 +128,7 @@ def test_a_worker_goes_on_with_other_pipelines_while_a_model_is_down(connect, db
     assert len(shown(db, "notes")) == 10
     assert status_of(db, "pending") == 10
     provider.answer = None
+    rested(db)
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
     connect().execute("CALL embed_work(until_empty => true, max_runtime => '20 s')")
     assert_as_source(db)

@@ -135,12 +135,11 @@ def test_a_result_whose_lease_ran_out_does_not_cover_a_newer_one(connect, db, pi
     db.execute("UPDATE docs SET body = 'latest' WHERE id = 1")
     third = Background(connect(), "CALL embed_work(until_empty => true)")
     provider.wait_for_requests(3)
-    assert slow.running
     gates["old"].set()
-    slow.result()
-    assert third.running
+    wait_until(lambda: db.execute("SELECT count(*) FROM embed.inflight").fetchone() == (1,), what="the late result")
     assert shown(db)[1][0] == "title 1\n\nnew"
     gates["latest"].set()
+    slow.result()
     third.result()
     assert_as_source(db)
     # What came late was paid for: it is kept, and going back to it costs nothing.

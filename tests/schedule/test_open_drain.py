@@ -1,7 +1,7 @@
 """A drain whose transaction is left open keeps nothing from anybody but the keys it claimed."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, shown, source_texts
+from documents import assert_as_source, drain_all, drain_once, rested, shown, source_texts
 from waiting import Background, wait_until
 
 WORKERS = {
@@ -128,6 +128,7 @@ def test_jobs_that_wait_already_are_shared_out(db, pipeline, provider, open_drai
     provider.answer = lambda _: (503, b"busy")
     drain_once(db)  # leaves ten jobs behind
     provider.answer = None
+    rested(db)
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
     session, done = open_drain("embed_drain(max_rows => 4)")
     assert done == 4

@@ -39,6 +39,7 @@ def apply(result: Result) -> int:
     and its vectors go to the cache.
     """
     claim, prepared = result.claim, result.prepared
+    is_swept = _is_swept(claim)
     given_back = {*prepared.unread, *result.postponed}
     keys = [key for key in claim.jobs if key not in given_back]
     ours = {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
@@ -51,7 +52,13 @@ def apply(result: Result) -> int:
     written = {key for document in documents for key, _ in document.chunks}
     _cache(claim, {key: result.vectors[key] for key in result.sent - written if key in result.vectors})
     Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
-    return _finish(claim, [*fresh, *removed, *(document.key for document in documents)])
+    return _finish(claim, [*fresh, *removed, *(document.key for document in documents)], again=is_swept)
+
+
+def _is_swept(claim: Claim) -> bool:
+    """Tell whether all rows may have gone since the claim: what is written now, the cursor may have passed already."""
+    query = SQL.hold_round if claim.leased else SQL.look_at_round
+    return db.value(query, claim.generation.id) != claim.round
 
 
 def keep(result: Result) -> None:
@@ -170,13 +177,17 @@ def _cache(claim: Claim, vectors: dict[bytes, Known]) -> None:
             _cache(claim, {h: vectors[h] for h in hashes[middle:]})
 
 
-def _finish(claim: Claim, keys: list[str]) -> int:
+def _finish(claim: Claim, keys: list[str], *, again: bool) -> int:
+    """End jobs; those that changed meanwhile, or all with ``again``, are queued once more."""
     if not keys:
         return 0
+    if again:
+        db.run(SQL.requeue, claim.generation.id, claim.token, keys)
+        return len(keys)
     changes = [claim.jobs[key].changes for key in keys]
     finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
     db.run(SQL.forgive, claim.generation.id, keys)
-    again = [key for key in keys if key not in finished]
-    if again:
-        db.run(SQL.requeue, claim.generation.id, claim.token, again)
+    changed = [key for key in keys if key not in finished]
+    if changed:
+        db.run(SQL.requeue, claim.generation.id, claim.token, changed)
     return len(keys)

@@ -6,6 +6,12 @@ FROM pg_catalog.unnest($3) u (key)
 CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                     FOR UPDATE SKIP LOCKED) j
 
+-- hold_round(int4): the round of the cursor over the stored documents, which does not start another before we commit
+SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document' FOR SHARE
+
+-- look_at_round(int4): the same without a lock, for a drain that may stay open for long
+SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document'
+
 -- stored_chunks(int8[]): what is there of these documents
 SELECT g.document, g.id, g.chunk_no, g.chunk_hash
 FROM pg_catalog.unnest($1) u (document)

@@ -29,6 +29,8 @@ class Claim:
     pipeline: Pipeline
     generation: Generation
     lane: int
+    round: int  # of the cursor over the stored documents: TRUNCATE and the like start another
+    leased: bool
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
     @property
@@ -63,7 +65,9 @@ def take(wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bo
     """
     generation = wanted.generation
     dead = db.value(SQL.dead_tokens, generation.id, own_tokens)
-    claim = Claim(int(db.value(SQL.next_token)), wanted.pipeline, generation, wanted.lane)
+    next_one = db.one(SQL.next_token, generation.id)
+    assert next_one is not None
+    claim = Claim(next_one["token"], wanted.pipeline, generation, wanted.lane, next_one["round"], leased)
     add(claim, db.rows(SQL.claim, generation.id, wanted.lane, wanted.limit, claim.token, dead))
     if wanted.lane == BACKFILL and wanted.limit > len(claim.jobs):
         cursors.follow(claim, wanted.limit - len(claim.jobs))

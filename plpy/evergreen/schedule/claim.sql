@@ -1,5 +1,6 @@
--- next_token(): a token that was never used
-SELECT pg_catalog.nextval('embed.token')
+-- next_token(int4): a token that was never used, and the round of the cursor over the stored documents
+SELECT pg_catalog.nextval('embed.token') AS token,
+       (SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
 -- dead_tokens(int4, int8[]): claims whose worker is gone, although their time is not up; $2 are our own
 -- A worker holds a session advisory lock on its token; that it can be had (shared, to the end of this transaction) is

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evergreen import db
-from evergreen.catalog import columns, pipelines
+from evergreen.catalog import columns, counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions, triggers
@@ -89,6 +89,7 @@ def _as_stored(pipeline: Pipeline, source: Source) -> bool:
 
 def _settle(pipeline: Pipeline) -> None:
     """Make a restored pipeline's home here: nothing of the other server's leases and transaction ids counts."""
+    counters.create_all()
     db.run(SQL.drop_leases, pipeline.id)
     db.run(SQL.drop_floor, pipeline.id)
     db.run(SQL.restart_scans, pipeline.id)

@@ -11,6 +11,7 @@ from evergreen.model import tokens
 from evergreen.model.line import Flight, Line, answer
 from evergreen.model.order import Budget, Order, Outcome, Parcel
 from evergreen.model.provider import Answer, Provider, Vector
+from evergreen.model.quota import fitting
 from evergreen.model.request import Request
 from evergreen.model.sentence import Sentence, sentence
 from evergreen.model.spec import Model
@@ -51,7 +52,7 @@ class Courier:
     def take(self, order: Order, follow: set[bytes], sender: Any = None) -> None:
         """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
         order.sender = sender
-        order.pack(order.provider.limits(order.model))
+        order.pack(fitting(order.provider.limits(order.model), order.model.endpoint))
         for key in order.texts:
             self._senders[order.model.id, key] = order
         for key in follow:
@@ -63,7 +64,10 @@ class Courier:
         """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
         if provider.free:
             return None
-        leave: Leave = self._step(lambda: self._traffic.wait(model, budget))
+        try:
+            leave: Leave = self._step(lambda: self._traffic.wait(model, budget))
+        except RetryableError as error:
+            leave = Leave(_AGAIN, open=True, reason=str(error))
         return leave if leave.open or leave.wait > self._longest_wait else None
 
     def has_room(self, provider: Provider, model: Model, lane: int) -> bool:

@@ -4,10 +4,32 @@ That is the generic cell rate algorithm (ITU-T I.371). Times are microseconds si
 A limit is meant for any sixty seconds, so what may go at once (the burst) is taken off the rate.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+
+from evergreen.model.provider import Limits
+from evergreen.model.spec import Endpoint
 
 MINUTE = 60_000_000
 _BURST = 1 / 30  # of a minute's quota: what may go at once
+
+_TOKENS_A_ROW = 200
+
+
+def fitting(limits: Limits, endpoint: Endpoint | None) -> Limits:
+    """Return limits of a request that a bucket of tokens has room for when it is full."""
+    if endpoint is None or "tokens_per_minute" not in endpoint.options:
+        return limits
+    most = max(1, int(endpoint.options["tokens_per_minute"] * _BURST))
+    return replace(limits, request_tokens=min(limits.request_tokens or most, most))
+
+
+def rows_worth_claiming(limits: Limits, endpoint: Endpoint | None, most: int) -> int:
+    """Return how many rows to claim: what can be sent soon, so that one that changes meanwhile is not held up."""
+    options = endpoint.options if endpoint is not None else {}
+    requests = options.get("requests_per_minute", math.inf) * limits.inputs
+    tokens = options.get("tokens_per_minute", math.inf) / _TOKENS_A_ROW
+    return max(1, round(min(most, requests / 2, tokens / 2)))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from evergreen.gate import elevated, entry
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
+from evergreen.model.quota import rows_worth_claiming
 from evergreen.model.registry import provider
 from evergreen.schedule import arguments, claim, intake
 from evergreen.schedule.batch import Batch, budget
@@ -112,6 +113,7 @@ class Drain:
                 hint="SELECT * FROM embed_endpoints; the rows stay queued and a later drain does them.",
             )
             return
+        most = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
         live = max(1, int(self._room * options.effective(pipeline.options, "live_share")))
         for lane, share in ((LIVE, live), (BACKFILL, self._room), (LIVE, self._room)):
             room = share
@@ -119,7 +121,7 @@ class Drain:
                 if not self._courier.has_room(chosen, model, lane):
                     self._turn(_SLICE)
                     continue
-                wanted = Wanted(pipeline, generation, lane, min(BATCH, room, self._room))
+                wanted = Wanted(pipeline, generation, lane, min(most, room, self._room))
                 claimed = claim.take(wanted, self._tokens(), self._cursors, leased=False)
                 if claimed is None:
                     break

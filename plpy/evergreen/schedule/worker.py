@@ -15,6 +15,7 @@ from evergreen.gate import elevated
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
+from evergreen.model.quota import rows_worth_claiming
 from evergreen.model.registry import provider
 from evergreen.schedule import claim, intake
 from evergreen.schedule.batch import Batch, budget
@@ -127,7 +128,7 @@ class Worker:
                 self._blocked.add(generation.id)
                 continue
             self._blocked.discard(generation.id)
-            room = BATCH
+            room = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
             for lane in (LIVE, BACKFILL):
                 limit = max(1, int(room * options.effective(pipeline.options, "live_share"))) if lane == LIVE else room
                 if self._has_room(generation, lane):

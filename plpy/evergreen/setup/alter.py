@@ -3,11 +3,10 @@
 import json
 
 from evergreen import db
-from evergreen.catalog import access
+from evergreen.catalog import access, counters
 from evergreen.catalog import options as pipeline_options
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
-from evergreen.setup import counters
 
 SQL = load(__file__)
 

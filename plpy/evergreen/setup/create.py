@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from evergreen import db
-from evergreen.catalog import pipelines
+from evergreen.catalog import counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.detect import follow, store, triggers
@@ -13,7 +13,7 @@ from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
-from evergreen.setup import counters, definition, request
+from evergreen.setup import definition, request
 from evergreen.setup.request import Preparation
 
 SQL = load(__file__)

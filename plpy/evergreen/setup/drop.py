@@ -1,14 +1,13 @@
 """embed_drop: takes a pipeline away; its vectors too, unless they are to be kept."""
 
 from evergreen import db
-from evergreen.catalog import access, pipelines
+from evergreen.catalog import access, counters, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions, store, triggers
 from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
-from evergreen.setup import counters
 from evergreen.setup.create import with_short_locks
 
 SQL = load(__file__)

@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 from evergreen import db
-from evergreen.catalog import objects
+from evergreen.catalog import counters, objects
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.model import http, secrets
-from evergreen.setup import counters
 from evergreen.setup.model import SQL
 
 _SECONDS = frozenset({"connect_timeout", "read_timeout", "total_timeout"})

@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 from evergreen import db
-from evergreen.catalog import models, objects
+from evergreen.catalog import counters, models, objects
 from evergreen.detect import functions, store
 from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.model import function, registry
 from evergreen.model.spec import Endpoint, Model
 from evergreen.queries import load
-from evergreen.setup import counters
 
 SQL = load(__file__)
 

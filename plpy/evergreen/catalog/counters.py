@@ -18,7 +18,8 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
     """Make the sequences of a row of embed.endpoint, embed.model or embed.pipeline, if they are not there."""
     for name in names:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
-            db.ddl(SQL.create.on(owner=owner, number=str(number), name=name))
+            for statement in (SQL.create, SQL.adopt):
+                db.ddl(statement.on(owner=owner, number=str(number), name=name))
 
 
 def create_budget(pipeline: int, options: dict[str, Any]) -> None:
@@ -27,7 +28,19 @@ def create_budget(pipeline: int, options: dict[str, Any]) -> None:
         create("pipeline", pipeline, BUDGET)
 
 
+def create_all() -> None:
+    """Make all of them where a dump was restored, which carries none: what they hold is of the moment."""
+    for row in db.rows(SQL.owners):
+        create(row["owner"], row["number"], {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}[row["owner"]])
+
+
 def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
     """Drop them; those that a drain left open has used stay, and are nobody's."""
     for name in names:
-        patiently(partial(db.ddl, SQL.drop.on(owner=owner, number=str(number), name=name)), "50ms")
+        if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is not None:
+            patiently(partial(_drop, owner, number, name), "50ms")
+
+
+def _drop(owner: str, number: int, name: str) -> None:
+    for statement in (SQL.release, SQL.drop):
+        db.ddl(statement.on(owner=owner, number=str(number), name=name))

@@ -1,0 +1,19 @@
+-- exists(text): is it there
+SELECT pg_catalog.to_regclass($1)::oid::bigint
+
+-- create(): it goes with the table that its owner is in
+CREATE SEQUENCE embed.{owner}_{number}_{name} OWNED BY embed.{owner}.id
+
+-- adopt(): a member, or DROP EXTENSION would have to be told CASCADE
+ALTER EXTENSION evergreen ADD SEQUENCE embed.{owner}_{number}_{name}
+
+-- owners(): who should have some
+SELECT 'endpoint' AS owner, e.id AS number FROM embed.endpoint e
+UNION ALL SELECT 'model', m.id FROM embed.model m WHERE m.provider NOT IN ('wordllama', 'hash')
+UNION ALL SELECT 'pipeline', p.id FROM embed.pipeline p WHERE p.options ?| '{daily_tokens,daily_cost}'
+
+-- release(): no member any more
+ALTER EXTENSION evergreen DROP SEQUENCE embed.{owner}_{number}_{name}
+
+-- drop(): with the row they belong to
+DROP SEQUENCE embed.{owner}_{number}_{name}

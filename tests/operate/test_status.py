@@ -1,6 +1,7 @@
 """embed_status at every stage of a row's way."""
 
 import pytest
+from documents import drain_once
 from people import hash_model
 from waiting import Background, wait_until
 
@@ -99,8 +100,7 @@ def test_when_no_row_is_to_blame_all_wait_and_the_reason_shows(db, docs, model, 
     assert status(db)[:6] == ("active", 10, 0, 10, 0, 0)
     assert str(code) in status(db)[7]
     provider.answer = None
-    db.execute("UPDATE embed.job SET ready_at = now()")
-    db.execute("SELECT embed_drain()")
+    wait_until(lambda: drain_once(db) is not None and status(db)[2] == 10, what="all rows, by themselves")
     assert status(db) == ("active", 10, 10, 0, 0, 0, False, None)
 
 

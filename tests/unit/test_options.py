@@ -22,7 +22,7 @@ def test_an_option_that_is_not_set_has_its_default():
 
 def test_every_default_is_allowed():
     for name, option in options.PIPELINE.items():
-        assert option.wrong(option.default) is None, name
+        assert option.default is None or option.wrong(option.default) is None, name
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,8 @@ def estimate(text: str) -> int:
     Four characters of English a token is OpenAI's rule of thumb (https://platform.openai.com/tokenizer); texts in other
     scripts come to about one token a character with its cl100k_base encoding.
     """
-    if text.isascii():
-        return len(text) // _ASCII_CHARACTERS_A_TOKEN + 1
-    plain = len(text.encode("ascii", "ignore"))
-    return plain // _ASCII_CHARACTERS_A_TOKEN + (len(text) - plain) + 1
+    plain = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
+    return -(-plain // _ASCII_CHARACTERS_A_TOKEN) + len(text) - plain
 
 
 def cut(text: str, tokens: int) -> str:

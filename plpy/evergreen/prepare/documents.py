@@ -181,6 +181,7 @@ def _fitted(text: str, limits: Limits, *, truncate: bool) -> str:
     if truncate:
         return cut(text, limits.input_tokens)
     raise RejectedError(
-        f"a text of about {estimate(text)} tokens is longer than the model's {limits.input_tokens};"
+        f"a text of {len(text)} characters (about {estimate(text)} tokens) is longer than the model's"
+        f" {limits.input_tokens} tokens;"
         ' use a chunker, or embed_alter(…, \'{"on_too_long": "truncate"}\')'
     )

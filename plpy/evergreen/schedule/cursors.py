@@ -1,6 +1,7 @@
 """Cursors over the source (backfill) and over the stored documents (orphans): the next keys, claimed from the start."""
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 
 from evergreen import db
@@ -33,11 +34,21 @@ class Private:
 
     def __init__(self) -> None:
         self._places: dict[tuple[int, str], _Place] = {}
+        self._seen: defaultdict[int, set[str]] = defaultdict(set)
+
+    def begin(self, generation: int) -> None:
+        """Look where the cursors stand, before any row is read."""
+        for scope in _SCOPES:
+            self._place(generation, scope)
+
+    def note(self, claim: Claim) -> None:
+        """Remember keys that are claimed here, to be read after ``begin``: the cursors need not come to them too."""
+        self._seen[claim.generation.id].update(claim.jobs)
 
     def follow(self, claim: Claim, limit: int) -> None:
         """Add up to ``limit`` keys to the claim."""
         for scope in _SCOPES:
-            place = self._place(claim, scope)
+            place = self._place(claim.generation.id, scope)
             while place is not None and limit > 0 and not place.ended:
                 keys = _page(claim, scope, place.position, limit)
                 if keys is None:
@@ -50,11 +61,12 @@ class Private:
                     # The first backfill: what has a document was captured ever since, so another drain did it. Without
                     # this, drains beside one that is left open would do the same keys again and again.
                     keys = [row["key"] for row in db.rows(SQL.not_embedded, claim.generation.id, keys)]
+                keys = [key for key in keys if key not in self._seen[claim.generation.id]]
                 _around(claim, keys, time.monotonic() + _AROUND)
                 limit -= len(claim.jobs) - before
 
-    def _place(self, claim: Claim, scope: str) -> _Place | None:
-        identity = (claim.generation.id, scope)
+    def _place(self, generation: int, scope: str) -> _Place | None:
+        identity = (generation, scope)
         if identity not in self._places:
             cursor = db.one(SQL.look, *identity)
             if cursor is None:

@@ -113,6 +113,7 @@ class Drain:
                 hint="SELECT * FROM embed_endpoints; the rows stay queued and a later drain does them.",
             )
             return
+        self._cursors.begin(generation.id)
         most = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
         live = max(1, int(self._room * options.effective(pipeline.options, "live_share")))
         for lane, share in ((LIVE, live), (BACKFILL, self._room), (LIVE, self._room)):
@@ -134,6 +135,7 @@ class Drain:
 
     def _begin(self, batch: Batch) -> None:
         self._batches.append(batch)
+        self._cursors.note(batch.claim)
         batch.prepare()
         batch.sort(self._known(batch), self._courier, self._tokens())
         self._turn(_AT_ONCE)

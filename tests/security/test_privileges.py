@@ -14,7 +14,7 @@ FUNCTIONS = {
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_endpoints"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
-# The doors, the event triggers and what views read of counters and row counts run with the extension's rights; nothing else may.
+# The doors, the event triggers and what views read of counters and row counts run with the extension's rights, and nothing else.
 DEFINERS = {
     "embed_elevate",
     "embed_elevate_stable",

@@ -1,15 +1,20 @@
 """A model of its own process that costs next to nothing: ready-made vectors behind OpenAI's and Ollama's protocols.
 
-Run as a program, ``model_server.py DIMENSIONS MILLISECONDS``, it prints the port it listens on and serves until it is
-terminated; every request waits so many milliseconds, any number of them side by side. A text's vector is one of
-``POOL``, chosen by its checksum, and stands in memory in the form in which it is sent: base64, or JSON numbers.
+Run as a program, ``model_server.py DIMENSIONS MILLISECONDS SEATS``, it prints the port it listens on and serves until
+it is terminated. A request takes so many milliseconds, and so many are served side by side; the others wait for a seat.
+A text's vector is one of ``POOL``, chosen by its checksum, and stands in memory in the form in which it is sent:
+base64, or JSON numbers.
 """
 
 import asyncio
 import base64
+import heapq
+import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
-from typing import ClassVar
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -50,17 +55,32 @@ class Model:
         return b'{"object":"list","data":[%b],"model":"pool"}' % b",".join(items)
 
 
+class Seats:
+    """When a request that comes now is answered."""
+
+    def __init__(self, seconds: float, number: int) -> None:
+        self._seconds = seconds
+        self._free = [0.0] * number
+
+    def take(self, now: float) -> float:
+        """Take the seat that is free first; return when the answer is due."""
+        due = max(now, self._free[0]) + self._seconds
+        heapq.heapreplace(self._free, due)
+        return due
+
+
 class Connection(asyncio.Protocol):
     """HTTP/1.1 with keep-alive, one request after the other: as much of it as the clients of a bench need."""
 
-    model: ClassVar[Model]
-    latency: ClassVar[float]
+    def __init__(self, model: Model, seats: Seats) -> None:
+        self._model = model
+        self._seats = seats
+        self._received = bytearray()
+        self._expected = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._received = bytearray()
-        self._expected = -1
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -72,10 +92,11 @@ class Connection(asyncio.Protocol):
             body = bytes(self._received[self._received.find(b"\r\n\r\n") + 4 : self._expected])
             del self._received[: self._expected]
             self._expected = -1
-            asyncio.get_running_loop().call_later(self.latency, self._send, self._path, body)
+            loop = asyncio.get_running_loop()
+            loop.call_at(self._seats.take(loop.time()), self._send, self._path, body)
 
     def _send(self, path: str, body: bytes) -> None:
-        answer = self.model.answer(path, body)
+        answer = self._model.answer(path, body)
         self._transport.write(_head(len(answer)) + answer)
 
 
@@ -89,14 +110,23 @@ def _head(length: int) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % length
 
 
-async def serve(dimensions: int, milliseconds: int) -> None:
+async def serve(dimensions: int, milliseconds: int, seats: int) -> None:
     """Serve until terminated."""
-    Connection.model = Model(dimensions)
-    Connection.latency = milliseconds / 1000
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
+    model, taken = Model(dimensions), Seats(milliseconds / 1000, seats)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(model, taken), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
+@contextmanager
+def serving(dimensions: int, milliseconds: int = 0, seats: int = 1000) -> Generator[str]:
+    """Serve in a process of its own; yield the URL, without a path."""
+    command = [sys.executable, Path(__file__), str(dimensions), str(milliseconds), str(seats)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.terminate()
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve(*map(int, sys.argv[1:])))

@@ -31,13 +31,17 @@ def take_turns(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
 
 
 def report(title: str, unit: str, rounds: Rounds, aims: Mapping[str, float], baseline: str) -> None:
-    """Print median figures, and the medians of the rounds' ratios to the baseline; more is better."""
+    """Print median figures, and the medians of the rounds' ratios to the baseline; more is better.
+
+    Not every contender has an aim.
+    """
     print(f"\n{title}, {unit}")
     for name in sorted(rounds[0], key=lambda name: name != baseline):
         figure = statistics.median(found[name] for found in rounds)
         ratios = sorted(found[name] / found[baseline] for found in rounds)
-        print(f"  {name:<24}{figure:>10,.0f}", end="")
+        print(f"  {name:<34}{figure:>10,.0f}", end="")
         if name == baseline:
             print("   baseline")
         else:
-            print(f"{statistics.median(ratios):>8.2f}   aim {aims[name]:.2f}   {ratios[0]:.2f} to {ratios[-1]:.2f}")
+            aim = f"aim {aims[name]:.2f}" if name in aims else ""
+            print(f"{statistics.median(ratios):>8.2f}   {aim:<8}   {ratios[0]:.2f} to {ratios[-1]:.2f}")

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 import wordllama
 from measure import report, take_turns, timed
-from texts import documents
+from texts import documents, fill
 
 ROWS = 10_000
 BATCH = 64
@@ -19,11 +19,7 @@ def test_built_in_model(db, dsn, capsys):
     texts = documents(ROWS)
     folder = Path(wordllama.__file__).parent
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=256)
-    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text NOT NULL)")
-    with db.cursor().copy("COPY docs FROM STDIN") as copy:
-        for row in enumerate(texts):
-            copy.write_row(row)
-    db.execute("VACUUM ANALYZE docs")
+    fill(db, ROWS)
 
     def loop() -> float:
         def embed() -> None:

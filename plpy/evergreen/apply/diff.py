@@ -25,6 +25,9 @@ class Diff:
 
 def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
     """Match each wanted hash to a stored chunk of that hash, one that is in its place already where there is one."""
+    stored = list(stored)
+    if not stored:
+        return Diff((), (), tuple(range(len(wanted))))
     keep: dict[int, int] = {}
     free: defaultdict[bytes, deque[StoredChunk]] = defaultdict(deque)
     in_place: dict[tuple[bytes, int], StoredChunk] = {}

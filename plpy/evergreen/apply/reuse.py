@@ -5,6 +5,7 @@ from functools import partial
 
 from evergreen import db
 from evergreen.apply.vectors import Known
+from evergreen.catalog import models
 from evergreen.catalog.pipelines import Generation
 from evergreen.model.packing import Texts
 from evergreen.patience import patiently
@@ -78,7 +79,9 @@ def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:
 
 
 def _look_into(generations: list[int], generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:
-    query: Query = SQL.look_up.on(live="\n".join(SQL.live_arm.on(generation=str(g)).text for g in generations))
+    schema = models.vector_schema()
+    live = "\n".join(SQL.live_arm.on(generation=str(g), schema=schema).text for g in generations)
+    query: Query = SQL.look_up.on(live=live, schema=schema)
     # Undone after reading: an open drain must not keep a lock on the tables of other pipelines.
     found = db.released(lambda: db.rows(query, generation.model.id, hashes))
     return {row["hash"]: row["embedding"] for row in found}

@@ -3,13 +3,13 @@ SELECT g.id FROM embed.generation g WHERE g.model = $1 ORDER BY g.id
 
 -- look_up(int4, bytea[]): vectors that exist already, live or kept; one statement, so that a text is seen either here or
 -- in flight. The arms are one for each live generation
-SELECT c.hash, c.embedding::pg_catalog.text AS embedding
+SELECT c.hash, {schema}.vector_send(c.embedding) AS embedding
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT c.hash, c.embedding FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash OFFSET 0) c
 {live}
 
 -- live_arm(): one live generation
-UNION ALL SELECT g.chunk_hash, g.embedding::pg_catalog.text
+UNION ALL SELECT g.chunk_hash, {schema}.vector_send(g.embedding)
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generation} g WHERE g.chunk_hash = u.hash LIMIT 1) g
 

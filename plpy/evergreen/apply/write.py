@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from evergreen import db
+from evergreen.apply.add import Added, add
 from evergreen.apply.diff import Diff, StoredChunk, diff
 from evergreen.apply.failures import Failures
 from evergreen.apply.vectors import Known, literal
@@ -70,8 +71,12 @@ def _remove(claim: Claim, keys: list[str]) -> None:
     if not keys:
         return
     documents = [row["id"] for row in db.rows(SQL.drop_documents, claim.generation.id, keys)]
-    gone = db.rows(SQL.drop_all_chunks.on(table=claim.generation.table), documents)
+    gone = db.rows(_on_table(SQL.drop_all_chunks, claim), documents)
     _cache(claim, {row["hash"]: row["embedding"] for row in gone})
+
+
+def _on_table(query: Query, claim: Claim) -> Query:
+    return query.on(table=claim.generation.table, schema=models.vector_schema())
 
 
 def _write(result: Result, documents: list[Document]) -> None:
@@ -109,7 +114,7 @@ Changes = list[tuple[int, Document, Diff]]
 def _drop(claim: Claim, changes: Changes) -> None:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
     if dropped:
-        gone = db.rows(SQL.drop_chunks.on(table=claim.generation.table), *_columns(dropped, 2))
+        gone = db.rows(_on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))
         _cache(claim, {row["hash"]: row["embedding"] for row in gone})
 
 
@@ -121,60 +126,33 @@ def _keep(claim: Claim, changes: Changes) -> None:
 
 def _add(result: Result, changes: Changes) -> None:
     added = [
-        (i, d.key, number, d.chunks[number][1], d.chunks[number][0], literal(result.vectors[d.chunks[number][0]]), d)
-        for i, d, found in changes
+        Added(document, number, key, text, result.vectors[key], d)
+        for document, d, found in changes
         for number in found.add
+        for key, text in (d.chunks[number],)
     ]
-    if not added:
-        return
-    documents = [row[-1] for row in added]
-    db.run(
-        _insert(result.claim),
-        *_columns([row[:-1] for row in added], 6),
-        [d.fingerprint for d in documents],
-        [d.src_hash for d in documents],
-        result.claim.generation.model.name,
-    )
-
-
-def _insert(claim: Claim) -> Query:
-    """The insert with the key's columns, converted by their types' input functions: a cast may be the user's code."""
-    names: list[str] = []
-    values: list[str] = []
-    for position, (_, _, type_name) in enumerate(claim.pipeline.key):
-        names.append(f"k{position + 1}")
-        if type_name.startswith("pg_catalog."):
-            values.append(f"(u.key OPERATOR(pg_catalog.->>) {position})::{type_name}")
-        else:
-            element = f"pg_catalog.jsonb_build_object('v', u.key OPERATOR(pg_catalog.->) {position})"
-            values.append(f"(SELECT r.v FROM pg_catalog.jsonb_to_record({element}) r (v {type_name}))")
-    return SQL.add_chunks.on(
-        table=claim.generation.table,
-        key_names=", ".join(names),
-        key_values=", ".join(values),
-        vector=f"{models.vector_schema()}.vector",
-    )
+    add(result.claim.pipeline, result.claim.generation, added)
 
 
 def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
-def _cache(claim: Claim, vectors: dict[bytes, Known]) -> None:
+def _cache(claim: Claim, found: dict[bytes, Known]) -> None:
     """Keep vectors for later. One that another session is keeping just now needs no second copy."""
-    if not vectors:
+    if not found:
         return
     query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
-    hashes = list(vectors)
+    hashes = list(found)
     try:
-        db.atomically(lambda: db.run(query, claim.generation.model.id, hashes, [literal(vectors[h]) for h in hashes]))
+        db.atomically(lambda: db.run(query, claim.generation.model.id, hashes, [literal(found[h]) for h in hashes]))
     except db.DatabaseError as error:
         if db.sqlstate(error) != "55P03":
             raise
         if len(hashes) > 1:
             middle = len(hashes) // 2
-            _cache(claim, {h: vectors[h] for h in hashes[:middle]})
-            _cache(claim, {h: vectors[h] for h in hashes[middle:]})
+            _cache(claim, {h: found[h] for h in hashes[:middle]})
+            _cache(claim, {h: found[h] for h in hashes[middle:]})
 
 
 def _finish(claim: Claim, keys: list[str], *, again: bool) -> int:

@@ -37,26 +37,19 @@ RETURNING id
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM unnest($1, $2) u (document, id)
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c))
-RETURNING g.chunk_hash AS hash, g.embedding::pg_catalog.text AS embedding
+RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding
 
 -- drop_all_chunks(int8[]): of rows that are gone
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM pg_catalog.unnest($1) u (document)
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document OFFSET 0) c))
-RETURNING g.chunk_hash AS hash, g.embedding::pg_catalog.text AS embedding
+RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding
 
 -- keep_chunks(int8[], int8[], int4[], bytea[], bytea[], text): renumbered, or proven against a new fingerprint
 UPDATE {table} g SET chunk_no = w.chunk_no, fingerprint = w.fingerprint, src_hash = w.src_hash, model = $6
 FROM (SELECT c.ctid, u.* FROM unnest($1, $2, $3, $4, $5) u (document, id, chunk_no, fingerprint, src_hash)
       CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c OFFSET 0) w
 WHERE g.ctid = w.ctid
-
--- add_chunks(int8[], jsonb[], int4[], text[], bytea[], {vector}[], bytea[], bytea[], text): new texts with their vectors
-INSERT INTO {table} (document, {key_names}, key, chunk_no, chunk, chunk_hash, embedding, fingerprint, src_hash, model, embedded_at)
-SELECT u.document, {key_values}, u.key, u.chunk_no, u.chunk, u.chunk_hash, u.embedding, u.fingerprint, u.src_hash, $9,
-       pg_catalog.clock_timestamp()
-FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
-     u (document, key, chunk_no, chunk, chunk_hash, embedding, fingerprint, src_hash)
 
 -- cache(int4, bytea[], {vector}[]): vectors of texts no longer live, or that came too late
 INSERT INTO embed.cache (model, hash, embedding)

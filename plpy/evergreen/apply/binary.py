@@ -1,0 +1,94 @@
+"""Rows in the binary format of COPY, handed to the server in memory."""
+
+import os
+import uuid
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import orjson
+
+from evergreen.apply.vectors import Known
+from evergreen.catalog.pipelines import Pipeline
+
+_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END = b"\xff\xff"
+_JSONB = b"\1"  # the version of its binary form
+
+#: Where the server counts a timestamptz from: 2000-01-01 in microseconds of Unix time.
+EPOCH = 946_684_800_000_000
+
+Encoder = Callable[[Any], bytes]
+
+
+def _integer(size: int) -> Encoder:
+    return lambda value: value.to_bytes(size, "big", signed=True)
+
+
+# Key columns whose binary form is ours to make from JSON; for any other type its own input function has to.
+_ENCODERS: dict[str, Encoder] = {
+    "pg_catalog.int2": _integer(2),
+    "pg_catalog.int4": _integer(4),
+    "pg_catalog.int8": _integer(8),
+    "pg_catalog.text": str.encode,
+    'pg_catalog."varchar"': str.encode,
+    "pg_catalog.uuid": lambda value: uuid.UUID(value).bytes,
+}
+
+
+def field(value: bytes) -> bytes:
+    """One field: its length, then itself."""
+    return len(value).to_bytes(4, "big") + value
+
+
+def key_encoder(pipeline: Pipeline) -> Callable[[str], bytes] | None:
+    """Return the function from a stored key to the fields of its columns and of itself, as jsonb.
+
+    None where a column's type is not known here.
+    """
+    encoders = [_ENCODERS.get(type_name) for _, _, type_name in pipeline.key]
+    known = [one for one in encoders if one is not None]
+    if len(known) < len(encoders):
+        return None
+
+    def encode(key: str) -> bytes:
+        columns = [field(one(value)) for one, value in zip(known, orjson.loads(key), strict=True)]
+        return b"".join(columns) + field(_JSONB + key.encode())
+
+    return encode
+
+
+def vector_fields(vectors: Sequence[Known], dimensions: int) -> list[memoryview]:
+    """The fields of a column of vectors, made in one array: one by one they take three times as long."""
+    layout = [("length", ">i4"), ("dimensions", ">u2"), ("unused", ">u2"), ("floats", ">f4", (dimensions,))]
+    made = np.zeros(len(vectors), dtype=layout)
+    made["length"] = 4 + 4 * dimensions
+    made["dimensions"] = dimensions
+    floats = made["floats"]
+    for i, vector in enumerate(vectors):
+        floats[i] = np.frombuffer(vector, dtype=">f4", offset=4) if isinstance(vector, bytes) else vector
+    size = made.itemsize
+    whole = memoryview(made.tobytes())
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+
+@contextmanager
+def in_memory(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Generator[str]:
+    """Put rows of so many fields into a file that is only in memory; yield its path, which names it in this process.
+
+    A row comes as its fields, in any pieces. Raises OSError where there is no such file.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise OSError("this system has no files in memory")
+    count = fields.to_bytes(2, "big")
+    parts: list[bytes | memoryview] = [_START]
+    for row in rows:
+        parts.append(count)
+        parts += row
+    parts.append(_END)
+    with os.fdopen(os.memfd_create("evergreen"), "wb", buffering=0) as file:
+        whole = memoryview(b"".join(parts))
+        while whole:
+            whole = whole[file.write(whole) :]
+        yield f"/proc/self/fd/{file.fileno()}"

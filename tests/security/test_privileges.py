@@ -7,14 +7,14 @@ FUNCTIONS = {
         embed_alter embed_chunk_none embed_chunk_text embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_resume embed_setting embed_touch embed_verify
         embed_elevate embed_elevate_stable
-        may_see may_own estimate_rows is_over_budget endpoint_state""",
+        may_see may_own estimate_rows is_over_budget endpoint_state model_limits""",
     "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
     "the extension's owner alone": "refresh follow_ddl follow_drop follow_rewrite",
 }
-VIEWS = "embed_pipelines embed_status embed_usage embed_endpoints"
+VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
-# The doors, the event triggers and what views read of counters and row counts run with the extension's rights, and nothing else.
+# The doors, the event triggers and what views read of counters and row counts run with the extension's rights.
 DEFINERS = {
     "embed_elevate",
     "embed_elevate_stable",
@@ -59,7 +59,7 @@ def test_execute_is_granted_as_the_table_says(db):
     assert found == expected
 
 
-def test_relations_are_closed_but_for_two_views(db):
+def test_relations_are_closed_but_for_the_views(db):
     found = granted(
         db, "pg_class", "relname", "relacl", "CASE o.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\"", "relowner"
     )

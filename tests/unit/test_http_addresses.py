@@ -3,7 +3,7 @@
 import pytest
 
 from evergreen.errors import UserError
-from evergreen.model.http import check_url, refused
+from evergreen.model.addresses import check_url, refused
 
 
 @pytest.mark.parametrize(

@@ -1,171 +1,137 @@
-"""One POST to an endpoint: https unless local, no redirects, no proxies, checked addresses, bounded time and size."""
+"""One POST to an endpoint, and which error an answer means."""
 
-import ipaddress
-import re
 import time
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
+import urllib3
+from urllib3.exceptions import HTTPError, ProxyError, SSLError
+from urllib3.exceptions import TimeoutError as TimedOut
 
-from evergreen.errors import ConfigurationError, RejectedError, RetryableError, UserError
+from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError
+from evergreen.model import addresses, ratelimits, secrets, wire
+from evergreen.model.request import Lifeline
+from evergreen.model.spec import Endpoint
 
-_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 MAX_BODY = 256 * 1024 * 1024
+_HEADERS = 128 * 1024  # what a server may send beside the body
+_REFUSAL = 16 * 1024  # how much of an error's body is read
+_SHOWN = 200  # characters of a body in a message
 _REJECTED = (400, 413, 422)
-_CONFIGURATION = (401, 403, 404, 405)
+_CONFIGURATION = (401, 402, 403, 404, 405, 410)
 
 
 @dataclass(frozen=True)
-class Timeouts:
-    """Seconds: to connect, between two reads, for the whole answer."""
+class Reply:
+    """A body and the headers it came with."""
 
-    connect: float = 5.0
-    read: float = 30.0
-    total: float = 60.0
+    body: bytes
+    headers: Mapping[str, str]
+    key: str | None = field(default=None, repr=False)
 
-
-def check_url(url: str, *, allow_http: bool) -> None:
-    """Raise UserError unless the URL is one that texts may be sent to."""
-    parts = _split(url)
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
-        raise UserError(
-            f'"{_where(url)}" would send texts unencrypted',
-            hint="Use https, or options => '{\"allow_http\": true}' inside a network that you trust.",
-        )
+    def shown(self) -> str:
+        """Return the beginning of the body as it may stand in a message."""
+        return repr(secrets.masked(self.body[:_REFUSAL].decode("utf-8", "replace"), self.key)[:_SHOWN])
 
 
-def _split(url: str) -> SplitResult:
-    """Take a URL apart; one that is refused may hold a key, so it is not repeated."""
+def post(
+    endpoint: Endpoint, url: str, body: bytes, *, largest: int, lifeline: Lifeline, headers: Mapping[str, str]
+) -> Reply:
+    """Send one request and return the answer of a 200; raises the ModelError that the answer means.
+
+    ``largest``: bytes that the body of an answer can have; ``lifeline`` ends the request from another thread.
+    """
+    key = secrets.value(endpoint.secret) if endpoint.secret is not None else None
+    sent = {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": "evergreen",
+        **headers,
+        **({"Authorization": f"Bearer {key}"} if key is not None else {}),
+    }
+    call = _call(endpoint, url, min(largest, MAX_BODY), lifeline)
+    failure: ModelError
     try:
-        parts = urlsplit(url)
-        named = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        named, parts = False, urlsplit("")
-    extra = parts.username or parts.password or parts.query or parts.fragment
-    if not named or extra or parts.scheme not in {"http", "https"} or _BLANK.search(url):
-        raise UserError(
-            "url is not the URL of an endpoint: scheme, host and path, and nothing else",
-            hint="For example 'https://models.example.com/v1'; a key is passed as the name of a secret.",
-        )
-    return parts
+        with wire.calling(call):
+            status, reply = _exchange(endpoint, url, body, sent, key)
+        if status == 200:  # noqa: PLR2004
+            return reply
+        failure = _refusal(status, reply)
+    except ModelError as error:
+        failure = error
+    except (HTTPError, OSError, ValueError) as error:  # ValueError: what is no HTTP at all
+        failure = RetryableError(_said(error, call.timeouts))
+    # Outside of the handlers: an error of the layers below would come along as its context, with the request in it.
+    raise _at(failure, endpoint)
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _call(endpoint: Endpoint, url: str, largest: int, lifeline: Lifeline) -> wire.Call:
+    names = {"connect": "connect_timeout", "read": "read_timeout", "total": "total_timeout"}
+    given = {name: float(endpoint.options[o]) for name, o in names.items() if o in endpoint.options}
+    timeouts = wire.Timeouts(**given)
+    plain = urlsplit(url).scheme == "http"
+    loopback_only = plain and not endpoint.options.get("allow_http")
+    return wire.Call(timeouts, time.monotonic() + timeouts.total, largest + _HEADERS, loopback_only, lifeline)
+
+
+def _exchange(endpoint: Endpoint, url: str, body: bytes, headers: dict[str, str], key: str | None) -> tuple[int, Reply]:
+    addresses.check_literal(urlsplit(url).hostname or "")
+    response = wire.connections(endpoint.options.get("proxy")).request(
+        "POST",
+        url,
+        body=body,
+        headers=headers,
+        redirect=False,
+        retries=False,
+        preload_content=False,
+        decode_content=False,
+    )
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        content = _read(response)
+    except BaseException:
+        response.close()
+        raise
+    response.release_conn()
+    return response.status, Reply(content, response.headers, key)
 
 
-def refused(address: str) -> bool:
-    """True for addresses where clouds keep their metadata and no model is: link-local, multicast, unspecified."""
-    ip = ipaddress.ip_address(address.split("%", 1)[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped if mapped is not None else ip
-    return ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) in {"fd00:ec2::254", "100.100.100.200"}
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    """Read the body; of a refusal, which may be endless, only its beginning."""
+    if response.status != 200:  # noqa: PLR2004
+        content = response.read(_REFUSAL, decode_content=False)
+        response.close()
+        return content
+    if response.headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
+        response.close()
+        raise RetryableError("the answer is compressed, although that was not asked for")
+    return b"".join(response.stream(1 << 18, decode_content=False))
 
 
-def _check_peer(connection: Any) -> None:
-    peer = connection.sock.getpeername()[0]
-    if refused(peer):
-        connection.close()
-        raise NewConnectionError(connection, f"refused to talk to {peer}: a link-local or metadata address")
-
-
-class _CheckedHTTP(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        _check_peer(self)  # the address that was connected to, so a second DNS answer cannot differ
-
-
-class _CheckedHTTPS(HTTPSConnection):
-    def _new_conn(self) -> Any:
-        sock = super()._new_conn()
-        if refused(sock.getpeername()[0]):
-            sock.close()
-            raise NewConnectionError(self, "refused to talk to a link-local or metadata address")
-        return sock
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _CheckedHTTP  # pyright: ignore[reportAssignmentType] - urllib3 types it by a protocol
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _CheckedHTTPS  # pyright: ignore[reportAssignmentType]
-
-
-class _Adapter(HTTPAdapter):
-    """Looks at the address that a name resolved to before anything is sent."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        classes: dict[str, type[HTTPConnectionPool] | type[HTTPSConnectionPool]] = {
-            "http": _HTTPPool,
-            "https": _HTTPSPool,
-        }
-        self.poolmanager.pool_classes_by_scheme = classes  # pyright: ignore[reportAttributeAccessIssue] - invariant dict
-
-
-def session() -> requests.Session:
-    """Return a session that takes no proxy, netrc or certificate setting from the environment."""
-    made = requests.Session()
-    made.trust_env = False
-    made.mount("http://", _Adapter())
-    made.mount("https://", _Adapter())
-    return made
-
-
-def post(client: requests.Session, url: str, headers: dict[str, str], body: bytes, timeouts: Timeouts) -> bytes:
-    """Send one request and return the body of a 200; raises the ModelError that the answer means."""
-    deadline = time.monotonic() + timeouts.total
-    try:
-        with client.post(
-            url,
-            data=body,
-            headers=headers,
-            timeout=(timeouts.connect, min(timeouts.read, timeouts.total)),
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            content = _read(response, deadline)
-            if response.status_code == requests.codes.ok:
-                return content
-            raise _refusal(response, content)
-    except requests.RequestException as error:
-        raise RetryableError(f"{_where(url)}: {type(error).__name__}") from None  # its text may carry headers
-
-
-def _read(response: requests.Response, deadline: float) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    for part in response.iter_content(65536):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_BODY:
-            raise RetryableError(f"{_where(response.url)}: the answer is larger than {MAX_BODY} bytes")
-        if time.monotonic() > deadline:
-            raise RetryableError(f"{_where(response.url)}: the answer took too long")
-    return b"".join(parts)
-
-
-def _refusal(response: requests.Response, content: bytes) -> Exception:
-    text = f"{_where(response.url)} answered {response.status_code}: {content[:200].decode('utf-8', 'replace')!r}"
-    if response.status_code in _REJECTED:
+def _refusal(status: int, reply: Reply) -> ModelError:
+    text = f"answered {status}: {reply.shown()}"
+    if status in _REJECTED:
         return RejectedError(text)
-    if response.status_code in _CONFIGURATION or b"insufficient_quota" in content or response.is_redirect:
+    moved = 300 <= status < 400  # noqa: PLR2004
+    if moved or status in _CONFIGURATION or b"insufficient_quota" in reply.body:
         return ConfigurationError(text)
-    return RetryableError(text)
+    return RetryableError(text, ratelimits.after_refusal(reply.headers, status, time.time()))
 
 
-def _where(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+def _said(error: Exception, timeouts: wire.Timeouts) -> str:
+    """Say what went wrong in words of our own: those of the layers below may repeat headers."""
+    if isinstance(error, TimedOut):
+        return f"no answer within {min(timeouts.read, timeouts.total):g} s"
+    if isinstance(error, SSLError):
+        return f"no secure connection: {getattr(error.args[0], 'verify_message', None) or 'the TLS handshake failed'}"
+    if isinstance(error, ProxyError):
+        return "the proxy did not let the request through"
+    return f"the connection broke ({type(error).__name__})"
+
+
+def _at(error: ModelError, endpoint: Endpoint) -> ModelError:
+    text = f'endpoint "{endpoint.name}": {error}'
+    if isinstance(error, RetryableError):
+        return RetryableError(text, error.pause)
+    return type(error)(text)

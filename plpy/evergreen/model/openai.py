@@ -1,94 +1,48 @@
 """Provider ``openai``: any server with an OpenAI-compatible /embeddings (OpenAI, TEI, vLLM, LiteLLM …)."""
 
-import base64
-from functools import cache
 from typing import Any
 
-import numpy as np
-import orjson
-import requests
-
-from evergreen.errors import RetryableError, UserError
-from evergreen.model import http, secrets
-from evergreen.model.provider import Answer, Limits, Vector, Vectors
+from evergreen.model import decode
+from evergreen.model.provider import Limits
 from evergreen.model.request import Request
+from evergreen.model.served import Served
 from evergreen.model.spec import Endpoint, Model
 
 # https://platform.openai.com/docs/api-reference/embeddings/create: 2 048 inputs and 300 000 tokens a request, 8 192
 # tokens an input.
-_LIMITS = Limits(inputs=2048, request_tokens=300_000, input_tokens=8192)
-_IN_FLIGHT = 4
+_LIMITS = Limits(inputs=2048, request_tokens=300_000, input_tokens=8192, in_flight=4)
+_HEADERS = {"organization": "OpenAI-Organization", "project": "OpenAI-Project"}
 
 
-@cache
-def _session() -> requests.Session:
-    return http.session()
+class OpenAI(Served):
+    """Sends ``input`` and reads ``data``, ordered by ``index``."""
 
+    name = "openai"
+    path = "embeddings"
 
-class OpenAI:
-    """POSTs ``input`` and reads ``data``, ordered by ``index``."""
+    def known_limits(self, model: Model) -> Limits:
+        """OpenAI's own, which servers of other models may fall short of."""
+        return _LIMITS
 
-    free = False
-    sql = False
+    def headers(self, endpoint: Endpoint) -> dict[str, str]:
+        """Return whom the request is billed to."""
+        return {header: str(endpoint.options[o]) for o, header in _HEADERS.items() if o in endpoint.options}
 
-    def check(self, model: Model) -> None:
-        """It is served somewhere."""
-        if model.endpoint is None:
-            raise UserError(
-                "provider openai needs an endpoint",
-                hint="An embed_admin names one by embed_endpoint_set('name', 'https://…').",
-            )
-
-    def limits(self, model: Model) -> Limits:
-        """OpenAI's own limits unless the model's options say otherwise."""
-        given = {k: int(model.options[k]) for k in ("inputs", "request_tokens", "input_tokens") if k in model.options}
-        in_flight = int(model.endpoint.options.get("max_in_flight", _IN_FLIGHT)) if model.endpoint is not None else 1
-        return Limits(**{**vars(_LIMITS), **given, "in_flight": in_flight})
-
-    def embed(self, model: Model, request: Request) -> Answer:
-        """Send one request."""
-        assert model.endpoint is not None
-        prompt = str(model.options.get(f"{request.kind}_prompt", ""))
-        body: dict[str, Any] = {
+    def payload(self, model: Model, texts: list[str], request: Request) -> dict[str, Any]:
+        """Return the JSON to send; the protocol knows no way to allow cutting a text."""
+        return {
             "model": model.remote_name or model.name,
-            "input": [prompt + text for text in request.texts],
-            "encoding_format": "base64",
+            "input": texts,
+            "encoding_format": model.options.get("encoding_format", "base64"),
+            **({"dimensions": model.dimensions} if model.options.get("send_dimensions") else {}),
         }
-        if model.options.get("send_dimensions"):
-            body["dimensions"] = model.dimensions
-        url = model.endpoint.url.rstrip("/") + "/embeddings"
-        answer = http.post(_session(), url, _headers(model.endpoint), orjson.dumps(body), _timeouts(model.endpoint))
-        return Answer(_vectors(answer, len(request.texts), model))
 
+    def items(self, answer: Any) -> Any:
+        """Return the vectors in the order of their ``index``."""
+        return decode.in_order(decode.member(answer, "data"), "embedding")
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    if endpoint.secret is not None:
-        headers["Authorization"] = f"Bearer {secrets.value(endpoint.secret)}"
-    return headers
-
-
-def _timeouts(endpoint: Endpoint) -> http.Timeouts:
-    names = {"connect": "connect_timeout", "read": "read_timeout", "total": "total_timeout"}
-    given = {field: float(endpoint.options[name]) for field, name in names.items() if name in endpoint.options}
-    return http.Timeouts(**given)
-
-
-def _vectors(answer: bytes, count: int, model: Model) -> Vectors:
-    """Read the vectors in the order of their ``index``, as base64 or floats, whichever came."""
-    try:
-        items = orjson.loads(answer)["data"]
-        ordered = sorted(items, key=lambda item: int(item["index"]))
-        order = [int(item["index"]) for item in ordered]
-        vectors = [_vector(item["embedding"]) for item in ordered]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RetryableError(f"model {model.name}: the answer is not a list of embeddings ({error})") from error
-    if order != list(range(count)):
-        raise RetryableError(f"model {model.name}: {count} texts gave {len(items)} vectors")
-    return vectors
-
-
-def _vector(embedding: Any) -> Vector:
-    if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
-    return np.asarray(embedding, dtype=np.float32)
+    def tokens(self, answer: Any) -> int | None:
+        """Return what was billed."""
+        usage = decode.member(answer, "usage")
+        total = decode.count(decode.member(usage, "total_tokens"))
+        return total if total is not None else decode.count(decode.member(usage, "prompt_tokens"))

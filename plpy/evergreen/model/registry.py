@@ -1,10 +1,13 @@
 """The providers by name: adding one is one file and one line here."""
 
 from evergreen.errors import UserError, shown
+from evergreen.model.cohere import Cohere
 from evergreen.model.function import Function
 from evergreen.model.hash import Hash
+from evergreen.model.ollama import Ollama
 from evergreen.model.openai import OpenAI
 from evergreen.model.provider import Provider
+from evergreen.model.voyage import Voyage
 from evergreen.model.wordllama import WordLlama
 
 PROVIDERS: dict[str, Provider] = {
@@ -12,6 +15,9 @@ PROVIDERS: dict[str, Provider] = {
     "hash": Hash(),
     "function": Function(),
     "openai": OpenAI(),
+    "ollama": Ollama(),
+    "cohere": Cohere(),
+    "voyage": Voyage(),
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 
 from evergreen.errors import ConfigurationError
@@ -11,6 +12,8 @@ DIRECTORY = "/etc/evergreen/secrets"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}\Z")
 #: Only variables of this prefix: a name must not reach the rest of the server's environment.
 _PREFIX = "EVERGREEN_SECRET_"
+_LONGEST = 8192  # bytes: what servers take as a header
+_SHOWN = 8  # characters of a secret in a row that a message never holds
 
 
 def is_name(name: str) -> bool:
@@ -21,14 +24,48 @@ def is_name(name: str) -> bool:
 def value(name: str) -> str:
     """Return the value of a secret; the error names the secret and the places, never a value."""
     if not is_name(name):
-        raise ConfigurationError(f'"{name}" cannot be the name of a secret')
+        raise ConfigurationError("a secret cannot have such a name")  # it may be the key itself
     directory = Path(os.environ.get("EVERGREEN_SECRETS", DIRECTORY))
+    found = _in_file(directory / name, name)
+    if found is None and _PREFIX + name in os.environ:
+        found = os.environb[os.fsencode(_PREFIX + name)]
+    if found is None:
+        raise ConfigurationError(f'secret "{name}" is neither a file in {directory} nor the variable {_PREFIX}{name}')
+    # What is no ASCII or holds a line break would be shown by the error that refuses it as a header.
+    key = found.strip().decode("ascii", "replace")
+    if not key or not key.isascii() or not key.isprintable() or len(found) > _LONGEST:
+        raise ConfigurationError(
+            f'secret "{name}" cannot be a key: it must be one line of at most {_LONGEST} ASCII characters'
+        )
+    return key
+
+
+def _in_file(path: Path, name: str) -> bytes | None:
     try:
-        return (directory / name).read_text(encoding="utf-8").strip()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hold us up
     except FileNotFoundError:
-        pass
+        return None
     except OSError as error:
         raise ConfigurationError(f'secret "{name}" cannot be read: {error.strerror}') from None
-    if _PREFIX + name in os.environ:
-        return os.environ[_PREFIX + name].strip()
-    raise ConfigurationError(f'secret "{name}" is neither a file in {directory} nor the variable {_PREFIX}{name}')
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise ConfigurationError(f'secret "{name}" cannot be read: it is not a file')
+        if state.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+            raise ConfigurationError(
+                f'secret "{name}" is refused: others may read or change its file; chmod 0640 {path}, or 0600'
+            )
+        return file.read(_LONGEST + 1)
+
+
+def masked(text: str, key: str | None) -> str:
+    """Return a text with a key, and any considerable part of it, struck out."""
+    if not key:
+        return text
+    size = min(_SHOWN, len(key))
+    parts = {key[i : i + size] for i in range(len(key) - size + 1)}
+    hidden = bytearray(len(text))
+    for i in range(len(text) - size + 1):
+        if text[i : i + size] in parts:
+            hidden[i : i + size] = b"\x01" * size
+    return re.sub("\0+", "***", "".join("\0" if hide else c for c, hide in zip(text, hidden, strict=True)))

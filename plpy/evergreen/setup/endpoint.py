@@ -1,17 +1,14 @@
 """embed_endpoint_set: where models are served."""
 
 import json
-from typing import Any
 
 from evergreen import db
-from evergreen.catalog import counters, objects
+from evergreen.catalog import counters
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
-from evergreen.model import http, secrets
+from evergreen.model import addresses, secrets
+from evergreen.setup import serving
 from evergreen.setup.model import SQL
-
-_SECONDS = frozenset({"connect_timeout", "read_timeout", "total_timeout"})
-_MAX_SECONDS = 240  # shorter than a lease
 
 
 @entry
@@ -25,8 +22,8 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
                 "42602",
                 hint="For example embed_endpoint_set('local', 'http://127.0.0.1:8080/v1').",
             )
-        given = _options(options)
-        http.check_url(url or "", allow_http=bool(given.get("allow_http")))
+        given = serving.read("endpoint", serving.ENDPOINT, options, '{"total_timeout": 60}')
+        addresses.check_url(url or "", allow_http=bool(given.get("allow_http")))
         if secret is not None and not secrets.is_name(secret):
             # It may be the key itself: never repeat it.
             raise UserError(
@@ -37,21 +34,3 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
         counters.create("endpoint", int(number), counters.ENDPOINT)
 
     elevated(put)
-
-
-def _options(options: str | None) -> dict[str, Any]:
-    given = objects.parse(options, '{"total_timeout": 60}')
-    known = _SECONDS | {"allow_http", "max_in_flight", "requests_per_minute", "tokens_per_minute"}
-    for name, value in given.items():
-        if name not in known:
-            raise UserError(f'there is no endpoint option "{name}"', hint=f"Options are: {', '.join(sorted(known))}.")
-        if name == "allow_http":
-            good = isinstance(value, bool)
-        else:
-            limit = _MAX_SECONDS if name in _SECONDS else 64 if name == "max_in_flight" else 1e12
-            good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= limit
-        if not good:
-            raise UserError(
-                f'endpoint option "{name}" cannot be {json.dumps(value)}', hint="Time-outs are seconds, up to 240."
-            )
-    return given

@@ -1,23 +1,20 @@
 """embed_model_add and embed_model_drop."""
 
 import json
-from typing import Any
 
 from evergreen import db
-from evergreen.catalog import counters, models, objects
+from evergreen.catalog import counters, models
 from evergreen.detect import functions, store
 from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.model import function, registry
 from evergreen.model.spec import Endpoint, Model
 from evergreen.queries import load
+from evergreen.setup import serving
 
 SQL = load(__file__)
 
 _MAX_DIMENSIONS = 16000  # pgvector's limit for a stored vector
-_NUMBERS = frozenset({"inputs", "request_tokens", "input_tokens"})
-_TEXTS = frozenset({"document_prompt", "query_prompt"})
-_FLAGS = frozenset({"send_dimensions"})
 
 
 @entry
@@ -40,7 +37,7 @@ def embed_model_add(
                 f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {shown(dimensions)}",
                 hint="The model's page says how many.",
             )
-        given = _options(options)
+        given = serving.read("model", serving.MODEL, options, '{"inputs": 100}')
         remote = function.resolve(remote_name) if provider == "function" and remote_name is not None else remote_name
         if endpoint is not None and not db.value(SQL.endpoint_exists, endpoint):
             raise UserError(f'endpoint "{endpoint}" does not exist', "42704", hint="Make it with embed_endpoint_set().")
@@ -53,18 +50,6 @@ def embed_model_add(
             _create_wrapper(number, str(remote))
 
     elevated(add)
-
-
-def _options(options: str | None) -> dict[str, Any]:
-    given = objects.parse(options, '{"inputs": 100}')
-    for name, value in given.items():
-        if name not in _NUMBERS | _TEXTS | _FLAGS:
-            known = ", ".join(sorted(_NUMBERS | _TEXTS | _FLAGS))
-            raise UserError(f'there is no model option "{name}"', hint=f"Options are: {known}.")
-        wanted = int if name in _NUMBERS else str if name in _TEXTS else bool
-        if type(value) is not wanted or (isinstance(value, int) and wanted is int and value < 1):
-            raise UserError(f'model option "{name}" cannot be {json.dumps(value)}', hint=f"It is a {wanted.__name__}.")
-    return given
 
 
 def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpoint: str | None, options: str) -> int:

@@ -1,0 +1,77 @@
+"""What the headers of an answer say about when to send the next request. Times are seconds."""
+
+import email.utils
+import math
+import re
+from collections.abc import Mapping
+
+LONGEST = 3600.0
+_KINDS = ("requests", "tokens")
+_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z", re.ASCII)
+_PART = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ms|us|µs|ns|d|h|m|s)"
+_DURATION = re.compile(f"(?:{_PART})+\\Z", re.ASCII)
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_A_DATE = 1e9  # no server asks for a pause of thirty years: so large a number is a time since 1970
+
+Headers = Mapping[str, str]
+
+
+def after_refusal(headers: Headers, status: int, now: float) -> float | None:
+    """Return for how long a refusal asks to be left alone, or None. ``now``: seconds since 1970."""
+    told = _retry_after(headers, now)
+    if told is None and status == 429:  # noqa: PLR2004
+        spent = [kind for kind in _KINDS if _number(headers.get(f"x-ratelimit-remaining-{kind}")) in {None, 0.0}]
+        resets = [_reset(headers, kind, now) for kind in spent]
+        told = max((reset for reset in resets if reset is not None), default=None)
+    return None if told is None else _capped(told)
+
+
+def after_answer(headers: Headers, tokens: int, now: float) -> float:
+    """Return for how long to wait before another request like the one that was answered, of so many tokens."""
+    pause = 0.0
+    if _number(headers.get("x-ratelimit-remaining-requests")) == 0:
+        pause = _reset(headers, "requests", now) or 0.0
+    left = _number(headers.get("x-ratelimit-remaining-tokens"))
+    if left is not None and left < tokens:
+        limit = _number(headers.get("x-ratelimit-limit-tokens"))
+        refilled = (tokens - left) / limit * 60 if limit else _reset(headers, "tokens", now)
+        pause = max(pause, refilled or 0.0)
+    return _capped(pause)
+
+
+def duration(text: str | None) -> float | None:
+    """Read ``6m0s``, ``1h2m3.5s``, ``20ms`` or a plain number of seconds; None for anything else."""
+    text = (text or "").strip()
+    if _NUMBER.match(text):
+        return float(text)
+    if not _DURATION.match(text):
+        return None
+    return sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(_PART, text))
+
+
+def _retry_after(headers: Headers, now: float) -> float | None:
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    seconds = duration(text)
+    if seconds is not None or text is None:
+        return seconds
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _reset(headers: Headers, kind: str, now: float) -> float | None:
+    told = duration(headers.get(f"x-ratelimit-reset-{kind}"))
+    return told - now if told is not None and told >= _A_DATE else told
+
+
+def _number(text: str | None) -> float | None:
+    text = (text or "").strip()
+    return float(text) if _NUMBER.match(text) else None
+
+
+def _capped(seconds: float) -> float:
+    return min(LONGEST, max(0.0, seconds)) if math.isfinite(seconds) else LONGEST

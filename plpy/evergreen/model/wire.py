@@ -1,0 +1,182 @@
+"""Connections to endpoints: checked addresses, a time and a size that hold at every read, a line to cut them by."""
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import certifi
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
+
+from evergreen.errors import RetryableError
+from evergreen.model import addresses
+from evergreen.model.request import Lifeline
+
+_AT_ONCE = 64  # the largest max_in_flight: a connection that goes back to a full pool would be thrown away
+_ENDPOINTS = 16
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds: to look up and connect, between two reads, for the whole answer."""
+
+    connect: float = 5.0
+    read: float = 30.0
+    total: float = 60.0
+
+
+@dataclass
+class Call:
+    """What bounds the request that a thread is making."""
+
+    timeouts: Timeouts
+    until: float  # monotonic
+    bytes_left: int
+    loopback_only: bool
+    lifeline: Lifeline
+
+    def patience(self, most: float) -> float:
+        """Return how long the next step may take; raises RetryableError when the time is over."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise RetryableError(f"no whole answer within {self.timeouts.total:g} s")
+        return min(most, left)
+
+    def received(self, count: int) -> None:
+        """Count what came in; raises RetryableError when it is more than any answer could be."""
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise RetryableError("the answer is larger than such an answer can be")
+
+
+_thread = threading.local()
+
+
+def _call() -> Call:
+    return _thread.call
+
+
+@contextlib.contextmanager
+def calling(call: Call) -> Generator[None]:
+    """Make a call the one of this thread; afterwards nobody can cut the connection, which the next call may use."""
+    _thread.call = call
+    try:
+        yield
+    finally:
+        call.lifeline.hold(None)
+        del _thread.call
+
+
+class _Socket(socket.socket):
+    """A socket whose every step obeys the call of its thread: a server that sends byte by byte gains nothing."""
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receive within the call's time and size."""
+        call = _call()
+        self.settimeout(call.patience(call.timeouts.read))
+        count = super().recv_into(buffer, nbytes or len(buffer), flags)
+        call.received(count)
+        return count
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send within the call's time."""
+        self.settimeout(_call().patience(_call().timeouts.read))
+        return super().send(data, flags)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all within the call's time: a plain socket's time-out is for the whole of it."""
+        self.settimeout(_call().patience(_call().timeouts.total))
+        super().sendall(data, flags)
+
+
+class _TLSSocket(_Socket, ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands within the time to connect, on the line."""
+        _call().lifeline.hold(self)
+        self.settimeout(_call().patience(_call().timeouts.connect))
+        super().do_handshake(block)
+
+
+def _connected(host: str, port: int) -> _Socket:
+    """Connect to the first address of a host that answers, among those that are allowed."""
+    call = _call()
+    until = time.monotonic() + call.patience(call.timeouts.connect)
+    found = addresses.resolve(host, port, until - time.monotonic(), loopback_only=call.loopback_only)
+    for tried, (family, address) in enumerate(found):
+        share = (until - time.monotonic()) / (len(found) - tried)
+        with contextlib.suppress(OSError):
+            return _reached(family, address, max(share, 0.001))
+    raise RetryableError(f"{host}:{port} cannot be reached")
+
+
+def _reached(family: socket.AddressFamily, address: Any, timeout: float) -> _Socket:
+    line = _call().lifeline
+    made = _Socket(family, socket.SOCK_STREAM)
+    try:
+        line.hold(made)
+        made.settimeout(timeout)
+        made.connect(address)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.hold(made)  # once more: a cut finds nothing to cut in a socket that is not connecting yet
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+class _HTTP(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self.host, self.port)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Put a connection that was kept on this call's line."""
+        if self.sock is not None:
+            _call().lifeline.hold(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _HTTPS(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self.host, self.port)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Put a connection that was kept on this call's line."""
+        if self.sock is not None:
+            _call().lifeline.hold(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTP  # pyright: ignore[reportAssignmentType] - urllib3 types it by a protocol
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPS  # pyright: ignore[reportAssignmentType]
+
+
+def _tls() -> ssl.SSLContext:
+    """Trust what this machine trusts, and what certifi does: a slim container has no certificates of its own."""
+    context = create_urllib3_context()
+    context.load_default_certs()
+    context.load_verify_locations(certifi.where())
+    context.sslsocket_class = _TLSSocket
+    return context
+
+
+@cache
+def connections(proxy: str | None) -> urllib3.PoolManager:
+    """Return the connections of this process, kept for the next request; proxies of the environment are ignored."""
+    options: dict[str, Any] = {"num_pools": _ENDPOINTS, "maxsize": _AT_ONCE, "ssl_context": _tls()}
+    made = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
+    classes: dict[str, type[HTTPConnectionPool] | type[HTTPSConnectionPool]]
+    classes = {"http": _HTTPPool, "https": _HTTPSPool}
+    made.pool_classes_by_scheme = classes  # pyright: ignore[reportAttributeAccessIssue] - urllib3 leaves it unannotated
+    return made

@@ -165,3 +165,34 @@ def test_a_server_of_other_dimensions_is_a_matter_of_configuration(ask, provider
         ask(name, TEXTS, send_dimensions=asked)
     assert ("ignores" in str(found.value)) is asked
     assert "send_dimensions" in str(found.value)
+
+
+PAUSES = {
+    (429, "6m0s"): {"x_ratelimit_remaining_tokens": "0", "x_ratelimit_reset_tokens": "6m0s"},
+    (503, "7 s"): {"Retry_After": "7"},
+    (200, "2 s"): {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "2s"},
+    (200, "6 s"): {"x_ratelimit_remaining_tokens": "0", "x_ratelimit_limit_tokens": "60"},
+}
+SECONDS = {"6m0s": 360, "7 s": 7, "2 s": 2, "6 s": 6}
+
+
+@pytest.mark.parametrize(("code", "what"), PAUSES)
+@pytest.mark.parametrize("name", SERVED)
+def test_what_the_server_says_about_its_limits_comes_along(ask, provider, name, code, what):
+    provider.fail(faults.headers(**PAUSES[code, what]))
+    if code == 200:
+        assert ask(name, TEXTS).pause == SECONDS[what], "six words are six tokens"
+        return
+    provider.fail(faults.status(code))
+    with pytest.raises(RetryableError) as found:
+        ask(name, TEXTS)
+    assert found.value.pause == SECONDS[what]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_an_answer_without_such_headers_asks_for_no_pause(ask, provider, name):
+    assert ask(name, TEXTS).pause == 0
+    provider.fail(faults.status(503))
+    with pytest.raises(RetryableError) as found:
+        ask(name, TEXTS)
+    assert found.value.pause is None

@@ -58,8 +58,11 @@ class Call:
 
 
 def as_base64(item: Item) -> Item:
-    """A vector as base64 of little-endian float32."""
-    return base64.b64encode(np.asarray(item, dtype="<f4").tobytes()).decode() if isinstance(item, list) else item
+    """A vector as base64 of little-endian float32; what is no vector stays what it is."""
+    if not isinstance(item, list) or not item or not all(isinstance(number, float) for number in item):
+        return item
+    with np.errstate(over="ignore"):
+        return base64.b64encode(np.asarray(item, dtype="<f4").tobytes()).decode()
 
 
 def _some(value: Any) -> bool:

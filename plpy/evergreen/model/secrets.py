@@ -3,6 +3,8 @@
 import os
 import re
 import stat
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from evergreen.errors import ConfigurationError
@@ -47,7 +49,7 @@ def _in_file(path: Path, name: str) -> bytes | None:
         return None
     except OSError as error:
         raise ConfigurationError(f'secret "{name}" cannot be read: {error.strerror}') from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise ConfigurationError(f'secret "{name}" cannot be read: it is not a file')
@@ -55,7 +57,9 @@ def _in_file(path: Path, name: str) -> bytes | None:
             raise ConfigurationError(
                 f'secret "{name}" is refused: others may read or change its file; chmod 0640 {path}, or 0600'
             )
-        return file.read(_LONGEST + 1)
+        return os.read(descriptor, _LONGEST + 1)
+    finally:
+        os.close(descriptor)
 
 
 def masked(text: str, key: str | None) -> str:
@@ -68,4 +72,5 @@ def masked(text: str, key: str | None) -> str:
     for i in range(len(text) - size + 1):
         if text[i : i + size] in parts:
             hidden[i : i + size] = b"\x01" * size
-    return re.sub("\0+", "***", "".join("\0" if hide else c for c, hide in zip(text, hidden, strict=True)))
+    runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1))
+    return "".join("***" if hide else "".join(character for character, _ in run) for hide, run in runs)

@@ -3,7 +3,7 @@
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from evergreen import db
 from evergreen.apply import binary, vectors
@@ -22,9 +22,8 @@ _FIELDS = 10  # and the columns of the key
 _NO_FILE = ("42501", "58", "0A000")
 
 
-@dataclass(frozen=True)
-class Added:
-    """A chunk to add."""
+class Added(NamedTuple):
+    """A chunk to add; a tuple, because there is one for every row."""
 
     document: int
     number: int
@@ -42,21 +41,21 @@ def add(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None
 
 def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bool:
     """Add chunks by COPY; False where that is not possible, and nothing was done."""
-    key_fields = binary.key_encoder(pipeline)
     # What receives text and jsonb converts from the client's encoding, whatever COPY is told.
-    if key_fields is None or not db.value(SQL.utf8):
+    if not binary.has_key(pipeline) or not db.value(SQL.utf8):
         return False
+    key_fields = binary.key_fields(pipeline, [one.of.key for one in chunks])
     vector_fields = binary.vector_fields([one.vector for one in chunks], generation.model.dimensions)
     model = binary.field(generation.model.name.encode())
     now = time.time_ns() // 1000 - binary.EPOCH
 
     def rows() -> Iterator[tuple[bytes | memoryview, ...]]:
-        for one, vector in zip(chunks, vector_fields, strict=True):
-            of = one.of
-            fixed = _FIXED.pack(
-                8, one.document, 4, one.number, 32, one.hash, 32, of.fingerprint, 32, of.src_hash, 8, now
-            )
-            yield fixed, model, key_fields(of.key), binary.field(one.text.encode()), vector
+        for (document, number, chunk_hash, text, _, of), key, vector in zip(
+            chunks, key_fields, vector_fields, strict=True
+        ):
+            numbers = 8, document, 4, number
+            hashes = 32, chunk_hash, 32, of.fingerprint, 32, of.src_hash
+            yield _FIXED.pack(*numbers, *hashes, 8, now), model, key, binary.field(text.encode()), vector
 
     key_names = ", ".join(f"k{position}" for position in range(1, len(pipeline.key) + 1))
     query = SQL.copy_chunks.on(table=generation.table, key_names=key_names)

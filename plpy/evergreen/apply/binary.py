@@ -19,44 +19,44 @@ _JSONB = b"\1"  # the version of its binary form
 #: Where the server counts a timestamptz from: 2000-01-01 in microseconds of Unix time.
 EPOCH = 946_684_800_000_000
 
-Encoder = Callable[[Any], bytes]
-
-
-def _integer(size: int) -> Encoder:
-    return lambda value: value.to_bytes(size, "big", signed=True)
-
-
-# Key columns whose binary form is ours to make from JSON; for any other type its own input function has to.
-_ENCODERS: dict[str, Encoder] = {
-    "pg_catalog.int2": _integer(2),
-    "pg_catalog.int4": _integer(4),
-    "pg_catalog.int8": _integer(8),
-    "pg_catalog.text": str.encode,
-    'pg_catalog."varchar"': str.encode,
-    "pg_catalog.uuid": lambda value: uuid.UUID(value).bytes,
-}
-
 
 def field(value: bytes) -> bytes:
     """One field: its length, then itself."""
     return len(value).to_bytes(4, "big") + value
 
 
-def key_encoder(pipeline: Pipeline) -> Callable[[str], bytes] | None:
-    """Return the function from a stored key to the fields of its columns and of itself, as jsonb.
+def _integer(size: int) -> Callable[[Any], bytes]:
+    length = size.to_bytes(4, "big")
+    return lambda value: length + value.to_bytes(size, "big", signed=True)
 
-    None where a column's type is not known here.
-    """
-    encoders = [_ENCODERS.get(type_name) for _, _, type_name in pipeline.key]
-    known = [one for one in encoders if one is not None]
-    if len(known) < len(encoders):
-        return None
 
-    def encode(key: str) -> bytes:
-        columns = [field(one(value)) for one, value in zip(known, orjson.loads(key), strict=True)]
-        return b"".join(columns) + field(_JSONB + key.encode())
+# Key columns whose binary form is ours to make from JSON; for any other type its own input function has to.
+_FIELDS: dict[str, Callable[[Any], bytes]] = {
+    "pg_catalog.int2": _integer(2),
+    "pg_catalog.int4": _integer(4),
+    "pg_catalog.int8": _integer(8),
+    "pg_catalog.text": lambda value: field(value.encode()),
+    'pg_catalog."varchar"': lambda value: field(value.encode()),
+    "pg_catalog.uuid": lambda value: field(uuid.UUID(value).bytes),
+}
 
-    return encode
+
+def has_key(pipeline: Pipeline) -> bool:
+    """True when the types of a pipeline's key are known here."""
+    return all(type_name in _FIELDS for _, _, type_name in pipeline.key)
+
+
+def key_fields(pipeline: Pipeline, keys: Sequence[str]) -> list[bytes]:
+    """The fields of the key's columns, and of the key itself as jsonb, for each of some stored keys."""
+    columns = [_FIELDS[type_name] for _, _, type_name in pipeline.key]
+    parsed = orjson.loads(f"[{','.join(keys)}]")
+    whole = [field(_JSONB + key.encode()) for key in keys]
+    if len(columns) == 1:
+        return [columns[0](value) + key for (value,), key in zip(parsed, whole, strict=True)]
+    return [
+        b"".join([column(value) for column, value in zip(columns, values, strict=True)]) + key
+        for values, key in zip(parsed, whole, strict=True)
+    ]
 
 
 def vector_fields(vectors: Sequence[Known], dimensions: int) -> list[memoryview]:

@@ -5,7 +5,6 @@ import pytest
 from documents import assert_as_source, drain_all, drain_once, shown, status_of
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
-TEXT_TOKENS = 4 + 1  # of "title 1\n\nbody 1" and its like, as they are estimated
 
 
 def create(db, options, pipeline="docs", model="loop"):
@@ -25,7 +24,7 @@ def next_day(db, kind="tokens"):
 def test_what_a_day_may_cost(connect, db, docs, provider, call, kind):
     """Four texts' worth: no more than that is sent, by whatever calls, until the day is over."""
     provider.register(db, price=1_000_000)  # a token costs 1
-    db.execute("UPDATE docs SET title = 'title', body = chr(96 + id)")  # 8 characters: 3 tokens
+    db.execute("UPDATE docs SET title = 'title', body = repeat(chr(96 + id), 5)")  # 12 characters: 3 tokens
     create(db, {f"daily_{kind}": 13})
     db.execute("CREATE TABLE notes (id int PRIMARY KEY, title text, body text)")
     db.execute("INSERT INTO notes VALUES (1, 'no', 'budget')")

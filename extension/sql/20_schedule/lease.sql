@@ -2,6 +2,15 @@ CREATE SEQUENCE embed.token;
 COMMENT ON SEQUENCE embed.token IS 'tokens of claims; never used twice';
 SELECT pg_catalog.pg_extension_config_dump('embed.token', '');
 
+CREATE FUNCTION embed.lease_end() RETURNS timestamptz
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT pg_catalog.clock_timestamp()
+           + coalesce((SELECT s.value FROM embed.setting s WHERE s.name = 'lease'), '5 minutes')::interval
+$sql$;
+COMMENT ON FUNCTION embed.lease_end() IS 'internal: until when a claim made or renewed now is good; embed_setting(''lease'') says how long';
+
 CREATE TABLE embed.lease (
     token      bigint PRIMARY KEY,
     generation int NOT NULL,

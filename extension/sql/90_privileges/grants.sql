@@ -15,6 +15,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_model_add(text, text, int, text, tex
 GRANT EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) TO embed_admin;
 
+REVOKE EXECUTE ON FUNCTION embed.lease_end() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refresh(int, boolean, int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_ddl() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_drop() FROM PUBLIC;

@@ -51,7 +51,7 @@ PIPELINE: dict[str, Option] = {
 PIPELINE_LATER = frozenset({"wakeup", "slot_limit", "language", "previous_kept"})
 
 #: What embed_setting takes: the built-in value of each setting.
-SETTINGS: dict[str, str] = {"default_model": "wordllama-256", "cache_retention": "30 days"}
+SETTINGS: dict[str, str] = {"default_model": "wordllama-256", "cache_retention": "30 days", "lease": "5 minutes"}
 
 
 def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:
         counters.append(Counter("tokens", round(budget.tokens), 1.0))
     price = model.price if model is not None else 0.0
     if budget.cost is not None and price is not None:
-        counters.append(Counter("cost", round(budget.cost * _MILLION), price))
+        counters.append(Counter("cost", round(budget.cost * _MILLION), price * _MILLION))
     return counters
 
 

@@ -64,6 +64,9 @@ class Courier:
         """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
         if provider.free:
             return None
+        blocked = self._line(provider, model).blocked_until - time.monotonic()
+        if blocked > self._longest_wait:
+            return Leave(blocked, reason="rate limit")
         try:
             leave: Leave = self._step(lambda: self._traffic.wait(model, budget))
         except RetryableError as error:
@@ -73,7 +76,7 @@ class Courier:
     def has_room(self, provider: Provider, model: Model, lane: int) -> bool:
         """Tell whether more should be prepared for a model: as much waits as can fly next, and no more."""
         line = self._line(provider, model)
-        return line.parcels(lane) < line.width
+        return line.parcels(lane) < line.width and line.blocked_until <= time.monotonic() + self._longest_wait
 
     @property
     def busy(self) -> bool:
@@ -130,6 +133,8 @@ class Courier:
                 self._send(line, order, leave, estimates)
                 return True
             if leave.open or leave.wait > self._longest_wait:
+                if not leave.open:
+                    line.blocked_until = time.monotonic() + leave.wait
                 order.pause = leave.wait
                 self._drop(line, order, RetryableError(leave.reason, leave.wait) if leave.open else None)
                 return True

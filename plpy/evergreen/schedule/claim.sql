@@ -18,20 +18,20 @@ SELECT pg_catalog.pg_advisory_unlock(1163285062, $1)
 
 -- put_lease(int8, int4): the claim as others see it
 INSERT INTO embed.lease (token, generation, expires_at)
-VALUES ($1, $2, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300))
+VALUES ($1, $2, (SELECT embed.lease_end()))
 
 -- renew_lease(int8): the claim as others see it, some more time
-UPDATE embed.lease SET expires_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300) WHERE token = $1
+UPDATE embed.lease SET expires_at = (SELECT embed.lease_end()) WHERE token = $1
 
 -- renew_jobs(int4, int8, jsonb[]): its jobs
-UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+UPDATE embed.job SET ready_at = (SELECT embed.lease_end())
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
 -- renew_texts(int4, int8, bytea[]): its texts in flight
-UPDATE embed.inflight SET expires_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+UPDATE embed.inflight SET expires_at = (SELECT embed.lease_end())
 WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($3) u (hash)
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $2
@@ -55,7 +55,7 @@ WITH picked AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE embed.job j
-SET token = $4, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+SET token = $4, ready_at = (SELECT embed.lease_end())
 WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at
 

@@ -31,7 +31,7 @@ WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 
 -- queue_claimed(int4, jsonb[], int8): jobs of the backfill lane that are claimed from the start
 INSERT INTO embed.job (generation, key, lane, token, ready_at)
-SELECT $1, k.key, 1, $3, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 300)
+SELECT $1, k.key, 1, $3, (SELECT embed.lease_end())
 FROM pg_catalog.unnest($2) k (key)
 WHERE pg_catalog.pg_column_size(k.key) <= 2600
 ON CONFLICT DO NOTHING

@@ -58,6 +58,7 @@ class Drain:
         self._deadline = time.monotonic() + seconds
         self._courier = Courier(traffic.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
+        self._resting: set[int] = set()  # generations whose model rests
         self._done = 0
         self._cursors = Private()
         self._memory: dict[int, dict[bytes, Known]] = {}
@@ -65,10 +66,7 @@ class Drain:
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
         try:
-            for number in self._chosen:
-                mark = len(self._batches)
-                if not self._guarded(number, partial(self._drain_pipeline, number)):
-                    del self._batches[mark:]
+            self._claim()
             self._carry()
             self._wait_for_others()
         finally:
@@ -77,6 +75,28 @@ class Drain:
             self._guarded(batch.claim.pipeline.id, partial(self._apply, batch))
         self._cursors.settle()
         return self._done
+
+    def _claim(self) -> None:
+        """Give each pipeline its share of the room, and what one leaves to those that have more to do."""
+        left = self._chosen
+        while left and self._room > 0 and self._has_time():
+            before, share = self._room, -(-self._room // len(left))
+            left = [number for number in left if self._fill(number, share)]
+            if left and self._room == before:
+                self._turn(_SLICE)  # their models have all they can take
+
+    def _fill(self, number: int, share: int) -> bool:
+        """Claim for one pipeline; True when it may have more to do."""
+        mark, room, more = len(self._batches), self._room, [False]
+
+        def fill() -> None:
+            more[0] = self._drain_pipeline(number, share)
+
+        if not self._guarded(number, fill):
+            del self._batches[mark:]
+            self._room = room
+            return False
+        return more[0]
 
     def _guarded(self, number: int, step: Callable[[], None]) -> bool:
         """Do a step wholly or not at all; what goes wrong in one pipeline must not keep the others waiting."""
@@ -92,43 +112,51 @@ class Drain:
     def _has_time(self) -> bool:
         return time.monotonic() < self._deadline
 
-    def _drain_pipeline(self, number: int) -> None:
+    def _drain_pipeline(self, number: int, share: int) -> bool:
         pipeline = pipelines.by_id(number)
-        if pipeline is None or pipeline.state != "active" or self._room <= 0 or not self._has_time():
-            return
+        if pipeline is None or pipeline.state != "active":
+            return False
         pipeline = follow.check(pipeline)
         if pipeline is None:
-            return
-        intake.private(pipeline, self._room)
-        for generation in pipeline.generations:
-            self._drain_generation(pipeline, generation)
+            return False
+        intake.private(pipeline, share)
+        more = [self._drain_generation(pipeline, generation, share) for generation in pipeline.generations]
+        return any(more)
 
-    def _drain_generation(self, pipeline: Pipeline, generation: Generation) -> None:
-        """Claim live work up to its share, then backfill, then whatever live work is left."""
+    def _drain_generation(self, pipeline: Pipeline, generation: Generation, share: int) -> bool:
+        """Claim live work up to its share, then backfill, then what live work is left; True when there may be more."""
         chosen, model = provider(generation.model.provider), generation.model
-        leave = self._courier.rests(chosen, model, budget(pipeline))
-        if leave is not None:
-            db.warning(
-                f'pipeline "{pipeline.name}" waits for {leave.wait:.0f} s: {leave.reason}',
-                hint="SELECT * FROM embed_endpoints; the rows stay queued and a later drain does them.",
-            )
-            return
+        if self._rests(pipeline, generation):
+            return False
         self._cursors.begin(generation.id)
         most = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
-        live = max(1, int(self._room * options.effective(pipeline.options, "live_share")))
-        for lane, share in ((LIVE, live), (BACKFILL, self._room), (LIVE, self._room)):
-            room = share
-            while min(room, self._room) > 0 and self._has_time():
+        live = max(1, int(share * options.effective(pipeline.options, "live_share")))
+        left = share
+        for lane, limit in ((LIVE, live), (BACKFILL, share), (LIVE, share)):
+            room = limit
+            while min(room, left, self._room) > 0 and self._has_time():
                 if not self._courier.has_room(chosen, model, lane):
-                    self._turn(_SLICE)
-                    continue
-                wanted = Wanted(pipeline, generation, lane, min(most, room, self._room))
+                    return True
+                wanted = Wanted(pipeline, generation, lane, min(most, room, left, self._room))
                 claimed = claim.take(wanted, self._tokens(), self._cursors, leased=False)
                 if claimed is None:
                     break
                 room -= len(claimed.jobs)
+                left -= len(claimed.jobs)
                 self._room -= len(claimed.jobs)
                 self._begin(Batch(claimed))
+        return left <= 0
+
+    def _rests(self, pipeline: Pipeline, generation: Generation) -> bool:
+        """Tell whether a model rests, with a WARNING the first time."""
+        leave = self._courier.rests(provider(generation.model.provider), generation.model, budget(pipeline))
+        if leave is not None and generation.id not in self._resting:
+            self._resting.add(generation.id)
+            db.warning(
+                f'pipeline "{pipeline.name}" waits for {leave.wait:.0f} s: {leave.reason}',
+                hint="SELECT * FROM embed_status; the rows stay queued and a later drain does them.",
+            )
+        return leave is not None
 
     def _tokens(self) -> list[int]:
         return [batch.claim.token for batch in self._batches]

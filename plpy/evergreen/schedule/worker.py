@@ -23,12 +23,12 @@ from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
 from evergreen.schedule.model_step import model_step
 from evergreen.setup import setting
+from evergreen.setup.setting import lease_seconds
 
 T = TypeVar("T")
 
 BATCH = 1000
 _LONGEST_WAIT = 30.0  # seconds for which a rate limit is waited out with the claim in hand
-_RENEWAL = 100.0  # seconds between two renewals of a lease
 _SLICE, _AT_ONCE = 0.1, 0.0
 _POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
 _AFTER_ERROR = 5.0
@@ -47,6 +47,7 @@ class Worker:
         self._first = 0
         self._housekeeping_at = 0.0
         self._cursors = Shared()
+        self._renewal = self._step(lease_seconds) / 3  # seconds between two renewals of a lease
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
@@ -169,7 +170,7 @@ class Worker:
             if batch in self._batches:
                 batch.take_in(order)
                 self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
-        for batch in [b for b in self._batches if b.renewed_at < time.monotonic() - _RENEWAL]:
+        for batch in [b for b in self._batches if b.renewed_at < time.monotonic() - self._renewal]:
             self._guarded(batch.claim.pipeline.id, partial(self._renew, batch))
 
     def _renew(self, batch: Batch) -> bool:

@@ -16,6 +16,11 @@ def get(name: str) -> str:
     return str(stored) if stored is not None else SETTINGS[name]
 
 
+def lease_seconds() -> float:
+    """Return how long a claim is good without being renewed; needs the extension's rights."""
+    return float(db.value(SQL.seconds, get("lease")))
+
+
 @entry
 def embed_setting(name: str | None, value: str | None) -> str:
     """Return a setting, after setting it when a value is given; raises 22023, 42501, 42704."""
@@ -32,6 +37,8 @@ def _put(name: str, value: str, role: str) -> str:
         models.by_name(value)
     elif not _is_interval(value):
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
+    elif name == "lease" and float(db.value(SQL.seconds, value)) < 1:
+        raise UserError(f'setting "lease" must be at least a second, not "{value}"', hint="'5 minutes' is the default.")
     db.run(SQL.put, name, value)
     return value
 

@@ -6,3 +6,6 @@ INSERT INTO embed.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UP
 
 -- check_interval(text): raises when it is no interval; false when it is negative
 SELECT $1::pg_catalog.interval >= '0'
+
+-- seconds(text): of an interval
+SELECT pg_catalog.date_part('epoch', $1::pg_catalog.interval)

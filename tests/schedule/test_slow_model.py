@@ -1,0 +1,99 @@
+"""A model that is slower than a lease: its worker keeps the claim, and what comes late is used."""
+
+import os
+import signal
+
+import psycopg
+import pytest
+from documents import assert_as_source, drain_once, shown, status_of
+from waiting import Background, wait_until
+
+WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
+
+
+@pytest.fixture
+def pipeline(db, docs, model):
+    db.execute("SELECT embed_setting('lease', '1 s')")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+
+
+def leases(db):
+    return db.execute("SELECT expires_at FROM embed.lease").fetchall()
+
+
+def test_a_worker_that_waits_for_its_model_keeps_what_it_claimed(connect, db, pipeline, provider):
+    """For longer than two leases nobody else takes the rows, or sends their texts."""
+    provider.hold()
+    work = Background(connect(), WORK)
+    provider.wait_for_requests(1)
+    ends = set(leases(db))
+    while len(ends) < 7:  # renewed at a third of its time
+        wait_until(lambda: not set(leases(db)) <= ends, what="the claim renewed")
+        ends.update(leases(db))
+        assert drain_once(db) == 0
+        assert status_of(db, "in_flight") == 10
+    assert db.execute("SELECT bool_and(expires_at > clock_timestamp()) FROM embed.inflight").fetchone() == (True,)
+    provider.release()
+    work.result()
+    assert_as_source(db)
+    assert len(provider.requests) == 1
+
+
+def test_a_claim_that_nobody_renews_is_over(connect, db, pipeline, provider):
+    """As that of a session that lives and hangs: its time ends, another one does the rows, and it changes nothing."""
+    provider.hold()
+    hanging = connect()
+    work = Background(hanging, WORK)
+    provider.wait_for_requests(1)
+    os.kill(work.pid, signal.SIGSTOP)
+    try:
+        provider.release()
+        wait_until(lambda: drain_once(db) is not None and len(shown(db)) == 10, what="the rows done by another")
+    finally:
+        os.kill(work.pid, signal.SIGCONT)
+    work.result()
+    assert_as_source(db)
+    assert provider.sent.total() <= 20, "at most the texts in flight are sent twice"
+
+
+@pytest.mark.parametrize("value", ["0", "999 ms", "-1 hour", "soon"])
+def test_a_lease_is_at_least_a_second(db, value):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="lease"):
+        db.execute("SELECT embed_setting('lease', %s)", (value,))
+    assert db.execute("SELECT embed_setting('lease')").fetchone() == ("5 minutes",)
+
+
+def test_rows_truncated_while_they_were_out_leave_nothing_behind(connect, db, docs, model, provider):
+    """Another worker has looked for orphans, and found none, before the first one writes what it read earlier."""
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    provider.hold()
+    work = Background(connect(), WORK)
+    provider.wait_for_requests(1)
+    db.execute("TRUNCATE docs")
+    wait_until(lambda: drain_once(db) == 0, what="the log folded")
+    wait_until(
+        lambda: db.execute("SELECT count(*) FROM embed.scan WHERE running").fetchone() == (0,), what="the cursors' end"
+    )
+    assert db.execute("SELECT max(round) FROM embed.scan WHERE scope = 'document'").fetchone() == (1,)
+    provider.release()
+    work.result()
+    while drain_once(db):
+        pass
+    assert db.execute("SELECT count(*) FROM embed.document").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed_store.g1").fetchone() == (0,)
+
+
+def test_a_cancelled_worker_cuts_its_request(connect, db, docs, model, provider):
+    """The server sees the connection closed at once, and not when some time-out ends it."""
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    provider.hold()
+    worker = connect()
+    work = Background(worker, WORK)
+    provider.wait_for_requests(1)
+    worker.cancel()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        work.result(5)
+    provider.release()
+    while drain_once(db):
+        pass
+    assert_as_source(db)

@@ -15,6 +15,10 @@ MAY_NOT_ADMINISTER = {
     "embed_verify": "SELECT * FROM embed_verify('docs')",
     "embed_verify repair": "SELECT * FROM embed_verify('docs', repair => true)",
     "embed_explain": "SELECT embed_explain('docs', '[1]')",
+    "embed_retry": "SELECT embed_retry('docs')",
+    "embed_retry a row": "SELECT embed_retry('docs', '[1]')",
+    "embed_forget": "SELECT embed_forget('docs', '[1]')",
+    "embed_estimate": "SELECT * FROM embed_estimate('docs')",
     "embed_create again": "SELECT embed_create('docs', 'alice.docs', columns => '{body}', if_not_exists => true)",
     "embed_create another": "SELECT embed_create('mine', 'alice.docs', columns => '{body}')",
 }

@@ -10,7 +10,8 @@ UNKNOWN = [
     "SELECT embed_alter(%s, '{}')", "SELECT embed_drop(%s)", "SELECT embed_pause(%s)", "SELECT embed_resume(%s)",
     "SELECT embed_get_def(%s)", "SELECT embed_touch(%s, '[1]')", "SELECT embed_drain(%s)", "CALL embed_work(%s)",
     "SELECT embed_query(%s, 'q')", "SELECT embed_search(%s, 'q')", "SELECT embed_verify(%s)",
-    "SELECT embed_explain(%s, '[1]')", "SELECT embed_search_rows(NULL::docs, 'q', pipeline => %s)",
+    "SELECT embed_explain(%s, '[1]')", "SELECT embed_retry(%s)", "SELECT embed_forget(%s, '[1]')",
+    "SELECT embed_estimate(%s)", "SELECT embed_search_rows(NULL::docs, 'q', pipeline => %s)",
     "SELECT embed_model_drop(%s)", "SELECT embed('q', %s)",
 ]  # fmt: skip
 # NULL means "all pipelines", "the only one", "the default" here, and is no unknown name.
@@ -58,6 +59,16 @@ BAD = {
     "SELECT embed_explain('docs', NULL)": "22023",
     "SELECT embed_explain('docs', '\"one\"')": "22P02",
     "SELECT embed_explain('docs', '[1, 2]')": "22023",
+    "SELECT embed_retry('docs', '\"one\"')": "22P02",
+    "SELECT embed_retry('docs', '[1, 2]')": "22023",
+    "SELECT embed_forget('docs', NULL)": "22023",
+    "SELECT embed_forget('docs', '[null]')": "22023",
+    "SELECT embed_forget('docs', '{\"id\": 1}')": "22P02",
+    "SELECT embed_preview(NULL, '{body}')": "22004",
+    "SELECT embed_preview('docs')": "22023",
+    "SELECT embed_preview('docs', '{nope}')": "42703",
+    "SELECT embed_preview('docs', '{body}', model => 'nope')": "42704",
+    "SELECT embed_preview('docs', '{body}', chunker => '[]')": "22023",
     "SELECT embed_alter('docs', ('{\"max_attempts\": 1' || repeat('0', 5000) || '}')::jsonb)": "22023",
     "SELECT embed_alter('docs', jsonb_build_object('a', (repeat('[', 3000) || repeat(']', 3000))::jsonb))": "22023",
     "SELECT embed_search('docs', NULL)": "22023",
@@ -137,8 +148,8 @@ BAD = {
 }  # fmt: skip
 # Promised for later versions: a call that is not built yet does not exist.
 LATER = """
-embed_preview embed_chunk_markdown embed_chunk_html embed_backfill embed_claim embed_submit embed_release embed_retry
-embed_forget embed_build embed_compare embed_promote embed_rollback embed_retire embed_wait embed_estimate
+embed_chunk_markdown embed_chunk_html embed_backfill embed_claim embed_submit embed_release
+embed_build embed_compare embed_promote embed_rollback embed_retire embed_wait
 embed_capture_set
 """
 

@@ -20,3 +20,4 @@ REVOKE EXECUTE ON FUNCTION embed.refresh(int, boolean, int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_ddl() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_drop() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_rewrite() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.refuse_forgotten() FROM PUBLIC;

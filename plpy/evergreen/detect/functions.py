@@ -83,9 +83,9 @@ _READING = "\nSET row_security = off"
 
 def reader(generation: Generation, source: Source, watched: tuple[Column, ...], only_if: Column | None) -> Function:
     """Reads rows by key and renders their text, as the source's owner."""
-    content = _content(generation, source)
+    text = content(generation.columns, generation.template, source)
     if only_if is not None:
-        content = f"CASE WHEN {ex.reference('s', only_if)} THEN {content} END"
+        text = f"CASE WHEN {ex.reference('s', only_if)} THEN {text} END"
     matches = " AND ".join(
         f"{ex.reference('s', c)} {c.equal} {ex.key_value('k.key', i, c)}" for i, c in enumerate(source.key)
     )
@@ -97,7 +97,7 @@ def reader(generation: Generation, source: Source, watched: tuple[Column, ...], 
         body=_text(
             SQL.reader_body,
             src_hash=ex.src_hash("s", watched),
-            content=content,
+            content=text,
             source=source.from_clause,
             matches=matches,
             key_document=ex.key("s", source.key),
@@ -107,12 +107,12 @@ def reader(generation: Generation, source: Source, watched: tuple[Column, ...], 
     )
 
 
-def _content(generation: Generation, source: Source) -> str:
-    """Columns joined by blank lines, NULLs skipped; or the template."""
-    if generation.columns is not None:
-        values = ", ".join(ex.reference("s", _column(source, name)) for name in generation.columns)
+def content(columns: tuple[str, ...] | None, template: str | None, source: Source) -> str:
+    """The text of a row ``s``: columns joined by blank lines, NULLs skipped; or the template."""
+    if columns is not None:
+        values = ", ".join(ex.reference("s", _column(source, name)) for name in columns)
         return f"pg_catalog.concat_ws(E'\\n\\n', {values})"
-    parts = templates.parse(generation.template or "")
+    parts = templates.parse(template or "")
     return f"pg_catalog.concat({', '.join(_part(part, source) for part in parts)})"
 
 

@@ -52,6 +52,7 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
             storage=_INLINE if generation.model.dimensions <= _INLINE_DIMENSIONS else _TOASTED,
         )
     )
+    db.ddl(SQL.no_statistics.on(**table))
     db.ddl(SQL.index_key.on(**table, key_names=", ".join(name for name, _ in keys)))
     db.ddl(SQL.index_hash.on(**table))
     comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"

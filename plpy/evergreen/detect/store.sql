@@ -15,6 +15,9 @@ CREATE TABLE {table} (
     PRIMARY KEY (document, id)
 ) WITH ({storage})
 
+-- no_statistics(): ANALYZE would copy texts and vectors into pg_statistic, where nobody erases them
+ALTER TABLE {table} ALTER COLUMN chunk SET STATISTICS 0, ALTER COLUMN embedding SET STATISTICS 0
+
 -- index_key(): the view joins by key
 CREATE INDEX ON {table} ({key_names})
 

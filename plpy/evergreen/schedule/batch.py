@@ -5,7 +5,7 @@ import time
 from evergreen.apply import reuse, usage
 from evergreen.apply.usage import Saved
 from evergreen.apply.vectors import Known
-from evergreen.apply.write import Result
+from evergreen.apply.write import Result, keep
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import ModelError
@@ -125,6 +125,14 @@ class Batch:
         """Keep the claim: its worker lives."""
         self.renewed_at = time.monotonic()
         claims.renew(self.claim, [*self._marked])
+
+    def abandon(self, pause: float) -> None:
+        """Give the claim back for some seconds, and keep what was paid for."""
+        if self.prepared:
+            keep(self.result)
+            self.account()
+        self.land()
+        claims.put_back(self.claim, [*self.claim.jobs], pause)
 
     def account(self) -> None:
         """Write down what this batch cost and saved."""

@@ -2,6 +2,10 @@
 SELECT s.position::pg_catalog.text AS position FROM embed.scan s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE SKIP LOCKED
 
+-- wait(int4, text): as lock, behind whoever moves it
+SELECT s.position::pg_catalog.text AS position FROM embed.scan s
+WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE
+
 -- move(int4, text, jsonb, bool): where it stands now; it stops at the end
 UPDATE embed.scan SET position = $3, running = $4, last_error = NULL WHERE generation = $1 AND scope = $2
 

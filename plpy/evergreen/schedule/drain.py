@@ -28,6 +28,7 @@ from evergreen.schedule.recursion import running
 BATCH = 1000
 _LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
 _SLICE, _AT_ONCE = 0.1, 0.0
+_AFTER_ERROR = 5.0
 _PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
 
@@ -72,7 +73,8 @@ class Drain:
         finally:
             self._courier.close()
         for batch in self._batches:
-            self._guarded(batch.claim.pipeline.id, partial(self._apply, batch))
+            if not self._guarded(batch.claim.pipeline.id, partial(self._apply, batch)):
+                self._guarded(batch.claim.pipeline.id, partial(batch.abandon, _AFTER_ERROR))
         self._cursors.settle()
         return self._done
 

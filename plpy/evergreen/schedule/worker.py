@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from evergreen import db
 from evergreen.apply import usage
-from evergreen.apply.write import apply, keep
+from evergreen.apply.write import apply
 from evergreen.catalog import options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
@@ -235,11 +235,7 @@ def _pause_after(error: db.DatabaseError) -> float:
 
 
 def _abandon(batch: Batch, pause: float) -> None:
-    if batch.prepared:
-        keep(batch.result)
-        batch.account()
-    batch.land()
-    claim.put_back(batch.claim, [*batch.claim.jobs], pause)
+    batch.abandon(pause)
     claim.release(batch.claim)
 
 

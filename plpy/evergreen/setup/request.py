@@ -40,6 +40,29 @@ def check_name(name: str | None) -> str:
 
 def check_source(source: str | None, role: str) -> Source:
     """Check that the source is a table with a primary key and the caller's; raises 42501, 42809, 42P17, 22004."""
+    found = _find_source(source)
+    if not access.may_own(role, found.owner):
+        raise UserError(
+            f"must be owner of table {found.qualified}",
+            "42501",
+            hint="Ask the table's owner, or a member of embed_admin.",
+        )
+    return _check_table(found)
+
+
+def check_readable(source: str | None, role: str) -> Source:
+    """As check_source, for somebody who only wants to look: it need not be the caller's."""
+    found = _find_source(source)
+    if not access.may_read(role, found.oid):
+        raise UserError(
+            f"permission denied for table {found.qualified}",
+            "42501",
+            hint="SELECT on the table is needed to look at it.",
+        )
+    return _check_table(found)
+
+
+def _find_source(source: str | None) -> Source:
     if source is None:
         raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
     found = (
@@ -49,12 +72,10 @@ def check_source(source: str | None, role: str) -> Source:
     )
     if found is None:
         raise UserError(f"table {source} does not exist", "42P01", hint="Pass its name: source => 'docs'.")
-    if not access.may_own(role, found.owner):
-        raise UserError(
-            f"must be owner of table {found.qualified}",
-            "42501",
-            hint="Ask the table's owner, or a member of embed_admin.",
-        )
+    return found
+
+
+def _check_table(found: Source) -> Source:
     if found.kind not in {"r", "p"} or found.schema in {"pg_catalog", "information_schema", "embed", "embed_store"}:
         raise UserError(
             f"{found.qualified} is not a table that can be embedded",

@@ -1,0 +1,11 @@
+CREATE FUNCTION @extschema@.embed_retry(pipeline text, key jsonb = NULL) RETURNS bigint
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.operate import retry
+return retry.embed_retry(pipeline, key)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_retry(text, jsonb) IS
+    'queues dead letters again (one row, or all of the pipeline), and rows that wait after an error, to be tried at once and with '
+    'all their attempts; returns how many rows';

@@ -1,0 +1,118 @@
+"""embed_estimate: what a drain would cost now."""
+
+from dataclasses import astuple, dataclass, field
+
+from evergreen import db
+from evergreen.apply import reuse
+from evergreen.catalog import access
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import follow
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.model import tokens
+from evergreen.model.packing import Texts, pack
+from evergreen.model.price import Bill, Load, bill
+from evergreen.model.registry import provider
+from evergreen.prepare import read
+from evergreen.prepare.documents import prepare
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_LOOKED_AT = 5000  # keys; of more than these the rest is taken to be like them
+_SLICE = 1000  # as many as a claim has: texts of two claims do not share a request
+
+
+@entry
+def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | None, float]]:
+    """Return (texts, tokens, calls, cost, seconds) as one row; raises 42704, 42501, 55000."""
+    role = caller()
+
+    def estimate() -> Bill:
+        found = follow.check(access.owned(pipeline, role))
+        if found is None:
+            raise UserError(
+                f'the source of pipeline "{pipeline}" cannot be read',
+                "55000",
+                hint="SELECT last_error FROM embed_status;",
+            )
+        seen: dict[int, set[bytes]] = {}
+        return sum((_of(found, g, seen.setdefault(g.model.id, set())) for g in found.generations), Bill())
+
+    return [astuple(elevated(estimate))]
+
+
+def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes]) -> Bill:
+    """Reckon one generation. ``seen``: texts that another generation of the same model sends already."""
+    waiting = _waiting(pipeline, generation)
+    load = Load()
+    for start in range(0, len(waiting.keys), _SLICE):
+        _add(load, pipeline, generation, waiting.keys[start : start + _SLICE], seen)
+        db.check_interrupts()
+    if waiting.total > len(waiting.keys) > 0:
+        load = load.times(waiting.total / len(waiting.keys))
+    chosen = provider(generation.model.provider)
+    return bill(generation.model, load, chosen.limits(generation.model), free=chosen.free)
+
+
+@dataclass
+class _Waiting:
+    """Keys to look at, and how many wait in all."""
+
+    keys: list[str] = field(default_factory=list[str])
+    total: int = 0
+
+
+def _waiting(pipeline: Pipeline, generation: Generation) -> _Waiting:
+    """The queue, then what a running backfill has left; without what a worker has just now."""
+    live = db.value(SQL.live_tokens, generation.id)
+    keys = [row["key"] for row in db.rows(SQL.queued, generation.id, pipeline.id, live, _LOOKED_AT + 1)]
+    waiting = _Waiting(keys[:_LOOKED_AT], len(keys))
+    if len(keys) > _LOOKED_AT:
+        waiting.total = db.value(SQL.count_queued, generation.id, pipeline.id, live)
+    cursor = db.one(SQL.cursor, generation.id, pipeline.id)
+    if cursor is not None:
+        known = {*keys, *(row["key"] for row in db.rows(SQL.claimed, generation.id, live))}
+        _walk(pipeline, generation, cursor, waiting, known)
+    return waiting
+
+
+def _walk(pipeline: Pipeline, generation: Generation, cursor: db.Row, waiting: _Waiting, known: set[str]) -> None:
+    after: str | None = cursor["position"]
+    while room := _LOOKED_AT - len(waiting.keys):
+        limit = min(room, _SLICE)
+        page = _page(pipeline, after, limit)
+        new = [key for key in page if key not in known]
+        waiting.keys += new
+        waiting.total += len(new)
+        if len(page) < limit:
+            return
+        after = page[-1]
+    # The end was not reached. A first backfill has done what has a document; of a later round nothing is known.
+    done = db.value(SQL.documents, generation.id) if cursor["is_first"] else 0
+    rows = db.released(lambda: int(db.value(SQL.rows, pipeline.source)))
+    waiting.total = max(waiting.total, rows - int(done))
+
+
+def _page(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
+    return db.released(lambda: read.scan(pipeline, after, limit))
+
+
+def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes]) -> None:
+    """Prepare keys as a worker would, and add what would be sent of them."""
+    load.rows += len(keys)
+    while keys:
+        prepared = prepare(pipeline, generation, keys)
+        texts: Texts = {h: text for d in prepared.documents for h, text in d.chunks if h not in seen}
+        hashes = list(texts)
+        there = {*reuse.known(generation, hashes), *_in_flight(generation, hashes)}
+        send: Texts = {h: text for h, text in texts.items() if h not in there}
+        seen.update(send)
+        load.texts += len(send)
+        load.tokens += sum(tokens.estimate(text) for text in send.values())
+        load.calls += sum(1 for _ in pack(send, provider(generation.model.provider).limits(generation.model)))
+        keys = prepared.unread
+
+
+def _in_flight(generation: Generation, hashes: list[bytes]) -> list[bytes]:
+    return [row["hash"] for row in db.rows(SQL.in_flight, generation.model.id, hashes)]

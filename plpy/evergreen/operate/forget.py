@@ -1,0 +1,149 @@
+"""embed_forget: erases what is stored of a row."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.catalog import access, models, objects
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import follow
+from evergreen.errors import ModelError, UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.patience import patiently
+from evergreen.prepare import documents, read
+from evergreen.prepare.read import SourceRow
+from evergreen.queries import load
+from evergreen.schedule import arguments
+from evergreen.wording import counted
+
+SQL = load(__file__)
+
+_PATIENCE = "2s"  # for a worker that is writing the row just now
+_ROUNDS = 10
+
+
+@entry
+def embed_forget(pipeline: str | None, key: str | None) -> int:
+    """Erase a row's texts and vectors; return how many texts. Raises 25001, 42704, 42501, 22023, 22P02, 55P03."""
+    arguments.check_isolation("embed_forget")
+    role = caller()
+
+    def forget() -> int:
+        found = access.owned(pipeline, role)
+        readable = follow.check(found)
+        given = key if key is not None else "null"
+        canonical = read.canonical(readable, given) if readable is not None else _as_given(given)
+        erasure = _Erasure(readable or found, canonical, readable is not None)
+        count = patiently(erasure.run, _PATIENCE)
+        if count is None:
+            raise UserError(
+                f'row {canonical} of pipeline "{found.name}" is held by another session, which may still write it',
+                "55P03",
+                hint="Try again when its transaction is over; pg_stat_activity shows who works.",
+            )
+        db.notice(erasure.story(count))
+        return count
+
+    return elevated(forget)
+
+
+def _as_given(key: str) -> str:
+    """The stored form of a key whose table is gone, as well as it can be known."""
+    given = objects.loads(key)
+    return key if isinstance(given, list) else json.dumps([given])
+
+
+@dataclass
+class _Erasure:
+    """Takes the row's jobs first, so that whoever comes back with a result of it has lost its claim."""
+
+    pipeline: Pipeline
+    key: str
+    is_readable: bool
+    row: SourceRow | None = None
+    is_queued: bool = False
+
+    def run(self) -> int:
+        """Erase everything and return the number of texts; a lock that is not to be had undoes all of it."""
+        jobs = [(generation, *self._hold_job(generation)) for generation in self.pipeline.generations]
+        logged = [row["ctid"] for row in db.rows(SQL.logged, self.pipeline.id, self.key)]
+        # In this order: what is logged or queued after the row was looked at is a change that came since, and stays.
+        self.row = self._source_row()
+        texts = sum(self._erase(generation, token) for generation, _, token in jobs)
+        for generation, is_new, _ in jobs:
+            self._settle_job(generation, is_new=is_new)
+        if self.row is None:
+            db.run(SQL.drop_logged, self.key, logged)
+        self.is_queued |= bool(logged)
+        return texts
+
+    def _hold_job(self, generation: Generation) -> tuple[bool, int | None]:
+        """Lock the row's job, made for that if need be; tell whether it is new, and whose claim it was."""
+        for _ in range(_ROUNDS):
+            if db.value(SQL.make_job, generation.id, self.key) is not None:
+                return True, None
+            job = db.one(SQL.lock_job, generation.id, self.key)
+            if job is not None:
+                return False, job["token"]
+        raise UserError(
+            f"row {self.key} is being worked on again and again", "55P03", hint="Try again, or embed_pause() first."
+        )
+
+    def _source_row(self) -> SourceRow | None:
+        if not self.is_readable:
+            return None
+        return next(iter(db.released(lambda: list(read.read(self.pipeline.active, [self.key])))), None)
+
+    def _erase(self, generation: Generation, token: int | None) -> int:
+        hashes = [row["hash"] for row in db.rows(SQL.chunks.on(table=generation.table), generation.id, self.key)]
+        under_way = [row["hash"] for row in db.rows(SQL.under_way, generation.model.id, token)]
+        _clear_cache(generation, {*hashes, *self._hashes_now(generation), *under_way})
+        db.run(SQL.land, generation.model.id, hashes, token)
+        db.run(SQL.document, generation.id, self.key)
+        db.run(SQL.failure, generation.id, self.key)
+        return len(hashes)
+
+    def _hashes_now(self, generation: Generation) -> list[bytes]:
+        """Hashes of the texts that the row has now: they may be kept from an earlier time."""
+        if self.row is None:
+            return []
+        try:
+            return [key for key, _ in documents.maker(self.pipeline, generation)(self.row).chunks]
+        except ModelError:  # too long for the model: it was never embedded
+            return []
+
+    def _settle_job(self, generation: Generation, *, is_new: bool) -> None:
+        """A row that is gone has nothing to be done for; of one that is there, what was to be looked at still is."""
+        if is_new or self.row is None:
+            db.run(SQL.drop_job, generation.id, self.key)
+        else:
+            db.run(SQL.reset_job, generation.id, self.key)
+            self.is_queued = True
+
+    def story(self, count: int) -> str:
+        """Say what was done, what is not, and what comes next."""
+        said = f'{counted(count, "text")} of row {self.key} erased from pipeline "{self.pipeline.name}"'
+        others = [row["name"] for row in db.rows(SQL.others, self.pipeline.source, self.pipeline.id)]
+        if self.row is not None:
+            when = "by the next drain" if self.is_queued else "when it changes"
+            said += (
+                f"; the row is still in {self.pipeline.source_name} and will be embedded again {when}:"
+                " delete it there, or leave it out by only_if"
+            )
+        if others:
+            said += f"; other pipelines of the table keep theirs: {', '.join(others)}"
+        return said
+
+
+def _clear_cache(generation: Generation, hashes: Iterable[bytes]) -> None:
+    """Take vectors out of the cache, and let none of them come back late.
+
+    To the end of this transaction a placeholder, made and deleted, stands in the way of whoever would keep one; after
+    its commit embed.forgotten does.
+    """
+    given = [generation.model.id, sorted(hashes)]
+    db.run(SQL.block_cache.on(vector=f"{models.vector_schema()}.vector"), *given)
+    db.run(SQL.clear_cache, *given)
+    db.run(SQL.remember, *given)
+    db.run(SQL.purge)

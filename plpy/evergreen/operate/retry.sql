@@ -1,0 +1,16 @@
+-- retry(int4, int4[], jsonb): failed keys of these generations, all or one, into the change log
+-- A dead letter that a drain has locked is being written anew or forgiven: it stays for the drain to say, and its key is
+-- looked at once more after it. Whoever fails to finish a logged key leaves it queued, so nothing is lost by the DELETE.
+WITH dead AS MATERIALIZED (
+    SELECT f.key FROM embed.failure f WHERE f.generation = ANY ($2) AND ($3 IS NULL OR f.key = $3)
+), held AS MATERIALIZED (
+    SELECT f.ctid FROM embed.failure f WHERE f.generation = ANY ($2) AND ($3 IS NULL OR f.key = $3) FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(SELECT h.ctid FROM held h))
+), waiting AS MATERIALIZED (
+    SELECT j.key FROM embed.job j
+    WHERE j.generation = ANY ($2) AND ($3 IS NULL OR j.key = $3)
+      AND j.token IS NULL AND j.last_error IS NOT NULL AND j.ready_at > pg_catalog.clock_timestamp()
+)
+INSERT INTO embed.change (pipeline, key)
+SELECT $1, k.key FROM (SELECT d.key FROM dead d UNION SELECT w.key FROM waiting w) k

@@ -104,7 +104,12 @@ def test_the_end_of_an_endless_refusal_is_not_waited_for(ask, provider):
 
 
 @pytest.mark.parametrize("where", ["waiting", "in the body", "in the headers"])
-def test_a_request_can_be_cut_from_outside(ask, provider, where):
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_request_can_be_cut_from_outside(ask, provider, where, kept):
+    """Over a new connection, and over one that an earlier request has left."""
+    if kept:
+        ask("openai", TEXTS)
+        provider.reset()
     line = Lifeline()
     if where == "waiting":
         provider.hold()
@@ -132,12 +137,13 @@ def test_a_line_cut_before_the_request_ends_it(ask, provider):
 
 def test_a_line_cut_after_the_answer_cuts_nobody_else(ask, provider):
     """The connection is kept, and may be another request's by then."""
+    connections = set()
+    provider.fail(lambda _: connections.add(threading.get_ident()))
     line = Lifeline()
     ask("openai", TEXTS, lifeline=line)
     line.cut()
-    provider.reset()
     assert right(ask("openai", TEXTS))
-    assert len(provider.requests) == 1
+    assert len(connections) == 1
 
 
 def test_connections_are_kept(ask, provider):

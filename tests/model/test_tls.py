@@ -85,7 +85,11 @@ def test_a_large_text_goes_out_and_large_answers_come_in(secure, trusted):
 
 
 @pytest.mark.parametrize("slow", [True, False])
-def test_a_request_can_be_cut_from_outside(secure, trusted, slow):
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_request_can_be_cut_from_outside(secure, trusted, slow, kept):
+    if kept:
+        ask(secure)
+        secure.reset()
     if slow:
         secure.fail(faults.trickling_body(secure.stopped.wait))
     else:
@@ -114,12 +118,14 @@ def test_a_server_that_does_not_shake_hands_meets_the_time_to_connect():
 
 
 def test_a_handshake_can_be_cut_from_outside():
-    line = Lifeline()
+    line, over = Lifeline(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def cut():
-            server.accept()[0].recv(1)  # the first byte of the handshake has come
-            line.cut()
+            with server.accept()[0] as wire:
+                wire.recv(1)  # the first byte of the handshake has come
+                line.cut()
+                over.wait(60)
 
         threading.Thread(target=cut, daemon=True).start()
         url = f"https://127.0.0.1:{server.getsockname()[1]}/v1"
@@ -127,4 +133,5 @@ def test_a_handshake_can_be_cut_from_outside():
         started = time.monotonic()
         with pytest.raises(RetryableError):
             SERVED["openai"].embed(chosen, Request(["text"], "query", lifeline=line))
+        over.set()
         assert time.monotonic() - started < 10

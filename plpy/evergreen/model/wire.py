@@ -118,14 +118,12 @@ def _connected(host: str, port: int) -> _Socket:
 
 
 def _reached(family: socket.AddressFamily, address: Any, timeout: float) -> _Socket:
-    line = _call().lifeline
     made = _Socket(family, socket.SOCK_STREAM)
     try:
-        line.hold(made)
+        _call().lifeline.hold(made)
         made.settimeout(timeout)
         made.connect(address)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.hold(made)  # once more: a cut finds nothing to cut in a socket that is not connecting yet
     except OSError:
         made.close()
         raise

@@ -63,7 +63,7 @@ def _apply(result: Result) -> int:
     given_back = {*prepared.unread, *result.postponed}
     keys = [key for key in claim.jobs if key not in given_back]
     ours = {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
-    result.lost = len(ours) < len(keys)
+    result.lost = result.lost or len(ours) < len(keys)
     documents = [d for d in prepared.documents if d.key in ours and result.complete(d)]
     removed = [key for key in prepared.removed if key in ours]
     fresh = [key for key in prepared.fresh if key in ours]

@@ -43,8 +43,8 @@ class Batch:
     def prepare(self) -> None:
         """Read the rows and cut their texts; give back what there is no room for."""
         prepared = prepare(self.claim.pipeline, self.claim.generation, [*self.claim.jobs])
-        claims.put_back(self.claim, prepared.unread)
         self.result = Result(self.claim, prepared)
+        self._put_back(prepared.unread, 0.0)
         self.prepared = True
 
     def sort(self, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
@@ -113,8 +113,12 @@ class Batch:
             pause = max((self._unsent.get(key, seconds) for key, _ in document.chunks), default=seconds)
             by_pause.setdefault(pause, []).append(document.key)
         for pause, keys in by_pause.items():
-            claims.put_back(self.claim, keys, pause)
+            self._put_back(keys, pause)
             self.result.postponed.update(keys)
+
+    def _put_back(self, keys: list[str], pause: float) -> None:
+        if not claims.put_back(self.claim, keys, pause):
+            self.result.lost = True
 
     def land(self) -> None:
         """Take every text that was marked out of flight."""
@@ -126,13 +130,13 @@ class Batch:
         self.renewed_at = time.monotonic()
         claims.renew(self.claim, [*self._marked])
 
-    def abandon(self, pause: float) -> None:
-        """Give the claim back for some seconds, and keep what was paid for."""
+    def abandon(self, pause: float) -> bool:
+        """Give the claim back for some seconds, and keep what was paid for; False when some of it cannot be."""
         if self.prepared:
             keep(self.result)
             self.account()
         self.land()
-        claims.put_back(self.claim, [*self.claim.jobs], pause)
+        return claims.put_back(self.claim, [*self.claim.jobs], pause)
 
     def account(self) -> None:
         """Write down what this batch cost and saved."""

@@ -87,14 +87,17 @@ def renew(claim: Claim, hashes: list[bytes]) -> None:
 
 
 def release(claim: Claim) -> None:
-    """End the claim: whatever still carries its token can be claimed by others at once."""
+    """End a claim of which no job is left."""
     db.run(SQL.drop_lease, claim.token)
 
 
-def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> None:
-    """Give keys back, to be claimed again after some seconds."""
-    if keys:
-        db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds)
+def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> bool:
+    """Give keys back, to be claimed again after some seconds; False when another session has one of them locked.
+
+    Then the claim must not be released: as that of a worker that is gone it is taken over, without its lease its keys
+    would be nobody's until their time is up.
+    """
+    return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds) == len(keys)
 
 
 def add(claim: Claim, rows: list[db.Row]) -> None:

@@ -74,7 +74,7 @@ class Drain:
             self._courier.close()
         for batch in self._batches:
             if not self._guarded(batch.claim.pipeline.id, partial(self._apply, batch)):
-                self._guarded(batch.claim.pipeline.id, partial(batch.abandon, _AFTER_ERROR))
+                self._guarded(batch.claim.pipeline.id, partial(_abandon, batch))
         self._cursors.settle()
         return self._done
 
@@ -211,6 +211,10 @@ class Drain:
                 f'pipeline "{batch.claim.pipeline.name}": {len(failures)} rows failed, {key} with: {error}',
                 hint="SELECT * FROM embed_status; waiting rows are tried again by a later drain.",
             )
+
+
+def _abandon(batch: Batch) -> None:
+    batch.abandon(_AFTER_ERROR)
 
 
 def _at_once(body: Callable[[], T]) -> T:

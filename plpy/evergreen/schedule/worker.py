@@ -235,8 +235,8 @@ def _pause_after(error: db.DatabaseError) -> float:
 
 
 def _abandon(batch: Batch, pause: float) -> None:
-    batch.abandon(pause)
-    claim.release(batch.claim)
+    if batch.abandon(pause):
+        claim.release(batch.claim)
 
 
 def _keep_house() -> None:

@@ -71,10 +71,10 @@ WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 OFFSET 0) j))
 
--- forgive(int4, jsonb[]): these keys are fine now
+-- forgive(int4, jsonb[]): these keys are fine now; a dead letter that an embed_retry() is taking away just now goes with it
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM pg_catalog.unnest($2) u (key)
-    CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key OFFSET 0) f
+    CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key FOR UPDATE SKIP LOCKED) f
     WHERE EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1)))
 
 -- wait_longer(int4, int8, jsonb[], text[], float8[], int4[]): failed jobs wait; the last is the attempts they have now

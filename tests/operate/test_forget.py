@@ -84,6 +84,22 @@ def test_what_was_deleted_and_drained_before_is_in_the_cache_no_more_when_the_ro
     assert_as_source(db)
 
 
+def test_texts_that_the_row_had_earlier(db, pipeline, provider):
+    """Whether it was edited or deleted, and drained since: the cache knows whose text it was."""
+    for body in ("second", "third"):
+        db.execute("UPDATE docs SET body = %s WHERE id IN (3, 4)", [body])
+        drain_all(db)
+    db.execute("DELETE FROM docs WHERE id IN (3, 4)")
+    drain_all(db)
+    assert cached(db) == 6
+    assert forget(db) == 0
+    assert cached(db) == 3
+    provider.reset()
+    db.execute("INSERT INTO docs VALUES (3, 'title 3', 'second'), (4, 'title 4', 'second')")
+    drain_all(db)
+    assert provider.sent == {"title 3\n\nsecond": 1}
+
+
 def test_a_change_that_was_not_looked_at_yet_is_not_lost(db, pipeline, notices):
     db.execute("UPDATE docs SET title = NULL, body = 'anonymous' WHERE id = 3")
     assert forget(db) == 1

@@ -7,10 +7,14 @@ CREATE TABLE embed.cache (
     hash      bytea NOT NULL,
     embedding vector NOT NULL,
     kept_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    pipeline  int,
+    key       jsonb,
     PRIMARY KEY (model, hash)
 ) WITH (vacuum_truncate = false);
 CREATE INDEX cache_kept_at_idx ON embed.cache (kept_at);
+CREATE INDEX cache_row_idx ON embed.cache (pipeline, key);
 COMMENT ON TABLE embed.cache IS 'vectors of texts no longer live, so that a revert costs nothing; kept for cache_retention';
+COMMENT ON COLUMN embed.cache.key IS 'the row of the pipeline that had this text last, so that embed_forget finds it; NULL if that is not known';
 SELECT pg_catalog.pg_extension_config_dump('embed.cache', '');
 
 SET LOCAL search_path TO pg_catalog, pg_temp;

@@ -18,6 +18,9 @@ from evergreen.schedule.claim import Claim
 
 SQL = load(__file__)
 
+#: Vectors to keep, by hash, each with the key of the row whose text it is.
+Kept = dict[bytes, tuple[Known, str | None]]
+
 
 @dataclass
 class Result:
@@ -70,7 +73,7 @@ def _apply(result: Result) -> int:
     _remove(claim, removed)
     _write(result, documents)
     written = {key for document in documents for key, _ in document.chunks}
-    _cache(claim, {key: result.vectors[key] for key in result.sent - written if key in result.vectors})
+    _cache(claim, _sent(result, result.sent - written))
     Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
     return _finish(claim, [*fresh, *removed, *(document.key for document in documents)], again=is_swept)
 
@@ -83,7 +86,12 @@ def _is_swept(claim: Claim) -> bool:
 
 def keep(result: Result) -> None:
     """Keep the vectors that were paid for, although nothing can be written now."""
-    _cache(result.claim, {key: result.vectors[key] for key in result.sent})
+    _cache(result.claim, _sent(result, result.sent))
+
+
+def _sent(result: Result, hashes: set[bytes]) -> Kept:
+    owners = {h: document.key for document in result.prepared.documents for h, _ in document.chunks}
+    return {h: (result.vectors[h], owners.get(h)) for h in hashes if h in result.vectors}
 
 
 def _remove(claim: Claim, keys: list[str]) -> None:
@@ -91,7 +99,7 @@ def _remove(claim: Claim, keys: list[str]) -> None:
         return
     documents = [row["id"] for row in db.rows(SQL.drop_documents, claim.generation.id, keys)]
     gone = db.rows(_on_table(SQL.drop_all_chunks, claim), documents)
-    _cache(claim, {row["hash"]: row["embedding"] for row in gone})
+    _cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
 
 
 def _on_table(query: Query, claim: Claim) -> Query:
@@ -134,7 +142,7 @@ def _drop(claim: Claim, changes: Changes) -> None:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
     if dropped:
         gone = db.rows(_on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))
-        _cache(claim, {row["hash"]: row["embedding"] for row in gone})
+        _cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
 
 
 def _keep(claim: Claim, changes: Changes) -> None:
@@ -157,14 +165,15 @@ def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
-def _cache(claim: Claim, found: dict[bytes, Known]) -> None:
+def _cache(claim: Claim, found: Kept) -> None:
     """Keep vectors for later. One that another session is keeping just now needs no second copy."""
     if not found:
         return
     query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
     hashes = list(found)
+    vectors, keys = [literal(vector) for vector, _ in found.values()], [key for _, key in found.values()]
     try:
-        db.atomically(lambda: db.run(query, claim.generation.model.id, hashes, [literal(found[h]) for h in hashes]))
+        db.atomically(lambda: db.run(query, claim.generation.model.id, hashes, vectors, claim.pipeline.id, keys))
     except db.DatabaseError as error:
         if db.sqlstate(error) != "55P03":
             raise

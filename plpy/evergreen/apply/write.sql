@@ -38,13 +38,13 @@ RETURNING id
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM unnest($1, $2) u (document, id)
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c))
-RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding
+RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding, g.key::pg_catalog.text AS key
 
 -- drop_all_chunks(int8[]): of rows that are gone
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM pg_catalog.unnest($1) u (document)
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document OFFSET 0) c))
-RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding
+RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding, g.key::pg_catalog.text AS key
 
 -- keep_chunks(int8[], int8[], int4[], bytea[], bytea[], text): renumbered, or proven against a new fingerprint
 UPDATE {table} g SET chunk_no = w.chunk_no, fingerprint = w.fingerprint, src_hash = w.src_hash, model = $6
@@ -52,10 +52,11 @@ FROM (SELECT c.ctid, u.* FROM unnest($1, $2, $3, $4, $5) u (document, id, chunk_
       CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c OFFSET 0) w
 WHERE g.ctid = w.ctid
 
--- cache(int4, bytea[], {vector}[]): vectors of texts no longer live, or that came too late
-INSERT INTO embed.cache (model, hash, embedding)
-SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding FROM unnest($2, $3) u (hash, embedding) ORDER BY u.hash
-ON CONFLICT (model, hash) DO UPDATE SET kept_at = pg_catalog.clock_timestamp()
+-- cache(int4, bytea[], {vector}[], int4, jsonb[]): vectors of texts no longer live, or that came too late, and whose they were
+INSERT INTO embed.cache (model, hash, embedding, pipeline, key)
+SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding, $4, u.key FROM unnest($2, $3, $5) u (hash, embedding, key) ORDER BY u.hash
+ON CONFLICT (model, hash) DO UPDATE
+SET kept_at = pg_catalog.clock_timestamp(), pipeline = EXCLUDED.pipeline, key = EXCLUDED.key
 
 -- finish(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
 DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
@@ -70,10 +71,10 @@ WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 OFFSET 0) j))
 
--- forgive(int4, jsonb[]): these keys are fine now
+-- forgive(int4, jsonb[]): these keys are fine now; a dead letter that an embed_retry() is taking away just now goes with it
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM pg_catalog.unnest($2) u (key)
-    CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key OFFSET 0) f
+    CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key FOR UPDATE SKIP LOCKED) f
     WHERE EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1)))
 
 -- wait_longer(int4, int8, jsonb[], text[], float8[], int4[]): failed jobs wait; the last is the attempts they have now

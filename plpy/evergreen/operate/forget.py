@@ -73,6 +73,7 @@ class _Erasure:
         texts = sum(self._erase(generation, token) for generation, _, token in jobs)
         for generation, is_new, _ in jobs:
             self._settle_job(generation, is_new=is_new)
+        db.run(SQL.kept_of_row, self.pipeline.id, self.key)
         if self.row is None:
             db.run(SQL.drop_logged, self.key, logged)
         self.is_queued |= bool(logged)

@@ -49,6 +49,9 @@ ON CONFLICT DO NOTHING
 -- clear_cache(int4, bytea[]): kept vectors
 DELETE FROM embed.cache WHERE model = $1 AND hash = ANY ($2)
 
+-- kept_of_row(int4, jsonb): vectors of texts that the row had earlier
+DELETE FROM embed.cache WHERE pipeline = $1 AND key = $2
+
 -- remember(int4, bytea[]): what must not be kept, should it come late
 INSERT INTO embed.forgotten (model, hash)
 SELECT $1, u.hash FROM pg_catalog.unnest($2) u (hash) ORDER BY u.hash

@@ -48,6 +48,11 @@ def embed_forget(pipeline: str | None, key: str | None) -> int:
     return elevated(forget)
 
 
+def purge() -> None:
+    """Forget what was forgotten so long ago that nobody comes late any more."""
+    db.run(SQL.purge)
+
+
 def _as_given(key: str) -> str:
     """The stored form of a key whose table is gone, as well as it can be known."""
     given = objects.loads(key)

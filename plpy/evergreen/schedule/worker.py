@@ -17,6 +17,7 @@ from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
 from evergreen.model.quota import rows_worth_claiming
 from evergreen.model.registry import provider
+from evergreen.operate import forget
 from evergreen.schedule import claim, intake
 from evergreen.schedule.batch import Batch, budget
 from evergreen.schedule.claim import Claim, Wanted
@@ -243,3 +244,4 @@ def _keep_house() -> None:
     db.run(claim.SQL.drop_expired_leases)
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
     usage.fold()
+    forget.purge()

@@ -218,6 +218,23 @@ def test_a_model_that_is_set_up_wrongly_is_asked_with_one_text_from_then_on(db, 
     wait_until(lambda: drain_once(db) is not None and len(shown(db)) == 10, what="rows tried again by themselves")
 
 
+def test_an_endpoint_that_is_set_anew_is_tried_at_once(db, docs, provider):
+    """Whoever has mended it need not wait for a breaker."""
+    provider.register(db, secret="nobody_has_it")
+    create(db)
+    drain_once(db)
+    provider.fail(faults.status(500))
+    db.execute("SELECT embed_endpoint_set('loop', %s)", (provider.url,))
+    db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
+    drain_once(db)
+    assert len(provider.requests) == 3
+    provider.mend()
+    db.execute("SELECT embed_endpoint_set('loop', %s)", (provider.url,))
+    db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
+    drain_once(db)
+    assert_as_source(db)
+
+
 def test_the_state_goes_with_a_dump_and_with_the_extension(cluster, connect, db, docs, provider, tmp_path):
     serve(db, provider, requests_per_minute=1000)
     create(db, options='{"daily_tokens": 1000}')

@@ -28,6 +28,12 @@ def create_budget(pipeline: int, options: dict[str, Any]) -> None:
         create("pipeline", pipeline, BUDGET)
 
 
+def reset(endpoint: int) -> None:
+    """Close the breakers of an endpoint and its models: it was set up anew, so what failed before counts no more."""
+    for row in db.rows(SQL.breakers, endpoint):
+        db.value(SQL.reset.on(owner=row["owner"], number=str(row["number"])))
+
+
 def create_all() -> None:
     """Make all of them where a dump was restored, which carries none: what they hold is of the moment."""
     for row in db.rows(SQL.owners):

@@ -17,3 +17,10 @@ ALTER EXTENSION evergreen DROP SEQUENCE embed.{owner}_{number}_{name}
 
 -- drop(): with the row they belong to
 DROP SEQUENCE embed.{owner}_{number}_{name}
+
+-- breakers(int4): an endpoint and the models that it serves
+SELECT 'endpoint' AS owner, $1 AS number
+UNION ALL SELECT 'model', m.id FROM embed.model m JOIN embed.endpoint e ON e.name = m.endpoint WHERE e.id = $1
+
+-- reset(): no failures, no rest
+SELECT pg_catalog.setval('embed.{owner}_{number}_failures', 1), pg_catalog.setval('embed.{owner}_{number}_rests_until', 1)

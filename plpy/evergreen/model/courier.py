@@ -110,9 +110,9 @@ class Courier:
     def _line(self, provider: Provider, model: Model) -> Line:
         endpoint = model.endpoint
         name = f"endpoint {endpoint.name}" if endpoint is not None else f"model {model.id}"
-        if name not in self._lines:
-            self._lines[name] = Line(provider.limits(model).in_flight)
-        return self._lines[name]
+        line = self._lines.setdefault(name, Line(1))
+        line.width = provider.limits(model).in_flight  # as the endpoint's options are now
+        return line
 
     def _launch(self) -> None:
         for line in self._lines.values():

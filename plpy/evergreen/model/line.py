@@ -15,6 +15,7 @@ from evergreen.model.request import Request
 from evergreen.model.spec import Model
 from evergreen.model.traffic import Leave
 
+MOST = 64  # requests at a time, whatever an endpoint's option max_in_flight says
 _GRACE = 5.0  # seconds that a request has to end after it was cut, before it is left behind
 
 
@@ -91,7 +92,7 @@ class Line:
         flight.overdue_at = time.monotonic() + order.model.total_timeout
         with signals_blocked():
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.width)
+                self._pool = ThreadPoolExecutor(MOST)  # a thread is started when it is needed
             future = self._pool.submit(order.provider.embed, order.model, flight.request)
         self.flights[future] = flight
 

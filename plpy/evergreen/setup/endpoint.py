@@ -31,6 +31,7 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
                 hint=f"Put the key into a file in {secrets.DIRECTORY} and pass that file's name.",
             )
         number = db.value(SQL.put_endpoint, name, url, secret, json.dumps(given))
-        counters.create("endpoint", int(number), counters.ENDPOINT)
+        counters.create_all()
+        counters.reset(int(number))
 
     elevated(put)

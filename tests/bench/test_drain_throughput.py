@@ -1,7 +1,7 @@
 """Drain against a straight-line script: what queue, fingerprints, leases and chunk matching cost.
 
-The model runs inside the process and costs next to nothing, and so shows every microsecond of ours; test_providers.py
-has models behind HTTP.
+The model runs inside the process and costs next to nothing, and so shows every microsecond of ours; for models behind
+HTTP see test_provider_throughput.py.
 """
 
 import psycopg

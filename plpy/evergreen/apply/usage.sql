@@ -14,3 +14,6 @@ INSERT INTO embed.usage
 SELECT g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at), true, sum(g.calls), sum(g.texts), sum(g.tokens),
        sum(g.saved_by_fingerprint), sum(g.saved_by_cache), sum(g.saved_by_dedupe), sum(g.cost)
 FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)
+
+-- drop_orphans(): of batches that were out when their pipeline was dropped
+DELETE FROM embed.usage u WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = u.pipeline)

@@ -7,7 +7,7 @@ from evergreen.apply.vectors import literal
 from evergreen.catalog import access, models
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
-from evergreen.model.courier import carry
+from evergreen.model.errand import carry
 from evergreen.model.order import Order
 from evergreen.model.registry import provider
 from evergreen.model.spec import Model

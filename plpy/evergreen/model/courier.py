@@ -15,7 +15,7 @@ from evergreen.model.quota import fitting
 from evergreen.model.request import Request
 from evergreen.model.sentence import Sentence, sentence
 from evergreen.model.spec import Model
-from evergreen.model.traffic import Leave, Open, Traffic
+from evergreen.model.traffic import Leave, Traffic
 
 _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
 _CANARY = "evergreen"
@@ -241,18 +241,6 @@ class Courier:
         order.accused.clear()
         order.waiting.clear()
         line.remove(order)
-
-
-def carry(order: Order, breathe: Callable[[], None]) -> Outcome:
-    """Carry a single order for which somebody waits."""
-    courier = Courier(Open(), lambda body: body(), breathe, longest_wait=0.0)
-    try:
-        courier.take(order, set())
-        while courier.busy:
-            courier.turn()
-    finally:
-        courier.close()
-    return order.outcome
 
 
 def _estimates(order: Order) -> list[int]:

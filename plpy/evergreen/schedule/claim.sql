@@ -16,6 +16,12 @@ SELECT pg_catalog.pg_try_advisory_lock(1163285062, $1)
 -- free_token(int4): this session gives the claim up; runs with the caller's search_path, so there is no operator in it
 SELECT pg_catalog.pg_advisory_unlock(1163285062, $1)
 
+-- free_tokens(): this session gives up every claim that it has, also one that a cancel came upon
+SELECT pg_catalog.pg_advisory_unlock(l.classid::pg_catalog.int4, l.objid::pg_catalog.int4)
+FROM pg_catalog.pg_locks l
+WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text AND l.classid OPERATOR(pg_catalog.=) 1163285062::pg_catalog.oid
+  AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted
+
 -- put_lease(int8, int4): the claim as others see it
 INSERT INTO embed.lease (token, generation, expires_at)
 VALUES ($1, $2, (SELECT embed.lease_end()))

@@ -74,9 +74,8 @@ class Worker:
     def close(self) -> None:
         """Give up what is under way, so that anybody may take it over at once."""
         self._courier.close()
-        for batch in self._batches:
-            db.value(claim.SQL.free_token, batch.claim.lock)
         self._batches.clear()
+        db.rows(claim.SQL.free_tokens)
 
     def _in_turn(self, numbers: list[int]) -> list[int]:
         """Start with another pipeline each time: where they share an endpoint, the first takes the room there is."""

@@ -77,8 +77,9 @@ def _call(endpoint: Endpoint, url: str, largest: int, lifeline: Lifeline) -> wir
 
 
 def _exchange(endpoint: Endpoint, url: str, body: bytes, headers: dict[str, str], key: str | None) -> tuple[int, Reply]:
-    addresses.check_literal(urlsplit(url).hostname or "")
-    response = wire.connections(endpoint.options.get("proxy")).request(
+    parts = urlsplit(url)
+    addresses.check_literal(parts.hostname or "")
+    response = wire.connections(endpoint.options.get("proxy"), secure=parts.scheme == "https").request(
         "POST",
         url,
         body=body,

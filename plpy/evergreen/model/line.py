@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from evergreen.errors import ModelError
+from evergreen.model import ending
 from evergreen.model.order import BACKFILL, LIVE, Order, Parcel
 from evergreen.model.provider import Answer
 from evergreen.model.request import Request
@@ -16,6 +17,7 @@ from evergreen.model.spec import Model
 from evergreen.model.traffic import Leave
 
 MOST = 64  # requests at a time, whatever an endpoint's option max_in_flight says
+_PATIENCE = 1.0  # seconds to wait for requests that were cut
 _GRACE = 5.0  # seconds that a request has to end after it was cut, before it is left behind
 
 
@@ -95,6 +97,7 @@ class Line:
                 self._pool = ThreadPoolExecutor(MOST)  # a thread is started when it is needed
             future = self._pool.submit(order.provider.embed, order.model, flight.request)
         self.flights[future] = flight
+        ending.watch(future, flight.request.lifeline)
 
     def overdue(self) -> list[Flight]:
         """Cut the requests whose time is over; return those that do not even end then, and leave them behind."""
@@ -111,12 +114,11 @@ class Line:
         return lost
 
     def close(self) -> None:
-        """Cut what is under way and give the threads up."""
-        for flight in self.flights.values():
-            flight.request.lifeline.cut()
+        """Cut what is under way, give the threads up, and leave none behind that ends when it is cut."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+        ending.end({future: flight.request.lifeline for future, flight in self.flights.items()}, _PATIENCE)
 
 
 def answer(future: Future[Answer]) -> Answer | ModelError:

@@ -169,10 +169,23 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
+_making = threading.Lock()
+
+
+def connections(proxy: str | None, *, secure: bool) -> urllib3.PoolManager:
+    """Return the connections of this process, kept for the next request; proxies of the environment are ignored.
+
+    ``secure``: for https, whose certificates take 50 ms to load, once.
+    """
+    with _making:
+        return _connections(proxy, secure=secure)
+
+
 @cache
-def connections(proxy: str | None) -> urllib3.PoolManager:
-    """Return the connections of this process, kept for the next request; proxies of the environment are ignored."""
-    options: dict[str, Any] = {"num_pools": _ENDPOINTS, "maxsize": _AT_ONCE, "ssl_context": _tls()}
+def _connections(proxy: str | None, *, secure: bool) -> urllib3.PoolManager:
+    options: dict[str, Any] = {"num_pools": _ENDPOINTS, "maxsize": _AT_ONCE}
+    if secure:
+        options["ssl_context"] = _tls()
     made = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
     classes: dict[str, type[HTTPConnectionPool] | type[HTTPSConnectionPool]]
     classes = {"http": _HTTPPool, "https": _HTTPSPool}

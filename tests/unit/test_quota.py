@@ -30,7 +30,7 @@ def most_in_a_minute(served):
     st.lists(st.tuples(st.integers(0, 3_000_000), st.just(1), st.booleans()), max_size=400),
 )
 def test_no_minute_has_more_requests_than_the_limit(per_minute, wishes):
-    assert most_in_a_minute(serve(Limit(per_minute), wishes)) <= per_minute + 1  # one for backfill's own share
+    assert most_in_a_minute(serve(Limit(per_minute), wishes)) <= per_minute
 
 
 @given(
@@ -38,15 +38,14 @@ def test_no_minute_has_more_requests_than_the_limit(per_minute, wishes):
     st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 1000), st.booleans()), max_size=300),
 )
 def test_no_minute_has_more_tokens_than_the_limit(per_minute, wishes):
-    """But for the requests that were let go with little room left, one of each lane."""
-    assert most_in_a_minute(serve(Limit(per_minute), wishes)) <= per_minute + 2000
+    assert most_in_a_minute(serve(Limit(per_minute, is_tokens=True), wishes)) <= per_minute
 
 
 @given(st.integers(2, 600))
 def test_nearly_all_of_the_limit_is_used(per_minute):
     served = serve(Limit(per_minute), [(0, 1, True)] * (3 * per_minute))
     minutes = (served[-1][0] - START) / MINUTE
-    assert len(served) / max(minutes, 0.5) >= 0.9 * per_minute - 1
+    assert len(served) / max(minutes, 0.5) >= 0.9 * per_minute - 2
 
 
 def saturated(limit, minutes, lanes):

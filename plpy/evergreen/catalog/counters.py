@@ -12,6 +12,7 @@ SQL = load(__file__)
 ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens")
 MODEL = ("failures", "rests_until")
 BUDGET = ("tokens", "cost")
+_NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}
 
 
 def create(owner: str, number: int, names: tuple[str, ...]) -> None:
@@ -29,15 +30,16 @@ def create_budget(pipeline: int, options: dict[str, Any]) -> None:
 
 
 def reset(endpoint: int) -> None:
-    """Close the breakers of an endpoint and its models: it was set up anew, so what failed before counts no more."""
+    """Forget what is known of an endpoint and its models: it was set up anew."""
     for row in db.rows(SQL.breakers, endpoint):
-        db.value(SQL.reset.on(owner=row["owner"], number=str(row["number"])))
+        for name in _NAMES[row["owner"]]:
+            db.value(SQL.reset.on(owner=row["owner"], number=str(row["number"]), name=name))
 
 
 def create_all() -> None:
     """Make all of them where a dump was restored, which carries none: what they hold is of the moment."""
     for row in db.rows(SQL.owners):
-        create(row["owner"], row["number"], {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}[row["owner"]])
+        create(row["owner"], row["number"], _NAMES[row["owner"]])
 
 
 def drop(owner: str, number: int, names: tuple[str, ...]) -> None:

@@ -22,5 +22,5 @@ DROP SEQUENCE embed.{owner}_{number}_{name}
 SELECT 'endpoint' AS owner, $1 AS number
 UNION ALL SELECT 'model', m.id FROM embed.model m JOIN embed.endpoint e ON e.name = m.endpoint WHERE e.id = $1
 
--- reset(): no failures, no rest
-SELECT pg_catalog.setval('embed.{owner}_{number}_failures', 1), pg_catalog.setval('embed.{owner}_{number}_rests_until', 1)
+-- reset(): as it was made
+SELECT pg_catalog.setval('embed.{owner}_{number}_{name}', 1)

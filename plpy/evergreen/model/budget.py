@@ -3,7 +3,9 @@
 A counter holds the day (UTC, since 1970) above 44 bits, and below them tokens, or millionths of the price's unit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from evergreen import db
 from evergreen.model import mutex
@@ -17,6 +19,7 @@ _BITS = 44
 _MOST = (1 << _BITS) - 1
 _DAY = 86_400
 _MILLION = 1_000_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,7 @@ def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int:
     counters = _counters(budget, model)
     if budget is None or not counters:
         return count
-    with mutex.held(mutex.BUDGET, budget.pipeline, f"budget of pipeline {budget.pipeline}"):
-        return _reserve(budget, counters, estimates)
+    return _held(budget, lambda: _reserve(budget, counters, estimates))
 
 
 def _reserve(budget: Budget, counters: list[Counter], estimates: list[int]) -> int:
@@ -72,9 +74,16 @@ def settle(budget: Budget | None, model: Model, tokens: int) -> None:
     """Add what a request cost beyond what was reserved for it; less than nothing gives back."""
     if budget is None or not tokens or not (counters := _counters(budget, model)):
         return
-    with mutex.held(mutex.BUDGET, budget.pipeline, f"budget of pipeline {budget.pipeline}"):
+
+    def add() -> None:
         for counter in counters:
             _add(budget, counter, round(tokens * counter.a_token))
+
+    _held(budget, add)
+
+
+def _held(budget: Budget, body: Callable[[], T]) -> T:
+    return mutex.held(mutex.BUDGET, budget.pipeline, f"budget of pipeline {budget.pipeline}", body)
 
 
 def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:

@@ -20,6 +20,8 @@ from evergreen.model.traffic import Leave, Traffic
 _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
 _CANARY = "evergreen"
 _AGAIN = 1.0
+_LOOK = 1.0  # seconds after which leave is asked for again: limits may have been changed
+_LONGEST_PAUSE = 30.0  # seconds for which rows are put back that wait for their turn
 
 
 class Step(Protocol):
@@ -64,9 +66,6 @@ class Courier:
         """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
         if provider.free:
             return None
-        blocked = self._line(provider, model).blocked_until - time.monotonic()
-        if blocked > self._longest_wait:
-            return Leave(blocked, reason="rate limit")
         try:
             leave: Leave = self._step(lambda: self._traffic.wait(model, budget))
         except RetryableError as error:
@@ -76,7 +75,7 @@ class Courier:
     def has_room(self, provider: Provider, model: Model, lane: int) -> bool:
         """Tell whether more should be prepared for a model: as much waits as can fly next, and no more."""
         line = self._line(provider, model)
-        return line.parcels(lane) < line.width and line.blocked_until <= time.monotonic() + self._longest_wait
+        return line.parcels(lane) < line.width
 
     @property
     def busy(self) -> bool:
@@ -86,7 +85,7 @@ class Courier:
     def turn(self, patience: float = _SLICE) -> list[Order]:
         """Send what may be sent, wait a little for answers, and return the orders that are done."""
         self._launch()
-        self._await(min(patience, _SLICE))
+        self._await(0.0 if self._has_sql() else min(patience, _SLICE))
         self._launch()
         self._breathe()
         done = [order for order in self._orders if order.done]
@@ -110,15 +109,19 @@ class Courier:
     def _line(self, provider: Provider, model: Model) -> Line:
         endpoint = model.endpoint
         name = f"endpoint {endpoint.name}" if endpoint is not None else f"model {model.id}"
-        line = self._lines.setdefault(name, Line(1))
+        line = self._lines.setdefault(name, Line(1, is_sql=provider.sql))
         line.width = provider.limits(model).in_flight  # as the endpoint's options are now
         return line
+
+    def _has_sql(self) -> bool:
+        """True when there is a request that runs here and now: nothing is to be waited for."""
+        return any(line.is_sql and line.orders() for line in self._lines.values())
 
     def _launch(self) -> None:
         for line in self._lines.values():
             while len(line.flights) < line.width and line.blocked_until <= time.monotonic():
-                if not self._launch_one(line):
-                    break
+                if not self._launch_one(line) or line.is_sql:
+                    break  # a request that runs SQL is over now: the caller looks at its time before the next one
 
     def _launch_one(self, line: Line) -> bool:
         """Send or give up the next request of a line; False when there is none, or none may go yet."""
@@ -133,14 +136,12 @@ class Courier:
                 self._send(line, order, leave, estimates)
                 return True
             if leave.open or leave.wait > self._longest_wait:
-                if not leave.open:
-                    line.blocked_until = time.monotonic() + leave.wait
-                order.pause = leave.wait
+                order.pause = min(leave.wait, _LONGEST_PAUSE)
                 self._drop(line, order, RetryableError(leave.reason, leave.wait) if leave.open else None)
                 return True
             waits.append(leave.wait)
         if waits:
-            line.blocked_until = time.monotonic() + min(waits)
+            line.blocked_until = time.monotonic() + min([*waits, _LOOK])
         return False
 
     def _ask(self, order: Order, estimates: list[int]) -> Leave:

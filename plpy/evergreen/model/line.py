@@ -38,6 +38,7 @@ class Line:
     """Sends what it is given, ``width`` requests at a time, orders in turn and live work before backfill."""
 
     width: int
+    is_sql: bool = False
     blocked_until: float = 0.0  # no leave is given before
     flights: dict[Future[Answer], Flight] = field(default_factory=dict[Future[Answer], Flight])
     _lanes: dict[int, deque[Order]] = field(default_factory=lambda: {LIVE: deque[Order](), BACKFILL: deque[Order]()})

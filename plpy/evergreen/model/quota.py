@@ -38,6 +38,7 @@ class Limit:
 
     per_minute: float
     backfill_share: float = 0.2
+    is_tokens: bool = False
 
     @property
     def burst(self) -> float:
@@ -45,9 +46,16 @@ class Limit:
         return max(1.0, self.per_minute * _BURST)
 
     @property
+    def has_share(self) -> bool:
+        """Whether backfill has room of its own: of a few requests a minute there is none to set apart."""
+        return self.is_tokens or self.burst > 1
+
+    @property
     def cost(self) -> float:
-        """Microseconds in which one unit flows in."""
-        return MINUTE / max(self.per_minute - (self.burst if self.burst > 1 else 0), self.per_minute / 2)
+        """Microseconds in which one unit flows in: what goes at once, and backfill's own request, are off the rate."""
+        if not self.has_share:
+            return MINUTE / self.per_minute
+        return MINUTE / (self.per_minute - self.burst - (self.burst if self.is_tokens else 1))
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ def wait(bucket: Bucket, limit: Limit, now: int, *, live: bool) -> int:
     """
     if live:
         return max(0, round(bucket.full_at - limit.cost * (limit.burst - 1) - now))
-    return max(0, min(bucket.full_at, bucket.share_full_at) - now)
+    own = bucket.share_full_at if limit.has_share else bucket.full_at
+    return max(0, min(bucket.full_at, own) - now)
 
 
 def spend(bucket: Bucket, limit: Limit, now: int, amount: float, *, live: bool) -> Bucket:

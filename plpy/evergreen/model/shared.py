@@ -5,8 +5,9 @@ and it locks no row that a drain left open in its transaction could keep. Runs S
 """
 
 import random
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from evergreen import db
 from evergreen.model import breaker, budget, mutex, quota
@@ -20,7 +21,10 @@ from evergreen.queries import load
 SQL = load(__file__)
 
 _PROBE_GRACE = 5.0
+_BUDGET = "the pipeline's daily budget is spent; days are UTC"
+_NO_PAUSE = 1.0  # seconds: a server that asks for less than this, again and again, is to be left alone for longer
 _FULL = Bucket(0, 0)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,36 +44,11 @@ class Shared:
     def wait(self, model: Model, spender: Budget | None) -> Leave:
         """Look, without a lock."""
         state = _read(model)
-        return _rest(model, state) or _spent(spender) or Leave()
+        return _rest(model, state) or _spent(spender) or _turn(model, state, _limits(model.endpoint, 1.0), live=True)
 
     def ask(self, order: Order, estimates: list[int]) -> Leave:
         """Give leave if model and endpoint work, and rate and budget have room; take what is given out of them."""
-        model, live = order.model, order.lane == LIVE
-        with _held(model):
-            state = _read(model)
-            resting = _rest(model, state)
-            if resting is not None:
-                return resting
-            is_probe = _is_probe(state)
-            limits = _limits(model.endpoint, order.live_share)
-            wait = max(
-                (quota.wait(getattr(state, kind), limit, state.now, live=live) for kind, limit in limits.items()),
-                default=0,
-            )
-            if wait:
-                return Leave(wait / breaker.SECOND, reason=f"{_where(model)}: rate limit")
-            count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
-            if count == 0:
-                return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason="daily budget spent")
-            taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
-            new = _spend(state, limits, taken, live=live)
-            _write(model, state, _hold_probe(new, model) if is_probe else new)
-        return Leave(
-            texts=count,
-            probe=is_probe,
-            endpoint_failures=state.endpoint.failures,
-            model_failures=state.model.failures,
-        )
+        return _held(order.model, lambda: _ask(order, estimates))
 
     def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
         """Close what was open, and settle what was only estimated."""
@@ -78,8 +57,8 @@ class Shared:
         limits = {k: v for k, v in _limits(order.model.endpoint, order.live_share).items() if k == "tokens"}
         if not (leave.endpoint_failures or leave.model_failures or pause or (difference and limits)):
             return
-        with _held(order.model):
-            state = _read(order.model)
+
+        def change(state: State) -> State:
             new = _spend(state, limits, {"tokens": float(difference)}, live=order.lane == LIVE)
             if leave.endpoint_failures:
                 new = replace(new, endpoint=breaker.CLOSED)
@@ -87,36 +66,65 @@ class Shared:
                 new = replace(new, model=breaker.CLOSED)
             if pause:
                 new = replace(new, endpoint=breaker.paused(new.endpoint, state.now, pause, probe=False))
-            _write(order.model, state, new)
+            return new
+
+        _change(order.model, change)
 
     def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
         """Let the endpoint rest: as long as it asks, or longer with each failure."""
         budget.settle(order.budget, order.model, -estimated)
-        with _held(order.model):
-            state = _read(order.model)
+
+        def change(state: State) -> State:
             new = replace(state, model=_give_back(state.model, leave))
             if order.model.endpoint is None:
-                new = replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
-            elif pause is not None:
-                new = replace(new, endpoint=breaker.paused(state.endpoint, state.now, pause, probe=leave.probe))
-            else:
-                seen = leave.endpoint_failures
-                new = replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, leave))
-            _write(order.model, state, new)
+                return replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
+            if pause is not None and pause >= _NO_PAUSE:
+                return replace(new, endpoint=breaker.paused(state.endpoint, state.now, pause, probe=leave.probe))
+            seen = leave.endpoint_failures
+            return replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, leave))
+
+        _change(order.model, change)
 
     def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
         """Note that the endpoint works; let a model rest that does not."""
         budget.settle(order.budget, order.model, -estimated)
         if not (misconfigured or leave.probe or leave.endpoint_failures):
             return
-        with _held(order.model):
-            state = _read(order.model)
+
+        def change(state: State) -> State:
             new = replace(state, model=_give_back(state.model, leave))
             if leave.endpoint_failures:
                 new = replace(new, endpoint=breaker.CLOSED)
             if misconfigured:
                 new = replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
-            _write(order.model, state, new)
+            return new
+
+        _change(order.model, change)
+
+
+def _ask(order: Order, estimates: list[int]) -> Leave:
+    model, live = order.model, order.lane == LIVE
+    state = _read(model)
+    limits = _limits(model.endpoint, order.live_share)
+    leave = _rest(model, state) or _turn(model, state, limits, live=live)
+    if not leave.granted:
+        return leave
+    is_probe = _is_probe(state)
+    count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
+    if count == 0:
+        return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason=_BUDGET)
+    taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
+    new = _spend(state, limits, taken, live=live)
+    _write(model, state, _hold_probe(new, model) if is_probe else new)
+    return Leave(
+        texts=count, probe=is_probe, endpoint_failures=state.endpoint.failures, model_failures=state.model.failures
+    )
+
+
+def _turn(model: Model, state: State, limits: dict[str, Limit], *, live: bool) -> Leave:
+    """Return when the rate limits have room."""
+    waits = (quota.wait(getattr(state, kind), limit, state.now, live=live) for kind, limit in limits.items())
+    return Leave(max(waits, default=0) / breaker.SECOND, reason=f"{_where(model)}: rate limit")
 
 
 def _rest(model: Model, state: State) -> Leave | None:
@@ -136,7 +144,7 @@ def _spent(spender: Budget | None) -> Leave | None:
     seconds = budget.wait(spender)
     if not seconds:
         return None
-    return Leave(seconds, open=True, reason="the pipeline's daily budget is spent; days are UTC")
+    return Leave(seconds, open=True, reason=_BUDGET)
 
 
 def _is_probe(state: State) -> bool:
@@ -172,7 +180,11 @@ def _limits(endpoint: Endpoint | None, live_share: float) -> dict[str, Limit]:
         return {}
     names = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
     given = {kind: endpoint.options.get(name) for kind, name in names.items()}
-    return {kind: Limit(float(value), 1 - live_share) for kind, value in given.items() if value is not None}
+    return {
+        kind: Limit(float(value), 1 - live_share, kind == "tokens")
+        for kind, value in given.items()
+        if value is not None
+    }
 
 
 def _spend(state: State, limits: dict[str, Limit], amounts: dict[str, float], *, live: bool) -> State:
@@ -188,10 +200,18 @@ def _where(model: Model) -> str:
     return f"endpoint {model.endpoint.name}" if model.endpoint is not None else f"model {model.name}"
 
 
-def _held(model: Model) -> AbstractContextManager[None]:
+def _held(model: Model, body: Callable[[], T]) -> T:
     if model.endpoint is None:
-        return mutex.held(mutex.MODEL, model.id, _where(model))
-    return mutex.held(mutex.ENDPOINT, model.endpoint.id, _where(model))
+        return mutex.held(mutex.MODEL, model.id, _where(model), body)
+    return mutex.held(mutex.ENDPOINT, model.endpoint.id, _where(model), body)
+
+
+def _change(model: Model, change: Callable[[State], State]) -> None:
+    def run() -> None:
+        state = _read(model)
+        _write(model, state, change(state))
+
+    _held(model, run)
 
 
 def _read(model: Model) -> State:

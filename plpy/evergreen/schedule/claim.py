@@ -100,6 +100,12 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> bool:
     return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds) == len(keys)
 
 
+def drop_dead() -> None:
+    """Clear away what crashed workers left, once nobody has a use for it."""
+    db.run(SQL.drop_dead_leases)
+    db.run(SQL.drop_dead_texts)
+
+
 def add(claim: Claim, rows: list[db.Row]) -> None:
     """Take claimed rows into the claim."""
     for row in rows:

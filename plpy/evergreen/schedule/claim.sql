@@ -16,12 +16,6 @@ SELECT pg_catalog.pg_try_advisory_lock(1163285062, $1)
 -- free_token(int4): this session gives the claim up; runs with the caller's search_path, so there is no operator in it
 SELECT pg_catalog.pg_advisory_unlock(1163285062, $1)
 
--- free_tokens(): this session gives up every claim that it has, also one that a cancel came upon
-SELECT pg_catalog.pg_advisory_unlock(l.classid::pg_catalog.int4, l.objid::pg_catalog.int4)
-FROM pg_catalog.pg_locks l
-WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text AND l.classid OPERATOR(pg_catalog.=) 1163285062::pg_catalog.oid
-  AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted
-
 -- put_lease(int8, int4): the claim as others see it
 INSERT INTO embed.lease (token, generation, expires_at)
 VALUES ($1, $2, (SELECT embed.lease_end()))
@@ -46,8 +40,22 @@ WHERE ctid = ANY (ARRAY(
 -- drop_lease(int8): the claim is finished
 DELETE FROM embed.lease WHERE token = $1
 
--- drop_expired_leases(): whatever they held is claimable by time
-DELETE FROM embed.lease WHERE expires_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => 60)
+-- drop_dead_leases(): claims that are over, by time or because their worker is gone, and have no job left
+WITH dead AS MATERIALIZED (
+    SELECT l.ctid, l.generation, l.token FROM embed.lease l
+    WHERE l.expires_at < pg_catalog.clock_timestamp()
+       OR pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)
+    FOR UPDATE SKIP LOCKED)
+DELETE FROM embed.lease WHERE ctid = ANY (ARRAY(
+    SELECT d.ctid FROM dead d
+    WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = d.generation AND j.token = d.token)))
+
+-- drop_dead_texts(): texts in flight of claims that are over, which nobody has asked for since
+DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM embed.inflight i
+    WHERE i.expires_at < pg_catalog.clock_timestamp()
+       OR NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = i.token)
+    FOR UPDATE SKIP LOCKED))
 
 -- claim(int4, int4, int4, int8, int8[]): takes ready jobs of a lane in queue order
 -- ready_at is in the future while a job is leased, so a row that was claimed since our snapshot fails the recheck.

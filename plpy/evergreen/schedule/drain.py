@@ -76,6 +76,7 @@ class Drain:
             if not self._guarded(batch.claim.pipeline.id, partial(self._apply, batch)):
                 self._guarded(batch.claim.pipeline.id, partial(_abandon, batch))
         self._cursors.settle()
+        claim.drop_dead()
         return self._done
 
     def _claim(self) -> None:
@@ -128,8 +129,6 @@ class Drain:
     def _drain_generation(self, pipeline: Pipeline, generation: Generation, share: int) -> bool:
         """Claim live work up to its share, then backfill, then what live work is left; True when there may be more."""
         chosen, model = provider(generation.model.provider), generation.model
-        if self._rests(pipeline, generation):
-            return False
         self._cursors.begin(generation.id)
         most = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
         live = max(1, int(share * options.effective(pipeline.options, "live_share")))
@@ -139,6 +138,8 @@ class Drain:
             while min(room, left, self._room) > 0 and self._has_time():
                 if not self._courier.has_room(chosen, model, lane):
                     return True
+                if self._rests(pipeline, generation):
+                    return False
                 wanted = Wanted(pipeline, generation, lane, min(most, room, left, self._room))
                 claimed = claim.take(wanted, self._tokens(), self._cursors, leased=False)
                 if claimed is None:

@@ -15,6 +15,7 @@ SQL = load(__file__)
 _SHORTEST, _LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
 _SLICE = 0.1
 _SLOT_PATIENCE = 5.0
+_INSISTENCE = 1000
 
 
 @entry
@@ -37,14 +38,28 @@ def embed_work(pipeline: str | None, max_runtime: str | None, until_empty: bool 
 
 def _in_slot(pipeline: str | None, seconds: float, slot: int | None, *, until_empty: bool) -> None:
     deadline = time.monotonic() + seconds
-    if slot is not None and not _take_slot(slot, min(_SLOT_PATIENCE, seconds)):
-        return
+    _let_go()  # whatever an earlier call of this session may have left
     try:
-        with running("embed_work"):
-            _work(Worker(pipeline), deadline, until_empty=until_empty)
+        if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, seconds)):
+            with running("embed_work"):
+                _work(Worker(pipeline), deadline, until_empty=until_empty)
     finally:
-        if slot is not None:
-            db.value(SQL.free_slot, slot)
+        _let_go()
+
+
+def _let_go() -> None:
+    """Give up every claim and slot of this session, however often a cancel comes in between."""
+    cancel: db.DatabaseError | None = None
+    for _ in range(_INSISTENCE):
+        try:
+            db.rows(SQL.let_go)
+            break
+        except db.DatabaseError as error:
+            if db.sqlstate(error) != "57014":
+                raise
+            cancel = error
+    if cancel is not None:
+        raise cancel
 
 
 def _read_committed() -> str | None:

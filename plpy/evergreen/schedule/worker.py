@@ -72,10 +72,9 @@ class Worker:
             self._collect(_SLICE)
 
     def close(self) -> None:
-        """Give up what is under way, so that anybody may take it over at once."""
+        """Give up what is under way; its locks are the caller's to let go."""
         self._courier.close()
         self._batches.clear()
-        db.rows(claim.SQL.free_tokens)
 
     def _in_turn(self, numbers: list[int]) -> list[int]:
         """Start with another pipeline each time: where they share an endpoint, the first takes the room there is."""
@@ -240,7 +239,7 @@ def _abandon(batch: Batch, pause: float) -> None:
 
 
 def _keep_house() -> None:
-    db.run(claim.SQL.drop_expired_leases)
+    claim.drop_dead()
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
     usage.fold()
     forget.purge()

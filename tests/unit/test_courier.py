@@ -371,13 +371,15 @@ def test_what_an_order_has_its_answer_for_is_handed_on_while_the_rest_is_out():
     carry(carrier)
 
 
-def test_who_follows_a_text_that_fails_is_told_so():
+def test_who_follows_a_text_that_fails_is_to_try_by_its_own_rules():
+    """Its pipeline may truncate, or have money left."""
     provider, carrier = Fake(refuse("a0")), courier()
     first, second = order(provider, texts(3)), order(provider, {})
     carrier.take(first, set())
     carrier.take(second, {b"0", b"1"})
     carry(carrier)
-    assert set(second.outcome.failures) == {b"0"}
+    assert second.outcome.failures == {}
+    assert second.unsent == {b"0"}
     assert set(second.outcome.vectors) == {b"1"}
 
 
@@ -396,6 +398,27 @@ def test_what_is_recalled_is_not_sent_and_has_not_failed():
     assert one.unsent == set(texts(8)) - {b"0", b"1"}
     assert not one.outcome.failures
     assert follower.unsent == {b"7"}
+
+
+def test_after_a_recall_nothing_is_sent_again():
+    """Neither the halves of a refused request nor one that failed."""
+    for error in (RejectedError("no"), RetryableError("hiccup")):
+        release = threading.Event()
+
+        def answer(_batch, error=error, release=release):
+            release.wait(20)
+            raise error
+
+        provider, carrier = Fake(answer), courier()
+        provider.at_once = 1
+        one = order(provider, texts(8))
+        carrier.take(one, set())
+        carrier.turn(0)
+        carrier.recall()
+        release.set()
+        carry(carrier)
+        assert len(provider.requests) == 1
+        assert one.unsent == set(texts(8))
 
 
 def test_orders_are_served_in_turn():

@@ -84,13 +84,26 @@ def _is_swept(claim: Claim) -> bool:
     return db.value(query, claim.generation.id) != claim.round
 
 
-def keep(result: Result) -> None:
-    """Keep the vectors that were paid for, although nothing can be written now."""
-    _cache(result.claim, _sent(result, result.sent))
+def keep(result: Result, vectors: dict[bytes, Known]) -> None:
+    """Keep vectors that were paid for, although they cannot be written now."""
+    owners = _owners(result)
+    _cache(result.claim, {key: (vector, owners.get(key)) for key, vector in vectors.items()})
+
+
+def drop_kept(result: Result, hashes: list[bytes]) -> None:
+    """Drop what was kept until the batch was written, and is live now."""
+    if hashes:
+        generation = result.claim.generation
+        db.run(SQL.drop_kept.on(table=generation.table), generation.model.id, hashes)
+
+
+def _owners(result: Result) -> dict[bytes, str]:
+    """Return whose a text is, by hash."""
+    return {h: document.key for document in result.prepared.documents for h, _ in document.chunks}
 
 
 def _sent(result: Result, hashes: set[bytes]) -> Kept:
-    owners = {h: document.key for document in result.prepared.documents for h, _ in document.chunks}
+    owners = _owners(result)
     return {h: (result.vectors[h], owners.get(h)) for h in hashes if h in result.vectors}
 
 

@@ -92,3 +92,9 @@ SELECT $1, u.key, u.class, u.message, u.attempts, pg_catalog.clock_timestamp(), 
 FROM unnest($2, $3, $4, $5) u (key, class, message, attempts)
 ON CONFLICT (generation, key) DO UPDATE
 SET class = EXCLUDED.class, message = EXCLUDED.message, attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at
+
+-- drop_kept(int4, bytea[]): vectors that are live now
+DELETE FROM embed.cache WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM pg_catalog.unnest($2) u (hash)
+    CROSS JOIN LATERAL (SELECT c.ctid FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash FOR UPDATE SKIP LOCKED) c
+    WHERE EXISTS (SELECT FROM {table} g WHERE g.chunk_hash = u.hash)))

@@ -4,12 +4,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from typing import Any, Protocol
 
 from evergreen.errors import ModelError, RetryableError
 from evergreen.model import tokens
 from evergreen.model.line import Flight, Line, answer
-from evergreen.model.order import Budget, Order, Outcome, Parcel
+from evergreen.model.order import Budget, Order, Parcel
 from evergreen.model.provider import Answer, Provider, Vector
 from evergreen.model.quota import fitting
 from evergreen.model.request import Request
@@ -41,15 +42,18 @@ class Courier:
         self._step = step
         self._breathe = breathe
         self._longest_wait = longest_wait
+        self._recalled = False
         self._lines: dict[str, Line] = {}
         self._orders: list[Order] = []
         self._senders: dict[tuple[int, bytes], Order] = {}
         self._followers: defaultdict[tuple[int, bytes], list[Order]] = defaultdict(list)
 
     def under_way(self, model: Model, hashes: list[bytes]) -> set[bytes]:
-        """Return which texts an order that is not done is sending, or has its answer for."""
+        """Return which texts an order that is not done is sending, or has the vector of."""
         senders = ((key, self._senders.get((model.id, key))) for key in hashes)
-        return {key for key, sender in senders if sender is not None and key not in sender.unsent}
+        return {
+            key for key, one in senders if one is not None and key not in one.unsent and key not in one.outcome.failures
+        }
 
     def take(self, order: Order, follow: set[bytes], sender: Any = None) -> None:
         """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
@@ -58,7 +62,7 @@ class Courier:
         for key in order.texts:
             self._senders[order.model.id, key] = order
         for key in follow:
-            self._follow(order, key, self._senders[order.model.id, key].outcome)
+            self._follow(order, key, self._senders[order.model.id, key].outcome.vectors)
         self._orders.append(order)
         self._line(order.provider, order.model).add(order)
 
@@ -97,14 +101,18 @@ class Courier:
 
     def recall(self) -> None:
         """Send nothing more; what is under way comes to its end. Texts that were not sent have no outcome."""
+        self._recalled = True
         for line in self._lines.values():
             for order in line.orders():
                 self._drop(line, order, None)
 
     def close(self) -> None:
-        """Give everything up at once."""
+        """Give everything up at once; a probe that nobody will hear of keeps nobody else away."""
         for line in self._lines.values():
+            probes = [flight for flight in line.flights.values() if flight.leave.probe]
             line.close()
+            for flight in probes:
+                self._note(flight.order, Sentence(partial(_lost, flight)))
 
     def _line(self, provider: Provider, model: Model) -> Line:
         endpoint = model.endpoint
@@ -128,8 +136,8 @@ class Courier:
         waits: list[float] = []
         for lane in line.lanes():
             order = line.next(lane)
-            if line.probes(order.model):
-                return False
+            if order is None:
+                continue
             estimates = _estimates(order)
             leave = self._ask(order, estimates)
             if leave.granted:
@@ -212,28 +220,28 @@ class Courier:
             self._settle(order, key, error)
         order.waiting.extendleft(reversed(found.again))
         line.add(order)
-        if found.fatal is not None:
+        if found.fatal is not None or self._recalled:
             self._drop(line, order, found.fatal)
 
-    def _follow(self, order: Order, key: bytes, outcome: Outcome) -> None:
-        if key in outcome.vectors:
-            order.outcome.vectors[key] = outcome.vectors[key]
-        elif key in outcome.failures:
-            order.outcome.failures[key] = outcome.failures[key]
+    def _follow(self, order: Order, key: bytes, vectors: dict[bytes, Vector]) -> None:
+        if key in vectors:
+            order.outcome.vectors[key] = vectors[key]
         else:
             order.followed.add(key)
             self._followers[order.model.id, key].append(order)
 
     def _settle(self, order: Order, key: bytes, result: Vector | ModelError | None) -> None:
-        """Record what became of a text, for its order and for those that follow it."""
-        for one in [order, *self._followers.pop((order.model.id, key), [])]:
+        """Record what became of a text. Those that follow it share a vector; else they try by their own rules."""
+        followers = self._followers.pop((order.model.id, key), [])
+        for one in followers:
             one.followed.discard(key)
-            if isinstance(result, ModelError):
-                one.outcome.failures[key] = result
-            elif result is not None:
-                one.outcome.vectors[key] = result
-            else:
+        if isinstance(result, ModelError):
+            order.outcome.failures[key] = result
+        for one in [order, *followers]:
+            if result is None or (one is not order and isinstance(result, ModelError)):
                 one.unsent.add(key)
+            elif not isinstance(result, ModelError):
+                one.outcome.vectors[key] = result
 
     def _drop(self, line: Line, order: Order, error: ModelError | None) -> None:
         """Give up what an order has not sent."""
@@ -242,6 +250,10 @@ class Courier:
         order.accused.clear()
         order.waiting.clear()
         line.remove(order)
+
+
+def _lost(flight: Flight, traffic: Traffic) -> None:
+    traffic.failed(flight.order, flight.leave, flight.estimated, None)
 
 
 def _estimates(order: Order) -> list[int]:

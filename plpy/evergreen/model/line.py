@@ -62,8 +62,7 @@ class Line:
         """Count what waits to be sent in a lane."""
         return sum(len(order.waiting) for order in self._lanes[lane])
 
-    def probes(self, model: Model) -> bool:
-        """True while a probe of a model is under way: what comes of it decides over the rest."""
+    def _probes(self, model: Model) -> bool:
         return any(flight.leave.probe and flight.order.model.id == model.id for flight in self.flights.values())
 
     def lanes(self) -> list[int]:
@@ -77,17 +76,15 @@ class Line:
         is_owed = self._sent[LIVE] * (1 - share) > self._sent[BACKFILL] * share
         return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
 
-    def next(self, lane: int) -> Order:
-        """Return the order whose turn it is in a lane that has one."""
-        return self._lanes[lane][0]
+    def next(self, lane: int) -> Order | None:
+        """Return the order whose turn it is in a lane: none whose model is being probed, which decides over it."""
+        return next((order for order in self._lanes[lane] if not self._probes(order.model)), None)
 
     def sent(self, order: Order, tokens: int) -> None:
-        """Note what the order whose turn it was has sent; the others of its lane come before it again."""
+        """Note what an order has sent; the others of its lane come before it is served again."""
         self._sent[order.lane] += tokens
-        lane = self._lanes[order.lane]
-        lane.popleft()
-        if order.waiting:
-            lane.append(order)
+        self.remove(order)
+        self.add(order)
 
     def fly(self, flight: Flight) -> None:
         """Send a request in a thread."""

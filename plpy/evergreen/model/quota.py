@@ -14,6 +14,7 @@ MINUTE = 60_000_000
 _BURST = 1 / 30  # of a minute's quota: what may go at once
 
 _TOKENS_A_ROW = 200
+_ROUNDS = 4  # of requests in a batch: what is not written yet is lost with its worker
 
 
 def fitting(limits: Limits, endpoint: Endpoint | None) -> Limits:
@@ -29,7 +30,7 @@ def rows_worth_claiming(limits: Limits, endpoint: Endpoint | None, most: int) ->
     options = endpoint.options if endpoint is not None else {}
     requests = options.get("requests_per_minute", math.inf) * limits.inputs
     tokens = options.get("tokens_per_minute", math.inf) / _TOKENS_A_ROW
-    return max(1, round(min(most, requests / 2, tokens / 2)))
+    return max(1, round(min(most, requests / 2, tokens / 2, _ROUNDS * limits.inputs * limits.in_flight)))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import time
 from evergreen.apply import reuse, usage
 from evergreen.apply.usage import Saved
 from evergreen.apply.vectors import Known
-from evergreen.apply.write import Result, keep
+from evergreen.apply.write import Result, drop_kept, keep
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import ModelError
@@ -16,6 +16,8 @@ from evergreen.model.registry import provider
 from evergreen.prepare.documents import Document, prepare
 from evergreen.schedule import claim as claims
 from evergreen.schedule.claim import Claim
+
+_SAVING = 1.0  # seconds for which answers of a slow batch are kept in memory only
 
 
 def budget(pipeline: Pipeline) -> Budget | None:
@@ -32,8 +34,9 @@ class Batch:
         self.result: Result
         self.prepared = False
         self.elsewhere: Texts = {}
-        self.under_way = 0  # orders at the courier's
-        self.renewed_at = time.monotonic()
+        self._orders: list[Order] = []  # at the courier's
+        self._renewed_at = self._saved_at = time.monotonic()
+        self._kept: set[bytes] = set()  # texts whose vectors are in the cache, until all can be written
         self._provider = provider(claim.generation.model.provider)
         self._marked: set[bytes] = set()
         self._unsent: dict[bytes, float] = {}  # texts that were given up without a try, with the pause they need
@@ -75,8 +78,9 @@ class Batch:
         self._saved.by_dedupe += len(remembered) + len(follow)
         self._saved.by_cache += len(found.known)
         if found.send or follow:
-            self.under_way += 1
-            courier.take(self._order(found.send), follow, self)
+            order = self._order(found.send)
+            self._orders.append(order)
+            courier.take(order, follow, self)
 
     def _order(self, texts: Texts) -> Order:
         claim = self.claim
@@ -93,7 +97,7 @@ class Batch:
 
     def take_in(self, order: Order) -> None:
         """Take in what became of an order of this batch."""
-        self.under_way -= 1
+        self._orders.remove(order)
         self._spent.append(order.spent)
         outcome = order.outcome
         self.result.vectors.update(outcome.vectors)
@@ -125,15 +129,42 @@ class Batch:
         if not self._provider.free:
             reuse.land(self.claim.generation, [*self._marked], self.claim.token)
 
+    @property
+    def under_way(self) -> bool:
+        """True while a model has something of this batch."""
+        return bool(self._orders)
+
+    def is_to_be_saved(self) -> bool:
+        """Tell whether answers that came should be kept now: all would be paid for again if the worker ended."""
+        return not self._provider.free and time.monotonic() > self._saved_at + _SAVING and bool(self._new())
+
+    def save(self) -> None:
+        """Keep the answers that came, until the batch is written."""
+        self._saved_at = time.monotonic()
+        new = self._new()
+        keep(self.result, new)
+        self._kept.update(new)
+
+    def _new(self) -> dict[bytes, Known]:
+        return {key: v for order in self._orders for key, v in order.outcome.vectors.items() if key not in self._kept}
+
+    def drop_saved(self) -> None:
+        """The batch is written: what was kept of it lives there."""
+        drop_kept(self.result, [*self._kept])
+
+    def is_to_be_renewed(self) -> bool:
+        """Tell whether a third of the lease is over."""
+        return time.monotonic() > self._renewed_at + self.claim.lease / 3
+
     def renew(self) -> None:
         """Keep the claim: its worker lives."""
-        self.renewed_at = time.monotonic()
+        self._renewed_at = time.monotonic()
         claims.renew(self.claim, [*self._marked])
 
     def abandon(self, pause: float) -> bool:
         """Give the claim back for some seconds, and keep what was paid for; False when some of it cannot be."""
         if self.prepared:
-            keep(self.result)
+            keep(self.result, {key: self.result.vectors[key] for key in self.result.sent} | self._new())
             self.account()
         self.land()
         return claims.put_back(self.claim, [*self.claim.jobs], pause)

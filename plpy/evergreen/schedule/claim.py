@@ -1,6 +1,6 @@
 """Claim: ready jobs, live before backfill with a share each, then the next keys of the cursors."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from evergreen import db
@@ -31,6 +31,7 @@ class Claim:
     lane: int
     round: int  # of the cursor over the stored documents: TRUNCATE and the like start another
     leased: bool
+    lease: float = 0.0  # seconds for which it was good when it was made
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
     @property
@@ -74,7 +75,7 @@ def take(wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bo
     if not claim.jobs:
         return None
     if leased:
-        db.run(SQL.put_lease, claim.token, generation.id)
+        claim = replace(claim, lease=float(db.value(SQL.put_lease, claim.token, generation.id)))
         db.run(SQL.hold_token, claim.lock)
     return claim
 

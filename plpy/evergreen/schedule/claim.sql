@@ -19,6 +19,7 @@ SELECT pg_catalog.pg_advisory_unlock(1163285062, $1)
 -- put_lease(int8, int4): the claim as others see it
 INSERT INTO embed.lease (token, generation, expires_at)
 VALUES ($1, $2, (SELECT embed.lease_end()))
+RETURNING pg_catalog.date_part('epoch', expires_at - pg_catalog.clock_timestamp()) AS seconds
 
 -- renew_lease(int8): the claim as others see it, some more time
 UPDATE embed.lease SET expires_at = (SELECT embed.lease_end()) WHERE token = $1
@@ -81,13 +82,14 @@ WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
--- anything_left(int4[], int4[]): jobs ready now or in an instant, log rows, running cursors; $2: generations whose model rests
+-- anything_left(int4[], int4[], bool): jobs ready now or in an instant, log rows, running cursors. $2: generations whose
+-- model rests; $3: cursors over a source that could not be read, too
 WITH working AS (
     SELECT p.id FROM embed.pipeline p WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= 2600)
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id
-               WHERE s.running AND g.id <> ALL ($2))
+               WHERE s.running AND g.id <> ALL ($2) AND ($3 OR s.last_error IS NULL))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id
                WHERE g.id <> ALL ($2) AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
 

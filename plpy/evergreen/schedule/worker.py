@@ -24,7 +24,6 @@ from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
 from evergreen.schedule.model_step import model_step
 from evergreen.setup import setting
-from evergreen.setup.setting import lease_seconds
 
 T = TypeVar("T")
 
@@ -34,6 +33,7 @@ _SLICE, _AT_ONCE = 0.1, 0.0
 _POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
 _AFTER_ERROR = 5.0
 _HOUSEKEEPING = 60.0
+_UNREADABLE = True  # sources that could not be read count as work
 
 
 class Worker:
@@ -48,7 +48,6 @@ class Worker:
         self._first = 0
         self._housekeeping_at = 0.0
         self._cursors = Shared()
-        self._renewal = self._step(lease_seconds) / 3  # seconds between two renewals of a lease
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
@@ -90,7 +89,9 @@ class Worker:
 
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
-        return self._step(lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked])))
+        return self._step(
+            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not _UNREADABLE))
+        )
 
     def _step(self, body: Callable[[], T]) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""
@@ -169,11 +170,14 @@ class Worker:
             if batch in self._batches:
                 batch.take_in(order)
                 self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
-        for batch in [b for b in self._batches if b.renewed_at < time.monotonic() - self._renewal]:
-            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch))
+        for batch in [b for b in self._batches if b.is_to_be_saved()]:
+            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.save))
+        for batch in [b for b in self._batches if b.is_to_be_renewed()]:
+            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.renew))
 
-    def _renew(self, batch: Batch) -> bool:
-        self._step(batch.renew)
+    def _renew(self, batch: Batch, body: Callable[[], None]) -> bool:
+        if batch in self._batches:
+            self._step(body)
         return True
 
     def _end(self, batch: Batch) -> bool:
@@ -198,6 +202,7 @@ class Worker:
         if batch in self._batches:
             self._batches.remove(batch)
             db.value(claim.SQL.free_token, batch.claim.lock)
+            db.commit()  # the snapshot of that statement must not last while others wait for their models
 
 
 def _breathe() -> None:
@@ -208,7 +213,7 @@ def _breathe() -> None:
 
 def _look(number: int) -> Pipeline | None:
     """Return the pipeline with its log folded, or None when there is nothing to do or nothing may be done."""
-    if not db.value(claim.SQL.anything_left, [number], []) and not db.value(claim.SQL.lost_claims, number):
+    if not db.value(claim.SQL.anything_left, [number], [], _UNREADABLE) and not db.value(claim.SQL.lost_claims, number):
         return None
     pipeline = pipelines.by_id(number)
     if pipeline is None or pipeline.state != "active":
@@ -224,6 +229,7 @@ def _finish(batch: Batch) -> None:
     apply(batch.result)
     batch.land()
     batch.account()
+    batch.drop_saved()
     if not batch.result.lost:  # else the lease stays and its lock goes: a dead claim, which anybody takes over
         claim.release(batch.claim)
 

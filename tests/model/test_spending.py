@@ -37,7 +37,7 @@ def test_every_text_is_paid_for_once(connect, db, provider, small, team):
     assert set(provider.sent) <= texts | writers.written
     assert {text: count for text, count in provider.sent.items() if count > 1} == {}
     assert locks(db) == []
-    assert left(db) == {}
+    assert left(db).keys() <= {"lease"}  # see test_many_batches.py
 
 
 def notes_of(db, options="{}"):

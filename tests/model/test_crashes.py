@@ -79,7 +79,6 @@ def fresh_start(cluster, provider, rows):
     return db, make_docs(db, rows)
 
 
-@pytest.mark.xfail(strict=True, reason="the process exits while a thread loads certificates: SIGSEGV, and all are out")
 @pytest.mark.parametrize("how", ["terminated", "cancelled and closed"])
 def test_a_session_that_ends_while_its_first_requests_start_takes_nobody_with_it(doomed, how):
     with LoopbackProvider() as provider:
@@ -103,7 +102,6 @@ def test_a_session_that_ends_while_its_first_requests_start_takes_nobody_with_it
             assert_as_source(db)
 
 
-@pytest.mark.xfail(strict=True, reason="the cancel is taken where the lock would be given back")
 def test_a_cancel_at_any_moment_leaves_no_lock(connect, db):
     """A model of no cost with a text a request: most of the time goes into asking for leave."""
     chance = random.Random(seed_of("cancels"))
@@ -126,7 +124,6 @@ def test_a_cancel_at_any_moment_leaves_no_lock(connect, db):
     assert kept == []
 
 
-@pytest.mark.xfail(strict=True, reason="the second cancel ends the clearing up after the first")
 def test_cancels_one_after_the_other_leave_no_lock(connect, db, provider, small):
     """As of somebody who presses ^C until it helps; twelve pipelines have a batch each."""
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
@@ -152,7 +149,6 @@ def test_cancels_one_after_the_other_leave_no_lock(connect, db, provider, small)
     assert kept == []
 
 
-@pytest.mark.xfail(strict=True, reason="texts in flight and leases that nobody asks for again are never cleared")
 def test_nothing_is_left_of_a_worker_that_was_terminated(connect, db, provider, small):
     make_docs(db, 10)
     provider.hold()
@@ -169,7 +165,6 @@ def test_nothing_is_left_of_a_worker_that_was_terminated(connect, db, provider, 
 
 
 @pytest.mark.parametrize("end", ["terminated", "cancelled"])
-@pytest.mark.xfail(strict=True, reason="answers wait for the last one of their batch before anything is kept")
 def test_what_was_answered_before_the_end_is_not_paid_for_again(connect, db, provider, small, end):
     """The model has answered forty requests of a worker and has eight more; only those may be sent once more."""
     make_docs(db, 500)

@@ -48,7 +48,6 @@ def notes_of(db, options="{}"):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a follower is buried with the order that it follows")
 def test_a_follower_keeps_its_own_options(db, provider):
     """Both have a text that the server finds too long; one pipeline wants it truncated, the other one an error."""
     provider.register(db, inputs=5, input_tokens=20)
@@ -62,7 +61,6 @@ def test_a_follower_keeps_its_own_options(db, provider):
     assert set(shown(db, "notes")) == {1, 2}
 
 
-@pytest.mark.xfail(strict=True, reason="a follower waits for the budget of the order that it follows")
 def test_a_budget_stops_nobody_but_its_pipeline(connect, db, provider, small):
     make_docs(db, 10)
     notes_of(db)
@@ -71,7 +69,6 @@ def test_a_budget_stops_nobody_but_its_pipeline(connect, db, provider, small):
     assert set(shown(db)) == set(range(10))
 
 
-@pytest.mark.xfail(strict=True, reason="a probe ends the whole line")
 def test_a_probe_holds_up_its_own_model_only(connect, db, provider):
     provider.register(db, endpoint={"max_in_flight": 8}, inputs=1)
     db.execute(
@@ -104,7 +101,6 @@ def test_a_probe_holds_up_its_own_model_only(connect, db, provider):
     work.result()
 
 
-@pytest.mark.xfail(strict=True, reason="the pace of renewal is read once, when a worker starts")
 def test_a_shorter_lease_is_renewed_in_its_time(connect, db, provider, small):
     make_docs(db, 10)
     provider.hold()
@@ -125,7 +121,6 @@ def test_a_shorter_lease_is_renewed_in_its_time(connect, db, provider, small):
 @pytest.mark.parametrize(
     "call", ["SELECT embed_drain(max_runtime => '500 ms')", "CALL embed_work(max_runtime => '500 ms')"]
 )
-@pytest.mark.xfail(strict=True, reason="all requests to a function are made in one turn")
 def test_the_time_is_kept_with_a_function_model(db, call):
     db.execute("""
         CREATE TABLE calls (at timestamptz);

@@ -14,7 +14,7 @@ MINUTE = 60_000_000
 _BURST = 1 / 30  # of a minute's quota: what may go at once
 
 _TOKENS_A_ROW = 200
-_ROUNDS = 4  # of requests in a batch: what is not written yet is lost with its worker
+_FEW = 50  # rows: where a request holds less, a claim has several
 
 
 def fitting(limits: Limits, endpoint: Endpoint | None) -> Limits:
@@ -26,11 +26,15 @@ def fitting(limits: Limits, endpoint: Endpoint | None) -> Limits:
 
 
 def rows_worth_claiming(limits: Limits, endpoint: Endpoint | None, most: int) -> int:
-    """Return how many rows to claim: what can be sent soon, so that one that changes meanwhile is not held up."""
+    """Return how many rows to claim.
+
+    What one request holds, so that its answer can be written at once; and no more than can be sent soon, so that a row
+    that changes meanwhile is not held up.
+    """
     options = endpoint.options if endpoint is not None else {}
     requests = options.get("requests_per_minute", math.inf) * limits.inputs
     tokens = options.get("tokens_per_minute", math.inf) / _TOKENS_A_ROW
-    return max(1, round(min(most, requests / 2, tokens / 2, _ROUNDS * limits.inputs * limits.in_flight)))
+    return max(1, round(min(most, requests / 2, tokens / 2, max(limits.inputs, _FEW))))
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from evergreen.prepare.documents import Document, prepare
 from evergreen.schedule import claim as claims
 from evergreen.schedule.claim import Claim
 
-_SAVING = 1.0  # seconds for which answers of a slow batch are kept in memory only
-
 
 def budget(pipeline: Pipeline) -> Budget | None:
     """Return what a pipeline may spend a day, if that is limited."""
@@ -35,7 +33,7 @@ class Batch:
         self.prepared = False
         self.elsewhere: Texts = {}
         self._orders: list[Order] = []  # at the courier's
-        self._renewed_at = self._saved_at = time.monotonic()
+        self._renewed_at = time.monotonic()
         self._kept: set[bytes] = set()  # texts whose vectors are in the cache, until all can be written
         self._provider = provider(claim.generation.model.provider)
         self._marked: set[bytes] = set()
@@ -135,12 +133,11 @@ class Batch:
         return bool(self._orders)
 
     def is_to_be_saved(self) -> bool:
-        """Tell whether answers that came should be kept now: all would be paid for again if the worker ended."""
-        return not self._provider.free and time.monotonic() > self._saved_at + _SAVING and bool(self._new())
+        """Tell whether answers came while others are out: they would be paid for again if the worker ended."""
+        return not self._provider.free and bool(self._new())
 
     def save(self) -> None:
         """Keep the answers that came, until the batch is written."""
-        self._saved_at = time.monotonic()
         new = self._new()
         keep(self.result, new)
         self._kept.update(new)

@@ -15,7 +15,7 @@ SQL = load(__file__)
 _SHORTEST, _LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
 _SLICE = 0.1
 _SLOT_PATIENCE = 5.0
-_INSISTENCE = 1000
+_INSISTENCE = 20.0
 
 
 @entry
@@ -50,7 +50,8 @@ def _in_slot(pipeline: str | None, seconds: float, slot: int | None, *, until_em
 def _let_go() -> None:
     """Give up every claim and slot of this session, however often a cancel comes in between."""
     cancel: db.DatabaseError | None = None
-    for _ in range(_INSISTENCE):
+    until = time.monotonic() + _INSISTENCE
+    while time.monotonic() < until:
         try:
             db.rows(SQL.let_go)
             break

@@ -64,3 +64,15 @@ def test_a_standby_answers(pair):
     for statement in ("SELECT embed_drain()", "SELECT embed_pause('docs')", "SELECT embed_touch('docs', '[1]')"):
         with pytest.raises(errors.ReadOnlySqlTransaction):
             replica.execute(statement)
+
+
+def test_a_standby_shows_models_endpoints_and_what_was_spent(pair):
+    db, replica = pair
+    db.execute("""SELECT embed_endpoint_set('far', 'https://models.example.com', options => '{"max_in_flight": 2}')""")
+    db.execute("SELECT embed_model_add('far', 'openai', 8, endpoint => 'far')")
+    db.execute("""SELECT embed_alter('docs', '{"daily_tokens": 7}')""")
+    views = ("embed_models", "embed_endpoints", "embed_usage", "embed_failures", "embed_status", "embed_pipelines")
+    statement = "SELECT endpoint, breaker, failures, models FROM embed_endpoints"
+    wait_until(lambda: replica.execute(statement).fetchall() == [("far", "closed", 0, ["far"])], what="the endpoint")
+    for view in views:
+        assert replica.execute(f"SELECT * FROM {view}").fetchall() is not None

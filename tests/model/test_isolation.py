@@ -1,0 +1,464 @@
+"""What is wrong with one pipeline, model or endpoint delays no other one, and costs next to nothing while it rests."""
+
+import time
+from collections import Counter
+
+import faults
+import psycopg
+import pytest
+from documents import assert_as_source, drain_once, shown, status_of
+from provider import LoopbackProvider
+from psycopg.types.json import Jsonb
+from roads import CALLS, change, create, hurry, let_time_pass, serve, table
+from waiting import Background, wait_until
+
+ONE = {"inputs": 1}
+WORK = "CALL embed_work(max_runtime => '60 s')"
+
+
+@pytest.fixture
+def healthy():
+    """Another server, with nothing wrong."""
+    with LoopbackProvider() as made:
+        yield made
+
+
+@pytest.fixture
+def worker(connect):
+    """A worker, stopped at the end."""
+    connection = connect()
+    work = Background(connection, WORK)
+    yield work
+    connection.cancel()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        work.result()
+
+
+def chunk_of(db, pipeline, number):
+    """The text that a row has in the view."""
+    return db.execute(f"SELECT chunk FROM {pipeline}_embedding WHERE id = %s", (number,)).fetchone()[0]
+
+
+def edits_become_fresh(db, pipeline, edits=5):
+    """Edit one row after another; return the longest time to freshness in seconds."""
+    longest = 0.0
+    for i in range(1, edits + 1):
+        text = f"edit {i} {time.monotonic()}"
+        db.execute(f"UPDATE {pipeline} SET body = %s WHERE id = %s", (text, i))
+        since = time.monotonic()
+        wait_until(lambda i=i, text=text: chunk_of(db, pipeline, i).endswith(text), what="an edit")
+        longest = max(longest, time.monotonic() - since)
+    return longest
+
+
+def two_pipelines(db, provider, healthy, options=None, **endpoint):
+    serve(db, provider, "ill", ONE, **endpoint)
+    serve(db, healthy, "well")
+    table(db, "docs", 200)
+    table(db, "notes", 10)
+    create(db, "docs", "ill", **(options or {}))
+    create(db, "notes", "well")
+
+
+ILLS = {
+    "down": ({}, {}, lambda p: p.fail(faults.status(500))),
+    "hangs": ({"total_timeout": 2, "read_timeout": 2}, {}, lambda p: p.hold()),
+    "rate limited": ({"requests_per_minute": 6}, {}, lambda _: None),
+    "busy": ({}, {}, lambda p: p.fail(faults.status(429, Retry_After="30"))),
+    "wrong key": ({}, {}, lambda p: p.fail(faults.status(401))),
+    "over budget": ({}, {"daily_tokens": 20}, lambda _: None),
+    "poison": ({}, {}, lambda p: p.fail(faults.status(400))),
+}
+
+
+@pytest.mark.parametrize("ill", ILLS)
+def test_a_worker_keeps_the_healthy_one_fresh(db, provider, healthy, worker, ill):
+    endpoint, options, spoil = ILLS[ill]
+    spoil(provider)
+    two_pipelines(db, provider, healthy, options, **endpoint)
+    provider.wait_for_requests(1)
+    wait_until(lambda: len(shown(db, "notes")) == 10, timeout=5, what="backfill")
+    assert edits_become_fresh(db, "notes") < 2
+    assert_as_source(db, "notes")
+    provider.release()
+
+
+@pytest.mark.parametrize("ill", ILLS)
+def test_a_drain_does_the_healthy_one_and_ends_in_time(db, provider, healthy, ill):
+    """A second for the drain, and one request that is under way."""
+    endpoint, options, spoil = ILLS[ill]
+    spoil(provider)
+    two_pipelines(db, provider, healthy, options, **endpoint)
+    began = time.monotonic()
+    db.execute("SELECT embed_drain(max_runtime => '1 s')")
+    took = time.monotonic() - began
+    assert_as_source(db, "notes")
+    assert took < 1 + 2 + 1
+    provider.release()
+
+
+AGAIN = pytest.mark.xfail(strict=True, reason="I1: what fails after the deadline is sent again")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        ("SELECT embed_drain(max_runtime => '1 s')", "hangs"),
+        pytest.param("SELECT embed_drain(max_runtime => '1 s')", "halved", marks=AGAIN),
+        pytest.param("CALL embed_work(max_runtime => '1 s')", "hangs", marks=AGAIN),
+        pytest.param("CALL embed_work(max_runtime => '1 s')", "halved", marks=AGAIN),
+    ],
+)
+def test_nothing_is_sent_again_when_the_time_is_up(connect, db, provider, call, kind):
+    """A request that fails after the deadline is not tried again, nor in halves."""
+    serve(db, provider, total_timeout=2, read_timeout=2)
+    table(db, "docs", 64)
+    create(db)
+    if kind == "hangs":
+        provider.hold()
+    else:
+        provider.fail(lambda reply: (time.sleep(0.6), faults.status(400)(reply)))
+    began = time.monotonic()
+    connect().execute(call)
+    took = time.monotonic() - began
+    provider.release()
+    assert took < 1 + 2 + 1
+
+
+@pytest.mark.xfail(strict=True, reason="I3: a function's whole order is run in one turn")
+@pytest.mark.parametrize(
+    "call", ["SELECT embed_drain(max_runtime => '0.5 s')", "CALL embed_work(max_runtime => '0.5 s')"]
+)
+def test_a_function_that_takes_its_time_keeps_to_the_time(db, docs, call):
+    slow_function(db, 0.1, "slow", inputs=1)
+    table(db, "docs2", 40)
+    create(db, "docs2", "slow")
+    began = time.monotonic()
+    db.execute(call)
+    assert time.monotonic() - began < 2
+
+
+def slow_function(db, seconds, name, body="", **options):
+    db.execute(
+        f"CREATE FUNCTION {name}(texts text[]) RETURNS vector[] LANGUAGE plpgsql AS $$ BEGIN {body} "
+        f"PERFORM pg_sleep({seconds}); RETURN (SELECT array_agg('[1,2]'::vector) FROM unnest(texts)); END $$"
+    )
+    db.execute("SELECT embed_model_add(%s, 'function', 2, %s, options => %s)", (name, name, Jsonb(options)))
+
+
+@pytest.mark.xfail(strict=True, reason="I3: a function's whole order is run in one turn")
+def test_a_slow_function_lets_others_have_their_turn_between_its_calls(db, healthy, worker):
+    slow_function(db, 0.1, "slow", inputs=1)
+    serve(db, healthy, "well")
+    table(db, "notes", 10)
+    create(db, "notes", "well")
+    wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
+    table(db, "docs", 300)
+    create(db, "docs", "slow")
+    wait_until(lambda: status_of(db, "in_flight") > 0, what="the function at work")
+    assert edits_become_fresh(db, "notes") < 1.5
+
+
+def test_a_function_that_raises_lets_others_have_their_turn(db, healthy, worker):
+    slow_function(db, 0, "bad", "PERFORM pg_sleep(0.02); RAISE EXCEPTION 'no';", inputs=100)
+    serve(db, healthy, "well")
+    table(db, "notes", 10)
+    create(db, "notes", "well")
+    wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
+    table(db, "docs", 300)
+    create(db, "docs", "bad")
+    wait_until(lambda: status_of(db, "in_flight") > 0, what="the function at work")
+    assert edits_become_fresh(db, "notes") < 1.5
+
+
+def test_poison_that_is_halved_delays_the_others_of_its_endpoint_little(db, provider, worker):
+    serve(db, provider, max_in_flight=2)
+    table(db, "notes", 10)
+    create(db, "notes")
+    wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
+    provider.fail(
+        lambda reply: (time.sleep(0.02), faults.status(400)(reply)),
+        when=lambda call: any("poison" in text for text in call.texts),
+    )
+    table(db, "docs", 1000, text="poison")
+    create(db, "docs")
+    wait_until(lambda: status_of(db, "in_flight") > 0, what="poison at work")
+    assert edits_become_fresh(db, "notes") < 2
+    assert len(shown(db, "notes")) == 10
+
+
+@pytest.mark.xfail(strict=True, reason="I4: a probe of one model stops the whole line")
+def test_a_model_that_is_wrong_delays_no_other_model_of_its_endpoint(db, provider, worker):
+    """While its probe is under way, and that takes long."""
+    serve(db, provider, "loop", ONE)
+    db.execute("""SELECT embed_model_add('wrong', 'openai', 8, endpoint => 'loop', options => '{"inputs": 1}')""")
+    table(db, "notes", 10)
+    create(db, "notes")
+    wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
+    provider.fail(faults.status(404), when=lambda call: call.body["model"] == "wrong")
+    table(db, "docs", 50)
+    create(db, "docs", "wrong")
+    wait_until(lambda: "404" in (status_of(db, "last_error") or ""), what="its failure")
+    wait_until(lambda: status_of(db, "in_flight") == 0, what="nothing under way")
+    provider.mend()
+    provider.reset()
+    probes = []
+    provider.fail(
+        lambda reply: (probes.append(1), provider.stopped.wait(4), faults.status(404)(reply)),
+        when=lambda call: call.body["model"] == "wrong",
+    )
+    let_time_pass(db)
+    wait_until(lambda: probes, what="the probe")
+    since = time.monotonic()
+    db.execute("UPDATE notes SET body = 'edited ' || id")
+    wait_until(lambda: all("edited" in chunk for chunk, _ in shown(db, "notes").values()), what="ten edits")
+    assert time.monotonic() - since < 2
+    assert len(probes) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="I5: a held lock is waited for again and again")
+def test_somebody_who_sits_on_one_endpoints_lock_delays_no_other_endpoint(connect, db, provider, healthy, worker):
+    """Anybody may take an advisory lock."""
+    two_pipelines(db, provider, healthy)
+    wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
+    connect().execute("SELECT pg_advisory_lock(1163285064, 1)")
+    table(db, "docs", 100, first=1001)
+    assert edits_become_fresh(db, "notes") < 1.5
+
+
+@pytest.mark.xfail(strict=True, reason="I8: a drain sits out the other one's rate limit to the end of its time")
+def test_a_drain_does_not_wait_for_the_rate_of_one_with_the_vectors_of_others_in_hand(db, provider, healthy):
+    """One request a second and two hundred to send: what the healthy pipeline got is shown when the drain ends."""
+    two_pipelines(db, provider, healthy, requests_per_minute=60)
+    began = time.monotonic()
+    db.execute("SELECT embed_drain(max_runtime => '9 s')")
+    assert_as_source(db, "notes")
+    assert time.monotonic() - began < 7
+
+
+def test_twenty_pipelines_share_a_worker(db, provider, worker):
+    """The first has much to do; the others are fresh long before it is."""
+    serve(db, provider, "loop", {"inputs": 10}, max_in_flight=2)
+    provider.fail(lambda _: time.sleep(0.02))
+    names = [f"t{i}" for i in range(20)]
+    for name in names:
+        table(db, name, 5000 if name == "t0" else 10)
+        create(db, name)
+    fresh = "SELECT count(*) FROM embed_status WHERE pipeline <> 't0' AND fresh = 10"
+    wait_until(lambda: db.execute(fresh).fetchone() == (19,), timeout=15, what="the others")
+    assert len(shown(db, "t0")) < 4000
+    for name in names[1:]:
+        assert_as_source(db, name)
+
+
+def test_a_drain_shares_its_rows_among_pipelines(db, provider):
+    serve(db, provider)
+    names = [f"t{i}" for i in range(20)]
+    for name in names:
+        table(db, name, 500 if name == "t0" else 10)
+        create(db, name)
+    assert db.execute("SELECT embed_drain(max_rows => 200)").fetchone() == (200,)
+    assert min(len(shown(db, name)) for name in names) >= 5
+
+
+@pytest.mark.xfail(strict=True, reason="I6: a cursor that cannot move counts as work")
+def test_a_source_that_cannot_be_read_does_not_keep_a_worker_from_ending(connect, db, provider):
+    """until_empty: what rests is no work."""
+    serve(db, provider)
+    table(db, "docs", 10)
+    table(db, "notes", 10)
+    create(db)
+    create(db, "notes")
+    db.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY; ALTER TABLE docs FORCE ROW LEVEL SECURITY")
+    db.execute("CREATE ROLE unread_owner; ALTER TABLE docs OWNER TO unread_owner")
+    try:
+        began = time.monotonic()
+        connect().execute("CALL embed_work(until_empty => true, max_runtime => '8 s')")
+        assert_as_source(db, "notes")
+        assert time.monotonic() - began < 4
+    finally:
+        db.execute("REASSIGN OWNED BY unread_owner TO CURRENT_USER; DROP OWNED BY unread_owner; DROP ROLE unread_owner")
+
+
+BUSY = pytest.mark.xfail(strict=True, reason="I2: a long pause is sat out with the claim in hand")
+HOUR = pytest.mark.xfail(strict=True, reason="B1: a new URL resets nothing")
+RESTS = {
+    "down": ({}, {}, lambda p: p.fail(faults.status(500))),
+    "busy": ({}, {}, lambda p: p.fail(faults.status(429, Retry_After="300"))),
+    "rate limited": ({"requests_per_minute": 0.5}, {}, lambda _: None),
+    "over budget": ({}, {"daily_tokens": 20}, lambda _: None),
+    "wrong key": ({}, {}, lambda p: p.fail(faults.status(401))),
+}
+
+
+@pytest.mark.parametrize("rest", [*sorted(RESTS.keys() - {"busy"}), pytest.param("busy", marks=BUSY)])
+def test_until_empty_ends_when_all_that_is_left_rests(connect, db, provider, rest):
+    endpoint, options, spoil = RESTS[rest]
+    spoil(provider)
+    serve(db, provider, "loop", ONE, **endpoint)
+    table(db, "docs", 200)
+    create(db, **options)
+    began = time.monotonic()
+    connect().execute(CALLS["work"])
+    assert time.monotonic() - began < 8
+    assert status_of(db, "in_flight") == 0
+
+
+def spent_cpu(pid):
+    """Processor seconds of a backend."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()  # noqa: PTH123, SIM115
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def written(db):
+    """Transactions that wrote, and bytes of WAL; what statistics count is told only when a CALL has ended."""
+    counted = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_current_wal_lsn() - '0/0'::pg_lsn"
+    return db.execute(counted).fetchone()
+
+
+@pytest.mark.parametrize("rest", [*sorted(RESTS.keys() - {"busy"}), pytest.param("busy", marks=BUSY)])
+def test_a_worker_costs_next_to_nothing_while_all_rests(connect, db, provider, rest):
+    endpoint, options, spoil = RESTS[rest]
+    spoil(provider)
+    serve(db, provider, "loop", ONE, **endpoint)
+    table(db, "docs", 200)
+    create(db, **options)
+    notices: list[str] = []
+    connection = connect()
+    connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    work = Background(connection, WORK)
+    provider.wait_for_requests(1)
+    since = time.monotonic()
+    wait_until(lambda: time.monotonic() > since + 4, what="it to calm down")
+    sent = len(provider.requests)
+    cpu, since = spent_cpu(work.pid), time.monotonic()
+    before = written(db)
+    wait_until(lambda: time.monotonic() > since + 3, what="three seconds")
+    cpu = (spent_cpu(work.pid) - cpu) / 3
+    transactions, size = (now - then for now, then in zip(written(db), before, strict=True))
+    connection.cancel()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        work.result()
+    assert cpu < 0.1
+    assert transactions < 60
+    assert size < 1_000_000
+    assert notices == []
+    assert len(provider.requests) <= sent + 6
+
+
+def test_one_probe_at_a_time_however_many_pipelines_wait(connect, db, provider):
+    serve(db, provider, "loop", ONE)
+    for name in ("a", "b", "c", "d"):
+        table(db, name, 10)
+        create(db, name)
+    provider.fail(faults.status(500))
+    drain_once(db)
+    assert db.execute("SELECT breaker FROM embed_endpoints").fetchone() == ("open",)
+    provider.mend()
+    provider.reset()
+    provider.hold()
+    let_time_pass(db)
+    sessions = [connect() for _ in range(4)]
+    workers = [Background(session, WORK) for session in sessions]
+    provider.wait_for_requests(1)
+    for _ in range(3):
+        hurry(db)
+        drain_once(db)
+    assert len(provider.requests) == 1
+    provider.release()
+    wait_until(lambda: all(len(shown(db, name)) == 10 for name in "abcd"), timeout=15, what="all")
+    for session, work in zip(sessions, workers, strict=True):
+        session.cancel()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            work.result()
+    assert max(Counter(text for texts in provider.requests for text in texts).values()) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="I7: a cancelled probe keeps its hold")
+def test_a_probe_that_is_cancelled_holds_nobody_up_for_long(connect, db, docs, provider):
+    """Somebody presses Ctrl-C, or has a short statement_timeout."""
+    serve(db, provider)
+    create(db)
+    provider.fail(faults.status(500))
+    drain_once(db)
+    provider.mend()
+    provider.hold()
+    let_time_pass(db)
+    provider.reset()
+    session = connect()
+    probe = Background(session, CALLS["drain"])
+    provider.wait_for_requests(1)
+    session.cancel()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        probe.result()
+    provider.release()
+    hurry(db)
+    wait_until(lambda: drain_once(db) is not None and len(shown(db)) == 10, timeout=8, what="another probe")
+
+
+def test_a_probe_of_a_pipeline_over_its_budget_is_left_to_others(db, docs, provider):
+    serve(db, provider)
+    create(db, daily_tokens=1)
+    table(db, "notes", 10)
+    create(db, "notes")
+    provider.fail(faults.status(500))
+    drain_once(db)
+    provider.mend()
+    for _ in range(3):
+        let_time_pass(db)
+        drain_once(db)
+    assert_as_source(db, "notes")
+
+
+ENDS = {
+    "open breaker": faults.status(500),
+    "a pause of an hour": faults.status(429, Retry_After="3600"),
+    "a wrong key": faults.status(401),
+}
+
+
+@pytest.mark.xfail(strict=True, reason="B1: a new URL resets nothing")
+@pytest.mark.parametrize("end", ENDS)
+def test_another_server_under_the_same_name_is_asked_at_once(db, docs, provider, healthy, end):
+    """What the old one did is no reason to let the new one wait."""
+    serve(db, provider)
+    create(db)
+    provider.fail(ENDS[end])
+    drain_once(db)
+    change(db, healthy)
+    drain_once(db)
+    hurry(db)
+    drain_once(db)
+    assert_as_source(db)
+
+
+@pytest.mark.parametrize(
+    "end", [*sorted(ENDS.keys() - {"a pause of an hour"}), pytest.param("a pause of an hour", marks=HOUR)]
+)
+def test_a_running_worker_asks_another_server_under_the_same_name(db, docs, provider, healthy, worker, end):
+    serve(db, provider)
+    create(db)
+    provider.fail(ENDS[end])
+    provider.wait_for_requests(1)
+    wait_until(lambda: status_of(db, "in_flight") == 0, what="its failure")
+    change(db, healthy)
+    wait_until(lambda: len(shown(db)) == 10, timeout=8, what="the new server's answers")
+
+
+def test_a_pipeline_and_its_model_are_dropped_under_a_working_worker(db, docs, provider, healthy, worker):
+    serve(db, provider)
+    serve(db, healthy, "well")
+    create(db)
+    table(db, "notes", 10)
+    create(db, "notes", "well")
+    provider.hold()
+    provider.wait_for_requests(1)
+    db.execute("SELECT embed_drop('docs')")
+    db.execute("SELECT embed_model_drop('loop')")
+    provider.release()
+    wait_until(lambda: len(shown(db, "notes")) == 10, what="the other one")
+    serve(db, provider)
+    create(db)
+    wait_until(lambda: len(shown(db)) == 10, what="it, made anew")
+    assert worker.running
+    assert edits_become_fresh(db, "notes") < 2

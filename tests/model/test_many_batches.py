@@ -1,11 +1,9 @@
 """Many batches of one worker are at the model at once, while the source, the pipelines and the sessions move on."""
 
-import threading
-
 import psycopg
 import pytest
-from attack import WORK, Counting, finish, left, locks, make_docs
-from documents import assert_as_source, drain_all, drain_once, shown, source_texts, stale_keys
+from attack import Counting, finish, left, locks, make_docs
+from documents import assert_as_source, drain_all, shown, source_texts
 from waiting import Background, wait_until
 
 LONG = "CALL embed_work(max_runtime => '20 s', until_empty => true)"
@@ -25,7 +23,7 @@ def batches(db):
 
 @pytest.fixture
 def three_out(connect, db, provider, small):
-    """Table docs and notes, a pipeline each and one more of docs; a worker that has a batch of each at the held model."""
+    """Table docs and notes, a pipeline each and one more of docs; a worker with a batch of each at the held model."""
 
     def start(call=LONG):
         db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text, n int NOT NULL DEFAULT 0)")
@@ -209,7 +207,7 @@ def test_savepoints_around_drains(connect, db, provider, small):
 
 
 def test_a_late_vector_of_a_claim_that_was_lost_is_kept(connect, db, provider, three_out):
-    """All leases end while three batches are out; others do the rows with other texts; then the first texts come back."""
+    """All leases end while three batches are out; others do the rows with other texts; then the first come back."""
     _, work = three_out()
     db.execute("UPDATE docs SET body = 'new ' || id")
     db.execute("UPDATE notes SET body = 'new ' || id")

@@ -23,7 +23,7 @@ def batches(db):
 
 @pytest.fixture
 def three_out(connect, db, provider, small):
-    """Tables docs and notes, a pipeline each and one more of docs; a worker with a batch of each at the held model."""
+    """Table docs and notes, a pipeline each and one more of docs; a worker with a batch of each at the held model."""
 
     def start(call=LONG):
         db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text, n int NOT NULL DEFAULT 0)")

@@ -97,16 +97,13 @@ def test_a_drain_does_the_healthy_one_and_ends_in_time(db, provider, healthy, il
     provider.release()
 
 
-AGAIN = pytest.mark.xfail(strict=True, reason="I1: what fails after the deadline is sent again")
-
-
 @pytest.mark.parametrize(
     ("call", "kind"),
     [
         ("SELECT embed_drain(max_runtime => '1 s')", "hangs"),
-        pytest.param("SELECT embed_drain(max_runtime => '1 s')", "halved", marks=AGAIN),
-        pytest.param("CALL embed_work(max_runtime => '1 s')", "hangs", marks=AGAIN),
-        pytest.param("CALL embed_work(max_runtime => '1 s')", "halved", marks=AGAIN),
+        pytest.param("SELECT embed_drain(max_runtime => '1 s')", "halved"),
+        pytest.param("CALL embed_work(max_runtime => '1 s')", "hangs"),
+        pytest.param("CALL embed_work(max_runtime => '1 s')", "halved"),
     ],
 )
 def test_nothing_is_sent_again_when_the_time_is_up(connect, db, provider, call, kind):
@@ -125,7 +122,6 @@ def test_nothing_is_sent_again_when_the_time_is_up(connect, db, provider, call, 
     assert took < 1 + 2 + 1
 
 
-@pytest.mark.xfail(strict=True, reason="I3: a function's whole order is run in one turn")
 @pytest.mark.parametrize(
     "call", ["SELECT embed_drain(max_runtime => '0.5 s')", "CALL embed_work(max_runtime => '0.5 s')"]
 )
@@ -146,7 +142,6 @@ def slow_function(db, seconds, name, body="", **options):
     db.execute("SELECT embed_model_add(%s, 'function', 2, %s, options => %s)", (name, name, Jsonb(options)))
 
 
-@pytest.mark.xfail(strict=True, reason="I3: a function's whole order is run in one turn")
 def test_a_slow_function_lets_others_have_their_turn_between_its_calls(db, healthy, worker):
     slow_function(db, 0.1, "slow", inputs=1)
     serve(db, healthy, "well")
@@ -187,7 +182,6 @@ def test_poison_that_is_halved_delays_the_others_of_its_endpoint_little(db, prov
     assert len(shown(db, "notes")) == 10
 
 
-@pytest.mark.xfail(strict=True, reason="I4: a probe of one model stops the whole line")
 def test_a_model_that_is_wrong_delays_no_other_model_of_its_endpoint(db, provider, worker):
     """While its probe is under way, and that takes long."""
     serve(db, provider, "loop", ONE)
@@ -216,7 +210,6 @@ def test_a_model_that_is_wrong_delays_no_other_model_of_its_endpoint(db, provide
     assert len(probes) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="I5: a held lock is waited for again and again")
 def test_somebody_who_sits_on_one_endpoints_lock_delays_no_other_endpoint(connect, db, provider, healthy, worker):
     """Anybody may take an advisory lock."""
     two_pipelines(db, provider, healthy)
@@ -226,7 +219,6 @@ def test_somebody_who_sits_on_one_endpoints_lock_delays_no_other_endpoint(connec
     assert edits_become_fresh(db, "notes") < 1.5
 
 
-@pytest.mark.xfail(strict=True, reason="I8: a drain sits out the other one's rate limit to the end of its time")
 def test_a_drain_does_not_wait_for_the_rate_of_one_with_the_vectors_of_others_in_hand(db, provider, healthy):
     """One request a second and two hundred to send: what the healthy pipeline got is shown when the drain ends."""
     two_pipelines(db, provider, healthy, requests_per_minute=60)
@@ -261,7 +253,6 @@ def test_a_drain_shares_its_rows_among_pipelines(db, provider):
     assert min(len(shown(db, name)) for name in names) >= 5
 
 
-@pytest.mark.xfail(strict=True, reason="I6: a cursor that cannot move counts as work")
 def test_a_source_that_cannot_be_read_does_not_keep_a_worker_from_ending(connect, db, provider):
     """until_empty: what rests is no work."""
     serve(db, provider)
@@ -280,8 +271,6 @@ def test_a_source_that_cannot_be_read_does_not_keep_a_worker_from_ending(connect
         db.execute("REASSIGN OWNED BY unread_owner TO CURRENT_USER; DROP OWNED BY unread_owner; DROP ROLE unread_owner")
 
 
-BUSY = pytest.mark.xfail(strict=True, reason="I2: a long pause is sat out with the claim in hand")
-HOUR = pytest.mark.xfail(strict=True, reason="B1: a new URL resets nothing")
 RESTS = {
     "down": ({}, {}, lambda p: p.fail(faults.status(500))),
     "busy": ({}, {}, lambda p: p.fail(faults.status(429, Retry_After="300"))),
@@ -291,7 +280,7 @@ RESTS = {
 }
 
 
-@pytest.mark.parametrize("rest", [*sorted(RESTS.keys() - {"busy"}), pytest.param("busy", marks=BUSY)])
+@pytest.mark.parametrize("rest", sorted(RESTS))
 def test_until_empty_ends_when_all_that_is_left_rests(connect, db, provider, rest):
     endpoint, options, spoil = RESTS[rest]
     spoil(provider)
@@ -316,7 +305,7 @@ def written(db):
     return db.execute(counted).fetchone()
 
 
-@pytest.mark.parametrize("rest", [*sorted(RESTS.keys() - {"busy"}), pytest.param("busy", marks=BUSY)])
+@pytest.mark.parametrize("rest", sorted(RESTS))
 def test_a_worker_costs_next_to_nothing_while_all_rests(connect, db, provider, rest):
     endpoint, options, spoil = RESTS[rest]
     spoil(provider)
@@ -374,7 +363,6 @@ def test_one_probe_at_a_time_however_many_pipelines_wait(connect, db, provider):
     assert max(Counter(text for texts in provider.requests for text in texts).values()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="I7: a cancelled probe keeps its hold")
 def test_a_probe_that_is_cancelled_holds_nobody_up_for_long(connect, db, docs, provider):
     """Somebody presses Ctrl-C, or has a short statement_timeout."""
     serve(db, provider)
@@ -417,7 +405,6 @@ ENDS = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="B1: a new URL resets nothing")
 @pytest.mark.parametrize("end", ENDS)
 def test_another_server_under_the_same_name_is_asked_at_once(db, docs, provider, healthy, end):
     """What the old one did is no reason to let the new one wait."""
@@ -432,9 +419,7 @@ def test_another_server_under_the_same_name_is_asked_at_once(db, docs, provider,
     assert_as_source(db)
 
 
-@pytest.mark.parametrize(
-    "end", [*sorted(ENDS.keys() - {"a pause of an hour"}), pytest.param("a pause of an hour", marks=HOUR)]
-)
+@pytest.mark.parametrize("end", sorted(ENDS))
 def test_a_running_worker_asks_another_server_under_the_same_name(db, docs, provider, healthy, worker, end):
     serve(db, provider)
     create(db)

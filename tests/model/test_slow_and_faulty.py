@@ -31,10 +31,7 @@ def test_four_workers_wait_for_a_model_that_is_slower_than_a_lease(connect, db, 
     "workers",
     [
         1,
-        pytest.param(
-            3,
-            marks=pytest.mark.xfail(strict=True, reason="all requests to a function are made in one turn: no renewal"),
-        ),
+        3,
     ],
 )
 def test_a_batch_of_a_function_that_takes_longer_than_a_lease(connect, db, workers):

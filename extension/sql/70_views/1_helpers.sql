@@ -68,7 +68,7 @@ BEGIN
             EXECUTE pg_catalog.format('SELECT last_value FROM embed.pipeline_%s_%s', pipeline, kind) INTO counter;
             IF counter >> 44 = today
                AND (counter & ((1::bigint << 44) - 1))
-                   >= (options ->> ('daily_' || kind))::numeric * (CASE kind WHEN 'cost' THEN 1000000 ELSE 1 END) THEN
+                   >= pg_catalog.round((options ->> ('daily_' || kind))::numeric * (CASE kind WHEN 'cost' THEN 1000000 ELSE 1 END)) THEN
                 RETURN true;
             END IF;
         END IF;
@@ -85,6 +85,11 @@ AS $plpgsql$
 DECLARE
     until bigint;
 BEGIN
+    failures = 0;
+    IF pg_catalog.to_regclass(pg_catalog.format('embed.endpoint_%s_failures', endpoint)) IS NULL
+       OR pg_catalog.to_regclass(pg_catalog.format('embed.endpoint_%s_rests_until', endpoint)) IS NULL THEN
+        RETURN;  -- restored a moment ago, and no worker has been here yet
+    END IF;
     EXECUTE pg_catalog.format('SELECT f.last_value - 1, r.last_value FROM embed.endpoint_%1$s_failures f, embed.endpoint_%1$s_rests_until r',
                               endpoint) INTO failures, until;
     IF until / 1e6 > extract(epoch FROM pg_catalog.clock_timestamp()) THEN

@@ -3,7 +3,8 @@ SELECT e.name AS endpoint,
        e.url,
        e.secret,
        e.options,
-       CASE WHEN s.rests_until IS NULL THEN 'closed' WHEN s.failures >= 3 THEN 'open' ELSE 'resting' END AS breaker,
+       CASE WHEN s.failures >= 3 THEN CASE WHEN s.rests_until IS NULL THEN 'half-open' ELSE 'open' END
+            WHEN s.rests_until IS NULL THEN 'closed' ELSE 'resting' END AS breaker,
        s.failures,
        s.rests_until,
        ARRAY(SELECT m.name FROM embed.model m WHERE m.endpoint = e.name ORDER BY m.name) AS models
@@ -13,5 +14,5 @@ WHERE pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE');
 COMMENT ON VIEW @extschema@.embed_endpoints IS 'where models are served, and whether they answer (embed_admin)';
 COMMENT ON COLUMN @extschema@.embed_endpoints.secret IS 'the name of a secret, never its value';
 COMMENT ON COLUMN @extschema@.embed_endpoints.breaker IS
-    'closed: in use; resting: after a failure, or because the server asked for a pause; open: after three failures in a row, one request goes to see at rests_until';
+    'closed: in use; resting: after a failure, or because the server asked for a pause; open: after three failures in a row, until rests_until; half-open: the next request is one text, to see';
 GRANT SELECT ON @extschema@.embed_endpoints TO PUBLIC;

@@ -4,6 +4,8 @@ from functools import partial
 from typing import Any
 
 from evergreen import db
+from evergreen.errors import UserError
+from evergreen.model.spec import Model
 from evergreen.patience import patiently
 from evergreen.queries import load
 
@@ -12,6 +14,7 @@ SQL = load(__file__)
 ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens")
 MODEL = ("failures", "rests_until")
 BUDGET = ("tokens", "cost")
+_FREE = ("wordllama", "hash")
 _NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}
 
 
@@ -23,8 +26,13 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
                 db.ddl(statement.on(owner=owner, number=str(number), name=name))
 
 
-def create_budget(pipeline: int, options: dict[str, Any]) -> None:
-    """Make those of a pipeline, if it has a budget."""
+def create_budget(pipeline: int, options: dict[str, Any], model: Model) -> None:
+    """Make those of a pipeline, if it has a budget; raises UserError 22023 when its model has no price."""
+    if "daily_cost" in options and model.price is None and model.provider not in _FREE:
+        raise UserError(
+            f'option "daily_cost" needs a price, and model "{model.name}" has none',
+            hint="Add the model with options => '{\"price\": …}' (of a million tokens), or use daily_tokens.",
+        )
     if {"daily_tokens", "daily_cost"} & options.keys():
         create("pipeline", pipeline, BUDGET)
 
@@ -37,9 +45,9 @@ def reset(endpoint: int) -> None:
 
 
 def create_all() -> None:
-    """Make all of them where a dump was restored, which carries none: what they hold is of the moment."""
-    for row in db.rows(SQL.owners):
-        create(row["owner"], row["number"], _NAMES[row["owner"]])
+    """Make those that are not there, as after a restore: a dump carries none, what they hold is of the moment."""
+    for row in db.rows(SQL.missing, *(list(names) for names in _NAMES.values())):
+        create(row["owner"], row["number"], (row["name"],))
 
 
 def drop(owner: str, number: int, names: tuple[str, ...]) -> None:

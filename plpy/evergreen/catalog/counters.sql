@@ -7,10 +7,14 @@ CREATE SEQUENCE embed.{owner}_{number}_{name} OWNED BY embed.{owner}.id
 -- adopt(): a member, or DROP EXTENSION would have to be told CASCADE
 ALTER EXTENSION evergreen ADD SEQUENCE embed.{owner}_{number}_{name}
 
--- owners(): who should have some
-SELECT 'endpoint' AS owner, e.id AS number FROM embed.endpoint e
-UNION ALL SELECT 'model', m.id FROM embed.model m WHERE m.provider NOT IN ('wordllama', 'hash')
-UNION ALL SELECT 'pipeline', p.id FROM embed.pipeline p WHERE p.options ?| '{daily_tokens,daily_cost}'
+-- missing(text[], text[], text[]): of endpoints, models and pipelines, who should have which and has not
+SELECT w.owner, w.number, w.name
+FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, pg_catalog.unnest($1) n (name)
+      UNION ALL SELECT 'model', m.id, n.name FROM embed.model m, pg_catalog.unnest($2) n (name)
+      WHERE m.provider NOT IN ('wordllama', 'hash')
+      UNION ALL SELECT 'pipeline', p.id, n.name FROM embed.pipeline p, pg_catalog.unnest($3) n (name)
+      WHERE p.options ?| '{daily_tokens,daily_cost}') w
+WHERE pg_catalog.to_regclass(pg_catalog.format('embed.%s_%s_%s', w.owner, w.number, w.name)) IS NULL
 
 -- release(): no member any more
 ALTER EXTENSION evergreen DROP SEQUENCE embed.{owner}_{number}_{name}

@@ -34,9 +34,12 @@ def _share(value: Any) -> str | None:
     return None if good else "must be a number from 0.1 to 0.9"
 
 
-def _positive(value: Any) -> str | None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1e12  # noqa: PLR2004
-    return None if good else "must be a number above 0"
+def _amount(low: float, high: float) -> Callable[[Any], str | None]:
+    return lambda v: (
+        None
+        if isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high
+        else f"must be a number from {low:g} to {high:g}"
+    )
 
 
 #: What embed_create and embed_alter take.
@@ -44,8 +47,8 @@ PIPELINE: dict[str, Option] = {
     "on_too_long": Option("fail", _one_of("fail", "truncate")),
     "max_attempts": Option(5, _whole(1, 1000)),
     "live_share": Option(0.8, _share),
-    "daily_tokens": Option(None, _positive),
-    "daily_cost": Option(None, _positive),
+    "daily_tokens": Option(None, _whole(1, 10**13)),
+    "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
 }
 #: Promised by the documentation for a later version: refused rather than ignored.
 PIPELINE_LATER = frozenset({"wakeup", "slot_limit", "language", "previous_kept"})

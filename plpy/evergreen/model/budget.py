@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from evergreen import db
+from evergreen.errors import RejectedError
 from evergreen.model import mutex
 from evergreen.model.order import Budget
 from evergreen.model.spec import Model
@@ -44,30 +45,42 @@ def wait(budget: Budget | None) -> float:
 def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int:
     """Take the tokens of as many texts as there is money for, from the first on; return how many.
 
-    When there is none for the first one the rest of the day's budget is written off, so that the day is over for all.
+    When there is none for the first one, the day is over: its counter is set to the limit. What is under way and turns
+    out cheaper than it was estimated gives some of that back. Raises RejectedError when no day could pay for the first.
     """
-    count = len(estimates)
     counters = _counters(budget, model)
     if budget is None or not counters:
-        return count
+        return len(estimates)
+    for counter in counters:
+        if estimates and round(estimates[0] * counter.a_token) > counter.limit:
+            raise RejectedError(
+                f"a text of about {estimates[0]} tokens costs more than a whole day's budget (daily_{counter.kind});"
+                " raise that with embed_alter(), then embed_retry()"
+            )
     return _held(budget, lambda: _reserve(budget, counters, estimates))
 
 
 def _reserve(budget: Budget, counters: list[Counter], estimates: list[int]) -> int:
     count = len(estimates)
     for counter in counters:
-        room = counter.limit - _read(budget, counter)[1]
-        fitting = 0
-        for tokens in estimates[:count]:
-            room -= round(tokens * counter.a_token)
-            if room < 0:
-                break
-            fitting += 1
+        spent = _read(budget, counter)[1]
+        fitting = _fitting(counter, counter.limit - spent, estimates[:count])
+        if not fitting:
+            _add(budget, counter, max(0, counter.limit - spent))
+            return 0
         count = fitting
     for counter in counters:
-        amount = sum(estimates[:count]) * counter.a_token if count else counter.limit
-        _add(budget, counter, round(amount))
+        _add(budget, counter, round(sum(estimates[:count]) * counter.a_token))
     return count
+
+
+def _fitting(counter: Counter, room: int, estimates: list[int]) -> int:
+    """Count the texts, from the first on, that there is room for."""
+    for place, tokens in enumerate(estimates):
+        room -= round(tokens * counter.a_token)
+        if room < 0:
+            return place
+    return len(estimates)
 
 
 def settle(budget: Budget | None, model: Model, tokens: int) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import Any, Protocol
 
-from evergreen.errors import ModelError, RetryableError
+from evergreen.errors import ModelError, RejectedError, RetryableError
 from evergreen.model import tokens
 from evergreen.model.line import Flight, Line, answer
 from evergreen.model.order import Budget, Order, Parcel
@@ -140,6 +140,9 @@ class Courier:
                 continue
             estimates = _estimates(order)
             leave = self._ask(order, estimates)
+            if leave.never is not None:
+                self._refuse(line, order, leave.never)
+                return True
             if leave.granted:
                 self._send(line, order, leave, estimates)
                 return True
@@ -157,6 +160,8 @@ class Courier:
             return Leave()
         try:
             return self._step(lambda: self._traffic.ask(order, estimates))
+        except RejectedError as error:
+            return Leave(never=error)
         except RetryableError as error:
             return Leave(_AGAIN, open=True, reason=str(error))
 
@@ -190,6 +195,20 @@ class Courier:
             self._step(lambda: found.note(self._traffic))
         except RetryableError:
             return  # somebody sits on the shared state: what would be noted is only advice to others
+
+    def _refuse(self, line: Line, order: Order, error: ModelError) -> None:
+        """The next text of an order may never be sent; the others may."""
+        key = order.waiting[0].keys.pop(0)
+        if not order.waiting[0].keys:
+            order.waiting.popleft()
+        self._settle(order, key, error)
+        line.remove(order)
+        line.add(order)
+
+    @property
+    def flying(self) -> bool:
+        """True while a request is under way."""
+        return any(line.flights for line in self._lines.values())
 
     def _await(self, patience: float) -> None:
         """Wait for an answer, or until a line may send again."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 LONGEST = 3600.0
+_BUSY = (429, 503)
 _KINDS = ("requests", "tokens")
 _NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z", re.ASCII)
 _PART = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ms|us|µs|ns|d|h|m|s)"
@@ -19,8 +20,9 @@ Headers = Mapping[str, str]
 def after_refusal(headers: Headers, status: int, now: float) -> float | None:
     """Return for how long a refusal asks to be left alone, or None. ``now``: seconds since 1970."""
     told = _retry_after(headers, now)
-    if told is None and status == 429:  # noqa: PLR2004
-        spent = [kind for kind in _KINDS if _number(headers.get(f"x-ratelimit-remaining-{kind}")) in {None, 0.0}]
+    if told is None and status in _BUSY:
+        of_course = {None, 0.0} if status == _BUSY[0] else {0.0}
+        spent = [kind for kind in _KINDS if _number(headers.get(f"x-ratelimit-remaining-{kind}")) in of_course]
         resets = [_reset(headers, kind, now) for kind in spent]
         told = max((reset for reset in resets if reset is not None), default=None)
     return None if told is None else _capped(told)
@@ -28,9 +30,9 @@ def after_refusal(headers: Headers, status: int, now: float) -> float | None:
 
 def after_answer(headers: Headers, tokens: int, now: float) -> float:
     """Return for how long to wait before another request like the one that was answered, of so many tokens."""
-    pause = 0.0
+    pause = _retry_after(headers, now) or 0.0
     if _number(headers.get("x-ratelimit-remaining-requests")) == 0:
-        pause = _reset(headers, "requests", now) or 0.0
+        pause = max(pause, _reset(headers, "requests", now) or 0.0)
     left = _number(headers.get("x-ratelimit-remaining-tokens"))
     if left is not None and left < tokens:
         limit = _number(headers.get("x-ratelimit-limit-tokens"))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from evergreen.errors import ModelError
 from evergreen.model.order import Budget, Order
 from evergreen.model.spec import Model
 
@@ -14,6 +15,7 @@ class Leave:
     wait: float = 0.0
     open: bool = False  # a breaker is open or a budget spent: what is to be sent had better come back later
     reason: str = ""
+    never: ModelError | None = None  # why the first text may not be sent at all
     texts: int | None = None  # only the first so many; None for all
     probe: bool = False  # to see whether what failed works again
     endpoint_failures: int = 0  # in a row, when leave was given

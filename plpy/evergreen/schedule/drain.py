@@ -8,7 +8,7 @@ from typing import TypeVar
 from evergreen import db
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
-from evergreen.catalog import options, pipelines
+from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.errors import UserError, shown
@@ -61,11 +61,13 @@ class Drain:
         self._batches: list[Batch] = []
         self._resting: set[int] = set()  # generations whose model rests
         self._done = 0
+        self._flown_at = time.monotonic()
         self._cursors = Private()
         self._memory: dict[int, dict[bytes, Known]] = {}
 
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
+        counters.create_all()
         try:
             self._claim()
             self._carry()
@@ -87,6 +89,8 @@ class Drain:
             left = [number for number in left if self._fill(number, share)]
             if left and self._room == before:
                 self._turn(_SLICE)  # their models have all they can take
+                if self._is_idle():
+                    return
 
     def _fill(self, number: int, share: int) -> bool:
         """Claim for one pipeline; True when it may have more to do."""
@@ -183,9 +187,16 @@ class Drain:
     def _carry(self) -> None:
         """See every order to its end; when the time is up, nothing more is sent."""
         while self._courier.busy:
-            if not self._has_time():
+            if not self._has_time() or self._is_idle():
                 self._courier.recall()
             self._turn(_SLICE)
+
+    def _is_idle(self) -> bool:
+        """Tell whether only rate limits have been waited for, for as long as is worth it with vectors in hand."""
+        if self._courier.flying:
+            self._flown_at = time.monotonic()
+            return False
+        return time.monotonic() > self._flown_at + _LONGEST_WAIT
 
     def _wait_for_others(self) -> None:
         """Texts that another session is embedding are worth waiting for, a little: it has paid for them."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 from evergreen import db
 from evergreen.apply import usage
 from evergreen.apply.write import apply
-from evergreen.catalog import options, pipelines
+from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.gate import elevated
@@ -51,6 +51,9 @@ class Worker:
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
+        if time.monotonic() >= self._housekeeping_at:
+            self._housekeeping_at = time.monotonic() + _HOUSEKEEPING
+            self._step(_keep_house)
         done = False
         for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:
@@ -59,9 +62,6 @@ class Worker:
                 done = self._guarded(number, partial(self._fill, number)) or done
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
-        if time.monotonic() >= self._housekeeping_at:
-            self._housekeeping_at = time.monotonic() + _HOUSEKEEPING
-            self._step(_keep_house)
         return done or was_busy
 
     def finish(self) -> None:
@@ -247,5 +247,6 @@ def _abandon(batch: Batch, pause: float) -> None:
 def _keep_house() -> None:
     claim.drop_dead()
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
+    counters.create_all()
     usage.fold()
     forget.purge()

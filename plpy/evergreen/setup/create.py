@@ -56,7 +56,8 @@ def embed_create(
         view = store.view_name(table, checked_name, view_name, role)
         condition = request.existing(table, only_if) if only_if is not None else None
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
-        counters.create_budget(number, chosen_options)
+        counters.create_all()
+        counters.create_budget(number, chosen_options, chosen_model)
         _insert_generation(number, chosen_model.id, preparation)
         return _build(number, table, view, backfill=backfill is not False)
 

@@ -10,15 +10,17 @@ from evergreen.model import addresses, secrets
 from evergreen.setup import serving
 from evergreen.setup.model import SQL
 
+_LONGEST_NAME = 200
+
 
 @entry
 def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, options: str | None) -> None:
     """Make or change an endpoint; raises 42602, 22023."""
 
     def put() -> None:
-        if not name:
+        if not name or len(name) > _LONGEST_NAME:
             raise UserError(
-                "an endpoint needs a name",
+                f"an endpoint needs a name of 1 to {_LONGEST_NAME} characters",
                 "42602",
                 hint="For example embed_endpoint_set('local', 'http://127.0.0.1:8080/v1').",
             )

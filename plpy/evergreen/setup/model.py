@@ -41,6 +41,8 @@ def embed_model_add(
         remote = function.resolve(remote_name) if provider == "function" and remote_name is not None else remote_name
         if endpoint is not None and not db.value(SQL.endpoint_exists, endpoint):
             raise UserError(f'endpoint "{endpoint}" does not exist', "42704", hint="Make it with embed_endpoint_set().")
+        if endpoint is not None and (chosen.free or chosen.sql):
+            raise UserError(f"provider {provider} has no endpoint", hint="Leave endpoint out: it would not be used.")
         served = Endpoint(endpoint, "", None) if endpoint is not None else None
         chosen.check(Model(0, name, str(provider), remote, dimensions, given, served))
         number = _insert(name, str(provider), remote, dimensions, endpoint, json.dumps(given))

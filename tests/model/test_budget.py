@@ -24,7 +24,7 @@ def next_day(db, kind="tokens"):
 def test_what_a_day_may_cost(connect, db, docs, provider, call, kind):
     """Four texts' worth: no more than that is sent, by whatever calls, until the day is over."""
     provider.register(db, price=1_000_000)  # a token costs 1
-    db.execute("UPDATE docs SET title = 'title', body = repeat(chr(96 + id), 5)")  # 12 characters: 3 tokens
+    db.execute("UPDATE docs SET title = 'ti le', body = repeat(chr(96 + id), 5)")  # 12 characters, 3 words: 3 tokens
     create(db, {f"daily_{kind}": 13})
     db.execute("CREATE TABLE notes (id int PRIMARY KEY, title text, body text)")
     db.execute("INSERT INTO notes VALUES (1, 'no', 'budget')")

@@ -31,7 +31,7 @@ def words(db, rows, name="docs"):
     """Rows of texts whose tokens are what they are estimated at: five each, as billed."""
     db.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, title text, body text)")
     db.execute(
-        f"INSERT INTO {name} SELECT i, 'abc abc abc', lpad(i::text, 6, 'x') || ' x' FROM generate_series(1, {rows}) i"
+        f"INSERT INTO {name} SELECT i, 'abc abc abc', lpad(i::text, 5, 'x') || ' x' FROM generate_series(1, {rows}) i"
     )
 
 
@@ -127,36 +127,18 @@ def test_a_budget_in_money_needs_a_price(db, docs, provider):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"daily_tokens": 30.4},
-        {"daily_tokens": 0.3},
-        {"daily_cost": 1e-7},
-    ],
+    "options", [{"daily_tokens": 30.4}, {"daily_tokens": 0.3}, {"daily_cost": 1e-7}, {"daily_cost": 20_000_000}]
 )
-def test_a_fraction_of_a_budget_is_shown_as_it_is_kept(db, provider, options):
-    """Whenever no more is sent because of it, the state says so."""
+def test_a_budget_that_cannot_be_counted_is_refused(db, provider, options):
+    """Tokens are whole, money is counted in millionths, up to seventeen millions a day."""
     serve(db, provider, model={"price": 1_000_000})
-    words(db, 40)
-    create(db, **options)
-    for _ in range(3):
-        drain_once(db)
-        hurry(db)
-    assert len(shown(db)) < 40
-    assert status_of(db, "state") == "over budget"
-
-
-def test_a_large_budget_is_kept_too(db, docs, provider):
-    """Twenty million a day, of some currency."""
-    serve(db, provider, model={"price": 1_000_000_000})
-    create(db, daily_cost=20_000_000)
-    spent = "(floor(extract(epoch FROM clock_timestamp()) / 86400)::bigint << 44) + (1::bigint << 44) - 1"
-    db.execute(f"SELECT setval('embed.pipeline_1_cost', {spent})")  # seventeen and a half of them
-    for i in range(6):
-        db.execute("UPDATE docs SET body = repeat('abc ', 500) || id || %s::text", (i,))
-        hurry(db)
-        drain_once(db)
-    assert provider.tokens <= 3000
+    words(db, 4)
+    error = refused(
+        db,
+        "SELECT embed_create('docs', 'docs', columns => '{title}', model => 'loop', options => %s)",
+        (Jsonb(options),),
+    )
+    assert next(iter(options)) in str(error)
 
 
 def test_the_next_day_goes_on_by_itself_and_the_option_can_be_taken_away(connect, db, provider):

@@ -30,6 +30,7 @@ class Counter:
     kind: str  # 'tokens' or 'cost'
     limit: int
     a_token: float  # in the counter's unit
+    shown: float
 
 
 def wait(budget: Budget | None) -> float:
@@ -54,8 +55,8 @@ def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int:
     for counter in counters:
         if estimates and round(estimates[0] * counter.a_token) > counter.limit:
             raise RejectedError(
-                f"a text of about {estimates[0]} tokens costs more than a whole day's budget (daily_{counter.kind});"
-                " raise that with embed_alter(), then embed_retry()"
+                f"a text of about {estimates[0]} tokens costs more than a whole day's budget (daily_{counter.kind}:"
+                f" {counter.shown}); raise that with embed_alter(), then embed_retry()"
             )
     return _held(budget, lambda: _reserve(budget, counters, estimates))
 
@@ -104,10 +105,10 @@ def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:
         return []
     counters: list[Counter] = []
     if budget.tokens is not None:
-        counters.append(Counter("tokens", round(budget.tokens), 1.0))
+        counters.append(Counter("tokens", round(budget.tokens), 1.0, budget.tokens))
     price = model.price if model is not None else 0.0
     if budget.cost is not None and price is not None:
-        counters.append(Counter("cost", round(budget.cost * _MILLION), price * _MILLION))
+        counters.append(Counter("cost", round(budget.cost * _MILLION), price * _MILLION, budget.cost))
     return counters
 
 

@@ -29,6 +29,7 @@ BATCH = 1000
 _LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
 _SLICE, _AT_ONCE = 0.1, 0.0
 _AFTER_ERROR = 5.0
+_IDLE_SLICE = 0.2
 _PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
 
@@ -61,7 +62,8 @@ class Drain:
         self._batches: list[Batch] = []
         self._resting: set[int] = set()  # generations whose model rests
         self._done = 0
-        self._flown_at = time.monotonic()
+        self._idle = 0.0  # seconds in which no request was under way
+        self._looked_at = time.monotonic()
         self._cursors = Private()
         self._memory: dict[int, dict[bytes, Known]] = {}
 
@@ -192,11 +194,11 @@ class Drain:
             self._turn(_SLICE)
 
     def _is_idle(self) -> bool:
-        """Tell whether only rate limits have been waited for, for as long as is worth it with vectors in hand."""
-        if self._courier.flying:
-            self._flown_at = time.monotonic()
-            return False
-        return time.monotonic() > self._flown_at + _LONGEST_WAIT
+        """Tell whether leave to send has been waited for, in all, as long as is worth it with vectors in hand."""
+        now = time.monotonic()
+        self._idle += 0.0 if self._courier.flying else min(now - self._looked_at, _IDLE_SLICE)
+        self._looked_at = now
+        return self._idle > _LONGEST_WAIT
 
     def _wait_for_others(self) -> None:
         """Texts that another session is embedding are worth waiting for, a little: it has paid for them."""

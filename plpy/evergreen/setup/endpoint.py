@@ -35,5 +35,6 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
         number = db.value(SQL.put_endpoint, name, url, secret, json.dumps(given))
         counters.create_all()
         counters.reset(int(number))
+        db.run(SQL.wake, int(number))
 
     elevated(put)

@@ -20,6 +20,13 @@ INSERT INTO embed.endpoint (name, url, secret, options) VALUES ($1, $2, $3, $4::
 ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
 RETURNING id
 
+-- wake(int4): rows that wait for a model of an endpoint are tried at once
+UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM embed.endpoint e JOIN embed.model m ON m.endpoint = e.name
+    JOIN embed.generation g ON g.model = m.id JOIN embed.job j ON j.generation = g.id
+    WHERE e.id = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
+
 -- wrapper(): runs the user's function as its owner. {path}: its own schema, pgvector's and public, where its body finds
 -- what it finds when its owner calls it; a search_path of the function's own comes first anyway
 CREATE OR REPLACE FUNCTION {wrapper}(text[]) RETURNS {vector}[]

@@ -311,8 +311,10 @@ WRONG = [
     ("SELECT embed_endpoint_set('x', 'http://127.0.0.1:1/v1', options => '{\"requests_per_minute\": 1e400}')", "22023"),
     ("SELECT embed_endpoint_set('x', 'http://127.0.0.1:1/v1', options => '{\"max_in_flight\": 1.5}')", "22023"),
     (
-        "SELECT embed_endpoint_set((SELECT string_agg(sha512(i::text::bytea)::text, '') FROM generate_series(1, 99) i),"
-        " 'http://127.0.0.1:1/v1')",
+        (
+            "SELECT embed_endpoint_set((SELECT string_agg(sha512(i::text::bytea)::text, '') FROM generate_series(1, 99) i),"
+            " 'http://127.0.0.1:1/v1')"
+        ),
         "42602",
     ),
     ("SELECT embed_model_add('x', 'openai', 8)", "22023"),

@@ -64,6 +64,21 @@ def test_what_is_billed_above_the_estimate_overspends_by_one_request_at_most(con
     assert provider.tokens <= 200 + 21
 
 
+@pytest.mark.xfail(strict=True, reason="M7: what is under way at its estimate ends the day")
+def test_a_budget_is_used_where_texts_cost_less_than_estimated(db, provider):
+    """Cyrillic is estimated at a token a letter, and billed at a token a word here."""
+    serve(db, provider, model={"inputs": 1})
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
+    db.execute(
+        "INSERT INTO docs SELECT i, repeat('\u0441\u043b\u043e\u0432\u043e ', 20), i FROM generate_series(1, 100) i"
+    )
+    create(db, daily_tokens=400)
+    for _ in range(3):
+        drain_once(db)
+        hurry(db)
+    assert provider.tokens >= 200
+
+
 @pytest.mark.xfail(strict=True, reason="M1: the whole budget is added to what was spent")
 def test_a_budget_raised_a_little_can_be_spent(db, provider):
     """Half of it was spent when a request did not fit; with twice as much the rest can go on the same day."""
@@ -394,7 +409,7 @@ VALUES = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(st.text(st.characters(codec="ascii", min_codepoint=1), max_size=5), inner, max_size=3),
+        st.dictionaries(st.text("aZ_\"'{ ", max_size=5), inner, max_size=3),
     ),
     max_leaves=8,
 )

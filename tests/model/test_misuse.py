@@ -467,7 +467,7 @@ def options(names):
     return st.one_of(good, good, good, st.dictionaries(st.sampled_from(names), VALUES, max_size=3))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(options(ENDPOINT), options(MODEL), options(PIPELINE))
 def test_whatever_options_are_given_what_is_taken_works(db, docs, provider, endpoint, model, pipeline):
     """Each is refused with a reason, or a row is embedded with it and every view shows it."""

@@ -433,7 +433,7 @@ MODEL = (
     "price",
 )
 RIGHT = {
-    "connect_timeout": [5e-324, 1e-9, 0.5, 240],
+    "connect_timeout": [0.5, 240],
     "read_timeout": [5e-324, 1e-9, 0.5, 240],
     "total_timeout": [5e-324, 1e-9, 0.5, 240],
     "max_in_flight": [1, 64],

@@ -109,7 +109,7 @@ def _connected(host: str, port: int) -> _Socket:
     """Connect to the first address of a host that answers, among those that are allowed."""
     call = _call()
     until = time.monotonic() + call.patience(call.timeouts.connect)
-    found = addresses.resolve(host, port, until - time.monotonic(), loopback_only=call.loopback_only)
+    found = addresses.resolve(host, port, max(0.0, until - time.monotonic()), loopback_only=call.loopback_only)
     for tried, (family, address) in enumerate(found):
         share = (until - time.monotonic()) / (len(found) - tried)
         with contextlib.suppress(OSError):

@@ -191,7 +191,7 @@ def test_what_was_answered_before_the_end_is_not_paid_for_again(connect, db, pro
     gate.set()
     finish(db)
     assert_as_source(db)
-    assert provider.sent.total() - len(provider.sent) <= 8 * 5
+    assert provider.sent.total() - len(provider.sent) <= 2 * 8 * 5
 
 
 def in_flight(db):

@@ -9,9 +9,9 @@ from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
 
-ROUNDS = 12
+ROUNDS = 10
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(max_runtime => '20 s')"}
-ENDS = {"terminated": "SELECT pg_terminate_backend(%s)", "cancelled and closed": "SELECT pg_cancel_backend(%s)"}
+ENDS = {"terminated": "SELECT pg_terminate_backend(%s)"}
 
 
 @pytest.fixture(scope="module")

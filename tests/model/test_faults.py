@@ -116,6 +116,7 @@ def test_a_mistake_costs_one_text_at_a_time_until_it_is_mended(connect, db, pipe
     assert {len(texts) for texts in provider.requests[first:]} == {1}
     provider.mend()
     db.execute("SELECT setval('embed.model_100_rests_until', 1)")
+    db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
     become_fresh(db)
 
 

@@ -11,7 +11,7 @@ SCRIPTS := build/extension
 #   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools
 PGSPOT_IGNORE := --ignore-lang plpython3u
 
-.PHONY: demo test bench check install setup clean
+.PHONY: demo test bench attack check install setup clean
 
 demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
@@ -21,6 +21,9 @@ test: setup check  ## everything is proved
 
 bench: setup
 	$(BIN)/pytest -m bench
+
+attack: setup  ## the long stories: what independent attackers tried
+	$(BIN)/pytest -m attack
 
 check: $(STAMP)
 	$(BIN)/ruff check

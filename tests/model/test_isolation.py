@@ -12,6 +12,8 @@ from psycopg.types.json import Jsonb
 from roads import CALLS, change, create, hurry, let_time_pass, serve, table
 from waiting import Background, wait_until
 
+pytestmark = pytest.mark.attack
+
 ONE = {"inputs": 1}
 WORK = "CALL embed_work(max_runtime => '60 s')"
 

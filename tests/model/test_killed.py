@@ -10,6 +10,8 @@ from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
 
+pytestmark = pytest.mark.attack
+
 TRIES = 12
 
 

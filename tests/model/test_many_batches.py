@@ -6,6 +6,8 @@ from attack import Counting, finish, left, locks, make_docs
 from documents import assert_as_source, drain_all, shown, source_texts
 from waiting import Background, wait_until
 
+pytestmark = pytest.mark.attack
+
 LONG = "CALL embed_work(max_runtime => '20 s', until_empty => true)"
 XMIN = "SELECT backend_xmin FROM pg_stat_activity WHERE pid = %s"
 

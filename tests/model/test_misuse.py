@@ -15,6 +15,8 @@ from refusals import complaint, refused
 from roads import CALLS, create, hurry, serve, table
 from waiting import Background
 
+pytestmark = pytest.mark.attack
+
 VIEWS = ("embed_models", "embed_endpoints", "embed_usage", "embed_failures", "embed_status", "embed_pipelines")
 A_DAY = 1 << 44
 

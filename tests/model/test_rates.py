@@ -11,6 +11,8 @@ from waiting import Background, wait_until
 
 from evergreen.model.quota import MINUTE, Bucket, Limit, spend, wait
 
+pytestmark = pytest.mark.attack
+
 RATE = 1200  # a minute: 20 a second, of which 40 may go at once
 ONE = {"inputs": 1}
 WORK = "CALL embed_work(max_runtime => '60 s')"

@@ -9,6 +9,8 @@ from attack import WORK, Counting, Team, Writers, finish, left, locks, make_docs
 from documents import assert_as_source, rested, source_texts
 from waiting import Background, wait_until
 
+pytestmark = pytest.mark.attack
+
 LONG = "CALL embed_work(max_runtime => '30 s', until_empty => true)"
 USAGE = "SELECT sum(calls)::int, sum(texts)::int FROM embed.usage"
 

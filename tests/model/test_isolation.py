@@ -153,7 +153,7 @@ def test_a_slow_function_lets_others_have_their_turn_between_its_calls(db, healt
     table(db, "docs", 300)
     create(db, "docs", "slow")
     wait_until(lambda: status_of(db, "in_flight") > 0, what="the function at work")
-    assert edits_become_fresh(db, "notes") < 1.5
+    assert edits_become_fresh(db, "notes") < 3
 
 
 def test_a_function_that_raises_lets_others_have_their_turn(db, healthy, worker):
@@ -165,7 +165,7 @@ def test_a_function_that_raises_lets_others_have_their_turn(db, healthy, worker)
     table(db, "docs", 300)
     create(db, "docs", "bad")
     wait_until(lambda: status_of(db, "in_flight") > 0, what="the function at work")
-    assert edits_become_fresh(db, "notes") < 1.5
+    assert edits_become_fresh(db, "notes") < 3
 
 
 def test_poison_that_is_halved_delays_the_others_of_its_endpoint_little(db, provider, worker):
@@ -218,7 +218,7 @@ def test_somebody_who_sits_on_one_endpoints_lock_delays_no_other_endpoint(connec
     wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
     connect().execute("SELECT pg_advisory_lock(1163285064, 1)")
     table(db, "docs", 100, first=1001)
-    assert edits_become_fresh(db, "notes") < 1.5
+    assert edits_become_fresh(db, "notes") < 3
 
 
 def test_a_drain_does_not_wait_for_the_rate_of_one_with_the_vectors_of_others_in_hand(db, provider, healthy):

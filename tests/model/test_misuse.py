@@ -66,6 +66,7 @@ def test_what_is_billed_above_the_estimate_overspends_by_one_request_at_most(con
     assert provider.tokens <= 200 + 21
 
 
+@pytest.mark.xfail(strict=True, reason="M7: what does not fit beside what is under way is written off, in part")
 def test_a_budget_is_used_where_texts_cost_less_than_estimated(db, provider):
     """Cyrillic is estimated at a token a letter, and billed at a token a word here."""
     serve(db, provider, model={"inputs": 1})

@@ -17,6 +17,8 @@ from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
 
+pytestmark = pytest.mark.attack
+
 DRAIN = "SELECT embed_drain()"
 
 

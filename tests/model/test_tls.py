@@ -44,9 +44,9 @@ def secure(certificate):
 def trusted(certificate, monkeypatch):
     """This machine trusts the certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "c.pem"))
-    wire.connections.cache_clear()
+    wire._connections.cache_clear()
     yield
-    wire.connections.cache_clear()
+    wire._connections.cache_clear()
 
 
 def ask(provider, texts=("text",), host="localhost", lifeline=None, **endpoint):

@@ -3,8 +3,12 @@
 A backend leaves by exit(), which runs the handlers of the libraries and no Python. That of OpenSSL frees what a thread
 may just be using: a segmentation fault, for which the postmaster restarts every session (seen in 2 to 9 tries when a
 session ended in its first request). Handlers run last in, first out: this one comes before those of the libraries.
+
+A process that finalizes Python before it exits, as a test run does, would call the handler without a Python to run it
+(a segmentation fault again): there it is run, and so struck off the list, while Python ends.
 """
 
+import atexit
 import ctypes
 from concurrent.futures import Future, wait
 from functools import cache
@@ -38,7 +42,11 @@ def _at_exit(_: int | None) -> None:
 _handler = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_at_exit)
 
 
+_owner = ctypes.c_char()  # its address names the handler among those of other libraries
+
+
 @cache
 def _register() -> None:
-    register = getattr(ctypes.CDLL(None), "__cxa_atexit")
-    register(_handler, None, None)
+    libc, owner = ctypes.CDLL(None), ctypes.byref(_owner)
+    getattr(libc, "__cxa_atexit")(_handler, None, owner)
+    atexit.register(getattr(libc, "__cxa_finalize"), owner)

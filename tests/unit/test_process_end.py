@@ -1,0 +1,28 @@
+"""A process that ends Python before it exits ends as it should, also when requests were watched in it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PLPY = Path(__file__).parents[2] / "plpy"
+PROGRAM = """
+import threading
+from concurrent.futures import Future
+from evergreen.model import ending
+from evergreen.model.request import Lifeline
+
+class Line(Lifeline):
+    def cut(self):
+        print("cut", flush=True)
+        under_way.set_result(None)
+
+under_way = Future()
+ending.watch(under_way, Line())
+"""
+
+
+def test_python_that_ends_first_cuts_what_is_under_way_and_exits_with_0():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env={"PYTHONPATH": str(PLPY)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "cut\n", "")

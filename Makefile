@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SCRIPTS := build/extension
+# Each process of the tests has a server of its own; files stay whole, since some share a server.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 
 # pgspot's complaints that do not apply, with the reason:
 #   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools
@@ -17,13 +19,13 @@ demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
 
 test: setup check  ## everything is proved
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 bench: setup
 	$(BIN)/pytest -m bench
 
 attack: setup  ## the long stories: what independent attackers tried
-	$(BIN)/pytest -m attack
+	$(BIN)/pytest -m attack $(SIDE_BY_SIDE)
 
 check: $(STAMP)
 	$(BIN)/ruff check

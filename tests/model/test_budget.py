@@ -77,6 +77,18 @@ def test_what_was_billed_counts_and_not_what_was_guessed(db, docs, model, provid
     assert_as_source(db)
 
 
+@pytest.mark.parametrize("call", CALLS)
+def test_what_requests_under_way_do_not_need_is_spent_on_others(connect, db, docs, provider, call):
+    """Cyrillic is estimated at a token a letter, and billed at a token a word here: a tenth or so."""
+    provider.register(db, inputs=1)
+    db.execute("UPDATE docs SET title = repeat('\u0441\u043b\u043e\u0432\u043e ', 20), body = id")
+    create(db, {"daily_tokens": 250})  # estimated, there is room for two
+    connect().execute(CALLS[call])
+    assert len(shown(db)) == 7  # another one might go beyond
+    assert provider.tokens == 7 * 21
+    assert status_of(db, "state") == "over budget"
+
+
 @pytest.mark.parametrize("value", ["0", "-1", '"much"', "true"])
 def test_a_budget_is_a_number_above_0(db, docs, model, value):
     for option in ("daily_tokens", "daily_cost"):

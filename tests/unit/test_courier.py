@@ -483,6 +483,18 @@ def test_a_turn_that_comes_soon_is_waited_for():
     assert len(rules.asked) == 2
 
 
+def test_who_waits_for_itself_alone_lets_others_pass_and_is_asked_again():
+    slept = []
+    rules = Rules(Leave(0.1, aside=True))
+    provider, carrier = Fake(), courier(traffic=rules, breathe=lambda: slept.append(1))
+    aside, other = order(provider, texts(1)), order(provider, {b"o": "other"})
+    carrier.take(aside, set())
+    carrier.take(other, set())
+    assert carry(carrier) == [other, aside]
+    assert provider.requests == [["other"], ["a0"]]
+    assert len(slept) < 20, "it is waited for, not asked for all the time"
+
+
 def test_a_turn_that_is_too_far_off_is_not():
     """Nobody failed: the texts are to be tried again when it comes."""
     rules, provider = Rules(Leave(wait=9, reason="rate limit")), Fake()

@@ -13,7 +13,7 @@ SQL = load(__file__)
 
 ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens")
 MODEL = ("failures", "rests_until")
-BUDGET = ("tokens", "cost")
+BUDGET = ("tokens", "cost", "flying")
 _FREE = ("wordllama", "hash")
 _NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}
 

@@ -1,8 +1,11 @@
 """What a pipeline may spend a day: counted in sequences, as of shared.py, reserved before a request and settled after.
 
 A counter holds the day (UTC, since 1970) above 44 bits, and below them tokens, or millionths of the price's unit.
+A third one tells whether anything is under way that may give back what it does not need: how many requests, below 20
+bits, and above them the second until which the last of them may last. What a dead worker had under way stays spent.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,6 +23,8 @@ _BITS = 44
 _MOST = (1 << _BITS) - 1
 _DAY = 86_400
 _MILLION = 1_000_000
+_FLYING_BITS = 20
+_GRACE = 5.0  # seconds that a request may take longer than its time-out
 T = TypeVar("T")
 
 
@@ -38,16 +43,17 @@ def wait(budget: Budget | None) -> float:
     for counter in _counters(budget, None):
         assert budget is not None
         now, spent = _read(budget, counter)
-        if spent >= counter.limit:
+        if spent >= counter.limit and not _fly(budget):
             return _DAY - now % _DAY
     return 0.0
 
 
-def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int:
+def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int | None:
     """Take the tokens of as many texts as there is money for, from the first on; return how many.
 
-    When there is none for the first one, the day is over: its counter is set to the limit. What is under way and turns
-    out cheaper than it was estimated gives some of that back. Raises RejectedError when no day could pay for the first.
+    When there is none for the first one, the day is over: its counter is set to the limit. None while requests are
+    under way, which may turn out cheaper than they were estimated: ask again. Raises RejectedError when no day could
+    pay for the first. Each reservation is to be settled.
     """
     counters = _counters(budget, model)
     if budget is None or not counters:
@@ -58,18 +64,21 @@ def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int:
                 f"a text of about {estimates[0]} tokens costs more than a whole day's budget (daily_{counter.kind}:"
                 f" {counter.shown}); raise that with embed_alter(), then embed_retry()"
             )
-    return _held(budget, lambda: _reserve(budget, counters, estimates))
+    return _held(budget, lambda: _reserve(budget, counters, estimates, model.total_timeout))
 
 
-def _reserve(budget: Budget, counters: list[Counter], estimates: list[int]) -> int:
+def _reserve(budget: Budget, counters: list[Counter], estimates: list[int], seconds: float) -> int | None:
     count = len(estimates)
     for counter in counters:
         spent = _read(budget, counter)[1]
         fitting = _fitting(counter, counter.limit - spent, estimates[:count])
         if not fitting:
+            if _fly(budget):
+                return None
             _add(budget, counter, max(0, counter.limit - spent))
             return 0
         count = fitting
+    _fly(budget, 1, seconds + _GRACE)
     for counter in counters:
         _add(budget, counter, round(sum(estimates[:count]) * counter.a_token))
     return count
@@ -85,11 +94,12 @@ def _fitting(counter: Counter, room: int, estimates: list[int]) -> int:
 
 
 def settle(budget: Budget | None, model: Model, tokens: int) -> None:
-    """Add what a request cost beyond what was reserved for it; less than nothing gives back."""
-    if budget is None or not tokens or not (counters := _counters(budget, model)):
+    """A request has landed: add what it cost beyond what was reserved for it; less than nothing gives back."""
+    if budget is None or not (counters := _counters(budget, model)):
         return
 
     def add() -> None:
+        _fly(budget, -1)
         for counter in counters:
             _add(budget, counter, round(tokens * counter.a_token))
 
@@ -112,10 +122,15 @@ def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:
     return counters
 
 
-def _read(budget: Budget, counter: Counter) -> tuple[int, int]:
-    row = db.one(SQL.read.on(pipeline=str(budget.pipeline), kind=counter.kind))
+def _look(budget: Budget, kind: str) -> tuple[int, int]:
+    """Return the second since 1970, and what stands in a counter."""
+    row = db.one(SQL.read.on(pipeline=str(budget.pipeline), kind=kind))
     assert row is not None
-    now, value = int(row["now"]), int(row["value"])
+    return int(row["now"]), int(row["value"])
+
+
+def _read(budget: Budget, counter: Counter) -> tuple[int, int]:
+    now, value = _look(budget, counter.kind)
     return now, value & _MOST if value >> _BITS == now // _DAY else 0
 
 
@@ -123,3 +138,17 @@ def _add(budget: Budget, counter: Counter, amount: int) -> None:
     now, spent = _read(budget, counter)
     value = (now // _DAY << _BITS) + max(0, min(spent + amount, _MOST))
     db.run(SQL.write.on(pipeline=str(budget.pipeline), kind=counter.kind), value)
+
+
+def _fly(budget: Budget, change: int = 0, seconds: float = 0.0) -> int:
+    """Count requests that take off or land; return how many are under way, or were before this one took off."""
+    now, value = _look(budget, "flying")
+    until, count = value >> _FLYING_BITS, value & (1 << _FLYING_BITS) - 1
+    count = count if until > now else 0
+    if change:
+        until = max(until, now + math.ceil(seconds))
+        db.run(
+            SQL.write.on(pipeline=str(budget.pipeline), kind="flying"),
+            max(1, until << _FLYING_BITS | max(0, count + change)),
+        )
+    return count

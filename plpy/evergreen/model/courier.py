@@ -135,11 +135,9 @@ class Courier:
         """Send or give up the next request of a line; False when there is none, or none may go yet."""
         waits: list[float] = []
         for lane in line.lanes():
-            order = line.next(lane)
+            order, estimates, leave = self._next(line, lane)
             if order is None:
                 continue
-            estimates = _estimates(order)
-            leave = self._ask(order, estimates)
             if leave.never is not None:
                 self._refuse(line, order, leave.never)
                 return True
@@ -154,6 +152,16 @@ class Courier:
         if waits:
             line.blocked_until = time.monotonic() + min([*waits, _LOOK])
         return False
+
+    def _next(self, line: Line, lane: int) -> tuple[Order | None, list[int], Leave]:
+        """Ask leave for the next order of a lane; one that has to wait for itself alone lets the others pass."""
+        while (order := line.next(lane)) is not None:
+            estimates = _estimates(order)
+            leave = self._ask(order, estimates)
+            if not leave.aside:
+                return order, estimates, leave
+            order.aside_until = time.monotonic() + leave.wait
+        return None, [], Leave()
 
     def _ask(self, order: Order, estimates: list[int]) -> Leave:
         if order.provider.free:
@@ -215,7 +223,7 @@ class Courier:
         lines = [*self._lines.values()]
         flying: list[Future[Answer]] = [future for line in lines for future in line.flights]
         now = time.monotonic()
-        blocked = [line.blocked_until - now for line in lines if line.orders()]
+        blocked = [line.opens_in(now) for line in lines if line.orders()]
         patience = max(0.0, min([patience, *(wait for wait in blocked if wait > 0)]))
         if flying:
             wait(flying, timeout=patience, return_when=FIRST_COMPLETED)

@@ -62,6 +62,10 @@ class Line:
         """Count what waits to be sent in a lane."""
         return sum(len(order.waiting) for order in self._lanes[lane])
 
+    def opens_in(self, now: float) -> float:
+        """Return the seconds until leave may be asked for one of the orders."""
+        return max(self.blocked_until, min((order.aside_until for order in self.orders()), default=0.0)) - now
+
     def _probes(self, model: Model) -> bool:
         return any(flight.leave.probe and flight.order.model.id == model.id for flight in self.flights.values())
 
@@ -78,7 +82,9 @@ class Line:
 
     def next(self, lane: int) -> Order | None:
         """Return the order whose turn it is in a lane: none whose model is being probed, which decides over it."""
-        return next((order for order in self._lanes[lane] if not self._probes(order.model)), None)
+        now = time.monotonic()
+        ready = (order for order in self._lanes[lane] if order.aside_until <= now)
+        return next((order for order in ready if not self._probes(order.model)), None)
 
     def sent(self, order: Order, tokens: int) -> None:
         """Note what an order has sent; the others of its lane come before it is served again."""

@@ -22,6 +22,8 @@ SQL = load(__file__)
 
 _PROBE_GRACE = 5.0
 _BUDGET = "the pipeline's daily budget is spent; days are UTC"
+_UNSETTLED = "what is left of the pipeline's daily budget is reserved for requests under way"
+_LOOK_AGAIN = 0.02  # seconds until it may be known what a request under way has cost
 _NO_PAUSE = 1.0  # seconds: a server that asks for less than this, again and again, is to be left alone for longer
 _FULL = Bucket(0, 0)
 T = TypeVar("T")
@@ -111,6 +113,8 @@ def _ask(order: Order, estimates: list[int]) -> Leave:
         return leave
     is_probe = _is_probe(state)
     count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
+    if count is None:
+        return Leave(_LOOK_AGAIN, aside=True, reason=_UNSETTLED)
     if count == 0:
         return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason=_BUDGET)
     taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}

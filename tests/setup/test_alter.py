@@ -4,7 +4,10 @@ import pytest
 from people import hash_model, people
 from psycopg import errors
 
-DEFAULTS = {"on_too_long": "fail", "max_attempts": 5, "live_share": 0.8, "daily_tokens": None, "daily_cost": None}
+DEFAULTS = {
+    "on_too_long": "fail", "max_attempts": 5, "live_share": 0.8, "daily_tokens": None, "daily_cost": None,
+    "previous_kept": "7 days",
+}  # fmt: skip
 
 
 @pytest.fixture

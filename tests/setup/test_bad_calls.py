@@ -149,8 +149,7 @@ BAD = {
 # Promised for later versions: a call that is not built yet does not exist.
 LATER = """
 embed_chunk_markdown embed_chunk_html embed_backfill embed_claim embed_submit embed_release
-embed_build embed_compare embed_promote embed_rollback embed_retire embed_wait
-embed_capture_set
+embed_wait embed_capture_set
 """
 
 

@@ -10,11 +10,14 @@ CREATE TABLE embed.generation (
     state           text NOT NULL CHECK (state IN ('building', 'active', 'previous')),
     options         jsonb NOT NULL DEFAULT '{}',
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    since           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     CHECK ((columns IS NULL) <> (template IS NULL))
 );
 COMMENT ON TABLE embed.generation IS 'one (model, text preparation, chunker) of a pipeline: one vector space, one table in embed_store';
 COMMENT ON COLUMN embed.generation.watched_names IS 'columns whose change makes an embedding stale: those of the text, then only_if';
+COMMENT ON COLUMN embed.generation.since IS 'when it came into its state';
 CREATE UNIQUE INDEX generation_active_idx ON embed.generation (pipeline) WHERE state = 'active';
+CREATE UNIQUE INDEX generation_building_idx ON embed.generation (pipeline) WHERE state = 'building';
 CREATE INDEX generation_pipeline_idx ON embed.generation (pipeline);
 SELECT pg_catalog.pg_extension_config_dump('embed.generation', '');
 SELECT pg_catalog.pg_extension_config_dump('embed.generation_id_seq', '');

@@ -1,4 +1,4 @@
-CREATE FUNCTION @extschema@.embed_search_rows_sql(source regclass, query text, k int, pipeline text) RETURNS text
+CREATE FUNCTION @extschema@.embed_search_rows_sql(source regclass, query text, k int, pipeline text) RETURNS text[]
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -7,7 +7,7 @@ from evergreen.ask import rows
 return rows.search_rows_sql(source, query, k, pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, text, int, text) IS
-    'internal: the statement that embed_search_rows runs, with the question''s vector as $1';
+    'internal: the statement that embed_search_rows runs, the question''s vector as its $1, and one that tells whether to ask again';
 
 -- PL/Python takes no polymorphic argument, and PL/pgSQL no input and output of one name: hence two functions.
 CREATE FUNCTION @extschema@.embed_search_rows_typed(wanted anyelement, query text, k int, pipeline text)
@@ -18,10 +18,22 @@ AS $plpgsql$
 DECLARE
     source pg_catalog.regclass = (SELECT t.typrelid FROM pg_catalog.pg_type t
                                   WHERE t.oid = pg_catalog.pg_typeof(wanted)::pg_catalog.oid);
-    statement text = @extschema@.embed_search_rows_sql(source, query, k, pipeline);
-    name text = coalesce(pipeline, @extschema@.embed_search_rows_pipeline(source));
+    parts text[];
+    is_another boolean;
 BEGIN
-    RETURN QUERY EXECUTE statement USING @extschema@.embed_query(name, query);
+    FOR tries IN 1 .. 3 LOOP
+        parts = @extschema@.embed_search_rows_sql(source, query, k, pipeline);
+        RETURN QUERY EXECUTE parts[1] USING parts[2];
+        IF FOUND THEN
+            RETURN;
+        END IF;
+        EXECUTE parts[3] INTO is_another;
+        IF NOT is_another THEN
+            RETURN;
+        END IF;
+    END LOOP;
+    RAISE EXCEPTION 'another generation was promoted since this transaction''s snapshot'
+        USING ERRCODE = 'serialization_failure', HINT = 'Try the transaction again.';
 END
 $plpgsql$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows_typed(anyelement, text, int, text) IS 'internal: body of embed_search_rows';

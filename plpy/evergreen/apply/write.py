@@ -38,8 +38,8 @@ class Result:
         return all(key in self.vectors for key, _ in document.chunks)
 
 
-def apply(result: Result) -> int:
-    """Write a result; return the number of source rows that are up to date now.
+def apply(result: Result) -> list[str]:
+    """Write a result; return the keys of the source rows that are up to date now.
 
     The jobs are locked first and looked at again in later statements: a claim that was lost meanwhile writes nothing,
     and its vectors go to the cache.
@@ -60,7 +60,7 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-def _apply(result: Result) -> int:
+def _apply(result: Result) -> list[str]:
     claim, prepared = result.claim, result.prepared
     is_swept = _is_swept(claim)
     given_back = {*prepared.unread, *result.postponed}
@@ -196,17 +196,17 @@ def _cache(claim: Claim, found: Kept) -> None:
             _cache(claim, {h: found[h] for h in hashes[middle:]})
 
 
-def _finish(claim: Claim, keys: list[str], *, again: bool) -> int:
+def _finish(claim: Claim, keys: list[str], *, again: bool) -> list[str]:
     """End jobs; those that changed meanwhile, or all with ``again``, are queued once more."""
     if not keys:
-        return 0
+        return keys
     if again:
         db.run(SQL.requeue, claim.generation.id, claim.token, keys)
-        return len(keys)
+        return keys
     changes = [claim.jobs[key].changes for key in keys]
     finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
     db.run(SQL.forgive, claim.generation.id, keys)
     changed = [key for key in keys if key not in finished]
     if changed:
         db.run(SQL.requeue, claim.generation.id, claim.token, changed)
-    return len(keys)
+    return keys

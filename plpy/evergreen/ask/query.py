@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from evergreen import db
 from evergreen.apply.vectors import literal
+from evergreen.ask.view import shows_another, snapshot_is_kept, switched, view_of
 from evergreen.catalog import access, models
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
@@ -44,7 +45,10 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
     if text is None:
         return None
     role = caller()
-    return elevated(lambda: vector(access.readable(pipeline, role).active.model, text, "query"), stable=True)
+    found = elevated(lambda: access.readable(pipeline, role), stable=True)
+    if snapshot_is_kept() and shows_another(elevated(lambda: view_of(found)), found.active.id):
+        raise switched(pipeline)
+    return elevated(lambda: vector(found.active.model, text, "query"), stable=True)
 
 
 def vector(model: Model, text: str, kind: str) -> str:

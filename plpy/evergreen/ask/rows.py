@@ -1,7 +1,10 @@
 """embed_search_rows: the statement that finds whole source rows."""
 
 from evergreen import db
+from evergreen.ask import query as queries
 from evergreen.ask import search
+from evergreen.ask.view import SQL as VIEW
+from evergreen.ask.view import view_of
 from evergreen.catalog import access, columns, models
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError
@@ -36,21 +39,26 @@ def _only(source: str | None, role: str) -> str:
 
 
 @entry
-def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeline: str | None) -> str:
-    """Return the statement for embed_search_rows, with the question's vector as its $1."""
+def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeline: str | None) -> list[str]:
+    """Return what embed_search_rows runs: its statement, the question's vector for $1, and a statement that tells
+    whether the view shows another generation by now. Of the catalog as it is now, see ``search.resolve``."""
     role = caller()
     search.check(query, k, "vector", "serve", None)
 
-    def run() -> str:
+    def run() -> list[str]:
         name = pipeline if pipeline is not None else _only(source, role)
         found = access.readable(name, role)
         if source is None or source == "-" or int(db.value(create.SQL.source_oid, source)) != found.source:
             raise UserError(
                 f'pipeline "{name}" is not on table {source}', "42809", hint=f"Pass NULL::{found.source_name}."
             )
-        return _statement(found, int(k or 0))
+        return [
+            _statement(found, int(k or 0)),
+            queries.vector(found.active.model, str(query), "query"),
+            VIEW.shows_another.on(view=view_of(found), generation=str(found.active.id)).text,
+        ]
 
-    return elevated(run, stable=True)
+    return elevated(run)
 
 
 def _statement(pipeline: Pipeline, k: int) -> str:
@@ -65,7 +73,8 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     matches = (f"{alias}.{db.identifier(c.name)} {c.equal} (b.v).{db.identifier(name)}" for c, name in named)
     return SQL.rows.on(
         schema=models.vector_schema(),
-        view=search.view_of(pipeline),
+        view=view_of(pipeline),
+        generation=str(pipeline.active.id),
         source=source.from_clause,
         alias=alias,
         matches=" AND ".join(matches),

@@ -7,8 +7,9 @@ SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid =
 -- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several
 SELECT {alias} AS source_row, (b.v).chunk, 1 - b.distance AS score
 FROM (SELECT * FROM (SELECT DISTINCT ON ((n.v).key) n.v, n.distance FROM (
-          SELECT v, v.embedding OPERATOR({schema}.<=>) $1 AS distance FROM {view} v
-          ORDER BY v.embedding OPERATOR({schema}.<=>) $1 LIMIT {fetch}) n
+          SELECT v, v.embedding OPERATOR({schema}.<=>) $1::{schema}.vector AS distance FROM {view} v
+          WHERE v.generation OPERATOR(pg_catalog.=) {generation}
+          ORDER BY v.embedding OPERATOR({schema}.<=>) $1::{schema}.vector LIMIT {fetch}) n
       ORDER BY (n.v).key, n.distance) d ORDER BY d.distance LIMIT {k}) b
 JOIN {source} {alias} ON {matches}
 ORDER BY b.distance

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.ask import query as queries
+from evergreen.ask.view import shows_another, switched, view_of
 from evergreen.catalog import access, models
-from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
@@ -14,6 +14,7 @@ from evergreen.queries import load
 SQL = load(__file__)
 
 _MAX_K = 100_000
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Target:
     """Where to search and what for, resolved in one snapshot."""
 
     view: str
+    generation: int
     vector: str
     vector_schema: str
 
@@ -39,16 +41,23 @@ def embed_search(
     check(query, k, mode, stale, max_per_key)
     assert query is not None
     assert k is not None
-    target = resolve(pipeline, query)
-    condition = "WHERE NOT v.is_stale" if stale == "hide" else ""
-    found: list[db.Row] = []
+    condition = "AND NOT v.is_stale" if stale == "hide" else ""
+    for _ in range(_TRIES):
+        target = resolve(pipeline, query)
+        found = _search(target, condition, k, max_per_key, min_score)
+        if found or not shows_another(target.view, target.generation):
+            return [(r["key"], r["chunk_no"], r["chunk"], r["score"], r["is_stale"]) for r in found]
+    raise switched(pipeline)
+
+
+def _search(target: Target, condition: str, k: int, max_per_key: int | None, min_score: float | None) -> list[db.Row]:
     fetch = k
     while True:
-        rows = _nearest(target, condition, fetch)
+        rows = nearest(target, condition, fetch)
         found = _best(rows, max_per_key, min_score)[:k]
         enough = len(found) >= k or len(rows) < fetch or max_per_key is None
         if enough or fetch >= _MAX_K:
-            return [(r["key"], r["chunk_no"], r["chunk"], r["score"], r["is_stale"]) for r in found]
+            return found
         fetch = min(fetch * 4, _MAX_K)  # max_per_key left too few
 
 
@@ -69,30 +78,25 @@ def check(query: str | None, k: int | None, mode: str | None, stale: str | None,
 
 
 def resolve(pipeline: str | None, query: str) -> Target:
-    """Find the view and embed the question by the model of the generation that it shows."""
+    """Find the view and embed the question by the model of the generation that it shows now.
+
+    A view is what it is now, whatever the snapshot of the asking query: so the catalog is read as it is now, too. Where
+    the transaction keeps its snapshot, or the view is switched between the two, ``shows_another`` tells.
+    """
     role = caller()
 
     def run() -> Target:
         found = access.readable(pipeline, role)
-        return Target(view_of(found), queries.vector(found.active.model, query, "query"), models.vector_schema())
+        vector = queries.vector(found.active.model, query, "query")
+        return Target(view_of(found), found.active.id, vector, models.vector_schema())
 
-    return elevated(run, stable=True)
-
-
-def view_of(pipeline: Pipeline) -> str:
-    """Return the view's qualified name; raises UserError 42P01 when it is gone, or no longer ours."""
-    view = db.value(SQL.view, pipeline.view) if pipeline.view is not None else None
-    if view is None:
-        raise UserError(
-            f'the view of pipeline "{pipeline.name}" is gone',
-            "42P01",
-            hint="embed_drop() the pipeline and create it again.",
-        )
-    return str(view)
+    return elevated(run)
 
 
-def _nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
+def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
+    """Return the nearest chunks, as the caller may see them; none when the view shows another generation."""
     names = {"view": target.view, "schema": target.vector_schema, "condition": condition}
+    names["generation"] = str(target.generation)
     return db.rows(SQL.nearest.on(**names, vector=f"{target.vector_schema}.vector"), target.vector, limit)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evergreen.catalog import objects
+from evergreen.catalog import intervals, objects
 from evergreen.errors import UserError
 
 
@@ -42,6 +42,11 @@ def _amount(low: float, high: float) -> Callable[[Any], str | None]:
     )
 
 
+def _interval(value: Any) -> str | None:
+    good = isinstance(value, str) and intervals.is_one(value)
+    return None if good else "must be an interval like '7 days'"
+
+
 #: What embed_create and embed_alter take.
 PIPELINE: dict[str, Option] = {
     "on_too_long": Option("fail", _one_of("fail", "truncate")),
@@ -49,9 +54,10 @@ PIPELINE: dict[str, Option] = {
     "live_share": Option(0.8, _share),
     "daily_tokens": Option(None, _whole(1, 10**13)),
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
+    "previous_kept": Option("7 days", _interval),
 }
 #: Promised by the documentation for a later version: refused rather than ignored.
-PIPELINE_LATER = frozenset({"wakeup", "slot_limit", "language", "previous_kept"})
+PIPELINE_LATER = frozenset({"wakeup", "slot_limit", "language"})
 
 #: What embed_setting takes: the built-in value of each setting.
 SETTINGS: dict[str, str] = {"default_model": "wordllama-256", "cache_retention": "30 days", "lease": "5 minutes"}

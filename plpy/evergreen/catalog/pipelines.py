@@ -58,6 +58,16 @@ class Pipeline:
         """The generation that searches see."""
         return self.generations[0]
 
+    @property
+    def building(self) -> Generation | None:
+        """The generation that may be promoted."""
+        return next((g for g in self.generations if g.state == "building"), None)
+
+    @property
+    def previous(self) -> tuple[Generation, ...]:
+        """The generations that were active, the last one first."""
+        return tuple(g for g in self.generations if g.state == "previous")
+
 
 def _generation(row: db.Row) -> Generation:
     return Generation(

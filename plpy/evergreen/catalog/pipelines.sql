@@ -12,12 +12,12 @@ WHERE p.name = $1 OR p.id = $2
 -- all_ids(): every pipeline
 SELECT p.id FROM embed.pipeline p ORDER BY p.id
 
--- generations(int4): the generations of a pipeline, the active one first
+-- generations(int4): the generations of a pipeline: the active one, then those that came into their state last
 SELECT g.id, g.pipeline, g.model, g.columns::text[] AS columns, g.template, g.chunker::text AS chunker,
        g.watched_names::text[] AS watched_names, g.watched_attnums::int[] AS watched_attnums, g.state,
        g.options::text AS options
 FROM embed.generation g WHERE g.pipeline = $1
-ORDER BY g.state = 'active' DESC, g.id
+ORDER BY g.state = 'active' DESC, g.since DESC, g.id DESC
 
 -- is_owner(text, int8): may this role administer what that role owns
 SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')

@@ -18,7 +18,7 @@ SQL = load(__file__)
 _INLINE_DIMENSIONS = 512
 _INLINE = "toast_tuple_target = 8160, fillfactor = 70"
 _TOASTED = "fillfactor = 45"
-_VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedded_at is_stale".split())
+_VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedded_at is_stale generation".split())
 
 
 def ensure_schema() -> None:

@@ -40,7 +40,7 @@ GRANT SELECT ON {table} TO PUBLIC
 -- create_view(): generation table joined to the source; no typmod, so that a view can switch to other dimensions
 CREATE OR REPLACE VIEW {view} WITH (security_invoker = true) AS
 SELECT {key_columns}, g.key, g.chunk_no, g.chunk, g.embedding::{vector} AS embedding, g.model, g.fingerprint,
-       g.embedded_at, g.src_hash IS DISTINCT FROM s.h AS is_stale
+       g.embedded_at, g.src_hash IS DISTINCT FROM s.h AS is_stale, {generation} AS generation
 FROM {table} g JOIN embed_store.src_{generation}() s ON {matches}
 
 -- comment_view(): says what it is

@@ -61,7 +61,7 @@ class Drain:
         self._courier = Courier(traffic.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
         self._resting: set[int] = set()  # generations whose model rests
-        self._done = 0
+        self._done: set[tuple[int, str]] = set()  # a row counts once, in however many generations
         self._idle = 0.0  # seconds in which no request was under way
         self._looked_at = time.monotonic()
         self._cursors = Private()
@@ -81,7 +81,7 @@ class Drain:
                 self._guarded(batch.claim.pipeline.id, partial(_abandon, batch))
         self._cursors.settle()
         claim.drop_dead()
-        return self._done
+        return len(self._done)
 
     def _claim(self) -> None:
         """Give each pipeline its share of the room, and what one leaves to those that have more to do."""
@@ -215,7 +215,7 @@ class Drain:
 
     def _apply(self, batch: Batch) -> None:
         batch.postpone(0.0)
-        self._done += apply(batch.result)
+        self._done.update((batch.claim.pipeline.id, key) for key in apply(batch.result))
         batch.land()
         batch.account()
         failures = batch.result.prepared.failures

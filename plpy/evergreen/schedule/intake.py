@@ -47,7 +47,7 @@ def private(pipeline: Pipeline, limit: int) -> None:
 
 
 def _fold(pipeline: Pipeline, floor: str, limit: int) -> Folded:
-    db.run(SQL.fold_scopes, pipeline.id, floor, [g.id for g in pipeline.generations])
+    db.run(SQL.fold_scopes, pipeline.id, floor)
     folded = _attempt(pipeline, floor, SQL.by_rows.text, limit=limit)
     if folded is not None:
         return folded
@@ -73,7 +73,6 @@ def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Fo
 def _attempt(
     pipeline: Pipeline, floor: str, choice: str, *, limit: int = 0, keys: list[str] | None = None
 ) -> Folded | None:
-    generations = [g.id for g in pipeline.generations]
     query = SQL.fold.on(choice=choice)
-    row = patiently(lambda: db.one(query, pipeline.id, floor, limit, generations, keys or []), "5ms")
+    row = patiently(lambda: db.one(query, pipeline.id, floor, limit, keys or []), "5ms")
     return Folded(int(row["folded"]), int(row["added"])) if row is not None else None

@@ -4,11 +4,15 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- floor(int4): where the log starts, for one who keeps no lock
 SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1
 
--- fold(int4, xid8, int4, int4[], jsonb[]): log rows become jobs of every generation in the statement that deletes them
+-- fold(int4, xid8, int4, jsonb[]): log rows become jobs of every generation in the statement that deletes them
+-- Generations are looked up in that statement, too: one that was begun between a look before and this snapshot may have
+-- read the row before the change that is deleted here.
 -- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
 -- embed_status finds it. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
 -- (LATERAL): a hash join would read the whole job table for a handful of keys.
-WITH taken AS MATERIALIZED (
+WITH live AS MATERIALIZED (
+    SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
+), taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at
     FROM embed.change c
     WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
@@ -21,7 +25,7 @@ WITH taken AS MATERIALIZED (
 ), wanted AS MATERIALIZED (
     SELECT g.id AS generation, k.key, k.changed_at, k.lane, e.found
     FROM keys k
-    CROSS JOIN pg_catalog.unnest($4) g (id)
+    CROSS JOIN live g
     LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
 ), held AS MATERIALIZED (
     SELECT j.ctid, w.lane
@@ -42,7 +46,7 @@ WITH taken AS MATERIALIZED (
     RETURNING key
 ), done AS (
     SELECT x.key FROM (SELECT b.key FROM bumped b UNION ALL SELECT a.key FROM added a) x
-    GROUP BY x.key HAVING count(*) = pg_catalog.cardinality($4)
+    GROUP BY x.key HAVING count(*) = (SELECT count(*) FROM live)
 ), gone AS (
     DELETE FROM embed.change c USING taken t JOIN done d ON d.key = t.key WHERE c.ctid = t.ctid RETURNING c.pipeline
 )
@@ -52,21 +56,23 @@ SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM gone) AS fol
 ORDER BY c.xid LIMIT $3
 
 -- by_keys(): what there is of these keys
-AND c.key = ANY ($5)
+AND c.key = ANY ($4)
 
 -- waiting_keys(int4, xid8, int4): the keys that wait longest
 SELECT k.key::pg_catalog.text AS key
 FROM (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c
                                   WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL ORDER BY c.xid LIMIT $3) c) k
 
--- fold_scopes(int4, xid8, int4[]): TRUNCATE, ATTACH and the like restart the cursors
-WITH taken AS MATERIALIZED (
+-- fold_scopes(int4, xid8): TRUNCATE, ATTACH and the like restart the cursors
+WITH live AS MATERIALIZED (
+    SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
+), taken AS MATERIALIZED (
     SELECT c.ctid, c.scope FROM embed.change c
     WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NULL
     FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
     SELECT s.generation, s.scope FROM embed.scan s
-    WHERE s.generation = ANY ($3) AND EXISTS (SELECT FROM taken)
+    WHERE s.generation IN (SELECT l.id FROM live l) AND EXISTS (SELECT FROM taken)
     FOR UPDATE SKIP LOCKED
 ), started AS (
     UPDATE embed.scan s
@@ -76,7 +82,7 @@ WITH taken AS MATERIALIZED (
       AND (s.scope = 'document' OR EXISTS (SELECT FROM taken t WHERE t.scope = 'source'))
 )
 DELETE FROM embed.change c USING taken t
-WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * pg_catalog.cardinality($3)
+WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * (SELECT count(*) FROM live)
 
 -- raise_floor(int4): nothing below the oldest row left, or the oldest running transaction, can appear any more
 UPDATE embed.intake i SET floor = f.floor

@@ -12,6 +12,7 @@ from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.gate import elevated
+from evergreen.generations import retire
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
@@ -250,3 +251,4 @@ def _keep_house() -> None:
     counters.create_all()
     usage.fold()
     forget.purge()
+    retire.overdue()

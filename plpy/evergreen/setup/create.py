@@ -58,7 +58,7 @@ def embed_create(
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
         counters.create_all()
         counters.create_budget(number, chosen_options, chosen_model)
-        _insert_generation(number, chosen_model.id, preparation)
+        insert_generation(number, chosen_model.id, preparation, "active")
         return _build(number, table, view, backfill=backfill is not False)
 
     return elevated(create)
@@ -101,7 +101,8 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
         ) from error
 
 
-def _insert_generation(pipeline: int, model: int, preparation: Preparation) -> int:
+def insert_generation(pipeline: int, model: int, preparation: Preparation, state: str) -> int:
+    """Write a new generation down and return its number."""
     return int(
         db.value(
             SQL.insert_generation,
@@ -112,7 +113,7 @@ def _insert_generation(pipeline: int, model: int, preparation: Preparation) -> i
             json.dumps(preparation.chunker),
             [c.name for c in preparation.watched],
             [c.attnum for c in preparation.watched],
-            "active",
+            state,
         )
     )
 
@@ -158,7 +159,11 @@ def with_short_locks(body: Callable[[], object], table: str) -> None:
 
 def _say_what_is_next(pipeline: Pipeline, source: Source, *, backfill: bool) -> None:
     if backfill:
-        count = f"{db.value(SQL.rows_estimate, source.oid):,}".replace(",", " ")
-        db.notice(f"{count} rows queued; next: SELECT embed_drain()")
+        db.notice(f"{rows_estimate(source)} rows queued; next: SELECT embed_drain()")
     else:
         db.notice(f'pipeline "{pipeline.name}" is ready; rows that change from now on are embedded by embed_drain()')
+
+
+def rows_estimate(source: Source) -> str:
+    """Return how many rows a table has, about, as one reads it."""
+    return f"{db.value(SQL.rows_estimate, source.oid):,}".replace(",", " ")

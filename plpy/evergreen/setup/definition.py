@@ -8,7 +8,7 @@ import evergreen
 from evergreen import db
 from evergreen.catalog import access
 from evergreen.catalog.columns import Source
-from evergreen.catalog.pipelines import Pipeline
+from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import store
 from evergreen.gate import caller, elevated, entry
 from evergreen.model.spec import Model
@@ -80,9 +80,23 @@ def _calls(pipeline: Pipeline) -> str:
     named = [f"{name} => {value}" for name, value in arguments.items() if value is not None]
     schema = evergreen.extension_schema()
     calls = [f"SELECT {schema}.embed_create({', '.join([*first, *named])});"]
+    if pipeline.building is not None:
+        calls.append(_build_call(pipeline, pipeline.building))
     if pipeline.state == "paused":
         calls.append(f"SELECT {schema}.embed_pause({db.literal(pipeline.name)});")
     return "\n".join(calls)
+
+
+def _build_call(pipeline: Pipeline, building: Generation) -> str:
+    arguments = {
+        "model": db.literal(building.model.name),
+        "chunker": db.literal(json.dumps(building.chunker)),
+        "columns": _array(building.columns),
+        "template": _escaped(building.template),
+    }
+    named = [f"{name} => {value}" for name, value in arguments.items() if value is not None]
+    schema = evergreen.extension_schema()
+    return f"SELECT {schema}.embed_build({', '.join([db.literal(pipeline.name), *named])});"
 
 
 def _array(columns: tuple[str, ...] | None) -> str | None:

@@ -1,7 +1,7 @@
 """embed_setting: what holds for a whole database."""
 
 from evergreen import db
-from evergreen.catalog import access, models
+from evergreen.catalog import access, intervals, models
 from evergreen.catalog.options import SETTINGS
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
@@ -35,18 +35,9 @@ def _put(name: str, value: str, role: str) -> str:
         raise UserError(f'only embed_admin may change setting "{name}"', "42501", hint="Ask a member of embed_admin.")
     if name == "default_model":
         models.by_name(value)
-    elif not _is_interval(value):
+    elif not intervals.is_one(value):
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
     elif name == "lease" and float(db.value(SQL.seconds, value)) < 1:
         raise UserError(f'setting "lease" must be at least a second, not "{value}"', hint="'5 minutes' is the default.")
     db.run(SQL.put, name, value)
     return value
-
-
-def _is_interval(value: str) -> bool:
-    try:
-        return bool(db.atomically(lambda: db.value(SQL.check_interval, value)))
-    except db.DatabaseError as error:
-        if db.sqlstate(error).startswith("22"):
-            return False
-        raise

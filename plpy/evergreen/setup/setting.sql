@@ -4,8 +4,5 @@ SELECT s.value FROM embed.setting s WHERE s.name = $1
 -- put(text, text): store it
 INSERT INTO embed.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value
 
--- check_interval(text): raises when it is no interval; false when it is negative
-SELECT $1::pg_catalog.interval >= '0'
-
 -- seconds(text): of an interval
 SELECT pg_catalog.date_part('epoch', $1::pg_catalog.interval)

@@ -1,0 +1,107 @@
+"""embed_build: begins a generation beside the active one; both are kept fresh from then on."""
+
+import json
+
+from evergreen import db
+from evergreen.catalog import access, columns, models, pipelines
+from evergreen.catalog.columns import Source
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import follow, store
+from evergreen.detect.own_ddl import own_ddl
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+from evergreen.setup import create, request
+from evergreen.setup.request import Preparation
+
+SQL = load(__file__)
+
+
+@entry
+def embed_build(
+    pipeline: str | None,
+    model: str | None,
+    chunker: str | None,
+    columns: list[str | None] | None,
+    template: str | None,
+    options: str | None,
+) -> int:
+    """Begin a generation and return its number; what is not given is as in the active one.
+
+    Raises 42704, 42501, 55000 (one is being built already, or the source cannot be read), 55P03, and what embed_create
+    raises for the arguments that they share.
+    """
+    role = caller()
+
+    def build() -> int:
+        found, source = _ready(pipeline, role)
+        preparation = _preparation(found, source, columns, template, chunker)
+        chosen = models.by_name(model) if model is not None else found.active.model
+        request.check_generation_options(options)
+        number = create.insert_generation(found.id, chosen.id, preparation, "building")
+        return _begin(found, number, source)
+
+    return elevated(build)
+
+
+def _ready(name: str | None, role: str) -> tuple[Pipeline, Source]:
+    """Return a pipeline that can have another generation, with its source; others who change it have to wait."""
+    found = access.owned(name, role)
+    db.run(SQL.lock, found.id)
+    checked = follow.check(found)
+    source = columns.describe(found.source)
+    if checked is None or source is None:
+        raise UserError(
+            f'the source of pipeline "{found.name}" cannot be read',
+            "55000",
+            hint="SELECT last_error FROM embed_status;",
+        )
+    if checked.building is not None:
+        raise UserError(
+            f'generation {checked.building.id} of pipeline "{found.name}" is being built already',
+            "55000",
+            hint=f"embed_promote({db.literal(found.name)}) it, or take it away with"
+            f" embed_retire({db.literal(found.name)}, {checked.building.id}).",
+        )
+    return checked, source
+
+
+def _preparation(
+    pipeline: Pipeline, source: Source, names: list[str | None] | None, template: str | None, chunker: str | None
+) -> Preparation:
+    active = pipeline.active
+    if names is None and template is None:
+        names, template = list(active.columns) if active.columns is not None else None, active.template
+    chunker = chunker if chunker is not None else json.dumps(active.chunker)
+    return request.check_preparation(
+        source, names, template, chunker, pipeline.only_if[1] if pipeline.only_if is not None else None
+    )
+
+
+def _begin(before: Pipeline, number: int, source: Source) -> int:
+    """Create functions and table; where more columns are watched now, wait for the writers that do not know yet."""
+    pipeline = pipelines.by_id(before.id)
+    assert pipeline is not None
+    generation = pipeline.building
+    assert generation is not None
+    backfill = True
+    db.run(create.SQL.insert_scans, number, backfill)
+    follow.functions_of(pipeline, source)
+    store.create_table(pipeline, generation, source)
+    if pipeline.capture == "trigger" and _watched(before) < _watched(pipeline):
+        with own_ddl(source.oid):
+            create.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
+    db.notice(_next(pipeline, generation, source))
+    return number
+
+
+def _watched(pipeline: Pipeline) -> set[int]:
+    return {number for generation in pipeline.generations for number, _ in generation.watched}
+
+
+def _next(pipeline: Pipeline, generation: Generation, source: Source) -> str:
+    name = db.literal(pipeline.name)
+    return (
+        f"generation {generation.id}: {create.rows_estimate(source)} rows queued; next: SELECT embed_drain({name}),"
+        f" then SELECT * FROM embed_compare({name}), then SELECT embed_promote({name})"
+    )

@@ -1,0 +1,124 @@
+"""embed_compare: what searches find in the active generation and in the one that is being built, side by side."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.ask import query as queries
+from evergreen.ask import search
+from evergreen.ask.search import Target
+from evergreen.ask.view import view_of
+from evergreen.catalog import access, models
+from evergreen.catalog.pipelines import Generation
+from evergreen.errors import UserError, shown
+from evergreen.gate import caller, elevated, entry
+from evergreen.queries import load
+
+SQL = load(__file__)
+
+_SAMPLES = 20
+_MAX_K = 1000
+_MAX_FETCHED = 100_000
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """What is compared."""
+
+    view: str
+    active: Generation
+    building: Generation
+    sees_all: bool  # the caller may see every row of the source
+
+
+@entry
+def embed_compare(
+    pipeline: str | None, queries: list[str | None] | None, k: int | None
+) -> list[tuple[str, float, str, str]]:
+    """Return (query, overlap, active_keys, building_keys); raises 42704, 42501, 22023, 55000, 58000."""
+    return _compare(pipeline, queries, k)
+
+
+def mean_overlap(pipeline: str) -> float | None:
+    """Return the mean overlap of the first ten for sample rows; None when there is nothing to compare."""
+    overlaps = [overlap for _, overlap, _, _ in _compare(pipeline, None, 10)]
+    return sum(overlaps) / len(overlaps) if overlaps else None
+
+
+def _compare(pipeline: str | None, given: list[str | None] | None, k: int | None) -> list[tuple[str, float, str, str]]:
+    if k is None or not 1 <= k <= _MAX_K:
+        raise UserError(f"k must be from 1 to {_MAX_K}, not {shown(k)}", hint="10 is the default.")
+    sides = _sides(pipeline)
+    texts = [text for text in given if text and not text.isspace()] if given is not None else _samples(sides)
+    return [_row(text, _active_keys(sides, text, k), _building_keys(sides, text, k)) for text in texts]
+
+
+def _row(text: str, active: list[str], building: list[str]) -> tuple[str, float, str, str]:
+    longest = max(len(active), len(building))
+    overlap = len({*active} & {*building}) / longest if longest else 1.0
+    return text, overlap, f"[{','.join(active)}]", f"[{','.join(building)}]"
+
+
+def _sides(name: str | None) -> _Sides:
+    role = caller()
+
+    def look() -> tuple[int, str, Generation, Generation]:
+        found = access.owned(name, role)
+        if found.building is None:
+            raise UserError(
+                f'pipeline "{found.name}" has no generation that is being built',
+                "55000",
+                hint=f"Begin one with embed_build({db.literal(found.name)}, …).",
+            )
+        return found.source, view_of(found), found.active, found.building
+
+    source, view, active, building = elevated(look)
+    return _Sides(view, active, building, not db.value(SQL.is_restricted, source))
+
+
+def _samples(sides: _Sides) -> list[str]:
+    """Texts of some rows, as the caller may see them."""
+    if sides.sees_all:
+        query = SQL.some_texts.on(table=sides.active.table)
+        return list(dict.fromkeys(row["chunk"] for row in elevated(lambda: db.rows(query, _SAMPLES))))
+    return [row["chunk"] for row in db.rows(SQL.visible_texts.on(view=sides.view), _SAMPLES)]
+
+
+def _vector(generation: Generation, text: str) -> str:
+    return elevated(lambda: queries.vector(generation.model, text, "query"))
+
+
+def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
+    target = Target(sides.view, sides.active.id, _vector(sides.active, text), elevated(models.vector_schema))
+    return _distinct(lambda limit: [row["key"] for row in search.nearest(target, "", limit)], k)
+
+
+def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
+    vector = _vector(sides.building, text)
+    schema = elevated(models.vector_schema)
+    query = SQL.nearest.on(table=sides.building.table, schema=schema, vector=f"{schema}.vector")
+
+    def fetch(limit: int) -> list[str]:
+        return [row["key"] for row in elevated(lambda: db.rows(query, vector, limit))]
+
+    return _distinct(fetch, k, lambda keys: _visible(sides, keys))
+
+
+def _visible(sides: _Sides, keys: list[str]) -> list[str]:
+    if sides.sees_all:
+        return keys
+    seen = {row["key"] for row in db.rows(SQL.visible_keys.on(view=sides.view), keys)}
+    return [key for key in keys if key in seen]
+
+
+def _distinct(
+    fetch: Callable[[int], list[str]], k: int, keep: Callable[[list[str]], list[str]] = lambda keys: keys
+) -> list[str]:
+    """Return the first k different keys; rows may have several chunks, and some may not be seen."""
+    limit = k
+    while True:
+        found = fetch(limit)
+        keys = keep(list(dict.fromkeys(found)))
+        if len(keys) >= k or len(found) < limit or limit >= _MAX_FETCHED:
+            return keys[:k]
+        limit = min(4 * limit, _MAX_FETCHED)

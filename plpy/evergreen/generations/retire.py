@@ -1,0 +1,68 @@
+"""embed_retire, and what workers retire by themselves: generations that nobody goes back to."""
+
+from evergreen import db
+from evergreen.catalog import access, columns, options, pipelines
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import follow, functions, store
+from evergreen.errors import UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.generations.build import SQL as BUILD
+from evergreen.patience import patiently
+from evergreen.queries import load
+from evergreen.setup.create import with_short_locks
+
+SQL = load(__file__)
+
+
+@entry
+def embed_retire(pipeline: str | None, generation: int | None) -> None:
+    """Drop the previous generations, or the one that is named; raises 42704, 42501, 55000 (the active one), 55P03."""
+    role = caller()
+
+    def retire() -> None:
+        found = access.owned(pipeline, role)
+        db.run(BUILD.lock, found.id)
+        wanted = [_named(found, generation)] if generation is not None else [*found.previous]
+        with_short_locks(lambda: _take(found, wanted), f"of pipeline {found.name}")
+        numbers = ", ".join(str(g.id) for g in wanted)
+        db.notice(f"generations retired: {numbers}" if wanted else "there is no previous generation")
+
+    elevated(retire)
+
+
+def _named(pipeline: Pipeline, number: int) -> Generation:
+    found = next((g for g in pipeline.generations if g.id == number), None)
+    if found is None:
+        raise UserError(
+            f'pipeline "{pipeline.name}" has no generation {number}', "42704", hint="embed_generations lists them."
+        )
+    if found.state == "active":
+        raise UserError(
+            f'generation {number} is the active one of pipeline "{pipeline.name}"',
+            "55000",
+            hint="Promote another one first, or embed_drop() the pipeline.",
+        )
+    return found
+
+
+def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
+    """Take generations away: catalog rows first, then, with a lock on each table, what was made for them."""
+    for generation in generations:
+        db.run(SQL.delete_work, generation.id)
+        db.run(SQL.delete, generation.id)
+        db.ddl(store.SQL.drop_table.on(table=generation.table))
+        for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
+            db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.{signature}"))
+    left, source = pipelines.by_id(pipeline.id), columns.describe(pipeline.source)
+    if generations and left is not None and source is not None and left.broken_reason is None:
+        follow.functions_of(left, source)  # what only these watched is watched no more
+
+
+def overdue() -> None:
+    """Retire what was kept for ``previous_kept``; what somebody is just using waits for the next time."""
+    default = options.PIPELINE["previous_kept"].default
+    for row in db.rows(SQL.overdue, default):
+        pipeline = pipelines.by_id(row["pipeline"])
+        if pipeline is not None:
+            old = [g for g in pipeline.previous if g.id == row["id"]]
+            patiently(lambda pipeline=pipeline, old=old: _take(pipeline, old), "50ms")

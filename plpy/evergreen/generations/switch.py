@@ -1,0 +1,118 @@
+"""embed_promote and embed_rollback: one change of the catalog, after which every search sees another generation."""
+
+from evergreen import db
+from evergreen.catalog import access, columns, pipelines
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import store
+from evergreen.errors import UserError, shown
+from evergreen.gate import caller, elevated, entry
+from evergreen.generations import coverage
+from evergreen.generations.build import SQL as BUILD
+from evergreen.generations.compare import mean_overlap
+from evergreen.queries import load
+from evergreen.setup.create import with_short_locks
+
+SQL = load(__file__)
+
+
+@entry
+def embed_promote(pipeline: str | None, min_coverage: float | None, min_overlap: float | None) -> None:
+    """Make the generation that is being built the active one.
+
+    Raises 42704, 42501, 22023, 55000 (there is none, or it is below a gate), 55P03.
+    """
+    role = caller()
+    least = _share("min_coverage", min_coverage if min_coverage is not None else 1.0)
+    if min_overlap is not None:
+        _check_overlap(pipeline, role, _share("min_overlap", min_overlap))
+
+    def promote() -> None:
+        found = access.owned(pipeline, role)
+        building = built(found)
+        reached = coverage.reached(found.active, building, least)
+        if reached.share < least:
+            raise UserError(
+                f"generation {building.id} of pipeline {shown(found.name)} covers {reached.covered} of {reached.keys}"
+                f" rows ({reached.share:.4f}), below min_coverage {least:g}",
+                "55000",
+                hint=f"SELECT embed_drain({db.literal(found.name)}) goes on; embed_failures lists what was given up.",
+            )
+        switch(found, building)
+        db.notice(
+            f"generation {building.id} ({building.model.name}) is active; it covers {reached.covered} of {reached.keys}"
+            f" rows; embed_rollback({db.literal(found.name)}) goes back"
+        )
+
+    elevated(promote)
+
+
+@entry
+def embed_rollback(pipeline: str | None) -> None:
+    """Make the previous generation the active one again; raises 42704, 42501, 55000, 55P03."""
+    role = caller()
+
+    def rollback() -> None:
+        found = access.owned(pipeline, role)
+        if not found.previous:
+            raise UserError(
+                f'pipeline "{found.name}" has no previous generation',
+                "55000",
+                hint="It was retired, or nothing was promoted yet; embed_generations lists what there is.",
+            )
+        last = found.previous[0]
+        switch(found, last)
+        db.notice(f"generation {last.id} ({last.model.name}) is active again; embed_rollback() again undoes that")
+
+    elevated(rollback)
+
+
+def built(pipeline: Pipeline) -> Generation:
+    """Return the generation that is being built; raises UserError 55000."""
+    if pipeline.building is None:
+        raise UserError(
+            f'pipeline "{pipeline.name}" has no generation that is being built',
+            "55000",
+            hint=f"Begin one with embed_build({db.literal(pipeline.name)}, …).",
+        )
+    return pipeline.building
+
+
+def switch(pipeline: Pipeline, to: Generation) -> None:
+    """Make a generation the active one and let the view show it; the view is locked last, and for an instant."""
+    db.run(BUILD.lock, pipeline.id)
+    now = pipelines.by_id(pipeline.id)
+    states = {g.id: g.state for g in now.generations} if now is not None else {}
+    if now is None or now.active.id != pipeline.active.id or states.get(to.id) != to.state:
+        raise UserError(
+            f'the generations of pipeline "{pipeline.name}" were changed by another session',
+            "55000",
+            hint="Look at embed_generations and call again.",
+        )
+    db.run(SQL.set_state, pipeline.active.id, "previous")
+    db.run(SQL.set_state, to.id, "active")
+    view, source = store.relation_name(pipeline.view), columns.describe(pipeline.source)
+    if view is None or source is None:
+        raise UserError(
+            f'the source or the view of pipeline "{pipeline.name}" is gone',
+            "55000",
+            hint="embed_drop() the pipeline and create it again.",
+        )
+    with_short_locks(lambda: store.create_view(pipeline, to, source, view), view)
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise UserError(f"{name} must be from 0 to 1, not {shown(value)}", hint="1 means all of it.")
+    return value
+
+
+def _check_overlap(pipeline: str | None, role: str, least: float) -> None:
+    found = elevated(lambda: access.owned(pipeline, role))
+    overlap = mean_overlap(found.name)
+    if overlap is not None and overlap < least:
+        raise UserError(
+            f"the results of generation {built(found).id} of pipeline {shown(found.name)} overlap by {overlap:.4f} on"
+            f" average with those of the active one, below min_overlap {least:g}",
+            "55000",
+            hint=f"SELECT * FROM embed_compare({db.literal(found.name)}) shows where they differ.",
+        )

@@ -1,9 +1,11 @@
+-- iterative_scan: an index gives more than it would at first where row security, or a stale row, leaves too few.
 CREATE FUNCTION @extschema@.embed_search(
     pipeline text, query text, k int = 10, mode text = 'vector', stale text = 'serve', max_per_key int = NULL,
     min_score float8 = NULL)
 RETURNS TABLE (key jsonb, chunk_no int, chunk text, score float8, is_stale boolean)
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
+SET hnsw.iterative_scan = 'strict_order'
 AS $python$
 @boot@
 from evergreen.ask import search

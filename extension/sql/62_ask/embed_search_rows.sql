@@ -14,6 +14,7 @@ CREATE FUNCTION @extschema@.embed_search_rows_typed(wanted anyelement, query tex
 RETURNS TABLE (source_row anyelement, chunk text, score float8)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET hnsw.iterative_scan = 'strict_order'
 AS $plpgsql$
 DECLARE
     source pg_catalog.regclass = (SELECT t.typrelid FROM pg_catalog.pg_type t

@@ -14,6 +14,8 @@ SELECT p.name AS pipeline,
        f.failed,
        CASE WHEN g.state <> 'active' THEN c.coverage END AS coverage,
        coalesce(s.running, false) AS backfilling,
+       EXISTS (SELECT FROM pg_catalog.pg_index i
+               WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.g' || g.id || '_embedding_idx')) AS indexed,
        g.since,
        g.created_at
 FROM embed.pipeline p
@@ -37,5 +39,6 @@ COMMENT ON VIEW @extschema@.embed_generations IS
 COMMENT ON COLUMN @extschema@.embed_generations.coverage IS
     'of the rows embedded in the active generation, the share that has a document in this one; dead letters of both left out';
 COMMENT ON COLUMN @extschema@.embed_generations.pending IS 'rows queued or at a model; while it is backfilling there are more';
+COMMENT ON COLUMN @extschema@.embed_generations.indexed IS 'whether its HNSW index is there; it is made from index_from chunks on';
 COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when it came into its state';
 GRANT SELECT ON @extschema@.embed_generations TO PUBLIC;

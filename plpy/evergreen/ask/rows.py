@@ -5,7 +5,7 @@ from evergreen.ask import query as queries
 from evergreen.ask import search
 from evergreen.ask.view import SQL as VIEW
 from evergreen.ask.view import view_of
-from evergreen.catalog import access, columns, models
+from evergreen.catalog import access, columns
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
@@ -71,13 +71,20 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     columns_of_view = [row["name"] for row in db.rows(SQL.view_columns, pipeline.view)]  # the key's come first
     named = zip(source.key, columns_of_view, strict=False)
     matches = (f"{alias}.{db.identifier(c.name)} {c.equal} (b.v).{db.identifier(name)}" for c, name in named)
+    where = search.target(pipeline, "")
+    index = where.index
+    question = f"$1::{index.schema}.vector"
+    distance = f"v.embedding {index.operator} {question}"
+    is_rough = where.is_indexed and index.more > 1
     return SQL.rows.on(
-        schema=models.vector_schema(),
-        view=view_of(pipeline),
-        generation=str(pipeline.active.id),
+        view=where.view,
+        generation=str(where.generation),
+        distance=distance,
+        score=index.score("b.distance"),
+        order=index.order("v.embedding", question) if is_rough else distance,
         source=source.from_clause,
         alias=alias,
         matches=" AND ".join(matches),
-        fetch=str(k * (_CHUNKS_A_ROW if several else 1)),
+        fetch=str(k * (_CHUNKS_A_ROW if several else 1) * (index.more if is_rough else 1)),
         k=str(k),
     ).text

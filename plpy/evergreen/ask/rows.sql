@@ -5,11 +5,11 @@ SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORD
 SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 ORDER BY a.attnum
 
 -- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several
-SELECT {alias} AS source_row, (b.v).chunk, 1 - b.distance AS score
+SELECT {alias} AS source_row, (b.v).chunk, {score} AS score
 FROM (SELECT * FROM (SELECT DISTINCT ON ((n.v).key) n.v, n.distance FROM (
-          SELECT v, v.embedding OPERATOR({schema}.<=>) $1::{schema}.vector AS distance FROM {view} v
+          SELECT v, {distance} AS distance FROM {view} v
           WHERE v.generation OPERATOR(pg_catalog.=) {generation}
-          ORDER BY v.embedding OPERATOR({schema}.<=>) $1::{schema}.vector LIMIT {fetch}) n
+          ORDER BY {order} LIMIT {fetch}) n
       ORDER BY (n.v).key, n.distance) d ORDER BY d.distance LIMIT {k}) b
 JOIN {source} {alias} ON {matches}
 ORDER BY b.distance

@@ -7,8 +7,11 @@ from evergreen import db
 from evergreen.ask import query as queries
 from evergreen.ask.view import shows_another, switched, view_of
 from evergreen.catalog import access, models
+from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
+from evergreen.generations import index as indexes
+from evergreen.generations.index import Index
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -24,7 +27,8 @@ class Target:
     view: str
     generation: int
     vector: str
-    vector_schema: str
+    index: Index
+    is_indexed: bool
 
 
 @entry
@@ -41,11 +45,11 @@ def embed_search(
     check(query, k, mode, stale, max_per_key)
     assert query is not None
     assert k is not None
-    condition = "AND NOT v.is_stale" if stale == "hide" else ""
+    condition = "AND NOT n.is_stale" if stale == "hide" else ""
     for _ in range(_TRIES):
-        target = resolve(pipeline, query)
-        found = _search(target, condition, k, max_per_key, min_score)
-        if found or not shows_another(target.view, target.generation):
+        where = resolve(pipeline, query)
+        found = _search(where, condition, k, max_per_key, min_score)
+        if found or not shows_another(where.view, where.generation):
             return [(r["key"], r["chunk_no"], r["chunk"], r["score"], r["is_stale"]) for r in found]
     raise switched(pipeline)
 
@@ -87,17 +91,33 @@ def resolve(pipeline: str | None, query: str) -> Target:
 
     def run() -> Target:
         found = access.readable(pipeline, role)
-        vector = queries.vector(found.active.model, query, "query")
-        return Target(view_of(found), found.active.id, vector, models.vector_schema())
+        return target(found, queries.vector(found.active.model, query, "query"))
 
     return elevated(run)
 
 
+def target(pipeline: Pipeline, vector: str) -> Target:
+    """Return the active generation of a pipeline as a target; needs the extension's rights."""
+    active = pipeline.active
+    is_indexed = bool(db.value(SQL.is_indexed, indexes.name(active)))
+    return Target(view_of(pipeline), active.id, vector, indexes.of(active, models.vector_schema()), is_indexed)
+
+
 def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
     """Return the nearest chunks, as the caller may see them; none when the view shows another generation."""
-    names = {"view": target.view, "schema": target.vector_schema, "condition": condition}
-    names["generation"] = str(target.generation)
-    return db.rows(SQL.nearest.on(**names, vector=f"{target.vector_schema}.vector"), target.vector, limit)
+    index = target.index
+    is_rough = target.is_indexed and index.more > 1
+    query = (SQL.nearest_of_rough if is_rough else SQL.nearest).on(
+        view=target.view,
+        generation=str(target.generation),
+        condition=condition,
+        vector=f"{index.schema}.vector",
+        rough=index.order("n.embedding", "$1"),
+        more=str(index.more),
+        distance=f"n.embedding {index.operator} $1",
+        score=index.score(f"n.embedding {index.operator} $1"),
+    )
+    return db.rows(query, target.vector, limit)
 
 
 def _best(rows: list[db.Row], max_per_key: int | None, min_score: float | None) -> list[db.Row]:

@@ -56,11 +56,21 @@ PIPELINE: dict[str, Option] = {
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
     "previous_kept": Option("7 days", _interval),
 }
+#: What embed_create and embed_build take of a generation: its index.
+GENERATION: dict[str, Option] = {
+    "distance": Option("cosine", _one_of("cosine", "l2", "ip")),
+    "storage": Option("auto", _one_of("auto", "vector", "halfvec", "bit")),
+}
 #: Promised by the documentation for a later version: refused rather than ignored.
 PIPELINE_LATER = frozenset({"wakeup", "slot_limit", "language"})
 
 #: What embed_setting takes: the built-in value of each setting.
-SETTINGS: dict[str, str] = {"default_model": "wordllama-256", "cache_retention": "30 days", "lease": "5 minutes"}
+SETTINGS: dict[str, str] = {
+    "default_model": "wordllama-256",
+    "cache_retention": "30 days",
+    "lease": "5 minutes",
+    "index_from": "10000",
+}
 
 
 def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
@@ -75,12 +85,41 @@ def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
     return merged
 
 
+def of_generation(given: str | None) -> dict[str, Any]:
+    """Return the options of a generation; raises UserError 22023."""
+    found = objects.parse(given, '{"distance": "l2"}')
+    for name, value in found.items():
+        if name not in GENERATION:
+            raise UserError(
+                f'a generation has no option "{name}"', hint=f"Its options are: {', '.join(sorted(GENERATION))}."
+            )
+        _check_value(GENERATION, name, value)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def both(given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of a new pipeline and those of its first generation; raises UserError 22023 or 0A000."""
+    found = objects.parse(given, '{"max_attempts": 3}')
+    index = {name: value for name, value in found.items() if name in GENERATION}
+    rest = {name: value for name, value in found.items() if name not in GENERATION}
+    return merge({}, json.dumps(rest)), of_generation(json.dumps(index))
+
+
 def _check(name: str, value: Any) -> None:
+    if name in GENERATION:
+        raise UserError(
+            f'option "{name}" belongs to a generation',
+            hint="It changes with a new one: embed_build('…', options => '{…}').",
+        )
     if name in PIPELINE_LATER:
         raise UserError(f'option "{name}" is not available in this version', "0A000", hint="Leave it out.")
     if name not in PIPELINE:
         raise UserError(f'there is no option "{name}"', hint=f"Options are: {', '.join(sorted(PIPELINE))}.")
-    if value is not None and (wrong := PIPELINE[name].wrong(value)):
+    _check_value(PIPELINE, name, value)
+
+
+def _check_value(known: dict[str, Option], name: str, value: Any) -> None:
+    if value is not None and (wrong := known[name].wrong(value)):
         raise UserError(f'option "{name}" {wrong}, not {json.dumps(value)}', hint="null resets it to its default.")
 
 

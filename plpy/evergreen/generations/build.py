@@ -4,6 +4,7 @@ import json
 
 from evergreen import db
 from evergreen.catalog import access, columns, models, pipelines
+from evergreen.catalog import options as generation_options
 from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow, store
@@ -37,8 +38,8 @@ def embed_build(
         found, source = _ready(pipeline, role)
         preparation = _preparation(found, source, columns, template, chunker)
         chosen = models.by_name(model) if model is not None else found.active.model
-        request.check_generation_options(options)
-        number = create.insert_generation(found.id, chosen.id, preparation, "building")
+        index = generation_options.of_generation(options)
+        number = create.insert_generation(found.id, chosen.id, preparation, "building", found.active.options | index)
         return _begin(found, number, source)
 
     return elevated(build)

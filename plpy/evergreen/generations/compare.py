@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from evergreen import db
 from evergreen.ask import query as queries
 from evergreen.ask import search
-from evergreen.ask.search import Target
 from evergreen.ask.view import view_of
 from evergreen.catalog import access, models
-from evergreen.catalog.pipelines import Generation
+from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
+from evergreen.generations import index as indexes
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -25,9 +25,9 @@ _MAX_FETCHED = 100_000
 class _Sides:
     """What is compared."""
 
-    view: str
-    active: Generation
+    pipeline: Pipeline
     building: Generation
+    view: str
     sees_all: bool  # the caller may see every row of the source
 
 
@@ -62,7 +62,7 @@ def _row(text: str, active: list[str], building: list[str]) -> tuple[str, float,
 def _sides(name: str | None) -> _Sides:
     role = caller()
 
-    def look() -> tuple[int, str, Generation, Generation]:
+    def look() -> tuple[Pipeline, Generation, str]:
         found = access.owned(name, role)
         if found.building is None:
             raise UserError(
@@ -70,16 +70,16 @@ def _sides(name: str | None) -> _Sides:
                 "55000",
                 hint=f"Begin one with embed_build({db.literal(found.name)}, …).",
             )
-        return found.source, view_of(found), found.active, found.building
+        return found, found.building, view_of(found)
 
-    source, view, active, building = elevated(look)
-    return _Sides(view, active, building, not db.value(SQL.is_restricted, source))
+    pipeline, building, view = elevated(look)
+    return _Sides(pipeline, building, view, not db.value(SQL.is_restricted, pipeline.source))
 
 
 def _samples(sides: _Sides) -> list[str]:
     """Texts of some rows, as the caller may see them."""
     if sides.sees_all:
-        query = SQL.some_texts.on(table=sides.active.table)
+        query = SQL.some_texts.on(table=sides.pipeline.active.table)
         return list(dict.fromkeys(row["chunk"] for row in elevated(lambda: db.rows(query, _SAMPLES))))
     return [row["chunk"] for row in db.rows(SQL.visible_texts.on(view=sides.view), _SAMPLES)]
 
@@ -89,14 +89,17 @@ def _vector(generation: Generation, text: str) -> str:
 
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
-    target = Target(sides.view, sides.active.id, _vector(sides.active, text), elevated(models.vector_schema))
-    return _distinct(lambda limit: [row["key"] for row in search.nearest(target, "", limit)], k)
+    vector = _vector(sides.pipeline.active, text)
+    where = elevated(lambda: search.target(sides.pipeline, vector))
+    return _distinct(lambda limit: [row["key"] for row in search.nearest(where, "", limit)], k)
 
 
 def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
+    """Look at all vectors: an index may not be there yet, and is not what is compared."""
     vector = _vector(sides.building, text)
-    schema = elevated(models.vector_schema)
-    query = SQL.nearest.on(table=sides.building.table, schema=schema, vector=f"{schema}.vector")
+    index = indexes.of(sides.building, elevated(models.vector_schema))
+    distance = f"g.embedding {index.operator} $1"
+    query = SQL.nearest.on(table=sides.building.table, distance=distance, vector=f"{index.schema}.vector")
 
     def fetch(limit: int) -> list[str]:
         return [row["key"] for row in elevated(lambda: db.rows(query, vector, limit))]

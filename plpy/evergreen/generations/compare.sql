@@ -15,4 +15,4 @@ SELECT pg_catalog."left"(v.chunk, 500) AS chunk FROM {view} v LIMIT $1
 SELECT DISTINCT v.key::pg_catalog.text AS key FROM {view} v WHERE v.key = ANY ($1)
 
 -- nearest({vector}, int4): the keys of the chunks nearest to a vector
-SELECT g.key::pg_catalog.text AS key FROM {table} g ORDER BY g.embedding OPERATOR({schema}.<=>) $1 LIMIT $2
+SELECT g.key::pg_catalog.text AS key FROM {table} g ORDER BY {distance} LIMIT $2

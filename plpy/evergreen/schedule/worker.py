@@ -12,7 +12,7 @@ from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.gate import elevated
-from evergreen.generations import retire
+from evergreen.generations import indexing, retire
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
@@ -55,6 +55,8 @@ class Worker:
         if time.monotonic() >= self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + _HOUSEKEEPING
             self._step(_keep_house)
+            if not self._batches:  # an index takes seconds, and leases under way are to be renewed
+                self._step(indexing.look_after)
         done = False
         for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:

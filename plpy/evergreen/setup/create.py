@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 from evergreen import db
 from evergreen.catalog import counters, pipelines
@@ -46,11 +47,11 @@ def embed_create(
         preparation = request.check_preparation(table, columns, template, chunker, only_if)
         chosen_model = request.check_model(model)
         chosen_capture = request.check_capture(capture)
-        chosen_options = request.check_options(options)
+        chosen_options, index = request.check_options(options)
         existing = pipelines.find(checked_name)
         if existing is not None:
             wanted = definition.Wanted(
-                table, preparation, chosen_model, chosen_capture, chosen_options, view_name, only_if
+                table, preparation, chosen_model, chosen_capture, chosen_options | index, view_name, only_if
             )
             return _accept_existing(existing, wanted, if_not_exists=bool(if_not_exists))
         view = store.view_name(table, checked_name, view_name, role)
@@ -58,7 +59,7 @@ def embed_create(
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
         counters.create_all()
         counters.create_budget(number, chosen_options, chosen_model)
-        insert_generation(number, chosen_model.id, preparation, "active")
+        insert_generation(number, chosen_model.id, preparation, "active", index)
         return _build(number, table, view, backfill=backfill is not False)
 
     return elevated(create)
@@ -101,7 +102,7 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
         ) from error
 
 
-def insert_generation(pipeline: int, model: int, preparation: Preparation, state: str) -> int:
+def insert_generation(pipeline: int, model: int, preparation: Preparation, state: str, options: dict[str, Any]) -> int:
     """Write a new generation down and return its number."""
     return int(
         db.value(
@@ -114,6 +115,7 @@ def insert_generation(pipeline: int, model: int, preparation: Preparation, state
             [c.name for c in preparation.watched],
             [c.attnum for c in preparation.watched],
             state,
+            json.dumps(options),
         )
     )
 

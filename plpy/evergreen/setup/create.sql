@@ -6,10 +6,10 @@ SELECT $1, $2::pg_catalog.regclass, $10, $3::name[], $4::int2[], $5, $6::name, $
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 RETURNING id
 
--- insert_generation(int4, int4, text[], text, jsonb, text[], int4[], text): a new generation
+-- insert_generation(int4, int4, text[], text, jsonb, text[], int4[], text, jsonb): a new generation
 -- The number is one that no table has: vectors that outlived an earlier DROP EXTENSION keep theirs.
-INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state)
-SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8
+INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state, options)
+SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8, $9
 FROM (SELECT pg_catalog.nextval('embed.generation_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
 WHERE pg_catalog.to_regclass('embed_store.g' || n.id) IS NULL
 LIMIT 1

@@ -48,7 +48,7 @@ def differences(existing: Pipeline, wanted: Wanted) -> list[str]:
         "chunker": generation.chunker == preparation.chunker,
         "capture": existing.capture == wanted.capture,
         "only_if": (existing.only_if[1] if existing.only_if else None) == wanted.only_if,
-        "options": existing.options == wanted.options,
+        "options": existing.options | generation.options == wanted.options,
         "view_name": view == (wanted.view_name if wanted.view_name is not None else f"{existing.name}_embedding"),
     }
     return [name for name, same in compared.items() if not same]
@@ -73,7 +73,7 @@ def _calls(pipeline: Pipeline) -> str:
         "capture": None if pipeline.capture == "trigger" else db.literal(pipeline.capture),
         "view_name": db.literal(view) if view and view != f"{pipeline.name}_embedding" else None,
         "only_if": db.literal(pipeline.only_if[1]) if pipeline.only_if else None,
-        "options": db.literal(json.dumps(pipeline.options)) if pipeline.options else None,
+        "options": _options(pipeline.options | generation.options),
     }
     source = store.relation_name(pipeline.source) or str(pipeline.source)
     first = [db.literal(pipeline.name), db.literal(source)]
@@ -93,10 +93,15 @@ def _build_call(pipeline: Pipeline, building: Generation) -> str:
         "chunker": db.literal(json.dumps(building.chunker)),
         "columns": _array(building.columns),
         "template": _escaped(building.template),
+        "options": _options(building.options),
     }
     named = [f"{name} => {value}" for name, value in arguments.items() if value is not None]
     schema = evergreen.extension_schema()
     return f"SELECT {schema}.embed_build({', '.join([db.literal(pipeline.name), *named])});"
+
+
+def _options(options: dict[str, Any]) -> str | None:
+    return db.literal(json.dumps(options)) if options else None
 
 
 def _array(columns: tuple[str, ...] | None) -> str | None:

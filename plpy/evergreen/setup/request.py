@@ -162,14 +162,6 @@ def check_capture(capture: str | None) -> str:
     return capture
 
 
-def check_generation_options(given: str | None) -> None:
-    """Check the options of a generation: there are none yet."""
-    if unknown := objects.parse(given if given is not None else "{}", "{}"):
-        raise UserError(
-            f'a generation has no option "{next(iter(unknown))}"', hint="Options of a pipeline: embed_alter()."
-        )
-
-
-def check_options(given: str | None) -> dict[str, Any]:
-    """Check the options of a new pipeline."""
-    return options.merge({}, given if given is not None else "{}")
+def check_options(given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the options of a new pipeline; return its own and those of its first generation."""
+    return options.both(given if given is not None else "{}")

@@ -9,6 +9,8 @@ from evergreen.queries import load
 
 SQL = load(__file__)
 
+_DIGITS = 15
+
 
 def get(name: str) -> str:
     """Return a setting, stored or built in; needs the extension's rights."""
@@ -35,6 +37,9 @@ def _put(name: str, value: str, role: str) -> str:
         raise UserError(f'only embed_admin may change setting "{name}"', "42501", hint="Ask a member of embed_admin.")
     if name == "default_model":
         models.by_name(value)
+    elif name == "index_from":
+        if not value.isdecimal() or len(value) > _DIGITS or int(value) < 1:
+            raise UserError(f'setting "{name}" must be a number of chunks, not "{value}"', hint="10000 is the default.")
     elif not intervals.is_one(value):
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
     elif name == "lease" and float(db.value(SQL.seconds, value)) < 1:

@@ -60,6 +60,27 @@ def test_texts_that_stay_the_same_cost_no_call(db, docs, models, provider):
     assert generations(db, "coverage") == {1: None, 2: 1.0}
 
 
+@pytest.mark.attack
+def test_of_ten_thousand_documents_only_those_that_are_cut_in_another_way_cost(db, connect, models, provider):
+    """Every tenth is long; the others are one chunk before and after."""
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
+    db.execute(
+        "INSERT INTO docs SELECT i, CASE WHEN i % 10 = 0 THEN repeat('Sentence ' || i || ' of many. ', 20)"
+        " ELSE 'short ' || i END FROM generate_series(1, 10000) i"
+    )
+    db.execute(
+        "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'old', chunker => embed_chunk_text(1000))"
+    )
+    connect().execute(CALLS["work"])
+    provider.reset()
+    db.execute("SELECT embed_build('docs', chunker => embed_chunk_text(200))")
+    connect().execute(CALLS["work"])
+    new = {row[0] for row in db.execute("SELECT chunk FROM embed_store.g2 WHERE k1 % 10 = 0").fetchall()}
+    assert set(provider.sent) == new
+    assert provider.sent.total() == len(new)
+    assert generations(db, "coverage")[2] == 1.0
+
+
 def test_a_model_that_is_down_delays_the_active_generation_by_nothing(connect, db, pipeline, provider):
     with LoopbackProvider() as ill:
         serve(db, ill, "ill", total_timeout=60)

@@ -5,6 +5,7 @@ FUNCTIONS = {
         embed embed_query embed_search embed_search_rows
         embed_search_rows_pipeline embed_search_rows_sql embed_search_rows_typed
         embed_alter embed_chunk_none embed_chunk_text embed_create embed_drop embed_explain embed_get_def embed_pause
+        embed_build embed_compare embed_promote embed_rollback embed_retire
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
         embed_elevate embed_elevate_stable
         may_see may_own estimate_rows is_over_budget endpoint_state model_limits""",
@@ -12,7 +13,7 @@ FUNCTIONS = {
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
     "the extension's owner alone": "lease_end refresh follow_ddl follow_drop follow_rewrite refuse_forgotten",
 }
-VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures"
+VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
 # The doors, the event triggers and what views read of counters and row counts run with the extension's rights.
 DEFINERS = {

@@ -13,7 +13,7 @@ from evergreen.queries import load
 SQL = load(__file__)
 
 # A row of up to 512 dimensions and some 850 characters is kept whole, where TOAST's usual 2 kB would compress the text
-# and move the vector out: inserts ran 1.3 times as fast, and a search reads the vector where the row is. A longer vector
+# and move the vector out: inserts ran 1.3 times as fast, and a search reads the vector where the row is. A longer one
 # is out of line, and the row small.
 _INLINE_DIMENSIONS = 512
 _INLINE = "toast_tuple_target = 8160, "

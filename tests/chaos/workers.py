@@ -64,8 +64,14 @@ def _open_drain(db: Connection, context: Context) -> str | None:
 
 
 def _verify(db: Connection, context: Context) -> str | None:
+    """A repair, now and then in a transaction that stays open for a while."""
+    stays_open = context.chance.random() < 0.2
+    if stays_open:
+        db.execute("BEGIN")
     db.execute("SELECT embed_verify(%s, repair => true)", (context.chance.choice(NAMES),))
     context.pause(0.5)
+    if stays_open:
+        db.execute("COMMIT")
     return None
 
 

@@ -89,6 +89,11 @@ def expected(db: Connection, pipeline: Pipeline) -> dict[Key, str]:
     return {key: text for key, text in texts.items() if text is not None and text.strip()}
 
 
+def source_keys(db: Connection, pipeline: Pipeline) -> set[Key]:
+    """The keys of all rows, those without text among them."""
+    return set(db.execute(f"SELECT {', '.join(KEYS[pipeline.source])} FROM {pipeline.source}").fetchall())
+
+
 @dataclass(frozen=True)
 class Shown:
     """A row of a pipeline's view."""

@@ -28,7 +28,7 @@ _KEPT_CALLS = 500
 class Weather:
     """What happens to the requests of a provider until ``clear_up()``."""
 
-    def __init__(self, provider: LoopbackProvider, seed: str, *, share: float, longest: float = 0.3) -> None:
+    def __init__(self, provider: LoopbackProvider, seed: str, *, share: float, longest: float = 2.0) -> None:
         self.injected: Counter[str] = Counter()
         self.sent: Counter[tuple[str, str]] = Counter()  # (model, text)
         self.answered: Counter[tuple[str, str]] = Counter()  # and well
@@ -54,7 +54,7 @@ class Weather:
 
     def _happen(self, reply: Reply) -> None:
         with self._guard:
-            dice, delay = self._chance.random(), self._chance.random() ** 3 * self._longest
+            dice, delay = self._chance.random(), self._chance.random() ** 8 * self._longest
             kind = self._chance.choice([*FAULTS, *HARMLESS]) if dice < self._share else None
             pairs = [(reply.call.body["model"], text) for text in reply.call.texts if text != "evergreen"]
             self.sent.update(pairs)

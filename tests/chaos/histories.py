@@ -18,8 +18,8 @@ ON_ONE_ROW = {
     "insert": 6, "upsert": 16, "body": 24, "title": 6, "unwatched": 10, "no-op": 8, "revert": 8, "key change": 10,
     "delete": 8, "show": 6,
 }  # fmt: skip
-ON_MANY = {"truncate": 4, "truncate a partition": 3, "fill": 5, "bulk": 5}
-MANY_SHARE = 0.03
+ON_MANY = {"truncate": 2, "truncate a partition": 2, "fill": 6, "bulk": 6}
+MANY_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _texts(chance: random.Random, number: int) -> Iterator[str | None]:
             yield f"common {chance.randrange(COMMON)}"
         elif dice < 0.9:
             yield f"wörds of {number}, {made}"
-        elif dice < 0.95:
+        elif dice < 0.94:
             yield f"long of {number}, {made}: " + "".join(chance.choices("abcdef ghij", k=3000))
         else:
             yield None if dice < 0.98 else "  "

@@ -1,4 +1,4 @@
-"""The reaper: cancels, terminates, SIGKILLs and restarts, in an order drawn from the seed."""
+"""The reaper: cancels, terminates, stops, SIGKILLs and restarts, in an order drawn from the seed."""
 
 import os
 import random
@@ -22,8 +22,11 @@ ORDER BY state = 'active' DESC, application_name
 """
 DECK = {
     "worker cancelled": 4, "worker terminated": 5, "writer cancelled": 1, "writer terminated": 1,
-    "worker SIGKILLed": 1, "server restarted": 1,
+    "worker stopped": 3, "worker SIGKILLed": 1, "server restarted": 1,
 }  # fmt: skip
+
+
+LONGEST_STOP = 2.0
 
 
 class Reaper:
@@ -74,15 +77,24 @@ class Reaper:
             victim = self._chance.choice(found[: max(1, len(found) // 2 + 1)]) if found else None
             if victim is None:
                 return False
-            if deed == "SIGKILLed":
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-                    self._wait_for_the_crash(session)
-            else:
-                call = "pg_cancel_backend" if deed == "cancelled" else "pg_terminate_backend"
-                session.execute(f"SELECT {call}(%s)", (victim,))
+            self._do(deed, victim, session)
             return True
         return False
+
+    def _do(self, deed: str, victim: int, session: Connection) -> None:
+        """Do it to a backend; it may have ended meanwhile."""
+        if deed in {"cancelled", "terminated"}:
+            call = "pg_cancel_backend" if deed == "cancelled" else "pg_terminate_backend"
+            session.execute(f"SELECT {call}(%s)", (victim,))
+            return
+        with suppress(ProcessLookupError):
+            if deed == "SIGKILLed":
+                os.kill(victim, signal.SIGKILL)
+                self._wait_for_the_crash(session)
+            else:
+                os.kill(victim, signal.SIGSTOP)  # as a machine that does not answer; its leases run out
+                self._stop.wait(LONGEST_STOP * (0.6 + 0.4 * self._chance.random()))
+                os.kill(victim, signal.SIGCONT)
 
     def _wait_for_the_crash(self, witness: Connection) -> None:
         """The postmaster throws everybody out and starts anew."""

@@ -93,8 +93,9 @@ def _touch(db: Connection, context: Context) -> str | None:
 
 
 def _time(db: Connection, context: Context) -> str | None:
-    """Let no endpoint rest for long."""
+    """Let no endpoint rest for long; claims made from now on hold for long, or for so short that some run out."""
     rest_over(db)
+    db.execute("SELECT embed_setting('lease', %s)", (context.chance.choice(["1 s", "5 minutes"]),))
     context.pause(0.6)
     return None
 

@@ -13,7 +13,7 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 #   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools
 PGSPOT_IGNORE := --ignore-lang plpython3u
 
-.PHONY: demo test bench attack check install setup clean
+.PHONY: demo test bench attack chaos check install setup clean
 
 demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
@@ -26,6 +26,9 @@ bench: setup
 
 attack: setup  ## the long stories: what independent attackers tried
 	$(BIN)/pytest -m attack $(SIDE_BY_SIDE)
+
+chaos: setup  ## twenty minutes of writers, workers, faults and kills; CHAOS="--chaos-seed 7 --chaos-seconds 300" for others
+	$(BIN)/pytest -m "" tests/chaos --chaos-seconds 1200 $(CHAOS)
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -14,6 +14,12 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _numbers = count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What tests/chaos is played with."""
+    parser.addoption("--chaos-seed", default=None, help="play the chaos test of this seed (default: a new one)")
+    parser.addoption("--chaos-seconds", default="25", help="how long writers, workers and the reaper go on")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """One server for the whole run; tests that crash or restart a server start their own."""

@@ -52,14 +52,19 @@ def hurry(db: psycopg.Connection[Any]) -> None:
 
 
 def let_time_pass(db: psycopg.Connection[Any]) -> None:
-    """As if every endpoint and model had rested long enough."""
+    """As if every endpoint and model had rested long enough, and all that waits had waited."""
+    rest_over(db)
+    hurry(db)
+
+
+def rest_over(db: psycopg.Connection[Any]) -> None:
+    """As if every endpoint and model had rested long enough; locks no row."""
     found = db.execute(
         "SELECT c.oid::regclass::text FROM pg_class c"
         " WHERE c.relkind = 'S' AND c.relnamespace = 'embed'::regnamespace AND c.relname ~ '_rests_until$'"
     )
     for (name,) in found.fetchall():
         db.execute("SELECT setval(%s, 1)", (name,))
-    hurry(db)
 
 
 class Meter:

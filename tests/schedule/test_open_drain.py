@@ -162,3 +162,17 @@ def test_the_owner_truncates_and_alters(connect, db, drained, open_drain, end):
     session.execute(end)
     drain_all(db)
     assert_as_source(db)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_repair_goes_around_what_an_open_drain_has_written(db, drained, open_drain, end):
+    db.execute("UPDATE docs SET body = 'claimed' WHERE id = 1")
+    db.execute("DELETE FROM docs WHERE id = 2")
+    session, done = open_drain()
+    assert done == 2
+    db.execute("UPDATE embed.document SET src_hash = '' WHERE key = '[3]'")
+    repair = "SELECT * FROM embed_verify('docs', repair => true)"
+    assert dict(db.execute(repair).fetchall()) == {"fresh": 7, "stale": 2, "missing": 0, "orphan": 1, "mixed": 0}
+    session.execute(end)
+    drain_all(db)
+    assert_as_source(db)

@@ -56,6 +56,27 @@ def test_a_claim_that_nobody_renews_is_over(connect, db, pipeline, provider):
     assert provider.sent.total() <= 20, "at most the texts in flight are sent twice"
 
 
+def test_a_lease_that_is_over_frees_jobs_that_had_longer(connect, db, pipeline, provider):
+    """As when setting "lease" changes while a claim is made; then the worker dies."""
+    provider.hold()
+    hanging = connect()
+    work = Background(hanging, WORK)
+    provider.wait_for_requests(1)
+    os.kill(work.pid, signal.SIGSTOP)
+    try:
+        db.execute("UPDATE embed.job SET ready_at = clock_timestamp() + interval '1 hour'")
+        provider.release()
+        wait_until(lambda: drain_once(db) is not None and len(shown(db)) == 10, what="the rows done by another")
+        db.execute("SELECT pg_terminate_backend(%s)", (work.pid,))
+    finally:
+        os.kill(work.pid, signal.SIGCONT)
+    with pytest.raises(psycopg.OperationalError):
+        work.result()
+    drain_once(db)
+    assert_as_source(db)
+    assert db.execute("SELECT count(*) FROM embed.job").fetchone() == (0,)
+
+
 @pytest.mark.parametrize("value", ["0", "999 ms", "-1 hour", "soon"])
 def test_a_lease_is_at_least_a_second(db, value):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="lease"):

@@ -80,8 +80,7 @@ def _apply(result: Result) -> list[str]:
 
 def _is_swept(claim: Claim) -> bool:
     """Tell whether all rows may have gone since the claim: what is written now, the cursor may have passed already."""
-    query = SQL.hold_round if claim.leased else SQL.look_at_round
-    return db.value(query, claim.generation.id) != claim.round
+    return db.value(SQL.hold_round, claim.generation.id) != claim.round
 
 
 def keep(result: Result, vectors: dict[bytes, Known]) -> None:

@@ -8,10 +8,10 @@ CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = 
                     FOR UPDATE SKIP LOCKED) j
 
 -- hold_round(int4): the round of the cursor over the stored documents, which does not start another before we commit
-SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document' FOR SHARE
-
--- look_at_round(int4): the same without a lock, for a drain that may stay open for long
-SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document'
+-- KEY SHARE: an open drain keeps this lock, and cursors may move meanwhile; only intake, which starts another round, waits
+-- (see fold_scopes): a round that passed before the drain's documents could be seen would leave them for ever where the
+-- source was truncated. Nothing is returned while somebody starts another round.
+SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document' FOR KEY SHARE SKIP LOCKED
 
 -- stored_chunks(int8[]): what is there of these documents
 SELECT g.document, g.id, g.chunk_no, g.chunk_hash

@@ -2,13 +2,15 @@
 SELECT pg_catalog.nextval('embed.token') AS token,
        (SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
--- dead_tokens(int4, int8[]): claims whose worker is gone, although their time is not up; $2 are our own
+-- dead_tokens(int4, int8[]): claims whose time is up or whose worker is gone; $2 are our own
+-- That a job's own time is up is not enough: it may have been given another one, if setting "lease" was changed just then.
 -- A worker holds a session advisory lock on its token; that it can be had (shared, to the end of this transaction) is
 -- the proof that no worker has it.
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
-WHERE l.generation = $1 AND l.token <> ALL ($2) AND l.expires_at > pg_catalog.clock_timestamp()
-  AND pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)
+WHERE l.generation = $1 AND l.token <> ALL ($2)
+  AND (l.expires_at <= pg_catalog.clock_timestamp()
+       OR pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4))
 
 -- hold_token(int4): this session has the claim
 SELECT pg_catalog.pg_try_advisory_lock(1163285062, $1)

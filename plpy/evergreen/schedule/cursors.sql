@@ -1,10 +1,10 @@
--- lock(int4, text): the cursor, if it runs and nobody moves it
+-- lock(int4, text): the cursor, if it runs and nobody moves it. NO KEY, here and below: see hold_round in apply/write.sql
 SELECT s.position::pg_catalog.text AS position FROM embed.scan s
-WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE SKIP LOCKED
+WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE SKIP LOCKED
 
 -- wait(int4, text): as lock, behind whoever moves it
 SELECT s.position::pg_catalog.text AS position FROM embed.scan s
-WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR UPDATE
+WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE
 
 -- move(int4, text, jsonb, bool): where it stands now; it stops at the end
 UPDATE embed.scan SET position = $3, running = $4, last_error = NULL WHERE generation = $1 AND scope = $2
@@ -18,7 +18,7 @@ UPDATE embed.scan SET position = $3, running = $4, last_error = NULL
 WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s
                         WHERE s.generation = $1 AND s.scope = $2 AND s.running AND s.position IS NOT DISTINCT FROM $5
                           AND s.round = $6
-                        FOR UPDATE SKIP LOCKED))
+                        FOR NO KEY UPDATE SKIP LOCKED))
 
 -- not_embedded(int4, jsonb[]): of these keys, those without a document
 SELECT u.key::pg_catalog.text AS key FROM unnest($2) WITH ORDINALITY u (key, ord)
@@ -27,7 +27,7 @@ ORDER BY u.ord
 
 -- fail(int4, text, text): why it does not move on
 UPDATE embed.scan SET last_error = $3
-WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s WHERE s.generation = $1 AND s.scope = $2 FOR UPDATE SKIP LOCKED))
+WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s WHERE s.generation = $1 AND s.scope = $2 FOR NO KEY UPDATE SKIP LOCKED))
 
 -- stored_keys(int4, jsonb, int4): documents in key order
 SELECT d.key::pg_catalog.text AS key FROM embed.document d

@@ -1,0 +1,93 @@
+"""What must be true when all is over: one vector of the right text for each row, and nothing else left anywhere."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from attack import left, locks
+from documents import verified
+from roads import hurry, let_time_pass
+from sources import KEYS, PIPELINES, Pipeline, expected, is_of, shown
+
+Connection = psycopg.Connection[Any]
+
+_MOST_DRAINS = 8
+_GENERATION = "SELECT g.id FROM embed.generation g JOIN embed.pipeline p ON p.id = g.pipeline WHERE p.name = %s"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How it came to rest."""
+
+    drains: int
+    dead_letters: int
+
+
+def settle(db: Connection) -> Settled:
+    """Let time pass, try again what was given up, and drain until a drain leaves nothing."""
+    let_time_pass(db)
+    dead = db.execute("SELECT count(*) FROM embed.failure").fetchall()[0][0]
+    for pipeline in PIPELINES:
+        db.execute("SELECT embed_resume(%s)", (pipeline.name,))
+        db.execute("SELECT embed_retry(%s)", (pipeline.name,))
+    for number in range(1, _MOST_DRAINS + 1):
+        db.execute("SELECT embed_drain(max_rows => 100000)")
+        if not left(db):
+            return Settled(number, dead)
+        hurry(db)
+    raise AssertionError(f"after {_MOST_DRAINS} drains there is still {left(db)}: {_sample(db)}")
+
+
+def _sample(db: Connection) -> list[Any]:
+    return [
+        db.execute(f"SELECT to_jsonb(t) FROM embed.{table} t LIMIT 3").fetchall() for table in left(db)
+    ] + db.execute("SELECT pipeline, state, pending, last_error FROM embed_status").fetchall()
+
+
+def faults(db: Connection) -> list[str]:
+    """Everything that is not as it must be."""
+    found = [fault for pipeline in PIPELINES for fault in _of_rows(db, pipeline) + _of_store(db, pipeline)]
+    if held := locks(db):
+        found.append(f"advisory locks are held: {held}")
+    return found
+
+
+def _of_rows(db: Connection, pipeline: Pipeline) -> list[str]:
+    """Compare view and source, without any help of the extension."""
+    texts, rows = expected(db, pipeline), shown(db, pipeline)
+    times = Counter(key for key, _ in rows)
+    found = [f"{pipeline.name} {key} is shown {number} times" for key, number in times.items() if number > 1]
+    found += [f"{pipeline.name} {key} is missing" for key in texts.keys() - times.keys()]
+    for key, row in rows:
+        if not is_of(pipeline, row, texts.get(key)):
+            found.append(f"{pipeline.name} {key} shows {row.chunk[:60]!r}, not {(texts.get(key) or '')[:60]!r}")
+        if row.is_stale:
+            found.append(f"{pipeline.name} {key} is called stale")
+    return found
+
+
+def _of_store(db: Connection, pipeline: Pipeline) -> list[str]:
+    """Look for what the view hides: vectors and documents of rows that are gone; and ask embed_verify."""
+    generation = db.execute(_GENERATION, (pipeline.name,)).fetchall()[0][0]
+    key = f"jsonb_build_array({', '.join(KEYS[pipeline.source])})"
+    count = {
+        "texts": len(expected(db, pipeline)),
+        "vectors": _count(db, f"embed_store.g{generation}"),
+        "rows": _count(db, pipeline.source),
+        "documents": _count(db, f"embed.document WHERE generation = {generation}"),
+        "documents of no row": _count(
+            db, f"embed.document WHERE generation = {generation} AND key NOT IN (SELECT {key} FROM {pipeline.source})"
+        ),
+    }
+    found = []
+    if count["texts"] != count["vectors"] or count["rows"] != count["documents"] or count["documents of no row"]:
+        found.append(f"{pipeline.name} stores {count}")
+    said = verified(db, pipeline.name)
+    if said != {"fresh": count["rows"], "stale": 0, "missing": 0, "orphan": 0, "mixed": 0}:
+        found.append(f"embed_verify says of {pipeline.name}: {said}")
+    return found
+
+
+def _count(db: Connection, what: str) -> int:
+    return db.execute(f"SELECT count(*) FROM {what}").fetchall()[0][0]

@@ -1,0 +1,119 @@
+"""The tables that writers write and the pipelines on them, with what each must show by our own reckoning."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from provider import LoopbackProvider, vector
+
+Connection = psycopg.Connection[Any]
+Key = tuple[Any, ...]
+
+TABLES = """
+CREATE TABLE plain (
+    id int PRIMARY KEY, title text, body text, shown boolean NOT NULL DEFAULT true, n int NOT NULL DEFAULT 0);
+CREATE TABLE parts (
+    tenant text, id int, title text, body text, shown boolean NOT NULL DEFAULT true, n int NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, id)) PARTITION BY LIST (tenant);
+CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a');
+CREATE TABLE parts_b PARTITION OF parts FOR VALUES IN ('b');
+CREATE TABLE parts_rest PARTITION OF parts DEFAULT
+"""
+
+KEYS = {"plain": ("id",), "parts": ("tenant", "id")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the pipelines watch of a source row."""
+
+    title: str | None
+    body: str | None
+    shown: bool
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline, how it is made, and the text of a row as we reckon it."""
+
+    name: str
+    source: str
+    model: str
+    dimensions: int
+    definition: str
+    text: Callable[[Row], str | None]
+
+
+PIPELINES = (
+    Pipeline(
+        "plain", "plain", "wide", 16, "columns => '{title,body}'",
+        lambda row: "\n\n".join(part for part in (row.title, row.body) if part is not None),
+    ),
+    Pipeline(
+        "shown", "plain", "loop", 8, "columns => '{body}', only_if => 'shown'",
+        lambda row: row.body if row.shown else None,
+    ),
+    Pipeline("parts", "parts", "loop", 8, "columns => '{body}'", lambda row: row.body),
+)  # fmt: skip
+
+
+def make_tables(db: Connection) -> None:
+    """Make the sources, with a few rows."""
+    for statement in TABLES.split(";"):
+        db.execute(statement)
+    db.execute("INSERT INTO plain SELECT i, 'title ' || i % 3, 'common ' || i % 25 FROM generate_series(0, 19) i")
+    db.execute(
+        "INSERT INTO parts SELECT t, i, 'title', 'common ' || i"
+        " FROM unnest('{a,b,c}'::text[]) t, generate_series(0, 6) i"
+    )
+
+
+def make_pipelines(db: Connection, provider: LoopbackProvider) -> None:
+    """Register two models of one endpoint and make the pipelines."""
+    provider.register(db, endpoint={"connect_timeout": 2, "read_timeout": 3, "total_timeout": 6})
+    db.execute(
+        "SELECT embed_model_add('wide', 'openai', 16, endpoint => 'loop', options => '{\"send_dimensions\": true}')"
+    )
+    for one in PIPELINES:
+        db.execute(f"SELECT embed_create('{one.name}', '{one.source}', model => '{one.model}', {one.definition})")
+
+
+def expected(db: Connection, pipeline: Pipeline) -> dict[Key, str]:
+    """The texts that must have a vector, by key."""
+    key = KEYS[pipeline.source]
+    rows = db.execute(f"SELECT {', '.join(key)}, title, body, shown FROM {pipeline.source}").fetchall()
+    texts = {row[: len(key)]: pipeline.text(Row(*row[len(key) :])) for row in rows}
+    return {key: text for key, text in texts.items() if text is not None and text.strip()}
+
+
+def source_keys(db: Connection, pipeline: Pipeline) -> set[Key]:
+    """The keys of all rows, those without text among them."""
+    return set(db.execute(f"SELECT {', '.join(KEYS[pipeline.source])} FROM {pipeline.source}").fetchall())
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row of a pipeline's view."""
+
+    chunk: str
+    vector: list[float]
+    is_stale: bool
+
+
+def shown(db: Connection, pipeline: Pipeline) -> list[tuple[Key, Shown]]:
+    """What the view shows; a list, because a key might be there twice."""
+    key = KEYS[pipeline.source]
+    rows = db.execute(
+        f"SELECT {', '.join(key)}, chunk, embedding::text, is_stale FROM {pipeline.name}_embedding"
+    ).fetchall()
+    return [(row[: len(key)], Shown(row[-3], orjson.loads(row[-2]), row[-1])) for row in rows]
+
+
+def is_of(pipeline: Pipeline, row: Shown, text: str | None) -> bool:
+    """Tell whether a row shows the vector of a text."""
+    if text is None or row.chunk != text:
+        return False
+    return row.vector == pytest.approx(vector(text, pipeline.dimensions), abs=1e-6)

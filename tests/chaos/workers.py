@@ -1,0 +1,162 @@
+"""Drains and workers of all kinds: one more kind is one more entry in KINDS."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from roads import rest_over
+from sources import PIPELINES
+
+Connection = psycopg.Connection[Any]
+NAMES = [one.name for one in PIPELINES]
+
+
+class Context:
+    """What a worker knows: chance, and whether it is time to stop."""
+
+    def __init__(self, seed: str, stop: threading.Event, *, rolls_back: bool) -> None:
+        self.chance = random.Random(seed)
+        self.stop = stop
+        self.rolls_back = rolls_back
+
+    def pause(self, most: float) -> None:
+        """Wait for a random time."""
+        self.stop.wait(self.chance.random() * most)
+
+
+def _drain(db: Connection, context: Context) -> str | None:
+    db.execute("SELECT embed_drain()")
+    context.pause(0.2)
+    return None
+
+
+def _small_drain(db: Connection, context: Context) -> str | None:
+    most = context.chance.randint(1, 9)
+    db.execute("SELECT embed_drain(%s, max_rows => %s, max_runtime => '2 s')", (context.chance.choice(NAMES), most))
+    return None
+
+
+def _work(db: Connection, context: Context) -> str | None:
+    db.execute("CALL embed_work(until_empty => true, max_runtime => '5 s')")
+    context.pause(0.1)
+    return None
+
+
+def _long_work(db: Connection, context: Context) -> str | None:
+    named = context.chance.choice([None, *NAMES])
+    db.execute("CALL embed_work(%s, max_runtime => '4 s')", (named,))
+    return None
+
+
+def _open_drain(db: Connection, context: Context) -> str | None:
+    """A drain that somebody leaves open for a while."""
+    db.execute("BEGIN")
+    db.execute("SELECT embed_drain(max_rows => %s)", (context.chance.choice([3, 30, 1000]),))
+    context.pause(1.5)
+    undone = context.rolls_back and context.chance.random() < 0.2
+    db.execute("ROLLBACK" if undone else "COMMIT")
+    context.pause(0.5)
+    return "rolled back" if undone else None
+
+
+def _verify(db: Connection, context: Context) -> str | None:
+    """A repair, now and then in a transaction that stays open for a while."""
+    stays_open = context.chance.random() < 0.2
+    if stays_open:
+        db.execute("BEGIN")
+    db.execute("SELECT embed_verify(%s, repair => true)", (context.chance.choice(NAMES),))
+    context.pause(0.5)
+    if stays_open:
+        db.execute("COMMIT")
+    return None
+
+
+def _pause(db: Connection, context: Context) -> str | None:
+    name = context.chance.choice(NAMES)
+    db.execute("SELECT embed_pause(%s)", (name,))
+    context.pause(1)
+    db.execute("SELECT embed_resume(%s)", (name,))
+    context.pause(3)
+    return None
+
+
+def _touch(db: Connection, context: Context) -> str | None:
+    db.execute("SELECT embed_touch('plain', %s, '[1]')", (str(context.chance.randrange(40)),))
+    db.execute("SELECT embed_touch('parts', '[\"a\", 3]')")
+    db.execute("SELECT embed_retry(%s)", (context.chance.choice(NAMES),))
+    context.pause(1)
+    return None
+
+
+def _time(db: Connection, context: Context) -> str | None:
+    """Let no endpoint rest for long; claims made from now on hold for long, or for so short that some run out."""
+    rest_over(db)
+    db.execute("SELECT embed_setting('lease', %s)", (context.chance.choice(["1 s", "5 minutes"]),))
+    context.pause(0.6)
+    return None
+
+
+KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
+    "drain": _drain,
+    "small drain": _small_drain,
+    "work": _work,
+    "more work": _work,
+    "long work": _long_work,
+    "open drain": _open_drain,
+    "verify": _verify,
+    "pause": _pause,
+    "touch": _touch,
+    "time": _time,
+}
+# A TRUNCATE of the source that takes its time is not queued behind: whoever has to read it says so and is called again.
+MAY_TIME_OUT = {"verify", "touch"}
+
+
+class Worker:
+    """One kind of worker in a thread; thrown out, it comes back."""
+
+    def __init__(self, connect: Callable[[str], Connection], kind: str, seed: str, *, is_killed: bool) -> None:
+        self.done: Counter[str] = Counter()
+        self.errors: list[psycopg.Error] = []
+        self.pids: set[int] = set()
+        self.kind = kind
+        self._stop = threading.Event()
+        self._context = Context(f"{seed} {kind}", self._stop, rolls_back=is_killed)
+        self._connect = lambda: connect(f"worker {kind}")
+        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Tell it to come to the end of its call."""
+        self._stop.set()
+
+    def stop(self) -> None:
+        """Wait until it has."""
+        self._stop.set()
+        self._thread.join(90)
+        assert not self._thread.is_alive(), f"worker {self.kind} hangs"
+
+    def _live(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._connect() as session:
+                    self.pids.add(session.info.backend_pid)
+                    self._loop(session)
+            except psycopg.OperationalError:  # there is no server just now, or it threw us out
+                self._stop.wait(0.05)
+
+    def _loop(self, session: Connection) -> None:
+        while not self._stop.is_set():
+            try:
+                note = KINDS[self.kind](session, self._context)
+                self.done[note or self.kind] += 1
+            except psycopg.Error as error:
+                if session.closed:
+                    raise
+                self.errors.append(error)
+                if session.info.transaction_status != TransactionStatus.IDLE:
+                    session.execute("ROLLBACK")

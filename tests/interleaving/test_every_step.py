@@ -1,23 +1,11 @@
-"""While a worker stands at each of its steps the world moves on: nobody waits for it, and nothing is lost or paid twice."""
+"""While a worker stands at a step the world moves on: nobody waits for it, and nothing is lost or paid twice."""
 
-import psycopg
 import pytest
 from attack import left
-from documents import assert_as_source, drain_all, source_texts, status_of
+from documents import assert_as_source, drain_all, source_texts
+from stopping import STEPS
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
-# A worker's commits while it does one batch: the log folded, the rows claimed, prepared, and written. And amid the last.
-STEPS = [
-    (1, "before"),
-    (1, "after"),
-    (2, "before"),
-    (2, "after"),
-    (3, "before"),
-    (3, "after"),
-    ("lock_jobs", "after"),
-    (4, "before"),
-    (4, "after"),
-]
 MOVES = {
     "edited": ["UPDATE docs SET body = '{n} again ' || id WHERE id <= 3"],
     "reverted": ["UPDATE docs SET body = 'body ' || id WHERE id <= 3"],
@@ -70,30 +58,3 @@ def test_the_world_moves_on_while_a_worker_stands(connect, db, pipeline, provide
         assert left(db) == {}, stop.stopped_at
         assert provider.sent == dict.fromkeys(provider.sent, 1), stop.stopped_at
         assert set(provider.sent) <= texts
-
-
-def test_a_pipeline_is_dropped_while_a_worker_stands(connect, db, pipeline, provider, stoppable):
-    """The drop may be refused for the moment of a write. Nothing is left of it, and what was paid for is not lost."""
-    db.execute("CREATE TABLE notes (id int PRIMARY KEY, title text, body text)")
-    db.execute("SELECT embed_create('notes', 'notes', columns => '{title,body}', model => 'loop')")
-    stop = stoppable()
-    others = connect(options="-c statement_timeout=5000")
-    for where, when in STEPS:
-        fill(db, f"{where} {when}")
-        provider.reset()
-        assert stop.parked("CALL embed_work('docs', until_empty => true, max_runtime => '20 s')", where, when)
-        try:
-            others.execute("SELECT embed_drop('docs')")
-        except psycopg.errors.LockNotAvailable as refusal:
-            assert refusal.diag.message_hint, stop.stopped_at
-            assert status_of(db, "state") == "active"
-            stop.let_go()
-            others.execute("SELECT embed_drop('docs')")
-        else:
-            stop.let_go()
-        drain_all(db)
-        assert left(db) == {}, stop.stopped_at
-        assert db.execute("SELECT count(*) FROM embed.document").fetchone() == (0,), stop.stopped_at
-        db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
-        drain_all(db)
-        assert_as_source(db)

@@ -18,7 +18,7 @@ _BACKEND = Path(__file__).with_name("stopping_backend.py")
 _LOCK = 7700
 _keys = count(1)
 
-# Of a worker that does one batch: its commits, by which the log is folded and the rows are claimed, prepared and written;
+# Of a worker that does one batch: its commits, of the log folded and of rows claimed, prepared and written;
 # and amid the last of them.
 COMMITS = [(number, when) for number in (1, 2, 3, 4) for when in ("before", "after")]
 STEPS = [*COMMITS[:6], ("lock_jobs", "after"), *COMMITS[6:]]

@@ -8,17 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from roads import let_time_pass
 
-KEYS = st.integers(1, 8)
-CONTENTS = st.tuples(
-    st.sampled_from(["one", "two", None]),
-    st.sampled_from(["red", "green", "blue", f"{BAD} apple", f"{BAD} pear", " ", None]),
-)
-WRITES = st.tuples(
-    st.sampled_from(["insert", "update", "update", "upsert", "save", "delete", "rekey", "truncate"]),
-    KEYS,
-    KEYS,
-    CONTENTS,
-)
+KEYS = st.integers(1, 5)
+BODIES = ["red", "blue", f"{BAD} apple", " ", None]
+CONTENTS = st.tuples(st.sampled_from(["one", None]), st.sampled_from(BODIES))
+KINDS = ["insert", *["update"] * 4, "upsert", "upsert", "save", "delete", "rekey", "truncate"]
+WRITES = st.tuples(st.sampled_from(KINDS), KEYS, KEYS, CONTENTS)
 OPTIONS = st.sampled_from(
     ['{"live_share": 0.5}', '{"live_share": null}', '{"max_attempts": 1}', '{"max_attempts": null}']
 )
@@ -39,8 +33,8 @@ class Random(RuleBasedStateMachine):
         for table in EMPTY:
             db.execute(f"DELETE FROM embed.{table}")
         db.execute("TRUNCATE docs")
-        db.execute("INSERT INTO docs VALUES (1, 'one', 'red'), (2, 'two', 'green')")
-        self.history.rows = {1: ("one", "red"), 2: ("two", "green")}
+        for key, body in enumerate(BODIES, start=1):
+            self.history.write(db, "insert", key, key, ("one", body))
         self.history.committed({}, captured=True)
         let_time_pass(db)
         db.execute(CREATE)
@@ -201,9 +195,10 @@ class Random(RuleBasedStateMachine):
             self.pause_or_resume()
         self.clerk.is_down = self.clerk.refuses = False
         let_time_pass(self.db)
+        self.work_until_done(by_worker=False)  # what was lost now would be healed by what follows
         self.retry()
         self.verify(repair=True)
-        self.work_until_done(by_worker=False)
+        self.work_until_done(by_worker=True)
         assert not self.history.excused
         assert dict(self.db.execute("SELECT * FROM embed_verify('docs')").fetchall())["fresh"] == len(self.history.rows)
 

@@ -14,9 +14,12 @@ from evergreen.apply.vectors import Known, literal
 from evergreen.catalog import models
 from evergreen.prepare.documents import Document, Prepared
 from evergreen.queries import Query, load
+from evergreen.schedule import claim as claims
 from evergreen.schedule.claim import Claim
 
 SQL = load(__file__)
+
+_HELD = 0.2  # seconds until a document that another session holds is tried again
 
 #: Vectors to keep, by hash, each with the key of the row whose text it is.
 Kept = dict[bytes, tuple[Known, str | None]]
@@ -67,6 +70,7 @@ def _apply(result: Result) -> list[str]:
     keys = [key for key in claim.jobs if key not in given_back]
     ours = {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
     result.lost = result.lost or len(ours) < len(keys)
+    ours -= _put_back_held(claim, [key for key in ours if key in prepared.stored])
     documents = [d for d in prepared.documents if d.key in ours and result.complete(d)]
     removed = [key for key in prepared.removed if key in ours]
     fresh = [key for key in prepared.fresh if key in ours]
@@ -76,6 +80,13 @@ def _apply(result: Result) -> list[str]:
     _cache(claim, _sent(result, result.sent - written))
     Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
     return _finish(claim, [*fresh, *removed, *(document.key for document in documents)], again=is_swept)
+
+
+def _put_back_held(claim: Claim, keys: list[str]) -> set[str]:
+    """Put back the keys whose document an embed_verify(repair) holds that is still open: the others need not wait."""
+    held = {row["key"] for row in db.rows(SQL.held_documents, claim.generation.id, keys)} if keys else set[str]()
+    claims.put_back(claim, [*held], _HELD)
+    return held
 
 
 def _is_swept(claim: Claim) -> bool:

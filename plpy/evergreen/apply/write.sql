@@ -7,6 +7,14 @@ FROM pg_catalog.unnest($3) u (key)
 CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                     FOR UPDATE SKIP LOCKED) j
 
+-- held_documents(int4, jsonb[]): of these keys, those whose document is locked by another session; the others are ours now
+SELECT u.key::pg_catalog.text AS key
+FROM pg_catalog.unnest($2) u (key)
+CROSS JOIN LATERAL (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d
+LEFT JOIN LATERAL (SELECT true AS ours FROM embed.document d WHERE d.generation = $1 AND d.key = u.key
+                   FOR UPDATE SKIP LOCKED) mine ON true
+WHERE mine.ours IS NULL
+
 -- hold_round(int4): the round of the cursor over the stored documents, which does not start another before we commit
 -- KEY SHARE: an open drain keeps this lock, and cursors may move meanwhile; only intake, which starts another round, waits
 -- (see fold_scopes): a round that passed before the drain's documents could be seen would leave them for ever where the

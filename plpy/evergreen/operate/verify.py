@@ -15,6 +15,7 @@ from evergreen.prepare.documents import Document
 from evergreen.prepare.read import SourceRow
 from evergreen.queries import load
 from evergreen.schedule import cursors
+from evergreen.wording import counted
 
 SQL = load(__file__)
 
@@ -42,17 +43,23 @@ def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, i
 
 def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
     counts: Counter[str] = Counter()
+    busy = 0
     for generation in pipeline.generations[:1]:
         for keys in _slices(pipeline, generation):
             found = _look(pipeline, generation, keys)
             counts.update(found.states.values())
             if repair:
-                _repair(pipeline, generation, found)
+                busy += _repair(pipeline, generation, found)
             db.check_interrupts()
         strays = [row["key"] for row in db.rows(SQL.strays.on(table=generation.table), generation.id)]
         counts["orphan"] += len(strays)
         if repair and strays:
             db.run(SQL.drop_strays.on(table=generation.table), generation.id)
+    if busy:
+        db.warning(
+            f"{counted(busy, 'row')} that another session is writing may not be repaired",
+            hint=f"SELECT embed_verify({db.literal(pipeline.name)}, repair => true) again when its transaction is over.",
+        )
     return [(state, counts[state]) for state in STATES]
 
 
@@ -148,12 +155,15 @@ def _state(
     return "fresh" if same else "stale"
 
 
-def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> None:
-    """Queue what is not fresh; what is recorded of it is not believed any more."""
+def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> int:
+    """Queue what is not fresh; what is recorded of it is not believed any more. Return how many others are writing."""
     wrong = [key for key, state in found.states.items() if state != "fresh"]
     if found.damaged:
         ids = [list(column) for column in zip(*found.damaged, strict=True)]
         db.run(SQL.drop_damaged.on(table=generation.table), *ids)
     if wrong:
-        db.run(SQL.spoil, generation.id, wrong)
+        recorded = sum(found.states[key] != "missing" for key in wrong)
+        busy = recorded - db.run(SQL.spoil, generation.id, wrong)
         db.run(cursors.SQL.log, pipeline.id, wrong)
+        return busy
+    return 0

@@ -10,10 +10,11 @@ SELECT g.document, g.id, g.chunk_no, g.chunk_hash, g.chunk, g.model, g.fingerpri
 FROM {table} g WHERE g.document = ANY ($1) ORDER BY g.document, g.chunk_no
 
 -- drop_damaged(int8[], int8[]): chunks that are not what stands beside them; a drain makes them anew
--- Here and below: what a drain has written and not committed is its own to say; the key is looked at once more after it.
+-- Here and below a row that somebody is writing just now is left to him: nobody waits for an open drain.
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(
-    SELECT g.ctid FROM unnest($1, $2) u (document, id)
-    CROSS JOIN LATERAL (SELECT g.ctid FROM {table} g WHERE g.document = u.document AND g.id = u.id FOR UPDATE SKIP LOCKED) g))
+    SELECT c.ctid FROM unnest($1, $2) u (document, id)
+    CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id
+                        FOR UPDATE SKIP LOCKED) c))
 
 -- strays(int4): chunks whose document is gone
 SELECT DISTINCT g.key::pg_catalog.text AS key FROM {table} g
@@ -22,7 +23,8 @@ WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.id 
 -- drop_strays(int4): and away with them
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(
     SELECT g.ctid FROM {table} g
-    WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.id = g.document) FOR UPDATE SKIP LOCKED))
+    WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.id = g.document)
+    FOR UPDATE SKIP LOCKED))
 
 -- spoil(int4, jsonb[]): what is recorded of these keys is not believed any more
 UPDATE embed.document SET src_hash = '' WHERE ctid = ANY (ARRAY(

@@ -107,6 +107,12 @@ def drop_dead() -> None:
     db.run(SQL.drop_dead_texts)
 
 
+def drop_orphans() -> None:
+    """Clear away what is queued of pipelines that are gone: a drop sees only what was committed when it looked."""
+    db.run(SQL.drop_orphaned_jobs)
+    db.run(SQL.drop_orphaned_failures)
+
+
 def add(claim: Claim, rows: list[db.Row]) -> None:
     """Take claimed rows into the claim."""
     for row in rows:

@@ -60,6 +60,22 @@ DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
        OR NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = i.token)
     FOR UPDATE SKIP LOCKED))
 
+-- drop_orphaned_jobs(): of pipelines that were dropped while somebody queued their keys. One step in the index a generation.
+WITH RECURSIVE queued (generation) AS (
+    (SELECT j.generation FROM embed.job j ORDER BY j.generation LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.generation FROM embed.job j WHERE j.generation > q.generation ORDER BY j.generation LIMIT 1)
+    FROM queued q WHERE q.generation IS NOT NULL)
+DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM queued q JOIN embed.job j ON j.generation = q.generation
+    WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = q.generation)
+    FOR UPDATE OF j SKIP LOCKED))
+
+-- drop_orphaned_failures(): dead letters of such pipelines
+DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
+    SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)
+    FOR UPDATE SKIP LOCKED))
+
 -- claim(int4, int4, int4, int8, int8[]): takes ready jobs of a lane in queue order
 -- ready_at is in the future while a job is leased, so a row that was claimed since our snapshot fails the recheck.
 -- AS MATERIALIZED: without it LIMIT can be exceeded. The UPDATE goes by ctid, see apply/write.sql.

@@ -248,6 +248,7 @@ def _abandon(batch: Batch, pause: float) -> None:
 
 
 def _keep_house() -> None:
+    claim.drop_orphans()
     claim.drop_dead()
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
     counters.create_all()

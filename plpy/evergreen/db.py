@@ -118,6 +118,16 @@ def message(error: BaseException) -> str:
     return _CLASS_NAMES.sub("", str(error.args[0]) if error.args else str(error))
 
 
+def unavailable(text: str) -> DatabaseError:
+    """Return an error as of a lock that was not to be had: whoever gets it tries again."""
+    return plpy.spiexceptions.LockNotAvailable(text)
+
+
+def undefined(text: str) -> DatabaseError:
+    """Return an error as of a table that is not there."""
+    return plpy.spiexceptions.UndefinedTable(text)
+
+
 def plain(error: BaseException) -> UserError:
     """Return a DatabaseError as one to show: its message, SQLSTATE, detail and hint."""
     found: tuple[Any, ...] = getattr(error, "spidata", None) or (None, None, None)

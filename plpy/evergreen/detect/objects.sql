@@ -117,6 +117,9 @@ ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
 -- drop_trigger(): on this table
 DROP TRIGGER IF EXISTS {trigger} ON {table}
 
+-- named(text): the table of this name
+SELECT pg_catalog.to_regclass($1)::oid::bigint
+
 -- our_triggers(text): the triggers that call a capture function, wherever they are
 SELECT c.oid::bigint AS table_oid,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name,

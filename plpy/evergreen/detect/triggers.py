@@ -31,6 +31,8 @@ def install(pipeline: Pipeline, source: Source) -> bool:
         if enabled is None:
             came_with_rows = came_with_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
             db.ddl(SQL.create_trigger.on(**names, event=sql, level=level, condition=condition, function=function))
+            if db.value(SQL.named, table) != oid:
+                raise db.undefined(f"table {table} was renamed while its lock was waited for")
         if enabled != "A":
             db.ddl(SQL.always.on(**names))
     return came_with_rows

@@ -75,7 +75,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
         if room <= 0:
             done.unread += some
             return
-        found, rest = db.released(lambda: _until_full(read.read(generation, some), some, room))
+        found, rest = read.held(pipeline, lambda: _until_full(read.read(generation, some), some, room))
         room -= sum(len(row.text or "") for row in found.values())
         done.unread += rest
         absent = set(rest)

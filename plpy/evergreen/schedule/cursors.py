@@ -172,7 +172,7 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
     if scope == "document":
         return [row["key"] for row in db.rows(SQL.stored_keys, claim.generation.id, after, limit)]
     try:
-        return db.released(lambda: read.scan(claim.pipeline, after, limit))
+        return read.held(claim.pipeline, lambda: read.scan(claim.pipeline, after, limit))
     except db.DatabaseError as error:
         if db.sqlstate(error).startswith("57"):
             raise

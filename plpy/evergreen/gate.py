@@ -35,9 +35,15 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):  # a cancel is not ours to rewrite
                 raise
-            db.fail(db.plain(error))
+            db.fail(_with_hint(db.plain(error)))
 
     return called
+
+
+def _with_hint(error: UserError) -> UserError:
+    if error.sqlstate == "55P03" and error.hint is None:
+        error.hint = "Another session has it locked; try again when its transaction is over (pg_locks shows whose)."
+    return error
 
 
 def caller() -> str:

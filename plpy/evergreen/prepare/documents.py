@@ -120,7 +120,7 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
         state = db.sqlstate(error)
         if state.startswith("57"):
             raise
-        text = f"the source cannot be read: {db.message(error)}"
+        text = read.complaint(pipeline, error)
         if state.startswith(_NOT_THE_ROW):
             done.failures.update(dict.fromkeys(keys, ConfigurationError(text)))
         elif len(keys) == 1 and state.startswith("22") and not _is_key(pipeline, keys[0]):

@@ -58,6 +58,16 @@ def _locked(name: str) -> bool:
     return True
 
 
+def complaint(pipeline: Pipeline, error: db.DatabaseError) -> str:
+    """Say why the source cannot be read, and what mends it."""
+    said = db.plain(error)
+    if said.sqlstate != "42501":
+        return f"the source cannot be read: {said.message}"
+    owner = db.value(SQL.owner, pipeline.id)
+    mend = said.hint or "GRANT what is missing, or give the table to another owner"
+    return f'the source cannot be read by its owner "{owner}", as whom it is read: {said.message}; {mend}'
+
+
 def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
     """Yield the rows that exist among ``keys``; raises DatabaseError with whatever the owner's code raises."""
     query = SQL.read.on(reader=f"embed_store.reader_{generation.id}")

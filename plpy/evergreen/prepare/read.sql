@@ -3,6 +3,10 @@ SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.reln
 FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE p.id = $1
 
+-- owner(int4): whose the source is
+SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source
+WHERE p.id = $1
+
 -- hold(): it keeps its name, and the others theirs, until this is undone
 LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
 

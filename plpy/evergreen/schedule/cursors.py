@@ -176,5 +176,5 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
     except db.DatabaseError as error:
         if db.sqlstate(error).startswith("57"):
             raise
-        db.run(SQL.fail, claim.generation.id, scope, f"the source cannot be read: {db.message(error)}")
+        db.run(SQL.fail, claim.generation.id, scope, read.complaint(claim.pipeline, error))
         return None

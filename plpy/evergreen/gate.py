@@ -40,9 +40,14 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
     return called
 
 
+_HINTS = {
+    "55P03": "Another session has it locked; try again when its transaction is over (pg_locks shows whose).",
+    "25006": "Call it on the primary server, in a transaction that may write.",
+}
+
+
 def _with_hint(error: UserError) -> UserError:
-    if error.sqlstate == "55P03" and error.hint is None:
-        error.hint = "Another session has it locked; try again when its transaction is over (pg_locks shows whose)."
+    error.hint = error.hint or _HINTS.get(error.sqlstate)
     return error
 
 

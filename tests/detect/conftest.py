@@ -30,6 +30,8 @@ def live(db, connect, model):
     session.execute("PREPARE edit (int, text) AS UPDATE docs SET body = $2 WHERE id = $1")
     session.execute("PREPARE add (int, text) AS INSERT INTO docs (id, note, body) VALUES ($1, 'note', $2)")
     session.execute("PREPARE remove (int) AS DELETE FROM docs WHERE id = $1")
+    session.execute("PREPARE look AS SELECT key, chunk, is_stale FROM docs_embedding WHERE is_stale")
+    session.execute("EXECUTE look")
     session.execute("EXECUTE edit (1, '\"edited\"')")
     session.execute("EXECUTE add (4, '\"text 4\"')")
     session.execute("EXECUTE remove (3)")

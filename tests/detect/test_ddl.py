@@ -20,6 +20,7 @@ def test_the_pipeline_follows(db, live, provider, chain):
         live.execute(f"DELETE FROM {table} WHERE {key} = 2")
         stale = db.execute("SELECT key FROM users_view WHERE is_stale").fetchall()
         assert ([1],) in stale, ddl
+        assert [row[0] for row in live.execute("EXECUTE look")] == [row[0] for row in stale], ddl
         rows = db.execute(f"SELECT count(*) FROM ONLY {table}").fetchall()[0][0]
         assert_fresh(db, "docs", rows)
         assert_fresh(db, "template", rows)

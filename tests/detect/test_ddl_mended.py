@@ -138,3 +138,49 @@ def test_a_view_of_the_users_on_ours_outlives_the_table(db, live):
     with pytest.raises(psycopg.errors.DependentObjectsStillExist) as refused:
         db.execute(DROP)
     assert "Drop those first" in refused.value.diag.message_hint
+
+
+UNSEEN = (
+    "ALTER TABLE docs RENAME body TO content",
+    "ALTER TABLE docs RENAME id TO nr",
+    "ALTER TABLE docs RENAME TO papers",
+    "ALTER TABLE papers ALTER content TYPE text USING upper(content)",
+    "ALTER TABLE papers DISABLE TRIGGER ALL",
+    "UPDATE papers SET content = '\"unseen\"' WHERE nr = 1",
+    "DELETE FROM papers WHERE nr = 2",
+    "ALTER TABLE papers SET SCHEMA public",
+)
+
+
+def test_what_no_trigger_saw_heals_by_verify(db, live):
+    """All of evergreen's event triggers are off, and then its triggers too."""
+    triggers = ("evergreen_follow_ddl", "evergreen_follow_rewrite", "evergreen_follow_drop")
+    for name in triggers:
+        db.execute(f"ALTER EVENT TRIGGER {name} DISABLE")
+    for number, statement in enumerate(UNSEEN):
+        live.execute(statement)
+        if number == 3:
+            live.execute("UPDATE papers SET content = '\"seen\"', n = 2 WHERE nr = 4")
+    for name in triggers:
+        db.execute(f"ALTER EVENT TRIGGER {name} ENABLE ALWAYS")
+    found = verify(db, "docs", repair=True)
+    assert (found["stale"], found["orphan"]) == (2, 1)
+    assert_fresh(db, "docs", 2)
+    assert texts_in_view(db, "app.docs_embedding") == ['"seen"', '"unseen"']
+    verify(db, "template", repair=True)
+    assert_fresh(db, "template", 2)
+    live.execute("UPDATE public.papers SET content = '\"captured\"' WHERE nr = 1")
+    assert_fresh(db, "docs", 2)
+    assert_others_go_on(db)
+
+
+def test_a_drop_that_no_trigger_saw_is_noticed_by_the_next_worker(db, live):
+    db.execute("ALTER EVENT TRIGGER evergreen_follow_drop DISABLE")
+    live.execute("UPDATE docs SET body = 'never' WHERE id = 1")
+    db.execute("DROP TABLE docs")
+    assert drain(db) == 0
+    found = status(db, "docs")
+    assert (found.state, "embed_drop()" in found.last_error) == ("broken", True)
+    assert_others_go_on(db)
+    db.execute("DROP VIEW users_view")
+    db.execute(DROP)

@@ -27,11 +27,20 @@ def waits_for_lock(db, table):
     wait_until(lambda: db.execute(waiting, (table,)).fetchall(), what=f"somebody who waits for {table}")
 
 
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "not followed"])
 @pytest.mark.parametrize("call", WORKERS.values(), ids=WORKERS.keys())
-def test_a_table_that_takes_the_sources_name_while_a_worker_waits_is_not_read(db, connect, twins, provider, call):
-    """The swap holds the lock that the worker's reading waits for; when that wait is over, the name is another's."""
+def test_a_table_that_takes_the_sources_name_while_a_worker_waits_is_not_read(
+    db, connect, twins, provider, call, followed
+):
+    """The swap holds the lock that the worker's reading waits for; when that wait is over, the name is another's.
+
+    It cannot be followed at once while somebody has the pipeline's row locked.
+    """
     provider.reset()
     db.execute("UPDATE docs SET body = 'right ' || id")
+    holder = connect(autocommit=False)
+    if not followed:
+        holder.execute("SELECT embed_alter('docs', '{\"max_attempts\": 7}')")
     user = connect(autocommit=False)
     for statement in SWAP:
         user.execute(statement)
@@ -39,6 +48,7 @@ def test_a_table_that_takes_the_sources_name_while_a_worker_waits_is_not_read(db
     waits_for_lock(db, "docs")
     user.commit()
     work.result()
+    holder.commit()
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp() WHERE token IS NULL")
     assert_fresh(db, "docs", 10)
     assert texts_in_view(db, "docs_embedding") == sorted(f"right {i}" for i in range(1, 11))

@@ -1,5 +1,9 @@
 """What owners do to a live source: DDL that a pipeline follows, and DDL after which it stops."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
 from freshness import assert_fresh
 
 # Each is done on what the ones before it in its row left behind.
@@ -60,6 +64,18 @@ BROKEN = {
     "drop of the table": ("DROP TABLE docs", "CREATE TABLE docs (id int PRIMARY KEY, body text)"),
     "drop of the schema": ("DROP SCHEMA app CASCADE", "CREATE SCHEMA app"),
 }
+
+
+def cases(all_of_them: Mapping[str, Any], *by_default: str) -> list[Any]:
+    """Parameters with ids: the named ones run by default, all of them by ``make attack``."""
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            id=name,
+            marks=[] if name in by_default else [pytest.mark.attack],
+        )
+        for name, case in all_of_them.items()
+    ]
 
 
 def assert_others_go_on(db):

@@ -1,7 +1,7 @@
 """DDL while a worker has rows of the source at the model: the owner does not wait for it, and no row is lost by it."""
 
 import pytest
-from ddl import BROKEN, FOLLOWED, assert_others_go_on, names_now
+from ddl import BROKEN, FOLLOWED, assert_others_go_on, cases, names_now
 from freshness import assert_fresh, drain, status, texts_in_view
 from waiting import Background
 
@@ -53,7 +53,10 @@ def test_it_is_committed_before_the_model_answers_and_followed(db, live, owner, 
     assert_others_go_on(db)
 
 
-@pytest.mark.parametrize(("ddl", "write"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize(
+    ("ddl", "write"),
+    cases(BROKEN, "drop of the watched column", "drop of only_if", "drop of the primary key", "drop of the table"),
+)
 def test_a_pipeline_that_breaks_meanwhile_takes_no_worker_with_it(db, live, owner, provider, at_the_model, ddl, write):
     db.execute("ALTER TABLE other SET SCHEMA public; INSERT INTO other VALUES (5, 'of another pipeline')")
     live.execute("UPDATE docs SET body = '\"sent\"' WHERE id = 1")
@@ -69,15 +72,23 @@ def test_a_pipeline_that_breaks_meanwhile_takes_no_worker_with_it(db, live, owne
     assert_fresh(db, "other", 1)
 
 
-@pytest.mark.parametrize(
-    ("ddl", "texts"),
-    [
-        ("ALTER TABLE docs ALTER body TYPE text USING upper(body)", {'"SENT"', '"TEXT 2"', '"TEXT 4"'}),
-        ("ALTER TABLE docs ALTER body TYPE varchar(5) USING left(body, 5)", {'"sent', '"text'}),
-        ("TRUNCATE docs", set()),
-    ],
-)
-@pytest.mark.parametrize("worker", WORKERS, ids=["work", "drain"])
+REWRITES = {
+    "work, same type": (
+        WORKERS[0],
+        "ALTER TABLE docs ALTER body TYPE text USING upper(body)",
+        {'"SENT"', '"TEXT 2"', '"TEXT 4"'},
+    ),
+    "drain, another type": (
+        WORKERS[1],
+        "ALTER TABLE docs ALTER body TYPE varchar(5) USING left(body, 5)",
+        {'"sent', '"text'},
+    ),
+    "work, emptied": (WORKERS[0], "TRUNCATE docs", set()),
+    "drain, emptied": (WORKERS[1], "TRUNCATE docs", set()),
+}
+
+
+@pytest.mark.parametrize(("worker", "ddl", "texts"), REWRITES.values(), ids=REWRITES.keys())
 def test_a_rewrite_that_changes_the_text_at_the_model(db, live, owner, provider, at_the_model, ddl, texts, worker):
     """What comes back is of the old text; no trigger fires for the new one."""
     live.execute("UPDATE docs SET body = '\"sent\"' WHERE id = 1")
@@ -120,7 +131,7 @@ PARTITIONS = {
 }
 
 
-@pytest.mark.parametrize(("ddl", "texts"), PARTITIONS.values(), ids=PARTITIONS.keys())
+@pytest.mark.parametrize(("ddl", "texts"), cases(PARTITIONS, "attach", "drop", "rename", "split"))
 def test_partitions_that_come_and_go(db, model, owner, provider, at_the_model, ddl, texts):
     db.execute("CREATE TABLE t (id int PRIMARY KEY, body text) PARTITION BY RANGE (id)")
     db.execute("CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100)")

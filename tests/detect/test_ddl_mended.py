@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from ddl import BROKEN, assert_others_go_on
+from ddl import BROKEN, assert_others_go_on, cases
 from freshness import all_fresh, assert_fresh, drain, status, texts_in_view, verify
 
 DROP = "SELECT embed_drop('docs')"
@@ -55,7 +55,17 @@ MENDED = {
 }
 
 
-@pytest.mark.parametrize("case", MENDED)
+@pytest.mark.parametrize(
+    "case",
+    cases(
+        {case: case for case in MENDED},
+        "drop of the watched column",
+        "another type of only_if",
+        "another type of the key",
+        "drop of the key's column",
+        "drop of the table",
+    ),
+)
 def test_what_the_message_says_mends_it(db, connect, live, case):
     words, steps, texts, note_goes_on = MENDED[case]
     db.execute("SELECT embed_create('notes', 'docs', columns => '{note}', model => 'h', view_name => 'notes_view')")

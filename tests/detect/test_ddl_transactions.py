@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from ddl import cases
 from freshness import assert_fresh, drain, status, texts_in_view
 from waiting import Background
 
@@ -40,8 +41,8 @@ def where(db):
     return None
 
 
-@pytest.mark.parametrize("undo", ["whole", "part"])
-@pytest.mark.parametrize("ddl", DDL.values(), ids=DDL.keys())
+@pytest.mark.parametrize("undo", cases({"in part": "part", "as a whole": "whole"}, "in part"))
+@pytest.mark.parametrize("ddl", cases(DDL, "column", "schema", "dropped", "gone", "key gone", "many"))
 def test_what_is_undone_leaves_no_trace_and_the_writes_around_it_count(db, live, provider, ddl, undo):
     """By the session that goes on writing: what it compiled and planned meanwhile is void, too."""
     provider.reset()
@@ -65,7 +66,10 @@ def test_what_is_undone_leaves_no_trace_and_the_writes_around_it_count(db, live,
     assert set(provider.sent) == {'"added"', '"after"'} | ({first} if undo == "part" else set())
 
 
-@pytest.mark.parametrize("name", ["column", "key", "table", "schema", "type", "many"])
+@pytest.mark.parametrize(
+    "name",
+    cases({name: name for name in ("column", "key", "table", "schema", "type", "many")}, "schema", "type", "many"),
+)
 def test_writes_before_and_after_it_in_one_transaction(db, live, provider, name):
     provider.reset()
     live.execute("BEGIN")

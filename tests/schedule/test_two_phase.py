@@ -109,8 +109,9 @@ def test_prepared_changes_wait_and_are_not_lost(server, session, db, provider, c
     assert floor(db) > oldest, "the place where workers start to read must move on once nobody is in doubt"
 
 
-@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
-@pytest.mark.parametrize("crash", [False, True], ids=["running on", "after a crash"])
+@pytest.mark.parametrize(
+    ("end", "crash"), [("ROLLBACK", False), ("COMMIT", True)], ids=["undone", "committed after a crash"]
+)
 def test_a_prepared_drain_holds_its_keys_and_nothing_else(server, session, db, provider, end, crash):
     db.execute("UPDATE docs SET body = 'drained' WHERE id <= 3")
     session_of_drain = session()

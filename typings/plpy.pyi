@@ -9,6 +9,10 @@ class Error(Exception): ...
 class SPIError(Error):
     sqlstate: str
 
+class spiexceptions:  # noqa: N801
+    class LockNotAvailable(SPIError): ...  # noqa: N818
+    class UndefinedTable(SPIError): ...  # noqa: N818
+
 class Plan: ...
 
 class Result:

@@ -118,17 +118,20 @@ def message(error: BaseException) -> str:
     return _CLASS_NAMES.sub("", str(error.args[0]) if error.args else str(error))
 
 
-_LOCKED = (
-    "Another session, a worker perhaps, holds what is needed here. Try again when its transaction is over;"
-    " pg_stat_activity and pg_locks show who it is."
-)
+def unavailable(text: str) -> DatabaseError:
+    """Return an error as of a lock that was not to be had: whoever gets it tries again."""
+    return plpy.spiexceptions.LockNotAvailable(text)
+
+
+def undefined(text: str) -> DatabaseError:
+    """Return an error as of a table that is not there."""
+    return plpy.spiexceptions.UndefinedTable(text)
 
 
 def plain(error: BaseException) -> UserError:
     """Return a DatabaseError as one to show: its message, SQLSTATE, detail and hint."""
     found: tuple[Any, ...] = getattr(error, "spidata", None) or (None, None, None)
-    hint = found[2] or (_LOCKED if sqlstate(error) == "55P03" else None)
-    return UserError(message(error), sqlstate(error), hint=hint, detail=found[1])
+    return UserError(message(error), sqlstate(error), hint=found[2], detail=found[1])
 
 
 # PL/Python puts the class's name before the message: "evergreen: pipeline … does not exist" is one to read.

@@ -35,9 +35,20 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):  # a cancel is not ours to rewrite
                 raise
-            db.fail(db.plain(error))
+            db.fail(_with_hint(db.plain(error)))
 
     return called
+
+
+_HINTS = {
+    "55P03": "Another session has it locked; try again when its transaction is over (pg_locks shows whose).",
+    "25006": "Call it on the primary server, in a transaction that may write.",
+}
+
+
+def _with_hint(error: UserError) -> UserError:
+    error.hint = error.hint or _HINTS.get(error.sqlstate)
+    return error
 
 
 def caller() -> str:

@@ -12,8 +12,8 @@ from waiting import wait_until
 from evergreen_host.cluster import Cluster
 
 
-@pytest.fixture
-def pair():
+@pytest.fixture(scope="module")
+def servers():
     """A primary with a drained pipeline, and a standby made by pg_basebackup."""
     with (
         Cluster(options={"shared_preload_libraries": ""}) as primary,
@@ -38,6 +38,18 @@ def pair():
                 yield db, replica
         finally:
             standby.remove()
+
+
+@pytest.fixture
+def pair(servers):
+    """Sessions at both; the standby has all that the primary has."""
+    db, replica = servers
+    db.execute("UPDATE docs SET body = 'body ' || id")
+    db.execute("SELECT embed_drain()")
+    position = db.execute("SELECT pg_current_wal_lsn()::text").fetchone()[0]
+    replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+    wait_until(lambda: replica.execute(replayed, (position,)).fetchone() == (True,), what="the standby")
+    return db, replica
 
 
 def test_a_standby_answers(pair):
@@ -76,3 +88,64 @@ def test_a_standby_shows_models_endpoints_and_what_was_spent(pair):
     wait_until(lambda: replica.execute(statement).fetchall() == [("far", "closed", 0, ["far"])], what="the endpoint")
     for view in views:
         assert replica.execute(f"SELECT * FROM {view}").fetchall() is not None
+
+
+READS = (
+    "SELECT key, chunk, score, is_stale FROM embed_search('docs', 'body 7')",
+    "SELECT s.row::text, score FROM embed_search_rows(NULL::docs, 'body 7') s",
+    "SELECT embed('q', 'http')::text, embed_query('far', 'q')::text",
+    "SELECT key FROM far_view ORDER BY embedding <=> embed_query('far', 'far 3') LIMIT 3",
+    "SELECT key, chunk, is_stale FROM embed_search('far', 'far 3')",
+    "SELECT * FROM embed_verify('far')",
+    "SELECT embed_explain('far', '[1]')",
+    "SELECT * FROM embed_estimate('far')",
+    "SELECT count(*) FROM embed_preview('docs', '{body}', model => 'http')",
+)
+WRITES = (
+    "SELECT embed_create('more', 'docs', columns => '{body}')",
+    "SELECT embed_drop('docs')",
+    "SELECT embed_alter('docs', '{\"max_attempts\": 7}')",
+    "SELECT embed_pause('docs')",
+    "SELECT embed_resume('docs')",
+    "SELECT embed_touch('docs', '[1]')",
+    "SELECT embed_drain()",
+    "CALL embed_work(until_empty => true)",
+    "SELECT embed_verify('far', repair => true)",
+    "SELECT embed_retry('docs')",
+    "SELECT embed_forget('docs', '[1]')",
+    "SELECT embed_model_add('more', 'hash', 8)",
+    "SELECT embed_endpoint_set('http', 'http://127.0.0.1:1')",
+    "SELECT embed_setting('cache_retention', '2 days')",
+)
+
+
+@pytest.mark.parametrize("kind", ["standby", "read-only transaction"])
+def test_a_model_behind_http_answers_questions_and_nothing_that_writes_does(pair, provider, kind):
+    db, replica = pair
+    provider.register(db, "http")
+    db.execute("CREATE TABLE far (id int PRIMARY KEY, body text)")
+    db.execute("INSERT INTO far SELECT i, 'far ' || i FROM generate_series(1, 5) i")
+    db.execute("SELECT embed_create('far', 'far', columns => '{body}', model => 'http', view_name => 'far_view')")
+    db.execute("SELECT embed_drain()")
+    db.execute("UPDATE far SET body = 'edited' WHERE id = 1")
+    reader = replica
+    if kind == "standby":
+        there = "SELECT count(*) FROM far WHERE body = 'edited'"
+        wait_until(lambda: replica.execute("SELECT to_regclass('far_view') IS NOT NULL").fetchone() == (True,))
+        wait_until(lambda: replica.execute(there).fetchone() == (1,), what="the change on the standby")
+    else:
+        reader = db
+        db.execute("SET default_transaction_read_only = on")
+    try:
+        provider.reset()
+        reader.execute("SELECT embed_query('far', %s)", (f"asked in a {kind}",))
+        assert provider.sent == {f"asked in a {kind}": 1}
+        for statement in READS:
+            assert reader.execute(statement).fetchall() == db.execute(statement).fetchall(), statement
+        for statement in WRITES:
+            with pytest.raises(errors.ReadOnlySqlTransaction) as refused:
+                reader.execute(statement)
+            assert "primary" in (refused.value.diag.message_hint or ""), statement
+    finally:
+        db.execute("SET default_transaction_read_only = off")
+        db.execute("SELECT embed_drop('far'); SELECT embed_model_drop('http'); DROP TABLE far")

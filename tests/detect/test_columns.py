@@ -1,7 +1,7 @@
 """Watched columns of every kind, and what counts as a change of them."""
 
 import pytest
-from freshness import READER, WORKER, WRITER, assert_fresh, become, drain, texts_in_view, verify
+from freshness import READER, WORKER, WRITER, assert_fresh, become, drain, status, texts_in_view, verify
 
 
 @pytest.fixture
@@ -57,6 +57,22 @@ def test_a_generated_column_is_watched(db, create, provider):
     assert_fresh(db, "t", 1)
     assert texts_in_view(db, "t_embedding") == ["SECOND"]
     assert provider.sent == {"FIRST": 1, "SECOND": 1}
+
+
+def test_a_generated_column_that_becomes_an_ordinary_one_is_watched_on(db, create, connect, provider):
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, a text, body text GENERATED ALWAYS AS (upper(a)) STORED)")
+    create("body")
+    session = connect()
+    session.execute("INSERT INTO t (id, a) VALUES (1, 'first'), (2, 'second')")
+    assert_fresh(db, "t", 2)
+    db.execute("ALTER TABLE t ALTER body DROP EXPRESSION")
+    session.execute("UPDATE t SET a = 'no matter'")
+    session.execute("UPDATE t SET body = 'by hand' WHERE id = 2")
+    assert_fresh(db, "t", 2)
+    db.execute("ALTER TABLE t DROP body, ADD body2 text GENERATED ALWAYS AS (lower(a)) STORED")
+    session.execute("UPDATE t SET a = 'Whatever'")
+    assert "embed_drop()" in status(db, "t").last_error
+    assert provider.sent == {"FIRST": 1, "SECOND": 1, "by hand": 1}
 
 
 def test_columns_that_were_dropped_shift_nothing(db, create, provider):

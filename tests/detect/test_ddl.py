@@ -1,88 +1,8 @@
 """The owner's own DDL on a live source: it works, so do later writes of open sessions, and the pipeline follows."""
 
 import pytest
+from ddl import BROKEN, FOLLOWED, assert_others_go_on, names_now
 from freshness import assert_fresh, drain, status, texts_in_view, verify
-
-# Each is done on what the ones before it in its row left behind.
-FOLLOWED = {
-    "columns": [
-        "ALTER TABLE docs ALTER body TYPE varchar(200)",
-        "ALTER TABLE docs ALTER n TYPE bigint",
-        "ALTER TABLE docs DROP first",
-        "ALTER TABLE docs DROP n",
-        "ALTER TABLE docs ADD extra text DEFAULT 'x' || clock_timestamp()",
-        "ALTER TABLE docs ADD old text, ADD new text, ADD tg_op text",
-        "ALTER TABLE docs ALTER body TYPE json USING body::json",
-    ],
-    "names": [
-        "ALTER TABLE docs RENAME body TO content",
-        "ALTER TABLE docs RENAME id TO nr",
-        "ALTER TABLE docs RENAME live TO visible",
-        "ALTER TABLE docs RENAME content TO x; ALTER TABLE docs RENAME note TO content",
-        "ALTER TABLE docs RENAME x TO note",
-        "ALTER TABLE docs RENAME nr TO key; ALTER TABLE docs RENAME note TO locked",
-    ],
-    "homes": [
-        "ALTER TABLE docs RENAME TO papers",
-        "CREATE TABLE docs (id int PRIMARY KEY, body text, note text)",
-        "ALTER SCHEMA app RENAME TO application",
-        "ALTER TABLE application.papers SET SCHEMA public",
-        "ALTER TABLE public.papers OWNER TO new_owner",
-    ],
-    "the rest": [
-        "ALTER TABLE docs DROP CONSTRAINT docs_pkey, ADD PRIMARY KEY (id)",
-        "ALTER TABLE docs ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON docs USING (id < 0)",
-        "ALTER TABLE docs REPLICA IDENTITY FULL; ALTER TABLE docs CLUSTER ON docs_pkey; CLUSTER docs",
-        "ALTER TABLE docs SET UNLOGGED; ALTER TABLE docs SET LOGGED; VACUUM FULL docs",
-        "ALTER TABLE docs DISABLE TRIGGER ALL; ALTER TABLE docs ENABLE TRIGGER ALL",
-    ],
-}
-
-
-@pytest.fixture
-def live(db, connect, model):
-    """A source with a fresh pipeline, and a session that has run the same prepared statements before."""
-    if not db.execute("SELECT to_regrole('new_owner')").fetchall()[0][0]:
-        db.execute("CREATE ROLE new_owner")  # roles outlive a test's database
-    db.execute("CREATE SCHEMA app; GRANT USAGE, CREATE ON SCHEMA app, public TO new_owner")
-    db.execute("SET search_path = app, application, public")
-    db.execute("CREATE TABLE docs (first int, id int PRIMARY KEY, note text, body text, live bool DEFAULT true, n int)")
-    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', only_if => 'live', model => 'loop')")
-    db.execute("SELECT embed_model_add('h', 'hash', 8)")
-    db.execute("SELECT embed_create('template', 'docs', template => '$note: $body', model => 'h', view_name => 'tv')")
-    db.execute("CREATE TABLE other (id int PRIMARY KEY, body text)")
-    db.execute("SELECT embed_create('other', 'other', columns => '{body}', model => 'loop')")
-    db.execute("CREATE VIEW users_view AS SELECT key, chunk, is_stale, embedding FROM docs_embedding")
-    db.execute(
-        "INSERT INTO docs (id, note, body) SELECT i, 'note', '\"text ' || i || '\"' FROM generate_series(1, 3) i"
-    )
-    assert_fresh(db, "docs", 3)
-    assert_fresh(db, "template", 3)
-    session = connect()
-    session.execute("SET search_path = app, application, public")
-    session.execute("SET plan_cache_mode = force_generic_plan")
-    # Whole-row writes through a view of the session's own would break by themselves: these name just what they change.
-    session.execute("PREPARE edit (int, text) AS UPDATE docs SET body = $2 WHERE id = $1")
-    session.execute("PREPARE add (int, text) AS INSERT INTO docs (id, note, body) VALUES ($1, 'note', $2)")
-    session.execute("PREPARE remove (int) AS DELETE FROM docs WHERE id = $1")
-    session.execute("EXECUTE edit (1, '\"edited\"')")
-    session.execute("EXECUTE add (4, '\"text 4\"')")
-    session.execute("EXECUTE remove (3)")
-    drain(db)
-    return session
-
-
-def assert_others_go_on(db):
-    db.execute("INSERT INTO other VALUES (1, 'other')")
-    assert_fresh(db, "other", 1)
-
-
-def names_now(db):
-    """How the columns that the tests write are called now, by the pipeline's own account."""
-    source, key, columns = db.execute(
-        "SELECT source::text, key_columns, columns FROM embed_pipelines WHERE pipeline = 'docs'"
-    ).fetchone()
-    return source, key[0], columns[0]
 
 
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())
@@ -100,7 +20,8 @@ def test_the_pipeline_follows(db, live, provider, chain):
         live.execute(f"DELETE FROM {table} WHERE {key} = 2")
         stale = db.execute("SELECT key FROM users_view WHERE is_stale").fetchall()
         assert ([1],) in stale, ddl
-        rows = db.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+        assert [row[0] for row in live.execute("EXECUTE look")] == [row[0] for row in stale], ddl
+        rows = db.execute(f"SELECT count(*) FROM ONLY {table}").fetchall()[0][0]
         assert_fresh(db, "docs", rows)
         assert_fresh(db, "template", rows)
         assert db.execute("SELECT count(*) FROM users_view WHERE NOT is_stale").fetchone() == (rows,), ddl
@@ -123,28 +44,6 @@ def test_prepared_writes_of_open_sessions_go_on(db, live):
         live.execute(f"EXECUTE remove ({number + 9})")
         assert_fresh(db, "docs", 4)
         assert f'"new {number}"' in texts_in_view(db, "app.docs_embedding")
-
-
-BROKEN = {
-    "drop of the watched column": ("ALTER TABLE docs DROP body", "UPDATE docs SET note = 'x', n = 2"),
-    "drop of only_if": ("ALTER TABLE docs DROP live", "UPDATE docs SET body = 'x', n = 2"),
-    "another type of only_if": (
-        "ALTER TABLE docs ALTER live DROP DEFAULT, ALTER live TYPE int USING live::int",
-        "UPDATE docs SET body = 'x', live = 0",
-    ),
-    "another type of the key": (
-        "ALTER TABLE docs ALTER id TYPE bigint",
-        "UPDATE docs SET body = 'x', id = id + 5000000000",
-    ),
-    "drop of the key's column": ("ALTER TABLE docs DROP id", "UPDATE docs SET body = 'x', n = 2"),
-    "drop of the primary key": ("ALTER TABLE docs DROP CONSTRAINT docs_pkey", "UPDATE docs SET body = 'x', id = 1"),
-    "another primary key": (
-        "ALTER TABLE docs DROP CONSTRAINT docs_pkey, ADD PRIMARY KEY (note, id)",
-        "UPDATE docs SET body = 'x', note = 'y'",
-    ),
-    "drop of the table": ("DROP TABLE docs", "CREATE TABLE docs (id int PRIMARY KEY, body text)"),
-    "drop of the schema": ("DROP SCHEMA app CASCADE", "CREATE SCHEMA app"),
-}
 
 
 @pytest.mark.parametrize(("ddl", "write"), BROKEN.values(), ids=BROKEN.keys())

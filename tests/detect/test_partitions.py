@@ -72,6 +72,20 @@ def test_a_partition_made_later_is_captured_and_its_truncate_too(parts):
     assert_fresh(parts, "t", 4)
 
 
+@pytest.mark.parametrize(
+    ("table", "mode"),
+    [("low", "DISABLE TRIGGER ALL"), ("high_a", "DISABLE TRIGGER USER"), ("low", "ENABLE TRIGGER ALL")],
+)
+def test_triggers_of_one_partition_stay_on_in_every_session(parts, table, mode):
+    parts.execute(f"ALTER TABLE {table} {mode}")
+    parts.execute("SET session_replication_role = replica")
+    parts.execute(f"UPDATE {table} SET body = 'edited' WHERE id = 1")
+    parts.execute(f"DELETE FROM {table} WHERE id = 2")
+    parts.execute("RESET session_replication_role")
+    assert_fresh(parts, "t", 3)
+    assert "edited" in shown(parts)
+
+
 def test_a_partition_made_and_filled_in_one_transaction_is_captured(parts):
     with parts.transaction():
         parts.execute("CREATE TABLE later PARTITION OF t FOR VALUES FROM (200) TO (300)")

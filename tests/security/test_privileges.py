@@ -11,7 +11,7 @@ FUNCTIONS = {
         may_see may_own estimate_rows is_over_budget endpoint_state model_limits""",
     "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
-    "the extension's owner alone": "lease_end refresh follow_ddl follow_drop follow_rewrite refuse_forgotten",
+    "the extension's owner alone": "belongs lease_end refresh follow_ddl follow_drop follow_rewrite refuse_forgotten",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -117,7 +117,7 @@ def test_only_what_must_runs_with_the_extensions_rights(db):
 
 
 def test_every_function_pins_its_search_path(db, docs):
-    """embed_work would not be allowed to commit with a SET clause, src_N would not be inlined."""
+    """embed_work would not be allowed to commit with a SET clause, src_N not be inlined; belongs is built-in C."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}')")
     rows = db.execute(
         f"""SELECT regexp_replace(p.proname, '_\\d+$', '')
@@ -126,7 +126,7 @@ def test_every_function_pins_its_search_path(db, docs):
                    OR p.pronamespace = 'embed_store'::regnamespace)
               AND NOT coalesce(p.proconfig, '{{}}') @> '{{"search_path=pg_catalog, pg_temp"}}'"""
     ).fetchall()
-    assert sorted(name for (name,) in rows) == ["embed_work", "src"]
+    assert sorted(name for (name,) in rows) == ["belongs", "embed_work", "src"]
 
 
 def test_every_object_says_what_it_is(db, docs):

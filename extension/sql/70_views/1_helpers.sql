@@ -21,10 +21,12 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.may_own(regclass) IS 'internal: may the asking role administer a pipeline on this table';
 
--- reltuples where the table was analysed or is large; a count where that costs next to nothing.
+-- reltuples where the table was analysed or is large; a count where that costs next to nothing. While somebody alters the
+-- table even its size cannot be looked at, and embed_status must not wait for that.
 CREATE FUNCTION embed.estimate_rows(source regclass) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
 AS $plpgsql$
 DECLARE
     leaf record;
@@ -37,17 +39,23 @@ BEGIN
         JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r'
     LOOP
         IF leaf.bytes < 4 * 1024 * 1024 OR (leaf.reltuples < 0 AND leaf.bytes < 64 * 1024 * 1024) THEN
-            BEGIN
-                EXECUTE pg_catalog.format('SELECT count(*) FROM ONLY %s', leaf.oid::regclass) INTO counted;
-            EXCEPTION WHEN lock_not_available OR undefined_table THEN
-                counted = greatest(leaf.reltuples, 0);
-            END;
+            EXECUTE pg_catalog.format('SELECT count(*) FROM ONLY %s', leaf.oid::regclass) INTO counted;
             total = total + counted;
         ELSE
             total = total + CASE WHEN leaf.reltuples > 0 THEN leaf.reltuples ELSE leaf.bytes / 400 END;
         END IF;
     END LOOP;
     RETURN total;
+EXCEPTION WHEN lock_not_available OR undefined_table THEN
+    RETURN (
+        WITH RECURSIVE below AS (
+            SELECT source::oid AS relation
+            UNION ALL
+            SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relation
+            JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
+        )
+        SELECT coalesce(sum(greatest(c.reltuples, 0)), 0) FROM below b JOIN pg_catalog.pg_class c ON c.oid = b.relation
+        WHERE c.relkind = 'r');
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.estimate_rows(regclass) IS 'internal: rows of a table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';

@@ -17,6 +17,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb
 
 REVOKE EXECUTE ON FUNCTION embed.lease_end() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refresh(int, boolean, int) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.belongs(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_ddl() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_drop() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_rewrite() FROM PUBLIC;

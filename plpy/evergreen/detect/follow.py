@@ -6,7 +6,7 @@ from evergreen import db
 from evergreen.catalog import columns, counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import functions, triggers
+from evergreen.detect import functions, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
 from evergreen.prepare import template as templates
 from evergreen.queries import load
@@ -101,8 +101,28 @@ def _settle(pipeline: Pipeline) -> None:
 def _source_gone(pipeline: Pipeline) -> None:
     reason = "the source table was dropped; remove the pipeline with embed_drop()"
     db.run(SQL.set_broken, pipeline.id, reason)
+    try:
+        db.atomically(lambda: _let_go(pipeline))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) not in {"2BP01", "55P03"}:  # a view of the user's on ours, somebody who reads it
+            raise
+        for generation in pipeline.generations:
+            functions.src(generation, pipeline, None, ()).create(None)
+
+
+def _let_go(pipeline: Pipeline) -> None:
+    """Leave nothing that keeps the owner from dropping the schema, or the type of the key, too."""
+    view = store.relation_name(pipeline.view)
+    if view is not None:
+        db.ddl(store.SQL.drop_view.on(view=view))
     for generation in pipeline.generations:
-        functions.src(generation, pipeline, None, ()).create(None)
+        columns_of_key = db.rows(SQL.stored_key_types, db.value(SQL.table_oid, generation.table))
+        users = [row["name"] for row in columns_of_key if not row["built_in"]]
+        if users:
+            db.ddl(store.SQL.drop_policy.on(table=generation.table))
+            db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.src_{generation.id}()"))
+        for name in users:
+            db.ddl(store.SQL.drop_column.on(table=generation.table, column=db.identifier(name)))
 
 
 def bind(
@@ -158,8 +178,9 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | N
         broken = "the primary key of the source changed; embed_drop() the pipeline and create it again"
     elif lost:
         columns_lost = ", ".join(f'"{name}"' for name in dict.fromkeys(lost))
+        without = "" if all(source.column(name) for name in lost) else " without it"  # it may be there once more
         broken = (
-            f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again without it"
+            f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again{without}"
         )
     elif only_if is not None and only_if.bare_type != "bool":
         broken = f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'

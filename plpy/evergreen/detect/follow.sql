@@ -3,7 +3,7 @@ SELECT s.system_identifier, d.oid::bigint AS database_oid
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND $1 IS NOT NULL
 
 -- stored_key_types(oid): the types of the key columns of a generation table, in order
-SELECT a.atttypid::bigint AS type FROM pg_catalog.pg_attribute a
+SELECT a.attname::text AS name, a.atttypid::bigint AS type, a.atttypid < 16384 AS built_in FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER BY a.attnum
 
 -- table_oid(text): a table by its name

@@ -44,7 +44,6 @@ class Function:
             db.ddl(SQL.replace_inlined_function.on(**on))
         if owner is not None:
             db.ddl(SQL.give_function.on(signature=self.signature, owner=db.identifier(owner)))
-        db.ddl(SQL.follow_extension.on(signature=self.signature))
         db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
 
 

@@ -13,20 +13,17 @@ REVOKE ALL ON SCHEMA embed_store FROM PUBLIC
 
 -- replace_function(): a generated function; {body} is a quoted string, so nothing in it can end it
 CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
-LANGUAGE {language} {volatility} {security}
+LANGUAGE {language} {volatility} {security} SUPPORT embed.belongs
 SET search_path = pg_catalog, pg_temp{settings}
 AS {body}
 
 -- replace_inlined_function(): as above without SET, which would keep the planner from inlining it
 CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SUPPORT embed.belongs
 AS {body}
 
 -- private_function(): only its owner and the extension run it
 REVOKE ALL ON FUNCTION {signature} FROM PUBLIC
-
--- follow_extension(): DROP EXTENSION CASCADE takes it along, with the triggers and views on it
-ALTER FUNCTION {signature} DEPENDS ON EXTENSION evergreen
 
 -- give_function(): the user's code that it runs (casts, domain checks) runs as the user
 ALTER FUNCTION {signature} OWNER TO {owner}
@@ -116,6 +113,9 @@ ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
 
 -- drop_trigger(): on this table
 DROP TRIGGER IF EXISTS {trigger} ON {table}
+
+-- named(text): the table of this name
+SELECT pg_catalog.to_regclass($1)::oid::bigint
 
 -- our_triggers(text): the triggers that call a capture function, wherever they are
 SELECT c.oid::bigint AS table_oid,

@@ -58,6 +58,9 @@ DROP TABLE IF EXISTS {table}
 -- drop_policy(): a kept table is an ordinary table
 DROP POLICY IF EXISTS evergreen_as_source ON {table}
 
+-- drop_column(): of a table that nothing is read from any more
+ALTER TABLE {table} DROP COLUMN {column}
+
 -- disable_policy(): a kept table is an ordinary table
 ALTER TABLE {table} DISABLE ROW LEVEL SECURITY
 

@@ -17,7 +17,10 @@ def install(pipeline: Pipeline, source: Source) -> bool:
     Needs a lock on the source that waits for its writers.
     """
     function = f"embed_store.capture_{pipeline.id}"
-    present = {(row["table_oid"], row["trigger"]): row["enabled"] for row in db.rows(SQL.our_triggers, function)}
+    present = {(row["table_oid"], row["trigger"]): row for row in db.rows(SQL.our_triggers, function)}
+    for row in present.values():  # those of partitions too, which their owner can disable one by one
+        if row["enabled"] != "A":
+            db.ddl(SQL.always.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
     wanted = [(source.oid, source.qualified, event, sql, "ROW", condition) for event, sql, condition in _ROW_TRIGGERS]
     wanted += [
         (leaf["table_oid"], leaf["table_name"], "truncate", "TRUNCATE", "STATEMENT", "")
@@ -27,11 +30,11 @@ def install(pipeline: Pipeline, source: Source) -> bool:
     for oid, table, event, sql, level, condition in wanted:
         trigger = f"evergreen_{pipeline.id}_{event}"
         names = {"trigger": db.identifier(trigger), "table": table}
-        enabled = present.get((oid, trigger))
-        if enabled is None:
+        if (oid, trigger) not in present:
             came_with_rows = came_with_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
             db.ddl(SQL.create_trigger.on(**names, event=sql, level=level, condition=condition, function=function))
-        if enabled != "A":
+            if db.value(SQL.named, table) != oid:
+                raise db.undefined(f"table {table} was renamed while its lock was waited for")
             db.ddl(SQL.always.on(**names))
     return came_with_rows
 

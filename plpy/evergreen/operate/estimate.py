@@ -95,7 +95,7 @@ def _walk(pipeline: Pipeline, generation: Generation, cursor: db.Row, waiting: _
 
 
 def _page(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
-    return db.released(lambda: read.scan(pipeline, after, limit))
+    return read.held(pipeline, lambda: read.scan(pipeline, after, limit))
 
 
 def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes]) -> None:

@@ -44,7 +44,7 @@ def _lines(pipeline: Pipeline, key: str) -> Iterator[str]:
     yield from _queue(readable, key)
     stored = db.one(SQL.document, generation.id, key)
     yield from _stored(stored)
-    rows = db.released(lambda: list(read.read(readable.active, [key])))
+    rows = read.held(readable, lambda: list(read.read(readable.active, [key])))
     if not rows:
         yield "source: no such row" + ("; what is stored is an orphan, a drain removes it" if stored else "")
         return

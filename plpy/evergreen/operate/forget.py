@@ -99,7 +99,7 @@ class _Erasure:
     def _source_row(self) -> SourceRow | None:
         if not self.is_readable:
             return None
-        return next(iter(db.released(lambda: list(read.read(self.pipeline.active, [self.key])))), None)
+        return next(iter(read.held(self.pipeline, lambda: list(read.read(self.pipeline.active, [self.key])))), None)
 
     def _erase(self, generation: Generation, token: int | None) -> int:
         hashes = [row["hash"] for row in db.rows(SQL.chunks.on(table=generation.table), generation.id, self.key)]

@@ -71,25 +71,26 @@ def _slices(pipeline: Pipeline, generation: Generation) -> Iterator[list[str]]:
         after = keys[-1]
     after = None
     while keys := [row["key"] for row in db.rows(cursors.SQL.stored_keys, generation.id, after, _SLICE)]:
-        present = _read(generation, keys)
+        present = _read(pipeline, generation, keys)
         if orphans := [key for key in keys if key not in present]:
             yield orphans
         after = keys[-1]
 
 
 def _scan(pipeline: Pipeline, after: str | None) -> list[str]:
-    return db.released(lambda: read.scan(pipeline, after, _SLICE))
+    return read.held(pipeline, lambda: read.scan(pipeline, after, _SLICE))
 
 
-def _read(generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
+def _read(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
     """Read rows; a stored key that is no key any more, as after a value of an enum was renamed, has none."""
     try:
-        return db.released(lambda: {row.key: row for row in read.read(generation, keys)})
+        return read.held(pipeline, lambda: {row.key: row for row in read.read(generation, keys)})
     except db.DatabaseError as error:
         if not db.sqlstate(error).startswith("22"):
             raise
         middle = len(keys) // 2
-        return {**_read(generation, keys[:middle]), **_read(generation, keys[middle:])} if middle else {}
+        halves = (keys[:middle], keys[middle:]) if middle else ()
+        return {key: row for half in halves for key, row in _read(pipeline, generation, half).items()}
 
 
 @dataclass
@@ -102,7 +103,7 @@ class _Found:
 
 def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found:
     make = documents.maker(pipeline, generation)
-    rows = _read(generation, keys)
+    rows = _read(pipeline, generation, keys)
     stored = {row["key"]: row for row in db.rows(SQL.documents, generation.id, keys)}
     chunks = _chunks(pipeline, generation, [row["id"] for row in stored.values()])
     hash_chunk = fingerprint.chunk(generation.model.identity)

@@ -75,7 +75,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
         if room <= 0:
             done.unread += some
             return
-        found, rest = db.released(lambda: _until_full(read.read(generation, some), some, room))
+        found, rest = read.held(pipeline, lambda: _until_full(read.read(generation, some), some, room))
         room -= sum(len(row.text or "") for row in found.values())
         done.unread += rest
         absent = set(rest)
@@ -120,7 +120,7 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
         state = db.sqlstate(error)
         if state.startswith("57"):
             raise
-        text = f"the source cannot be read: {db.message(error)}"
+        text = read.complaint(pipeline, error)
         if state.startswith(_NOT_THE_ROW):
             done.failures.update(dict.fromkeys(keys, ConfigurationError(text)))
         elif len(keys) == 1 and state.startswith("22") and not _is_key(pipeline, keys[0]):

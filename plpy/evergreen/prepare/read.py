@@ -1,8 +1,8 @@
 """Read source rows through the functions that belong to the source's owner."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from evergreen import db
 from evergreen.catalog import objects
@@ -11,6 +11,9 @@ from evergreen.errors import UserError
 from evergreen.queries import load
 
 SQL = load(__file__)
+T = TypeVar("T")
+
+_LOOKS = 3  # at a source that is being renamed
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,49 @@ class SourceRow:
     key: str  # canonical jsonb, as text
     src_hash: bytes
     text: str | None
+
+
+def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
+    """Run a body that calls the functions below, and give up its locks; the source keeps its name meanwhile.
+
+    Those functions name the source. While one waits for the lock of a table, that table may be renamed and another one
+    get its name: the rows of that one would be taken for the source's.
+    """
+
+    def step() -> T:
+        _hold(pipeline)
+        return body()
+
+    return db.released(step)
+
+
+def _hold(pipeline: Pipeline) -> None:
+    for _ in range(_LOOKS):
+        name = db.value(SQL.name_now, pipeline.id)
+        if name is not None and _locked(name) and db.value(SQL.is_bound, pipeline.id, name):
+            return
+    raise db.unavailable("it is being renamed")
+
+
+def _locked(name: str) -> bool:
+    """Lock a table; False when it lost its name while its lock was waited for."""
+    try:
+        db.atomically(lambda: db.ddl(SQL.hold.on(source=name)))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "42P01":
+            raise
+        return False
+    return True
+
+
+def complaint(pipeline: Pipeline, error: db.DatabaseError) -> str:
+    """Say why the source cannot be read, and what mends it."""
+    said = db.plain(error)
+    if said.sqlstate != "42501":
+        return f"the source cannot be read: {said.message}"
+    owner = db.value(SQL.owner, pipeline.id)
+    mend = said.hint or "GRANT what is missing, or give the table to another owner"
+    return f'the source cannot be read by its owner "{owner}", as whom it is read: {said.message}; {mend}'
 
 
 def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
@@ -51,7 +97,7 @@ def canonical(pipeline: Pipeline, key: str) -> str:
         query = SQL.canonical_key.on(canonical=f"embed_store.key_{pipeline.id}")
         wrapped = key if isinstance(given, list) else f"[{key}]"
         # Undone after: a deferred trigger or a cursor of the owner's code must not run at commit, as us.
-        return str(db.released(lambda: db.value(query, wrapped)))
+        return str(held(pipeline, lambda: db.value(query, wrapped)))
     except db.DatabaseError as error:
         if not db.sqlstate(error).startswith(("22", "23")):  # what the key can be to blame for
             raise

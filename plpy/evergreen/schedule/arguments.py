@@ -15,7 +15,7 @@ def check_isolation(function: str) -> None:
         raise UserError(
             f"{function} works in READ COMMITTED only, and this transaction is {level.upper()}",
             "25001",
-            hint="BEGIN ISOLATION LEVEL READ COMMITTED, or call it outside of a transaction.",
+            hint="BEGIN ISOLATION LEVEL READ COMMITTED first; where another level is the default, also for one call.",
         )
 
 

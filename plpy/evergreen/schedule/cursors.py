@@ -172,9 +172,9 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
     if scope == "document":
         return [row["key"] for row in db.rows(SQL.stored_keys, claim.generation.id, after, limit)]
     try:
-        return db.released(lambda: read.scan(claim.pipeline, after, limit))
+        return read.held(claim.pipeline, lambda: read.scan(claim.pipeline, after, limit))
     except db.DatabaseError as error:
         if db.sqlstate(error).startswith("57"):
             raise
-        db.run(SQL.fail, claim.generation.id, scope, f"the source cannot be read: {db.message(error)}")
+        db.run(SQL.fail, claim.generation.id, scope, read.complaint(claim.pipeline, error))
         return None

@@ -78,7 +78,7 @@ def _create_wrapper(model: int, remote: str) -> None:
     signature = {"signature": f"{wrapper}(text[])"}
     db.ddl(functions.SQL.private_function.on(**signature))
     db.ddl(functions.SQL.give_function.on(**signature, owner=db.identifier(home["owner"])))
-    db.ddl(functions.SQL.follow_extension.on(**signature))
+    db.ddl(SQL.follow_extension.on(**signature))
 
 
 @entry

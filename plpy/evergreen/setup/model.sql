@@ -33,3 +33,6 @@ CREATE OR REPLACE FUNCTION {wrapper}(text[]) RETURNS {vector}[]
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = {path} SET lock_timeout = 0
 AS {body}
+
+-- follow_extension(): DROP EXTENSION takes it along, without CASCADE too: no vector depends on it
+ALTER FUNCTION {signature} DEPENDS ON EXTENSION evergreen

@@ -10,7 +10,8 @@ FUNCTIONS = {
         may_see may_own estimate_rows is_over_budget endpoint_state model_limits""",
     "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
-    "the extension's owner alone": "lease_end refresh follow_ddl follow_drop follow_rewrite refuse_forgotten",
+    "the extension's owner alone": """
+        lease_end held_by_worker is_abandoned refresh follow_ddl follow_drop follow_rewrite refuse_forgotten""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}

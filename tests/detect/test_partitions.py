@@ -1,7 +1,9 @@
 """Partitioned sources: rows that move, partitions that come, are emptied and go."""
 
+import psycopg
 import pytest
 from freshness import assert_fresh, drain, texts_in_view, verify
+from people import people
 
 
 @pytest.fixture
@@ -184,3 +186,24 @@ def test_rows_of_inheriting_tables_belong_to_those(db, model, provider):
     assert_fresh(db, "child", 0)
     assert drain(db) == 0
     assert set(provider.sent.values()) == {1}
+
+
+def test_an_owner_without_other_rights_makes_partitions_and_hands_the_table_on(db, connect, model):
+    """Postgres copies our triggers to the new partition, as whoever makes that."""
+    people(db)
+    db.execute("CREATE TABLE alice.t (id int PRIMARY KEY, body text) PARTITION BY LIST (id)")
+    db.execute("ALTER TABLE alice.t OWNER TO alice")
+    connect("alice").execute("SELECT embed_create('t', 'alice.t', columns => '{body}', model => 'loop')")
+    for number, owner in enumerate(("alice", "deputy", "bob"), 1):
+        if owner == "bob":
+            db.execute("GRANT ALL ON SCHEMA alice TO bob; ALTER TABLE alice.t OWNER TO bob")
+        session = connect(owner)
+        session.execute(f"CREATE TABLE alice.t{number} PARTITION OF alice.t FOR VALUES IN ({number})")
+        session.execute(f"CREATE TABLE {owner}.u{number} (id int NOT NULL, body text)")
+        session.execute(f"ALTER TABLE alice.t ATTACH PARTITION {owner}.u{number} FOR VALUES IN ({number + 10})")
+        db.execute(f"INSERT INTO alice.t VALUES ({number}, '{owner}'), ({number + 10}, 'attached')")
+        assert_fresh(db, "t", 2 * number)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connect("alice").execute("CREATE TABLE alice.t9 PARTITION OF alice.t FOR VALUES IN (9)")
+    may = "SELECT has_function_privilege(%s, 'embed_store.capture_1()', 'EXECUTE')"
+    assert [db.execute(may, (role,)).fetchone() for role in ("alice", "bob")] == [(False,), (True,)]

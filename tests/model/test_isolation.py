@@ -213,10 +213,10 @@ def test_a_model_that_is_wrong_delays_no_other_model_of_its_endpoint(db, provide
 
 
 def test_somebody_who_sits_on_one_endpoints_lock_delays_no_other_endpoint(connect, db, provider, healthy, worker):
-    """Anybody may take an advisory lock."""
+    """Only a superuser can."""
     two_pipelines(db, provider, healthy)
     wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
-    connect().execute("SELECT pg_advisory_lock(1163285064, 1)")
+    connect(autocommit=False).execute("SELECT FROM embed.mutex WHERE owner = 'endpoint' AND number = 1 FOR UPDATE")
     table(db, "docs", 100, first=1001)
     assert edits_become_fresh(db, "notes") < 3
 

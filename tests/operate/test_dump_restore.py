@@ -153,7 +153,7 @@ def test_a_dump_carries_what_belongs_to_pipelines_and_no_member(source, cluster,
     functions = source.execute(
         "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'embed_store'::regnamespace"
     ).fetchall()
-    assert len(functions) == 3 * 5
+    assert len(functions) == 3 * 6
     for (function,) in functions:
         assert f"CREATE FUNCTION {function.split('(')[0]}(" in text
     assert text.count(" SUPPORT embed.belongs\n") == 3 * 5  # they go with the extension there too

@@ -11,7 +11,9 @@ FUNCTIONS = {
         may_see may_own estimate_rows is_over_budget endpoint_state model_limits""",
     "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
-    "the extension's owner alone": "belongs lease_end refresh follow_ddl follow_drop follow_rewrite refuse_forgotten",
+    "the extension's owner alone": """
+        belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop follow_rewrite
+        refuse_forgotten""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -85,6 +87,7 @@ def test_generated_objects_are_closed_but_for_reading_what_the_source_gives(db, 
     ).fetchall()
     assert {name: (definer, public) for name, definer, public in functions} == {
         "capture": (True, False),
+        "count": (True, False),
         "reader": (True, False),
         "scan": (True, False),
         "key": (True, False),

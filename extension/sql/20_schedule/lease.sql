@@ -20,6 +20,40 @@ COMMENT ON TABLE embed.lease IS
     'claims under way; over when expired, deleted, or when the session advisory lock that its worker holds on the token is free';
 SELECT pg_catalog.pg_extension_config_dump('embed.lease', '');
 
+-- Any role may take any advisory lock and keep it, so what such a lock says counts only when a worker has it.
+CREATE FUNCTION embed.held_by_worker(class int, number int) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    PERFORM pg_catalog.pg_stat_clear_snapshot();  -- who came since this transaction looked last
+    RETURN EXISTS (
+        SELECT FROM pg_catalog.pg_locks l
+        JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+        JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+          AND l.classid = class::bigint::oid AND l.objid = number::bigint::oid
+          AND (pg_catalog.pg_has_role(a.usesysid, 'embed_worker', 'MEMBER')
+               OR pg_catalog.has_function_privilege(a.usesysid, '@extschema@.embed_work(text, interval, boolean, int)', 'EXECUTE')));
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.held_by_worker(int, int) IS 'internal: has a session that may work this advisory lock';
+
+-- That the lock can be had (shared, to the end of this transaction) is the proof that no worker has it. Somebody else may
+-- have taken it when the worker was gone: looked for where the claim is older than most get, as it costs more.
+CREATE FUNCTION embed.is_abandoned(token bigint, expires_at timestamptz) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    number constant int = (token & 2147483647)::int;
+BEGIN
+    RETURN pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, number)
+        OR (expires_at < embed.lease_end() - pg_catalog.make_interval(secs => 5) AND NOT embed.held_by_worker(1163285062, number));
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.is_abandoned(bigint, timestamptz) IS 'internal: is the worker of a claim gone';
+
 CREATE TABLE embed.inflight (
     model int NOT NULL,
     hash  bytea NOT NULL,

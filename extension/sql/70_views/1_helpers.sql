@@ -21,44 +21,54 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.may_own(regclass) IS 'internal: may the asking role administer a pipeline on this table';
 
--- reltuples where the table was analysed or is large; a count where that costs next to nothing. While somebody alters the
--- table even its size cannot be looked at, and embed_status must not wait for that.
+-- reltuples where the table was analysed or is large; counting a small one costs next to nothing.
+CREATE FUNCTION embed.rough_rows(source regclass, OUT rows bigint, OUT is_small boolean)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT coalesce(sum(CASE WHEN l.reltuples > 0 THEN l.reltuples ELSE l.bytes / 400 END), 0)::bigint,
+           coalesce(sum(l.bytes) < 4 * 1024 * 1024 OR (bool_or(l.reltuples < 0) AND sum(l.bytes) < 64 * 1024 * 1024), true)
+    FROM (SELECT c.reltuples, pg_catalog.pg_relation_size(c.oid) AS bytes
+          FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree(source) t UNION SELECT source) t
+          JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r') l
+$sql$;
+COMMENT ON FUNCTION embed.rough_rows(regclass) IS 'internal: about how many rows a table has, by the catalog; is it worth counting them';
+
+-- While somebody alters the table even its size cannot be looked at, and embed_status must not wait for that. The planner runs the owner's immutable functions, as of an index's condition: so the counting is the owner's, by a
+-- function of the pipeline, and undone, or what else that code did would be done as us at COMMIT.
 CREATE FUNCTION embed.estimate_rows(source regclass) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '50ms'
 AS $plpgsql$
 DECLARE
-    leaf record;
-    total bigint = 0;
+    rough bigint;
     counted bigint;
+    is_small boolean;
 BEGIN
-    FOR leaf IN
-        SELECT c.oid, c.reltuples, pg_catalog.pg_relation_size(c.oid) AS bytes
-        FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree(source) t UNION SELECT source) t
-        JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r'
-    LOOP
-        IF leaf.bytes < 4 * 1024 * 1024 OR (leaf.reltuples < 0 AND leaf.bytes < 64 * 1024 * 1024) THEN
-            EXECUTE pg_catalog.format('SELECT count(*) FROM ONLY %s', leaf.oid::regclass) INTO counted;
-            total = total + counted;
-        ELSE
-            total = total + CASE WHEN leaf.reltuples > 0 THEN leaf.reltuples ELSE leaf.bytes / 400 END;
+    BEGIN
+        SELECT r.rows, r.is_small INTO rough, is_small FROM embed.rough_rows(source) r;
+        IF is_small THEN
+            EXECUTE pg_catalog.format('SELECT embed_store.count_%s()', (
+                SELECT min(p.id) FROM embed.pipeline p WHERE p.source = estimate_rows.source)) INTO counted;
         END IF;
-    END LOOP;
-    RETURN total;
-EXCEPTION WHEN lock_not_available OR undefined_table THEN
-    RETURN (
+        RAISE EXCEPTION 'undone';
+    EXCEPTION WHEN OTHERS THEN
+        NULL;  -- the variables keep what they got
+    END;
+    RETURN coalesce(counted, rough, (
         WITH RECURSIVE below AS (
             SELECT source::oid AS relation
             UNION ALL
             SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relation
             JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
         )
-        SELECT coalesce(sum(greatest(c.reltuples, 0)), 0) FROM below b JOIN pg_catalog.pg_class c ON c.oid = b.relation
-        WHERE c.relkind = 'r');
+        SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
+        FROM below b JOIN pg_catalog.pg_class c ON c.oid = b.relation WHERE c.relkind = 'r'));
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.estimate_rows(regclass) IS 'internal: rows of a table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';
+COMMENT ON FUNCTION embed.estimate_rows(regclass) IS
+    'internal: rows of a pipeline''s table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';
 
 -- The counters are sequences, see plpy/evergreen/model/budget.py: the day above 44 bits, the amount below.
 CREATE FUNCTION embed.is_over_budget(pipeline int, options jsonb) RETURNS boolean

@@ -16,9 +16,12 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) TO embed_admin;
 
 REVOKE EXECUTE ON FUNCTION embed.lease_end() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.held_by_worker(int, int) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.is_abandoned(bigint, timestamptz) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refresh(int, boolean, int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.belongs(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_ddl() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_drop() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_rewrite() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refuse_forgotten() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.rough_rows(regclass) FROM PUBLIC;

@@ -43,4 +43,4 @@ DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.token <> ALL ($1)
-  AND pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)
+  AND embed.is_abandoned(l.token, l.expires_at)

@@ -1,4 +1,4 @@
-"""The sequences that hold what sessions share about an endpoint, a model or a pipeline: see model/shared.py."""
+"""The sequences that hold what sessions share about an endpoint, a model or a pipeline, and their mutex: see model/."""
 
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
             for statement in (SQL.create, SQL.adopt):
                 db.ddl(statement.on(owner=owner, number=str(number), name=name))
+    db.run(SQL.create_mutex, owner, number)
 
 
 def create_budget(pipeline: int, options: dict[str, Any], model: Model) -> None:
@@ -55,6 +56,7 @@ def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
     for name in names:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is not None:
             patiently(partial(_drop, owner, number, name), "50ms")
+    patiently(lambda: db.run(SQL.drop_mutex, owner, number), "50ms")
 
 
 def _drop(owner: str, number: int, name: str) -> None:

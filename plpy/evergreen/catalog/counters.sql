@@ -28,3 +28,9 @@ UNION ALL SELECT 'model', m.id FROM embed.model m JOIN embed.endpoint e ON e.nam
 
 -- reset(): as it was made
 SELECT pg_catalog.setval('embed.{owner}_{number}_{name}', 1)
+
+-- create_mutex(text, int4): the row that is locked by whoever changes them
+INSERT INTO embed.mutex (owner, number) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- drop_mutex(text, int4): nobody changes them any more
+DELETE FROM embed.mutex WHERE owner = $1 AND number = $2

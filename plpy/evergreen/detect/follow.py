@@ -228,6 +228,7 @@ def functions_of(pipeline: Pipeline, source: Source) -> None:
     if pipeline.capture == "trigger":
         functions.capture(pipeline, source, union, broken=False).create(None)
     functions.scan(pipeline, source).create(source.owner_name)
+    functions.count(pipeline, source).create(source.owner_name)
     functions.canonical_key(pipeline, source).create(source.owner_name)
     for generation in pipeline.generations:
         functions.reader(generation, source, watched[generation.id], only_if).create(source.owner_name)

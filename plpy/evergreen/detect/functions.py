@@ -1,4 +1,4 @@
-"""The functions generated for a pipeline: capture, reader, scan, key and source hash."""
+"""The functions generated for a pipeline: capture, reader, scan, count, key and source hash."""
 
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ class Function:
     body: str
     settings: str = ""
     definer: bool = True
+    borrower: str | None = None  # a role that may run it, beside its owner
     comment: str = ""
 
     def create(self, owner: str | None) -> None:
@@ -44,7 +45,15 @@ class Function:
             db.ddl(SQL.replace_inlined_function.on(**on))
         if owner is not None:
             db.ddl(SQL.give_function.on(signature=self.signature, owner=db.identifier(owner)))
+        self._lend()
         db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
+
+    def _lend(self) -> None:
+        if self.borrower is None:
+            return
+        for row in db.rows(SQL.borrowers, self.signature):
+            db.ddl(SQL.take_back_function.on(signature=self.signature, owner=db.identifier(row["name"])))
+        db.ddl(SQL.lend_function.on(signature=self.signature, owner=db.identifier(self.borrower)))
 
 
 def _text(query: Query, **names: str) -> str:
@@ -73,6 +82,7 @@ def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, 
         volatility="VOLATILE",
         body=body,
         settings="" if broken else ex.pins(source.key),
+        borrower=source.owner_name,
         comment=f"evergreen: logs changed keys of pipeline {pipeline.name}",
     )
 
@@ -149,6 +159,19 @@ def scan(pipeline: Pipeline, source: Source) -> Function:
         ),
         settings=_READING + ex.all_pins(),
         comment=f"evergreen: keys of pipeline {pipeline.name} in order",
+    )
+
+
+def count(pipeline: Pipeline, source: Source) -> Function:
+    """Counts the source's rows, as its owner."""
+    return Function(
+        signature=f"embed_store.count_{pipeline.id}()",
+        returns="bigint",
+        language="plpgsql",
+        volatility="STABLE",
+        body=_text(SQL.count_body, source=source.from_clause),
+        settings=_READING,
+        comment=f"evergreen: number of rows of pipeline {pipeline.name}",
     )
 
 

@@ -25,6 +25,17 @@ AS {body}
 -- private_function(): only its owner and the extension run it
 REVOKE ALL ON FUNCTION {signature} FROM PUBLIC
 
+-- borrowers(text): roles that may run a function beside its owner
+SELECT pg_catalog.pg_get_userbyid(a.grantee)::text AS name
+FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a
+WHERE p.oid = pg_catalog.to_regprocedure($1) AND a.grantee <> 0 AND a.grantee <> p.proowner
+
+-- take_back_function(): an earlier owner has no use for it
+REVOKE ALL ON FUNCTION {signature} FROM {owner}
+
+-- lend_function(): the owner of a partitioned table makes partitions, and copies of our triggers with them
+GRANT EXECUTE ON FUNCTION {signature} TO {owner}
+
 -- give_function(): the user's code that it runs (casts, domain checks) runs as the user
 ALTER FUNCTION {signature} OWNER TO {owner}
 
@@ -90,6 +101,11 @@ BEGIN
     ELSE
         RETURN QUERY SELECT {key_document} FROM {source} s WHERE {after} ORDER BY {order} LIMIT $2;
     END IF;
+END
+
+-- count_body(): how many rows there are
+BEGIN
+    RETURN (SELECT count(*) FROM {source});
 END
 
 -- key_body(): a user's key in its stored form: as the row that it equals has it (citext, char), if there is one

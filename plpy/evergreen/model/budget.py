@@ -107,7 +107,7 @@ def settle(budget: Budget | None, model: Model, tokens: int) -> None:
 
 
 def _held(budget: Budget, body: Callable[[], T]) -> T:
-    return mutex.held(mutex.BUDGET, budget.pipeline, f"budget of pipeline {budget.pipeline}", body)
+    return mutex.held("pipeline", budget.pipeline, f"budget of pipeline {budget.pipeline}", body)
 
 
 def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:

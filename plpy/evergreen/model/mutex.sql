@@ -1,2 +1,2 @@
--- lock(int4, int4): try to have it, for this subtransaction
-SELECT pg_catalog.pg_try_advisory_xact_lock($1, $2)
+-- lock(text, int4): try to have it, for this subtransaction
+SELECT true FROM embed.mutex m WHERE m.owner = $1 AND m.number = $2 FOR UPDATE SKIP LOCKED

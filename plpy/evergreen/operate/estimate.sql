@@ -2,7 +2,7 @@
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.generation = $1 AND l.expires_at > pg_catalog.clock_timestamp()
-  AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)
+  AND NOT embed.is_abandoned(l.token, l.expires_at)
 
 -- queued(int4, int4, int8[], int4): keys of jobs that no living worker has, and of the log
 SELECT k.key::pg_catalog.text AS key
@@ -37,4 +37,4 @@ SELECT embed.estimate_rows($1::pg_catalog.regclass)
 -- in_flight(int4, bytea[]): texts that a living worker is sending; a drain that is left open shows nothing
 SELECT i.hash FROM embed.inflight i JOIN embed.lease l ON l.token = i.token
 WHERE i.model = $1 AND i.hash = ANY ($2) AND i.expires_at > pg_catalog.clock_timestamp()
-  AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)
+  AND NOT embed.is_abandoned(l.token, l.expires_at)

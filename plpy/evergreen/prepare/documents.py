@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from evergreen import db
+from evergreen import alarm, db
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.errors import ConfigurationError, ModelError, RejectedError, SuspectError, UserError
@@ -75,7 +75,9 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
         if room <= 0:
             done.unread += some
             return
-        found, rest = read.held(pipeline, lambda: _until_full(read.read(generation, some), some, room))
+        found, rest = alarm.within(
+            lambda: read.held(pipeline, lambda: _until_full(read.read(generation, some), some, room))
+        )
         room -= sum(len(row.text or "") for row in found.values())
         done.unread += rest
         absent = set(rest)
@@ -136,7 +138,7 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
 def _is_key(pipeline: Pipeline, key: str) -> bool:
     """False for a stored key that is none any more, as after a value of an enum was renamed: no row has it."""
     try:
-        read.canonical(pipeline, key)
+        alarm.within(lambda: read.canonical(pipeline, key))
     except UserError:
         return False
     return True

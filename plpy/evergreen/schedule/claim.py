@@ -36,8 +36,8 @@ class Claim:
 
     @property
     def lock(self) -> int:
-        """The advisory lock that stands for the token, as in ``dead_tokens``."""
-        return self.token % 2147483647
+        """The advisory lock that stands for the token, as in ``embed.is_abandoned``."""
+        return self.token & 0x7FFFFFFF
 
 
 class NextKeys(Protocol):

@@ -1,16 +1,15 @@
 -- next_token(int4): a token that was never used, and the round of the cursor over the stored documents
-SELECT pg_catalog.nextval('embed.token') AS token,
+-- Nobody can know it before, and sit on its lock: then a worker that lives would look as if it were gone.
+SELECT (pg_catalog.nextval('embed.token') << 24) | pg_catalog.floor(pg_catalog.random() * 16777216)::bigint AS token,
        (SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
 -- dead_tokens(int4, int8[]): claims whose time is up or whose worker is gone; $2 are our own
 -- That a job's own time is up is not enough: it may have been given another one, if setting "lease" was changed just then.
--- A worker holds a session advisory lock on its token; that it can be had (shared, to the end of this transaction) is
--- the proof that no worker has it.
+-- A worker holds a session advisory lock on its token.
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.generation = $1 AND l.token <> ALL ($2)
-  AND (l.expires_at <= pg_catalog.clock_timestamp()
-       OR pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4))
+  AND (l.expires_at <= pg_catalog.clock_timestamp() OR embed.is_abandoned(l.token, l.expires_at))
 
 -- hold_token(int4): this session has the claim
 SELECT pg_catalog.pg_try_advisory_lock(1163285062, $1)
@@ -47,7 +46,7 @@ DELETE FROM embed.lease WHERE token = $1
 WITH dead AS MATERIALIZED (
     SELECT l.ctid, l.generation, l.token FROM embed.lease l
     WHERE l.expires_at < pg_catalog.clock_timestamp()
-       OR pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, (l.token % 2147483647)::int4)
+       OR embed.is_abandoned(l.token, l.expires_at)
     FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.lease WHERE ctid = ANY (ARRAY(
     SELECT d.ctid FROM dead d

@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 
-from evergreen import db
+from evergreen import alarm, db
 from evergreen.patience import patiently
 from evergreen.prepare import read
 from evergreen.queries import load
@@ -172,7 +172,7 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
     if scope == "document":
         return [row["key"] for row in db.rows(SQL.stored_keys, claim.generation.id, after, limit)]
     try:
-        return read.held(claim.pipeline, lambda: read.scan(claim.pipeline, after, limit))
+        return alarm.within(lambda: read.held(claim.pipeline, lambda: read.scan(claim.pipeline, after, limit)))
     except db.DatabaseError as error:
         if db.sqlstate(error).startswith("57"):
             raise

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from evergreen import db
+from evergreen import alarm, db
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
@@ -29,6 +29,7 @@ BATCH = 1000
 _LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
 _SLICE, _AT_ONCE = 0.1, 0.0
 _AFTER_ERROR = 5.0
+_LEAST_PATIENCE = 1.0
 _IDLE_SLICE = 0.2
 _PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
@@ -58,6 +59,7 @@ class Drain:
         self._chosen = chosen
         self._room = max_rows
         self._deadline = time.monotonic() + seconds
+        self._patience = max(_LEAST_PATIENCE, seconds / 4)  # with one source: others are to be read, too
         self._courier = Courier(traffic.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
         self._resting: set[int] = set()  # generations whose model rests
@@ -99,11 +101,16 @@ class Drain:
         mark, room, more = len(self._batches), self._room, [False]
 
         def fill() -> None:
-            more[0] = self._drain_pipeline(number, share)
+            with alarm.patience(self._patience):
+                more[0] = self._drain_pipeline(number, share)
 
+        alarm.rang()
         if not self._guarded(number, fill):
             del self._batches[mark:]
             self._room = room
+            return False
+        if waited := alarm.rang():
+            self._patience = max(_LEAST_PATIENCE, waited / 2)
             return False
         return more[0]
 
@@ -144,7 +151,7 @@ class Drain:
             while min(room, left, self._room) > 0 and self._has_time():
                 if not self._courier.has_room(chosen, model, lane):
                     return True
-                if self._rests(pipeline, generation):
+                if self._rests(pipeline, generation) or alarm.has_rung():
                     return False
                 wanted = Wanted(pipeline, generation, lane, min(most, room, left, self._room))
                 claimed = claim.take(wanted, self._tokens(), self._cursors, leased=False)

@@ -82,7 +82,7 @@ def _read_committed() -> str | None:
 def _take_slot(slot: int, patience: float) -> bool:
     """Wait a little for the slot: the run before this one may be about to end."""
     until = time.monotonic() + patience
-    while not db.value(SQL.take_slot, slot):
+    while not db.value(SQL.take_slot, slot) and elevated(lambda: db.value(SQL.slot_is_taken, slot)):
         if time.monotonic() > until:
             return False
         _pause(_SLICE)

@@ -7,6 +7,9 @@ SELECT pg_catalog.set_config('default_transaction_isolation', $1, false)
 -- take_slot(int4): one session at a time works in a slot
 SELECT pg_catalog.pg_try_advisory_lock(1163285063, $1)
 
+-- slot_is_taken(int4): by a worker, and not by anybody who likes to sit on locks
+SELECT embed.held_by_worker(1163285063, $1)
+
 -- let_go(): this session gives up every claim (62) and slot (63) that it has, also one that a cancel came upon. Runs with the
 -- caller's search_path, so every name is qualified.
 SELECT pg_catalog.pg_advisory_unlock(l.classid::pg_catalog.int4, l.objid::pg_catalog.int4)

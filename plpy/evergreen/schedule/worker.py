@@ -1,11 +1,12 @@
 """A worker's pass over its pipelines: each step is one short transaction."""
 
+import random
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from evergreen import db
+from evergreen import alarm, db
 from evergreen.apply import usage
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
@@ -33,6 +34,8 @@ _LONGEST_WAIT = 30.0  # seconds for which a rate limit is waited out with the cl
 _SLICE, _AT_ONCE = 0.1, 0.0
 _POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
 _AFTER_ERROR = 5.0
+_AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
+_LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
 _UNREADABLE = True  # sources that could not be read count as work
 
@@ -46,7 +49,8 @@ class Worker:
         self._batches: list[Batch] = []
         self._resting: dict[int, float] = {}  # pipelines after an error: until when
         self._blocked: set[int] = set()  # generations whose model rests
-        self._first = 0
+        self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
+        self._patience = float("inf")
         self._housekeeping_at = 0.0
         self._cursors = Shared()
 
@@ -62,10 +66,19 @@ class Worker:
             if time.monotonic() > deadline:
                 break
             if time.monotonic() >= self._resting.get(number, 0.0):
-                done = self._guarded(number, partial(self._fill, number)) or done
+                with alarm.patience(self._patience):
+                    done = self._guarded(number, partial(self._fill, number)) or done
+                self._heed(number)
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
         return done or was_busy
+
+    def _heed(self, number: int) -> None:
+        """Leave a source alone that took too long; be less patient with the next one, as one owner may have many."""
+        if waited := alarm.rang():
+            self._resting[number] = time.monotonic() + _AFTER_ALARM
+            self._patience = max(_LEAST_PATIENCE, waited / 2)
+            db.warning(f"evergreen: pipeline {number} rests for {_AFTER_ALARM:g} s: reading its source took too long")
 
     def finish(self) -> None:
         """Send nothing more and finish what is under way."""

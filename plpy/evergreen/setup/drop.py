@@ -73,7 +73,8 @@ def _take_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> No
 
 
 def _drop_functions(pipeline: Pipeline) -> None:
-    signatures = [f"capture_{pipeline.id}()", f"scan_{pipeline.id}(jsonb, int)", f"key_{pipeline.id}(jsonb)"]
+    signatures = [f"capture_{pipeline.id}()", f"count_{pipeline.id}()"]
+    signatures += [f"scan_{pipeline.id}(jsonb, int)", f"key_{pipeline.id}(jsonb)"]
     for generation in pipeline.generations:
         signatures += [f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"]
     for signature in signatures:

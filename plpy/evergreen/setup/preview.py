@@ -1,7 +1,7 @@
 """embed_preview: three rows' chunks and what the whole table would cost, before anything is created."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evergreen import db
 from evergreen.catalog.columns import Source
@@ -34,7 +34,8 @@ class _Plan:
     """What would be created, as far as it was asked for."""
 
     source: Source
-    rows: int
+    rows: int  # about
+    is_small: bool  # they may be counted
     preparation: Preparation
     model: Model
     limits: Limits
@@ -65,11 +66,15 @@ def embed_preview(
         preparation = request.check_preparation(table, columns, template, chunker, None)
         chosen = request.check_model(model)
         serving = provider(chosen.provider)
-        rows = db.released(lambda: int(db.value(SQL.rows, table.oid)))
-        return _Plan(table, rows, preparation, chosen, serving.limits(chosen), serving.free)
+        about = db.released(lambda: db.one(SQL.rows, table.oid))
+        assert about is not None
+        is_small = bool(about["is_small"])
+        return _Plan(table, about["rows"], is_small, preparation, chosen, serving.limits(chosen), serving.free)
 
     wanted = elevated(plan)
     try:
+        if wanted.is_small:
+            wanted = replace(wanted, rows=db.released(lambda: _counted(wanted)))
         shown = db.released(lambda: list(_first_rows(wanted)))
         sample = db.released(lambda: _sample(wanted))
     except db.DatabaseError as error:
@@ -80,6 +85,10 @@ def embed_preview(
         ) from error
     _tell(wanted, sample)
     return shown
+
+
+def _counted(plan: _Plan) -> int:
+    return int(db.value(SQL.count.on(source=plan.source.from_clause)))
 
 
 def _first_rows(plan: _Plan) -> Iterator[Shown]:

@@ -1,7 +1,10 @@
--- rows(oid): how many there are, about
-SELECT embed.estimate_rows($1::pg_catalog.regclass)
+-- rows(oid): how many there are, about, and may they be counted
+SELECT r.rows, r.is_small FROM embed.rough_rows($1::pg_catalog.regclass) r
 
--- first_rows(): run as the caller, as the next two
+-- count(): run as the caller, as all that follow
+SELECT count(*) FROM {source}
+
+-- first_rows(): the first of the whole
 SELECT {key}::pg_catalog.text AS key, {content} AS content FROM {source} s ORDER BY {order} LIMIT 3
 
 -- all_rows(int4): from the start

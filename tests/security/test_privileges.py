@@ -4,7 +4,8 @@ FUNCTIONS = {
     "PUBLIC": """
         embed embed_query embed_search embed_search_rows
         embed_search_rows_pipeline embed_search_rows_sql embed_search_rows_typed
-        embed_alter embed_chunk_none embed_chunk_text embed_create embed_drop embed_explain embed_get_def embed_pause
+        embed_alter embed_chunk_none embed_chunk_text embed_chunk_markdown embed_chunk_html
+        embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_build embed_compare embed_promote embed_rollback embed_retire
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
         embed_elevate embed_elevate_stable

@@ -44,6 +44,9 @@ BAD = {
     "no primary key": ({"source": "keyless"}, "42P17", "keyless"),
     "unique is not enough": ({"source": "unique_only"}, "42P17", "unique_only"),
     "partitioned without primary key": ({"source": "partitioned"}, "42P17", "partitioned"),
+    "chunk of no columns": ({"columns": None, "template": "$body $chunk"}, "22023", "$chunk"),
+    "chunk in braces": ({"template": "$body ${chunk}"}, "22023", "columns"),
+    "unknown column beside a chunk": ({"template": "$nope $chunk"}, "42703", "nope"),
     "neither columns nor template": ({"columns": None}, "22023", "columns"),
     "both": ({"template": "$body"}, "22023", "columns"),
     "no columns": ({"columns": []}, "22023", "column"),
@@ -81,7 +84,10 @@ CHUNKERS = [
     {"chunker": "none", "size": 5}, {"chunker": "text", "size": 800, "overlap": 0, "more": 1},
     {"chunker": "text", "size": 0, "overlap": 0}, {"chunker": "text", "size": 10, "overlap": 6},
     {"chunker": "text", "size": "800", "overlap": 0}, {"chunker": "text", "size": True, "overlap": False},
-    {"chunker": "text", "size": 1.5, "overlap": 0},
+    {"chunker": "text", "size": 1.5, "overlap": 0}, {"chunker": "markdown", "size": 800},
+    {"chunker": "markdown", "size": 0, "context": True}, {"chunker": "html", "size": 800, "context": 1},
+    {"chunker": "html", "size": True, "context": True},
+    {"chunker": "html", "size": 800, "context": False, "overlap": 0},
 ]  # fmt: skip
 OPTIONS = [
     [], 5, "text", {"nope": 1}, {"": 1}, {"max_attempts": 0}, {"max_attempts": "3"}, {"max_attempts": True},
@@ -134,6 +140,9 @@ def test_every_bad_chunker_and_option_is_refused(db, tables):
     for size, overlap in ((0, 0), (-1, 0), (2**31 - 1, 0), (10, 6), (10, -1), (None, 0), (10, None)):
         chunk = "SELECT embed_chunk_text(%s, %s)"
         found[f"embed_chunk_text {size} {overlap}"] = complaint(db, db, chunk, [size, overlap])
+    for size in (0, -1, 2**31 - 1, None):
+        for kind in ("markdown", "html"):
+            found[f"{kind} {size}"] = complaint(db, db, f"SELECT embed_chunk_{kind}(%s)", [size])
     agree(found, dict.fromkeys(found, ("22023", None)))
     later = {name: complaint(db, db, CREATE, GOOD | {"options": json.dumps({name: 1})}) for name in LATER}
     assert later == dict.fromkeys(LATER, ("0A000", None))

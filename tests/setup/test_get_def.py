@@ -15,6 +15,7 @@ DEFINITIONS = {
     "braces": {"template": "{body} {{$body}} %s"},
     "unicode": {"template": "漢字 🌲 $body \u2028"},
     "chunker": {"columns": ["body"], "chunker": '{"chunker": "text", "size": 90, "overlap": 10}'},
+    "chunks in a template": {"columns": ["body"], "template": "$$ ${Odd \"Name'}\n$chunk!${$}"},
     "only_if": {"columns": ["body"], "only_if": "it is"},
     "options": {"columns": ["body"], "options": '{"max_attempts": 3, "on_too_long": "truncate", "live_share": 0.5}'},
     "view_name": {"columns": ["body"], "view_name": 'it\'s "the" view'},

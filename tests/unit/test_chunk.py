@@ -61,10 +61,10 @@ def test_a_blank_text_has_no_chunk(text):
 
 
 def test_a_chunk_ends_at_the_coarsest_boundary_that_fits():
-    paragraph, sentence, word = "one two.\n\nthree four. five\nsix", "one two. three four", "one two three"
+    paragraph, sentence, word = "one two.\n\nthree four. five\nsix", "one two. three four", "three four"
     assert split_text(paragraph, 18) == ["one two.", "three four. five", "six"]
     assert split_text(sentence, 12) == ["one two.", "three four"]
-    assert split_text(word, 8) == ["one two", "three"]
+    assert split_text(word, 6) == ["three", "four"]
     assert split_text("abcdefgh", 3) == ["abc", "def", "gh"]
 
 

@@ -11,9 +11,10 @@ CREATE TABLE embed.generation (
     options         jsonb NOT NULL DEFAULT '{}',
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     since           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    CHECK ((columns IS NULL) <> (template IS NULL))
+    CHECK (columns IS NOT NULL OR template IS NOT NULL)
 );
 COMMENT ON TABLE embed.generation IS 'one (model, text preparation, chunker) of a pipeline: one vector space, one table in embed_store';
+COMMENT ON COLUMN embed.generation.template IS 'with columns too: what stands around each chunk of theirs, which is $chunk in it';
 COMMENT ON COLUMN embed.generation.watched_names IS 'columns whose change makes an embedding stale: those of the text, then only_if';
 COMMENT ON COLUMN embed.generation.since IS 'when it came into its state';
 CREATE UNIQUE INDEX generation_active_idx ON embed.generation (pipeline) WHERE state = 'active';

@@ -13,4 +13,32 @@ from evergreen.setup import chunkers
 return chunkers.embed_chunk_text(size, overlap)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_chunk_text(int, int) IS
-    'chunker: plain text packed by paragraph, then sentence, then word; sizes in characters';
+    'chunker: plain text cut between paragraphs, then lines, sentences, words; where, is chosen by their content, so that an edit moves '
+    'no boundary beyond its neighbourhood. Sizes are maxima, in characters. overlap: each chunk starts with the end of the one '
+    'before, so that an edit there re-embeds both';
+
+CREATE FUNCTION @extschema@.embed_chunk_markdown(size int = 800, context boolean = false) RETURNS jsonb
+LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import chunkers
+return chunkers.embed_chunk_markdown(size, context)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_chunk_markdown(int, boolean) IS
+    'chunker: markdown cut at every heading and, in long sections, between blocks (paragraphs, lists, tables, code), which are kept '
+    'whole where they fit; chunks are slices of the source. size: the maximum, in characters. context: each chunk starts '
+    'with the path of its headings, which costs: renaming a heading re-embeds everything below it';
+
+CREATE FUNCTION @extschema@.embed_chunk_html(size int = 800, context boolean = false) RETURNS jsonb
+LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import chunkers
+return chunkers.embed_chunk_html(size, context)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_chunk_html(int, boolean) IS
+    'chunker: the text that is seen of HTML (not that of script, style, nav, title …), entities decoded, cut at every heading and, in '
+    'long sections, between blocks, which are kept whole where they fit. size: the maximum, in characters. context: each chunk starts '
+    'with the path of its headings, which costs: renaming a heading re-embeds everything below it';

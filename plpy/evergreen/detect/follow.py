@@ -204,10 +204,16 @@ def _store(pipeline: Pipeline, source: Source, bound: Bound) -> None:
             SQL.set_generation,
             generation.id,
             [names[name] for name in generation.columns] if generation.columns is not None else None,
-            templates.rename(generation.template, names) if generation.template is not None else None,
+            _renamed(generation, names),
             [c.name for c in watched],
             [c.attnum for c in watched],
         )
+
+
+def _renamed(generation: Generation, names: dict[str, str]) -> str | None:
+    if generation.template is None:
+        return None
+    return templates.rename(generation.template, names, framed=generation.columns is not None)
 
 
 def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:

@@ -7,7 +7,7 @@ from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import expressions as ex
 from evergreen.prepare import template as templates
-from evergreen.prepare.template import Literal, Part
+from evergreen.prepare.template import Literal, Placeholder
 from evergreen.queries import Query, load
 
 SQL = load(__file__.replace("functions.py", "objects.py"))
@@ -87,26 +87,30 @@ def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, 
     )
 
 
+_ARGUMENTS = 90  # a function call takes 100
 _READING = "\nSET row_security = off"
 
 
 def reader(generation: Generation, source: Source, watched: tuple[Column, ...], only_if: Column | None) -> Function:
     """Reads rows by key and renders their text, as the source's owner."""
     text = content(generation.columns, generation.template, source)
+    around = frame(generation.columns, generation.template, source)
     if only_if is not None:
         text = f"CASE WHEN {ex.reference('s', only_if)} THEN {text} END"
+        around = f"CASE WHEN {ex.reference('s', only_if)} THEN {around} END"
     matches = " AND ".join(
         f"{ex.reference('s', c)} {c.equal} {ex.key_value('k.key', i, c)}" for i, c in enumerate(source.key)
     )
     return Function(
         signature=f"embed_store.reader_{generation.id}(jsonb)",
-        returns="TABLE (ord int, src_hash bytea, content text)",
+        returns="TABLE (ord int, src_hash bytea, content text, frame text[])",
         language="sql",
         volatility="VOLATILE",
         body=_text(
             SQL.reader_body,
             src_hash=ex.src_hash("s", watched),
             content=text,
+            frame=around,
             source=source.from_clause,
             matches=matches,
             key_document=ex.key("s", source.key),
@@ -117,15 +121,28 @@ def reader(generation: Generation, source: Source, watched: tuple[Column, ...], 
 
 
 def content(columns: tuple[str, ...] | None, template: str | None, source: Source) -> str:
-    """The text of a row ``s``: columns joined by blank lines, NULLs skipped; or the template."""
+    """The text of a row ``s`` that is cut: columns joined by blank lines, NULLs skipped; else the template."""
     if columns is not None:
         values = ", ".join(ex.reference("s", _column(source, name)) for name in columns)
         return f"pg_catalog.concat_ws(E'\\n\\n', {values})"
-    parts = templates.parse(template or "")
-    return f"pg_catalog.concat({', '.join(_part(part, source) for part in parts)})"
+    return _concatenated(templates.frame(templates.parse(template or ""))[0], source)
 
 
-def _part(part: Part, source: Source) -> str:
+def frame(columns: tuple[str, ...] | None, template: str | None, source: Source) -> str:
+    """What a template puts around the chunks of a row ``s``, as an array; NULL without columns and a template."""
+    if columns is None or template is None:
+        return "NULL::pg_catalog.text[]"
+    segments = templates.frame(templates.parse(template, framed=True))
+    return f"ARRAY[{', '.join(_concatenated(segment, source) for segment in segments)}]"
+
+
+def _concatenated(parts: tuple[Literal | Placeholder, ...], source: Source) -> str:
+    texts = [_part(part, source) for part in parts] or ["''"]
+    groups = [", ".join(texts[start : start + _ARGUMENTS]) for start in range(0, len(texts), _ARGUMENTS)]
+    return " OPERATOR(pg_catalog.||) ".join(f"pg_catalog.concat({group})" for group in groups)
+
+
+def _part(part: Literal | Placeholder, source: Source) -> str:
     if isinstance(part, Literal):
         return db.literal(part.text)
     return ex.reference("s", _column(source, part.column))

@@ -89,7 +89,7 @@ BEGIN
 END
 
 -- reader_body(): the rows of a JSON array of keys; a row that only equals the asked key (citext) is another row
-SELECT k.ord::pg_catalog.int4, {src_hash}, {content}
+SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {frame}
 FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY k (key, ord)
 JOIN {source} s ON {matches}
 WHERE {key_document} OPERATOR(pg_catalog.=) k.key

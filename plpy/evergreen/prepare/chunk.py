@@ -3,15 +3,19 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from evergreen.errors import UserError, shown
+from evergreen.prepare import html, markdown
+from evergreen.prepare.pack import pack
+from evergreen.prepare.pieces import pieces
+from evergreen.prepare.section import Section, sections
 
 Chunker = Callable[[str], list[str]]
 
-# From coarse to fine: paragraphs, lines, sentences, words. Each separator stays with the piece before it.
-_BOUNDARIES = tuple(re.compile(p) for p in (r"\n[ \t]*\n\s*", r"\n", r"(?<=[.!?…。！？])\s+", r"\s+"))
 MAX_SIZE = 1_000_000
+_CONTEXT = 4  # the headings before a chunk take at most this part of its size
 
 
 def chunker(definition: dict[str, Any]) -> Chunker:
@@ -24,11 +28,17 @@ def chunker(definition: dict[str, Any]) -> Chunker:
             type(overlap),
         }:
             check_sizes(size, overlap)
-            return lambda text: split_text(text, size, overlap)
+            return partial(split_text, size=size, overlap=overlap)
+        case {"chunker": "markdown" | "html" as kind, "size": int(size), "context": bool(context), **rest} if (
+            not rest and type(size) is not bool
+        ):
+            check_sizes(size, 0)
+            return partial(split_markdown if kind == "markdown" else split_html, size=size, context=context)
         case _:
             raise UserError(
                 f"not a chunker: {json.dumps(definition)}",
-                hint="Use embed_chunk_none() or embed_chunk_text(size => 800, overlap => 0).",
+                hint="Use embed_chunk_none(), or embed_chunk_text(), _markdown() or _html(), as in"
+                " chunker => embed_chunk_markdown(size => 800).",
             )
 
 
@@ -51,44 +61,17 @@ def whole(text: str) -> list[str]:
 
 
 def split_text(text: str, size: int, overlap: int = 0) -> list[str]:
-    """Pack plain text into chunks of at most ``size`` characters, cut at the coarsest boundary that fits.
+    """Pack plain text into chunks of at most ``size`` characters, cut at the coarsest boundaries that fit.
 
-    A chunk starts with up to ``overlap`` characters of the one before it, counted in ``size``.
+    A chunk starts with up to ``overlap`` characters of the one before it, counted in ``size``, so that an edit near the
+    end of a chunk is one of the next too.
     """
-    bodies = [body for body in _pack(_pieces(text, size - overlap), size - overlap) if body.strip()]
+    room = size - overlap
+    bodies = [body for body in pack(list(pieces(text, room)), room) if body.strip()]
     if overlap == 0:
         return [body.strip() for body in bodies]
     starts = ["", *(_tail(body, overlap) for body in bodies[:-1])][: len(bodies)]
     return [(start + body).strip() for start, body in zip(starts, bodies, strict=True)]
-
-
-def _pack(pieces: Iterator[str], size: int) -> Iterator[str]:
-    """Join neighbouring pieces while they fit."""
-    held: list[str] = []
-    length = 0
-    for piece in pieces:
-        if held and length + len(piece) > size:
-            yield "".join(held)
-            held, length = [], 0
-        held.append(piece)
-        length += len(piece)
-    if held:
-        yield "".join(held)
-
-
-def _pieces(text: str, size: int, level: int = 0) -> Iterator[str]:
-    """Cut text into pieces of at most ``size`` characters, finer only where a coarse piece does not fit."""
-    if len(text) <= size:
-        yield text
-    elif level == len(_BOUNDARIES):
-        yield from (text[start : start + size] for start in range(0, len(text), size))
-    else:
-        start = 0
-        for boundary in _BOUNDARIES[level].finditer(text):
-            yield from _pieces(text[start : boundary.end()], size, level + 1)
-            start = boundary.end()
-        if start < len(text):
-            yield from _pieces(text[start:], size, level + 1)
 
 
 def _tail(body: str, length: int) -> str:
@@ -96,3 +79,46 @@ def _tail(body: str, length: int) -> str:
     tail = body[-length:]
     space = re.search(r"\s\S", tail)
     return tail[space.start() + 1 :] if space else tail
+
+
+def split_markdown(text: str, size: int, *, context: bool = False) -> list[str]:
+    """Cut markdown at its headings and, where a section is too long, between its blocks; chunks are slices of it.
+
+    ``context``: each chunk starts with the headings it stands under, counted in ``size``.
+    """
+    return _split(sections(markdown.parts(text)), size, context=context)
+
+
+def split_html(text: str, size: int, *, context: bool = False) -> list[str]:
+    """Cut the text that is seen of HTML as split_markdown does."""
+    return _split(sections(html.parts(text)), size, context=context)
+
+
+def _split(found: Iterator[Section], size: int, *, context: bool) -> list[str]:
+    chunks: list[str] = []
+    for section in found:
+        above, path = (_context(section.above, size), _context(section.path, size)) if context else ("", "")
+        room = size - max(len(above), len(path))
+        bodies = pack(list(pieces(section.text, room, section.marks)), room)
+        trimmed = [trim for body in bodies if (trim := _trimmed(body))]
+        chunks += [(path if number else above) + body for number, body in enumerate(trimmed)]
+    return chunks
+
+
+def _context(headings: tuple[str, ...], size: int) -> str:
+    """Return the headings as a paragraph, the outermost left out where there is no room for all."""
+    room = size // _CONTEXT
+    kept: list[str] = []
+    for title in reversed(headings):
+        if title and (not kept or sum(map(len, kept)) + 3 * len(kept) + len(title) <= room):
+            kept.insert(0, title[:room])
+        elif kept:
+            break
+    return " > ".join(kept) + "\n\n" if kept and room else ""
+
+
+def _trimmed(body: str) -> str:
+    """Take away blank lines around a text, not the indentation of its first line."""
+    body = body.rstrip()
+    blank = body[: len(body) - len(body.lstrip())]
+    return body[max(blank.rfind("\n"), blank.rfind("\r")) + 1 :]

@@ -11,15 +11,15 @@ from evergreen.errors import ConfigurationError, ModelError, RejectedError, Susp
 from evergreen.model.provider import Limits
 from evergreen.model.registry import provider
 from evergreen.model.tokens import cut, estimate
-from evergreen.prepare import chunk, fingerprint, read
+from evergreen.prepare import chunk, fingerprint, read, render
 from evergreen.prepare import template as templates
 from evergreen.prepare.read import SourceRow
-from evergreen.prepare.template import Literal
+from evergreen.prepare.render import MOST_CHARACTERS
+from evergreen.prepare.template import Literal, Part, Placeholder
 from evergreen.queries import load
 
 SQL = load(__file__)
 
-_MAX_CHARACTERS = 32 * 1024 * 1024  # of text in memory at a time
 # What fails for every row alike: rights, missing or changed objects, resources, locks.
 _NOT_THE_ROW = ("42", "25", "55", "0A", "2F")
 # What one broken or huge row may bring about, and what may pass.
@@ -68,22 +68,25 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
     for row in db.rows(SQL.stored, generation.id, keys):
         done.stored[row["key"]] = Stored(row["id"], row["fingerprint"], row["src_hash"], row["chunks"])
     make = maker(pipeline, generation)
-    room = _MAX_CHARACTERS
+    room = MOST_CHARACTERS
+    rendered = 0
 
     def read_some(some: list[str]) -> None:
-        nonlocal room
+        nonlocal room, rendered
         if room <= 0:
             done.unread += some
             return
         found, rest = alarm.within(
             lambda: read.held(pipeline, lambda: _until_full(read.read(generation, some), some, room))
         )
-        room -= sum(len(row.text or "") for row in found.values())
+        room -= sum(row.length for row in found.values())
         done.unread += rest
         absent = set(rest)
         for key in some:
-            if key in found:
-                _sort(done, found[key], make)
+            if key in found and rendered > MOST_CHARACTERS:
+                done.unread.append(key)  # templates made more of the rows than was read
+            elif key in found:
+                rendered += _sort(done, found[key], make)
             elif key not in absent:
                 (done.removed if key in done.stored else done.fresh).append(key)
 
@@ -98,20 +101,24 @@ def _until_full(rows: Iterable[SourceRow], keys: list[str], room: int) -> tuple[
         if room <= 0 and found:
             return found, [key for key in keys if key not in found]
         found[row.key] = row
-        room -= len(row.text or "")
+        room -= row.length
     return found, []
 
 
-def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document]) -> None:
+def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document]) -> int:
+    """Put a row where it belongs; return the characters that a template made of it."""
     stored = done.stored.get(row.key)
     if stored is not None and stored.src_hash == row.src_hash:
         done.fresh.append(row.key)
         done.unchanged += stored.chunks
-        return
+        return 0
     try:
-        done.documents.append(make(row))
+        document = make(row)
     except ModelError as error:
         done.failures[row.key] = error
+        return 0
+    done.documents.append(document)
+    return sum(len(text) for _, text in document.chunks) if row.frame is not None else 0
 
 
 def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> None:
@@ -155,11 +162,11 @@ def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], D
 
     def make(row: SourceRow) -> Document:
         text = row.text if row.text is not None and not row.text.isspace() else ""
-        texts = [_fitted(piece, limits, truncate=truncate) for piece in split(text)] if text else []
+        texts = [_fitted(piece, limits, truncate=truncate) for piece in render.texts(split, text, row.frame)]
         return Document(
             row.key,
             row.src_hash,
-            hash_document(text),
+            hash_document(text, *(row.frame or ())),
             tuple((hash_chunk(piece), piece) for piece in texts),
         )
 
@@ -168,13 +175,18 @@ def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], D
 
 def _preparation(generation: Generation) -> str:
     """How the text is made, without the columns' names: a rename makes nothing stale."""
-    if generation.columns is not None:
-        return json.dumps(["columns", len(generation.columns)])
-    parts = templates.parse(generation.template or "")
+    columns = ["columns", len(generation.columns)] if generation.columns is not None else []
+    if generation.template is None:
+        return json.dumps(columns)
+    parts = templates.parse(generation.template, framed=generation.columns is not None)
     order = templates.columns(parts)
-    return json.dumps(
-        ["template", *(part.text if isinstance(part, Literal) else order.index(part.column) for part in parts)]
-    )
+
+    def written(part: Part) -> str | int | None:
+        if isinstance(part, Literal):
+            return part.text
+        return order.index(part.column) if isinstance(part, Placeholder) else None
+
+    return json.dumps([*columns, "template", *map(written, parts)])
 
 
 def _fitted(text: str, limits: Limits, *, truncate: bool) -> str:

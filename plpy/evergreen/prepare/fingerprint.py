@@ -13,10 +13,11 @@ class Hasher:
         for field in fields:
             self._start.update(_prefixed(field))
 
-    def __call__(self, text: str) -> bytes:
-        """Hash the fields and the text."""
+    def __call__(self, *texts: str) -> bytes:
+        """Hash the fields and the text, or the texts that belong together."""
         state = self._start.copy()
-        state.update(_prefixed(text))
+        for text in texts:
+            state.update(_prefixed(text))
         return state.digest()
 
 

@@ -18,11 +18,20 @@ _LOOKS = 3  # at a source that is being renamed
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row as the source has it: ``text`` is None where ``only_if`` leaves it out."""
+    """A row as the source has it: ``text`` is None where ``only_if`` leaves it out.
+
+    ``frame``: what a template puts before, between and after the places of the chunk; None where it has none.
+    """
 
     key: str  # canonical jsonb, as text
     src_hash: bytes
     text: str | None
+    frame: tuple[str, ...] | None = None
+
+    @property
+    def length(self) -> int:
+        """Characters that were read."""
+        return len(self.text or "") + sum(map(len, self.frame or ()))
 
 
 def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
@@ -72,7 +81,8 @@ def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
     """Yield the rows that exist among ``keys``; raises DatabaseError with whatever the owner's code raises."""
     query = SQL.read.on(reader=f"embed_store.reader_{generation.id}")
     for row in db.stream(query, "[" + ",".join(keys) + "]"):
-        yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"])
+        frame = tuple(row["frame"]) if row["frame"] is not None else None
+        yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"], frame)
 
 
 def scan(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:

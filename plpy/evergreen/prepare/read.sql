@@ -14,7 +14,7 @@ LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
 SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source FROM embed.pipeline p WHERE p.id = $1
 
 -- read(jsonb): what the source has now for a JSON array of keys; {reader} is the generation's reader function
-SELECT r.ord, r.src_hash, r.content FROM {reader}($1) r
+SELECT r.ord, r.src_hash, r.content, r.frame FROM {reader}($1) r
 
 -- scan(jsonb, int4): the next keys of the source in key order; {scan} is the pipeline's scan function
 SELECT s.key::pg_catalog.text AS key FROM {scan}($1, $2) s (key)

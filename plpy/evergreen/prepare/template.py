@@ -1,4 +1,4 @@
-"""Templates: ``$title\\n\\n$body`` and ``${Odd Name}`` to literals and columns, and back."""
+"""Templates: ``$title\\n\\n$body``, ``${Odd Name}`` and ``$chunk`` to literals, columns and chunks, and back."""
 
 import re
 from dataclasses import dataclass
@@ -22,11 +22,19 @@ class Placeholder:
     column: str
 
 
-Part = Literal | Placeholder
+@dataclass(frozen=True)
+class Chunk:
+    """Each chunk in turn stands here."""
 
 
-def parse(template: str) -> tuple[Part, ...]:
-    """Split a template into literals and placeholders; raises UserError 22023 where it can only be a mistake."""
+Part = Literal | Placeholder | Chunk
+
+
+def parse(template: str, *, framed: bool = False) -> tuple[Part, ...]:
+    """Split a template into literals and placeholders; raises UserError 22023 where it can only be a mistake.
+
+    ``framed``: it stands around the chunks of other columns, so ``$chunk`` is the chunk. ``${chunk}`` is a column.
+    """
     parts: list[Part] = []
     end = 0
     for token in _TOKEN.finditer(template):
@@ -37,8 +45,7 @@ def parse(template: str) -> tuple[Part, ...]:
             )
         _literal(parts, template[end : token.start()] + ("$" if token["dollar"] else ""))
         if not token["dollar"]:
-            braced = token["braced"]
-            parts.append(Placeholder(braced.replace("}}", "}") if braced is not None else token["plain"]))
+            parts.append(_placeholder(token, framed=framed))
         end = token.end()
     _literal(parts, template[end:])
     if any(isinstance(part, Literal) and r"\n" in part.text for part in parts):
@@ -47,6 +54,12 @@ def parse(template: str) -> tuple[Part, ...]:
             hint=r"Write it as an escape string: template => E'$title\n\n$body'.",
         )
     return tuple(parts)
+
+
+def _placeholder(token: re.Match[str], *, framed: bool) -> Part:
+    if token["braced"] is not None:
+        return Placeholder(token["braced"].replace("}}", "}"))
+    return Chunk() if framed and token["plain"] == "chunk" else Placeholder(token["plain"])
 
 
 def _literal(parts: list[Part], text: str) -> None:
@@ -61,14 +74,26 @@ def columns(parts: tuple[Part, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.column for part in parts if isinstance(part, Placeholder)))
 
 
-def rename(template: str, names: dict[str, str]) -> str:
+def frame(parts: tuple[Part, ...]) -> tuple[tuple[Literal | Placeholder, ...], ...]:
+    """Return what stands before, between and after the chunks."""
+    found: list[list[Literal | Placeholder]] = [[]]
+    for part in parts:
+        if isinstance(part, Chunk):
+            found.append([])
+        else:
+            found[-1].append(part)
+    return tuple(map(tuple, found))
+
+
+def rename(template: str, names: dict[str, str], *, framed: bool = False) -> str:
     """Rewrite a template after its columns were renamed."""
-    return "".join(
-        part.text.replace("$", "$$") if isinstance(part, Literal) else _written(names.get(part.column, part.column))
-        for part in parse(template)
-    )
+    return "".join(_written(part, names) for part in parse(template, framed=framed))
 
 
-def _written(column: str) -> str:
-    # Always braced: a plain $name would swallow a letter that follows it.
-    return "${" + column.replace("}", "}}") + "}"
+def _written(part: Part, names: dict[str, str]) -> str:
+    if isinstance(part, Literal):
+        return part.text.replace("$", "$$")
+    if isinstance(part, Chunk):
+        return "$chunk"
+    # Braced, unlike $chunk, which no letter follows: it has not been renamed. A plain $name would swallow one.
+    return "${" + names.get(part.column, part.column).replace("}", "}}") + "}"

@@ -13,6 +13,7 @@ from evergreen.detect import store
 from evergreen.gate import caller, elevated, entry
 from evergreen.model.spec import Model
 from evergreen.prepare import template as templates
+from evergreen.prepare.template import Part
 from evergreen.queries import load
 from evergreen.setup.request import Preparation
 
@@ -35,10 +36,7 @@ class Wanted:
 def differences(existing: Pipeline, wanted: Wanted) -> list[str]:
     """Name the arguments in which an existing pipeline differs from a wanted one."""
     generation, preparation = existing.active, wanted.preparation
-    template = generation.template, preparation.template
-    same_template = template[0] == template[1] or (
-        None not in template and templates.parse(template[0] or "") == templates.parse(template[1] or "")
-    )
+    same_template = _parts(generation.columns, generation.template) == _parts(preparation.columns, preparation.template)
     view = db.value(SQL.bare_name, existing.view)
     compared = {
         "source": existing.source == wanted.source.oid,
@@ -52,6 +50,10 @@ def differences(existing: Pipeline, wanted: Wanted) -> list[str]:
         "view_name": view == (wanted.view_name if wanted.view_name is not None else f"{existing.name}_embedding"),
     }
     return [name for name, same in compared.items() if not same]
+
+
+def _parts(columns: tuple[str, ...] | None, template: str | None) -> tuple[Part, ...] | None:
+    return templates.parse(template, framed=columns is not None) if template is not None else None
 
 
 @entry

@@ -7,7 +7,7 @@ from evergreen import db
 from evergreen.catalog.columns import Source
 from evergreen.detect import expressions as ex
 from evergreen.detect import functions
-from evergreen.errors import UserError
+from evergreen.errors import RejectedError, UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.model import tokens
 from evergreen.model.packing import Texts, pack
@@ -15,7 +15,7 @@ from evergreen.model.price import Bill, Load, bill
 from evergreen.model.provider import Limits
 from evergreen.model.registry import provider
 from evergreen.model.spec import Model
-from evergreen.prepare import chunk, fingerprint
+from evergreen.prepare import chunk, fingerprint, render
 from evergreen.queries import load
 from evergreen.setup import request
 from evergreen.setup.request import Preparation
@@ -46,8 +46,10 @@ class _Plan:
         return chunk.chunker(self.preparation.chunker)
 
     @property
-    def content(self) -> str:
-        return functions.content(self.preparation.columns, self.preparation.template, self.source)
+    def content(self) -> dict[str, str]:
+        """The expressions for what is cut, and for what stands around each chunk."""
+        given = self.preparation.columns, self.preparation.template, self.source
+        return {"content": functions.content(*given), "frame": functions.frame(*given)}
 
 
 @entry
@@ -95,16 +97,23 @@ def _first_rows(plan: _Plan) -> Iterator[Shown]:
     source = plan.source
     query = SQL.first_rows.on(
         key=ex.key("s", source.key),
-        content=plan.content,
+        **plan.content,
         source=source.from_clause,
         order=", ".join(ex.reference("s", column) for column in source.key),
     )
     for row in db.rows(query):
-        pieces = plan.split(row["content"] or "")
+        pieces = _texts(plan, row)
         if not pieces:
             yield row["key"], None, None, 0
         for place, piece in enumerate(pieces):
             yield row["key"], place, piece, tokens.estimate(piece)
+
+
+def _texts(plan: _Plan, row: db.Row) -> list[str]:
+    try:
+        return render.texts(plan.split, row["content"], row["frame"])
+    except RejectedError as error:
+        raise UserError(str(error), "54000", hint="Take long columns out of the template.") from error
 
 
 @dataclass
@@ -118,7 +127,7 @@ class _Sample:
 
 
 def _sample(plan: _Plan) -> _Sample:
-    on = {"content": plan.content, "source": plan.source.from_clause}
+    on = {**plan.content, "source": plan.source.from_clause}
     if plan.rows <= _SAMPLE:
         return _reckoned(plan, db.stream(SQL.all_rows.on(**on), 2 * _SAMPLE))
     percent = str(min(100.0, 100.0 * _SAMPLE / plan.rows))
@@ -136,14 +145,13 @@ def _reckoned(plan: _Plan, rows: Iterator[db.Row]) -> _Sample:
     texts: Texts = {}
     characters = 0
     for row in rows:
-        content = row["content"] or ""
         sample.rows += 1
-        for piece in plan.split(content):
+        for piece in _texts(plan, row):
             if plan.limits.input_tokens is not None and tokens.estimate(piece) > plan.limits.input_tokens:
                 sample.too_long += 1
             else:
                 texts[hash_chunk(piece)] = piece
-        characters += len(content)
+            characters += len(piece)
         if characters > _MOST_CHARACTERS:
             sample.is_whole = False
             break

@@ -5,10 +5,10 @@ SELECT r.rows, r.is_small FROM embed.rough_rows($1::pg_catalog.regclass) r
 SELECT count(*) FROM {source}
 
 -- first_rows(): the first of the whole
-SELECT {key}::pg_catalog.text AS key, {content} AS content FROM {source} s ORDER BY {order} LIMIT 3
+SELECT {key}::pg_catalog.text AS key, {content} AS content, {frame} AS frame FROM {source} s ORDER BY {order} LIMIT 3
 
 -- all_rows(int4): from the start
-SELECT {content} AS content FROM {source} s LIMIT $1
+SELECT {content} AS content, {frame} AS frame FROM {source} s LIMIT $1
 
 -- some_rows(int4): of pages picked at random
-SELECT {content} AS content FROM {source} s TABLESAMPLE pg_catalog.system ({percent}) LIMIT $1
+SELECT {content} AS content, {frame} AS frame FROM {source} s TABLESAMPLE pg_catalog.system ({percent}) LIMIT $1

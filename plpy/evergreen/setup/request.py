@@ -21,7 +21,10 @@ _MAX_NAME = 63
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a row becomes texts: columns or template, chunker, and the columns all that reads."""
+    """How a row becomes texts: columns, a template, or columns to cut and a template around each chunk; chunker.
+
+    ``watched``: the columns all that reads.
+    """
 
     columns: tuple[str, ...] | None
     template: str | None
@@ -104,9 +107,8 @@ def check_preparation(
     source: Source, names: list[str | None] | None, template: str | None, chunker: str | None, only_if: str | None
 ) -> Preparation:
     """Check what text is made of; raises 22023, 42703, 42804, 54011."""
-    if (names is None) == (template is None):
-        raise UserError("give either columns or a template", hint="For example columns => '{title,body}'.")
-    given = tuple(names) if names is not None else templates.columns(templates.parse(template or ""))
+    around = _check_template(source, names, template)
+    given = tuple(names) if names is not None else around
     used = tuple(name for name in given if isinstance(name, str))
     if not used or len(used) < len(given):
         raise UserError(
@@ -115,14 +117,33 @@ def check_preparation(
         )
     if len(set(used)) != len(used):
         raise UserError(f"a column is named twice in {', '.join(used)}", hint="Name each column once.")
-    if len(used) > _MAX_COLUMNS:
-        raise UserError(f"{len(used)} columns are too many", "54011", hint=f"Use at most {_MAX_COLUMNS}.")
-    watched = [existing(source, name) for name in used]
+    read = tuple(dict.fromkeys((*used, *around)))
+    if len(read) > _MAX_COLUMNS:
+        raise UserError(f"{len(read)} columns are too many", "54011", hint=f"Use at most {_MAX_COLUMNS}.")
+    watched = [existing(source, name) for name in read]
     if only_if is not None:
         watched += _check_only_if(source, only_if, watched)
     definition = objects.parse(chunker, '{"chunker": "none"}') if chunker is not None else {"chunker": "none"}
     chunk.chunker(definition)
     return Preparation(used if names is not None else None, template, definition, tuple(watched))
+
+
+def _check_template(source: Source, names: list[str | None] | None, template: str | None) -> tuple[str, ...]:
+    """Return the columns that a template names; together with columns it must say where their chunks stand."""
+    parts = templates.parse(template, framed=names is not None) if template is not None else ()
+    if (names is None) == (template is None) and templates.Chunk() not in parts:
+        raise UserError(
+            "give either columns or a template",
+            hint="For example columns => '{title,body}'. With both, the columns are cut into chunks, and the template"
+            r" says by $chunk where each of them stands: columns => '{body}', template => E'$title\n\n$chunk'.",
+        )
+    named = templates.columns(parts)
+    if names is None and "chunk" in named and source.column("chunk") is None:
+        raise UserError(
+            "the template has $chunk, but no columns are given whose chunks could stand there",
+            hint=r"Name the columns that are cut: columns => '{body}', template => E'$title\n\n$chunk'.",
+        )
+    return named
 
 
 def _check_only_if(source: Source, only_if: str, watched: list[Column]) -> list[Column]:

@@ -1,0 +1,110 @@
+"""Generations that begin, are promoted or go while workers stand at exact steps: no change is lost to any of them."""
+
+import psycopg
+import pytest
+from attack import left
+from documents import assert_as_source, drain_all, drain_once
+
+WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
+
+
+def edit(db, key, body):
+    db.execute("UPDATE docs SET body = %s WHERE id = %s", (body, key))
+
+
+def stored(db, number):
+    """Chunks of a generation by key."""
+    return dict(db.execute(f"SELECT k1, chunk FROM embed_store.g{number}").fetchall())
+
+
+def test_a_change_folded_by_who_did_not_know_of_the_generation_reaches_it(db, pipeline, stoppable):
+    """The worker looked before the generation began; its row was read before the change that is folded now."""
+    stop = stoppable()
+    edit(db, 1, "edited")
+    assert stop.parked(WORK, "fold", "before")
+    db.execute("SELECT embed_build('docs')")
+    drain_once(db)
+    assert stored(db, 2)[2] == "title 2\n\nbody 2"
+    edit(db, 2, "edited late")
+    stop.let_go()
+    drain_all(db)
+    assert stored(db, 1)[2] == stored(db, 2)[2] == "title 2\n\nedited late"
+    assert left(db) == {}
+
+
+def test_a_truncate_seen_by_who_did_not_know_of_the_generation_empties_it(db, pipeline, stoppable):
+    stop = stoppable()
+    edit(db, 1, "edited")
+    assert stop.parked(WORK, "fold_scopes", "before")
+    db.execute("SELECT embed_build('docs')")
+    drain_once(db)
+    db.execute("TRUNCATE docs")
+    stop.let_go()
+    drain_all(db)
+    assert stored(db, 1) == stored(db, 2) == {}
+    assert left(db) == {}
+
+
+@pytest.mark.parametrize("step", ["claim", "lock_jobs", "put_documents", "finish"])
+def test_a_switch_while_a_worker_writes(db, pipeline, stoppable, step):
+    db.execute("SELECT embed_build('docs')")
+    drain_all(db)
+    stop = stoppable()
+    edit(db, 1, "edited")
+    assert stop.parked(WORK, step, "before")
+    db.execute("SELECT embed_promote('docs')")
+    edit(db, 2, "edited")
+    db.execute("SELECT embed_rollback('docs')")
+    db.execute("SELECT embed_rollback('docs')")
+    stop.let_go()
+    drain_all(db)
+    assert_as_source(db)
+    db.execute("SELECT embed_rollback('docs')")
+    assert_as_source(db)
+    assert left(db) == {}
+
+
+@pytest.mark.parametrize("step", ["claim", "stored"])
+def test_a_generation_goes_while_a_worker_has_a_claim_on_it(db, pipeline, stoppable, step):
+    db.execute("SELECT embed_build('docs', template => '$body')")
+    drain_all(db)
+    stop = stoppable()
+    edit(db, 1, "edited")
+    assert stop.parked(WORK, step, "before", nth=2)  # the second one is of the generation that is being built
+    db.execute("SELECT embed_retire('docs', 2)")
+    stop.let_go()
+    drain_all(db)
+    assert_as_source(db)
+    assert left(db) == {}
+
+
+def test_two_that_begin_one_at_once(connect, db, pipeline):
+    first = connect(autocommit=False)
+    first.execute("SELECT embed_build('docs')")
+    with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
+        db.execute("SELECT embed_build('docs')")
+    assert refused.value.diag.message_hint
+    first.commit()
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is being built already"):
+        db.execute("SELECT embed_build('docs')")
+
+
+def test_a_build_that_ends_with_its_session_leaves_nothing(connect, db, pipeline):
+    before = (
+        db.execute("SELECT count(*) FROM pg_class").fetchone(),
+        db.execute("SELECT count(*) FROM pg_proc").fetchone(),
+    )
+    session = connect(autocommit=False)
+    session.execute("SELECT embed_build('docs', columns => '{title}')")
+    db.execute("SELECT pg_terminate_backend(%s)", (session.info.backend_pid,))
+    with pytest.raises(psycopg.OperationalError):
+        session.commit()
+    edit(db, 1, "edited")
+    drain_all(db)
+    assert_as_source(db)
+    assert db.execute("SELECT count(*) FROM embed_generations").fetchone() == (1,)
+    after = (
+        db.execute("SELECT count(*) FROM pg_class").fetchone(),
+        db.execute("SELECT count(*) FROM pg_proc").fetchone(),
+    )
+    assert after == before

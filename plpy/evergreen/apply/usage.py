@@ -33,4 +33,4 @@ def record(generation: Generation, spent: Spent, saved: Saved, *, free: bool) ->
 def fold() -> None:
     """Add up what is older than an hour, an hour a row."""
     db.run(SQL.drop_orphans)
-    db.run(SQL.fold, _FOLDED_AT_ONCE)
+    db.run(SQL.fold_hours, _FOLDED_AT_ONCE)

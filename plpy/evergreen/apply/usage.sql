@@ -3,7 +3,7 @@ INSERT INTO embed.usage
     (pipeline, model, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
--- fold(int4): batches of hours that are over become one row an hour
+-- fold_hours(int4): batches of hours that are over become one row an hour
 WITH old AS MATERIALIZED (
     SELECT u.ctid FROM embed.usage u
     WHERE NOT u.folded AND u.at < pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp())

@@ -41,14 +41,14 @@ def _small_drain(db: Connection, context: Context) -> str | None:
 
 
 def _work(db: Connection, context: Context) -> str | None:
-    db.execute("CALL embed_work(until_empty => true, max_runtime => '5 s')")
+    db.execute("CALL embed_work(until_empty => true, max_runtime => '3 s')")
     context.pause(0.1)
     return None
 
 
 def _long_work(db: Connection, context: Context) -> str | None:
     named = context.chance.choice([None, *NAMES])
-    db.execute("CALL embed_work(%s, max_runtime => '4 s')", (named,))
+    db.execute("CALL embed_work(%s, max_runtime => '2 s')", (named,))
     return None
 
 

@@ -21,8 +21,8 @@ SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s || ' %%' AND dat
 ORDER BY state = 'active' DESC, application_name
 """
 DECK = {
-    "worker cancelled": 4, "worker terminated": 5, "writer cancelled": 1, "writer terminated": 1,
-    "worker stopped": 3, "worker SIGKILLed": 1, "server restarted": 1,
+    "worker cancelled": 3, "worker terminated": 4, "writer cancelled": 1, "writer terminated": 1,
+    "worker stopped": 2, "worker SIGKILLed": 1, "server restarted": 1,
 }  # fmt: skip
 
 

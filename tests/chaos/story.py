@@ -86,8 +86,7 @@ class Cast:
 def play(stage: Stage, cast: Cast) -> Report:
     """Play to the end; what the provider does is the caller's business."""
     report = Report(waits=LockWaits(stage.connect))
-    is_killed = cast.reaped_every is not None
-    workers = [Worker(stage.connect, kind, cast.seed, is_killed=is_killed) for kind in cast.kinds]
+    workers = [Worker(stage.connect, kind, cast.seed, harsh=cast.reaped_every is not None) for kind in cast.kinds]
     report.reader = Reader(stage.connect) if workers else None
     style = Style(WRITERS, cast.apart)
     writers = [Writer(stage.connect, cast.seed, number, style, cast.transactions) for number in range(WRITERS)]

@@ -87,7 +87,7 @@ def test_nothing_is_lost_whatever_happens(doomed, seed, say, request):
     with LoopbackProvider() as provider:
         stage = Stage(doomed, provider)
         weather = Weather(provider, seed, share=SHARE_OF_FAULTS)
-        report = play(stage, Cast(seed, seconds=seconds, reaped_every=1.2))
+        report = play(stage, Cast(seed, seconds=seconds, reaped_every=1.0))
         say(f"--chaos-seed {seed}, {seconds:g} s\n{summary(report, weather)}")
         _assert_nobody_was_wronged(report, bound=KILL_BOUND, killed=True)
         _assert_all_is_well(stage, weather, say)

@@ -16,12 +16,12 @@ NAMES = [one.name for one in PIPELINES]
 
 
 class Context:
-    """What a worker knows: chance, and whether it is time to stop."""
+    """What a worker knows: chance, whether it is time to stop, and whether it may cost texts sent twice (``harsh``)."""
 
-    def __init__(self, seed: str, stop: threading.Event, *, rolls_back: bool) -> None:
+    def __init__(self, seed: str, stop: threading.Event, *, harsh: bool) -> None:
         self.chance = random.Random(seed)
         self.stop = stop
-        self.rolls_back = rolls_back
+        self.harsh = harsh
 
     def pause(self, most: float) -> None:
         """Wait for a random time."""
@@ -41,14 +41,14 @@ def _small_drain(db: Connection, context: Context) -> str | None:
 
 
 def _work(db: Connection, context: Context) -> str | None:
-    db.execute("CALL embed_work(until_empty => true, max_runtime => '5 s')")
+    db.execute("CALL embed_work(until_empty => true, max_runtime => '3 s')")
     context.pause(0.1)
     return None
 
 
 def _long_work(db: Connection, context: Context) -> str | None:
     named = context.chance.choice([None, *NAMES])
-    db.execute("CALL embed_work(%s, max_runtime => '4 s')", (named,))
+    db.execute("CALL embed_work(%s, max_runtime => '2 s')", (named,))
     return None
 
 
@@ -57,7 +57,7 @@ def _open_drain(db: Connection, context: Context) -> str | None:
     db.execute("BEGIN")
     db.execute("SELECT embed_drain(max_rows => %s)", (context.chance.choice([3, 30, 1000]),))
     context.pause(1.5)
-    undone = context.rolls_back and context.chance.random() < 0.2
+    undone = context.harsh and context.chance.random() < 0.2
     db.execute("ROLLBACK" if undone else "COMMIT")
     context.pause(0.5)
     return "rolled back" if undone else None
@@ -95,7 +95,8 @@ def _touch(db: Connection, context: Context) -> str | None:
 def _time(db: Connection, context: Context) -> str | None:
     """Let no endpoint rest for long; claims made from now on hold for long, or for so short that some run out."""
     rest_over(db)
-    db.execute("SELECT embed_setting('lease', %s)", (context.chance.choice(["1 s", "5 minutes"]),))
+    if context.harsh:
+        db.execute("SELECT embed_setting('lease', %s)", (context.chance.choice(["1 s", "5 minutes"]),))
     context.pause(0.6)
     return None
 
@@ -119,13 +120,13 @@ MAY_TIME_OUT = {"verify", "touch"}
 class Worker:
     """One kind of worker in a thread; thrown out, it comes back."""
 
-    def __init__(self, connect: Callable[[str], Connection], kind: str, seed: str, *, is_killed: bool) -> None:
+    def __init__(self, connect: Callable[[str], Connection], kind: str, seed: str, *, harsh: bool) -> None:
         self.done: Counter[str] = Counter()
         self.errors: list[psycopg.Error] = []
         self.pids: set[int] = set()
         self.kind = kind
         self._stop = threading.Event()
-        self._context = Context(f"{seed} {kind}", self._stop, rolls_back=is_killed)
+        self._context = Context(f"{seed} {kind}", self._stop, harsh=harsh)
         self._connect = lambda: connect(f"worker {kind}")
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()

@@ -21,10 +21,16 @@ def twins(db, docs, model):
     return db
 
 
-def waits_for_lock(db, table):
-    """Wait until a session waits for a lock of a table."""
-    waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
-    wait_until(lambda: db.execute(waiting, (table,)).fetchall(), what=f"somebody who waits for {table}")
+def swap_while_it_waits(db, connect, statement):
+    """Swap the names of docs and other while a statement in another session waits for the lock of docs; return that."""
+    user = connect(autocommit=False)
+    for rename in SWAP:
+        user.execute(rename)
+    waiting = Background(connect(), statement)
+    blocked = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'docs'::regclass"
+    wait_until(lambda: db.execute(blocked).fetchall(), what="somebody who waits for docs")
+    user.commit()
+    return waiting
 
 
 @pytest.mark.parametrize("followed", [True, False], ids=["followed", "not followed"])
@@ -41,13 +47,7 @@ def test_a_table_that_takes_the_sources_name_while_a_worker_waits_is_not_read(
     holder = connect(autocommit=False)
     if not followed:
         holder.execute("SELECT embed_alter('docs', '{\"max_attempts\": 7}')")
-    user = connect(autocommit=False)
-    for statement in SWAP:
-        user.execute(statement)
-    work = Background(connect(), call)
-    waits_for_lock(db, "docs")
-    user.commit()
-    work.result()
+    swap_while_it_waits(db, connect, call).result()
     holder.commit()
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp() WHERE token IS NULL")
     assert_fresh(db, "docs", 10)
@@ -60,13 +60,7 @@ def test_a_first_backfill_does_not_walk_over_the_table_that_took_the_name(db, co
     db.execute("CREATE TABLE other (id int PRIMARY KEY, body text)")
     db.execute("INSERT INTO other VALUES (1000, 'other')")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")
-    user = connect(autocommit=False)
-    for statement in SWAP:
-        user.execute(statement)
-    work = Background(connect(), call)
-    waits_for_lock(db, "docs")
-    user.commit()
-    work.result()
+    swap_while_it_waits(db, connect, call).result()
     assert_fresh(db, "docs", 10)
     assert set(provider.sent) == {f"body {i}" for i in range(1, 11)}
 
@@ -74,13 +68,8 @@ def test_a_first_backfill_does_not_walk_over_the_table_that_took_the_name(db, co
 def test_a_pipeline_is_not_created_on_the_table_that_took_the_name(db, connect, docs, model):
     """Its functions wait for the lock too, are made for the name, and then come the triggers."""
     db.execute("CREATE TABLE other (LIKE docs INCLUDING ALL)")
-    user = connect(autocommit=False)
-    for statement in SWAP:
-        user.execute(statement)
     create = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')"
-    creation = Background(connect(), create)
-    waits_for_lock(db, "docs")
-    user.commit()
+    creation = swap_while_it_waits(db, connect, create)
     with pytest.raises(psycopg.errors.UndefinedTable, match="renamed") as refused:
         creation.result()
     assert refused.value.diag.message_hint

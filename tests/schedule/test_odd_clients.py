@@ -132,7 +132,7 @@ def test_serializable_writers_meet_workers_at_the_model_and_never_fail(serializa
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     drain_all(db)
     one, two = serializable(), serializable()
-    for number in range(5):
+    for number in range(3):
         one.execute("BEGIN")
         one.execute("SELECT body FROM docs WHERE id = 1").fetchall()
         one.execute("UPDATE docs SET body = %s WHERE id = 2", (f"by one {number}",))

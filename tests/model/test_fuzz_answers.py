@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from documents import assert_as_source, drain_all, shown, stale_keys, status_of
 from garbled import GARBLED
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from provider import vector
 from refusals import RAW
+from repeatable import often
 from roads import CALLS, let_time_pass
 from served import SERVED, model_of
 
@@ -15,18 +16,6 @@ from evergreen.model.request import Request
 
 TEXTS = ["one", "two words", "three words here"]
 SHORT = {"connect_timeout": 1, "read_timeout": 0.3, "total_timeout": 0.4}
-
-
-def often(examples):
-    """The same examples every time: a failure can be looked at again."""
-    return settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def check_vectors(answer):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from documents import assert_as_source, drain_all, shown, stale_keys, status_of
 from garbled import GARBLED
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from provider import vector
 from refusals import RAW
+from repeatable import often
 from roads import CALLS, let_time_pass
 from served import SERVED, model_of
 
@@ -15,18 +16,6 @@ from evergreen.model.request import Request
 
 TEXTS = ["one", "two words", "three words here"]
 SHORT = {"connect_timeout": 1, "read_timeout": 0.3, "total_timeout": 0.4}
-
-
-def often(examples):
-    """The same examples every time: a failure can be looked at again."""
-    return settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def check_vectors(answer):
@@ -59,7 +48,7 @@ def test_an_answer_is_read_as_vectors_or_refused(provider, name, examples):
     ask()
 
 
-@pytest.mark.parametrize("examples", [5, pytest.param(150, marks=pytest.mark.attack)])
+@pytest.mark.parametrize("examples", [4, pytest.param(150, marks=pytest.mark.attack)])
 def test_rows_wait_or_are_given_up_with_a_reason_and_all_is_fresh_in_the_end(db, connect, docs, provider, examples):
     """One table, and a pipeline of each provider: each gets the same kind of answer to its own requests."""
     for name in SERVED:

@@ -29,7 +29,7 @@ BATCH = 1000
 _LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
 _SLICE, _AT_ONCE = 0.1, 0.0
 _AFTER_ERROR = 5.0
-_LEAST_PATIENCE = 1.0
+_PATIENCE_AT_FIRST, _LEAST_PATIENCE = 5.0, 1.0  # seconds to wait for a source to be read
 _IDLE_SLICE = 0.2
 _PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
@@ -59,7 +59,7 @@ class Drain:
         self._chosen = chosen
         self._room = max_rows
         self._deadline = time.monotonic() + seconds
-        self._patience = max(_LEAST_PATIENCE, seconds / 4)  # with one source: others are to be read, too
+        self._patience = max(_PATIENCE_AT_FIRST, seconds / 4)  # with one source: others are to be read, too
         self._courier = Courier(traffic.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
         self._resting: set[int] = set()  # generations whose model rests

@@ -6,12 +6,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 from provider import LoopbackProvider
 
 from evergreen_host.cluster import Cluster
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _numbers = count(1)
+
+# A busy machine is no fault of an example's.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

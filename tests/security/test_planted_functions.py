@@ -123,6 +123,22 @@ def test_a_function_that_changed_hands_is_not_called(db, plant):
     assert "another owner" in error
 
 
+def test_only_who_may_call_a_function_may_make_a_model_of_it(db, connect):
+    """An admin of models is no superuser: it would run as its owner."""
+    people(db)
+    db.execute(
+        "CREATE FUNCTION public.mine(text[]) RETURNS public.vector[] LANGUAGE sql AS 'SELECT NULL::public.vector[]'"
+    )
+    db.execute("REVOKE EXECUTE ON FUNCTION public.mine(text[]) FROM PUBLIC")
+    admin, add = connect("the_admin"), "SELECT embed_model_add('mine', 'function', 2, 'public.mine')"
+    with pytest.raises(errors.InsufficientPrivilege, match="permission denied for function") as refused:
+        admin.execute(add)
+    assert "GRANT EXECUTE" in refused.value.diag.message_hint
+    assert db.execute("SELECT count(*) FROM embed.model WHERE name = 'mine'").fetchone() == (0,)
+    db.execute("GRANT EXECUTE ON FUNCTION public.mine(text[]) TO the_admin")
+    admin.execute(add)
+
+
 def test_asking_a_function_model_directly_needs_embed_user(connect, plant):
     plant("")
     with pytest.raises(errors.InsufficientPrivilege):

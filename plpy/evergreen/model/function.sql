@@ -18,3 +18,6 @@ SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.pron
        p.prorettype = pg_catalog.to_regtype($2) AS returns_vectors
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND p.prokind = 'f'
+
+-- may_run(text, text): may this role call this function
+SELECT pg_catalog.has_function_privilege($1, pg_catalog.to_regprocedure($2)::oid, 'EXECUTE')

@@ -6,7 +6,7 @@ from evergreen import db
 from evergreen.catalog import counters, models
 from evergreen.detect import functions, store
 from evergreen.errors import UserError, shown
-from evergreen.gate import elevated, entry
+from evergreen.gate import caller, elevated, entry
 from evergreen.model import function, registry
 from evergreen.model.spec import Endpoint, Model
 from evergreen.queries import load
@@ -26,7 +26,8 @@ def embed_model_add(
     endpoint: str | None,
     options: str | None,
 ) -> None:
-    """Register a model; raises 42710, 42704, 42602, 22023, 42883, 42P13."""
+    """Register a model; raises 42710, 42704, 42602, 22023, 42883, 42P13, 42501."""
+    role = caller()
 
     def add() -> None:
         if not name or len(name) > 200:  # noqa: PLR2004
@@ -49,6 +50,7 @@ def embed_model_add(
         if not chosen.free:
             counters.create("model", number, counters.MODEL)
         if provider == "function":
+            _check_may_run(str(remote), role)
             _create_wrapper(number, str(remote))
 
     elevated(add)
@@ -65,6 +67,16 @@ def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpo
             "42710",
             hint="A model never changes under its vectors: add it under another name.",
         ) from error
+
+
+def _check_may_run(remote: str, role: str) -> None:
+    """A model runs as its function's owner: only who may call that function may have it called."""
+    if not db.value(function.SQL.may_run, role, f"{remote}(text[])"):
+        raise UserError(
+            f"permission denied for function {remote}(text[])",
+            "42501",
+            hint=f"GRANT EXECUTE ON FUNCTION {remote}(text[]) TO {db.identifier(role)};",
+        )
 
 
 def _create_wrapper(model: int, remote: str) -> None:

@@ -13,7 +13,7 @@ from sources import KEYS, PIPELINES, Pipeline, expected, is_of, shown
 Connection = psycopg.Connection[Any]
 
 _MOST_DRAINS = 8
-_GENERATION = "SELECT g.id FROM embed.generation g JOIN embed.pipeline p ON p.id = g.pipeline WHERE p.name = %s"
+_GENERATIONS = "SELECT g.id FROM embed.generation g JOIN embed.pipeline p ON p.id = g.pipeline WHERE p.name = %s"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,11 @@ def _sample(db: Connection) -> list[Any]:
 
 def faults(db: Connection) -> list[str]:
     """Everything that is not as it must be."""
-    found = [fault for pipeline in PIPELINES for fault in _of_rows(db, pipeline) + _of_store(db, pipeline)]
+    found = [
+        fault
+        for pipeline in PIPELINES
+        for fault in [*_of_rows(db, pipeline), *_of_generations(db, pipeline), *_of_proof(db, pipeline)]
+    ]
     if held := locks(db):
         found.append(f"advisory locks are held: {held}")
     return found
@@ -67,12 +71,16 @@ def _of_rows(db: Connection, pipeline: Pipeline) -> list[str]:
     return found
 
 
-def _of_store(db: Connection, pipeline: Pipeline) -> list[str]:
-    """Look for what the view hides: vectors and documents of rows that are gone; and ask embed_verify."""
-    generation = db.execute(_GENERATION, (pipeline.name,)).fetchall()[0][0]
+def _of_generations(db: Connection, pipeline: Pipeline) -> list[str]:
+    """Look for what the view hides: vectors and documents of rows that are gone, and other generations."""
+    numbers = db.execute(_GENERATIONS, (pipeline.name,)).fetchall()
+    return [fault for (number,) in numbers for fault in _of_store(db, pipeline, number)]
+
+
+def _of_store(db: Connection, pipeline: Pipeline, generation: int) -> list[str]:
     key = f"jsonb_build_array({', '.join(KEYS[pipeline.source])})"
+    texts = expected(db, pipeline)
     count = {
-        "texts": len(expected(db, pipeline)),
         "vectors": _count(db, f"embed_store.g{generation}"),
         "rows": _count(db, pipeline.source),
         "documents": _count(db, f"embed.document WHERE generation = {generation}"),
@@ -81,12 +89,20 @@ def _of_store(db: Connection, pipeline: Pipeline) -> list[str]:
         ),
     }
     found = []
-    if count["texts"] != count["vectors"] or count["rows"] != count["documents"] or count["documents of no row"]:
-        found.append(f"{pipeline.name} stores {count}")
-    said = verified(db, pipeline.name)
-    if said != {"fresh": count["rows"], "stale": 0, "missing": 0, "orphan": 0, "mixed": 0}:
-        found.append(f"embed_verify says of {pipeline.name}: {said}")
+    if len(texts) != count["vectors"] or count["rows"] != count["documents"] or count["documents of no row"]:
+        found.append(f"{pipeline.name}, generation {generation}, stores {count} of {len(texts)} texts")
+    stored = {tuple(key): chunk for key, chunk in db.execute(f"SELECT key, chunk FROM embed_store.g{generation}")}
+    if stored != texts:
+        found.append(f"{pipeline.name}, generation {generation}, stores other texts than there are")
     return found
+
+
+def _of_proof(db: Connection, pipeline: Pipeline) -> list[str]:
+    """Ask embed_verify."""
+    said = verified(db, pipeline.name)
+    if said == {"fresh": _count(db, pipeline.source), "stale": 0, "missing": 0, "orphan": 0, "mixed": 0}:
+        return []
+    return [f"embed_verify says of {pipeline.name}: {said}"]
 
 
 def _count(db: Connection, what: str) -> int:

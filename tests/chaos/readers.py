@@ -12,7 +12,7 @@ Connection = psycopg.Connection[Any]
 
 _IDS = """
 SELECT p.id AS pipeline, g.id AS generation
-FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id WHERE p.name = %(name)s
+FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active' WHERE p.name = %(name)s
 """
 _PENDING = f"""
 WITH ids AS ({_IDS})
@@ -101,9 +101,10 @@ class Reader:
 def look(session: Connection, pipeline: Pipeline) -> Snapshot:
     """Read all there is of a pipeline.
 
-    The lock comes before the snapshot, because TRUNCATE is seen by snapshots that are older than it.
+    The locks come before the snapshot, because TRUNCATE, and a view that shows another generation, are seen by
+    snapshots that are older than they are.
     """
-    session.execute(f"LOCK TABLE {pipeline.source} IN ACCESS SHARE MODE")
+    session.execute(f"LOCK TABLE {pipeline.source}, {pipeline.name}_embedding IN ACCESS SHARE MODE")
 
     def keys(query: str) -> set[Key]:
         return {tuple(row[0]) for row in session.execute(query, {"name": pipeline.name}).fetchall()}

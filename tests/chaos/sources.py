@@ -72,11 +72,13 @@ def make_tables(db: Connection) -> None:
 
 
 def make_pipelines(db: Connection, provider: LoopbackProvider) -> None:
-    """Register two models of one endpoint and make the pipelines."""
+    """Register three models of one endpoint and make the pipelines."""
     provider.register(db, endpoint={"connect_timeout": 2, "read_timeout": 3, "total_timeout": 6})
-    db.execute(
-        "SELECT embed_model_add('wide', 'openai', 16, endpoint => 'loop', options => '{\"send_dimensions\": true}')"
-    )
+    for name, dimensions in (("wide", 16), ("other", 8)):
+        db.execute(
+            "SELECT embed_model_add(%s, 'openai', %s, endpoint => 'loop', options => '{\"send_dimensions\": true}')",
+            (name, dimensions),
+        )
     for one in PIPELINES:
         db.execute(f"SELECT embed_create('{one.name}', '{one.source}', model => '{one.model}', {one.definition})")
 

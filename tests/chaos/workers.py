@@ -92,6 +92,27 @@ def _touch(db: Connection, context: Context) -> str | None:
     return None
 
 
+# The models of eight dimensions give the same vectors, so what a row must show does not depend on whose turn it is.
+CHANGES = (
+    *(f"SELECT embed_build('shown', model => '{model}')" for model in ("loop", "other")),
+    "SELECT embed_promote('shown')",
+    "SELECT embed_rollback('shown')",
+    "SELECT embed_retire('shown')",
+)
+
+
+def _change(db: Connection, context: Context) -> str | None:
+    """Change the model of a pipeline: refused below the gate, where there is nothing to promote, and beside drains."""
+    for change in CHANGES:
+        try:
+            db.execute(change)
+        except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.LockNotAvailable):
+            context.pause(0.3)
+        else:
+            context.pause(1.5)
+    return None
+
+
 def _time(db: Connection, context: Context) -> str | None:
     """Let no endpoint rest for long; claims made from now on hold for long, or for so short that some run out."""
     rest_over(db)
@@ -111,6 +132,7 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "verify": _verify,
     "pause": _pause,
     "touch": _touch,
+    "change": _change,
     "time": _time,
 }
 # A TRUNCATE of the source that takes its time is not queued behind: whoever has to read it says so and is called again.

@@ -223,7 +223,7 @@ NOT_HURRIED = {"deadline": None, "database": None, "suppress_health_check": list
 def test_random_histories(machine):
     """The same in every run."""
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=20, stateful_step_count=25, derandomize=True, **NOT_HURRIED)
+        machine, settings=settings(max_examples=15, stateful_step_count=25, derandomize=True, **NOT_HURRIED)
     )
 
 

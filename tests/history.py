@@ -53,7 +53,8 @@ class History:
             case "delete":
                 db.execute("DELETE FROM docs WHERE id = %s", (key,))
                 self.rows.pop(key, None)
-            case "rekey" if before is not None and other not in self.rows:
+            case "rekey" if before is not None and other + 10 not in self.rows:
+                other += 10 if other in self.rows else 0
                 db.execute("UPDATE docs SET id = %s WHERE id = %s", (other, key))
                 self.rows[other] = self.rows.pop(key)
             case "truncate":

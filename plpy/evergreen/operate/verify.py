@@ -58,7 +58,7 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
     if busy:
         db.warning(
             f"{counted(busy, 'row')} that another session is writing may not be repaired",
-            hint=f"SELECT embed_verify({db.literal(pipeline.name)}, true) again when its transaction is over.",
+            hint=f"SELECT embed_verify({db.literal(pipeline.name)}, repair => true) when its transaction is over.",
         )
     return [(state, counts[state]) for state in STATES]
 

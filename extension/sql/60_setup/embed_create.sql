@@ -11,4 +11,5 @@ return create.embed_create(name, source, columns, template, model, chunker, capt
                            view_name, only_if, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_create(text, regclass, text[], text, text, jsonb, text, boolean, boolean, name, name, jsonb) IS
-    'keeps embeddings of a table''s text fresh from now on: capture, queue and view; returns the pipeline''s id';
+    'keeps embeddings of a table''s text fresh from now on: capture, queue and view; returns the pipeline''s id. The text is that of '
+    'columns, joined by blank lines, or of a template with $column in it; or columns are cut and the template has $chunk where each chunk stands';

@@ -45,10 +45,26 @@ def embed_build(
     return elevated(build)
 
 
+def hold(pipeline: Pipeline) -> None:
+    """Keep all others from beginning, promoting or retiring a generation of this pipeline, to the end of the call."""
+    db.run(SQL.lock, pipeline.id)
+
+
+def built(pipeline: Pipeline) -> Generation:
+    """Return the generation that is being built; raises UserError 55000."""
+    if pipeline.building is None:
+        raise UserError(
+            f'pipeline "{pipeline.name}" has no generation that is being built',
+            "55000",
+            hint=f"Begin one with embed_build({db.literal(pipeline.name)}, …).",
+        )
+    return pipeline.building
+
+
 def _ready(name: str | None, role: str) -> tuple[Pipeline, Source]:
     """Return a pipeline that can have another generation, with its source; others who change it have to wait."""
     found = access.owned(name, role)
-    db.run(SQL.lock, found.id)
+    hold(found)
     checked = follow.check(found)
     source = columns.describe(found.source)
     if checked is None or source is None:

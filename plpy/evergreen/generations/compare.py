@@ -12,6 +12,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.generations import index as indexes
+from evergreen.generations.build import built
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -64,13 +65,7 @@ def _sides(name: str | None) -> _Sides:
 
     def look() -> tuple[Pipeline, Generation, str]:
         found = access.owned(name, role)
-        if found.building is None:
-            raise UserError(
-                f'pipeline "{found.name}" has no generation that is being built',
-                "55000",
-                hint=f"Begin one with embed_build({db.literal(found.name)}, …).",
-            )
-        return found, found.building, view_of(found)
+        return found, built(found), view_of(found)
 
     pipeline, building, view = elevated(look)
     return _Sides(pipeline, building, view, not db.value(SQL.is_restricted, pipeline.source))

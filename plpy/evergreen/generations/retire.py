@@ -6,7 +6,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow, functions, store
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
-from evergreen.generations.build import SQL as BUILD
+from evergreen.generations.build import hold
 from evergreen.patience import patiently
 from evergreen.queries import load
 from evergreen.setup.create import with_short_locks
@@ -21,7 +21,7 @@ def embed_retire(pipeline: str | None, generation: int | None) -> None:
 
     def retire() -> None:
         found = access.owned(pipeline, role)
-        db.run(BUILD.lock, found.id)
+        hold(found)
         wanted = [_named(found, generation)] if generation is not None else [*found.previous]
         with_short_locks(lambda: _take(found, wanted), f"of pipeline {found.name}")
         numbers = ", ".join(str(g.id) for g in wanted)

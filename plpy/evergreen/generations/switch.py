@@ -7,7 +7,7 @@ from evergreen.detect import store
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.generations import coverage
-from evergreen.generations.build import SQL as BUILD
+from evergreen.generations.build import built, hold
 from evergreen.generations.compare import mean_overlap
 from evergreen.queries import load
 from evergreen.setup.create import with_short_locks
@@ -66,20 +66,9 @@ def embed_rollback(pipeline: str | None) -> None:
     elevated(rollback)
 
 
-def built(pipeline: Pipeline) -> Generation:
-    """Return the generation that is being built; raises UserError 55000."""
-    if pipeline.building is None:
-        raise UserError(
-            f'pipeline "{pipeline.name}" has no generation that is being built',
-            "55000",
-            hint=f"Begin one with embed_build({db.literal(pipeline.name)}, …).",
-        )
-    return pipeline.building
-
-
 def switch(pipeline: Pipeline, to: Generation) -> None:
     """Make a generation the active one and let the view show it; the view is locked last, and for an instant."""
-    db.run(BUILD.lock, pipeline.id)
+    hold(pipeline)
     now = pipelines.by_id(pipeline.id)
     states = {g.id: g.state for g in now.generations} if now is not None else {}
     if now is None or now.active.id != pipeline.active.id or states.get(to.id) != to.state:

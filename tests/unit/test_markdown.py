@@ -122,6 +122,19 @@ def test_an_edit_moves_no_boundary_beyond_its_neighbourhood(seed, place, new):
         assert changed[-1] - changed[0] <= 6, (changed, len(after))
 
 
+def test_no_edit_of_many_reaches_far():
+    """Least hashes in each window alone, without those of the neighbourhood, made one of these move 12 chunks."""
+    furthest = 0
+    for seed in range(300):
+        old = section(80, seed)
+        place = random.Random(seed).randrange(80)
+        before = set(split_markdown("\n\n".join(old), 800))
+        after = split_markdown("\n\n".join([*old[:place], f"new {seed} word", *old[place:]]), 800)
+        changed = [number for number, chunk in enumerate(after) if chunk not in before]
+        furthest = max(furthest, changed[-1] - changed[0] + 1)
+    assert furthest <= 5
+
+
 def test_an_edit_of_a_long_word_moves_little():
     rng = random.Random(1)
     text = "".join(rng.choices("abcdefghijklmnop", k=50_000))
@@ -154,3 +167,11 @@ def test_no_shape_takes_more_than_time_in_proportion(shape):
     chunks = split_markdown(SHAPES[shape], 800)
     assert time.process_time() - started < 20
     assert max(map(len, chunks), default=0) <= 800
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_lines_may_end_in_any_way(end):
+    text = "Intro.\n\n# A\n\n- a\n- b\n\n# B\n\n```\n# no heading\n```\n\nC\n---\nend\n"
+    chunks = split_markdown(text, 10_000)
+    assert len(chunks) == 4
+    assert split_markdown(text.replace("\n", end), 10_000) == [chunk.replace("\n", end) for chunk in chunks]

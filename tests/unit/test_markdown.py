@@ -36,6 +36,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
+@settings(deadline=None)
 @given(st.one_of(documents, anything), st.integers(1, 300))
 def test_nothing_but_white_space_is_lost_and_no_chunk_is_too_long(text, size):
     chunks = split_markdown(text, size)
@@ -47,6 +48,7 @@ def test_nothing_but_white_space_is_lost_and_no_chunk_is_too_long(text, size):
     assert split_markdown(text, size) == chunks
 
 
+@settings(deadline=None)
 @given(st.lists(blocks, max_size=20))
 def test_no_chunk_holds_text_from_before_and_after_a_heading(parts):
     for chunk in split_markdown("\n\n".join(parts), 10_000):
@@ -55,6 +57,7 @@ def test_no_chunk_holds_text_from_before_and_after_a_heading(parts):
         assert not [part for part in bare if not part.startswith("## ") or "\n\n" in part], chunk
 
 
+@settings(deadline=None)
 @given(st.lists(blocks.filter(lambda block: len(block) <= SIZE), max_size=20))
 def test_a_block_that_fits_is_whole(parts):
     chunks = split_markdown("\n\n".join(parts), SIZE)
@@ -97,6 +100,7 @@ def test_the_headings_stand_before_each_chunk_and_count_in_its_size():
     assert squeezed(bodies) == squeezed(text)
 
 
+@settings(deadline=None)
 @given(documents, st.integers(1, 60))
 def test_a_context_never_makes_a_chunk_too_long(text, size):
     assert all(0 < len(chunk) <= size for chunk in split_markdown(text, size, context=True))

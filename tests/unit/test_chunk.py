@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergreen.errors import UserError
@@ -22,6 +22,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
+@settings(deadline=None)
 @given(texts, sizes)
 def test_nothing_but_white_space_is_lost_and_no_chunk_is_too_long(text, size):
     chunks = split_text(text, size)
@@ -30,6 +31,7 @@ def test_nothing_but_white_space_is_lost_and_no_chunk_is_too_long(text, size):
     assert squeezed("".join(chunks)) == squeezed(text)
 
 
+@settings(deadline=None)
 @given(texts, sizes, st.integers(0, 30))
 def test_an_overlap_repeats_the_end_of_the_chunk_before_and_counts_in_the_size(text, size, overlap):
     overlap = min(overlap, size // 2)
@@ -45,6 +47,7 @@ def test_an_overlap_repeats_the_end_of_the_chunk_before_and_counts_in_the_size(t
     assert done == len(rest)
 
 
+@settings(deadline=None)
 @given(texts, sizes)
 def test_the_same_text_gives_the_same_chunks(text, size):
     assert split_text(text, size) == split_text(text, size)

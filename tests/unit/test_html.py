@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergreen.prepare.chunk import split_html
@@ -23,6 +23,7 @@ markup = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(markup, st.integers(1, 100), st.booleans())
 def test_any_markup_gives_chunks_that_fit(html, size, context):
     chunks = split_html(html, size, context=context)
@@ -30,6 +31,7 @@ def test_any_markup_gives_chunks_that_fit(html, size, context):
     assert split_html(html, size, context=context) == chunks
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="<&\0"), max_size=200))
 def test_a_text_without_markup_loses_nothing_but_white_space(text):
     assert re.sub(r"\s+", "", "".join(split_html(text, 50))) == re.sub(r"\s+", "", text)

@@ -41,7 +41,7 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
 
 
 _HINTS = {
-    "55P03": "Another session has it locked; try again when its transaction is over (pg_locks shows whose).",
+    "55P03": "Try again when the transaction of the session that has it locked is over; pg_locks shows whose.",
     "25006": "Call it on the primary server, in a transaction that may write.",
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from histories import Revision, repositories, revisions
+from revisions import Revision, repositories, revisions
 
 from evergreen.apply.diff import StoredChunk, diff
 from evergreen.prepare.chunk import split_markdown, split_text

@@ -175,8 +175,8 @@ def test_where_pg_cron_is_it_makes_the_index_concurrently(with_cron):
     assert indexed(db) == [False]
     # A run that fails leaves an index that is none: it is taken away, and made again.
     reader = psycopg.connect(cluster.dsn())
+    reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     reader.execute("SELECT count(*) FROM docs_embedding")
-    reader.execute("SELECT pg_current_xact_id()")
     with psycopg.connect(cluster.dsn(), autocommit=True) as session:
         make = Background(session, command)
         wait_until(lambda: db.execute("SELECT to_regclass('embed_store.g1_embedding_idx')").fetchone() != (None,))

@@ -5,7 +5,7 @@ import threading
 import faults
 import pytest
 from attack import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
-from documents import assert_as_source, shown
+from documents import assert_as_source, shown, verified
 from waiting import Background, wait_until
 
 DRAIN = "SELECT embed_drain()"
@@ -48,7 +48,8 @@ def notes_of(db, options="{}"):
     )
 
 
-def test_a_follower_keeps_its_own_options(db, provider):
+@pytest.mark.parametrize("first", ["docs", "notes", None])
+def test_a_text_that_was_cut_is_not_taken_for_the_whole(db, provider, first):
     """Both have a text that the server finds too long; one pipeline wants it truncated, the other one an error."""
     provider.register(db, inputs=5, input_tokens=20)
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
@@ -56,9 +57,14 @@ def test_a_follower_keeps_its_own_options(db, provider):
     notes_of(db, '{"on_too_long": "truncate"}')
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     provider.fail(faults.status(400, b"too long"), when=lambda call: any(len(text) > 30 for text in call.texts))
+    if first:
+        db.execute("CALL embed_work(%s, until_empty => true)", (first,))
     db.execute(WORK)
     assert set(shown(db)) == {1}
     assert set(shown(db, "notes")) == {1, 2}
+    assert verified(db, "notes")["fresh"] == 2
+    db.execute("SELECT embed_alter('notes', '{\"on_too_long\": null}')")
+    assert verified(db, "notes") == {"fresh": 1, "stale": 1, "missing": 0, "orphan": 0, "mixed": 0}
 
 
 def test_a_budget_stops_nobody_but_its_pipeline(connect, db, provider, small):

@@ -12,6 +12,7 @@ from evergreen.errors import ModelError, UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.prepare import documents, fingerprint, read
 from evergreen.prepare.documents import Document
+from evergreen.prepare.fingerprint import Hasher
 from evergreen.prepare.read import SourceRow
 from evergreen.queries import load
 from evergreen.schedule import cursors
@@ -106,7 +107,7 @@ def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found
     rows = _read(pipeline, generation, keys)
     stored = {row["key"]: row for row in db.rows(SQL.documents, generation.id, keys)}
     chunks = _chunks(pipeline, generation, [row["id"] for row in stored.values()])
-    hash_chunk = fingerprint.chunk(generation.model.identity)
+    whole, beginning = (fingerprint.chunk(generation.model.identity, may_be_cut=cut) for cut in (False, True))
     found = _Found()
     for key in keys:
         document = stored.get(key)
@@ -116,9 +117,13 @@ def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found
             found.states[key] = "missing"
         else:
             own = chunks[document["id"]]
-            damaged = [r for r in own if not r["key_is_right"] or hash_chunk(r["chunk"]) != r["chunk_hash"]]
+            damaged = [
+                r
+                for r in own
+                if not r["key_is_right"] or r["chunk_hash"] not in (whole(r["chunk"]), beginning(r["chunk"]))
+            ]
             found.damaged += [(row["document"], row["id"]) for row in damaged]
-            found.states[key] = "stale" if damaged else _state(generation, rows[key], make, document, own)
+            found.states[key] = "stale" if damaged else _state(generation, rows[key], make, document, own, whole)
     return found
 
 
@@ -138,6 +143,7 @@ def _state(
     make: Callable[[SourceRow], Document],
     stored: db.Row,
     chunks: list[db.Row],
+    whole: Hasher,
 ) -> str:
     try:
         wanted = make(row)
@@ -150,8 +156,9 @@ def _state(
     same = (
         stored["fingerprint"] == wanted.fingerprint
         and all(proof["src_hash"] == wanted.src_hash for proof in [stored, *chunks])
-        and [(chunk["chunk_no"], chunk["chunk_hash"]) for chunk in chunks]
-        == [(i, h) for i, (h, _) in enumerate(wanted.chunks)]
+        and [chunk["chunk_no"] for chunk in chunks] == [*range(len(wanted.chunks))]
+        # A text that was embedded whole is as good where it might have been cut.
+        and all(c["chunk_hash"] in (h, whole(text)) for c, (h, text) in zip(chunks, wanted.chunks, strict=True))
     )
     return "fresh" if same else "stale"
 

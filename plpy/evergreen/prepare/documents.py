@@ -156,9 +156,14 @@ def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], D
     split = chunk.chunker(generation.chunker)
     identity = generation.model.identity
     hash_document = fingerprint.document(identity, _preparation(generation), generation.chunker)
-    hash_chunk = fingerprint.chunk(identity)
     limits = provider(generation.model.provider).limits(generation.model)
     truncate = options.effective(pipeline.options, "on_too_long") == "truncate"
+    hash_chunk, hash_beginning = fingerprint.chunk(identity), fingerprint.chunk(identity, may_be_cut=True)
+
+    def hashed(piece: str) -> bytes:
+        """Hash a text. A token is a character at least, so only what has more characters may be cut by the server."""
+        may_be_cut = truncate and limits.input_tokens is not None and len(piece) > limits.input_tokens
+        return hash_beginning(piece) if may_be_cut else hash_chunk(piece)
 
     def make(row: SourceRow) -> Document:
         text = row.text if row.text is not None and not row.text.isspace() else ""
@@ -167,7 +172,7 @@ def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], D
             row.key,
             row.src_hash,
             hash_document(text, *(row.frame or ())),
-            tuple((hash_chunk(piece), piece) for piece in texts),
+            tuple((hashed(piece), piece) for piece in texts),
         )
 
     return make

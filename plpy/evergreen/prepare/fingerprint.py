@@ -31,6 +31,6 @@ def document(identity: str, preparation: str, chunker: dict[str, Any]) -> Hasher
     return Hasher("document", identity, preparation, json.dumps(chunker, sort_keys=True))
 
 
-def chunk(identity: str) -> Hasher:
-    """Hash of one text as a model gets it."""
-    return Hasher("chunk", identity)
+def chunk(identity: str, *, may_be_cut: bool = False) -> Hasher:
+    """Hash of one text as a model gets it; a vector of what may be only its beginning is another's than that of all."""
+    return Hasher("beginning of chunk" if may_be_cut else "chunk", identity)

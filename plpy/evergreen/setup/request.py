@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evergreen import db
-from evergreen.catalog import access, columns, models, objects, options
+from evergreen.catalog import access, columns, intervals, models, objects, options
 from evergreen.catalog.columns import Column, Source
 from evergreen.errors import UserError, shown
 from evergreen.model.spec import Model
@@ -185,4 +185,5 @@ def check_capture(capture: str | None) -> str:
 
 def check_options(given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of a new pipeline; return its own and those of its first generation."""
-    return options.both(given if given is not None else "{}")
+    own, index = options.both(given if given is not None else "{}")
+    return intervals.check(own), index

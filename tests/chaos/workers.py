@@ -136,7 +136,7 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "time": _time,
 }
 # A TRUNCATE of the source that takes its time is not queued behind: whoever has to read it says so and is called again.
-MAY_TIME_OUT = {"verify", "touch"}
+MAY_TIME_OUT = {"verify"}
 
 
 class Worker:

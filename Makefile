@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SCRIPTS := build/extension
-# Each process of the tests has a server of its own; files stay whole, since some share a server.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
+# Each process of the tests has a server of its own; files stay whole, since some share a server, and in their order, since
+# the longest comes first. One process more than processors, because many tests wait for something.
+SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 
 # pgspot's complaints that do not apply, with the reason:
 #   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools

@@ -130,6 +130,7 @@ def test_a_column_that_is_watched_from_now_on_waits_for_its_writers(connect, db,
     assert stored(db, 2)[3] == "later"
 
 
+@pytest.mark.attack  # a lock is tried for a quarter of a minute
 def test_a_writer_that_stays_is_named_and_nothing_is_left(connect, db, docs, models):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'old')")
     drain_all(db)

@@ -130,7 +130,7 @@ def test_workers_that_meet_it_come_back_when_it_is_over(db, connect, migration, 
     for call in ("embed_verify('docs')", "embed_touch('docs', '[1]')", "embed_pause('docs')"):
         with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
             db.execute(f"SELECT {call}")
-        assert "try again" in refused.value.diag.message_hint, call
+        assert "Try again" in refused.value.diag.message_hint, call
     getattr(migration, end)()
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp() WHERE token IS NULL")
     assert_fresh(db, "docs", 3)

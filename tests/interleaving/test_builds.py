@@ -108,3 +108,17 @@ def test_a_build_that_ends_with_its_session_leaves_nothing(connect, db, pipeline
         db.execute("SELECT count(*) FROM pg_proc").fetchone(),
     )
     assert after == before
+
+
+def test_what_an_open_drain_queued_for_a_generation_that_is_gone_is_cleared_away(connect, db, pipeline):
+    db.execute("SELECT embed_build('docs')")
+    drain_all(db)
+    edit(db, 1, "edited")
+    drain = connect(autocommit=False)
+    drain.execute("SELECT embed_drain(max_rows => 1)")  # queues the row for both generations, and does it for one
+    db.execute("SELECT embed_retire('docs', 2)")
+    drain.commit()
+    assert db.execute("SELECT count(*) FROM embed.job WHERE generation = 2").fetchone() == (1,)
+    drain_all(db)
+    assert_as_source(db)
+    assert left(db) == {}

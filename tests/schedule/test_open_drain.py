@@ -56,6 +56,7 @@ def fresh_in_time(connect, db):
         finally:
             if work is not None:
                 session.cancel()
+                wait_until(lambda: not work.running, what="the end of the worker, which gives its claims up")
 
     return check
 

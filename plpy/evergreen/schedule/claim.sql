@@ -59,7 +59,7 @@ DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
        OR NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = i.token)
     FOR UPDATE SKIP LOCKED))
 
--- drop_orphaned_jobs(): of pipelines that were dropped while somebody queued their keys. One step in the index a generation.
+-- drop_orphaned_jobs(): of generations that went while somebody queued their keys. One step in the index a generation.
 WITH RECURSIVE queued (generation) AS (
     (SELECT j.generation FROM embed.job j ORDER BY j.generation LIMIT 1)
     UNION ALL
@@ -70,7 +70,7 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = q.generation)
     FOR UPDATE OF j SKIP LOCKED))
 
--- drop_orphaned_failures(): dead letters of such pipelines
+-- drop_orphaned_failures(): dead letters of such generations
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)
     FOR UPDATE SKIP LOCKED))

@@ -82,6 +82,7 @@ class Drain:
             if not self._guarded(batch.claim.pipeline.id, partial(self._apply, batch)):
                 self._guarded(batch.claim.pipeline.id, partial(_abandon, batch))
         self._cursors.settle()
+        claim.drop_orphans()
         claim.drop_dead()
         return len(self._done)
 

@@ -1,6 +1,5 @@
 """What must be true when all is over: one vector of the right text for each row, and nothing else left anywhere."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,13 +59,11 @@ def faults(db: Connection) -> list[str]:
 def _of_rows(db: Connection, pipeline: Pipeline) -> list[str]:
     """Compare view and source, without any help of the extension."""
     texts, rows = expected(db, pipeline), shown(db, pipeline)
-    times = Counter(key for key, _ in rows)
-    found = [f"{pipeline.name} {key} is shown {number} times" for key, number in times.items() if number > 1]
-    found += [f"{pipeline.name} {key} is missing" for key in texts.keys() - times.keys()]
-    for key, row in rows:
+    found = [f"{pipeline.name} {key} is missing" for key in texts.keys() - rows.keys()]
+    for key, row in rows.items():
         if not is_of(pipeline, row, texts.get(key)):
-            found.append(f"{pipeline.name} {key} shows {row.chunk[:60]!r}, not {(texts.get(key) or '')[:60]!r}")
-        if row.is_stale:
+            found.append(f"{pipeline.name} {key} shows {row.chunks}, not {texts.get(key)}")
+        if any(row.is_stale):
             found.append(f"{pipeline.name} {key} is called stale")
     return found
 
@@ -89,10 +86,14 @@ def _of_store(db: Connection, pipeline: Pipeline, generation: int) -> list[str]:
         ),
     }
     found = []
-    if len(texts) != count["vectors"] or count["rows"] != count["documents"] or count["documents of no row"]:
+    if (
+        sum(map(len, texts.values())) != count["vectors"]
+        or count["rows"] != count["documents"]
+        or count["documents of no row"]
+    ):
         found.append(f"{pipeline.name}, generation {generation}, stores {count} of {len(texts)} texts")
-    stored = {tuple(key): chunk for key, chunk in db.execute(f"SELECT key, chunk FROM embed_store.g{generation}")}
-    if stored != texts:
+    query = f"SELECT key, array_agg(chunk ORDER BY chunk_no) FROM embed_store.g{generation} GROUP BY key"
+    if {tuple(key): chunks for key, chunks in db.execute(query)} != texts:
         found.append(f"{pipeline.name}, generation {generation}, stores other texts than there are")
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from sources import PIPELINES, Key, Pipeline, expected, is_of, shown, source_keys
+from sources import PIPELINES, Key, Pipeline, Shown, expected, is_of, shown, source_keys
 
 Connection = psycopg.Connection[Any]
 
@@ -34,26 +34,24 @@ class Snapshot:
     """All that one snapshot says of a pipeline."""
 
     keys: set[Key]
-    texts: dict[Key, str]
-    rows: list[tuple[Key, Any]]
+    texts: dict[Key, list[str]]
+    rows: dict[Key, Shown]
     documents: set[Key]
     pending: set[Key]
     sweeps: set[str]  # what is walked through from end to end just now
 
     def faults(self, pipeline: Pipeline) -> list[str]:
         """What must not be, whatever is going on."""
-        right = {key for key, row in self.rows if is_of(pipeline, row, self.texts.get(key))}
+        right = {key for key, row in self.rows.items() if is_of(pipeline, row, self.texts.get(key))}
         found = [
-            f"{key} is called fresh as {row.chunk[:60]!r} and is {(self.texts.get(key) or '')[:60]!r}"
-            for key, row in self.rows
-            if not row.is_stale and key not in right
+            f"{key} is called fresh as {row.chunks} and is {self.texts.get(key)}"
+            for key, row in self.rows.items()
+            if not all(row.is_stale) and key not in right
         ]
         if "source" not in self.sweeps:
             found += [f"{key} is lost" for key in self.texts.keys() - right - self.pending]
         if not self.sweeps:
             found += [f"{key} is gone and stays" for key in self.documents - self.keys - self.pending]
-        if len({key for key, _ in self.rows}) < len(self.rows):
-            found.append("a key is shown twice")
         return [f"{pipeline.name}: {fault}" for fault in found]
 
 

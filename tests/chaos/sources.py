@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 import psycopg
 import pytest
 from provider import LoopbackProvider, vector
+
+from evergreen.prepare.chunk import split_text
 
 Connection = psycopg.Connection[Any]
 Key = tuple[Any, ...]
@@ -45,12 +48,18 @@ class Pipeline:
     dimensions: int
     definition: str
     text: Callable[[Row], str | None]
+    cut: Callable[[str], list[str]] = lambda text: [text]
+
+
+def _joined(row: Row) -> str:
+    return "\n\n".join(part for part in (row.title, row.body) if part is not None)
 
 
 PIPELINES = (
+    Pipeline("plain", "plain", "wide", 16, "columns => '{title,body}'", _joined),
     Pipeline(
-        "plain", "plain", "wide", 16, "columns => '{title,body}'",
-        lambda row: "\n\n".join(part for part in (row.title, row.body) if part is not None),
+        "chunked", "plain", "loop", 8, "columns => '{title,body}', chunker => embed_chunk_text(12)",
+        _joined, partial(split_text, size=12),
     ),
     Pipeline(
         "shown", "plain", "loop", 8, "columns => '{body}', only_if => 'shown'",
@@ -83,12 +92,12 @@ def make_pipelines(db: Connection, provider: LoopbackProvider) -> None:
         db.execute(f"SELECT embed_create('{one.name}', '{one.source}', model => '{one.model}', {one.definition})")
 
 
-def expected(db: Connection, pipeline: Pipeline) -> dict[Key, str]:
-    """The texts that must have a vector, by key."""
+def expected(db: Connection, pipeline: Pipeline) -> dict[Key, list[str]]:
+    """The chunks that must have a vector, by key."""
     key = KEYS[pipeline.source]
     rows = db.execute(f"SELECT {', '.join(key)}, title, body, shown FROM {pipeline.source}").fetchall()
     texts = {row[: len(key)]: pipeline.text(Row(*row[len(key) :])) for row in rows}
-    return {key: text for key, text in texts.items() if text is not None and text.strip()}
+    return {key: pipeline.cut(text) for key, text in texts.items() if text is not None and text.strip()}
 
 
 def source_keys(db: Connection, pipeline: Pipeline) -> set[Key]:
@@ -98,24 +107,26 @@ def source_keys(db: Connection, pipeline: Pipeline) -> set[Key]:
 
 @dataclass(frozen=True)
 class Shown:
-    """A row of a pipeline's view."""
+    """What a pipeline's view shows of a source row: all its chunks in their order."""
 
-    chunk: str
-    vector: list[float]
-    is_stale: bool
+    chunks: list[str]
+    vectors: list[list[float]]
+    is_stale: list[bool]
 
 
-def shown(db: Connection, pipeline: Pipeline) -> list[tuple[Key, Shown]]:
-    """What the view shows; a list, because a key might be there twice."""
-    key = KEYS[pipeline.source]
+def shown(db: Connection, pipeline: Pipeline) -> dict[Key, Shown]:
+    """What the view shows, by key."""
+    key = ", ".join(KEYS[pipeline.source])
     rows = db.execute(
-        f"SELECT {', '.join(key)}, chunk, embedding::text, is_stale FROM {pipeline.name}_embedding"
+        f"SELECT array_agg(chunk ORDER BY chunk_no), array_agg(embedding::text ORDER BY chunk_no),"
+        f" array_agg(is_stale), {key} FROM {pipeline.name}_embedding GROUP BY {key}"
     ).fetchall()
-    return [(row[: len(key)], Shown(row[-3], orjson.loads(row[-2]), row[-1])) for row in rows]
+    return {row[3:]: Shown(row[0], [orjson.loads(vector) for vector in row[1]], row[2]) for row in rows}
 
 
-def is_of(pipeline: Pipeline, row: Shown, text: str | None) -> bool:
-    """Tell whether a row shows the vector of a text."""
-    if text is None or row.chunk != text:
+def is_of(pipeline: Pipeline, row: Shown, chunks: list[str] | None) -> bool:
+    """Tell whether a row shows these chunks, each once, with their vectors."""
+    if chunks is None or row.chunks != chunks:
         return False
-    return row.vector == pytest.approx(vector(text, pipeline.dimensions), abs=1e-6)
+    wanted = [vector(chunk, pipeline.dimensions) for chunk in chunks]
+    return all(found == pytest.approx(right, abs=1e-6) for found, right in zip(row.vectors, wanted, strict=True))

@@ -12,9 +12,13 @@ def edit(db, key, body):
     db.execute("UPDATE docs SET body = %s WHERE id = %s", (body, key))
 
 
+CHUNKED = "SELECT embed_build('docs', chunker => embed_chunk_text(12))"
+
+
 def stored(db, number):
     """Chunks of a generation by key."""
-    return dict(db.execute(f"SELECT k1, chunk FROM embed_store.g{number}").fetchall())
+    query = f"SELECT k1, array_agg(chunk ORDER BY chunk_no) FROM embed_store.g{number} GROUP BY k1"
+    return dict(db.execute(query).fetchall())
 
 
 def test_a_change_folded_by_who_did_not_know_of_the_generation_reaches_it(db, pipeline, stoppable):
@@ -22,13 +26,14 @@ def test_a_change_folded_by_who_did_not_know_of_the_generation_reaches_it(db, pi
     stop = stoppable()
     edit(db, 1, "edited")
     assert stop.parked(WORK, "fold", "before")
-    db.execute("SELECT embed_build('docs')")
+    db.execute(CHUNKED)
     drain_once(db)
-    assert stored(db, 2)[2] == "title 2\n\nbody 2"
+    assert stored(db, 2)[2] == ["title 2", "body 2"]
     edit(db, 2, "edited late")
     stop.let_go()
     drain_all(db)
-    assert stored(db, 1)[2] == stored(db, 2)[2] == "title 2\n\nedited late"
+    assert stored(db, 1)[2] == ["title 2\n\nedited late"]
+    assert stored(db, 2)[2] == ["title 2", "edited late"]
     assert left(db) == {}
 
 
@@ -36,7 +41,7 @@ def test_a_truncate_seen_by_who_did_not_know_of_the_generation_empties_it(db, pi
     stop = stoppable()
     edit(db, 1, "edited")
     assert stop.parked(WORK, "fold_scopes", "before")
-    db.execute("SELECT embed_build('docs')")
+    db.execute(CHUNKED)
     drain_once(db)
     db.execute("TRUNCATE docs")
     stop.let_go()

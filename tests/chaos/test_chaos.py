@@ -14,7 +14,7 @@ from faultyprovider import Weather
 from provider import LoopbackProvider
 from reaper import LONGEST_STOP
 from story import Cast, Report, Stage, play, summary
-from workers import MAY_TIME_OUT
+from workers import KINDS, MAY_TIME_OUT
 
 from evergreen_host.cluster import Cluster
 
@@ -22,6 +22,9 @@ KILLED = {"57P01", "57P02", "57P03", "57014"}
 BOUND = 0.05  # seconds that a worker may cost a writer
 KILL_BOUND = LONGEST_STOP + 1.0  # where a worker was stopped that was reading a table which is to be truncated
 SHARE_OF_FAULTS = 0.12
+# What is retired is gone, and paid for once more when it is built again; and embed_build, which is no worker, keeps a
+# TRUNCATE waiting for the instant in which it makes its functions.
+FRUGAL = tuple(kind for kind in KINDS if kind != "change")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,7 @@ def test_writers_wait_no_longer_than_without_evergreen(doomed, seed, say, apart)
         bare = play(Stage(doomed, provider, bare=True), Cast(seed, transactions=transactions, kinds=(), apart=apart))
         stage = Stage(doomed, provider)
         weather = Weather(provider, seed, share=SHARE_OF_FAULTS)
-        report = play(stage, Cast(seed, transactions=transactions, apart=apart))
+        report = play(stage, Cast(seed, transactions=transactions, kinds=FRUGAL, apart=apart))
         say(f"--chaos-seed {seed}\nwithout evergreen:\n{summary(bare, None)}\nwith it:\n{summary(report, weather)}")
         _assert_nobody_was_wronged(report, bound=BOUND, killed=False)
         assert weather.again == 0

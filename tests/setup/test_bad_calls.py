@@ -173,8 +173,7 @@ BAD = {
 }  # fmt: skip
 # Promised for later versions: a call that is not built yet does not exist.
 LATER = """
-embed_backfill embed_claim embed_submit embed_release
-embed_wait embed_capture_set
+embed_backfill embed_capture_set
 """
 
 

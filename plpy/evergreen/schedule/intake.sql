@@ -9,7 +9,8 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- read the row before the change that is deleted here.
 -- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
 -- embed_status finds it. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
--- (LATERAL): a hash join would read the whole job table for a handful of keys.
+-- (LATERAL): a hash join would read the whole job table for a handful of keys. changed_at may be older than need be (of another key
+-- that is bumped with it), never newer: embed_wait relies on that, and exactly it would cost a join with the job table.
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
@@ -28,14 +29,14 @@ WITH live AS MATERIALIZED (
     CROSS JOIN live g
     LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
 ), held AS MATERIALIZED (
-    SELECT j.ctid, w.lane
+    SELECT j.ctid, w.lane, w.changed_at
     FROM wanted w
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = w.generation AND j.key = w.key
                         FOR UPDATE SKIP LOCKED) j
     WHERE w.found
 ), bumped AS (
     UPDATE embed.job j
-    SET changes = j.changes + 1, attempts = 0, lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
+    SET changes = j.changes + 1, attempts = 0, changed_at = least(j.changed_at, (SELECT min(h.changed_at) FROM held h)), lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
         ready_at = CASE WHEN j.token IS NULL THEN pg_catalog.clock_timestamp() ELSE j.ready_at END
     WHERE j.ctid = ANY (ARRAY(SELECT h.ctid FROM held h))
     RETURNING j.key

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from evergreen import alarm, db
-from evergreen.apply import usage
+from evergreen.apply import lag, usage
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -37,7 +37,6 @@ _AFTER_ERROR = 5.0
 _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
-_UNREADABLE = True  # sources that could not be read count as work
 
 
 class Worker:
@@ -106,7 +105,7 @@ class Worker:
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
         return self._step(
-            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not _UNREADABLE))
+            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not claim.UNREADABLE))
         )
 
     def _step(self, body: Callable[[], T]) -> T:
@@ -229,7 +228,7 @@ def _breathe() -> None:
 
 def _look(number: int) -> Pipeline | None:
     """Return the pipeline with its log folded, or None when there is nothing to do or nothing may be done."""
-    if not db.value(claim.SQL.anything_left, [number], [], _UNREADABLE) and not db.value(claim.SQL.lost_claims, number):
+    if not claim.may_have_work(number):
         return None
     pipeline = pipelines.by_id(number)
     if pipeline is None or pipeline.state != "active":
@@ -266,5 +265,6 @@ def _keep_house() -> None:
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
     counters.create_all()
     usage.fold()
+    lag.fold()
     forget.purge()
     retire.overdue()

@@ -16,9 +16,8 @@ def pipeline(db, docs, model):
 
 def lags(db):
     """p50, p95, p99 in seconds."""
-    found = status_of(db, "(lag_p50, lag_p95, lag_p99)::text")
-    row = db.execute("SELECT lag_p50, lag_p95, lag_p99 FROM embed_status WHERE pipeline = 'docs'").fetchone()
-    return tuple(one.total_seconds() if isinstance(one, timedelta) else None for one in row) if found else None
+    found = [status_of(db, name) for name in ("lag_p50", "lag_p95", "lag_p99")]
+    return tuple(one.total_seconds() if isinstance(one, timedelta) else None for one in found)
 
 
 def aged(db, *ages):
@@ -26,14 +25,14 @@ def aged(db, *ages):
     db.execute(
         "UPDATE embed.change c SET changed_at = clock_timestamp() - make_interval(secs => a.age)"
         " FROM unnest(%s::float8[]) WITH ORDINALITY a (age, n) WHERE c.key = jsonb_build_array(a.n)",
-        (list(ages),),
+        ([float(age) for age in ages],),
     )
 
 
 def test_history_says_nothing_of_the_lag(db, pipeline):
     assert lags(db) == (None, None, None)
     db.execute("INSERT INTO docs SELECT i, 'title', 'body ' || i FROM generate_series(100, 1200) i")  # over 1000 rows
-    drain_all(db)
+    db.execute("CALL embed_work(until_empty => true)")
     assert lags(db) == (None, None, None)
 
 
@@ -83,7 +82,8 @@ def test_a_row_that_changes_again_and_again_counts_each_time_anew(connect, db, p
     drain_all(db)
     submit(db, texts)
     db.execute("UPDATE docs SET body = 'third' WHERE id = 1")
-    provider.answer = lambda _: db.execute("UPDATE docs SET body = 'fourth' WHERE id = 1") and None
+    other = connect()
+    provider.answer = lambda _: other.execute("UPDATE docs SET body = 'fourth' WHERE id = 1") and None
     aged(db, 400)
     assert db.execute("SELECT embed_drain()").fetchone() == (1,)
     provider.answer = None

@@ -40,11 +40,11 @@ def embed_wait(pipeline: str | None, key: str | None, timeout: str | None) -> bo
     arguments.check_isolation("embed_wait")
     deadline = time.monotonic() + arguments.seconds_of("timeout", timeout, 0.0, _MOST, "'10 s'")
     role = caller()
-    watch = elevated(lambda: _watch(access.readable(pipeline, role), key))
+    watch = elevated(lambda: db.released(lambda: _watch(access.readable(pipeline, role), key)))
     pause = _SHORTEST
     while True:
         started = time.monotonic()
-        answer = elevated(lambda: _look(watch))
+        answer = elevated(lambda: db.released(lambda: _look(watch)))
         if answer is not None:
             return answer
         if not _sleep(max(pause, _SHARE * (time.monotonic() - started)), deadline):
@@ -63,7 +63,7 @@ def _sleep(seconds: float, deadline: float) -> bool:
 
 def _watch(pipeline: Pipeline, key: str | None) -> _Watch:
     canonical = read.canonical(pipeline, key) if key is not None else None
-    start = db.released(lambda: db.one(SQL.start, pipeline.id, canonical))
+    start = db.one(SQL.start, pipeline.id, canonical)
     assert start is not None
     if start["own"]:
         what = f"row {canonical}" if canonical is not None else "rows"
@@ -77,7 +77,7 @@ def _watch(pipeline: Pipeline, key: str | None) -> _Watch:
 
 def _look(watch: _Watch) -> bool | None:
     """Return the answer, or None when there is none yet."""
-    row = db.released(lambda: db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping))
+    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping)
     if row is None:
         raise pipelines.missing(watch.name)
     if row["dead"]:

@@ -28,14 +28,25 @@ def claim(
     return [Text(*row) for row in rows]
 
 
+SUBMIT = "SELECT embed_submit(%s, %s, %s, %s::vector[], %s)"
+
+
+def _submission(texts: Iterable[Text], pipeline: str, dimensions: int, tokens: int | None) -> tuple[Any, ...]:
+    texts = list(texts)
+    vectors = [str(vector(one.text, dimensions)) for one in texts]
+    return (pipeline, texts[0].token, [one.hash for one in texts], vectors, tokens)
+
+
 def submit(
     db: Connection, texts: Iterable[Text], *, pipeline: str = "docs", dimensions: int = 8, tokens: int | None = None
 ) -> int:
     """Submit the vectors of texts of one claim; returns the rows brought up to date."""
-    texts = list(texts)
-    given = [one.hash for one in texts], [str(vector(one.text, dimensions)) for one in texts]
-    query = "SELECT embed_submit(%s, %s, %s, %s::vector[], %s)"
-    return db.execute(query, (pipeline, texts[0].token, *given, tokens)).fetchone()[0]  # type: ignore[index]
+    return db.execute(SUBMIT, _submission(texts, pipeline, dimensions, tokens)).fetchone()[0]  # type: ignore[index]
+
+
+def statement(db: Connection, texts: Iterable[Text]) -> str:
+    """The submission as a statement without parameters."""
+    return psycopg.ClientCursor(db).mogrify(SUBMIT, _submission(texts, "docs", 8, None))
 
 
 def release(db: Connection, texts: Iterable[Text], error: str | None = None, *, pipeline: str = "docs") -> int:

@@ -26,7 +26,7 @@ _PIP = ("/etc/pip.conf", "/etc/xdg/pip", "/root/.config/pip", "/root/.pip")
 _ENV = ("PIP_", "SSL_", "REQUESTS_", "CURL_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_")
 # /dev and /proc as a machine has them; all of it goes with the namespaces.
 _ENTER = """
-mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs -o mode=1777 tmpfs "$1/tmp" || exit 70
+mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" || exit 70
 [ -d "$1/dev/shm" ] && mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
 exec chroot "$1" /usr/bin/env --chdir="$2" sh -c "$3"
 """

@@ -3,8 +3,8 @@
     python tests/roots/debianroot.py trixie make test
     python tests/roots/debianroot.py --packages=git,make,python3-venv --fresh bookworm make demo
 
-The project's last commit is cloned into it. Mirror, certificates and pip's settings are the machine's own. Needs root and
-debootstrap. What it makes lies below build/roots, and is used again unless --fresh says otherwise.
+The project's last commit is cloned into it. Mirror, certificates and pip's settings are the machine's own. Needs root
+and debootstrap. What it makes lies below build/roots, and is used again unless --fresh says otherwise.
 """
 
 import argparse
@@ -91,7 +91,6 @@ class DebianRoot:
         env = {**kept, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
         enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "enter"]
         return subprocess.run([*enter, str(self.path), cwd, command], env=env, check=False).returncode
-
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -37,7 +37,7 @@ class Waiting:
 
     @property
     def is_for_a_page(self) -> bool:
-        """True for who adds a page to a file: held for that instant by whoever inserts, no row or table of anybody's."""
+        """True for who adds a page to a file: held for an instant by whoever inserts, no row or table of anybody."""
         return self.what.startswith("extend ")
 
 

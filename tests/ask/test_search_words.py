@@ -39,9 +39,8 @@ def many(db, rows=3000, **options):
     db.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY; GRANT SELECT ON docs TO bob")
     db.execute("CREATE POLICY few ON docs TO bob USING (id % 500 = 0)")
     db.execute("SELECT embed_setting('index_from', '1000')")
-    db.execute(
-        "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8', options => '{\"language\": \"simple\"}')"
-    )
+    create = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8', options => %s)"
+    db.execute(create, ('{"language": "simple"}',))
     drain_all(db)
 
 
@@ -67,7 +66,7 @@ def test_hybrid_fuses_both_lists(db, docs):
     nearest, worded = search(db, "password settings", "mode => 'vector'"), search(db, "password settings")
     assert worded == [1]
     rows = db.execute("SELECT key, score FROM embed_search('docs', 'password settings', mode => 'hybrid')").fetchall()
-    loose = sorted({2, 4}, key=lambda i: [key[0] for key, _ in rows].index(i))  # they have one of the words
+    loose = sorted({2, 4}, key=[key[0] for key, _ in rows].index)  # they have one of the words
     ranks = {i: [nearest.index(i) + 1] for i in TEXTS}
     for place, i in enumerate([1, *loose], 1):
         ranks[i].append(place)
@@ -189,9 +188,8 @@ def test_keys_of_every_kind(db):
     db.execute(
         "CREATE TABLE docs (a mood, b numeric, c timestamptz, chunk text, body text, PRIMARY KEY (a, b, c, chunk))"
     )
-    db.execute(
-        "INSERT INTO docs SELECT 'bad', i / 7.0, now() - i * interval '1 s', 'é ' || i, 'word ' || i FROM generate_series(1, 9) i"
-    )
+    row = "'bad', i / 7.0, now() - i * interval '1 s', 'é ' || i, 'word ' || i"
+    db.execute(f"INSERT INTO docs SELECT {row} FROM generate_series(1, 9) i")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")
     db.execute("SELECT embed_drain()")
     db.execute("SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Tokyo'")

@@ -101,6 +101,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("suite")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     asked = parser.parse_args(arguments)
+    if shutil.which("debootstrap") is None:
+        sys.exit("debootstrap is missing: apt-get install debootstrap")
     root = DebianRoot(asked.suite, asked.packages)
     root.make(fresh=asked.fresh)
     root.clone_project()

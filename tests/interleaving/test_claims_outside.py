@@ -3,7 +3,7 @@
 import pytest
 from attack import left
 from documents import assert_as_source, drain_all, drain_once, verified
-from outside import claim, statement, submit
+from outside import Text, claim, statement, submit
 from waiting import Background, wait_until
 
 CLAIM = "SELECT count(*) FROM embed_claim('docs', 100)"
@@ -129,3 +129,25 @@ def test_jobs_that_others_hold_are_theirs_at_once_when_all_vectors_have_come(con
     assert drain_once(db) == 1
     assert_as_source(db)
     assert left(db) == {}
+
+
+def test_a_wait_is_not_over_for_a_change_of_a_row_that_the_backfill_has(connect, db, docs, model, stoppable):
+    """The row changes, somebody waits for all changes, and only then the cursor queues it: its job is younger."""
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    stop, session = stoppable(), connect()
+    assert stop.parked("SELECT * FROM embed_claim('docs', 9)", "claim", "after")
+    db.execute("UPDATE docs SET body = 'new' WHERE id = 9")
+    wait = Background(session, "SELECT embed_wait('docs', timeout => '1 hour')")
+    looks = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND query LIKE '%%embed_wait%%'"
+    wait_until(lambda: db.execute(looks, (wait.pid,)).fetchone())
+    texts = [Text(*row) for row in stop.let_go()]
+    ninth = [one for one in texts if one.key == [9]]
+    assert ninth[0].text.endswith("new")
+    drain_once(db)  # folds the change, and does row 10
+    submit(db, [one for one in texts if one.key != [9]])
+    assert claim(db) == []
+    assert db.execute("SELECT running FROM embed.scan WHERE running").fetchall() == []
+    assert db.execute("SELECT embed_wait('docs', '9', '0.5 s')").fetchone() == (False,)
+    assert wait.running
+    submit(db, ninth)
+    assert wait.result() == [(True,)]

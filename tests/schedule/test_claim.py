@@ -247,3 +247,12 @@ def test_live_changes_and_history_have_their_shares(db, pipeline):
     texts = claim(db, 10)
     assert sum(one.key[0] <= 10 for one in texts) == 8
     assert len(texts) == 10
+
+
+def test_outside_nothing_is_free(db, docs):
+    """A text of a built-in model, too, is handed out once, though workers may well embed it twice."""
+    db.execute("SELECT embed_model_add('hash8', 'hash', 8)")
+    db.execute("UPDATE docs SET title = 'same', body = NULL")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'hash8')")
+    assert len(claim(db, 4)) == 1
+    assert claim(db) == []

@@ -4,7 +4,7 @@ import pytest
 from attack import left
 from documents import assert_as_source, drain_all, drain_once, verified
 from outside import Text, claim, statement, submit
-from waiting import Background, wait_until
+from waiting import Background, begin_to_wait, wait_until
 
 CLAIM = "SELECT count(*) FROM embed_claim('docs', 100)"
 ATTACK = pytest.mark.attack
@@ -137,9 +137,7 @@ def test_a_wait_is_not_over_for_a_change_of_a_row_that_the_backfill_has(connect,
     stop, session = stoppable(), connect()
     assert stop.parked("SELECT * FROM embed_claim('docs', 9)", "claim", "after")
     db.execute("UPDATE docs SET body = 'new' WHERE id = 9")
-    wait = Background(session, "SELECT embed_wait('docs', timeout => '1 hour')")
-    looks = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND query LIKE '%%embed_wait%%'"
-    wait_until(lambda: db.execute(looks, (wait.pid,)).fetchone())
+    wait = begin_to_wait(db, session, None)
     texts = [Text(*row) for row in stop.let_go()]
     ninth = [one for one in texts if one.key == [9]]
     assert ninth[0].text.endswith("new")

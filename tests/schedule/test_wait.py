@@ -6,9 +6,7 @@ from documents import drain_all, drain_once, shown
 from outside import claim, embed_all, release, submit
 from people import people
 from psycopg import errors
-from waiting import Background, wait_until
-
-FOREVER = "SELECT embed_wait('docs', %s, '1 hour')"
+from waiting import Background, begin_to_wait, wait_until
 
 
 @pytest.fixture
@@ -23,19 +21,12 @@ def waited(db, key=None, timeout="0 s"):
     return db.execute("SELECT embed_wait('docs', %s::jsonb, %s)", (key, timeout)).fetchone()[0]
 
 
-def asleep(db, session):
-    """A session that waits is between two looks at some moment."""
-    query = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND query LIKE '%%embed_wait%%'"
-    return wait_until(lambda: db.execute(query, (session.info.backend_pid,)).fetchone())
-
-
 @pytest.mark.parametrize("key", ["[1]", "1", None])
 def test_it_returns_when_the_change_is_searchable(connect, db, pipeline, provider, key):
     """Through the log, the job and the claim, up to the moment it is shown."""
     db.execute("UPDATE docs SET body = 'new' WHERE id = 1")
     session = connect()
-    wait = Background(session, FOREVER, (key,))
-    asleep(db, session)
+    wait = begin_to_wait(db, session, key)
     provider.hold()
     work = Background(connect(), "CALL embed_work('docs', until_empty => true)")
     provider.wait_for_requests(1)
@@ -83,9 +74,14 @@ def test_a_hot_row_is_waited_for_only_up_to_the_change_that_was_there(connect, d
     requests = len(provider.requests)
     db.execute("UPDATE docs SET body = 'mine' WHERE id = 1")
     session = connect()
-    wait = Background(session, FOREVER, ("1",))
-    asleep(db, session)
-    provider.answer = lambda _: db.execute("UPDATE docs SET body = body || '!' WHERE id = 1") and None
+    wait = begin_to_wait(db, session, "1")
+    other = connect()
+
+    def change_again(_):
+        other.execute("UPDATE docs SET body = body || '!' WHERE id = 1")
+        other.execute("SELECT embed_drain()")  # queues it: the row is at the model
+
+    provider.answer = change_again
     provider.release()
     assert wait.result() == [(True,)]
     assert shown(db)[1][0].startswith("title 1\n\nmine")
@@ -110,9 +106,7 @@ def test_a_backfill_that_has_handed_out_its_last_rows(connect, db, docs, model):
     """The cursor is at its end and the rows are not embedded: who began to wait before is not told that they are."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     one, other = connect(), connect()
-    waits = [Background(one, FOREVER, ("9",)), Background(other, FOREVER, (None,))]
-    asleep(db, one)
-    asleep(db, other)
+    waits = [begin_to_wait(db, one, "9"), begin_to_wait(db, other, None)]
     texts = claim(db)
     claim(db)  # the cursor notices its end
     assert not db.execute("SELECT bool_or(running) FROM embed.scan").fetchone()[0]
@@ -195,13 +189,11 @@ def test_it_heeds_the_time_a_cancel_and_the_end_of_its_pipeline(connect, db, pip
     with pytest.raises(errors.QueryCanceled):
         waited(session, "1", "1 hour")
     session.execute("RESET statement_timeout")
-    wait = Background(session, FOREVER, ("1",))
-    asleep(db, session)
+    wait = begin_to_wait(db, session, "1")
     session.cancel()
     with pytest.raises(errors.QueryCanceled):
         wait.result()
-    wait = Background(session, FOREVER, ("1",))
-    asleep(db, session)
+    wait = begin_to_wait(db, session, "1")
     db.execute("SELECT embed_drop('docs')")
     with pytest.raises(errors.UndefinedObject):
         wait.result()
@@ -211,8 +203,7 @@ def test_it_holds_no_lock_that_a_writer_or_ddl_could_meet(connect, db, pipeline)
     """In a transaction that stays open, too; and the locks of others tell it nothing."""
     db.execute("UPDATE docs SET body = 'new' WHERE id = 1")
     session = connect(autocommit=False)
-    wait = Background(session, FOREVER, ("1",))
-    asleep(db, session)
+    wait = begin_to_wait(db, session, "1")
     held = """SELECT count(*) FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
               WHERE l.pid = %s AND l.locktype <> 'virtualxid'
                 AND (c.oid IS NULL OR c.relnamespace <> 'pg_catalog'::regnamespace)"""

@@ -137,6 +137,7 @@ def test_what_is_handed_out_is_counted_and_limited_as_what_is_sent(db, pipeline)
     assert len(claim(db)) == 2
     assert submit(db, texts[2:], tokens=30) == 3  # billed more than was reckoned
     assert db.execute("SELECT calls, texts, tokens, cost FROM embed_usage").fetchall() == [(1, 3, 30, None)]
+    db.execute("""SELECT embed_alter('docs', '{"daily_tokens": 35}')""")
     assert status_of(db, "state") == "over budget"
 
 

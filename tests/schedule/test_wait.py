@@ -110,7 +110,7 @@ def test_a_backfill_that_has_handed_out_its_last_rows(connect, db, docs, model):
     texts = claim(db)
     claim(db)  # the cursor notices its end
     assert not db.execute("SELECT bool_or(running) FROM embed.scan").fetchone()[0]
-    assert not waited(db, "9")
+    assert not waited(db, "9", "0.5 s")
     assert all(wait.running for wait in waits)
     submit(db, texts)
     assert [wait.result() for wait in waits] == [[(True,)], [(True,)]]
@@ -125,6 +125,7 @@ def test_a_table_that_was_emptied(db, pipeline):
 
 def test_in_vain(db, pipeline, provider):
     """A dead letter and a paused pipeline: at once, an hour is given; what is searchable is searchable nevertheless."""
+    db.execute("SET statement_timeout = '15 s'")
     db.execute("SELECT embed_alter('docs', '{\"max_attempts\": 1}')")
     db.execute("UPDATE docs SET body = 'bad' WHERE id = 1")
     release(db, claim(db), "no")

@@ -15,5 +15,5 @@ $python$;
 COMMENT ON FUNCTION @extschema@.embed_submit(text, bigint, bytea[], vector[], bigint) IS
     'vectors of texts that embed_claim handed out, any of them in any order; returns the rows brought up to date: those that have all '
     'their vectors now. The others'' vectors are kept meanwhile, and so are those that come when the claim is over. Renews the '
-    'lease, also with empty arrays. tokens: as billed, where that is known; else they are estimated';
+    'lease when a third of it is over, also with empty arrays. tokens: as billed, where that is known; else they are estimated';
 SET LOCAL search_path TO pg_catalog, pg_temp;

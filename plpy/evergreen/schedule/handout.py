@@ -27,7 +27,7 @@ from evergreen.schedule.cursors import Private
 from evergreen.schedule.outside import Outside
 from evergreen.schedule.recursion import running
 
-_MOST_ROWS = 100_000
+_MOST_ROWS = 10_000
 _LONGEST_LEASE = 86_400.0
 _RUNTIME = 10.0  # seconds in which rows that need no model are done, before the caller hears that nothing came out
 _PATIENCE = 5.0  # seconds to wait for the source to be read

@@ -21,6 +21,7 @@ class Outside:
     token: int
     pipeline: Pipeline
     generation: Generation
+    is_old: bool = False  # a third of the lease is over
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> Outside:
         raise UserError(
             f'claim {token} is not of pipeline "{pipeline.name}"', hint="Name the pipeline that it was claimed from."
         )
-    return Outside(token, pipeline, generation)
+    return Outside(token, pipeline, generation, bool(row["is_old"]))
 
 
 def texts(claim: Outside, hashes: list[bytes]) -> dict[bytes, Text]:

@@ -2,8 +2,10 @@
 INSERT INTO embed.lease (token, generation, expires_at, outside)
 VALUES ($1, $2, pg_catalog.clock_timestamp() + $3::pg_catalog.interval, $3::pg_catalog.interval)
 
--- hold_lease(int8): the claim, kept away from others to the end of the transaction
-SELECT l.generation, l.outside IS NOT NULL AS is_outside FROM embed.lease l WHERE l.token = $1 FOR NO KEY UPDATE
+-- hold_lease(int8): the claim, kept away from others to the end of the transaction; is a third of its time over
+SELECT l.generation, l.outside IS NOT NULL AS is_outside,
+       l.expires_at < pg_catalog.clock_timestamp() + l.outside * 2 / 3 AS is_old
+FROM embed.lease l WHERE l.token = $1 FOR NO KEY UPDATE
 
 -- was_issued(int8): was there ever such a token
 SELECT $1 >> 24 BETWEEN 1 AND t.last_value AS was FROM embed.token t

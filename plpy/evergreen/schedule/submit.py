@@ -147,7 +147,10 @@ class _Submission:
         usage.record(generation, spent, Saved(), free=provider(generation.model.provider).free)
 
     def _renew(self, still_open: dict[bytes, Text]) -> None:
+        """Put off the end of the claim; not each time, as that writes a row for each row and text that is left."""
         claimed = self._outside
+        if not claimed.is_old:
+            return
         keys = [*dict.fromkeys(key for text in still_open.values() for key in text.keys)]
         db.run(claims.SQL.renew_lease, claimed.token)
         db.run(claims.SQL.renew_jobs, claimed.generation.id, claimed.token, keys)

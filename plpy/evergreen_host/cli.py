@@ -15,6 +15,7 @@ from evergreen_host import install as installer
 from evergreen_host import pgconfig
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
+from evergreen_host.operate import doctor as operate_doctor
 from evergreen_host.operate import metrics as operate_metrics
 from evergreen_host.operate import status as operate_status
 from evergreen_host.report import Report
@@ -84,6 +85,16 @@ def status(
 ) -> None:
     """Show the pipelines of a database: what is fresh, what waits and for how long, what failed, what it cost."""
     operate_status.status(dsn, pipeline, watch=watch, every=every, as_json=as_json)
+
+
+@app.command()
+def doctor(dsn: Dsn = "", as_json: Json = False) -> None:
+    """Say what is wrong in a database, and what to type; exit code 1 if anything keeps embeddings from being fresh.
+
+    Each model that a pipeline uses is asked for the vector of one word.
+    """
+    if operate_doctor.doctor(dsn, as_json=as_json):
+        raise typer.Exit(EvergreenError.exit_code)
 
 
 @app.command()

@@ -57,7 +57,8 @@ FILES = {
             dependencies = []
             operations = [
                 migrations.CreateModel("Product", [
-                    ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                    ("id", models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                     ("name", models.TextField()),
                     ("description", models.TextField()),
                 ]),

@@ -65,14 +65,9 @@ def _ready(name: str | None, role: str) -> tuple[Pipeline, Source]:
     """Return a pipeline that can have another generation, with its source; others who change it have to wait."""
     found = access.owned(name, role)
     hold(found)
-    checked = follow.check(found)
+    checked = follow.readable(found)
     source = columns.describe(found.source)
-    if checked is None or source is None:
-        raise UserError(
-            f'the source of pipeline "{found.name}" cannot be read',
-            "55000",
-            hint="SELECT last_error FROM embed_status;",
-        )
+    assert source is not None  # it has just been looked at
     if checked.building is not None:
         raise UserError(
             f'generation {checked.building.id} of pipeline "{found.name}" is being built already',

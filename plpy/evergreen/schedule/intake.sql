@@ -76,7 +76,8 @@ WITH live AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 ), started AS (
     UPDATE embed.scan s
-    SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp()
+    SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
+        walked = 0, worked = '0', moved_at = NULL
     FROM held h
     WHERE s.generation = h.generation AND s.scope = h.scope
       AND (s.scope = 'document' OR EXISTS (SELECT FROM taken t WHERE t.scope = 'source'))

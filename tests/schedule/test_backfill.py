@@ -90,9 +90,8 @@ def test_the_time_in_which_nobody_works_is_not_reckoned_with(db, docs, model):
     """A row a millisecond, and then nobody came for a week."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     db.execute("SELECT embed_drain(max_rows => 2)")
-    db.execute(
-        "UPDATE embed.scan SET started_at = started_at - interval '1 week', moved_at = moved_at - interval '1 week'"
-    )
+    week = "interval '1 week'"
+    db.execute(f"UPDATE embed.scan SET started_at = started_at - {week}, moved_at = moved_at - {week}")
     db.execute("SELECT embed_drain(max_rows => 2)")
     assert status_of(db, "backfill_eta < interval '5 minutes'")
 

@@ -7,7 +7,8 @@ FUNCTIONS = {
         embed_alter embed_chunk_none embed_chunk_text embed_chunk_markdown embed_chunk_html
         embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_build embed_compare embed_promote embed_rollback embed_retire
-        embed_resume embed_backfill embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
+        embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
+        embed_backfill
         embed_elevate embed_elevate_stable
         may_see may_own estimate_rows is_over_budget endpoint_state model_limits""",
     "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",

@@ -7,7 +7,7 @@ from evergreen.catalog import access, columns, models, pipelines
 from evergreen.catalog import options as generation_options
 from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow, store
+from evergreen.detect import follow, functions, store
 from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
@@ -98,7 +98,8 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     assert generation is not None
     backfill = True
     db.run(create.SQL.insert_scans, number, backfill)
-    follow.functions_of(pipeline, source)
+    with functions.unchecked():
+        follow.functions_of(pipeline, source)
     store.create_table(pipeline, generation, source)
     if pipeline.capture == "trigger" and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):

@@ -19,6 +19,8 @@ FULL = os.environ.get("EVERGREEN_BENCH") == "full"
 QUEUE = ("change", "job", "lease", "inflight", "intake", "scan")
 _SIZE = "SELECT sum(pg_total_relation_size('embed.' || t))::bigint FROM unnest(%s::text[]) t"
 
+_SEEN = "SELECT true FROM docs_embedding WHERE id = %s AND chunk = %s"
+
 _TIMED = """
 import functools, json, time, types, sys
 from evergreen.schedule import claim, intake
@@ -30,13 +32,17 @@ def timed(name, body):
         result = body(*args, **kwargs)
         rows = len(result.jobs) if name == 'claim' and result is not None else result if name == 'fold' else 0
         if rows:
-            spent.append((name, time.time(), time.monotonic() - started))
+            spent.append((name, time.time(), time.monotonic() - started, rows))
         return result
     return measured
 claim.take, intake.shared = timed('claim', claim.take), timed('fold', intake.shared)
 sys.modules['timing'] = types.SimpleNamespace(spent=spent)
 """
-_TOLD = "import json, timing; plpy.execute(plpy.prepare(\"SELECT set_config('bench.spent', $1, false)\", ['text']), [json.dumps(timing.spent)])"
+_TOLD = """
+import json, timing
+told = plpy.prepare("SELECT set_config('bench.spent', $1, false)", ['text'])
+plpy.execute(told, [json.dumps(timing.spent)])
+"""
 
 
 def _inside(session: Connection, body: str) -> None:
@@ -57,8 +63,8 @@ class TimedWorker:
         call = "CALL embed_work(max_runtime => make_interval(secs => %s), until_empty => %s)"
         self._work = Background(self.session, call, (seconds, until_empty))
 
-    def spent(self) -> list[tuple[str, float, float]]:
-        """Wait for its end; return what was done, when (as time.time()), and in how many seconds."""
+    def spent(self) -> list[tuple[str, float, float, int]]:
+        """Wait for its end; return what was done, when (as time.time()), in how many seconds, rows."""
         assert self._work is not None
         self._work.result(3600)
         _inside(self.session, _TOLD)
@@ -114,8 +120,7 @@ def lags(writer: Connection, reader: Connection, ids: range, stop: Callable[[], 
         text = f"live {number} {time.time()}"
         writer.execute("UPDATE docs SET body = %s WHERE id = %s", (text, number))
         started = time.monotonic()
-        seen = "SELECT true FROM docs_embedding WHERE id = %s AND chunk = %s"
-        wait_until(lambda number=number, text=text: reader.execute(seen, (number, text)).fetchone(), 120, "the text")
+        wait_until(lambda number=number, text=text: reader.execute(_SEEN, (number, text)).fetchone(), 120, "the text")
         found.append(time.monotonic() - started)
     return found
 

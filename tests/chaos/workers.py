@@ -92,6 +92,13 @@ def _touch(db: Connection, context: Context) -> str | None:
     return None
 
 
+def _backfill(db: Connection, context: Context) -> str | None:
+    """Begin a walk over the whole table, often amid the one before."""
+    db.execute("SELECT embed_backfill(%s)", (context.chance.choice(NAMES),))
+    context.pause(1.5)
+    return None
+
+
 # The models of eight dimensions give the same vectors, so what a row must show does not depend on whose turn it is.
 CHANGES = (
     *(f"SELECT embed_build('shown', model => '{model}')" for model in ("loop", "other")),
@@ -132,6 +139,7 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "verify": _verify,
     "pause": _pause,
     "touch": _touch,
+    "backfill": _backfill,
     "change": _change,
     "time": _time,
 }

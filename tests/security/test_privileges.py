@@ -15,7 +15,7 @@ FUNCTIONS = {
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
     "the extension's owner alone": """
         belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop follow_rewrite
-        refuse_forgotten""",
+        refuse_forgotten cron_problems""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}

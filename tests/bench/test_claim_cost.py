@@ -99,7 +99,7 @@ def test_claims_beside_an_open_transaction(server, capsys, who):
 
 
 def print_held(capsys, who, spent, times, sizes, written):
-    """A fold takes what came since the one before, so it is reckoned by the row; a claim finds about as much each time."""
+    """A fold takes what came since the one before, so it is reckoned by the row; a claim likewise."""
     held, over = times
     spans = {"before": (held - 8, held), "last": (over - 10, over), "after": (over + 15, over + 1000)}
     with capsys.disabled():
@@ -112,10 +112,9 @@ def print_held(capsys, who, spent, times, sizes, written):
             row = {name: 1e6 * p50([s / n for s, n in few] or [0]) for name, few in found.items()}
             size = {name: p50([n for _, n in few] or [0]) for name, few in found.items()}
             for name in spans:
-                print(
-                    f"  {what:<6}{name:<7} p50 {ms[name]:>7.2f} ms of {size[name]:>5.0f} rows, {row[name]:>7.1f} us a row;"
-                    f" ratios {ms[name] / ms['before']:.2f}, {row[name] / row['before']:.2f}"
-                )
+                ratios = f"{ms[name] / ms['before']:.2f}, {row[name] / row['before']:.2f}"
+                figures = f"p50 {ms[name]:>7.2f} ms of {size[name]:>5.0f} rows, {row[name]:>7.1f} us a row"
+                print(f"  {what:<6}{name:<7} {figures}; ratios {ratios}")
         print(f"  (aim 3) queue tables {sizes[0]:.1f} MB at its end, {sizes[1]:.1f} MB after")
 
 

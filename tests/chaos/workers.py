@@ -52,6 +52,23 @@ def _long_work(db: Connection, context: Context) -> str | None:
     return None
 
 
+_DEAR = """
+DO LANGUAGE plpython3u $$
+import sys
+if "evergreen" in sys.modules:
+    from evergreen.schedule import floors
+    floors._CHEAP, floors._CHEAP_ROW = -1, 0
+$$
+"""
+
+
+def _work_on_news(db: Connection, context: Context) -> str | None:
+    """A worker that looks at the queues from their start now and then only, as it does while that is dear."""
+    db.execute(_DEAR)
+    db.execute("CALL embed_work(max_runtime => '3 s')")
+    return None
+
+
 def _open_drain(db: Connection, context: Context) -> str | None:
     """A drain that somebody leaves open for a while."""
     db.execute("BEGIN")
@@ -135,6 +152,7 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "work": _work,
     "more work": _work,
     "long work": _long_work,
+    "work on news": _work_on_news,
     "open drain": _open_drain,
     "verify": _verify,
     "pause": _pause,

@@ -60,7 +60,7 @@ def test_a_worker_with_a_backfill_under_way_gives_each_lane_its_share(connect, d
     provider.hold()
     work = Background(connect(), WORK)
     provider.wait_for_requests(1)
-    write(db, 100)
+    write(db, 50)
     claimed = "SELECT count(*) > 0 FROM embed.job WHERE lane = 0 AND token IS NOT NULL"
     wait_until(lambda: db.execute(claimed).fetchone()[0], what="live rows claimed")
     provider.release()

@@ -116,6 +116,23 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> bool:
     return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds) == len(keys)
 
 
+def empty_queue() -> None:
+    """Begin a new table of jobs where none is left in a large one; nothing while anybody has to do with it."""
+
+    def empty() -> None:
+        db.run(SQL.lock_queue)
+        if db.value(SQL.is_spent):  # in a later snapshot, behind whoever had a lock
+            db.run(SQL.empty_queue)
+
+    if not db.value(SQL.is_spent):
+        return
+    try:
+        db.atomically(empty)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
+
+
 def drop_dead() -> None:
     """Clear away what crashed workers left, once nobody has a use for it."""
     db.run(SQL.drop_dead_leases)

@@ -120,3 +120,15 @@ WITH old AS (
     SELECT c.ctid FROM embed.cache c WHERE c.kept_at < pg_catalog.clock_timestamp() - $1::pg_catalog.interval
     ORDER BY c.kept_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
+
+-- is_spent(): is the queue empty, and its table full of what was done
+-- What a session has deleted autovacuum learns at the end of its statement only, and a CALL goes on for a minute or for ever;
+-- beside an open transaction it can take nothing away. Measured at 1 000 changes a second: 28 MB after 100 s. ANALYZE tells it
+-- nothing: that leaves out what its own session has deleted and not reported.
+SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS spent
+
+-- lock_queue(): writers never come here; whoever has queued something, or claimed it, has a lock that this does not get past
+LOCK TABLE embed.job IN ACCESS EXCLUSIVE MODE NOWAIT
+
+-- empty_queue(): a new table
+TRUNCATE embed.job

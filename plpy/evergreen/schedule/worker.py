@@ -38,6 +38,7 @@ _AFTER_ERROR = 5.0
 _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
+_EMPTYING = 10.0
 _UNREADABLE = True  # sources that could not be read count as work
 
 
@@ -53,6 +54,7 @@ class Worker:
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
         self._patience = float("inf")
         self._housekeeping_at = 0.0
+        self._emptying_at = time.monotonic() + _EMPTYING
         self._cursors = Shared()
         self._floors = Floors()
 
@@ -73,6 +75,9 @@ class Worker:
                 self._heed(number)
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
+        if not self._batches and time.monotonic() >= self._emptying_at:
+            self._emptying_at = time.monotonic() + _EMPTYING
+            self._step(claim.empty_queue)
         return done or was_busy
 
     def _heed(self, number: int) -> None:

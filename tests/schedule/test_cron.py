@@ -8,6 +8,8 @@ from cron_story import DATABASES
 from people import people
 
 from evergreen_host.cluster import Cluster
+from evergreen_host.operate.checks import workers
+from evergreen_host.operate.link import linked
 
 ODD_NAMES = ["docs", "*", "docs #1", "50%_off", "50x_off", 'it\'s "quoted" \\ ü']
 SCHEDULED = "SELECT jobname, command, database FROM cron.job WHERE jobname LIKE 'evergreen%#%' ORDER BY jobid"
@@ -197,6 +199,11 @@ def test_background_workers_and_what_is_switched_off_are_named():
         said = [problem for (problem,) in db.execute("SELECT problem FROM embed.cron_problems(2)")]
         assert any("max_worker_processes is 4" in problem for problem in said)
         assert db.execute("SELECT count(*) FROM embed.cron_problems(1)").fetchone() == (0,)
+        with linked(cluster.dsn(), "test") as link:
+            assert [*workers.limits(link)] == []
+            db.execute("SELECT embed_schedule(2)")
+            (finding,) = workers.limits(link)
+            assert "max_worker_processes is 4" in finding.says
 
 
 @pytest.mark.ends

@@ -5,31 +5,24 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
 
-import psycopg
-from psycopg import sql
-from psycopg.rows import class_row
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Column
 
 from evergreen_host.errors import EvergreenError
+from evergreen_host.operate.link import Link, linked
 from evergreen_host.report import Report
 
 _LOOK = 0.5  # seconds between two looks
 _LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
 _NOBODY = 15.0  # seconds without a move after which it is said that nobody works
 
-_START = sql.SQL("SELECT {schema}.embed_backfill(%s)")
-_STATUS = sql.SQL("""
+_START = "SELECT {schema}.embed_backfill(%s)"
+_STATUS = """
 SELECT state, rows, pending, failed, backfill_rows AS walked, backfill_progress AS progress, backfill_eta AS eta,
        last_error
 FROM {schema}.embed_status WHERE pipeline = %s
-""")
-_SCHEMA = """
-SELECT n.nspname FROM pg_catalog.pg_extension e
-JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'evergreen'
 """
 
 
@@ -56,34 +49,24 @@ class Status:
 
 def backfill(dsn: str, pipeline: str, report: Report, *, start: bool, follow: bool) -> None:
     """Start a backfill, follow it to its end, or both; raises EvergreenError."""
-    try:
-        with psycopg.connect(dsn, autocommit=True, application_name="evergreen backfill") as session:
-            schema = _schema(session)
-            if start:
-                session.execute(_START.format(schema=schema), (pipeline,))
-                report.done("backfill", f"of {pipeline} begins")
-            last = _follow(_looks(session, schema, pipeline), report) if follow else None
-    except psycopg.Error as error:
-        raise EvergreenError(str(error.diag.message_primary or error), error.diag.message_hint or "") from error
+    last = None
+    with linked(dsn, "evergreen backfill") as link:
+        if start:
+            link.rows(_START, pipeline)
+            report.done("backfill", f"of {pipeline} begins")
+        if follow:
+            last = _follow(_looks(link, pipeline), report)
     report.close(pipeline=pipeline, **({} if last is None else _result(last)))
 
 
-def _schema(session: psycopg.Connection[tuple[Any, ...]]) -> sql.Identifier:
-    row = session.execute(_SCHEMA).fetchone()
-    if row is None:
-        raise EvergreenError("extension evergreen is not in this database", "CREATE EXTENSION evergreen CASCADE;")
-    return sql.Identifier(row[0])
-
-
-def _looks(session: psycopg.Connection[tuple[Any, ...]], schema: sql.Identifier, pipeline: str) -> Iterator[Status]:
+def _looks(link: Link, pipeline: str) -> Iterator[Status]:
     """Yield the status again and again."""
-    with session.cursor(row_factory=class_row(Status)) as cursor:
-        while True:
-            found = cursor.execute(_STATUS.format(schema=schema), (pipeline,)).fetchone()
-            if found is None:
-                raise EvergreenError(f'pipeline "{pipeline}" is gone, or is not yours to see')
-            yield found
-            time.sleep(_LOOK)
+    while True:
+        found = link.rows(_STATUS, pipeline)
+        if not found:
+            raise EvergreenError(f'pipeline "{pipeline}" is gone, or is not yours to see')
+        yield Status(**found[0])
+        time.sleep(_LOOK)
 
 
 def _follow(looks: Iterator[Status], report: Report) -> Status:

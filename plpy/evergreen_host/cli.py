@@ -15,6 +15,7 @@ from evergreen_host import install as installer
 from evergreen_host import pgconfig
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
+from evergreen_host.operate import backfill as operate_backfill
 from evergreen_host.operate import doctor as operate_doctor
 from evergreen_host.operate import metrics as operate_metrics
 from evergreen_host.operate import status as operate_status
@@ -73,6 +74,20 @@ def demo(
 ) -> None:
     """Tell the whole story in a throw-away cluster, over real documents, in about a minute."""
     demonstration.run(rows, keep=keep, postgres=pgconfig.find(pg_config))
+
+
+@app.command()
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
+    dsn: Dsn = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Start nothing: show the one that is under way.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and return.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Have every row of a pipeline's table checked, and show how far that is. Ctrl-C ends the showing only."""
+    if follow and no_wait:
+        raise typer.BadParameter("--follow and --no-wait leave nothing to do")
+    operate_backfill.backfill(dsn, pipeline, Report(as_json=as_json), start=not follow, follow=not no_wait)
 
 
 @app.command()

@@ -118,9 +118,12 @@ def metrics(
     serve: Annotated[bool, typer.Option("--serve", help="Serve them over HTTP instead of printing them once.")] = False,
     address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 9187,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Print a dashboard for Grafana instead.")] = False,
 ) -> None:
     """Print the status as Prometheus metrics, or serve it for Prometheus to fetch."""
-    if serve:
+    if dashboard:
+        print(operate_metrics.dashboard(), end="")
+    elif serve:
         operate_metrics.serve(dsn, address, port)
     else:
         print(operate_metrics.exposition(dsn), end="")

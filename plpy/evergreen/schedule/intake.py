@@ -93,5 +93,9 @@ def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Fo
 def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Folded | None:
     query = SQL.fold.on(choice=look.choice)
     arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier))
-    row = patiently(lambda: db.one(query, *arguments), "5ms")
+    before = db.value(SQL.seqscan, "off")
+    try:
+        row = patiently(lambda: db.one(query, *arguments), "5ms")
+    finally:
+        db.run(SQL.seqscan, before)
     return Folded(int(row["folded"]), int(row["added"]), int(row["taken"]), row["seen"]) if row is not None else None

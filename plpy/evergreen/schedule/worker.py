@@ -26,6 +26,7 @@ from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
 from evergreen.schedule.floors import Floors, Seen
 from evergreen.schedule.model_step import model_step
+from evergreen.schedule.pace import Pace
 from evergreen.setup import setting
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Worker:
         self._emptying_at = time.monotonic() + _EMPTYING
         self._cursors = Shared()
         self._floors = Floors()
+        self._pace = Pace()
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
@@ -66,6 +68,7 @@ class Worker:
             if not self._batches:  # an index takes seconds, and leases under way are to be renewed
                 self._step(indexing.look_after)
         done = False
+        self._pace.begin()
         for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:
                 break
@@ -75,6 +78,7 @@ class Worker:
                 self._heed(number)
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
+        self._pace.end()
         if not self._batches and time.monotonic() >= self._emptying_at:
             self._emptying_at = time.monotonic() + _EMPTYING
             self._step(claim.empty_queue)
@@ -154,14 +158,22 @@ class Worker:
             self._blocked.discard(generation.id)
             room = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
             for lane in (LIVE, BACKFILL):
-                limit = max(1, int(room * options.effective(pipeline.options, "live_share"))) if lane == LIVE else room
+                live = max(1, int(room * options.effective(pipeline.options, "live_share")))
+                limit = live if lane == LIVE else self._pace.room(room)
                 if self._has_room(generation, lane):
                     claimed = self._claim(Wanted(pipeline, generation, lane, limit))
                     if claimed is not None:
                         room -= len(claimed.jobs) if len(claimed.jobs) == limit else 0
+                        self._note(claimed)
                         self._begin(Batch(claimed))
                         done = True
         return done
+
+    def _note(self, claimed: Claim) -> None:
+        if claimed.lane == LIVE:
+            self._pace.live()
+        else:
+            self._pace.backfilled(len(claimed.jobs))
 
     def _has_room(self, generation: Generation, lane: int) -> bool:
         """Tell whether to claim more: each generation has a batch under way, whatever else its endpoint has to do."""

@@ -54,7 +54,7 @@ def test_actors_embed_and_one_that_is_killed_costs_only_time(db, model, provider
     assert command.returncode == 0, said
     assert "an actor died" in said
     notes = [(path, line) for path in tmp_path.glob("done *") for line in path.read_text().splitlines()]
-    assert len({path for path, _ in notes}) >= 3
+    assert len({path for path, _ in notes}) >= 2  # the others, and perhaps its successor
     assert f"done {victim}" not in {path.name for path, _ in notes}
     assert sorted(line for _, line in notes) == sorted(repr(text) for text in texts)  # each once
     assert_as_source(db)

@@ -182,9 +182,12 @@ def test_claimers_and_workers_side_by_side_embed_each_text_once(connect, db, pro
     provider.register(db)
     texts = make_docs(db, 300)
     sessions = [connect() for _ in range(3)]
+    first = claim(db, 50)  # in flight before any worker can be there
     team = Team(connect, ["CALL embed_work(until_empty => true)", "SELECT embed_drain(max_rows => 20)"])
     with ThreadPoolExecutor(3) as pool:
         outside = [text for done in pool.map(lambda session: embed_all(session, 15), sessions) for text in done]
+    outside += [one.text for one in first]
+    submit(db, first)
     team.stop()
     wait_until(lambda: outside.extend(embed_all(db)) or left(db) == {}, what="an empty queue")
     assert_as_source(db)

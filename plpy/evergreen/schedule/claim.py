@@ -7,6 +7,7 @@ from evergreen import db
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.model.order import BACKFILL
 from evergreen.queries import load
+from evergreen.schedule.floors import Floor, Floors, Seen
 
 SQL = load(__file__)
 
@@ -62,14 +63,18 @@ class Wanted:
     limit: int
 
 
-def take(wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bool) -> Claim | None:
+def take(
+    wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bool, floors: Floors | None = None
+) -> Claim | None:
     """Claim keys; None when there are none. The next keys of the cursors belong to the backfill lane.
 
     ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A
-    drain needs neither, because its row locks last as long as it does.
+    drain needs neither, because its row locks last as long as it does. ``floors``: for a worker, which comes again.
     """
     claim = start(wanted.pipeline, wanted.generation, wanted.lane, leased=leased)
-    fill(claim, wanted.lane, wanted.limit, dead_tokens(claim, own_tokens), cursors)
+    dead = dead_tokens(claim, own_tokens)
+    floor = floors.of("job", claim.generation.id, wanted.lane) if floors is not None and not dead else Floor()
+    fill(claim, wanted.lane, wanted.limit, dead, cursors, floor)
     if not claim.jobs:
         return None
     if leased:
@@ -96,12 +101,23 @@ def dead_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     return found
 
 
-def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys) -> None:
+def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys, floor: Floor) -> None:
     """Add up to ``limit`` keys of a lane to a claim; of the backfill lane also those that a cursor comes to."""
     room = limit + len(claim.jobs)
-    add(claim, db.rows(SQL.claim, claim.generation.id, lane, limit, claim.token, dead))
+    add(claim, _ready(claim, (lane, limit), dead, floor))
     if lane == BACKFILL and room > len(claim.jobs):
         cursors.follow(claim, room - len(claim.jobs))
+
+
+def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: Floor) -> list[db.Row]:
+    """Claim ready jobs; those that were put back among others that are done wait for the next look from the start."""
+    seen = floor.known()
+    start = str(seen.end if seen is not None else 0)
+    arguments = (claim.generation.id, *wanted, claim.token, dead, start)
+    found = floor.timed(lambda: db.rows(SQL.claim, *arguments), len, from_start=seen is None)
+    if found:
+        floor.seen = Seen(max(int(row["xid"]) for row in found))
+    return found
 
 
 def renew(claim: Claim, hashes: list[bytes]) -> None:
@@ -123,6 +139,23 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> bool:
     would be nobody's until their time is up.
     """
     return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds) == len(keys)
+
+
+def empty_queue() -> None:
+    """Begin a new table of jobs where none is left in a large one; nothing while anybody has to do with it."""
+
+    def empty() -> None:
+        db.run(SQL.lock_queue)
+        if db.value(SQL.is_spent):  # in a later snapshot, behind whoever had a lock
+            db.run(SQL.empty_queue)
+
+    if not db.value(SQL.is_spent):
+        return
+    try:
+        db.atomically(empty)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
 
 
 def drop_dead() -> None:

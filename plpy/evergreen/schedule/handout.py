@@ -24,6 +24,7 @@ from evergreen.schedule import claim as claims
 from evergreen.schedule.batch import budget
 from evergreen.schedule.claim import Claim
 from evergreen.schedule.cursors import Private
+from evergreen.schedule.floors import Floor
 from evergreen.schedule.outside import Outside
 from evergreen.schedule.recursion import running
 
@@ -126,7 +127,7 @@ class Handout:
         live = max(1, int(self._max_rows * self._live_share))
         for lane, limit in ((LIVE, live), (BACKFILL, self._max_rows), (LIVE, self._max_rows)):
             if room := min(limit, self._max_rows - len(claim.jobs)):
-                claims.fill(claim, lane, room, dead, self._cursors)
+                claims.fill(claim, lane, room, dead, self._cursors, Floor())
         self._cursors.note(claim)
         if claim.jobs:
             return claim

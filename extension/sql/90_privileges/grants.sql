@@ -26,3 +26,4 @@ REVOKE EXECUTE ON FUNCTION embed.follow_rewrite() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refuse_forgotten() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.cron_problems(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.rough_rows(regclass) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.count_documents() FROM PUBLIC;

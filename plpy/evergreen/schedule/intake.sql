@@ -58,7 +58,7 @@ WITH live AS MATERIALIZED (
     RETURNING c.pipeline
 )
 SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM gone) AS folded,
-       (SELECT count(*) FROM taken) AS taken, pg_catalog.pg_current_snapshot()::pg_catalog.text AS seen
+       (SELECT count(*) FROM taken) AS taken
 
 -- by_rows(): the oldest rows
 AND c.xid >= $2 ORDER BY c.xid LIMIT $3
@@ -108,3 +108,6 @@ WHERE i.pipeline = $1 AND i.floor < f.floor
 
 -- seqscan(text): whether tables may be read from end to end; returns whether they might before
 SELECT pg_catalog.current_setting('enable_seqscan') AS before, pg_catalog.set_config('enable_seqscan', $1, true)
+
+-- snapshot(): what can be seen now
+SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text

@@ -3,28 +3,16 @@
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pytest
+from distributions import LEFT_OUT, PROJECT, build, files
 
-PROJECT = Path(__file__).resolve().parents[2]
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "build", "dist", "__pycache__", "*.py[co]", ".*_cache", ".hypothesis", ".ci"
-)
 PLACES = {"evergreen": "plpy/evergreen", "evergreen_host": "plpy/evergreen_host"}
 EXTENSION = "evergreen_host/_extension"
-
-
-def build(tree: Path, umask: int = 0o022, **env: str) -> Path:
-    """Build both in `tree`, as a packager with that umask and environment."""
-    kept = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
-    command = [sys.executable, "-m", "hatchling", "build", "--directory", tree / "out"]
-    subprocess.run(command, cwd=tree, umask=umask, env={**kept, **env}, check=True, capture_output=True)
-    return tree / "out"
 
 
 def contents(built: Path) -> dict[str, bytes]:
@@ -45,16 +33,6 @@ def tracked() -> set[str]:
         return files(PROJECT)
     listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, check=True, capture_output=True, text=True)
     return set(listed.stdout.splitlines())
-
-
-def files(folder: Path) -> set[str]:
-    """Every file below a folder of the project, leaving out what is no source, relative to it."""
-    found: set[str] = set()
-    for here, folders, names in os.walk(folder):
-        left_out = LEFT_OUT(here, [*folders, *names])
-        folders[:] = set(folders) - left_out
-        found |= {Path(here, name).relative_to(folder).as_posix() for name in set(names) - left_out}
-    return found
 
 
 @pytest.fixture(scope="module")

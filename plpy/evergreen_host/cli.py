@@ -15,6 +15,7 @@ from evergreen_host import install as installer
 from evergreen_host import pgconfig
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
+from evergreen_host.operate import backfill as operate_backfill
 from evergreen_host.operate import doctor as operate_doctor
 from evergreen_host.operate import metrics as operate_metrics
 from evergreen_host.operate import status as operate_status
@@ -76,6 +77,20 @@ def demo(
 
 
 @app.command()
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
+    dsn: Dsn = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Start nothing: show the one that is under way.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and return.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Have every row of a pipeline's table checked, and show how far that is. Ctrl-C ends the showing only."""
+    if follow and no_wait:
+        raise typer.BadParameter("--follow and --no-wait leave nothing to do")
+    operate_backfill.backfill(dsn, pipeline, Report(as_json=as_json), start=not follow, follow=not no_wait)
+
+
+@app.command()
 def status(
     pipeline: Annotated[str | None, typer.Argument(help="One pipeline; default all.")] = None,
     dsn: Dsn = "",
@@ -103,9 +118,12 @@ def metrics(
     serve: Annotated[bool, typer.Option("--serve", help="Serve them over HTTP instead of printing them once.")] = False,
     address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 9187,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Print a dashboard for Grafana instead.")] = False,
 ) -> None:
     """Print the status as Prometheus metrics, or serve it for Prometheus to fetch."""
-    if serve:
+    if dashboard:
+        print(operate_metrics.dashboard(), end="")
+    elif serve:
         operate_metrics.serve(dsn, address, port)
     else:
         print(operate_metrics.exposition(dsn), end="")

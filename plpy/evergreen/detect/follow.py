@@ -8,6 +8,7 @@ from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
+from evergreen.errors import UserError
 from evergreen.prepare import template as templates
 from evergreen.queries import load
 
@@ -76,6 +77,18 @@ def check(pipeline: Pipeline) -> Pipeline | None:
         _settle(pipeline)
     followed = pipelines.by_id(pipeline.id)
     return followed if followed is not None and followed.broken_reason is None else None
+
+
+def readable(pipeline: Pipeline) -> Pipeline:
+    """As check, for somebody who is told when nothing can be read; raises UserError 55000."""
+    found = check(pipeline)
+    if found is None:
+        raise UserError(
+            f'the source of pipeline "{pipeline.name}" cannot be read',
+            "55000",
+            hint="SELECT last_error FROM embed_status;",
+        )
+    return found
 
 
 def _as_stored(pipeline: Pipeline, source: Source) -> bool:

@@ -43,6 +43,20 @@ WHERE p.database = pg_catalog.current_database() AND p.prepared < pg_catalog.clo
 """
 
 
+_LIMITS = "SELECT problem, hint FROM embed.cron_problems(0)"
+_IS_SCHEDULED = """
+SELECT EXISTS (SELECT FROM cron.job j
+               WHERE j.command ~ 'embed_work\\(' AND j.database = pg_catalog.current_database()) AS it
+"""
+
+
+def limits(link: Link) -> Iterator[Finding]:
+    """What keeps pg_cron from running the workers that are scheduled."""
+    if link.rows(_CRON_HERE)[0]["here"] and link.rows(_IS_SCHEDULED)[0]["it"]:
+        for row in link.rows(_LIMITS):
+            yield Finding("limits", "error", row["problem"], row["hint"])
+
+
 def jobs(link: Link) -> Iterator[Finding]:
     """Jobs of pg_cron that do not run, or that fail."""
     if not link.rows(_CRON_HERE)[0]["here"]:

@@ -8,11 +8,12 @@ from waiting import wait_until
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-TOOLS = "gcc g++ cc clang make git curl wget pip pip3 python3 pg_buildext"
-#: Prints what must not be there: tools, headers, package lists, what the builder worked with.
+TOOLS = "gcc g++ cc clang make git curl pip pip3 python3 pg_config.libpq-dev"
+#: Prints what must not be there: tools, headers, package lists, what the builder worked with. What the official image
+#: itself has is left out: postgresql-common brings postgresql-common-dev along.
 LEFTOVERS = f"""
 for tool in {TOOLS}; do command -v $tool; done
-dpkg-query --show --showformat '${{Package}}\\n' | grep -E -e '-dev$' -e '^postgresql-server-dev'
+dpkg-query --show --showformat '${{Package}}\\n' | grep -E -e '-dev$' -e '-dev-' | grep -v '^postgresql-common-dev$'
 find /var/lib/apt/lists /opt /src -type f 2> /dev/null
 true
 """

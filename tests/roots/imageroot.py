@@ -5,10 +5,8 @@ of postgresql.conf, folders, variables), and Debian's packages stand for those o
 to be had everywhere. The image's entry point is not there: `Server` starts the server as it does.
 """
 
-import os
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, Self
 
 from debianroot import FOLDER, PROJECT, DebianRoot
 from dockerfile import Dockerfile, Instruction, Stage, expand, parse
+from waiting import wait_until
 
 SUITE = "trixie"
 MAJOR = "17"  # the suite's own
@@ -158,16 +157,21 @@ class Server:
 
     def start(self, options: str = "") -> None:
         """Start it; who needs it waits until it answers."""
-        log = (FOLDER / "image-server.log").open("a", encoding="utf-8")
-        command = f"exec {AS_POSTGRES} postgres {options}"
-        self._running = self.root.start(command, env=self.env, stdout=log, stderr=log)
+        # The shell stays, as root: what has given up root's rights no longer ends with the process that started it.
+        command = f"{AS_POSTGRES} postgres {options} & wait $!; exit $?"
+        with (FOLDER / "image-server.log").open("a", encoding="utf-8") as log:
+            self._running = self.root.start(command, env=self.env, stdout=log, stderr=log)
 
     def stop(self) -> None:
         """End it with its namespace, as a machine that loses power does."""
-        if self._running is not None:
-            os.kill(self._running.pid, signal.SIGKILL)
-            self._running.wait()
-            self._running = None
+        if self._running is None:
+            return
+        pid = self._running.pid
+        (inside,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        self._running.kill()
+        self._running.wait()
+        self._running = None
+        wait_until(lambda: not Path("/proc", inside).exists(), what="the end of the server")
 
     def __enter__(self) -> Self:
         return self

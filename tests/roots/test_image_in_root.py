@@ -132,5 +132,6 @@ def test_a_mounted_configuration_file_wins(server: Server):
 def test_options_of_initdb_win(image: DebianRoot, name: str, value: str, tmp_path: Path):
     own = Server(image, free_port())
     folder = f"/var/lib/postgresql/{tmp_path.name}"
-    assert own.shell(f"{imageroot.AS_POSTGRES} initdb -D {folder} -c {name}={value}").returncode == 0
+    made = own.shell(f"rm -rf {folder}; {imageroot.AS_POSTGRES} initdb -D {folder} -c {name}={value}")
+    assert made.returncode == 0, made.stdout
     assert said(own, f"{imageroot.AS_POSTGRES} postgres -D {folder} -C {name} 2> /dev/null")[-1] == value

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from distributions import PROJECT, build
+from distributions import LEFT_OUT, PROJECT, build
 from dockerfile import Dockerfile, Stage, expand, parse
 
 TEXT = (PROJECT / "Dockerfile.postgres").read_text("utf-8")
@@ -79,14 +79,13 @@ def test_what_it_copies_is_let_through_and_nothing_else(dockerfile: Dockerfile):
 
 
 def test_what_it_copies_makes_the_whole_wheel(dockerfile: Dockerfile, tmp_path: Path):
-    trees = tmp_path / "copied", tmp_path / "whole"
-    for name in copied(dockerfile.stages[0]):
-        for tree, source in ((tree, PROJECT / name) for tree in trees):
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            tree.mkdir(exist_ok=True)
-            copy(source, tree / name)
-    shutil.copy(PROJECT / ".gitignore", trees[1])
-    one, other = (next(build(tree, "wheel").iterdir()) for tree in trees)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    shutil.copytree(PROJECT, whole, ignore=LEFT_OUT)
+    part.mkdir()
+    for source in (whole / name for name in copied(dockerfile.stages[0])):
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, part / source.name)
+    one, other = (next(build(tree, "wheel").iterdir()) for tree in (whole, part))
     assert one.read_bytes() == other.read_bytes()
 
 

@@ -44,6 +44,12 @@ BEGIN
         GROUP BY p.id
     LOOP
         BEGIN
+            PERFORM embed.leave_publication(touched.id);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched.id, SQLERRM
+                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE … is done.';
+        END;
+        BEGIN
             PERFORM embed.refresh(touched.id, false, touched.attnum::int);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not follow this change of pipeline %: %', touched.id, SQLERRM
@@ -72,6 +78,24 @@ BEGIN
             PERFORM embed.refresh(touched, true);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not follow the drop of the source of pipeline %: %', touched, SQLERRM;
+        END;
+    END LOOP;
+    -- With an index may go a replica identity.
+    FOR touched IN
+        SELECT p.id
+        FROM embed.pipeline p
+        JOIN pg_catalog.pg_publication_rel r ON r.prrelid = p.source
+        JOIN pg_catalog.pg_publication u ON u.oid = r.prpubid AND u.pubname = 'evergreen_cdc'
+        WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() d
+                      WHERE d.object_type IN ('index', 'table constraint') AND NOT d.is_temporary)
+          AND embed.unfit(p.source, p.key_attnums) IS NOT NULL
+    LOOP
+        BEGIN
+            PERFORM embed.leave_publication(touched);
+            PERFORM embed.refresh(touched, false);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched, SQLERRM
+                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE … is done.';
         END;
     END LOOP;
     -- A partition that goes takes its rows with it, and no row trigger fires.

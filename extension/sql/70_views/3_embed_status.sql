@@ -10,7 +10,7 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error,
+       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 j.last_error, f.last_error) END) AS last_error,
@@ -18,8 +18,21 @@ SELECT p.name AS pipeline,
        u.texts,
        u.tokens,
        u.cost,
-       u.texts_saved
+       u.texts_saved,
+       CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'leaving') THEN
+                CASE p.capture WHEN 'cdc' THEN 'cdc wanted, slot not there yet' ELSE p.capture END
+            ELSE CASE w.state
+                WHEN 'wanted' THEN 'cdc wanted, ' || CASE WHEN k.slot_lag IS NULL THEN 'slot not there yet' ELSE 'slot is there' END
+                WHEN 'joining' THEN 'cdc wanted, earlier transactions go on'
+                WHEN 'settling' THEN 'cdc wanted, being read'
+                WHEN 'reading' THEN CASE WHEN k.slot_lag IS NULL THEN 'cdc, its slot is gone' ELSE 'cdc' END
+                WHEN 'leaving' THEN p.capture || ', slot still read'
+                ELSE 'trigger, cdc wanted' END
+            END AS capture,
+       k.slot_lag
 FROM embed.pipeline p
+LEFT JOIN embed.wal w ON w.pipeline = p.id
+LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce((SELECT c.running FROM embed.scan c WHERE c.generation = g.id AND c.scope = 'source'), false)
                AS scanning,
@@ -66,4 +79,8 @@ COMMENT ON COLUMN @extschema@.embed_status.state IS
     'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS 'as billed where the provider says, else estimated';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS 'texts that were not sent: embed_usage says why';
+COMMENT ON COLUMN @extschema@.embed_status.capture IS
+    'how changes are seen: trigger, cdc, manual, or what is between two of them; last_error says what it waits for';
+COMMENT ON COLUMN @extschema@.embed_status.slot_lag IS
+    'bytes of WAL that the replication slot keeps on disk, for all pipelines of the database; NULL where it is not there';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;

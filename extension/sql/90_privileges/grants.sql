@@ -25,3 +25,5 @@ REVOKE EXECUTE ON FUNCTION embed.follow_drop() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_rewrite() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refuse_forgotten() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.rough_rows(regclass) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.unfit(regclass, int2[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.leave_publication(int) FROM PUBLIC;

@@ -1,17 +1,29 @@
-"""A server whose WAL can be decoded, and in it what every test has: a database, sessions, a counting model."""
+"""A server whose WAL can be decoded, in the place of the usual one."""
 
 from collections.abc import Iterator
 
-import psycopg
 import pytest
-from conftest import make_template
+from logical import OPTIONS, work
+from template import make_template
 
 from evergreen_host.cluster import Cluster
 
 
 @pytest.fixture(scope="session")
-def logical() -> Iterator[Cluster]:
-    """One server for all tests of these folders."""
-    with Cluster(options={"wal_level": "logical", "shared_preload_libraries": "", "wal_writer_delay": "10ms"}) as made:
+def cluster() -> Iterator[Cluster]:
+    """One server for all tests here."""
+    with Cluster(options=OPTIONS) as made:
         make_template(made)
         yield made
+
+
+@pytest.fixture
+def pipeline(db, docs, model, provider):
+    """Ten documents, drained, whose changes are read from the WAL; the provider's counters are at zero."""
+    db.execute(
+        "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop', capture => 'cdc',"
+        ' options => \'{"slot_limit": "1 GB"}\')'
+    )
+    work(db)
+    provider.reset()
+    return "docs"

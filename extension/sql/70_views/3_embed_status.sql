@@ -21,8 +21,9 @@ SELECT p.name AS pipeline,
        u.texts_saved,
        CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'leaving') THEN
                 CASE p.capture WHEN 'cdc' THEN 'cdc wanted, slot not there yet' ELSE p.capture END
+            WHEN w.state IN ('wanted', 'joining', 'settling') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
             ELSE CASE w.state
-                WHEN 'wanted' THEN 'cdc wanted, ' || CASE WHEN k.slot_lag IS NULL THEN 'slot not there yet' ELSE 'slot is there' END
+                WHEN 'wanted' THEN 'cdc wanted, not published yet'
                 WHEN 'joining' THEN 'cdc wanted, earlier transactions go on'
                 WHEN 'settling' THEN 'cdc wanted, being read'
                 WHEN 'reading' THEN CASE WHEN k.slot_lag IS NULL THEN 'cdc, its slot is gone' ELSE 'cdc' END

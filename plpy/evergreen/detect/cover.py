@@ -32,6 +32,18 @@ def sweep() -> None:
     db.ddl(slot.SQL.drop_publication)
 
 
+def sweep_if_last() -> None:
+    """As sweep, unless the slot is needed; what cannot be done now is left to a worker."""
+    if db.value(SQL.is_needed):
+        return
+    try:
+        db.atomically(sweep)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) not in {"55006", "55P03"}:
+            raise
+        db.notice("the replication slot is in use just now: the next worker drops it")
+
+
 def prepare(*, published: bool) -> None:
     """Make the publication and take in pipelines that came with a restore: what must be there before the slot is."""
     db.run(SQL.adopt)

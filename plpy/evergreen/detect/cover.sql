@@ -8,6 +8,9 @@ SELECT (SELECT count(*) FROM embed.pipeline p
        EXISTS (SELECT FROM embed.wal_position) AS has_slot
 FROM embed.wal w
 
+-- is_needed(): does anybody read the WAL, or is to
+SELECT EXISTS (SELECT FROM embed.wal w WHERE w.state <> 'unable') OR EXISTS (SELECT FROM embed.pipeline p WHERE p.capture = 'cdc')
+
 -- adopt(): pipelines that came with a restore; those that were dropped are forgotten
 WITH gone AS (DELETE FROM embed.wal w WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = w.pipeline))
 INSERT INTO embed.wal (pipeline, state) SELECT p.id, 'wanted' FROM embed.pipeline p
@@ -35,7 +38,8 @@ UPDATE embed.wal SET state = 'wanted', note = NULL WHERE pipeline = $1
 -- set_note(text): why it takes so long
 UPDATE embed.wal SET note = $1
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
-                            WHERE w.state = 'wanted' AND w.note IS DISTINCT FROM $1 FOR UPDATE SKIP LOCKED))
+                            WHERE w.state IN ('wanted', 'joining', 'settling') AND w.note IS DISTINCT FROM $1
+                            FOR UPDATE SKIP LOCKED))
 
 -- set_checked(int4): since now all is captured, and all is being checked
 UPDATE embed.wal SET checks = false WHERE pipeline = $1

@@ -19,7 +19,7 @@ _AFTER_ERROR = 5.0
 _SHORTEST = 0.02
 _SHARE = 3  # so many times as long as a reading took, it rests when there was nothing: each starts a while back
 _ADVANCE_EVERY, _ADVANCE_BYTES = 1.0, 16 << 20
-_PATIENCE, _MOST_PATIENCE = 1, 16  # seconds to wait for the slot, doubled each time
+_PATIENCE, _MOST_PATIENCE = 250, 16_000  # milliseconds to wait for the slot, doubled each time
 _IN_USE, _UNUSABLE = "55006", {"55000", "58P01"}
 
 
@@ -38,6 +38,7 @@ class Reader:
         self._step = step
         self._next = 0.0
         self._patience = _PATIENCE
+        self._slot_at = 0.0  # when to try to make it again
         self._advanced_at = 0.0
         self._seen = ""  # the end of the WAL when nothing was left to read
         self._complained: str | None = None
@@ -67,6 +68,9 @@ class Reader:
             self._rest(_LOOK_AGAIN)
             return False
         look = self._step(slot.look)
+        if look.made:
+            self._rest(_LOOK_AGAIN)
+            return False
         is_needed = any(survey[one] for one in ("new", "wanted", "moving", "reading"))
         if look.lost is not None and is_needed:
             return self._lose(look.lost)
@@ -94,19 +98,22 @@ class Reader:
 
     def _make_slot(self) -> bool:
         """Make the slot, unless other transactions go on for too long."""
+        if time.monotonic() < self._slot_at:
+            return False
         try:
-            self._step(lambda: slot.create(f"{self._patience}s"))
+            self._step(lambda: slot.create(f"{self._patience}ms"))
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):
                 raise
-            waits = db.sqlstate(error) == "55P03"
-            why = "transactions that were there before go on" if waits else db.message(error)
+            why = db.message(error)
+            if db.sqlstate(error) == "55P03":
+                why = "transactions that were there before go on"
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
-            self._rest(_LOOK_AGAIN)
+            self._slot_at = time.monotonic() + _LOOK_AGAIN
+            self._step(lambda: db.rows(slot.SQL.drop_unfinished_slot))
             self._step(lambda: db.run(cover.SQL.set_note, f"there is no replication slot yet: {why}"))
             return False
         self._patience = _PATIENCE
-        self._step(lambda: db.run(slot.SQL.adopt_slot))
         return True
 
     def _read(self, survey: db.Row, look: Look) -> bool:

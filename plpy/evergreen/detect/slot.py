@@ -22,6 +22,7 @@ class Look:
     read: str | None  # up to where all is logged, and that committed
     written: str
     confirmed: str | None
+    made: bool  # just now, by another session
     lost: str | None  # why what was captured up to now does not count
 
 
@@ -40,7 +41,16 @@ def look() -> Look:
     """See whether the slot is there and has missed nothing."""
     row = db.one(SQL.look, options.PIPELINE["slot_limit"].default)
     assert row is not None
-    return Look(row["there"], row["published"], row["read"], row["written"], row["confirmed"], _lost(row))
+    made = row["read"] is None and bool(row["active"])
+    return Look(
+        row["there"],
+        row["published"],
+        row["read"],
+        row["written"],
+        row["confirmed"],
+        made,
+        None if made else _lost(row),
+    )
 
 
 def _lost(row: db.Row) -> str | None:
@@ -103,6 +113,7 @@ def create(patience: str) -> None:
     """Make the slot, waiting for running transactions so long; raises DatabaseError 55P03 when that was not enough."""
     db.value(SQL.patience, patience)
     db.value(SQL.create_slot)
+    db.run(SQL.adopt_slot)
 
 
 def publish(source: Source) -> None:

@@ -27,6 +27,10 @@ SELECT pg_catalog.pg_create_logical_replication_slot(embed.slot_name(), 'pgoutpu
 INSERT INTO embed.wal_position (slot, lsn)
 SELECT s.slot_name, s.confirmed_flush_lsn FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = embed.slot_name()
 
+-- drop_unfinished_slot(): a slot that was not to be had in time stays this session's
+SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
+WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_pid()
+
 -- drop_slot(): at once, whatever becomes of this transaction
 SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.database = pg_catalog.current_database()

@@ -3,7 +3,7 @@
 from evergreen import db
 from evergreen.catalog import access, counters, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import functions, slot, store, triggers
+from evergreen.detect import cover, functions, slot, store, triggers
 from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
@@ -33,6 +33,8 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         with own_ddl(found.source):
             with_short_locks(lambda: _let_go(found), found.source_name or found.name)
         _drop_functions(found)
+        if found.capture == "cdc":
+            cover.sweep_if_last()
 
     elevated(drop)
 

@@ -8,8 +8,8 @@ from evergreen.detect.logged import UnknownKeyError, Watcher, keys
 from evergreen.detect.pgoutput import UNCHANGED, Change, Relation
 from evergreen.detect.visible import Snapshot
 
-RELATION = Relation(7, ("body", "id", "tenant", "n"))
-WATCHER = Watcher(1, ("tenant", "id"), frozenset({"body"}))
+RELATION = Relation(7, ("body", "id", "tenant", "n"), (25, 23, 25, 23))
+WATCHER = Watcher(1, ("tenant", "id"), (25, 23), frozenset({"body"}))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ def test_keys(change, found):
 @pytest.mark.parametrize(
     ("relation", "change"),
     [
-        (Relation(7, ("body", "nr", "tenant")), Change(7, None, ("text", "1", "a"))),
+        (Relation(7, ("body", "nr", "tenant"), (25, 23, 25)), Change(7, None, ("text", "1", "a"))),
+        (Relation(7, ("body", "id", "tenant"), (25, 25, 25)), Change(7, None, ("text", "1", "a"))),
         (RELATION, Change(7, None, ("text",))),
         (RELATION, Change(7, None, ("text", None, "a", "5"))),
         (RELATION, Change(7, None, ("text", UNCHANGED, "a", "5"))),

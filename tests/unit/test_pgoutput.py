@@ -67,7 +67,9 @@ messages = st.one_of(
     st.builds(lambda a, b: (b"C\0" + struct.pack("!QQq", a, b, 5), Commit(a, b)), lsns, lsns),
     st.builds(lambda lsn, name: (b"O" + struct.pack("!Q", lsn) + _string(name), Other("origin")), lsns, names),
     st.builds(lambda oid, name: (b"Y" + struct.pack("!I", oid) + _string(name) * 2, Other("type")), oids, names),
-    st.builds(lambda oid, c: (_relation(oid, c), Relation(oid, tuple(c))), oids, st.lists(names, max_size=5)),
+    st.builds(
+        lambda oid, c: (_relation(oid, c), Relation(oid, tuple(c), (23,) * len(c))), oids, st.lists(names, max_size=5)
+    ),
     st.builds(lambda oid, n: (_change(b"I", oid, None, _row(b"N", n)), Change(oid, None, tuple(n))), oids, values),
     st.builds(
         lambda oid, o, n, whole: (

@@ -8,15 +8,16 @@ Key = tuple[str, ...]
 
 
 class UnknownKeyError(Exception):
-    """What was logged does not say which row it is: the key's columns had other names then."""
+    """What was logged does not say which row it is: the key's columns had other names or types then."""
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """A pipeline as one of its tables is looked at: names of the key's columns in order, and of those it watches."""
+    """A pipeline as one of its tables is looked at: the key's columns in order, and the names of those it watches."""
 
     pipeline: int
     key: tuple[str, ...]
+    types: tuple[int, ...]  # of the key's columns: text of another type might not be text of theirs
     watched: frozenset[str]
 
 
@@ -34,10 +35,11 @@ def keys(watcher: Watcher, relation: Relation, change: Change) -> set[Key]:
 
 
 def _places(watcher: Watcher, relation: Relation) -> list[int]:
-    try:
-        return [relation.columns.index(name) for name in watcher.key]
-    except ValueError as error:
-        raise UnknownKeyError(f"the key of pipeline {watcher.pipeline}") from error
+    found = dict(zip(relation.columns, range(len(relation.columns)), strict=True))
+    places = [found[name] for name in watcher.key if name in found]
+    if len(places) < len(watcher.key) or tuple(relation.types[place] for place in places) != watcher.types:
+        raise UnknownKeyError(f"the key of pipeline {watcher.pipeline}")
+    return places
 
 
 def _key(places: list[int], row: Values, before: Values | None) -> Key:

@@ -37,6 +37,7 @@ class Relation:
 
     oid: int
     columns: tuple[str, ...]
+    types: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -163,14 +164,15 @@ def _relation(given: _Bytes) -> Relation:
     given.string()  # schema and table may be called otherwise by now
     given.string()
     given.take(1)
-    return Relation(oid, tuple(_column(given) for _ in range(given.number("H"))))
+    columns = [_column(given) for _ in range(given.number("H"))]
+    return Relation(oid, tuple(name for name, _ in columns), tuple(type_oid for _, type_oid in columns))
 
 
-def _column(given: _Bytes) -> str:
+def _column(given: _Bytes) -> tuple[str, int]:
     given.take(1)
-    name = given.string()
-    given.take(8)
-    return name
+    name, type_oid = given.string(), given.number("I")
+    given.take(4)
+    return name, type_oid
 
 
 def _insert(given: _Bytes) -> Change:

@@ -56,7 +56,9 @@ def look() -> Look:
 def _lost(row: db.Row) -> str | None:
     name = f"replication slot {row['name']}"
     if row["read"] is None:
-        return f"{name} was not read from its beginning" if row["there"] else None
+        if row["there"]:
+            return f"{name} was not read from its beginning"
+        return f"{name} was never there: this is a copy of another database" if row["relied_on"] else None
     lag, most = row["lag"] or 0, row["most"]
     reasons = {
         f"{name} is gone": not row["there"],

@@ -13,6 +13,7 @@ SELECT embed.slot_name()::text AS name, s.slot_name IS NOT NULL AS there, s.wal_
        s.plugin = 'pgoutput' AND s.database = pg_catalog.current_database() AS ours,
        s.confirmed_flush_lsn::text AS confirmed, r.lsn::text AS read, s.confirmed_flush_lsn > r.lsn AS skipped,
        pg_catalog.pg_current_wal_flush_lsn()::text AS written, embed.slot_lag() AS lag,
+       EXISTS (SELECT FROM embed.wal w WHERE w.state IN ('settling', 'reading', 'leaving')) AS relied_on,
        EXISTS (SELECT FROM pg_catalog.pg_publication u WHERE u.pubname = 'evergreen_cdc') AS published,
        coalesce((SELECT min(pg_catalog.pg_size_bytes(p.options ->> 'slot_limit')) FROM embed.pipeline p
                  JOIN embed.wal w ON w.pipeline = p.id WHERE p.options ? 'slot_limit'),

@@ -18,6 +18,10 @@ SELECT pg_catalog.pg_current_snapshot()::text
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE p.source = $1 OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($1) a)
 
+-- types(oid, text[]): those of some columns of a table
+SELECT ARRAY(SELECT a.atttypid::pg_catalog.int8 FROM pg_catalog.unnest($2) WITH ORDINALITY u (name, ord)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attname = u.name ORDER BY u.ord) AS types
+
 -- log_keys(int4, jsonb): keys to check; each is an array: microseconds since 2000, of a transaction of many, values
 INSERT INTO embed.change (pipeline, key, changed_at, bulk)
 SELECT $1, {key}, '2000-01-01 00:00:00+00'::timestamptz + (e ->> 0)::pg_catalog.int8 * '1 microsecond'::interval,

@@ -18,8 +18,8 @@ from evergreen.queries import Query, load
 SQL = load(__file__)
 
 _AT_A_TIME = 500  # messages in memory
-# Keys until they are written. PL/Python writes in subtransactions, and whoever decodes what we wrote, as we do next, has
-# 4096 changes of each in memory: for a million rows 227 MB where 5000 were written at a time.
+# Keys until they are written. PL/Python writes in subtransactions, and whoever decodes what we wrote, as we do next,
+# has 4096 changes of each in memory: for a million rows 227 MB where 5000 were written at a time.
 _KEPT = 40_000
 _BULK = 1000  # changes of one transaction, from which on it can wait: as in intake
 _WORTH_NOTING = 1 << 20  # bytes without a change of ours after which the position is noted all the same

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 failed, the message says why; 2 wrong usage; 3 something m
 the message names it; 4 not permitted, run as another user.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,9 @@ from evergreen_host import install as installer
 from evergreen_host import pgconfig
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
+from evergreen_host.operate import doctor as operate_doctor
+from evergreen_host.operate import metrics as operate_metrics
+from evergreen_host.operate import status as operate_status
 from evergreen_host.report import Report
 from evergreen_host.setup import steps
 
@@ -26,6 +30,7 @@ app = typer.Typer(
 )
 
 PgConfig = Annotated[Path | None, typer.Option(help="pg_config of the server to use; default $PG_CONFIG, then PATH.")]
+Dsn = Annotated[str, typer.Option(help="The database, as psql takes it; default $PGHOST, $PGDATABASE and the like.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -70,10 +75,48 @@ def demo(
     demonstration.run(rows, keep=keep, postgres=pgconfig.find(pg_config))
 
 
+@app.command()
+def status(
+    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; default all.")] = None,
+    dsn: Dsn = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and show how backlog and waits go.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Show the pipelines of a database: what is fresh, what waits and for how long, what failed, what it cost."""
+    operate_status.status(dsn, pipeline, watch=watch, every=every, as_json=as_json)
+
+
+@app.command()
+def doctor(dsn: Dsn = "", as_json: Json = False) -> None:
+    """Say what is wrong in a database, and what to type; exit code 1 if anything keeps embeddings from being fresh.
+
+    Each model that a pipeline uses is asked for the vector of one word.
+    """
+    if operate_doctor.doctor(dsn, as_json=as_json):
+        raise typer.Exit(EvergreenError.exit_code)
+
+
+@app.command()
+def metrics(
+    dsn: Dsn = "",
+    serve: Annotated[bool, typer.Option("--serve", help="Serve them over HTTP instead of printing them once.")] = False,
+    address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 9187,
+) -> None:
+    """Print the status as Prometheus metrics, or serve it for Prometheus to fetch."""
+    if serve:
+        operate_metrics.serve(dsn, address, port)
+    else:
+        print(operate_metrics.exposition(dsn), end="")
+
+
 def main() -> None:
     """Run the command line; an error of ours is a message and an exit code, never a traceback."""
     try:
         app()
+    except BrokenPipeError:  # whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except EvergreenError as error:
         print(f"evergreen: {error}", file=sys.stderr)
         if error.hint:

@@ -127,3 +127,21 @@ def test_what_an_open_drain_queued_for_a_generation_that_is_gone_is_cleared_away
     drain_all(db)
     assert_as_source(db)
     assert left(db) == {}
+
+
+def test_a_drain_that_meets_a_generation_on_its_way_out_locks_nothing_shared(db, pipeline, stoppable):
+    """It saw the generation, and then not its functions: no reason to bind the pipeline anew."""
+    db.execute("SELECT embed_build('docs')")
+    drain_all(db)
+    stop = stoppable()
+    edit(db, 1, "edited")
+    stop.session.execute("BEGIN")
+    assert stop.parked("SELECT embed_drain()", "function_state", "before")
+    db.execute("SELECT embed_retire('docs', 2)")
+    stop.let_go()
+    db.execute("SELECT embed_pause('docs')")
+    db.execute("SELECT embed_resume('docs')")
+    stop.session.execute("COMMIT")
+    drain_all(db)
+    assert_as_source(db)
+    assert left(db) == {}

@@ -64,8 +64,13 @@ def check(pipeline: Pipeline) -> Pipeline | None:
             _source_gone(pipeline)
         return None
     restored = moved(pipeline)
-    if not restored and pipeline.broken_reason is None and _as_stored(pipeline, source):
-        return pipeline
+    if not restored and pipeline.broken_reason is None:
+        if _as_stored(pipeline, source):
+            return pipeline
+        # A generation may have been retired since the pipeline was read, and its functions with it.
+        again = pipelines.by_id(pipeline.id)
+        if again is not None and again.broken_reason is None and _as_stored(again, source):
+            return again
     bind(pipeline, source, by_name=restored and not _is_clone(pipeline))
     if restored:
         _settle(pipeline)

@@ -128,24 +128,29 @@ def _capture(pipeline: Pipeline, source: Source) -> None:
 
 def move_on(read: str) -> bool:
     """Bring those that are on their way a step further, after reading up to there; True when one came further."""
-    moved = db.run(SQL.settle) + db.run(SQL.mark_horizon)
-    moved += sum([_begin(row["pipeline"], checks=row["checks"]) for row in db.rows(SQL.settled, read)])
-    if db.run(SQL.leave, read):
-        moved += 1
+    moved = db.run(SQL.settle) + db.run(SQL.mark_horizon) + db.run(SQL.leave, read)
     slot.unpublish_in_vain()
     return moved > 0
 
 
-def _begin(number: int, *, checks: bool) -> bool:
-    """From now on its changes are read, so what captured until now goes."""
+def settled(read: str) -> list[int]:
+    """Those that can begin, after reading up to there."""
+    return [row["pipeline"] for row in db.rows(SQL.settled, read)]
+
+
+def begin(number: int) -> bool:
+    """From now on a pipeline's changes are read, so what captured until now goes; False when it has to wait."""
     pipeline = pipelines.by_id(number)
     source = columns.describe(pipeline.source) if pipeline is not None else None
-    if pipeline is None or source is None or not _undisturbed(source, partial(triggers.remove, pipeline)):
-        return False
-    if checks:
+    return pipeline is not None and source is not None and _undisturbed(source, partial(_begin, pipeline))
+
+
+def _begin(pipeline: Pipeline) -> None:
+    """The triggers go last: who writes waits from there to the commit."""
+    if db.value(SQL.checks, pipeline.id):
         db.run(follow.SQL.log_scope, pipeline.id, "source")
-    db.run(SQL.set_reading, pipeline.id, leaves.now(source.oid))
-    return True
+    if db.run(SQL.set_reading, pipeline.id, leaves.now(pipeline.source)):
+        triggers.remove(pipeline)
 
 
 def follow_strangers() -> None:

@@ -58,12 +58,15 @@ WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             FOR UPDATE SKIP LOCKED))
 
 -- settled(text): read so far
-SELECT w.pipeline, w.checks FROM embed.wal w WHERE w.state = 'settling' AND w.position <= $1::pg_catalog.pg_lsn FOR UPDATE SKIP LOCKED
+SELECT w.pipeline FROM embed.wal w WHERE w.state = 'settling' AND w.position <= $1::pg_catalog.pg_lsn
+
+-- checks(int4): has nobody captured until now
+SELECT w.checks FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'settling' FOR UPDATE
 
 -- set_reading(int4, int8[]): nothing else captures
 UPDATE embed.wal SET state = 'reading', triggers = false, checks = false, horizon = NULL, position = NULL,
                      leaves = $2::pg_catalog.oid[]
-WHERE pipeline = $1
+WHERE pipeline = $1 AND state = 'settling'
 
 -- leave(text): read to the end
 DELETE FROM embed.wal WHERE pipeline = ANY (ARRAY(

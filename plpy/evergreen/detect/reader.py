@@ -132,12 +132,17 @@ class Reader:
         if moving and found.position is not None:
             position = found.position
             moved = self._step(lambda: cover.move_on(position))
+            for one in self._step(lambda: cover.settled(position)):  # each in a transaction that ends with its DDL
+                moved = self._begin(one) or moved
         took = time.monotonic() - started
         if found.more or moved:
             self._next = 0.0
         else:
             self._rest(max(_SHORTEST, _SHARE * took))
         return found.logged > 0 or found.more or moved
+
+    def _begin(self, pipeline: int) -> bool:
+        return self._step(lambda: cover.begin(pipeline))
 
     def _let_go(self, look: Look, now: float, *, more: bool) -> None:
         """Move the slot on over what is logged and committed; it costs about what reading it does."""

@@ -1,4 +1,4 @@
-"""What a writer pays for capture from the WAL: updates by four clients, durable commits, of a table that is read or not."""
+"""What a writer pays for capture from the WAL: updates by four clients, durable commits, of a table read or not."""
 
 import re
 import subprocess

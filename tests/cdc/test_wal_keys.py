@@ -68,3 +68,6 @@ def test_a_name_that_was_another_columns_when_the_key_was_written(db):
     db.execute("ALTER TABLE docs RENAME id TO old; ALTER TABLE docs RENAME nr TO id")
     work(db)
     assert dict(db.execute("SELECT * FROM embed_verify('docs')").fetchall())["fresh"] == 2
+    db.execute("UPDATE docs SET body = 'edited since'")
+    work(db)
+    assert dict(db.execute("SELECT * FROM embed_verify('docs')").fetchall())["fresh"] == 2

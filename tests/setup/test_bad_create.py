@@ -68,7 +68,7 @@ BAD = {
     "unknown model": ({"model": "nope"}, "42704", "nope"),
     "empty model": ({"model": ""}, "42704", "model"),
     "unknown capture": ({"capture": "magic"}, "22023", "magic"),
-    "capture of a later version": ({"capture": "cdc"}, "0A000", "cdc"),
+    "capture that the server cannot": ({"capture": "cdc"}, "55000", "wal_level"),
     "NULL capture": ({"capture": None}, "22023", "capture"),
     "unknown only_if": ({"only_if": "nope"}, "42703", "nope"),
     "only_if of another type": ({"only_if": "n"}, "42804", "n"),
@@ -94,7 +94,7 @@ OPTIONS = [
     {"max_attempts": 1.5}, {"on_too_long": "explode"}, {"on_too_long": []}, {"live_share": 0}, {"live_share": {}},
     {"live_share": 10**400}, {"daily_tokens": 0}, {"daily_cost": "1"},
 ]  # fmt: skip
-LATER = ["wakeup", "slot_limit"]
+LATER = ["wakeup"]
 CREATE = """
 SELECT embed_create(%(name)s, %(source)s::regclass, columns => %(columns)s, template => %(template)s,
     model => %(model)s, chunker => %(chunker)s, capture => %(capture)s, backfill => %(backfill)s,

@@ -1,6 +1,7 @@
 """Pipeline options and database settings: what there is, its default, and what it may be."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,17 @@ def _interval(value: Any) -> str | None:
     return None if isinstance(value, str) else "must be an interval like '7 days'"  # see also intervals.check
 
 
+_SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
+_FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
+_LEAST_MB, _MOST_MB = 32, 64 << 20
+
+
+def _size(value: Any) -> str | None:
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    good = found is not None and _LEAST_MB <= int(found[1]) * _FACTORS[found[2]] <= _MOST_MB
+    return None if good else "must be a size from '32 MB' to '64 TB'"
+
+
 def _name(value: Any) -> str | None:
     good = isinstance(value, str) and value.strip() not in {"", "-"} and not value.isdigit()
     return None if good else "must be the name of a text search configuration like 'english'"  # see languages.check
@@ -59,6 +71,7 @@ PIPELINE: dict[str, Option] = {
     "daily_tokens": Option(None, _whole(1, 10**13)),
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
     "previous_kept": Option("7 days", _interval),
+    "slot_limit": Option("10 GB", _size),
     "language": Option(None, _name),
 }
 #: What embed_create and embed_build take of a generation: its index.
@@ -67,7 +80,7 @@ GENERATION: dict[str, Option] = {
     "storage": Option("auto", _one_of("auto", "vector", "halfvec", "bit")),
 }
 #: Promised by the documentation for a later version: refused rather than ignored.
-PIPELINE_LATER = frozenset({"wakeup", "slot_limit"})
+PIPELINE_LATER = frozenset({"wakeup"})
 
 #: What embed_setting takes: the built-in value of each setting.
 SETTINGS: dict[str, str] = {

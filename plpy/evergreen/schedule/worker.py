@@ -12,6 +12,7 @@ from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
+from evergreen.detect.reader import Reader
 from evergreen.gate import elevated
 from evergreen.generations import indexing, retire
 from evergreen.model import shared as traffic
@@ -58,6 +59,7 @@ class Worker:
         self._cursors = Shared()
         self._floors = Floors()
         self._pace = Pace()
+        self._reader = Reader(self._step)
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
@@ -66,7 +68,7 @@ class Worker:
             self._step(_keep_house)
             if not self._batches:  # an index takes seconds, and leases under way are to be renewed
                 self._step(indexing.look_after)
-        done = False
+        done = self._reader.turn()
         self._pace.begin()
         for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:
@@ -115,7 +117,7 @@ class Worker:
 
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
-        return self._step(
+        return self._reader.turn(at_once=True) or self._step(
             lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not claim.UNREADABLE))
         )
 

@@ -16,6 +16,7 @@ from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
 from evergreen_host.report import Report
 from evergreen_host.setup import steps
+from evergreen_host.worker import run as workforce
 
 app = typer.Typer(
     help="Evergreen keeps embeddings fresh inside Postgres.",
@@ -68,6 +69,19 @@ def demo(
 ) -> None:
     """Tell the whole story in a throw-away cluster, over real documents, in about a minute."""
     demonstration.run(rows, keep=keep, postgres=pgconfig.find(pg_config))
+
+
+@app.command()
+def worker(
+    dsn: Annotated[
+        str, typer.Option(help="Connection string of the database; what it leaves out, libpq's variables say.")
+    ] = "",
+    workers: Annotated[int, typer.Option(min=1, max=32, help="How many sessions work side by side.")] = 1,
+    pipeline: Annotated[str | None, typer.Option(help="Work on this pipeline only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+) -> None:
+    """Keep a database fresh: work, sleep, and wake within milliseconds of a commit, until SIGTERM."""
+    workforce.run(dsn, workers, pipeline, as_json=as_json)
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ def test_every_default_is_allowed():
         ({"on_too_long": ["fail"]}, "22023"),
         ({"on_too_long": {}}, "22023"),
         ({"live_share": 0}, "22023"),
+        ({"wakeup": "on"}, "22023"),
+        ({"wakeup": 1}, "22023"),
         ({"live_share": 1}, "22023"),
         ({"live_share": False}, "22023"),
         ({"live_share": "0.5"}, "22023"),

@@ -46,6 +46,10 @@ def _interval(value: Any) -> str | None:
     return None if isinstance(value, str) else "must be an interval like '7 days'"  # see also intervals.check
 
 
+def _switch(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
 #: What embed_create and embed_alter take.
 PIPELINE: dict[str, Option] = {
     "on_too_long": Option("fail", _one_of("fail", "truncate")),
@@ -54,6 +58,7 @@ PIPELINE: dict[str, Option] = {
     "daily_tokens": Option(None, _whole(1, 10**13)),
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
     "previous_kept": Option("7 days", _interval),
+    "wakeup": Option(None, _switch),  # None: where no transaction can be prepared, see functions.capture
 }
 #: What embed_create and embed_build take of a generation: its index.
 GENERATION: dict[str, Option] = {
@@ -61,7 +66,7 @@ GENERATION: dict[str, Option] = {
     "storage": Option("auto", _one_of("auto", "vector", "halfvec", "bit")),
 }
 #: Promised by the documentation for a later version: refused rather than ignored.
-PIPELINE_LATER = frozenset({"wakeup", "slot_limit", "language"})
+PIPELINE_LATER = frozenset({"slot_limit", "language"})
 
 #: What embed_setting takes: the built-in value of each setting.
 SETTINGS: dict[str, str] = {

@@ -25,6 +25,7 @@ from evergreen.schedule.batch import Batch, budget
 from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
 from evergreen.schedule.model_step import model_step
+from evergreen.schedule.sleep import Memory
 from evergreen.setup import setting
 
 T = TypeVar("T")
@@ -43,21 +44,22 @@ _UNREADABLE = True  # sources that could not be read count as work
 class Worker:
     """Works on one pipeline, or on all of them in turn; many batches are under way at once."""
 
-    def __init__(self, pipeline: str | None) -> None:
+    def __init__(self, pipeline: str | None, memory: Memory) -> None:
+        self.saw_more = False  # a claim that was as large as it may be
         self._pipeline = pipeline
+        self._memory = memory
         self._courier = Courier(traffic.Shared(), model_step(self._step), _breathe, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
-        self._resting: dict[int, float] = {}  # pipelines after an error: until when
+        self._resting = memory.resting
         self._blocked: set[int] = set()  # generations whose model rests
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
         self._patience = float("inf")
-        self._housekeeping_at = 0.0
         self._cursors = Shared()
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
-        if time.monotonic() >= self._housekeeping_at:
-            self._housekeeping_at = time.monotonic() + _HOUSEKEEPING
+        if time.monotonic() >= self._memory.housekeeping_at:
+            self._memory.housekeeping_at = time.monotonic() + _HOUSEKEEPING
             self._step(_keep_house)
             if not self._batches:  # an index takes seconds, and leases under way are to be renewed
                 self._step(indexing.look_after)
@@ -151,6 +153,7 @@ class Worker:
                 if self._has_room(generation, lane):
                     claimed = self._claim(Wanted(pipeline, generation, lane, limit))
                     if claimed is not None:
+                        self.saw_more = self.saw_more or len(claimed.jobs) >= limit
                         room -= len(claimed.jobs) if len(claimed.jobs) == limit else 0
                         self._begin(Batch(claimed))
                         done = True

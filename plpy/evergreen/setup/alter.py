@@ -5,6 +5,7 @@ import json
 from evergreen import db
 from evergreen.catalog import access, counters, intervals
 from evergreen.catalog import options as pipeline_options
+from evergreen.detect import follow
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
 
@@ -21,6 +22,8 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         merged = intervals.check(pipeline_options.merge(found.options, options if options is not None else "{}"))
         counters.create_budget(found.id, merged, found.active.model)
         db.run(SQL.set_options, found.id, json.dumps(merged))
+        if merged.get("wakeup") != found.options.get("wakeup"):
+            follow.regenerate_capture(found.id)
         return json.dumps({name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE})
 
     return elevated(alter)

@@ -30,7 +30,7 @@ class Memory:
         """Take down how a call of embed_work ended."""
         self.idle = idle
         if not idle:
-            self.pause = SHORTEST
+            self.pause, self.naps_until = SHORTEST, 0.0
 
     def next_pause(self) -> float:
         """Return how long to wait before a look that need not be soon; the next will be later."""

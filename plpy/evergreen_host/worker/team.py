@@ -60,7 +60,7 @@ class Member:
             with Session(
                 self._dsn, self._pipeline, lambda text: self._say("warning", level="warning", text=text)
             ) as session:
-                self.session = session
+                self.session, self._was_connected = session, True
                 self._say("connected", backend=session.pid)
                 self._work(session)
         except psycopg.Error as error:
@@ -79,7 +79,6 @@ class Member:
     def _work(self, session: Session) -> None:
         while not self._stopping:
             session.work()
-            self._was_connected = True
             self._pauses.reset()
             if not self._stopping:
                 session.sleep(self._stopping.fd)
@@ -89,7 +88,7 @@ class Member:
         kind = _FOR_GOOD.get(error.sqlstate or "")
         if kind is not None:
             raise kind(error.diag.message_primary or str(error), error.diag.message_hint or "") from error
-        if not self._was_connected and self.session is None:
+        if not self._was_connected:
             raise EvergreenError(
                 f"cannot connect: {error}".strip(), "Is --dsn right, and does the server run?"
             ) from error

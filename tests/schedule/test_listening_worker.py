@@ -1,6 +1,9 @@
 """The process `evergreen worker`: it wakes, ends as it is told to, and outlives its sessions and the server."""
 
+import shlex
 import signal
+from configparser import ConfigParser
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,8 +12,10 @@ from listening import ListeningWorker, heard, listen
 from people import people
 from pooler import MiniPool
 from psycopg.conninfo import make_conninfo
+from typer.testing import CliRunner
 from waiting import wait_until
 
+from evergreen_host import cli
 from evergreen_host.cluster import Cluster
 from evergreen_host.worker import session as sessions
 
@@ -252,3 +257,16 @@ def test_its_connections_notice_that_the_other_end_is_gone(dsn):
     with sessions.connect(f"{dsn} keepalives_idle=77") as link:
         told = link.info.get_parameters()
     assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("77", "3", "30000")
+
+
+def test_the_example_for_systemd_is_understood():
+    """And it comes with the package: the file lies beside the module."""
+    unit = Path(sessions.__file__).with_name("evergreen-worker.service")
+    parsed = ConfigParser(strict=True, interpolation=None)
+    parsed.optionxform = str
+    parsed.read_string(unit.read_text("utf-8"))
+    command = shlex.split(parsed["Service"]["ExecStart"])
+    code = CliRunner().invoke(cli.app, [*command[1:2], "--help"]).exit_code
+    assert (command[1], code) == ("worker", 0)
+    assert {"--dsn", "--workers"} < set(command)
+    assert (parsed["Service"]["KillSignal"], parsed["Service"]["Restart"]) == ("SIGTERM", "on-failure")

@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --maxprocesses 5 --dist loadfile 
 #   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools
 PGSPOT_IGNORE := --ignore-lang plpython3u
 
-.PHONY: demo test bench attack chaos check install setup clean
+.PHONY: demo test test-trixie fresh bench attack chaos check install setup clean
 
 demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
@@ -30,6 +30,13 @@ attack: setup  ## the long stories: what independent attackers tried
 
 chaos: setup  ## twenty minutes of writers, workers, faults and kills; CHAOS="--chaos-seed 7 --chaos-seconds 300" for others
 	$(BIN)/pytest -m "" tests/chaos --chaos-seconds 1200 $(CHAOS)
+
+test-trixie: $(STAMP)  ## the same in a root of Debian 13: PostgreSQL 17 and Python 3.13 from its own packages (root only)
+	$(BIN)/python tests/roots/debianroot.py trixie make test
+
+fresh: $(STAMP)  ## both commands in new roots of Debian 12 and 13 that have git, make and python3-venv (root only)
+	for suite in bookworm trixie; do for command in demo test; do \
+	    $(BIN)/python tests/roots/debianroot.py --fresh $$suite make $$command || exit 1; done; done
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -59,12 +59,23 @@ def let_time_pass(db: psycopg.Connection[Any]) -> None:
 
 def rest_over(db: psycopg.Connection[Any]) -> None:
     """As if every endpoint and model had rested long enough; locks no row."""
+    for name in _rests(db):
+        db.execute("SELECT setval(%s, 1)", (name,))
+
+
+def rest_longer(db: psycopg.Connection[Any]) -> None:
+    """Whoever rests does so for an hour, however slow the machine is."""
+    for name in _rests(db):
+        until = "SELECT setval(%s, last_value + 3600000000) FROM {} WHERE last_value > 1"
+        db.execute(psycopg.sql.SQL(until).format(psycopg.sql.SQL(name)), (name,))
+
+
+def _rests(db: psycopg.Connection[Any]) -> list[str]:
     found = db.execute(
         "SELECT c.oid::regclass::text FROM pg_class c"
         " WHERE c.relkind = 'S' AND c.relnamespace = 'embed'::regnamespace AND c.relname ~ '_rests_until$'"
     )
-    for (name,) in found.fetchall():
-        db.execute("SELECT setval(%s, 1)", (name,))
+    return [name for (name,) in found.fetchall()]
 
 
 class Meter:

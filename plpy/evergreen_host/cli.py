@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 failed, the message says why; 2 wrong usage; 3 something m
 the message names it; 4 not permitted, run as another user.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,10 @@ from evergreen_host import install as installer
 from evergreen_host import pgconfig
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
+from evergreen_host.operate import backfill as operate_backfill
+from evergreen_host.operate import doctor as operate_doctor
+from evergreen_host.operate import metrics as operate_metrics
+from evergreen_host.operate import status as operate_status
 from evergreen_host.report import Report
 from evergreen_host.setup import steps
 from evergreen_host.worker import run as workforce
@@ -27,6 +32,7 @@ app = typer.Typer(
 )
 
 PgConfig = Annotated[Path | None, typer.Option(help="pg_config of the server to use; default $PG_CONFIG, then PATH.")]
+Dsn = Annotated[str, typer.Option(help="The database, as psql takes it; default $PGHOST, $PGDATABASE and the like.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -73,9 +79,7 @@ def demo(
 
 @app.command()
 def worker(
-    dsn: Annotated[
-        str, typer.Option(help="Connection string of the database; what it leaves out, libpq's variables say.")
-    ] = "",
+    dsn: Dsn = "",
     workers: Annotated[int, typer.Option(min=1, max=32, help="How many sessions work side by side.")] = 1,
     pipeline: Annotated[str | None, typer.Option(help="Work on this pipeline only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
@@ -84,10 +88,65 @@ def worker(
     workforce.run(dsn, workers, pipeline, as_json=as_json)
 
 
+@app.command()
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
+    dsn: Dsn = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Start nothing: show the one that is under way.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and return.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Have every row of a pipeline's table checked, and show how far that is. Ctrl-C ends the showing only."""
+    if follow and no_wait:
+        raise typer.BadParameter("--follow and --no-wait leave nothing to do")
+    operate_backfill.backfill(dsn, pipeline, Report(as_json=as_json), start=not follow, follow=not no_wait)
+
+
+@app.command()
+def status(
+    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; default all.")] = None,
+    dsn: Dsn = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and show how backlog and waits go.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Show the pipelines of a database: what is fresh, what waits and for how long, what failed, what it cost."""
+    operate_status.status(dsn, pipeline, watch=watch, every=every, as_json=as_json)
+
+
+@app.command()
+def doctor(dsn: Dsn = "", as_json: Json = False) -> None:
+    """Say what is wrong in a database, and what to type; exit code 1 if anything keeps embeddings from being fresh.
+
+    Each model that a pipeline uses is asked for the vector of one word.
+    """
+    if operate_doctor.doctor(dsn, as_json=as_json):
+        raise typer.Exit(EvergreenError.exit_code)
+
+
+@app.command()
+def metrics(
+    dsn: Dsn = "",
+    serve: Annotated[bool, typer.Option("--serve", help="Serve them over HTTP instead of printing them once.")] = False,
+    address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 9187,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Print a dashboard for Grafana instead.")] = False,
+) -> None:
+    """Print the status as Prometheus metrics, or serve it for Prometheus to fetch."""
+    if dashboard:
+        print(operate_metrics.dashboard(), end="")
+    elif serve:
+        operate_metrics.serve(dsn, address, port)
+    else:
+        print(operate_metrics.exposition(dsn), end="")
+
+
 def main() -> None:
     """Run the command line; an error of ours is a message and an exit code, never a traceback."""
     try:
         app()
+    except BrokenPipeError:  # whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except EvergreenError as error:
         print(f"evergreen: {error}", file=sys.stderr)
         if error.hint:

@@ -35,6 +35,11 @@ class Waiting:
         """True for TRUNCATE, which waits for whoever just reads the table."""
         return self.mode == "AccessExclusiveLock"
 
+    @property
+    def is_for_a_page(self) -> bool:
+        """True for who adds a page to a file: held for an instant by whoever inserts, no row or table of anybody."""
+        return self.what.startswith("extend ")
+
 
 class LockWaits:
     """Looks every few milliseconds until it is stopped."""
@@ -43,7 +48,7 @@ class LockWaits:
         self.longest = 0.0
         self.samples = 0
         self.behind_workers: list[Waiting] = []  # also by way of another writer
-        self.on_workers: list[Waiting] = []  # directly, and not for a whole table
+        self.on_workers: list[Waiting] = []  # directly, and not for a whole table or for the next page of a file
         self._connect = lambda: connect("monitor")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
@@ -82,7 +87,7 @@ class LockWaits:
 
     def _note(self, one: Waiting, waiting: dict[int, Waiting], causes: set[int]) -> None:
         self.longest = max(self.longest, one.seconds)
-        if causes.intersection(one.blockers) and not one.is_for_a_table:
+        if causes.intersection(one.blockers) and not one.is_for_a_table and not one.is_for_a_page:
             self.on_workers.append(one)
         seen: set[int] = set()
         front = set(one.blockers)

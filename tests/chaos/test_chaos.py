@@ -22,9 +22,7 @@ KILLED = {"57P01", "57P02", "57P03", "57014"}
 BOUND = 0.05  # seconds that a worker may cost a writer
 KILL_BOUND = LONGEST_STOP + 1.0  # where a worker was stopped that was reading a table which is to be truncated
 SHARE_OF_FAULTS = 0.12
-LONG = 60.0  # seconds
-# What is retired is gone, and paid for once more when it is built again; and embed_build, which is no worker, keeps a
-# TRUNCATE waiting for the instant in which it makes its functions.
+# What is retired is gone, and paid for once more when it is built again.
 FRUGAL = tuple(kind for kind in KINDS if kind != "change")
 
 
@@ -91,8 +89,7 @@ def test_nothing_is_lost_whatever_happens(doomed, seed, say, request):
     with LoopbackProvider() as provider:
         stage = Stage(doomed, provider)
         weather = Weather(provider, seed, share=SHARE_OF_FAULTS)
-        kinds = FRUGAL if seconds < LONG else tuple(KINDS)  # a change of model takes its time
-        report = play(stage, Cast(seed, kinds=kinds, seconds=seconds, reaped_every=1.0))
+        report = play(stage, Cast(seed, kinds=tuple(KINDS), seconds=seconds, reaped_every=1.0))
         say(f"--chaos-seed {seed}, {seconds:g} s\n{summary(report, weather)}")
         _assert_nobody_was_wronged(report, bound=KILL_BOUND, killed=True)
         _assert_all_is_well(stage, weather, say)

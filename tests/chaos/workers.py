@@ -69,6 +69,23 @@ def _listen(db: Connection, context: Context) -> str | None:
     return None
 
 
+_DEAR = """
+DO LANGUAGE plpython3u $$
+import sys
+if "evergreen" in sys.modules:
+    from evergreen.schedule import floors
+    floors._CHEAP, floors._CHEAP_ROW = -1, 0
+$$
+"""
+
+
+def _work_on_news(db: Connection, context: Context) -> str | None:
+    """A worker that looks at the queues from their start now and then only, as it does while that is dear."""
+    db.execute(_DEAR)
+    db.execute("CALL embed_work(max_runtime => '3 s')")
+    return None
+
+
 def _open_drain(db: Connection, context: Context) -> str | None:
     """A drain that somebody leaves open for a while."""
     db.execute("BEGIN")
@@ -106,6 +123,13 @@ def _touch(db: Connection, context: Context) -> str | None:
     db.execute("SELECT embed_touch('parts', '[\"a\", 3]')")
     db.execute("SELECT embed_retry(%s)", (context.chance.choice(NAMES),))
     context.pause(1)
+    return None
+
+
+def _backfill(db: Connection, context: Context) -> str | None:
+    """Begin a walk over the whole table, often amid the one before."""
+    db.execute("SELECT embed_backfill(%s)", (context.chance.choice(NAMES),))
+    context.pause(1.5)
     return None
 
 
@@ -147,10 +171,12 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "long work": _long_work,
     "listen": _listen,
     "more listen": _listen,
+    "work on news": _work_on_news,
     "open drain": _open_drain,
     "verify": _verify,
     "pause": _pause,
     "touch": _touch,
+    "backfill": _backfill,
     "change": _change,
     "time": _time,
 }

@@ -171,7 +171,7 @@ def test_where_pg_cron_is_it_makes_the_index_concurrently(with_cron):
     create(db)
     db.execute(WORK)
     ((job, command),) = db.execute("SELECT jobname, command FROM cron.job").fetchall()
-    assert job == "evergreen index postgres g1"
+    assert job == "evergreen index postgres g1_embedding_idx"
     assert indexed(db) == [False]
     # A run that fails leaves an index that is none: it is taken away, and made again.
     reader = psycopg.connect(cluster.dsn())

@@ -83,6 +83,34 @@ def test_a_generation_goes_while_a_worker_has_a_claim_on_it(db, pipeline, stoppa
     assert left(db) == {}
 
 
+CHECKED = "SELECT current_setting('check_function_bodies')"
+CHANGES = {
+    "build": ("SELECT embed_build('docs', columns => '{title}')", "rows_estimate"),
+    "retire": ("SELECT embed_retire('docs', 2)", "check_bodies"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_truncate_waits_for_no_change_of_generations(connect, db, pipeline, stoppable, change):
+    """It stands where all that it has to make is made; and what it set for that does not outlast it."""
+    if change == "retire":
+        db.execute(CHANGES["build"][0])
+        drain_all(db)
+    call, step = CHANGES[change]
+    stop = stoppable()
+    stop.session.execute("BEGIN")
+    assert stop.parked(call, step, "after", nth=2 if step == "check_bodies" else 1)
+    truncating = connect(options="-c lock_timeout=1000")
+    truncating.execute("TRUNCATE docs")
+    stop.let_go()
+    assert stop.session.execute(CHECKED).fetchone() == ("on",)
+    stop.session.execute("COMMIT")
+    drain_all(db)
+    db.execute("INSERT INTO docs VALUES (1, 'title', 'body')")
+    drain_all(db)
+    assert_as_source(db)
+
+
 def test_two_that_begin_one_at_once(connect, db, pipeline):
     first = connect(autocommit=False)
     first.execute("SELECT embed_build('docs')")
@@ -124,6 +152,24 @@ def test_what_an_open_drain_queued_for_a_generation_that_is_gone_is_cleared_away
     db.execute("SELECT embed_retire('docs', 2)")
     drain.commit()
     assert db.execute("SELECT count(*) FROM embed.job WHERE generation = 2").fetchone() == (1,)
+    drain_all(db)
+    assert_as_source(db)
+    assert left(db) == {}
+
+
+def test_a_drain_that_meets_a_generation_on_its_way_out_locks_nothing_shared(db, pipeline, stoppable):
+    """It saw the generation, and then not its functions: no reason to bind the pipeline anew."""
+    db.execute("SELECT embed_build('docs')")
+    drain_all(db)
+    stop = stoppable()
+    edit(db, 1, "edited")
+    stop.session.execute("BEGIN")
+    assert stop.parked("SELECT embed_drain()", "function_state", "before")
+    db.execute("SELECT embed_retire('docs', 2)")
+    stop.let_go()
+    db.execute("SELECT embed_pause('docs')")
+    db.execute("SELECT embed_resume('docs')")
+    stop.session.execute("COMMIT")
     drain_all(db)
     assert_as_source(db)
     assert left(db) == {}

@@ -6,6 +6,7 @@ import pytest
 from documents import assert_as_source, drain_all, drain_once, rested, shown, stale_keys, status_of
 from dumping import create_empty, dump, restore
 from provider import LoopbackProvider
+from roads import rest_longer
 from waiting import Background, wait_until
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
@@ -86,6 +87,7 @@ def test_after_three_failures_nobody_sends_but_one_probe(connect, db, docs, prov
     assert endpoint(db, "breaker") == "open"
     assert "500" in status_of(db, "last_error")
     assert status_of(db, "failed") == 0
+    rest_longer(db)
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
     for other in (*CALLS.values(), CALLS[call]):
         connect().execute(other)

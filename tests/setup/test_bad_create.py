@@ -94,7 +94,7 @@ OPTIONS = [
     {"max_attempts": 1.5}, {"on_too_long": "explode"}, {"on_too_long": []}, {"live_share": 0}, {"live_share": {}},
     {"live_share": 10**400}, {"daily_tokens": 0}, {"daily_cost": "1"},
 ]  # fmt: skip
-LATER = ["slot_limit", "language"]
+LATER = ["slot_limit"]
 CREATE = """
 SELECT embed_create(%(name)s, %(source)s::regclass, columns => %(columns)s, template => %(template)s,
     model => %(model)s, chunker => %(chunker)s, capture => %(capture)s, backfill => %(backfill)s,

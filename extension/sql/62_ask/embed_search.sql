@@ -12,4 +12,4 @@ from evergreen.ask import search
 return search.embed_search(pipeline, query, k, mode, stale, max_per_key, min_score)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search(text, text, int, text, text, int, float8) IS
-    'the k chunks nearest to a question, as the caller may see them; a higher score is better (cosine similarity)';
+    'the k best chunks for a question, as the caller may see them; mode vector (score: cosine similarity), keyword (full text search) or hybrid (both, by reciprocal rank fusion); a higher score is better';

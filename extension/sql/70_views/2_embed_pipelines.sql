@@ -14,7 +14,8 @@ SELECT p.name AS pipeline,
        p.options,
        g.id AS generation,
        pg_catalog.pg_get_userbyid(c.relowner) AS owner,
-       p.created_at
+       p.created_at,
+       p.id
 FROM embed.pipeline p
 LEFT JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active'
 LEFT JOIN embed.model m ON m.id = g.model

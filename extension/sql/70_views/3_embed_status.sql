@@ -18,14 +18,22 @@ SELECT p.name AS pipeline,
        u.texts,
        u.tokens,
        u.cost,
-       u.texts_saved
+       u.texts_saved,
+       CASE WHEN l.restarts THEN 0 WHEN g.started_at IS NOT NULL THEN g.walked END AS backfill_rows,
+       CASE WHEN l.restarts THEN 0
+            WHEN g.started_at IS NULL THEN NULL
+            WHEN g.scanning OR j.backfill > 0
+                THEN least(greatest(g.walked - j.backfill, 0)::float8 / greatest(s.source_rows, 1), 0.999)
+            ELSE 1 END AS backfill_progress,
+       CASE WHEN g.scanning AND g.walked > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
+            THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta
 FROM embed.pipeline p
 LEFT JOIN LATERAL (
-    SELECT g.id, coalesce((SELECT c.running FROM embed.scan c WHERE c.generation = g.id AND c.scope = 'source'), false)
-               AS scanning,
+    SELECT g.id, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
            (SELECT c.last_error FROM embed.scan c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
                AS scan_error
-    FROM embed.generation g WHERE g.pipeline = p.id AND g.state = 'active') g ON true
+    FROM embed.generation g LEFT JOIN embed.scan b ON b.generation = g.id AND b.scope = 'source'
+    WHERE g.pipeline = p.id AND g.state = 'active') g ON true
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
 CROSS JOIN LATERAL (SELECT count(*) AS documents FROM embed.document d WHERE d.generation = g.id) d
 CROSS JOIN LATERAL (
@@ -34,6 +42,7 @@ CROSS JOIN LATERAL (
            count(d.key) AS checking,
            count(*) - count(d.key) AS new,
            min(j.changed_at) AS oldest,
+           count(*) FILTER (WHERE j.lane = 1) AS backfill,
            (array_agg(j.last_error ORDER BY j.ready_at DESC) FILTER (WHERE j.last_error IS NOT NULL))[1] AS last_error
     FROM embed.job j
     LEFT JOIN embed.document d ON d.generation = j.generation AND d.key = j.key
@@ -41,7 +50,8 @@ CROSS JOIN LATERAL (
     WHERE j.generation = g.id) j
 CROSS JOIN LATERAL (
     SELECT count(DISTINCT c.key) AS keys,
-           count(DISTINCT c.key) FILTER (WHERE pg_catalog.pg_column_size(c.key) > 2600) AS too_long, min(c.changed_at) AS oldest
+           count(DISTINCT c.key) FILTER (WHERE pg_catalog.pg_column_size(c.key) > 2600) AS too_long, min(c.changed_at) AS oldest,
+           coalesce(bool_or(c.scope = 'source'), false) AS restarts
     FROM embed.change c
     WHERE c.pipeline = p.id
       AND NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = c.key)) l
@@ -66,4 +76,8 @@ COMMENT ON COLUMN @extschema@.embed_status.state IS
     'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS 'as billed where the provider says, else estimated';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS 'texts that were not sent: embed_usage says why';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows that the backfill has come to, counted as it goes';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_progress IS
+    'the share of the table that the backfill has done, by the estimate of rows; 1 when it is over, NULL where there was none';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_eta IS 'time of work that the rest will take at the pace so far; NULL while it is not known';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;

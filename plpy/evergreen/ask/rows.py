@@ -4,7 +4,7 @@ from evergreen import db
 from evergreen.ask import query as queries
 from evergreen.ask import search
 from evergreen.ask.view import SQL as VIEW
-from evergreen.ask.view import view_of
+from evergreen.ask.view import key_columns, view_of
 from evergreen.catalog import access, columns
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError
@@ -68,10 +68,9 @@ def _statement(pipeline: Pipeline, k: int) -> str:
     while source.column(alias) is not None:
         alias += "_"
     several = pipeline.active.chunker.get("chunker") != "none"
-    columns_of_view = [row["name"] for row in db.rows(SQL.view_columns, pipeline.view)]  # the key's come first
-    named = zip(source.key, columns_of_view, strict=False)
-    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} (b.v).{db.identifier(name)}" for c, name in named)
-    where = search.target(pipeline, "")
+    named = zip(source.key, key_columns(pipeline), strict=False)
+    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} (b.v).{name}" for c, name in named)
+    where = search.target(pipeline, None)
     index = where.index
     question = f"$1::{index.schema}.vector"
     distance = f"v.embedding {index.operator} {question}"

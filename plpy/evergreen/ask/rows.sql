@@ -1,9 +1,6 @@
 -- names_of_source(oid): pipelines on a table
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
 
--- view_columns(oid): a view's columns in order
-SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 ORDER BY a.attnum
-
 -- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several
 SELECT {alias} AS source_row, (b.v).chunk, {score} AS score
 FROM (SELECT * FROM (SELECT DISTINCT ON ((n.v).key) n.v, n.distance FROM (

@@ -1,10 +1,14 @@
-"""embed_search: the chunks nearest to a question, with the caller's own rights on the source."""
+"""embed_search: the best chunks for a question, with the caller's own rights on the source."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from evergreen import db
+from evergreen.ask import keywords
 from evergreen.ask import query as queries
+from evergreen.ask.fuse import fuse
+from evergreen.ask.keywords import Words
 from evergreen.ask.view import shows_another, switched, view_of
 from evergreen.catalog import access, models
 from evergreen.catalog.pipelines import Pipeline
@@ -18,17 +22,30 @@ SQL = load(__file__)
 
 _MAX_K = 100_000
 _TRIES = 3
+_DEPTH = 60  # places of each list that are fused, at least
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to search and what for, resolved in one snapshot."""
+    """Where to search and what for, resolved in one snapshot. ``vector``: none where only words are looked for."""
 
     view: str
     generation: int
-    vector: str
+    vector: str | None
+    words: Words | None
     index: Index
     is_indexed: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a search is to give."""
+
+    mode: str
+    k: int
+    condition: str
+    max_per_key: int | None
+    min_score: float | None
 
 
 @entry
@@ -41,47 +58,46 @@ def embed_search(
     max_per_key: int | None,
     min_score: float | None,
 ) -> list[tuple[str, int, str, float, bool]]:
-    """Return (key, chunk_no, chunk, score, is_stale), best first; raises 22023, 42704, 0A000, 58000."""
+    """Return (key, chunk_no, chunk, score, is_stale), best first; raises 22023, 42704, 58000."""
     check(query, k, mode, stale, max_per_key)
     assert query is not None
     assert k is not None
-    condition = "AND NOT n.is_stale" if stale == "hide" else ""
+    assert mode is not None
+    asked = Asked(mode, k, "AND NOT v.is_stale" if stale == "hide" else "", max_per_key, min_score)
     for _ in range(_TRIES):
-        where = resolve(pipeline, query)
-        found = _search(where, condition, k, max_per_key, min_score)
+        where = resolve(pipeline, query, mode)
+        found = _search(where, asked)
         if found or not shows_another(where.view, where.generation):
             return [(r["key"], r["chunk_no"], r["chunk"], r["score"], r["is_stale"]) for r in found]
     raise switched(pipeline)
 
 
-def _search(target: Target, condition: str, k: int, max_per_key: int | None, min_score: float | None) -> list[db.Row]:
-    fetch = k
+def _search(target: Target, asked: Asked) -> list[db.Row]:
+    fetch = asked.k
     while True:
-        rows = nearest(target, condition, fetch)
-        found = _best(rows, max_per_key, min_score)[:k]
-        enough = len(found) >= k or len(rows) < fetch or max_per_key is None
+        rows = _MODES[asked.mode](target, asked.condition, fetch)
+        found = _best(rows, asked.max_per_key, asked.min_score)[: asked.k]
+        enough = len(found) >= asked.k or len(rows) < fetch or asked.max_per_key is None
         if enough or fetch >= _MAX_K:
             return found
         fetch = min(fetch * 4, _MAX_K)  # max_per_key left too few
 
 
 def check(query: str | None, k: int | None, mode: str | None, stale: str | None, max_per_key: int | None) -> None:
-    """Check what a search is asked for; raises 22023, 0A000."""
+    """Check what a search is asked for; raises 22023."""
     if not query or query.isspace():
         raise UserError("the question is empty", hint="Pass some text to search for.")
     if k is None or not 1 <= k <= _MAX_K:
         raise UserError(f"k must be from 1 to {_MAX_K}, not {shown(k)}", hint="10 is the default.")
-    if mode in {"keyword", "hybrid"}:
-        raise UserError(f"mode '{mode}' is not available in this version", "0A000", hint="Use mode => 'vector'.")
-    if mode != "vector":
-        raise UserError(f"there is no mode {shown(mode)}", hint="Use mode => 'vector'.")
+    if mode not in _MODES:
+        raise UserError(f"there is no mode {shown(mode)}", hint="Use 'vector', 'keyword' or 'hybrid'.")
     if stale not in {"serve", "hide"}:
         raise UserError(f"stale cannot be {shown(stale)}", hint="Use 'serve' or 'hide'.")
     if max_per_key is not None and max_per_key < 1:
         raise UserError(f"max_per_key must be at least 1, not {max_per_key}", hint="NULL means no limit.")
 
 
-def resolve(pipeline: str | None, query: str) -> Target:
+def resolve(pipeline: str | None, query: str, mode: str) -> Target:
     """Find the view and embed the question by the model of the generation that it shows now.
 
     A view is what it is now, whatever the snapshot of the asking query: so the catalog is read as it is now, too. Where
@@ -91,16 +107,18 @@ def resolve(pipeline: str | None, query: str) -> Target:
 
     def run() -> Target:
         found = access.readable(pipeline, role)
-        return target(found, queries.vector(found.active.model, query, "query"))
+        vector = queries.vector(found.active.model, query, "query") if mode != "keyword" else None
+        return target(found, vector, keywords.of(found, query) if mode != "vector" else None)
 
     return elevated(run)
 
 
-def target(pipeline: Pipeline, vector: str) -> Target:
+def target(pipeline: Pipeline, vector: str | None, words: Words | None = None) -> Target:
     """Return the active generation of a pipeline as a target; needs the extension's rights."""
     active = pipeline.active
     is_indexed = bool(db.value(SQL.is_indexed, indexes.name(active)))
-    return Target(view_of(pipeline), active.id, vector, indexes.of(active, models.vector_schema()), is_indexed)
+    index = indexes.of(active, models.vector_schema())
+    return Target(view_of(pipeline), active.id, vector, words, index, is_indexed)
 
 
 def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
@@ -112,12 +130,33 @@ def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
         generation=str(target.generation),
         condition=condition,
         vector=f"{index.schema}.vector",
-        rough=index.order("n.embedding", "$1"),
+        rough=index.order("v.embedding", "$1"),
         more=str(index.more),
-        distance=f"n.embedding {index.operator} $1",
-        score=index.score(f"n.embedding {index.operator} $1"),
+        distance=f"v.embedding {index.operator} $1",
+        score=index.score(f"v.embedding {index.operator} $1"),
     )
     return db.rows(query, target.vector, limit)
+
+
+def _by_keyword(target: Target, condition: str, limit: int, *, loose: bool = False) -> list[db.Row]:
+    assert target.words is not None
+    return keywords.best(target.words, condition, limit, loose=loose)
+
+
+def _hybrid(target: Target, condition: str, limit: int) -> list[db.Row]:
+    """Fuse what is nearest with what has the words: a question in plain words need not have all of its words there."""
+    depth = max(_DEPTH, limit)
+    lists = [nearest(target, condition, depth), _by_keyword(target, condition, depth, loose=True)]
+    rows = {(row["key"], row["chunk_no"]): row for ranked in lists for row in ranked}
+    fused = fuse([[(row["key"], row["chunk_no"]) for row in ranked] for ranked in lists])
+    return [{**rows[place], "score": score} for place, score in fused[:limit]]
+
+
+_MODES: dict[str, Callable[[Target, str, int], list[db.Row]]] = {
+    "vector": nearest,
+    "keyword": _by_keyword,
+    "hybrid": _hybrid,
+}
 
 
 def _best(rows: list[db.Row], max_per_key: int | None, min_score: float | None) -> list[db.Row]:

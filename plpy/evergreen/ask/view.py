@@ -20,6 +20,12 @@ def view_of(pipeline: Pipeline) -> str:
     return str(view)
 
 
+def key_columns(pipeline: Pipeline) -> list[str]:
+    """Return the quoted names under which the view has the key's columns: its first ones."""
+    names = [db.identifier(row["name"]) for row in db.rows(SQL.view_columns, pipeline.view)]
+    return names[: len(pipeline.key)]
+
+
 def shows_another(view: str, generation: int) -> bool:
     """Tell whether a view shows another generation than one thought; where it does not, no row is read."""
     return bool(db.value(SQL.shows_another.on(view=view, generation=str(generation))))

@@ -9,3 +9,6 @@ SELECT EXISTS (SELECT FROM {view} v WHERE v.generation OPERATOR(pg_catalog.<>) {
 
 -- snapshot_is_kept(): from REPEATABLE READ on
 SELECT pg_catalog.current_setting('transaction_isolation') NOT LIKE 'read %' AS kept
+
+-- view_columns(oid): a view's columns in order
+SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 ORDER BY a.attnum

@@ -50,6 +50,11 @@ def _switch(value: Any) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
 
+def _name(value: Any) -> str | None:
+    good = isinstance(value, str) and value.strip() not in {"", "-"} and not value.isdigit()
+    return None if good else "must be the name of a text search configuration like 'english'"  # see languages.check
+
+
 #: What embed_create and embed_alter take.
 PIPELINE: dict[str, Option] = {
     "on_too_long": Option("fail", _one_of("fail", "truncate")),
@@ -59,6 +64,7 @@ PIPELINE: dict[str, Option] = {
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
     "previous_kept": Option("7 days", _interval),
     "wakeup": Option(None, _switch),  # None: where no transaction can be prepared, see functions.capture
+    "language": Option(None, _name),
 }
 #: What embed_create and embed_build take of a generation: its index.
 GENERATION: dict[str, Option] = {
@@ -66,7 +72,7 @@ GENERATION: dict[str, Option] = {
     "storage": Option("auto", _one_of("auto", "vector", "halfvec", "bit")),
 }
 #: Promised by the documentation for a later version: refused rather than ignored.
-PIPELINE_LATER = frozenset({"slot_limit", "language"})
+PIPELINE_LATER = frozenset({"slot_limit"})
 
 #: What embed_setting takes: the built-in value of each setting.
 SETTINGS: dict[str, str] = {

@@ -8,6 +8,7 @@ from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
+from evergreen.errors import UserError
 from evergreen.prepare import template as templates
 from evergreen.queries import load
 
@@ -64,13 +65,30 @@ def check(pipeline: Pipeline) -> Pipeline | None:
             _source_gone(pipeline)
         return None
     restored = moved(pipeline)
-    if not restored and pipeline.broken_reason is None and _as_stored(pipeline, source):
-        return pipeline
+    if not restored and pipeline.broken_reason is None:
+        if _as_stored(pipeline, source):
+            return pipeline
+        # A generation may have been retired since the pipeline was read, and its functions with it.
+        again = pipelines.by_id(pipeline.id)
+        if again is not None and again.broken_reason is None and _as_stored(again, source):
+            return again
     bind(pipeline, source, by_name=restored and not _is_clone(pipeline))
     if restored:
         _settle(pipeline)
     followed = pipelines.by_id(pipeline.id)
     return followed if followed is not None and followed.broken_reason is None else None
+
+
+def readable(pipeline: Pipeline) -> Pipeline:
+    """As check, for somebody who is told when nothing can be read; raises UserError 55000."""
+    found = check(pipeline)
+    if found is None:
+        raise UserError(
+            f'the source of pipeline "{pipeline.name}" cannot be read',
+            "55000",
+            hint="SELECT last_error FROM embed_status;",
+        )
+    return found
 
 
 def _as_stored(pipeline: Pipeline, source: Source) -> bool:

@@ -35,7 +35,8 @@ DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
 UPDATE embed.intake SET floor = '0' WHERE pipeline = $1
 
 -- restart_scans(int4): check everything again, without calls for what is fresh
-UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp()
+UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
+    walked = 0, worked = '0', moved_at = NULL
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 
 -- log_scope(int4, text): check every document, or every source row too

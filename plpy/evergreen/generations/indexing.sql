@@ -7,6 +7,42 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = g.id LIMIT $1) d) >= $1
 
+-- without_words(int8): the same of the index over words, which a pipeline with a language has
+SELECT w.id, w.pipeline, w.name, pg_catalog.pg_table_size(w.oid) AS bytes, i.indexrelid IS NOT NULL AS is_broken
+FROM (SELECT g.id, g.pipeline, t.oid, s.running,
+             'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx' AS name
+      FROM embed.generation g
+      JOIN embed.pipeline p ON p.id = g.pipeline AND p.options ? 'language'
+      JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass('embed_store.g' || g.id)
+      JOIN embed.scan s ON s.generation = g.id AND s.scope = 'source'
+      WHERE g.state <> 'previous' AND NOT s.running) w
+LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.' || w.name)
+WHERE i.indisvalid IS NOT TRUE
+  AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = w.id LIMIT $1) d) >= $1
+
+-- other_words(): indexes over words of another language than the pipeline's, or of one that has none any more
+SELECT c.relname::text AS name
+FROM embed.generation g
+JOIN embed.pipeline p ON p.id = g.pipeline
+JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND c.relname LIKE 'g' || g.id || '\_words\_%'
+WHERE c.relname IS DISTINCT FROM
+      'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx'
+
+-- with_statistics(): indexes over words of which ANALYZE might keep some, or has kept
+SELECT c.relname::text AS name
+FROM embed.generation g
+JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND c.relname LIKE 'g' || g.id || '\_words\_%'
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
+WHERE a.attstattarget IS DISTINCT FROM 0
+
+-- no_statistics(): ANALYZE leaves it alone from now on
+ALTER INDEX embed_store.{name} ALTER COLUMN 1 SET STATISTICS 0
+
+-- forget_statistics(text): what it has kept before
+DELETE FROM pg_catalog.pg_statistic s WHERE s.starelid = pg_catalog.to_regclass('embed_store.' || $1)
+
 -- create(): a plain index
 {statement}
 
@@ -31,10 +67,10 @@ SELECT cron.schedule($1, '* * * * *', $2)
 
 -- unschedule_done(): jobs whose index is there, or whose generation is gone
 SELECT cron.unschedule(j.jobid)
-FROM cron.job j
-WHERE j.database = pg_catalog.current_database()
-  AND j.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
-  AND (pg_catalog.to_regclass('embed_store.' || pg_catalog.substring(j.jobname, 'g[0-9]+$')) IS NULL
-       OR EXISTS (SELECT FROM pg_catalog.pg_index i
-                  WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass(
-                      'embed_store.' || pg_catalog.substring(j.jobname, 'g[0-9]+$') || '_embedding_idx')))
+FROM (SELECT c.jobid, pg_catalog.substring(c.jobname, 'g[0-9]+[a-z0-9_]*$') AS name
+      FROM cron.job c
+      WHERE c.database = pg_catalog.current_database()
+        AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%') j
+WHERE pg_catalog.to_regclass('embed_store.' || pg_catalog.substring(j.name, '^g[0-9]+')) IS NULL
+   OR EXISTS (SELECT FROM pg_catalog.pg_index i
+              WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.' || j.name))

@@ -30,6 +30,11 @@ def embed_retry(pipeline: str | None, key: str | None) -> int:
     return elevated(retry)
 
 
+def waiting_again(pipeline: Pipeline) -> None:
+    """Have rows that wait after an error tried again at once, as its reason may be gone."""
+    db.run(SQL.again, pipeline.id, [g.id for g in pipeline.generations])
+
+
 def _next(pipeline: Pipeline, key: str | None, count: int) -> str:
     if not count and key is not None:
         return (

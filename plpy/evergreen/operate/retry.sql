@@ -14,3 +14,8 @@ WITH dead AS MATERIALIZED (
 )
 INSERT INTO embed.change (pipeline, key)
 SELECT $1, k.key FROM (SELECT d.key FROM dead d UNION SELECT w.key FROM waiting w) k
+
+-- again(int4, int4[]): rows of these generations that wait after an error, into the change log
+INSERT INTO embed.change (pipeline, key)
+SELECT DISTINCT $1, j.key FROM embed.job j
+WHERE j.generation = ANY ($2) AND j.token IS NULL AND j.last_error IS NOT NULL AND j.ready_at > pg_catalog.clock_timestamp()

@@ -7,6 +7,7 @@ from evergreen import db
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.model.order import BACKFILL
 from evergreen.queries import load
+from evergreen.schedule.floors import Floor, Floors, Seen
 
 SQL = load(__file__)
 
@@ -58,18 +59,21 @@ class Wanted:
     limit: int
 
 
-def take(wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bool) -> Claim | None:
+def take(
+    wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bool, floors: Floors | None = None
+) -> Claim | None:
     """Claim keys; None when there are none. The next keys of the cursors belong to the backfill lane.
 
     ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A
-    drain needs neither, because its row locks last as long as it does.
+    drain needs neither, because its row locks last as long as it does. ``floors``: for a worker, which comes again.
     """
     generation = wanted.generation
     dead = db.value(SQL.dead_tokens, generation.id, own_tokens)
     next_one = db.one(SQL.next_token, generation.id)
     assert next_one is not None
     claim = Claim(next_one["token"], wanted.pipeline, generation, wanted.lane, next_one["round"], leased)
-    add(claim, db.rows(SQL.claim, generation.id, wanted.lane, wanted.limit, claim.token, dead))
+    floor = floors.of("job", generation.id, wanted.lane) if floors is not None and not dead else Floor()
+    add(claim, _ready(wanted, claim.token, dead, floor))
     if wanted.lane == BACKFILL and wanted.limit > len(claim.jobs):
         cursors.follow(claim, wanted.limit - len(claim.jobs))
     if not claim.jobs:
@@ -78,6 +82,17 @@ def take(wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bo
         claim = replace(claim, lease=float(db.value(SQL.put_lease, claim.token, generation.id)))
         db.run(SQL.hold_token, claim.lock)
     return claim
+
+
+def _ready(wanted: Wanted, token: int, dead: list[int], floor: Floor) -> list[db.Row]:
+    """Claim ready jobs; those that were put back among others that are done wait for the next look from the start."""
+    seen = floor.known()
+    start = str(seen.end if seen is not None else 0)
+    arguments = (wanted.generation.id, wanted.lane, wanted.limit, token, dead, start)
+    found = floor.timed(lambda: db.rows(SQL.claim, *arguments), len, from_start=seen is None)
+    if found:
+        floor.seen = Seen(max(int(row["xid"]) for row in found))
+    return found
 
 
 def renew(claim: Claim, hashes: list[bytes]) -> None:
@@ -99,6 +114,23 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> bool:
     would be nobody's until their time is up.
     """
     return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds) == len(keys)
+
+
+def empty_queue() -> None:
+    """Begin a new table of jobs where none is left in a large one; nothing while anybody has to do with it."""
+
+    def empty() -> None:
+        db.run(SQL.lock_queue)
+        if db.value(SQL.is_spent):  # in a later snapshot, behind whoever had a lock
+            db.run(SQL.empty_queue)
+
+    if not db.value(SQL.is_spent):
+        return
+    try:
+        db.atomically(empty)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
 
 
 def drop_dead() -> None:

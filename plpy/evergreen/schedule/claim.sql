@@ -75,12 +75,12 @@ DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)
     FOR UPDATE SKIP LOCKED))
 
--- claim(int4, int4, int4, int8, int8[]): takes ready jobs of a lane in queue order
+-- claim(int4, int4, int4, int8, int8[], xid8): takes ready jobs of a lane in queue order, from $6 on
 -- ready_at is in the future while a job is leased, so a row that was claimed since our snapshot fails the recheck.
 -- AS MATERIALIZED: without it LIMIT can be exceeded. The UPDATE goes by ctid, see apply/write.sql.
 WITH picked AS MATERIALIZED (
     SELECT j.ctid FROM embed.job j
-    WHERE j.generation = $1 AND j.lane = $2 AND j.lane IN (0, 1)
+    WHERE j.generation = $1 AND j.lane = $2 AND j.lane IN (0, 1) AND j.xid >= $6
       AND (j.ready_at <= pg_catalog.clock_timestamp() OR j.token = ANY ($5))
     ORDER BY j.xid
     LIMIT $3
@@ -89,7 +89,8 @@ WITH picked AS MATERIALIZED (
 UPDATE embed.job j
 SET token = $4, ready_at = (SELECT embed.lease_end())
 WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
-RETURNING j.key::pg_catalog.text AS key, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at
+RETURNING j.key::pg_catalog.text AS key, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
+          j.xid::pg_catalog.text AS xid
 
 -- put_back(int4, int8, jsonb[], float8): claimed jobs that are not worked on now
 UPDATE embed.job
@@ -119,3 +120,15 @@ WITH old AS (
     SELECT c.ctid FROM embed.cache c WHERE c.kept_at < pg_catalog.clock_timestamp() - $1::pg_catalog.interval
     ORDER BY c.kept_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
+
+-- is_spent(): is the queue empty, and its table full of what was done
+-- What a session has deleted autovacuum learns at the end of its statement only, and a CALL goes on for a minute or for ever;
+-- beside an open transaction it can take nothing away. Measured at 1 000 changes a second: 28 MB after 100 s. ANALYZE tells it
+-- nothing: that leaves out what its own session has deleted and not reported.
+SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS spent
+
+-- lock_queue(): writers never come here; whoever has queued something, or claimed it, has a lock that this does not get past
+LOCK TABLE embed.job IN ACCESS EXCLUSIVE MODE NOWAIT
+
+-- empty_queue(): a new table
+TRUNCATE embed.job

@@ -6,19 +6,25 @@ WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE SKIP LO
 SELECT s.position::pg_catalog.text AS position FROM embed.scan s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE
 
--- move(int4, text, jsonb, bool): where it stands now; it stops at the end
-UPDATE embed.scan SET position = $3, running = $4, last_error = NULL WHERE generation = $1 AND scope = $2
+-- move(int4, text, jsonb, bool, int8): where it stands now, so many keys further; it stops at the end
+-- Moves are at most half a minute apart while somebody works (model/quota.py): a longer time is one in which nobody did.
+UPDATE embed.scan s
+SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
+    worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
+WHERE s.generation = $1 AND s.scope = $2
 
 -- look(int4, text): where the cursor stands, if it runs
 SELECT s.position::pg_catalog.text AS position, s.round FROM embed.scan s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running
 
--- move_from(int4, text, jsonb, bool, jsonb, int8): as move, if it still stands where it stood ($5) in this round
-UPDATE embed.scan SET position = $3, running = $4, last_error = NULL
-WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s
-                        WHERE s.generation = $1 AND s.scope = $2 AND s.running AND s.position IS NOT DISTINCT FROM $5
-                          AND s.round = $6
-                        FOR NO KEY UPDATE SKIP LOCKED))
+-- move_from(int4, text, jsonb, bool, int8, jsonb, int8): as move, if it still stands where it stood ($6) in this round
+UPDATE embed.scan s
+SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
+    worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
+WHERE s.ctid = ANY (ARRAY(SELECT o.ctid FROM embed.scan o
+                          WHERE o.generation = $1 AND o.scope = $2 AND o.running AND o.position IS NOT DISTINCT FROM $6
+                            AND o.round = $7
+                          FOR NO KEY UPDATE SKIP LOCKED))
 
 -- not_embedded(int4, jsonb[]): of these keys, those without a document
 SELECT u.key::pg_catalog.text AS key FROM unnest($2) WITH ORDINALITY u (key, ord)

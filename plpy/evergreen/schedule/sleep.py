@@ -7,6 +7,7 @@ from evergreen import db
 from evergreen.gate import elevated, entry
 from evergreen.queries import load
 from evergreen.schedule import arguments, claim
+from evergreen.schedule.floors import Floors, Seen
 
 SQL = load(__file__)
 
@@ -20,6 +21,8 @@ class Memory:
     """What a session's worker remembers from call to call."""
 
     housekeeping_at: float = 0.0
+    emptying_at: float = 0.0
+    floors: Floors = field(default_factory=Floors)
     resting: dict[int, float] = field(default_factory=dict[int, float])  # pipelines after an error: until when
     seen: str | None = None  # the snapshot in which the last pass began
     idle: bool = False  # the last call found nothing to do
@@ -76,9 +79,16 @@ def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
     if _memory.seen is None or db.value(SQL.came, chosen, _memory.seen):
         db.run(SQL.give_up)
         return False, 0.0
-    if db.value(claim.SQL.anything_left, chosen, [], _READABLE):  # it has to wait for something
-        return True, _memory.next_pause()
-    return True, LONGEST
+    return True, _memory.next_pause() if _has_to_wait(chosen) else LONGEST
+
+
+def _has_to_wait(chosen: list[int]) -> bool:
+    """Tell whether something is left that is not to be done now; taken for granted where a look is dear."""
+    floor = _memory.floors.of("left")
+    if floor.known() is not None:
+        return True
+    floor.seen = Seen(0)
+    return floor.timed(lambda: bool(db.value(claim.SQL.anything_left, chosen, [], _READABLE)), int, from_start=True)
 
 
 def _lie_down() -> bool:

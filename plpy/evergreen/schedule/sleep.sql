@@ -22,11 +22,14 @@ SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS seen,
 -- is_to_stop(): the one who asks this session to come to an end is a worker, too, and not anybody who likes to sit on locks
 SELECT embed.held_by_worker(1163285067, pg_catalog.pg_backend_pid())
 
--- came(int4[], text): was anything committed that the pass did not see
-SELECT EXISTS (SELECT FROM embed.pipeline p JOIN embed.change c ON c.pipeline = p.id
-               WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL
-                 AND c.xid >= pg_catalog.pg_snapshot_xmin($2::pg_catalog.pg_snapshot)
-                 AND NOT pg_catalog.pg_visible_in_snapshot(c.xid, $2::pg_catalog.pg_snapshot))
+-- came(int4[], text): was anything committed that the pass did not see: by who came after it, or was at work during it
+WITH working AS (
+    SELECT p.id FROM embed.pipeline p WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL)
+SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
+               WHERE c.xid >= pg_catalog.pg_snapshot_xmax($2::pg_catalog.pg_snapshot))
+    OR EXISTS (SELECT FROM working p
+               CROSS JOIN LATERAL pg_catalog.pg_snapshot_xip($2::pg_catalog.pg_snapshot) x (xid)
+               JOIN embed.change c ON c.pipeline = p.id AND c.xid = x.xid)
 
 -- pass_on(): there is more than one worker takes
 SELECT pg_catalog.pg_notify('evergreen_more', '')

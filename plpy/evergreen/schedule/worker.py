@@ -24,6 +24,7 @@ from evergreen.schedule import claim, intake
 from evergreen.schedule.batch import Batch, budget
 from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
+from evergreen.schedule.floors import Floors, Seen
 from evergreen.schedule.model_step import model_step
 from evergreen.schedule.sleep import Memory
 from evergreen.setup import setting
@@ -38,6 +39,7 @@ _AFTER_ERROR = 5.0
 _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
+_EMPTYING = 10.0
 _UNREADABLE = True  # sources that could not be read count as work
 
 
@@ -54,7 +56,9 @@ class Worker:
         self._blocked: set[int] = set()  # generations whose model rests
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
         self._patience = float("inf")
+        memory.emptying_at = memory.emptying_at or time.monotonic() + _EMPTYING
         self._cursors = Shared()
+        self._floors = memory.floors
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
@@ -73,6 +77,9 @@ class Worker:
                 self._heed(number)
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
+        if not self._batches and time.monotonic() >= self._memory.emptying_at:
+            self._memory.emptying_at = time.monotonic() + _EMPTYING
+            self._step(claim.empty_queue)
         return done or was_busy
 
     def _heed(self, number: int) -> None:
@@ -136,7 +143,7 @@ class Worker:
 
     def _fill(self, number: int) -> bool:
         """Claim and prepare what the pipeline's models have room for; True when anything was claimed."""
-        pipeline = self._step(lambda: _look(number))
+        pipeline = self._step(lambda: _look(number, self._floors))
         if pipeline is None:
             return False
         done = False
@@ -165,7 +172,7 @@ class Worker:
         return not under_way or self._courier.has_room(provider(generation.model.provider), generation.model, lane)
 
     def _claim(self, wanted: Wanted) -> Claim | None:
-        return self._step(lambda: claim.take(wanted, self._tokens(), self._cursors, leased=True))
+        return self._step(lambda: claim.take(wanted, self._tokens(), self._cursors, leased=True, floors=self._floors))
 
     def _tokens(self) -> list[int]:
         return [batch.claim.token for batch in self._batches]
@@ -230,17 +237,24 @@ def _breathe() -> None:
     db.commit()
 
 
-def _look(number: int) -> Pipeline | None:
+def _look(number: int, floors: Floors) -> Pipeline | None:
     """Return the pipeline with its log folded, or None when there is nothing to do or nothing may be done."""
-    if not db.value(claim.SQL.anything_left, [number], [], _UNREADABLE) and not db.value(claim.SQL.lost_claims, number):
-        return None
+    floor = floors.of("work", number)
+    if floor.known() is None:
+        floor.seen = Seen(0)
+        if not floor.timed(lambda: _has_work(number), int, from_start=True):
+            return None
     pipeline = pipelines.by_id(number)
     if pipeline is None or pipeline.state != "active":
         return None
     pipeline = follow.check(pipeline)
     if pipeline is not None:
-        intake.shared(pipeline)
+        intake.shared(pipeline, floors.of("change", number))
     return pipeline
+
+
+def _has_work(number: int) -> bool:
+    return bool(db.value(claim.SQL.anything_left, [number], [], _UNREADABLE) or db.value(claim.SQL.lost_claims, number))
 
 
 def _finish(batch: Batch) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evergreen import db
-from evergreen.catalog import access, columns, intervals, models, objects, options
+from evergreen.catalog import access, columns, intervals, languages, models, objects, options
 from evergreen.catalog.columns import Column, Source
 from evergreen.errors import UserError, shown
 from evergreen.model.spec import Model
@@ -186,4 +186,4 @@ def check_capture(capture: str | None) -> str:
 def check_options(given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the options of a new pipeline; return its own and those of its first generation."""
     own, index = options.both(given if given is not None else "{}")
-    return intervals.check(own), index
+    return languages.check(intervals.check(own)), index

@@ -1,4 +1,4 @@
-"""Reads apt's sources and derives the entry of another suite's source packages from them."""
+"""Reads apt's sources and derives the entry of another suite's packages from them."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -89,8 +89,8 @@ def _rank(source: Source, codename: str) -> tuple[bool, bool]:
     return (_ARCHIVE_KEYRING not in source.signed_by, codename not in source.suites)
 
 
-def derive(sources: Iterable[Source], codename: str, suite: str) -> str:
-    """Return a deb822 entry for the source packages of `suite`, from where `codename` comes from.
+def derive(sources: Iterable[Source], codename: str, suite: str, kind: str = "deb-src") -> str:
+    """Return a deb822 entry for the packages of `suite`, of that kind, from where `codename` comes from.
 
     Archive and signing key stay as the machine has them. Raises EvergreenError if no entry fits.
     """
@@ -101,11 +101,11 @@ def derive(sources: Iterable[Source], codename: str, suite: str) -> str:
     ]
     if not fits:
         raise EvergreenError(
-            f"apt's sources name no archive of {codename} main to take source packages from",
+            f"apt's sources name no archive of {codename} main to take packages of {suite} from",
             "install pgvector by hand, then run: evergreen setup",
         )
     best = min(fits, key=lambda source: _rank(source, codename))
-    lines = ["Types: deb-src", f"URIs: {best.uris[0]}", f"Suites: {suite}", "Components: main"]
+    lines = [f"Types: {kind}", f"URIs: {best.uris[0]}", f"Suites: {suite}", "Components: main"]
     if best.signed_by:
         lines.append(f"Signed-By: {best.signed_by}")
     return "\n".join(lines) + "\n"

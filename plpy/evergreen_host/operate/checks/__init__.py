@@ -1,0 +1,1 @@
+"""The checks of `evergreen doctor`, by what they look at; each yields findings."""

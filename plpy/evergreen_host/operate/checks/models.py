@@ -1,0 +1,50 @@
+"""Whether models answer: each that a pipeline uses is asked for the vector of one word."""
+
+from collections.abc import Iterator
+
+import psycopg
+
+from evergreen_host.operate.finding import Finding
+from evergreen_host.operate.link import Link
+
+_MODELS = """
+SELECT g.model, m.endpoint, pg_catalog.string_agg(DISTINCT g.pipeline, ', ' ORDER BY g.pipeline) AS pipelines
+FROM {schema}.embed_generations g JOIN {schema}.embed_models m ON m.model = g.model
+WHERE g.state <> 'previous' GROUP BY g.model, m.endpoint ORDER BY g.model
+"""
+_ASK = "SELECT {schema}.embed('evergreen', %s)"
+_RESTING = """
+SELECT e.endpoint, e.breaker, e.rests_until, e.failures FROM {schema}.embed_endpoints e
+WHERE e.breaker IN ('open', 'half-open') ORDER BY e.endpoint
+"""
+
+
+def answers(link: Link) -> Iterator[Finding]:
+    """Models that do not answer: the endpoint is away, the key is refused or cannot be read."""
+    for row in link.rows(_MODELS):
+        try:
+            link.rows(_ASK, row["model"])
+        except psycopg.Error as error:
+            if error.sqlstate == "42501":
+                yield Finding("model", "warning", f"model {row['model']} was not asked: that needs the role embed_user")
+                continue
+            yield _silent(row["model"], row["endpoint"], row["pipelines"], error)
+
+
+def _silent(model: str, endpoint: str | None, pipelines: str, error: psycopg.Error) -> Finding:
+    told = (error.diag.message_primary or str(error)).removeprefix("evergreen: ").strip()
+    at = f" at endpoint {endpoint}" if endpoint else ""
+    says = f"model {model}{at} of {pipelines} does not answer: {told}"
+    return Finding("model", "error", says, error.diag.message_hint or "")
+
+
+def breakers(link: Link) -> Iterator[Finding]:
+    """Endpoints that are left alone after failures."""
+    for row in link.rows(_RESTING):
+        until = f" until {row['rests_until']:%H:%M:%S}" if row["rests_until"] else ""
+        yield Finding(
+            "endpoint",
+            "warning",
+            f"endpoint {row['endpoint']} failed {row['failures']} times in a row and is left alone{until};"
+            " it is tried again by itself",
+        )

@@ -1,0 +1,58 @@
+"""A connection to a database that has the extension, for looking."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from evergreen_host.errors import EvergreenError, MissingError
+
+Row = dict[str, Any]
+
+_FOUND = """
+SELECT pg_catalog.current_database() AS database, e.extversion AS version, n.nspname AS schema
+FROM (SELECT 1) one
+LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'evergreen'
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+"""
+
+
+class Link:
+    """Runs queries in which ``{schema}`` is where the extension lives; an error of the server is one of ours."""
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self.connection = connection
+        row = connection.execute(_FOUND).fetchall()[0]
+        self.database = str(row["database"])
+        if row["version"] is None:
+            raise MissingError(
+                f'extension evergreen is not created in database "{self.database}"',
+                "CREATE EXTENSION evergreen CASCADE; or name another database in --dsn",
+            )
+        self.version = str(row["version"])
+        self.schema = str(row["schema"])
+
+    def rows(self, query: str, *parameters: Any) -> list[Row]:
+        """Run a query and return its rows."""
+        text = sql.SQL(query).format(schema=sql.Identifier(self.schema))  # pyright: ignore[reportArgumentType]
+        return self.connection.execute(text, parameters or None).fetchall()
+
+
+@contextmanager
+def linked(dsn: str, application: str) -> Generator[Link]:
+    """Connect; raises EvergreenError when there is no such server, or when it says no to something."""
+    try:
+        with psycopg.Connection[Row].connect(
+            dsn, autocommit=True, application_name=application, row_factory=dict_row
+        ) as connection:
+            yield Link(connection)
+    except psycopg.Error as error:
+        told = error.diag.message_primary or str(error).strip() or type(error).__name__
+        raise EvergreenError(told, error.diag.message_hint or _hint(error)) from error
+
+
+def _hint(error: psycopg.Error) -> str:
+    return "name the server in --dsn, or in PGHOST and the like" if isinstance(error, psycopg.OperationalError) else ""

@@ -159,6 +159,6 @@ def test_a_full_table_of_locks_costs_the_wakeup_and_not_the_write(session, db, s
             greedy.execute("SELECT pg_advisory_unlock(%s)", (held,))
     writer.execute(EDIT)
     assert db.execute("SELECT scope FROM embed.change").fetchall() == [(None,)]
-    greedy.close()
+    greedy.execute("SELECT pg_advisory_unlock_all()")
     worker.execute(WORK)
     assert_as_source(db)

@@ -96,8 +96,7 @@ def _lie_down() -> bool:
     if db.value(SQL.is_mine):
         db.run(SQL.give_up)
     if not db.value(SQL.is_announced, _ANNOUNCED / 2):
-        if not db.value(SQL.try_):
+        if not db.value(SQL.is_had_by_nobody):  # then whoever sits on it would make writers send NOTIFY
             return False
-        db.run(SQL.give_up)
         db.rows(SQL.announce, _ANNOUNCED)
     return bool(db.value(SQL.try_))

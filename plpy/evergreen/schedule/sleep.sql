@@ -1,6 +1,9 @@
 -- try_(): nobody who is writing, and no other worker, has the sleepers' lock; see extension/sql/20_schedule/wake.sql
 SELECT pg_catalog.pg_try_advisory_lock(1163285066, 0)
 
+-- is_had_by_nobody(): has nobody else the lock for himself alone; shared, so that writers who come meanwhile get it, too
+SELECT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0)
+
 -- is_mine(): does this session have it, from the last time
 SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
                WHERE l.locktype = 'advisory' AND l.classid = 1163285066::oid AND l.objid = 0::oid

@@ -36,11 +36,11 @@ class Read:
     garbled: str | None = None  # why it cannot go on
 
 
-def read(limit: int, *, note: bool = False, awaited: bool = False) -> Read:
+def read(limit: int, *, note: bool = False) -> Read:
     """Log what was committed since the last reading, about ``limit`` messages of it, in this transaction.
 
-    ``note``: also write down that there was nothing. ``awaited``: even that nothing is new, as our commit brings to
-    disk what is waited for. Raises DatabaseError 55006 while another session reads, and GarbledError.
+    ``note``: also write down that there was nothing. Raises DatabaseError 55006 while another session reads, and
+    GarbledError.
     """
     start = db.one(SQL.start)
     if start is None or start["read"] is None:
@@ -55,8 +55,7 @@ def read(limit: int, *, note: bool = False, awaited: bool = False) -> Read:
     reading.log.flush()
     came_to_the_end = not reading.stopped and count < limit
     position = max(reading.position, written) if came_to_the_end else reading.position
-    news = position > begun and (reading.log.total or note or position - begun > _WORTH_NOTING)
-    if news or awaited:
+    if position > begun and (reading.log.total or note or position - begun > _WORTH_NOTING):
         db.run(SQL.add_position, start["name"], printed(position))
         db.run(SQL.drop_positions, start["name"])
     return Read(

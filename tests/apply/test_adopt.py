@@ -1,4 +1,4 @@
-"""embed_adopt: vectors made elsewhere are found by their text, make nothing fresh by themselves, and are an admin's word."""
+"""embed_adopt: vectors made elsewhere are found by their text, make nothing fresh by themselves, and are for admins."""
 
 import pytest
 from documents import assert_as_source, drain_all, source_texts, verified

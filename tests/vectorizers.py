@@ -77,7 +77,8 @@ def make(
     dimensions = sql.Literal(configuration["embedding"]["dimensions"])
     statements = """
         CREATE TABLE {target} (embedding_uuid uuid PRIMARY KEY DEFAULT gen_random_uuid(), {columns},
-            chunk_seq int NOT NULL, chunk text NOT NULL, embedding vector({dimensions}) NOT NULL, UNIQUE ({names}, chunk_seq));
+            chunk_seq int NOT NULL, chunk text NOT NULL, embedding vector({dimensions}) NOT NULL,
+            UNIQUE ({names}, chunk_seq));
         CREATE VIEW {view} AS SELECT * FROM {target};
         CREATE TRIGGER _vectorizer_src_trg AFTER INSERT OR UPDATE OR DELETE ON {source}
             FOR EACH ROW EXECUTE FUNCTION ai.enqueue();

@@ -71,7 +71,7 @@ def served(db, provider):
 
 @pytest.fixture
 def vectorizer(db, docs, served):
-    """A vectorizer of docs that has embedded rows 1 to 8; then 2 was edited, 3 deleted, and 11 added, as 9 and 10 were."""
+    """A vectorizer of docs that has embedded rows 1 to 8; then 2 was edited, 3 deleted, 11 added."""
     db.execute("ALTER TABLE docs ALTER title SET NOT NULL")
     made = vectorizers.make(db, "docs", config(**FRAME), name="docs_vectorizer")
     texts = source_texts(db)

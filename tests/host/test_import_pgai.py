@@ -210,7 +210,7 @@ def test_hostile_names(db, dsn, served, provider):
 
     do("CREATE SCHEMA {schema}")
     do("""CREATE TABLE {table} ("k""ey" text, "né" timestamptz, "bo dy" text, PRIMARY KEY ("né", "k""ey"))""")
-    do("""INSERT INTO {table} VALUES (E'"a\'', '2024-05-01 12:00+02', 'one'), ('b', 'infinity', 'two')""")
+    do("""INSERT INTO {table} VALUES ($$"a'$$, '2024-05-01 12:00+02', 'one'), ('b', 'infinity', 'two')""")
     vectorizers.make(db, table, config("bo dy"), schema=schema)
     chunks = [(("\"a'", "2024-05-01 12:00+02"), ["one"]), (("b", "infinity"), ["was two"])]
     vectorizers.embedded(db, table, chunks, schema=schema)
@@ -247,8 +247,9 @@ def test_it_is_not_dropped_when_something_is_left(db, dsn, vectorizer, provider)
     assert db.execute("SELECT count(*) FROM ai.vectorizer").fetchone() == (1,)
 
 
-def test_dropping_waits_for_no_writer(db, dsn, vectorizer, connect):
+def test_dropping_waits_for_no_writer(db, dsn, vectorizer, connect, monkeypatch):
     """Writers would wait behind it."""
+    monkeypatch.setattr("evergreen_host.moving.adopt._TRIES", 3)
     imported(dsn)
     writer = connect(autocommit=False)
     writer.execute("UPDATE docs SET n = 1 WHERE id = 1")

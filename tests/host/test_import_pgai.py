@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
 import vectorizers
 from attack import WORK, Team
@@ -380,3 +381,20 @@ def test_who_may(db, dsn, vectorizer, provider):
     db.execute("GRANT SELECT ON docs_embedding_store TO the_admin")
     assert imported(as_role.format("the_admin"))["to_embed"] == 4
     assert db.execute("SELECT owner FROM embed_pipelines").fetchone() == ("postgres",)
+
+
+def test_extensions_in_schemas_of_their_own(cluster, provider):
+    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
+        admin.execute("CREATE DATABASE import_elsewhere")
+    dsn = cluster.dsn("import_elsewhere")
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute('CREATE SCHEMA "Ever green"; CREATE SCHEMA vec')
+        db.execute('CREATE EXTENSION vector SCHEMA vec; CREATE EXTENSION evergreen SCHEMA "Ever green" CASCADE')
+        db.execute('SET search_path = public, "Ever green", vec')
+        db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'one'), (2, 'two')")
+        provider.register(db, "m")
+        vectorizers.make(db, "docs", config())
+        vectorizers.embedded(db, "docs", [(1, ["one"])])
+        assert imported(dsn, "--drop")["to_embed"] == 1
+        assert_fresh(db, "docs", 2)
+        assert provider.sent == {"two": 1}

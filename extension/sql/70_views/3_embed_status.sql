@@ -27,7 +27,10 @@ SELECT p.name AS pipeline,
             ELSE 1 END AS backfill_progress,
        CASE WHEN g.scanning AND g.walked > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
             THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta,
-       CASE WHEN s.source_rows = 0 THEN 1 ELSE least(c.fresh::float8 / s.source_rows, 1) END AS coverage
+       CASE WHEN s.source_rows = 0 THEN 1 ELSE least(c.fresh::float8 / s.source_rows, 1) END AS coverage,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, w.p50 / 4.0::float8)) AS lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, w.p95 / 4.0::float8)) AS lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, w.p99 / 4.0::float8)) AS lag_p99
 FROM embed.pipeline p
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
@@ -83,6 +86,14 @@ CROSS JOIN LATERAL (
            coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,
            coalesce(sum(x.saved_by_fingerprint + x.saved_by_cache + x.saved_by_dedupe), 0)::bigint AS texts_saved
     FROM embed.usage x WHERE x.pipeline = p.id) u
+CROSS JOIN LATERAL (
+    SELECT min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.5) AS p50,
+           min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.95) AS p95,
+           min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.99) AS p99
+    FROM (SELECT h.bucket, sum(sum(h.count)) OVER (ORDER BY h.bucket) AS up_to, sum(sum(h.count)) OVER () AS total
+          FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
+          WHERE x.pipeline = p.id AND x.at > pg_catalog.clock_timestamp() - '1 h'::interval
+          GROUP BY h.bucket) b) w
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
     'a row a pipeline: how much is fresh, waiting, at a model, given up. Cheap enough to poll: documents, calls and lags are '
@@ -101,6 +112,11 @@ COMMENT ON COLUMN @extschema@.embed_status.state IS
     'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS 'as billed where the provider says, else estimated';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS 'texts that were not sent: embed_usage says why';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p50 IS
+    'from a live change to its being searchable, in the last hour: half of them took no longer. Rounded up by at most a fifth '
+    '(four buckets to a doubling); counted from the statement that changed the row, so a long transaction counts in';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p95 IS 'as lag_p50, of 95 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p99 IS 'as lag_p50, of 99 in a hundred';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows that the backfill has come to, counted as it goes';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_progress IS
     'the share of the table that the backfill has done, by the estimate of rows; 1 when it is over, NULL where there was none';

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from evergreen import alarm, db
-from evergreen.apply import usage
+from evergreen.apply import lag, usage
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -40,7 +40,6 @@ _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
 _EMPTYING = 10.0
-_UNREADABLE = True  # sources that could not be read count as work
 
 
 class Worker:
@@ -117,7 +116,7 @@ class Worker:
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
         return self._step(
-            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not _UNREADABLE))
+            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not claim.UNREADABLE))
         )
 
     def _step(self, body: Callable[[], T]) -> T:
@@ -251,7 +250,7 @@ def _look(number: int, floors: Floors) -> Pipeline | None:
     floor = floors.of("work", number)
     if floor.known() is None:
         floor.seen = Seen(0)
-        if not floor.timed(lambda: _has_work(number), int, from_start=True):
+        if not floor.timed(lambda: claim.may_have_work(number), int, from_start=True):
             return None
     pipeline = pipelines.by_id(number)
     if pipeline is None or pipeline.state != "active":
@@ -260,10 +259,6 @@ def _look(number: int, floors: Floors) -> Pipeline | None:
     if pipeline is not None:
         intake.shared(pipeline, floors.of("change", number))
     return pipeline
-
-
-def _has_work(number: int) -> bool:
-    return bool(db.value(claim.SQL.anything_left, [number], [], _UNREADABLE) or db.value(claim.SQL.lost_claims, number))
 
 
 def _finish(batch: Batch) -> None:
@@ -292,5 +287,6 @@ def _keep_house() -> None:
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
     counters.create_all()
     usage.fold()
+    lag.fold()
     forget.purge()
     retire.overdue()

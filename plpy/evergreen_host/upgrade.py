@@ -2,8 +2,8 @@
 
     python -m evergreen_host.upgrade evergreen--0.1.0.sql evergreen--0.2.0.sql > draft.sql
 
-Functions and views are replaced, comments and rights said again; for tables the draft has the new statement behind `-- TABLE`,
-to be turned into ALTER TABLE by hand. A test holds the outcome against a fresh installation.
+Functions and views are replaced, comments and rights said again; for tables the draft has the new statement behind
+`-- TABLE`, to be turned into ALTER TABLE by hand. A test holds the outcome against a fresh installation.
 """
 
 import re

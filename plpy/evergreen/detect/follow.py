@@ -6,7 +6,7 @@ from evergreen import db
 from evergreen.catalog import columns, counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import functions, store, triggers
+from evergreen.detect import functions, leaves, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
 from evergreen.errors import UserError
 from evergreen.prepare import template as templates
@@ -161,13 +161,15 @@ def bind(
         _limp(current, source, bound)
     came_back = pipeline.broken_reason is not None and bound.broken is None
     went = came = False
-    if current.capture == "trigger" and with_triggers:
+    if current.triggers and with_triggers:
         with own_ddl(pipeline.source):
             came = triggers.install(current, source)
             went = triggers.remove_strays(current, source)
-    if came or came_back:
+    scope = leaves.follow(current)
+    renamed_key = current.capture == "cdc" and [name for _, name, _ in pipeline.key] != [c.name for c in source.key]
+    if came or came_back or renamed_key or scope == "source":  # what the WAL has from before has the names of before
         db.run(SQL.log_scope, pipeline.id, "source")
-    elif went:
+    elif went or scope == "document":
         db.run(SQL.log_scope, pipeline.id, "document")
 
 
@@ -238,7 +240,7 @@ def _renamed(generation: Generation, names: dict[str, str]) -> str | None:
 def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:
     """Keep the user's writes and the view going while the pipeline is broken."""
     watched = tuple(dict.fromkeys(c for g in bound.watched.values() for c in g))
-    if pipeline.capture == "trigger":
+    if pipeline.triggers:
         functions.capture(pipeline, source, watched, broken=bound.key_broken).create(None)
     for generation in pipeline.generations:
         seen = None if bound.key_broken else source
@@ -248,16 +250,28 @@ def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:
 def functions_of(pipeline: Pipeline, source: Source) -> None:
     """Create or replace every function that is generated for a pipeline."""
     watched: dict[int, tuple[Column, ...]] = {g.id: _columns(g, source) for g in pipeline.generations}
-    union = tuple(dict.fromkeys(c for g in watched.values() for c in g))
     only_if = source.numbered(pipeline.only_if[0]) if pipeline.only_if is not None else None
-    if pipeline.capture == "trigger":
-        functions.capture(pipeline, source, union, broken=False).create(None)
+    _capture(pipeline, source)
     functions.scan(pipeline, source).create(source.owner_name)
     functions.count(pipeline, source).create(source.owner_name)
     functions.canonical_key(pipeline, source).create(source.owner_name)
     for generation in pipeline.generations:
         functions.reader(generation, source, watched[generation.id], only_if).create(source.owner_name)
         functions.src(generation, pipeline, source, watched[generation.id]).create(None)
+
+
+def _capture(pipeline: Pipeline, source: Source) -> None:
+    if pipeline.triggers:
+        union = tuple(dict.fromkeys(c for g in pipeline.generations for c in _columns(g, source)))
+        functions.capture(pipeline, source, union, broken=False).create(None)
+
+
+def regenerate_capture(number: int) -> None:
+    """Replace the capture function after an option of it was changed; sessions call the new one from then on."""
+    pipeline = pipelines.by_id(number)
+    source = columns.describe(pipeline.source) if pipeline is not None else None
+    if pipeline is not None and source is not None and not moved(pipeline) and pipeline.broken_reason is None:
+        _capture(pipeline, source)
 
 
 def _columns(generation: Generation, source: Source) -> tuple[Column, ...]:

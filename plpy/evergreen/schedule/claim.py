@@ -168,6 +168,7 @@ def drop_dead() -> None:
 def drop_orphans() -> None:
     """Clear away what is queued of generations that are gone: a drop sees only what was committed when it looked."""
     db.run(SQL.drop_orphaned_jobs)
+    db.run(SQL.drop_orphaned_changes)
     db.run(SQL.drop_orphaned_failures)
 
 

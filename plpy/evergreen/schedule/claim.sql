@@ -83,6 +83,17 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = q.generation)
     FOR UPDATE OF j SKIP LOCKED))
 
+-- drop_orphaned_changes(): of pipelines that went while somebody read their changes in the WAL; as above
+WITH RECURSIVE logged (pipeline) AS (
+    (SELECT c.pipeline FROM embed.change c ORDER BY c.pipeline LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.pipeline FROM embed.change c WHERE c.pipeline > l.pipeline ORDER BY c.pipeline LIMIT 1)
+    FROM logged l WHERE l.pipeline IS NOT NULL)
+DELETE FROM embed.change WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM logged l JOIN embed.change c ON c.pipeline = l.pipeline
+    WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
+    FOR UPDATE OF c SKIP LOCKED))
+
 -- drop_orphaned_failures(): dead letters of such generations
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)

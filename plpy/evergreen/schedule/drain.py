@@ -11,7 +11,7 @@ from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow
+from evergreen.detect import follow, reader
 from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.model import shared as traffic
@@ -73,6 +73,7 @@ class Drain:
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
         counters.create_all()
+        reader.read_in_drain()
         try:
             self._claim()
             self._carry()

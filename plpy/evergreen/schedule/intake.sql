@@ -16,12 +16,12 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
-    SELECT c.ctid, c.xid, c.key, c.changed_at
+    SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk
     FROM embed.change c
     WHERE c.pipeline = $1 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
-    SELECT t.ctid, t.key, t.changed_at, count(*) OVER (PARTITION BY t.xid) > 1000 AS is_bulk FROM taken t
+    SELECT t.ctid, t.key, t.changed_at, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t
 ), keys AS MATERIALIZED (
     SELECT s.key, pg_catalog.array_agg(s.ctid) AS rows, min(s.changed_at) AS changed_at, CASE WHEN bool_and(s.is_bulk) THEN 1 ELSE 0 END::int2 AS lane
     FROM sized s GROUP BY s.key

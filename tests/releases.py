@@ -81,11 +81,13 @@ _PARTS = {
         WHERE k.contype <> 'n' ORDER BY 1, 2""",
     "triggers": """
         SELECT pg_get_triggerdef(t.oid), t.tgenabled FROM member m
-        JOIN pg_trigger t ON t.tgrelid = m.objid AND m.classid = 'pg_class'::regclass AND NOT t.tgisinternal ORDER BY 1""",
+        JOIN pg_trigger t ON t.tgrelid = m.objid AND m.classid = 'pg_class'::regclass
+        WHERE NOT t.tgisinternal ORDER BY 1""",
     "event triggers": """
         SELECT t.evtname, t.evtevent, t.evtenabled, t.evttags, t.evtfoid::regprocedure::text,
                obj_description(t.oid, 'pg_event_trigger')
-        FROM member m JOIN pg_event_trigger t ON t.oid = m.objid AND m.classid = 'pg_event_trigger'::regclass ORDER BY 1""",
+        FROM member m JOIN pg_event_trigger t ON t.oid = m.objid
+        WHERE m.classid = 'pg_event_trigger'::regclass ORDER BY 1""",
     "schemas": """
         SELECT n.nspname, obj_description(n.oid, 'pg_namespace'),
                (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(n.nspacl) a)

@@ -2,8 +2,8 @@
 
     python -m evergreen_host.upgrade evergreen--0.1.0.sql evergreen--0.2.0.sql > draft.sql
 
-Functions and views are replaced, comments and rights said again; for tables the draft has the new statement behind
-`-- TABLE`, to be turned into ALTER TABLE by hand. A test holds the outcome against a fresh installation.
+Functions and views are replaced, comments and rights said again; what was there in another form stands behind
+`-- BY HAND`, to be turned into ALTER TABLE and the like. A test holds the outcome against a fresh installation.
 """
 
 import re
@@ -18,6 +18,10 @@ _ROUTINE = re.compile(
 )
 _VIEW = re.compile(r"CREATE VIEW (\S+)")
 _DEFAULT = re.compile(r"\s*(?:=|DEFAULT)\s*(?:'[^']*'|[^,'])+")
+_MADE = re.compile(
+    r"CREATE (?:UNIQUE )?(?:TABLE|INDEX|SEQUENCE|(?:CONSTRAINT |EVENT )?TRIGGER) (?P<made>[\w.]+)"
+    r"|(?:ALTER TABLE \S+ ENABLE ALWAYS TRIGGER |SELECT pg_catalog\.pg_extension_config_dump\(')(?P<told>[\w.]+)"
+)
 _SAID_AGAIN = ("COMMENT", "GRANT", "REVOKE", "ALTER EVENT TRIGGER")
 
 
@@ -73,10 +77,17 @@ def draft(old: str, new: str) -> Iterator[str]:
             continue
         if routine(statement) is not None or _VIEW.match(statement):
             yield statement.replace("CREATE ", "CREATE OR REPLACE ", 1)
-        elif statement.startswith(_SAID_AGAIN):
+        elif statement.startswith(_SAID_AGAIN) or _is_new(statement, old):
             yield statement
         else:
-            yield "\n".join(f"-- TABLE {line}" for line in statement.splitlines())
+            yield "\n".join(f"-- BY HAND {line}" for line in statement.splitlines())
+
+
+def _is_new(statement: str, old: str) -> bool:
+    """Tell whether a statement makes something that was not there in any form, or speaks of nothing but that."""
+    made = _MADE.match(statement)
+    name = made and (made["made"] or made["told"])
+    return bool(name) and re.search(rf"(?<![\w.]){re.escape(name)}\b", old) is None
 
 
 def main(old: Path, new: Path) -> None:

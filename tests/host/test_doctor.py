@@ -234,7 +234,7 @@ def test_a_role_that_may_not_look_is_told_so(cluster, db, healthy):
 def test_a_library_of_another_version(doctor, db, healthy):
     """As after an installation of another version, before ALTER EXTENSION … UPDATE."""
     db.execute(
-        "UPDATE pg_proc SET prosrc = replace(prosrc, 'evergreen.enter(\"0.1.0\"', 'evergreen.enter(\"0.0.9\"')"
+        "UPDATE pg_proc SET prosrc = regexp_replace(prosrc, 'evergreen.enter\\(\"[0-9.]+\"', 'evergreen.enter(\"0.0.9\"')"
         " WHERE proname = 'embed_setting'"
     )
     found = doctor.one("library")

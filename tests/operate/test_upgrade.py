@@ -40,7 +40,8 @@ def open_session(dsn):
 def differences(one, other):
     """What is in one description and not in the other, by part."""
     return {
-        part: [row for row in one[part] if row not in other[part]] + [row for row in other[part] if row not in one[part]]
+        part: [row for row in one[part] if row not in other[part]]
+        + [row for row in other[part] if row not in one[part]]
         for part in one
         if one[part] != other[part]
     }
@@ -119,7 +120,9 @@ def test_a_dump_of_the_earlier_version_is_restored_into_this_one(cluster, lively
         admin.execute(f"CREATE DATABASE {name}_restored")
     restore(cluster, f"{name}_restored", file, "custom")
     with open_session(cluster.dsn(f"{name}_restored")) as db:
-        assert db.execute("SELECT extversion FROM pg_extension WHERE extname = 'evergreen'").fetchone() == (dist.version(),)
+        assert db.execute("SELECT extversion FROM pg_extension WHERE extname = 'evergreen'").fetchone() == (
+            dist.version(),
+        )
         db.execute("SELECT embed_resume('sleepers')")
         db.execute("UPDATE docs SET body = 'good now' WHERE id = 1")
         drain_all(db)

@@ -22,8 +22,7 @@ KILLED = {"57P01", "57P02", "57P03", "57014"}
 BOUND = 0.05  # seconds that a worker may cost a writer
 KILL_BOUND = LONGEST_STOP + 1.0  # where a worker was stopped that was reading a table which is to be truncated
 SHARE_OF_FAULTS = 0.12
-# What is retired is gone, and paid for once more when it is built again; and embed_build, which is no worker, keeps a
-# TRUNCATE waiting for the instant in which it makes its functions.
+# What is retired is gone, and paid for once more when it is built again.
 FRUGAL = tuple(kind for kind in KINDS if kind != "change")
 
 

@@ -83,6 +83,34 @@ def test_a_generation_goes_while_a_worker_has_a_claim_on_it(db, pipeline, stoppa
     assert left(db) == {}
 
 
+CHECKED = "SELECT current_setting('check_function_bodies')"
+CHANGES = {
+    "build": ("SELECT embed_build('docs', columns => '{title}')", "rows_estimate"),
+    "retire": ("SELECT embed_retire('docs', 2)", "check_bodies"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_truncate_waits_for_no_change_of_generations(connect, db, pipeline, stoppable, change):
+    """It stands where all that it has to make is made; and what it set for that does not outlast it."""
+    if change == "retire":
+        db.execute(CHANGES["build"][0])
+        drain_all(db)
+    call, step = CHANGES[change]
+    stop = stoppable()
+    stop.session.execute("BEGIN")
+    assert stop.parked(call, step, "after", nth=2 if step == "check_bodies" else 1)
+    truncating = connect(options="-c lock_timeout=1000")
+    truncating.execute("TRUNCATE docs")
+    stop.let_go()
+    assert stop.session.execute(CHECKED).fetchone() == ("on",)
+    stop.session.execute("COMMIT")
+    drain_all(db)
+    db.execute("INSERT INTO docs VALUES (1, 'title', 'body')")
+    drain_all(db)
+    assert_as_source(db)
+
+
 def test_two_that_begin_one_at_once(connect, db, pipeline):
     first = connect(autocommit=False)
     first.execute("SELECT embed_build('docs')")

@@ -32,6 +32,7 @@ ADMINISTER = [
     "SELECT embed_verify('{0}', repair => true)",
     "SELECT embed_touch('{0}', '[1]', '[9]')",
     "SELECT embed_retry('{0}')",
+    "SELECT embed_backfill('{0}')",
     "SELECT embed_forget('{0}', '[2]')",
     "SELECT embed_get_def('{0}')",
     """SELECT embed_alter('{0}', '{{"max_attempts": 3}}')""",

@@ -179,6 +179,7 @@ LEFT_OPEN = {
     "pause": "SELECT embed_pause('hers')",
     "touch": "SELECT embed_touch('hers', VARIADIC (SELECT array_agg(to_jsonb(id)) FROM alice.docs))",
     "retry": "SELECT embed_retry('hers')",
+    "backfill": "SELECT embed_backfill('hers')",
     "forget": "SELECT embed_forget('hers', to_jsonb(id)) FROM alice.docs",
     "verify": "SELECT embed_verify('hers', repair => true)",
     "estimate": "SELECT embed_estimate('hers')",

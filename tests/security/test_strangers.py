@@ -15,6 +15,7 @@ MAY_NOT_ADMINISTER = {
     "embed_verify": "SELECT * FROM embed_verify('docs')",
     "embed_verify repair": "SELECT * FROM embed_verify('docs', repair => true)",
     "embed_explain": "SELECT embed_explain('docs', '[1]')",
+    "embed_backfill": "SELECT embed_backfill('docs')",
     "embed_retry": "SELECT embed_retry('docs')",
     "embed_retry a row": "SELECT embed_retry('docs', '[1]')",
     "embed_forget": "SELECT embed_forget('docs', '[1]')",

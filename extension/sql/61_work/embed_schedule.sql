@@ -9,6 +9,17 @@ $python$;
 COMMENT ON FUNCTION @extschema@.embed_schedule(int, text) IS
     'pg_cron jobs that run embed_work for ever; where pg_cron lives in another database, returns what to run there';
 
+CREATE FUNCTION embed.cron_problems(workers int) RETURNS TABLE (problem text, hint text)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.schedule import cron
+return cron.cron_problems(workers)
+$python$;
+COMMENT ON FUNCTION embed.cron_problems(int) IS
+    'internal: what keeps pg_cron from running so many workers beside those that are scheduled, and what mends it';
+
 CREATE FUNCTION @extschema@.embed_unschedule(pipeline text = NULL) RETURNS text
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp

@@ -8,6 +8,7 @@ from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions, leaves, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
+from evergreen.errors import UserError
 from evergreen.prepare import template as templates
 from evergreen.queries import load
 
@@ -78,6 +79,18 @@ def check(pipeline: Pipeline) -> Pipeline | None:
     return followed if followed is not None and followed.broken_reason is None else None
 
 
+def readable(pipeline: Pipeline) -> Pipeline:
+    """As check, for somebody who is told when nothing can be read; raises UserError 55000."""
+    found = check(pipeline)
+    if found is None:
+        raise UserError(
+            f'the source of pipeline "{pipeline.name}" cannot be read',
+            "55000",
+            hint="SELECT last_error FROM embed_status;",
+        )
+    return found
+
+
 def _as_stored(pipeline: Pipeline, source: Source) -> bool:
     """True when names, numbers, key and the readers' owner are what the generated functions were made for."""
     key = tuple((c.attnum, c.name, c.type_name) for c in source.key)
@@ -98,6 +111,7 @@ def _settle(pipeline: Pipeline) -> None:
     db.run(SQL.drop_leases, pipeline.id)
     db.run(SQL.drop_floor, pipeline.id)
     db.run(SQL.restart_scans, pipeline.id)
+    db.run(SQL.count_documents, pipeline.id)
     here = db.one(SQL.identity, pipeline.source)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)

@@ -35,7 +35,8 @@ DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
 UPDATE embed.intake SET floor = '0' WHERE pipeline = $1
 
 -- restart_scans(int4): check everything again, without calls for what is fresh
-UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp()
+UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
+    walked = 0, worked = '0', moved_at = NULL
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 
 -- log_scope(int4, text): check every document, or every source row too
@@ -46,3 +47,9 @@ SELECT p.prosecdef AND p.proowner = c.relowner
 FROM pg_catalog.pg_proc p, pg_catalog.pg_class c
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
 
+-- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself
+INSERT INTO embed.tally (generation, documents)
+SELECT g.id, c.number - embed.documents(g.id)
+FROM embed.generation g
+CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
+WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)

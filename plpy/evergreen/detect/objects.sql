@@ -22,6 +22,9 @@ CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
 LANGUAGE sql STABLE SUPPORT embed.belongs
 AS {body}
 
+-- check_bodies(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
+SELECT pg_catalog.current_setting('check_function_bodies') AS before, pg_catalog.set_config('check_function_bodies', $1, true)
+
 -- private_function(): only its owner and the extension run it
 REVOKE ALL ON FUNCTION {signature} FROM PUBLIC
 

@@ -8,7 +8,7 @@ from evergreen import db
 from evergreen.catalog import access, columns
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import expressions, follow
-from evergreen.errors import ModelError, UserError
+from evergreen.errors import ModelError
 from evergreen.gate import caller, elevated, entry
 from evergreen.prepare import documents, fingerprint, read
 from evergreen.prepare.documents import Document
@@ -30,14 +30,7 @@ def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, i
     role = caller()
 
     def verify() -> list[tuple[str, int]]:
-        found = follow.check(access.owned(pipeline, role))
-        if found is None:
-            raise UserError(
-                f'the source of pipeline "{pipeline}" cannot be read',
-                "55000",
-                hint="SELECT last_error FROM embed_status;",
-            )
-        return _verify(found, repair=bool(repair))
+        return _verify(follow.readable(access.owned(pipeline, role)), repair=bool(repair))
 
     return elevated(verify)
 

@@ -1,17 +1,21 @@
-"""embed_schedule: pg_cron runs embed_work every minute, one job a worker, each in a slot of its own."""
+"""embed_schedule: pg_cron runs embed_work again and again, one job a worker, each in a slot of its own."""
 
 import evergreen
 from evergreen import db
 from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.queries import load
-from evergreen.schedule import arguments
+from evergreen.schedule import arguments, cadence
+from evergreen.schedule.cadence import Limits, Problem
 
 SQL = load(__file__)
 
 # A run lasts almost to the next minute's; the next one waits for its slot, so that runs neither gap nor pile up.
 _RUNTIME = "58 s"
 _MAX_WORKERS = 32
+# A run of a minute leaves a row behind, 1 440 a day and worker. What failed is worth reading for a day.
+_HOUSEKEEPING = "17 * * * *"
+_KEPT = "1 day"
 
 
 @entry
@@ -23,15 +27,39 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     first_slot = (chosen[0] if pipeline is not None else 0) * _MAX_WORKERS
     names = _names(pipeline)[:workers]
     commands = {name: _command(pipeline, first_slot + n) for n, name in enumerate(names, 1)}
-    if not _is_here():
+    here = _is_here()
+    for problem in elevated(lambda: problems(workers, _names(pipeline))):
+        db.warning(problem.said, hint=problem.hint)
+    if not here:
         return _elsewhere(commands)
     _remove(pipeline)
     for name, command in commands.items():
-        db.run(SQL.schedule, name, command)
+        _put(name, command)
+    db.run(SQL.schedule, _house(), _HOUSEKEEPING, _cleaning())
     db.notice(
-        f"pg_cron runs {workers} worker{'s' if workers > 1 else ''} from the next minute on; see cron.job_run_details"
+        f"pg_cron runs {workers} worker{'s' if workers > 1 else ''} within a minute; see cron.job_run_details,"
+        f" of which our rows are kept for {_KEPT}"
     )
     return f"scheduled: {', '.join(commands)}"
+
+
+def problems(workers: int, replaced: list[str]) -> list[Problem]:
+    """Return what keeps so many workers from running beside those that are scheduled; needs the extension's rights.
+
+    ``replaced``: names of jobs that do not count, because these workers are to come in their place.
+    """
+    row = db.one(SQL.limits)
+    here = db.one(SQL.extension)
+    assert row is not None
+    assert here is not None
+    others = int(db.value(SQL.others, replaced)) if here["version"] is not None else 0
+    return cadence.problems(Limits(**row, others=others), workers)
+
+
+@entry
+def cron_problems(workers: int | None) -> list[tuple[str, str]]:
+    """Body of embed.cron_problems(): the same, as rows."""
+    return [(problem.said, problem.hint) for problem in problems(workers or 0, [])]
 
 
 @entry
@@ -39,16 +67,53 @@ def embed_unschedule(pipeline: str | None) -> str:
     """Remove the jobs that embed_schedule made with the same argument; raises 55000, 58P01."""
     if not _is_here():
         names = ", ".join(db.literal(name) for name in _names(pipeline))
-        return f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname IN ({names});"
-    return f"unscheduled: {', '.join(_remove(pipeline)) or 'nothing was scheduled'}"
+        return (
+            f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname IN ({names});\n"
+            f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = {db.literal(_house())} AND NOT EXISTS (SELECT"
+            f" FROM cron.job j WHERE j.database = {db.literal(_here())} AND j.jobname ~ '^evergreen .*#[0-9]+$');"
+        )
+    removed = _remove(pipeline)
+    db.rows(SQL.unschedule_house, _house())
+    return f"unscheduled: {', '.join(removed) or 'nothing was scheduled'}"
 
 
 def _names(pipeline: str | None) -> list[str]:
     """The names of all jobs there can be; a pipeline's is quoted, so that none is a part of another."""
+    which = db.literal(pipeline) if pipeline is not None else "*"
+    return [f"evergreen {_here()} {which} #{number}" for number in range(1, _MAX_WORKERS + 1)]
+
+
+def _here() -> str:
+    row = db.one(SQL.extension)
+    assert row is not None
+    return str(row["here"])
+
+
+def _house() -> str:
+    return f"evergreen {_here()} housekeeping"
+
+
+def _put(name: str, command: str) -> None:
+    """Schedule a worker, by the minute where pg_cron's library is older than its extension says."""
     here = db.one(SQL.extension)
     assert here is not None
-    which = db.literal(pipeline) if pipeline is not None else "*"
-    return [f"evergreen {here['here']} {which} #{number}" for number in range(1, _MAX_WORKERS + 1)]
+    try:
+        db.atomically(lambda: db.run(SQL.schedule, name, cadence.schedule(here["version"]), command))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "22023":
+            raise
+        db.run(SQL.schedule, name, cadence.EVERY_MINUTE, command)
+
+
+def _cleaning() -> str:
+    """Delete old rows of our own runs; a role may delete its own, by pg_cron's policy."""
+    worker = f"CALL {evergreen.extension_schema()}.embed_work("
+    return (
+        "DELETE FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
+        f" AND coalesce(end_time, start_time, '-infinity') < now() - interval '{_KEPT}'"
+        f" AND (database = {db.literal(_here())} AND starts_with(command, {db.literal(worker)})"
+        f" OR jobid IN (SELECT jobid FROM cron.job WHERE jobname = {db.literal(_house())}))"
+    )
 
 
 def _command(pipeline: str | None, slot: int) -> str:
@@ -77,10 +142,13 @@ def _elsewhere(commands: dict[str, str]) -> str:
     here = db.one(SQL.extension)
     assert here is not None
     database = db.literal(here["here"])
+    every = db.literal(cadence.schedule(None))
     calls = [
-        f"SELECT cron.schedule_in_database({db.literal(name)}, '* * * * *', {db.literal(command)}, {database});"
+        f"SELECT cron.schedule_in_database({db.literal(name)}, {every}, {db.literal(command)}, {database});"
         for name, command in commands.items()
     ]
+    house = (_house(), _HOUSEKEEPING, _cleaning())
+    calls.append(f"SELECT cron.schedule({', '.join(db.literal(part) for part in house)});")
     db.notice(f'pg_cron lives in database "{here["home"]}": run the returned statements there')
     return "\n".join(calls)
 

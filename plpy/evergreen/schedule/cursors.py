@@ -27,6 +27,7 @@ class _Place:
     round: int
     unread: bool = False
     ended: bool = False
+    walked: int = 0
 
 
 class Private:
@@ -59,6 +60,7 @@ class Private:
                     break
                 place.ended = len(keys) < limit
                 place.position = keys[-1] if keys else place.position
+                place.walked += len(keys)
                 before = len(claim.jobs)
                 if scope == "source" and place.round == 0:
                     # The first backfill: what has a document was captured ever since, so another drain did it. Without
@@ -85,7 +87,7 @@ class Private:
         """Move each cursor over what was done, unless somebody else moved or restarted it."""
         for (generation, scope), place in self._places.items():
             if not place.unread:
-                moved = (place.position, not place.ended, place.start, place.round)
+                moved = (place.position, not place.ended, place.walked, place.start, place.round)
                 db.run(SQL.move_from, generation, scope, *moved)
 
 
@@ -119,7 +121,7 @@ class Shared:
         keys = _page(claim, scope, cursor["position"], limit)
         if keys is not None:
             position = keys[-1] if keys else cursor["position"]
-            db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit)
+            db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit, len(keys))
             if not queue(claim, keys):
                 db.run(SQL.log, claim.pipeline.id, keys)  # an open drain has queued one: they come by the log
         return True

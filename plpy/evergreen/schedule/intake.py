@@ -7,6 +7,7 @@ from evergreen import db
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.patience import patiently
 from evergreen.queries import load
+from evergreen.schedule.floors import Floor, Seen
 
 SQL = load(__file__)
 
@@ -18,21 +19,41 @@ _CAREFUL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Folded:
-    """Log rows that are gone, and jobs that came of them."""
+    """Log rows that are gone, jobs that came of them, and rows that were looked at; None where not all were."""
 
     rows: int
     jobs: int
+    taken: int | None = None
 
 
-def shared(pipeline: Pipeline) -> int:
+@dataclass(frozen=True)
+class _Look:
+    """Where in the log to look: what of it (``choice``), from which transaction id on, and which earlier ones."""
+
+    choice: str
+    floor: str
+    earlier: tuple[int, ...] = ()
+
+
+def shared(pipeline: Pipeline, floor: Floor) -> int:
     """Fold the log as a worker that commits right after; return the rows folded. Skipped while another does it."""
     row = db.one(SQL.lock, pipeline.id)
     if row is None:
         return 0
-    folded = _fold(pipeline, str(row["floor"]), _BATCH).rows
-    if folded:
+    known = floor.known()
+    look = _Look(SQL.by_rows.text, str(row["floor"]))
+    if known is not None:
+        look = _Look(SQL.by_news.text, str(known.end), known.open)
+    # Before the first of the statements: each has a later snapshot, and what comes in between is looked at once more.
+    seen = Seen.parse(str(db.value(SQL.snapshot)))
+    folded = floor.timed(lambda: _fold(pipeline, look, _BATCH), lambda done: done.rows, from_start=known is None)
+    if folded.taken is None or folded.taken >= _BATCH:
+        floor.due_at = 0.0  # there is more
+    else:
+        floor.seen = seen
+    if folded.rows and known is None:
         db.run(SQL.raise_floor, pipeline.id)
-    return folded
+    return folded.rows
 
 
 def private(pipeline: Pipeline, limit: int) -> None:
@@ -40,29 +61,29 @@ def private(pipeline: Pipeline, limit: int) -> None:
     row = db.one(SQL.floor, pipeline.id)
     jobs = 0
     for _ in range(_ROUNDS if row is not None else 0):
-        folded = _fold(pipeline, str(row["floor"] if row else ""), limit)
+        folded = _fold(pipeline, _Look(SQL.by_rows.text, str(row["floor"] if row else "")), limit)
         jobs += folded.jobs
         if folded.rows < limit or jobs >= limit:
             return
 
 
-def _fold(pipeline: Pipeline, floor: str, limit: int) -> Folded:
-    db.run(SQL.fold_scopes, pipeline.id, floor)
-    folded = _attempt(pipeline, floor, SQL.by_rows.text, limit=limit)
+def _fold(pipeline: Pipeline, look: _Look, limit: int) -> Folded:
+    db.run(SQL.fold_scopes.on(choice=look.choice), pipeline.id, look.floor, _BATCH, [], list(look.earlier))
+    folded = _attempt(pipeline, look, limit=limit)
     if folded is not None:
         return folded
     # An open drain has queued one of these keys and did not commit: work around it.
-    rows = db.rows(SQL.waiting_keys, pipeline.id, floor, min(limit, _CAREFUL_KEYS))
-    return _around(pipeline, floor, [row["key"] for row in rows], time.monotonic() + _CAREFUL_SECONDS)
+    rows = db.rows(SQL.waiting_keys, pipeline.id, look.floor, min(limit, _CAREFUL_KEYS))
+    return _around(pipeline, look.floor, [row["key"] for row in rows], time.monotonic() + _CAREFUL_SECONDS)
 
 
 def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Folded:
     """Fold keys, halving them where one is stuck, until that one is alone and left in the log."""
     if not keys or time.monotonic() > until:
         return Folded(0, 0)
-    folded = _attempt(pipeline, floor, SQL.by_keys.text, keys=keys)
+    folded = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=keys)
     if folded is not None:
-        return folded
+        return Folded(folded.rows, folded.jobs)
     if len(keys) == 1:
         return Folded(0, 0)
     middle = len(keys) // 2
@@ -70,9 +91,12 @@ def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Fo
     return Folded(first.rows + second.rows, first.jobs + second.jobs)
 
 
-def _attempt(
-    pipeline: Pipeline, floor: str, choice: str, *, limit: int = 0, keys: list[str] | None = None
-) -> Folded | None:
-    query = SQL.fold.on(choice=choice)
-    row = patiently(lambda: db.one(query, pipeline.id, floor, limit, keys or []), "5ms")
-    return Folded(int(row["folded"]), int(row["added"])) if row is not None else None
+def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Folded | None:
+    query = SQL.fold.on(choice=look.choice)
+    arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier))
+    before = db.value(SQL.seqscan, "off")
+    try:
+        row = patiently(lambda: db.one(query, *arguments), "5ms")
+    finally:
+        db.run(SQL.seqscan, before)
+    return Folded(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None

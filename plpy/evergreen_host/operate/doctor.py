@@ -18,6 +18,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     server.event_triggers,
     capture.triggers,
     workers.jobs,
+    workers.limits,
     workers.nobody,
     workers.old_transactions,
     models.answers,

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -116,6 +117,11 @@ def exposition(dsn: str) -> str:
     """Return the metrics as text; raises EvergreenError when the database cannot be reached."""
     with linked(dsn, "evergreen metrics"):
         return generate_latest(registry(dsn)).decode()
+
+
+def dashboard() -> str:
+    """Return a dashboard of these metrics, as Grafana imports it."""
+    return Path(__file__).with_name("grafana.json").read_text("utf-8")
 
 
 def serve(dsn: str, address: str, port: int) -> None:

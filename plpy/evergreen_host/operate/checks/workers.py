@@ -25,7 +25,7 @@ FROM cron.job j
 LEFT JOIN LATERAL (SELECT d.status, d.return_message FROM cron.job_run_details d
                    WHERE d.jobid = j.jobid AND d.status IN ('succeeded', 'failed')
                    ORDER BY d.runid DESC LIMIT 1) r ON true
-WHERE j.command ~ 'embed_work\\(' AND j.database = pg_catalog.current_database()
+WHERE j.command ~ '^CALL .*embed_work\\(' AND j.database = pg_catalog.current_database()
 ORDER BY j.jobid
 """
 _OLD_TRANSACTIONS = """
@@ -41,6 +41,20 @@ SELECT p.gid, pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - p.p
 FROM pg_catalog.pg_prepared_xacts p
 WHERE p.database = pg_catalog.current_database() AND p.prepared < pg_catalog.clock_timestamp() - interval '{old}'
 """
+
+
+_LIMITS = "SELECT problem, hint FROM embed.cron_problems(0)"
+_IS_SCHEDULED = """
+SELECT EXISTS (SELECT FROM cron.job j
+               WHERE j.command ~ '^CALL .*embed_work\\(' AND j.database = pg_catalog.current_database()) AS it
+"""
+
+
+def limits(link: Link) -> Iterator[Finding]:
+    """What keeps pg_cron from running the workers that are scheduled."""
+    if link.rows(_CRON_HERE)[0]["here"] and link.rows(_IS_SCHEDULED)[0]["it"]:
+        for row in link.rows(_LIMITS):
+            yield Finding("limits", "error", row["problem"], row["hint"])
 
 
 def jobs(link: Link) -> Iterator[Finding]:

@@ -125,6 +125,13 @@ def test_metrics_are_what_prometheus_reads(dsn, two):
     assert found["evergreen_texts_total", "docs", None] == 10
 
 
+def test_the_dashboard_asks_for_metrics_that_there_are(dsn, two):
+    panels = json.loads(run("metrics", "--dashboard").stdout)["panels"]
+    asked = {name for p in panels for t in p["targets"] for name in re.findall(r"evergreen_\w+", t["expr"])}
+    told = set(re.findall(r"^# TYPE (\S+)", run("metrics", "--dsn", dsn).stdout, re.MULTILINE))
+    assert asked <= told
+
+
 def test_metrics_are_served_also_while_the_database_is_away(dsn, two, db, cluster):
     with subprocess.Popen(
         [EVERGREEN, "metrics", "--serve", "--port", "0", "--dsn", dsn], stdout=subprocess.PIPE, text=True

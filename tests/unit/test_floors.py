@@ -1,0 +1,48 @@
+"""Where a worker begins to look: at the start while that is cheap, and else only now and then."""
+
+import pytest
+
+from evergreen.schedule import floors
+from evergreen.schedule.floors import Floor, Floors, Seen
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands until it is moved."""
+    now = [1000.0]
+    monkeypatch.setattr(floors.time, "monotonic", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, now[0] + seconds)
+
+
+def test_a_snapshot_is_read():
+    assert Seen.parse("740:745:740,742") == Seen(745, (740, 742))
+    assert Seen.parse("740:740:") == Seen(740)
+
+
+def test_a_cheap_look_is_repeated_at_once(clock):
+    floor = Floor(Seen(7))
+    floor.looked(0.002, 0, from_start=True)
+    assert floor.known() is None
+    floor.looked(0.012, 1000, from_start=True)  # most of it went to what was found
+    assert floor.known() is None
+
+
+def test_a_dear_look_is_repeated_when_it_takes_a_small_share_of_the_time(clock):
+    floor = Floor(Seen(7))
+    floor.looked(0.1, 10, from_start=True)
+    assert floor.known() == Seen(7)
+    floor.looked(0.5, 10, from_start=False)  # it is the look from the start that counts
+    clock(1.9)
+    assert floor.known() == Seen(7)
+    clock(0.2)
+    assert floor.known() is None
+    floor.looked(60, 10, from_start=True)
+    clock(11)
+    assert floor.known() is None, "however long it takes, what was put back does not wait for ever"
+
+
+def test_each_queue_has_its_own(clock):
+    found = Floors()
+    found.of("job", 1, 0).seen = Seen(7)
+    assert found.of("job", 1, 0).seen == Seen(7)
+    assert found.of("job", 1, 1).seen is None

@@ -1,9 +1,12 @@
 """Transaction-pooled connections: pgbouncer where it is installed, and an emulation of what it does to a client."""
 
 import shutil
+import socket
+import struct
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -103,3 +106,83 @@ def pgbouncer(cluster: Cluster) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+class MiniPool:
+    """A pooler to a client that takes it for a server: in transaction mode each transaction has another backend.
+
+    For where pgbouncer is not installed. ``port`` is that of its socket in the server's directory. One client at a time
+    in a backend; sessions of ``session`` mode keep theirs.
+    """
+
+    def __init__(self, cluster: Cluster, *, mode: str) -> None:
+        self.port = cluster.port + 1 if cluster.port < 65535 else cluster.port - 1
+        self._server = str(Path(cluster.root) / f".s.PGSQL.{cluster.port}")
+        self._mode = mode
+        self._free: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._path = Path(cluster.root) / f".s.PGSQL.{self.port}"
+        self._listener.bind(str(self._path))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> "MiniPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self._path.unlink()
+        for backend in self._free:
+            backend.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _backend(self, startup: bytes) -> socket.socket:
+        """A session of the server, free or new, ready for a query."""
+        if self._free:
+            return self._free.pop(0)
+        backend = socket.socket(socket.AF_UNIX)
+        backend.connect(self._server)
+        backend.sendall(startup)
+        while _message(backend)[:1] != b"Z":
+            pass
+        return backend
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError, EOFError):
+            startup = _message(client, untyped=True)
+            while len(startup) == 8:  # asks for encryption
+                client.sendall(b"N")
+                startup = _message(client, untyped=True)
+            client.sendall(b"R" + struct.pack("!ii", 8, 0) + b"K" + struct.pack("!iii", 12, 1, 1))
+            client.sendall(b"Z" + struct.pack("!i", 5) + b"I")
+            backend = None
+            while (message := _message(client))[:1] != b"X":
+                backend = backend or self._backend(startup)
+                backend.sendall(message)
+                if message[:1] not in b"QS":  # no answer is ready before a query or a Sync
+                    continue
+                while (answer := _message(backend))[:1] != b"Z":
+                    client.sendall(answer)
+                client.sendall(answer)
+                if self._mode == "transaction" and answer[-1:] == b"I":
+                    self._free.append(backend)
+                    backend = None
+
+
+def _message(source: socket.socket, *, untyped: bool = False) -> bytes:
+    head = _exactly(source, 4 if untyped else 5)
+    return head + _exactly(source, struct.unpack("!i", head[-4:])[0] - 4)
+
+
+def _exactly(source: socket.socket, size: int) -> bytes:
+    got = b""
+    while len(got) < size:
+        if not (more := source.recv(size - len(got))):
+            raise EOFError
+        got += more
+    return got

@@ -23,6 +23,7 @@ from evergreen_host.operate import metrics as operate_metrics
 from evergreen_host.operate import status as operate_status
 from evergreen_host.report import Report
 from evergreen_host.setup import steps
+from evergreen_host.worker import run as workforce
 
 app = typer.Typer(
     help="Evergreen keeps embeddings fresh inside Postgres.",
@@ -99,6 +100,17 @@ def ray(
     report = Report(as_json=False)
     done = raypool.run(settings, raypool.Pool(actors, address, cpus, gpus), report)
     report.done(f"{done} texts embedded")
+
+
+@app.command()
+def worker(
+    dsn: Dsn = "",
+    workers: Annotated[int, typer.Option(min=1, max=32, help="How many sessions work side by side.")] = 1,
+    pipeline: Annotated[str | None, typer.Option(help="Work on this pipeline only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+) -> None:
+    """Keep a database fresh: work, sleep, and wake within milliseconds of a commit, until SIGTERM."""
+    workforce.run(dsn, workers, pipeline, as_json=as_json)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 import outside
 import psycopg
+from listening import SLEEP, heard, listen
 from psycopg.pq import TransactionStatus
 from roads import rest_over
 from sources import PIPELINES
@@ -50,6 +51,22 @@ def _work(db: Connection, context: Context) -> str | None:
 def _long_work(db: Connection, context: Context) -> str | None:
     named = context.chance.choice([None, *NAMES])
     db.execute("CALL embed_work(%s, max_runtime => '2 s')", (named,))
+    return None
+
+
+def _listen(db: Connection, context: Context) -> str | None:
+    """What evergreen worker does, for a while: it works, sleeps and is woken."""
+    listen(db)
+    for _ in range(10):
+        db.execute("CALL embed_work(until_idle => true, max_runtime => '2 s')")
+        asleep, seconds = db.execute(SLEEP).fetchone()
+        if context.stop.is_set():
+            break
+        if asleep:
+            heard(db, patience=seconds, enough=1)
+        else:
+            context.stop.wait(seconds)
+    db.execute("UNLISTEN *")
     return None
 
 
@@ -171,6 +188,8 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "work": _work,
     "more work": _work,
     "long work": _long_work,
+    "listen": _listen,
+    "more listen": _listen,
     "work on news": _work_on_news,
     "open drain": _open_drain,
     "verify": _verify,

@@ -12,12 +12,12 @@ FUNCTIONS = {
         embed_elevate embed_elevate_stable
         may_see may_own slot_name slot_lag estimate_rows planned_rows documents rough_chunks is_over_budget
         endpoint_state model_limits""",
-    "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule embed_claim embed_submit embed_release",
+    "embed_worker": """
+        embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
     "the extension's owner alone": """
         belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop follow_rewrite
-        follow_end leave_publication unfit
-        refuse_forgotten count_documents cron_problems""",
+        follow_end leave_publication unfit refuse_forgotten count_documents cron_problems may_notify wake""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -37,6 +37,7 @@ DEFINERS = {
     "rough_chunks",
     "is_over_budget",
     "endpoint_state",
+    "wake",
 }
 
 KIND = "CASE o.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\""

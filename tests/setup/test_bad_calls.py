@@ -9,6 +9,7 @@ from refusals import agree, complaint, fault
 UNKNOWN = [
     "SELECT embed_alter(%s, '{}')", "SELECT embed_drop(%s)", "SELECT embed_pause(%s)", "SELECT embed_resume(%s)",
     "SELECT embed_get_def(%s)", "SELECT embed_touch(%s, '[1]')", "SELECT embed_drain(%s)", "CALL embed_work(%s)",
+    "SELECT embed_sleep(%s)",
     "SELECT embed_query(%s, 'q')", "SELECT embed_search(%s, 'q')", "SELECT embed_verify(%s)",
     "SELECT embed_explain(%s, '[1]')", "SELECT embed_retry(%s)", "SELECT embed_forget(%s, '[1]')",
     "SELECT embed_estimate(%s)", "SELECT embed_search_rows(NULL::docs, 'q', pipeline => %s)",
@@ -20,7 +21,7 @@ UNKNOWN = [
     "SELECT embed_backfill(%s)",
 ]  # fmt: skip
 # NULL means "all pipelines", "the only one", "the default" here, and is no unknown name.
-NULL_IS_FINE = ("embed_drain", "embed_work", "embed_search_rows", "embed('q'")
+NULL_IS_FINE = ("embed_drain", "embed_work", "embed_sleep", "embed_search_rows", "embed('q'")
 NAMES = ["nope", "", "x" * 100, "'", '"; --', "{name}", "%s", "漢字"]
 BAD = {
     "SELECT embed_drain(max_rows => 0)": "22023",
@@ -181,7 +182,6 @@ BAD = {
 }  # fmt: skip
 
 
-# Promised for later versions: a call that is not built yet does not exist.
 @pytest.fixture
 def tables(db, docs):
     hash_model(db)

@@ -94,7 +94,6 @@ OPTIONS = [
     {"max_attempts": 1.5}, {"on_too_long": "explode"}, {"on_too_long": []}, {"live_share": 0}, {"live_share": {}},
     {"live_share": 10**400}, {"daily_tokens": 0}, {"daily_cost": "1"},
 ]  # fmt: skip
-LATER = ["wakeup"]
 CREATE = """
 SELECT embed_create(%(name)s, %(source)s::regclass, columns => %(columns)s, template => %(template)s,
     model => %(model)s, chunker => %(chunker)s, capture => %(capture)s, backfill => %(backfill)s,
@@ -144,8 +143,6 @@ def test_every_bad_chunker_and_option_is_refused(db, tables):
         for kind in ("markdown", "html"):
             found[f"{kind} {size}"] = complaint(db, db, f"SELECT embed_chunk_{kind}(%s)", [size])
     agree(found, dict.fromkeys(found, ("22023", None)))
-    later = {name: complaint(db, db, CREATE, GOOD | {"options": json.dumps({name: 1})}) for name in LATER}
-    assert later == dict.fromkeys(LATER, ("0A000", None))
 
 
 def test_ninety_columns_and_no_more(db):

@@ -37,13 +37,14 @@ def test_every_default_is_allowed():
         ({"on_too_long": ["fail"]}, "22023"),
         ({"on_too_long": {}}, "22023"),
         ({"live_share": 0}, "22023"),
+        ({"wakeup": "on"}, "22023"),
+        ({"wakeup": 1}, "22023"),
         ({"live_share": 1}, "22023"),
         ({"live_share": False}, "22023"),
         ({"live_share": "0.5"}, "22023"),
         ([], "22023"),
         ("max_attempts", "22023"),
         (None, "22023"),
-        *(({name: 1}, "0A000") for name in sorted(options.PIPELINE_LATER)),
     ],
 )
 def test_what_is_not_understood_is_refused_with_a_hint(given, sqlstate):

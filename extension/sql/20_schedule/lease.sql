@@ -39,7 +39,7 @@ BEGIN
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
           AND l.classid = class::bigint::oid AND l.objid = number::bigint::oid
           AND (pg_catalog.pg_has_role(a.usesysid, 'embed_worker', 'MEMBER')
-               OR pg_catalog.has_function_privilege(a.usesysid, '@extschema@.embed_work(text, interval, boolean, int)', 'EXECUTE')));
+               OR pg_catalog.has_function_privilege(a.usesysid, '@extschema@.embed_work(text, interval, boolean, int, boolean)', 'EXECUTE')));
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.held_by_worker(int, int) IS 'internal: has a session that may work this advisory lock';

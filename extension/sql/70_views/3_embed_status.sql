@@ -10,7 +10,7 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN v.state <> 'reading' OR g.scanning THEN v.note END,
+       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 j.last_error, f.last_error) END) AS last_error,
@@ -28,13 +28,13 @@ SELECT p.name AS pipeline,
        CASE WHEN g.scanning AND g.walked > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
             THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta,
        CASE WHEN s.source_rows = 0 THEN 1 ELSE least(c.fresh::float8 / s.source_rows, 1) END AS coverage,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, w.p50 / 4.0::float8)) AS lag_p50,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, w.p95 / 4.0::float8)) AS lag_p95,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, w.p99 / 4.0::float8)) AS lag_p99,
-       CASE WHEN v.state IS NULL OR (p.capture <> 'cdc' AND v.state <> 'leaving') THEN
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p50 / 4.0::float8)) AS lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p95 / 4.0::float8)) AS lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p99 / 4.0::float8)) AS lag_p99,
+       CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'leaving') THEN
                 CASE p.capture WHEN 'cdc' THEN 'cdc wanted, slot not there yet' ELSE p.capture END
-            WHEN v.state IN ('wanted', 'joining', 'settling') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
-            ELSE CASE v.state
+            WHEN w.state IN ('wanted', 'joining', 'settling') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
+            ELSE CASE w.state
                 WHEN 'wanted' THEN 'cdc wanted, not published yet'
                 WHEN 'joining' THEN 'cdc wanted, earlier transactions go on'
                 WHEN 'settling' THEN 'cdc wanted, being read'
@@ -44,8 +44,8 @@ SELECT p.name AS pipeline,
             END AS capture,
        k.slot_lag
 FROM embed.pipeline p
-LEFT JOIN embed.wal v ON v.pipeline = p.id
-LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE v.pipeline IS NOT NULL) k ON true
+LEFT JOIN embed.wal w ON w.pipeline = p.id
+LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
            (SELECT c.last_error FROM embed.scan c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
@@ -107,7 +107,7 @@ CROSS JOIN LATERAL (
     FROM (SELECT h.bucket, sum(sum(h.count)) OVER (ORDER BY h.bucket) AS up_to, sum(sum(h.count)) OVER () AS total
           FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
           WHERE x.pipeline = p.id AND x.at > pg_catalog.clock_timestamp() - '1 h'::interval
-          GROUP BY h.bucket) b) w
+          GROUP BY h.bucket) b) t
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
     'a row a pipeline: how much is fresh, waiting, at a model, given up. Cheap enough to poll: documents, calls and lags are '

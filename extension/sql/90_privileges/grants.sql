@@ -1,18 +1,20 @@
 -- Asking and administering is open to everybody: those calls check for themselves. Working is not.
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) FROM PUBLIC;
-REVOKE EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int) FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_schedule(int, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_unschedule(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_claim(text, int, interval, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_submit FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_release(text, bigint, bytea[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) TO embed_worker;
-GRANT EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int) TO embed_worker;
+GRANT EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolean) TO embed_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_schedule(int, text) TO embed_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_unschedule(text) TO embed_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_claim(text, int, interval, text) TO embed_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_submit TO embed_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_release(text, bigint, bytea[], text) TO embed_worker;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_sleep(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_sleep(text) TO embed_worker;
 
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) FROM PUBLIC;
@@ -33,6 +35,8 @@ REVOKE EXECUTE ON FUNCTION embed.follow_rewrite() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refuse_forgotten() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.cron_problems(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.rough_rows(regclass) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.count_documents() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.unfit(regclass, int2[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.leave_publication(int) FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION embed.count_documents() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.may_notify() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.wake() FROM PUBLIC;

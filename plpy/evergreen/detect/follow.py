@@ -250,16 +250,28 @@ def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:
 def functions_of(pipeline: Pipeline, source: Source) -> None:
     """Create or replace every function that is generated for a pipeline."""
     watched: dict[int, tuple[Column, ...]] = {g.id: _columns(g, source) for g in pipeline.generations}
-    union = tuple(dict.fromkeys(c for g in watched.values() for c in g))
     only_if = source.numbered(pipeline.only_if[0]) if pipeline.only_if is not None else None
-    if pipeline.triggers:
-        functions.capture(pipeline, source, union, broken=False).create(None)
+    _capture(pipeline, source)
     functions.scan(pipeline, source).create(source.owner_name)
     functions.count(pipeline, source).create(source.owner_name)
     functions.canonical_key(pipeline, source).create(source.owner_name)
     for generation in pipeline.generations:
         functions.reader(generation, source, watched[generation.id], only_if).create(source.owner_name)
         functions.src(generation, pipeline, source, watched[generation.id]).create(None)
+
+
+def _capture(pipeline: Pipeline, source: Source) -> None:
+    if pipeline.triggers:
+        union = tuple(dict.fromkeys(c for g in pipeline.generations for c in _columns(g, source)))
+        functions.capture(pipeline, source, union, broken=False).create(None)
+
+
+def regenerate_capture(number: int) -> None:
+    """Replace the capture function after an option of it was changed; sessions call the new one from then on."""
+    pipeline = pipelines.by_id(number)
+    source = columns.describe(pipeline.source) if pipeline is not None else None
+    if pipeline is not None and source is not None and not moved(pipeline) and pipeline.broken_reason is None:
+        _capture(pipeline, source)
 
 
 def _columns(generation: Generation, source: Source) -> tuple[Column, ...]:

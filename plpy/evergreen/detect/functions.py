@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from evergreen import db
+from evergreen.catalog import options
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import expressions as ex
@@ -88,6 +89,7 @@ def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, 
             new_key=names(ex.reference("NEW", c) for c in source.key),
             old_key_document=ex.key("OLD", source.key),
             new_key_document=ex.key("NEW", source.key),
+            probe=f"\n        {SQL.capture_probe.text};" if wakes(pipeline) else "",
         )
     return Function(
         signature=f"embed_store.capture_{pipeline.id}()",
@@ -99,6 +101,12 @@ def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, 
         borrower=source.owner_name,
         comment=f"evergreen: logs changed keys of pipeline {pipeline.name}",
     )
+
+
+def wakes(pipeline: Pipeline) -> bool:
+    """Tell whether writers wake a worker that sleeps: NOTIFY and PREPARE TRANSACTION exclude each other."""
+    chosen = options.effective(pipeline.options, "wakeup")
+    return bool(chosen) if chosen is not None else not db.value(SQL.may_prepare)
 
 
 _ARGUMENTS = 90  # a function call takes 100

@@ -52,13 +52,16 @@ DROP FUNCTION IF EXISTS {signature}
 DECLARE
     old_key pg_catalog.jsonb;
     new_key pg_catalog.jsonb;
+    known pg_catalog.bool = false;
+    wake pg_catalog.bool;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'document');
         RETURN NULL;
     END IF;
     -- What can fail stands in a block of its own, which writes nothing and so takes no transaction id: if the table was
-    -- altered and this function was not, the owner's write goes through and everything is looked at again.
+    -- altered and this function was not, the owner's write goes through and everything is looked at again; if the table of
+    -- locks is full, nobody is woken.
     BEGIN
         IF TG_OP = 'UPDATE' THEN
             IF NOT pg_catalog.record_image_ne(ROW({old_watched}), ROW({new_watched})) THEN
@@ -73,18 +76,31 @@ BEGIN
         ELSE
             new_key = {new_key_document};
         END IF;
+        known = true;{probe}
     EXCEPTION WHEN OTHERS THEN
-        INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'source');
-        RETURN NULL;
+        IF NOT known THEN
+            INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'source');
+            RETURN NULL;
+        END IF;
     END;
     IF old_key IS NOT NULL THEN
-        INSERT INTO embed.change (pipeline, key) VALUES ({pipeline}, old_key);
+        INSERT INTO embed.change (pipeline, key, wake) VALUES ({pipeline}, old_key, wake);
     END IF;
     IF new_key IS NOT NULL THEN
-        INSERT INTO embed.change (pipeline, key) VALUES ({pipeline}, new_key);
+        INSERT INTO embed.change (pipeline, key, wake) VALUES ({pipeline}, new_key, wake);
     END IF;
     RETURN NULL;
 END
+
+-- capture_probe(): is a worker asleep, see 20_schedule/wake.sql; once a transaction has a row that wakes, no other need
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0)
+           AND coalesce(pg_catalog.current_setting('evergreen.wakes', true), '') = '' THEN
+            wake = true;
+            PERFORM pg_catalog.set_config('evergreen.wakes', 'on', true);
+        END IF;
+
+-- may_prepare(): can transactions be prepared in this server
+SELECT pg_catalog.current_setting('max_prepared_transactions') <> '0'
 
 -- capture_nothing_body(): for a source whose key is gone: the user's writes go on
 BEGIN

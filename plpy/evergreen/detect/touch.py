@@ -3,6 +3,7 @@
 from evergreen import db
 from evergreen.catalog import access
 from evergreen.catalog.pipelines import Pipeline
+from evergreen.detect import functions
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.prepare import read
@@ -39,4 +40,4 @@ def _mark(pipeline: Pipeline, keys: list[str]) -> int:
         # that: all rows are checked, which costs no call for those that are fresh.
         db.run(SQL.touch_all, pipeline.id)
         return len(keys)
-    return db.run(SQL.touch, pipeline.id, canonical)
+    return db.run(SQL.touch, pipeline.id, canonical, functions.wakes(pipeline))

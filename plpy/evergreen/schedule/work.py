@@ -1,31 +1,43 @@
 """CALL embed_work: the worker loop, which commits between steps and holds no transaction while a model works."""
 
 import time
+from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.queries import load
-from evergreen.schedule import arguments
+from evergreen.schedule import arguments, sleep
 from evergreen.schedule.recursion import running
+from evergreen.schedule.sleep import LONGEST, SHORTEST, Memory
 from evergreen.schedule.worker import Worker
 
 SQL = load(__file__)
 
-_SHORTEST, _LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
 _SLICE = 0.1
 _SLOT_PATIENCE = 5.0
 _INSISTENCE = 20.0
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How long to work."""
+
+    deadline: float
+    until_empty: bool  # or until nothing is left
+    until_idle: bool  # or until a pass finds nothing to do
+
+
 @entry
-def embed_work(pipeline: str | None, max_runtime: str | None, until_empty: bool | None, slot: int | None) -> None:
-    """Work until the time is up, or until nothing is left; raises 2D000, 22023, 42704."""
+def embed_work(
+    pipeline: str | None, max_runtime: str | None, until_empty: bool | None, slot: int | None, until_idle: bool | None
+) -> None:
+    """Work until the time is up, nothing is left, or nothing can be done now; raises 2D000, 22023, 42704."""
     seconds = arguments.check_runtime(max_runtime)
     elevated(lambda: arguments.chosen(pipeline))  # an unknown name is an error at once
     restore = _read_committed()
     try:
-        _in_slot(pipeline, seconds, slot, until_empty=bool(until_empty))
+        _in_slot(pipeline, slot, Extent(time.monotonic() + seconds, bool(until_empty), bool(until_idle)))
     except BaseException:
         if restore is not None:  # what is set in a transaction that fails would be undone with it
             db.rollback()
@@ -36,13 +48,13 @@ def embed_work(pipeline: str | None, max_runtime: str | None, until_empty: bool 
         db.value(SQL.set_default_isolation, restore)
 
 
-def _in_slot(pipeline: str | None, seconds: float, slot: int | None, *, until_empty: bool) -> None:
-    deadline = time.monotonic() + seconds
+def _in_slot(pipeline: str | None, slot: int | None, extent: Extent) -> None:
     _let_go()  # whatever an earlier call of this session may have left
     try:
-        if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, seconds)):
+        if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, extent.deadline - time.monotonic())):
             with running("embed_work"):
-                _work(Worker(pipeline), deadline, until_empty=until_empty)
+                memory = sleep.memory() if extent.until_idle else Memory()
+                _work(Worker(pipeline, memory), memory, extent)
     finally:
         _let_go()
 
@@ -89,24 +101,30 @@ def _take_slot(slot: int, patience: float) -> bool:
     return True
 
 
-def _work(worker: Worker, deadline: float, *, until_empty: bool) -> None:
+def _work(worker: Worker, memory: Memory, extent: Extent) -> None:
     try:
-        _loop(worker, deadline, until_empty=until_empty)
+        _loop(worker, memory, extent)
         worker.finish()
     finally:
         worker.close()
 
 
-def _loop(worker: Worker, deadline: float, *, until_empty: bool) -> None:
-    pause = _SHORTEST
-    while time.monotonic() < deadline:
-        if worker.once(deadline):
-            pause = _SHORTEST
+def _loop(worker: Worker, memory: Memory, extent: Extent) -> None:
+    memory.note(idle=True)
+    pause = SHORTEST
+    told = False
+    while time.monotonic() < extent.deadline and not sleep.look(memory):
+        if worker.once(extent.deadline):
+            pause = SHORTEST
+            memory.note(idle=False)
+            if worker.saw_more and extent.until_idle and not told:
+                told = True
+                sleep.pass_on()
             continue
-        if until_empty and not worker.anything_left():
+        if extent.until_idle or (extent.until_empty and not worker.anything_left()):
             return
-        _pause(min(pause, max(0.0, deadline - time.monotonic())))
-        pause = min(2 * pause, _LONGEST)
+        _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
+        pause = min(2 * pause, LONGEST)
 
 
 def _pause(seconds: float) -> None:

@@ -28,6 +28,7 @@ from evergreen.schedule.cursors import Shared
 from evergreen.schedule.floors import Floors, Seen
 from evergreen.schedule.model_step import model_step
 from evergreen.schedule.pace import Pace
+from evergreen.schedule.sleep import Memory
 from evergreen.setup import setting
 
 T = TypeVar("T")
@@ -46,25 +47,26 @@ _EMPTYING = 10.0
 class Worker:
     """Works on one pipeline, or on all of them in turn; many batches are under way at once."""
 
-    def __init__(self, pipeline: str | None) -> None:
+    def __init__(self, pipeline: str | None, memory: Memory) -> None:
+        self.saw_more = False  # a claim that was as large as it may be
         self._pipeline = pipeline
+        self._memory = memory
         self._courier = Courier(traffic.Shared(), model_step(self._step), _breathe, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
-        self._resting: dict[int, float] = {}  # pipelines after an error: until when
+        self._resting = memory.resting
         self._blocked: set[int] = set()  # generations whose model rests
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
         self._patience = float("inf")
-        self._housekeeping_at = 0.0
-        self._emptying_at = time.monotonic() + _EMPTYING
+        memory.emptying_at = memory.emptying_at or time.monotonic() + _EMPTYING
         self._cursors = Shared()
-        self._reader = Reader(self._step)
-        self._floors = Floors()
+        self._floors = memory.floors
         self._pace = Pace()
+        self._reader = Reader(self._step)
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
-        if time.monotonic() >= self._housekeeping_at:
-            self._housekeeping_at = time.monotonic() + _HOUSEKEEPING
+        if time.monotonic() >= self._memory.housekeeping_at:
+            self._memory.housekeeping_at = time.monotonic() + _HOUSEKEEPING
             self._step(_keep_house)
             if not self._batches:  # an index takes seconds, and leases under way are to be renewed
                 self._step(indexing.look_after)
@@ -80,8 +82,8 @@ class Worker:
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
         self._pace.end()
-        if not self._batches and time.monotonic() >= self._emptying_at:
-            self._emptying_at = time.monotonic() + _EMPTYING
+        if not self._batches and time.monotonic() >= self._memory.emptying_at:
+            self._memory.emptying_at = time.monotonic() + _EMPTYING
             self._step(claim.empty_queue)
         return done or was_busy
 
@@ -164,6 +166,7 @@ class Worker:
                 if self._has_room(generation, lane):
                     claimed = self._claim(Wanted(pipeline, generation, lane, limit))
                     if claimed is not None:
+                        self.saw_more = self.saw_more or len(claimed.jobs) >= limit
                         room -= len(claimed.jobs) if len(claimed.jobs) == limit else 0
                         self._note(claimed)
                         self._begin(Batch(claimed))

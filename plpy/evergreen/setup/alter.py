@@ -5,6 +5,7 @@ import json
 from evergreen import db
 from evergreen.catalog import access, counters, intervals, languages
 from evergreen.catalog import options as pipeline_options
+from evergreen.detect import follow
 from evergreen.gate import caller, elevated, entry
 from evergreen.operate import retry
 from evergreen.queries import load
@@ -25,6 +26,8 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         merged = languages.check(intervals.check(given))
         counters.create_budget(found.id, merged, found.active.model)
         db.run(SQL.set_options, found.id, json.dumps(merged))
+        if merged.get("wakeup") != found.options.get("wakeup"):
+            follow.regenerate_capture(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
             retry.waiting_again(found)  # what waits for midnight need not any more
         return json.dumps({name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE})

@@ -1,0 +1,42 @@
+"""A writer at every step of a worker that falls asleep: what it commits is seen, or wakes the worker."""
+
+import pytest
+from documents import stale_keys
+from listening import SLEEP, WORK, is_woken, listen
+from stopping import Stoppable
+
+EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
+INSIDE = [
+    ("is_mine", "before", 1), ("is_announced", "after", 1), ("announce", "after", 1), ("is_had_by_nobody", "after", 1),
+    ("try_", "after", 1), ("came", "before", 1), ("came", "after", 1), ("anything_left", "after", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("begins", ["before", "meanwhile"])
+@pytest.mark.parametrize("commits", ["meanwhile", "after"])
+def test_no_wakeup_is_lost_while_a_worker_falls_asleep(connect, db, pipeline, begins, commits):
+    """Where a writer is at work before, the worker does not come as far as to sleep."""
+    stop = Stoppable(connect(), connect())
+    listen(stop.session)
+    slept = 0
+    for query, when, nth in INSIDE:
+        for said_before in (False, True):  # that somebody sleeps: then it need not be said again
+            stop.start(WORK).result()
+            db.execute("SELECT setval('embed.asleep_until', %s)", (1 << 60 if said_before else 0,))
+            writer = connect(autocommit=False)
+            if begins == "before":
+                writer.execute(EDIT)
+            stop.parked(SLEEP, query, when, nth=nth)
+            if begins == "meanwhile":
+                writer.execute(EDIT)
+            writer.execute("SET CONSTRAINTS ALL IMMEDIATE")  # the commit has come to where it decides about NOTIFY
+            if commits == "meanwhile":
+                writer.commit()
+            ((asleep, _),) = stop.let_go()
+            writer.commit()
+            assert stale_keys(db) == [1]
+            assert not asleep or is_woken(stop.session), (query, when, nth, said_before)
+            stop.start(WORK).result()
+            assert stale_keys(db) == []
+            slept += asleep
+    assert slept > 0 or begins == "before"

@@ -13,6 +13,8 @@ import typer
 
 from evergreen_host import install as installer
 from evergreen_host import pgconfig
+from evergreen_host.compute import raypool
+from evergreen_host.compute.embedder import Settings
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
 from evergreen_host.operate import backfill as operate_backfill
@@ -74,6 +76,29 @@ def demo(
 ) -> None:
     """Tell the whole story in a throw-away cluster, over real documents, in about a minute."""
     demonstration.run(rows, keep=keep, postgres=pgconfig.find(pg_config))
+
+
+@app.command()
+def ray(
+    dsn: Annotated[str, typer.Option(help="Where the database is, as libpq takes it; of a role with embed_worker.")],
+    pipeline: Annotated[str, typer.Option(help="Whose queue to work on.")],
+    embed: Annotated[
+        str, typer.Option(help="module:factory; factory(model) returns a function from texts to vectors.")
+    ] = "evergreen_host.compute.openai:factory",
+    actors: Annotated[int, typer.Option(min=1, help="How many processes embed.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="Rows in one claim, and texts in one call of your function.")] = 256,
+    lease: Annotated[str, typer.Option(help="After how long without a sign of life a claim is others'.")] = "5 min",
+    model: Annotated[str | None, typer.Option(help="Claim texts of this model only, where a pipeline has two.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster's; default a local one.")] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="CPUs of each actor.")] = 1.0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor.")] = 0.0,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when nothing is left to embed.")] = False,
+) -> None:
+    """Embed on a Ray cluster: actors claim texts, call your function, and submit the vectors."""
+    settings = Settings(dsn, pipeline, embed, batch, lease, model, until_empty)
+    report = Report(as_json=False)
+    done = raypool.run(settings, raypool.Pool(actors, address, cpus, gpus), report)
+    report.done(f"{done} texts embedded")
 
 
 @app.command()

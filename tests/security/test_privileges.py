@@ -8,14 +8,15 @@ FUNCTIONS = {
         embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_build embed_compare embed_promote embed_rollback embed_retire
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
-        embed_backfill
+        embed_wait embed_backfill
         embed_elevate embed_elevate_stable
-        may_see may_own estimate_rows is_over_budget endpoint_state model_limits""",
-    "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule",
+        may_see may_own estimate_rows planned_rows documents rough_chunks is_over_budget
+        endpoint_state model_limits""",
+    "embed_worker": "embed_drain embed_work embed_schedule embed_unschedule embed_claim embed_submit embed_release",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
     "the extension's owner alone": """
         belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop follow_rewrite
-        refuse_forgotten cron_problems""",
+        refuse_forgotten count_documents cron_problems""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -28,6 +29,9 @@ DEFINERS = {
     "follow_drop",
     "follow_rewrite",
     "estimate_rows",
+    "planned_rows",
+    "documents",
+    "rough_chunks",
     "is_over_budget",
     "endpoint_state",
 }

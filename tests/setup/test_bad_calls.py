@@ -14,6 +14,8 @@ UNKNOWN = [
     "SELECT embed_estimate(%s)", "SELECT embed_search_rows(NULL::docs, 'q', pipeline => %s)",
     "SELECT embed_model_drop(%s)", "SELECT embed('q', %s)", "SELECT embed_build(%s)", "SELECT embed_compare(%s)",
     "SELECT embed_promote(%s)", "SELECT embed_rollback(%s)", "SELECT embed_retire(%s)",
+    "SELECT embed_claim(%s, 1)", "SELECT embed_submit(%s, 1, '{}', '{}')", "SELECT embed_release(%s, 1)",
+    "SELECT embed_wait(%s)",
     "SELECT embed_backfill(%s)",
 ]  # fmt: skip
 # NULL means "all pipelines", "the only one", "the default" here, and is no unknown name.
@@ -175,8 +177,7 @@ BAD = {
 }  # fmt: skip
 # Promised for later versions: a call that is not built yet does not exist.
 LATER = """
-embed_claim embed_submit embed_release
-embed_wait embed_capture_set
+embed_capture_set
 """
 
 

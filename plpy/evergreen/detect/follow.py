@@ -111,6 +111,7 @@ def _settle(pipeline: Pipeline) -> None:
     db.run(SQL.drop_leases, pipeline.id)
     db.run(SQL.drop_floor, pipeline.id)
     db.run(SQL.restart_scans, pipeline.id)
+    db.run(SQL.count_documents, pipeline.id)
     here = db.one(SQL.identity, pipeline.source)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from evergreen import alarm, db
+from evergreen.apply import lag
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
@@ -84,6 +85,7 @@ class Drain:
         self._cursors.settle()
         claim.drop_orphans()
         claim.drop_dead()
+        lag.fold()
         return len(self._done)
 
     def _claim(self) -> None:

@@ -531,6 +531,34 @@ from evergreen.setup import chunkers
 return chunkers.embed_chunk_html(size, context)
 $python$;
 
+CREATE OR REPLACE FUNCTION @extschema@.embed_chunk_recursive(
+    size int = 800, overlap int = 0, separators text[] = ARRAY[E'\n\n', E'\n', ' ', '']) RETURNS jsonb
+LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import chunkers
+return chunkers.embed_chunk_recursive(size, overlap, separators)
+$python$;
+
+COMMENT ON FUNCTION @extschema@.embed_chunk_recursive(int, int, text[]) IS
+    'chunker: as LangChain''s RecursiveCharacterTextSplitter, for texts that were cut so before: at the first of the separators that '
+    'there is, what is then too long at the next ('''' cuts anywhere), and packed until a chunk is full; an edit moves the boundaries '
+    'after it. size and overlap are maxima, in characters; what no separator can cut is longer';
+
+CREATE OR REPLACE FUNCTION @extschema@.embed_chunk_separator(size int = 800, overlap int = 0, separator text = E'\n\n') RETURNS jsonb
+LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import chunkers
+return chunkers.embed_chunk_separator(size, overlap, separator)
+$python$;
+
+COMMENT ON FUNCTION @extschema@.embed_chunk_separator(int, int, text) IS
+    'chunker: as LangChain''s CharacterTextSplitter, for texts that were cut so before: at one separator, and packed until a chunk is '
+    'full; an edit moves the boundaries after it. size and overlap are maxima, in characters; what the separator does not cut is longer';
+
 CREATE OR REPLACE FUNCTION @extschema@.embed_create(
     name text, source regclass, columns text[] = NULL, template text = NULL, model text = NULL, chunker jsonb = NULL,
     capture text = 'trigger', backfill boolean = true, if_not_exists boolean = false, view_name name = NULL,
@@ -645,6 +673,22 @@ AS $python$
 from evergreen.detect import touch
 return touch.embed_touch(pipeline, keys)
 $python$;
+
+CREATE OR REPLACE FUNCTION @extschema@.embed_adopt(pipeline text, texts text[], vectors vector[], keys jsonb[] = NULL)
+RETURNS bigint
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.apply import adopt
+return adopt.embed_adopt(pipeline, texts, vectors, keys)
+$python$;
+
+COMMENT ON FUNCTION @extschema@.embed_adopt(text, text[], vector[], jsonb[]) IS
+    'vectors made elsewhere by the model of a pipeline, with the texts as they were sent: kept for cache_retention, so that rows whose '
+    'text is one of these cost no call. Makes no row fresh: the next drain does that, if the text is still the same. keys: the texts'' '
+    'rows, so that embed_forget finds them. Returns how many of the texts need no call now; those that would be cut or refused for '
+    'their length, and erased ones, are not taken. embed_admin only: vectors are shared by all pipelines of a model';
 
 CREATE OR REPLACE FUNCTION @extschema@.embed_claim(pipeline text, max_rows int, lease interval = '5 min', for_model text = NULL)
 RETURNS TABLE (token bigint, key jsonb, chunk_no int, text text, hash bytea, model text)
@@ -1217,6 +1261,10 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_release(text, bigint, bytea[], text)
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_sleep(text) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION @extschema@.embed_sleep(text) TO embed_worker;
+
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_adopt FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION @extschema@.embed_adopt TO embed_admin;
 
 REVOKE EXECUTE ON FUNCTION embed.lease_end(bigint) FROM PUBLIC;
 

@@ -14,10 +14,12 @@ SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --maxprocesses 5 --dist loadfile 
 #   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools
 PGSPOT_IGNORE := --ignore-lang plpython3u
 
-.PHONY: demo test test-trixie fresh bench attack chaos check install setup clean
+.PHONY: demo all test test-trixie test-next fresh roots bench attack chaos check install setup clean
 
 demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
+
+all: $(STAMP)  ## what `make install` needs; pgxn and packagers ask for it
 
 test: setup check  ## everything is proved
 	$(BIN)/pytest $(SIDE_BY_SIDE)
@@ -34,9 +36,22 @@ chaos: setup  ## twenty minutes of writers, workers, faults and kills; CHAOS="--
 test-trixie: $(STAMP)  ## the same in a root of Debian 13: PostgreSQL 17 and Python 3.13 from its own packages (root only)
 	$(BIN)/python tests/roots/debianroot.py trixie make test
 
+# Debian's next release: PostgreSQL 18 and Python 3.14 when this was written.
+NEXT := --packages=git,make,python3-venv,python3-dev,gcc,g++ forky
+
+test-next: $(STAMP)  ## the parts that talk to the server most, in a root of Debian's next release (root only)
+	$(BIN)/python tests/roots/debianroot.py $(NEXT) \
+	    sh tests/roots/next.sh tests/detect tests/schedule tests/apply tests/ask
+
 fresh: $(STAMP)  ## both commands in new roots of Debian 12 and 13 that have git, make and python3-venv (root only)
 	for suite in bookworm trixie; do for command in demo test; do \
 	    $(BIN)/python tests/roots/debianroot.py --fresh $$suite make $$command || exit 1; done; done
+
+roots: $(STAMP)  ## wheel and image put to use in new roots of Debian 12 and 13, as on clean machines (root only)
+	$(BIN)/pytest -m root
+
+META.json: pyproject.toml extension/evergreen.control.in plpy/evergreen_host/pgxn.py $(STAMP)
+	$(BIN)/python -m evergreen_host.pgxn > $@.new && mv $@.new $@
 
 check: $(STAMP)
 	$(BIN)/ruff check

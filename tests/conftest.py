@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from hypothesis import settings
 from provider import LoopbackProvider
+from template import make_template
 
 from evergreen_host.cluster import Cluster
 
@@ -29,10 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def cluster() -> Iterator[Cluster]:
     """One server for the whole run; tests that crash or restart a server start their own."""
     with Cluster() as made:
-        with psycopg.connect(made.dsn(), autocommit=True) as admin:
-            admin.execute("CREATE DATABASE evergreen_template")
-        with psycopg.connect(made.dsn("evergreen_template"), autocommit=True) as admin:
-            admin.execute("CREATE EXTENSION evergreen CASCADE")
+        make_template(made)
         yield made
 
 

@@ -19,6 +19,16 @@ def wait_until(condition: Callable[[], Any], timeout: float = 20.0, what: str = 
         time.sleep(0.01)
 
 
+def begin_to_wait(db: psycopg.Connection[Any], session: psycopg.Connection[Any], key: str | None) -> "Background":
+    """An embed_wait in a session, long under way when this returns."""
+    session.execute("SELECT embed_wait('docs', timeout => '0 s')")  # loads the library
+    wait = Background(session, "SELECT embed_wait('docs', %s::jsonb, '1 hour')", (key,))
+    looks = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active' AND query LIKE '%%embed_wait%%'"
+    wait_until(lambda: db.execute(looks, (wait.pid,)).fetchone(), what="the wait")
+    db.execute("SELECT embed_wait('docs', timeout => '0.2 s')")
+    return wait
+
+
 class Background:
     """A statement running in a session of its own; ``result()`` waits for it and raises what it raised."""
 

@@ -13,8 +13,11 @@ import typer
 
 from evergreen_host import install as installer
 from evergreen_host import pgconfig
+from evergreen_host.compute import raypool
+from evergreen_host.compute.embedder import Settings
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
+from evergreen_host.moving import pgai as moving_pgai
 from evergreen_host.operate import backfill as operate_backfill
 from evergreen_host.operate import doctor as operate_doctor
 from evergreen_host.operate import metrics as operate_metrics
@@ -75,6 +78,29 @@ def demo(
 ) -> None:
     """Tell the whole story in a throw-away cluster, over real documents, in about a minute."""
     demonstration.run(rows, keep=keep, postgres=pgconfig.find(pg_config))
+
+
+@app.command()
+def ray(
+    dsn: Annotated[str, typer.Option(help="Where the database is, as libpq takes it; of a role with embed_worker.")],
+    pipeline: Annotated[str, typer.Option(help="Whose queue to work on.")],
+    embed: Annotated[
+        str, typer.Option(help="module:factory; factory(model) returns a function from texts to vectors.")
+    ] = "evergreen_host.compute.openai:factory",
+    actors: Annotated[int, typer.Option(min=1, help="How many processes embed.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="Rows in one claim, and texts in one call of your function.")] = 256,
+    lease: Annotated[str, typer.Option(help="After how long without a sign of life a claim is others'.")] = "5 min",
+    model: Annotated[str | None, typer.Option(help="Claim texts of this model only, where a pipeline has two.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster's; default a local one.")] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="CPUs of each actor.")] = 1.0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor.")] = 0.0,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when nothing is left to embed.")] = False,
+) -> None:
+    """Embed on a Ray cluster: actors claim texts, call your function, and submit the vectors."""
+    settings = Settings(dsn, pipeline, embed, batch, lease, model, until_empty)
+    report = Report(as_json=False)
+    done = raypool.run(settings, raypool.Pool(actors, address, cpus, gpus), report)
+    report.done(f"{done} texts embedded")
 
 
 @app.command()
@@ -139,6 +165,32 @@ def metrics(
         operate_metrics.serve(dsn, address, port)
     else:
         print(operate_metrics.exposition(dsn), end="")
+
+
+imports = typer.Typer(help="Take over what another extension has embedded.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+
+
+@imports.callback()
+def _imports() -> None:  # so that `pgai` stays a word of its own while it is the only one
+    """Take over what another extension has embedded."""
+
+
+@imports.command("pgai")
+def import_pgai(
+    dsn: Dsn = "",
+    vectorizer: Annotated[str | None, typer.Option(help="Its id or name, where there are several.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline; default that of the table.")] = None,
+    view: Annotated[str | None, typer.Option(help="Name of its view; default NAME_embedding, if that is free.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model of embed_models; default the same one.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Add the model on this endpoint, if it is not there.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop the vectorizer at the end; its vectors stay.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a pgai vectorizer a pipeline, and embed only what changed since pgai embedded it."""
+    wish = moving_pgai.Wish(vectorizer, name, view, model, endpoint, dry_run, drop)
+    moving_pgai.import_pgai(dsn, wish, Report(as_json=as_json))
 
 
 def main() -> None:

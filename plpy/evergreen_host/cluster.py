@@ -27,7 +27,7 @@ _WARDEN = 'cat; "$1" stop --pgdata "$2" --mode immediate; rm -rf "$3"'
 _LEAKS = re.compile(r"PG[A-Z]+|PYTHON\w*|VIRTUAL_ENV\w*|LC_\w+|LANG|LANGUAGE")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a TCP port nobody listens on; it also names the socket."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -63,7 +63,7 @@ class Cluster:
         self.postgres = postgres or pgconfig.find()
         self.keep = keep
         self.os_user = _SUPERUSER if os.geteuid() == 0 else None
-        self.port = _free_port()
+        self.port = free_port()
         self.root = Path(tempfile.mkdtemp(prefix="evergreen-"))
         self._options = {**self._defaults(durable=durable), **(options or {})}
         inherited = {name: value for name, value in os.environ.items() if not _LEAKS.fullmatch(name)}

@@ -6,6 +6,8 @@ from typing import Any
 import psycopg
 from attack import left, locks
 from documents import verified
+from logical import work_until
+from outside import let_leases_run_out
 from roads import hurry, let_time_pass
 from sources import KEYS, PIPELINES, Pipeline, expected, is_of, shown
 
@@ -26,10 +28,14 @@ class Settled:
 def settle(db: Connection) -> Settled:
     """Let time pass, try again what was given up, and drain until a drain leaves nothing."""
     let_time_pass(db)
+    let_leases_run_out(db)  # of compute outside that was never heard of again
     dead = db.execute("SELECT count(*) FROM embed.failure").fetchall()[0][0]
     for pipeline in PIPELINES:
         db.execute("SELECT embed_resume(%s)", (pipeline.name,))
         db.execute("SELECT embed_retry(%s)", (pipeline.name,))
+    for pipeline in PIPELINES:
+        if pipeline.is_read:
+            work_until(db, pipeline.name, "cdc")
     for number in range(1, _MOST_DRAINS + 1):
         db.execute("SELECT embed_drain(max_rows => 100000)")
         if not left(db):

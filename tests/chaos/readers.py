@@ -48,6 +48,8 @@ class Snapshot:
             for key, row in self.rows.items()
             if not all(row.is_stale) and key not in right
         ]
+        if pipeline.is_read:  # what is in the WAL only cannot be told from what is lost
+            return [f"{pipeline.name}: {fault}" for fault in found]
         if "source" not in self.sweeps:
             found += [f"{key} is lost" for key in self.texts.keys() - right - self.pending]
         if not self.sweeps:

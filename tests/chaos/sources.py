@@ -49,6 +49,7 @@ class Pipeline:
     definition: str
     text: Callable[[Row], str | None]
     cut: Callable[[str], list[str]] = lambda text: [text]
+    is_read: bool = False  # its changes are read from the WAL
 
 
 def _joined(row: Row) -> str:
@@ -66,6 +67,9 @@ PIPELINES = (
         lambda row: row.body if row.shown else None,
     ),
     Pipeline("parts", "parts", "loop", 8, "columns => '{body}'", lambda row: row.body),
+    Pipeline(
+        "read", "parts", "loop", 8, "columns => '{title,body}', capture => 'cdc'", _joined, is_read=True,
+    ),
 )  # fmt: skip
 
 

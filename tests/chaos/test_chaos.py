@@ -29,7 +29,7 @@ FRUGAL = tuple(kind for kind in KINDS if kind != "change")
 @pytest.fixture(scope="module")
 def doomed() -> Iterator[Cluster]:
     """A server of this file's own."""
-    with Cluster() as made:
+    with Cluster(options={"wal_level": "logical"}) as made:
         yield made
 
 

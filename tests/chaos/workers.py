@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import outside
 import psycopg
 from listening import SLEEP, heard, listen
 from psycopg.pq import TransactionStatus
@@ -126,6 +127,24 @@ def _touch(db: Connection, context: Context) -> str | None:
     return None
 
 
+def _outside(db: Connection, context: Context) -> str | None:
+    """Compute outside: slow, in parts, in any order; now and then it gives back, fails, or is never heard of again."""
+    name, most = context.chance.choice(NAMES), context.chance.randint(1, 40)
+    texts = outside.claim(db, most, context.chance.choice(["0.3 s", "2 s"]), pipeline=name)
+    context.pause(0.6)
+    if not texts:
+        return "outside, idle"
+    context.chance.shuffle(texts)
+    fate, middle = context.chance.random(), context.chance.randrange(len(texts) + 1)
+    for part in (texts[:middle], texts[middle:]):
+        if part and fate < 0.8:
+            outside.submit(db, part, pipeline=name, dimensions=16 if part[0].model == "wide" else 8)
+        elif part and fate < 0.9:
+            outside.release(db, part, context.chance.choice([None, "out of memory"]), pipeline=name)
+        context.pause(0.2)
+    return None if fate < 0.9 else "outside, died"
+
+
 def _backfill(db: Connection, context: Context) -> str | None:
     """Begin a walk over the whole table, often amid the one before."""
     db.execute("SELECT embed_backfill(%s)", (context.chance.choice(NAMES),))
@@ -174,6 +193,8 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "work on news": _work_on_news,
     "open drain": _open_drain,
     "verify": _verify,
+    "outside": _outside,
+    "more outside": _outside,
     "pause": _pause,
     "touch": _touch,
     "backfill": _backfill,

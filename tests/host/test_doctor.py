@@ -249,7 +249,7 @@ def test_jobs_of_pg_cron_that_do_not_run_or_fail():
         db.execute("SELECT embed_schedule()")
         doctor = Doctor(cluster.dsn())
         wait_until(lambda: not doctor.findings("workers"), what="no complaint of the new job")
-        ((job,),) = db.execute("SELECT jobid FROM cron.job WHERE command ~ 'embed_work'").fetchall()
+        ((job,),) = db.execute("SELECT jobid FROM cron.job WHERE command ~ '^CALL .*embed_work'").fetchall()
         db.execute("UPDATE cron.job SET active = false")
         doctor.type(doctor.one("workers"))
         assert doctor.findings("workers") == []

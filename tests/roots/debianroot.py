@@ -3,8 +3,9 @@
     python tests/roots/debianroot.py trixie make test
     python tests/roots/debianroot.py --packages=git,make,python3-venv --fresh bookworm make demo
 
-The project's last commit is cloned into it. Mirror, certificates and pip's settings are the machine's own. Needs root
-and debootstrap. What it makes lies below build/roots, and is used again unless --fresh says otherwise.
+The project's last commit is cloned into it. Mirror, certificates and pip's settings are the machine's own (a mirror
+that is weeks behind will do). Needs root and debootstrap. What it makes lies below build/roots, and is used again
+unless --fresh says otherwise.
 """
 
 import argparse
@@ -12,8 +13,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evergreen_host.setup import sources
 from evergreen_host.setup.osrelease import this_system
@@ -22,6 +24,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = PROJECT / "build" / "roots"
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 NEEDED = "git,make,python3-venv"
+_SCRIPTS = Path("/usr/share/debootstrap/scripts")
 _PIP = ("/etc/pip.conf", "/etc/xdg/pip", "/root/.config/pip", "/root/.pip")
 _ENV = ("PIP_", "SSL_", "REQUESTS_", "CURL_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_")
 # /dev and /proc as a machine has them; all of it goes with the namespaces.
@@ -36,14 +39,23 @@ def _command(*args: str | Path) -> None:
     subprocess.run([str(arg) for arg in args], check=True)
 
 
-class DebianRoot:
-    """One root: a base of debootstrap with few packages, kept, and a copy of it that commands change."""
+def _script(suite: str) -> Path:
+    """Return debootstrap's script for a suite, which for every one that is younger than debootstrap is sid's."""
+    known = _SCRIPTS / suite
+    return known if known.exists() else _SCRIPTS / "sid"
 
-    def __init__(self, suite: str, packages: str = NEEDED) -> None:
+
+class DebianRoot:
+    """One root: a base of debootstrap with few packages, kept, and a copy of it that commands change.
+
+    `name` tells the roots of one suite apart. Those that start with the same packages have the same base.
+    """
+
+    def __init__(self, suite: str, packages: str = NEEDED, name: str = "") -> None:
         self.suite = suite
         self._packages = packages
-        self._base = FOLDER / f"{suite}-base"
-        self.path = FOLDER / suite
+        self._base = FOLDER / "-".join([suite, "base", *([] if packages == NEEDED else packages.split(","))])
+        self.path = FOLDER / (name or suite)
 
     def make(self, *, fresh: bool = False) -> None:
         """Make what is not there yet; a fresh one has had nothing installed in it but the packages it starts with."""
@@ -59,10 +71,11 @@ class DebianRoot:
         mirror = next(line.split()[1] for line in entry.splitlines() if line.startswith("URIs:"))
         shutil.rmtree(self._base, ignore_errors=True)
         FOLDER.mkdir(parents=True, exist_ok=True)
-        include = f"ca-certificates,{self._packages}"
-        _command("debootstrap", "--variant=minbase", f"--include={include}", self.suite, self._base, mirror)
+        options = ["--variant=minbase", f"--include=ca-certificates,{self._packages}".rstrip(",")]
+        _command("debootstrap", *options, self.suite, self._base, mirror, _script(self.suite))
         (self._base / "etc/apt/sources.list").unlink(missing_ok=True)
         (self._base / "etc/apt/sources.list.d/debian.sources").write_text(entry, "utf-8")
+        (self._base / "etc/apt/apt.conf.d/mirror").write_text('Acquire::Check-Valid-Until "false";\n', "utf-8")
         self._bring_settings()
 
     def _bring_settings(self) -> None:
@@ -76,6 +89,13 @@ class DebianRoot:
             elif name.exists():
                 shutil.copy(name, target)
 
+    def copy(self, name: str) -> "DebianRoot":
+        """Return a copy of it as it is now, in place of an earlier one of that name."""
+        other = DebianRoot(self.suite, self._packages, name)
+        shutil.rmtree(other.path, ignore_errors=True)
+        _command("cp", "-a", "--reflink=auto", self.path, other.path)
+        return other
+
     def clone_project(self) -> None:
         """Put a clean clone of the last commit at /srv/evergreen; the virtual environment of an earlier one stays."""
         target = self.path / "srv/evergreen"
@@ -85,12 +105,20 @@ class DebianRoot:
         else:
             _command("git", "clone", "--quiet", PROJECT, target)
 
-    def run(self, command: str, *, cwd: str = "/srv/evergreen") -> int:
+    def run(self, command: str, *, cwd: str = "/srv/evergreen", env: Mapping[str, str] | None = None) -> int:
         """Run a shell command in it as root; return its exit code."""
+        with self.start(command, cwd=cwd, env=env) as running:
+            return running.wait()
+
+    def start(
+        self, command: str, *, cwd: str = "/", env: Mapping[str, str] | None = None, **options: Any
+    ) -> "subprocess.Popen[str]":
+        """Start a shell command in it as root; what it started ends with it. `options` are Popen's."""
         kept = {name: value for name, value in os.environ.items() if name.startswith(_ENV)}
-        env = {**kept, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+        clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
         enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "enter"]
-        return subprocess.run([*enter, str(self.path), cwd, command], env=env, check=False).returncode
+        arguments = [*enter, str(self.path), cwd, command]
+        return subprocess.Popen(arguments, env={**kept, **clean, **(env or {})}, text=True, **options)
 
 
 def main(arguments: Sequence[str]) -> int:

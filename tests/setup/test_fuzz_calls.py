@@ -80,6 +80,9 @@ KINDS = {
     "regclass": st.sampled_from(RELATIONS),
     "text[]": arrays(texts),
     "jsonb[]": arrays(documents),
+    "bigint": st.one_of(integers, st.sampled_from([2**63 - 1, -(2**63), 1 << 24, 5 << 24])),
+    "bytea[]": arrays(st.binary(max_size=33)),
+    "vector[]": arrays(st.sampled_from(["[1,2,3]", "[0,0,0,0,0,0,0,0]", "[1e30,2,3,4,5,6,7,8]"])),
 }
 ROWS = ["NULL::alice.docs", "ROW(1, 'x')::alice.docs", "NULL::alice.docs_embedding", "5", "NULL::text", "'{a}'::text[]"]
 

@@ -45,7 +45,6 @@ def test_every_default_is_allowed():
         ([], "22023"),
         ("max_attempts", "22023"),
         (None, "22023"),
-        *(({name: 1}, "0A000") for name in sorted(options.PIPELINE_LATER)),
     ],
 )
 def test_what_is_not_understood_is_refused_with_a_hint(given, sqlstate):

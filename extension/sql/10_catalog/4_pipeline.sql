@@ -8,7 +8,7 @@ CREATE TABLE embed.pipeline (
     key_types         text[] NOT NULL,
     only_if           name,
     only_if_attnum    int2,
-    capture           text NOT NULL CHECK (capture IN ('trigger', 'manual')),
+    capture           text NOT NULL CHECK (capture IN ('trigger', 'cdc', 'manual')),
     state             text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
     broken_reason     text,
     view              regclass,

@@ -6,6 +6,7 @@ CREATE TABLE embed.change (
     key        jsonb,
     scope      text,
     changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    bulk       boolean,
     wake       boolean
 ) WITH (
     autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
@@ -14,6 +15,8 @@ CREATE TABLE embed.change (
 CREATE INDEX change_pipeline_idx ON embed.change (pipeline, xid);
 COMMENT ON TABLE embed.change IS 'log of changed keys; a row says "check this key", nothing else';
 COMMENT ON COLUMN embed.change.scope IS 'instead of a key: check every stored document (TRUNCATE, DETACH), or every source row too (ATTACH)';
+COMMENT ON COLUMN embed.change.bulk IS
+    'was it written by a transaction of many rows; NULL where that transaction logged it itself, and they can be counted';
 COMMENT ON COLUMN embed.change.wake IS 'true where a worker slept when the row was written: it is woken by the commit';
 SELECT pg_catalog.pg_extension_config_dump('embed.change', '');
 

@@ -2,23 +2,28 @@ CREATE SEQUENCE embed.token;
 COMMENT ON SEQUENCE embed.token IS 'tokens of claims; never used twice';
 SELECT pg_catalog.pg_extension_config_dump('embed.token', '');
 
-CREATE FUNCTION embed.lease_end() RETURNS timestamptz
+CREATE TABLE embed.lease (
+    token      bigint PRIMARY KEY,
+    generation int NOT NULL,
+    expires_at timestamptz NOT NULL,
+    outside    interval
+) WITH (vacuum_truncate = false);
+COMMENT ON TABLE embed.lease IS
+    'claims under way; over when expired, deleted, or when the session advisory lock that its worker holds on the token is free';
+COMMENT ON COLUMN embed.lease.outside IS
+    'of a claim by embed_claim: how long it is good each time it is renewed; no session stands for it, so it goes by time alone';
+SELECT pg_catalog.pg_extension_config_dump('embed.lease', '');
+
+CREATE FUNCTION embed.lease_end(claim bigint = NULL) RETURNS timestamptz
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
     SELECT pg_catalog.clock_timestamp()
-           + coalesce((SELECT s.value FROM embed.setting s WHERE s.name = 'lease'), '5 minutes')::interval
+           + coalesce((SELECT l.outside FROM embed.lease l WHERE l.token = claim),
+                      (SELECT s.value FROM embed.setting s WHERE s.name = 'lease')::interval, '5 minutes'::interval)
 $sql$;
-COMMENT ON FUNCTION embed.lease_end() IS 'internal: until when a claim made or renewed now is good; embed_setting(''lease'') says how long';
-
-CREATE TABLE embed.lease (
-    token      bigint PRIMARY KEY,
-    generation int NOT NULL,
-    expires_at timestamptz NOT NULL
-) WITH (vacuum_truncate = false);
-COMMENT ON TABLE embed.lease IS
-    'claims under way; over when expired, deleted, or when the session advisory lock that its worker holds on the token is free';
-SELECT pg_catalog.pg_extension_config_dump('embed.lease', '');
+COMMENT ON FUNCTION embed.lease_end(bigint) IS
+    'internal: until when a claim made or renewed now is good: as long as embed_claim was told, else as embed_setting(''lease'') says';
 
 -- Any role may take any advisory lock and keep it, so what such a lock says counts only when a worker has it.
 CREATE FUNCTION embed.held_by_worker(class int, number int) RETURNS boolean
@@ -48,11 +53,12 @@ AS $plpgsql$
 DECLARE
     number constant int = (token & 2147483647)::int;
 BEGIN
-    RETURN pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, number)
-        OR (expires_at < embed.lease_end() - pg_catalog.make_interval(secs => 5) AND NOT embed.held_by_worker(1163285062, number));
+    RETURN NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = is_abandoned.token AND l.outside IS NOT NULL)
+       AND (pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, number)
+        OR (expires_at < embed.lease_end() - pg_catalog.make_interval(secs => 5) AND NOT embed.held_by_worker(1163285062, number)));
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.is_abandoned(bigint, timestamptz) IS 'internal: is the worker of a claim gone';
+COMMENT ON FUNCTION embed.is_abandoned(bigint, timestamptz) IS 'internal: is the worker of a claim gone; nobody knows it of one outside, before its time is up';
 
 CREATE TABLE embed.inflight (
     model int NOT NULL,

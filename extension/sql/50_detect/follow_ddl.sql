@@ -44,6 +44,12 @@ BEGIN
         GROUP BY p.id
     LOOP
         BEGIN
+            PERFORM embed.leave_publication(touched.id);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched.id, SQLERRM
+                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE … is done.';
+        END;
+        BEGIN
             PERFORM embed.refresh(touched.id, false, touched.attnum::int);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not follow this change of pipeline %: %', touched.id, SQLERRM
@@ -72,6 +78,24 @@ BEGIN
             PERFORM embed.refresh(touched, true);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not follow the drop of the source of pipeline %: %', touched, SQLERRM;
+        END;
+    END LOOP;
+    -- With an index may go a replica identity.
+    FOR touched IN
+        SELECT p.id
+        FROM embed.pipeline p
+        JOIN pg_catalog.pg_publication_rel r ON r.prrelid = p.source
+        JOIN pg_catalog.pg_publication u ON u.oid = r.prpubid AND u.pubname = 'evergreen_cdc'
+        WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() d
+                      WHERE d.object_type IN ('index', 'table constraint') AND NOT d.is_temporary)
+          AND embed.unfit(p.source, p.key_attnums) IS NOT NULL
+    LOOP
+        BEGIN
+            PERFORM embed.leave_publication(touched);
+            PERFORM embed.refresh(touched, false);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched, SQLERRM
+                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE … is done.';
         END;
     END LOOP;
     -- A partition that goes takes its rows with it, and no row trigger fires.
@@ -112,6 +136,30 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.follow_rewrite() IS 'internal: event trigger, checks the rows of a source that was rewritten';
 
+-- When the extension is gone nothing of it runs, and a slot that nobody reads fills the disk. It goes before it is known
+-- whether the extension will: where it stays, a worker makes another slot, and checks all rows.
+CREATE FUNCTION embed.follow_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF pg_catalog.current_query() ~* '\mdrop\s+extension\M.*\mevergreen\M.*\mcascade\M' THEN
+        PERFORM pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
+        WHERE s.slot_name = embed.slot_name();
+        DROP PUBLICATION IF EXISTS evergreen_cdc;
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'evergreen could not drop its replication slot %: %', embed.slot_name(), SQLERRM
+        USING HINT = 'SELECT pg_drop_replication_slot(…); DROP PUBLICATION evergreen_cdc;';
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.follow_end() IS 'internal: event trigger, drops the replication slot before DROP EXTENSION … CASCADE';
+
+CREATE EVENT TRIGGER evergreen_follow_end ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION')
+    EXECUTE FUNCTION embed.follow_end();
+COMMENT ON EVENT TRIGGER evergreen_follow_end IS 'evergreen: leaves no replication slot behind';
+ALTER EVENT TRIGGER evergreen_follow_end ENABLE ALWAYS;
 CREATE EVENT TRIGGER evergreen_follow_rewrite ON table_rewrite
     EXECUTE FUNCTION embed.follow_rewrite();
 COMMENT ON EVENT TRIGGER evergreen_follow_rewrite IS 'evergreen: notices values changed by ALTER TABLE';

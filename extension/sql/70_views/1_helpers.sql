@@ -116,3 +116,39 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, and until when nothing is sent';
+
+-- Of a long queue a part is looked at, and how long it is the planner says: its figures are as of the last ANALYZE, which
+-- autovacuum runs every minute where there is much to do, and the size of the table as of now. (VOLATILE, or EXPLAIN is
+-- not allowed.)
+CREATE FUNCTION embed.planned_rows(queue text, number int) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE CASE queue
+        WHEN 'job' THEN pg_catalog.format('EXPLAIN (FORMAT JSON) SELECT FROM embed.job WHERE generation = %s', number)
+        WHEN 'change' THEN pg_catalog.format('EXPLAIN (FORMAT JSON) SELECT FROM embed.change WHERE pipeline = %s', number)
+        WHEN 'failure' THEN pg_catalog.format('EXPLAIN (FORMAT JSON) SELECT FROM embed.failure WHERE generation = %s', number)
+    END INTO plan;
+    RETURN (plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.planned_rows(text, int) IS 'internal: about how many rows of a queue belong to a generation or a pipeline';
+
+CREATE FUNCTION embed.documents(generation int) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT coalesce(sum(t.documents), 0)::bigint FROM embed.tally t WHERE t.generation = $1
+$sql$;
+COMMENT ON FUNCTION embed.documents(int) IS 'internal: how many documents a generation has';
+
+CREATE FUNCTION embed.rough_chunks(generation int) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT r.rows FROM embed.rough_rows(pg_catalog.to_regclass('embed_store.g' || generation)) r
+$sql$;
+COMMENT ON FUNCTION embed.rough_chunks(int) IS 'internal: about how many chunks a generation has, by the catalog';

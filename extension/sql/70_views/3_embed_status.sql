@@ -4,13 +4,13 @@ SELECT p.name AS pipeline,
             WHEN p.state = 'active' AND embed.is_over_budget(p.id, p.options) THEN 'over budget'
             ELSE p.state END AS state,
        s.source_rows AS rows,
-       greatest(d.documents - j.checking, 0) AS fresh,
-       j.waiting + l.keys + CASE WHEN g.scanning THEN greatest(s.source_rows - d.documents - j.new - f.failed, 0) ELSE 0 END
-           AS pending,
+       c.fresh,
+       j.waiting + l.keys
+           + CASE WHEN g.scanning THEN greatest(s.source_rows - d.documents - j.new - l.new - f.failed, 0) ELSE 0 END AS pending,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error,
+       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 j.last_error, f.last_error) END) AS last_error,
@@ -26,8 +26,26 @@ SELECT p.name AS pipeline,
                 THEN least(greatest(g.walked - j.backfill, 0)::float8 / greatest(s.source_rows, 1), 0.999)
             ELSE 1 END AS backfill_progress,
        CASE WHEN g.scanning AND g.walked > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
-            THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta
+            THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta,
+       CASE WHEN s.source_rows = 0 THEN 1 ELSE least(c.fresh::float8 / s.source_rows, 1) END AS coverage,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p50 / 4.0::float8)) AS lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p95 / 4.0::float8)) AS lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p99 / 4.0::float8)) AS lag_p99,
+       CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'leaving') THEN
+                CASE p.capture WHEN 'cdc' THEN 'cdc wanted, slot not there yet' ELSE p.capture END
+            WHEN w.state IN ('wanted', 'joining', 'settling') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
+            ELSE CASE w.state
+                WHEN 'wanted' THEN 'cdc wanted, not published yet'
+                WHEN 'joining' THEN 'cdc wanted, earlier transactions go on'
+                WHEN 'settling' THEN 'cdc wanted, being read'
+                WHEN 'reading' THEN CASE WHEN k.slot_lag IS NULL THEN 'cdc, its slot is gone' ELSE 'cdc' END
+                WHEN 'leaving' THEN p.capture || ', slot still read'
+                ELSE 'trigger, cdc wanted' END
+            END AS capture,
+       k.slot_lag
 FROM embed.pipeline p
+LEFT JOIN embed.wal w ON w.pipeline = p.id
+LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (
     SELECT g.id, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
            (SELECT c.last_error FROM embed.scan c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
@@ -35,37 +53,69 @@ LEFT JOIN LATERAL (
     FROM embed.generation g LEFT JOIN embed.scan b ON b.generation = g.id AND b.scope = 'source'
     WHERE g.pipeline = p.id AND g.state = 'active') g ON true
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
-CROSS JOIN LATERAL (SELECT count(*) AS documents FROM embed.document d WHERE d.generation = g.id) d
+CROSS JOIN LATERAL (SELECT embed.documents(g.id) AS documents) d
+-- Of a queue that is longer than 5 000 the first 5 000 are looked at, and the rest is taken to be like them.
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE e.token IS NULL) AS waiting,
-           count(e.token) AS in_flight,
-           count(d.key) AS checking,
-           count(*) - count(d.key) AS new,
-           min(j.changed_at) AS oldest,
-           count(*) FILTER (WHERE j.lane = 1) AS backfill,
-           (array_agg(j.last_error ORDER BY j.ready_at DESC) FILTER (WHERE j.last_error IS NOT NULL))[1] AS last_error
-    FROM embed.job j
-    LEFT JOIN embed.document d ON d.generation = j.generation AND d.key = j.key
-    LEFT JOIN embed.lease e ON e.token = j.token AND e.expires_at > pg_catalog.clock_timestamp()
-    WHERE j.generation = g.id) j
+    SELECT (a.waiting * z.whole)::bigint AS waiting, (a.in_flight * z.whole)::bigint AS in_flight,
+           (a.checking * z.whole)::bigint AS checking, (a.new * z.whole)::bigint AS new,
+           (a.backfill * z.whole)::bigint AS backfill, a.oldest, a.last_error
+    FROM (SELECT count(*) AS seen,
+                 count(*) FILTER (WHERE e.token IS NULL) AS waiting,
+                 count(e.token) AS in_flight,
+                 count(d.key) AS checking,
+                 count(*) - count(d.key) AS new,
+                 min(q.changed_at) AS oldest,
+                 count(*) FILTER (WHERE q.lane = 1) AS backfill,
+                 (array_agg(q.last_error ORDER BY q.ready_at DESC) FILTER (WHERE q.last_error IS NOT NULL))[1] AS last_error
+          FROM (SELECT j.* FROM embed.job j WHERE j.generation = g.id AND j.lane IN (0, 1) ORDER BY j.lane, j.xid LIMIT 5000) q
+          LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = q.generation AND d.key = q.key OFFSET 0) d
+              ON true
+          LEFT JOIN embed.lease e ON e.token = q.token AND e.expires_at > pg_catalog.clock_timestamp()) a
+    CROSS JOIN LATERAL (SELECT CASE WHEN a.seen < 5000 THEN 1.0
+                                    ELSE greatest(embed.planned_rows('job', g.id), a.seen) / a.seen::float8 END AS whole) z) j
 CROSS JOIN LATERAL (
-    SELECT count(DISTINCT c.key) AS keys,
-           count(DISTINCT c.key) FILTER (WHERE pg_catalog.pg_column_size(c.key) > 2600) AS too_long, min(c.changed_at) AS oldest,
-           coalesce(bool_or(c.scope = 'source'), false) AS restarts
-    FROM embed.change c
-    WHERE c.pipeline = p.id
-      AND NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = c.key)) l
+    SELECT (a.keys * z.whole)::bigint AS keys, (a.checking * z.whole)::bigint AS checking,
+           ((a.keys - a.checking) * z.whole)::bigint AS new, a.too_long, a.oldest, a.restarts
+    FROM (SELECT sum(q.rows) AS seen,
+                 count(q.key) AS keys,
+                 count(d.key) AS checking,
+                 count(*) FILTER (WHERE pg_catalog.pg_column_size(q.key) > 2600) AS too_long,
+                 min(q.oldest) AS oldest,
+                 coalesce(bool_or(q.restarts), false) AS restarts
+          FROM (SELECT c.key, count(*) AS rows, min(c.changed_at) AS oldest, bool_or(c.scope = 'source') AS restarts
+                FROM (SELECT c.* FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c
+                GROUP BY c.key) q
+          LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = q.key OFFSET 0) j ON true
+          LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = g.id AND d.key = q.key OFFSET 0) d ON true
+          WHERE j.key IS NULL) a
+    CROSS JOIN LATERAL (SELECT CASE WHEN coalesce(a.seen, 0) < 5000 THEN 1.0
+                                    ELSE greatest(embed.planned_rows('change', p.id), a.seen) / a.seen::float8 END AS whole) z) l
 CROSS JOIN LATERAL (
-    SELECT count(*) AS failed, (array_agg(x.message ORDER BY x.last_at DESC))[1] AS last_error
-    FROM embed.failure x WHERE x.generation = g.id) f
+    SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('failure', g.id), count(*)) END AS failed,
+           (array_agg(x.message ORDER BY x.last_at DESC))[1] AS last_error
+    FROM (SELECT x.message, x.last_at FROM embed.failure x WHERE x.generation = g.id LIMIT 5000) x) f
+CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking, 0) AS fresh) c
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(x.calls), 0)::bigint AS calls, coalesce(sum(x.texts), 0)::bigint AS texts,
            coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,
            coalesce(sum(x.saved_by_fingerprint + x.saved_by_cache + x.saved_by_dedupe), 0)::bigint AS texts_saved
     FROM embed.usage x WHERE x.pipeline = p.id) u
+CROSS JOIN LATERAL (
+    SELECT min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.5) AS p50,
+           min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.95) AS p95,
+           min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.99) AS p99
+    FROM (SELECT h.bucket, sum(sum(h.count)) OVER (ORDER BY h.bucket) AS up_to, sum(sum(h.count)) OVER () AS total
+          FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
+          WHERE x.pipeline = p.id AND x.at > pg_catalog.clock_timestamp() - '1 h'::interval
+          GROUP BY h.bucket) b) t
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
-    'a row a pipeline: how much is fresh, waiting, at a model, given up; rows is an estimate for large tables';
+    'a row a pipeline: how much is fresh, waiting, at a model, given up. Cheap enough to poll: documents, calls and lags are '
+    'counters; rows is the planner''s estimate for a large table; of a queue longer than 5 000 rows the first 5 000 are '
+    'looked at, and how long it is is the planner''s estimate';
+COMMENT ON COLUMN @extschema@.embed_status.rows IS
+    'rows of the table: counted below 4 MB (or 64 MB if never analysed), else an estimate';
+COMMENT ON COLUMN @extschema@.embed_status.coverage IS 'fresh / rows';
 COMMENT ON COLUMN @extschema@.embed_status.fresh IS 'documents up to date as far as the queue knows; embed_verify() proves it';
 COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows that wait for a worker, an estimate while a backfill scans';
 COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
@@ -76,8 +126,17 @@ COMMENT ON COLUMN @extschema@.embed_status.state IS
     'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS 'as billed where the provider says, else estimated';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS 'texts that were not sent: embed_usage says why';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p50 IS
+    'from a live change to its being searchable, in the last hour: half of them took no longer. Rounded up by at most a fifth '
+    '(four buckets to a doubling); counted from the statement that changed the row, so a long transaction counts in';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p95 IS 'as lag_p50, of 95 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p99 IS 'as lag_p50, of 99 in a hundred';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows that the backfill has come to, counted as it goes';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_progress IS
     'the share of the table that the backfill has done, by the estimate of rows; 1 when it is over, NULL where there was none';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_eta IS 'time of work that the rest will take at the pace so far; NULL while it is not known';
+COMMENT ON COLUMN @extschema@.embed_status.capture IS
+    'how changes are seen: trigger, cdc, manual, or what is between two of them; last_error says what it waits for';
+COMMENT ON COLUMN @extschema@.embed_status.slot_lag IS
+    'bytes of WAL that the replication slot keeps on disk, for all pipelines of the database; NULL where it is not there';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;

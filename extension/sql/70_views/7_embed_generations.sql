@@ -22,22 +22,33 @@ FROM embed.pipeline p
 JOIN embed.generation g ON g.pipeline = p.id
 LEFT JOIN embed.model m ON m.id = g.model
 LEFT JOIN embed.scan s ON s.generation = g.id AND s.scope = 'source'
-CROSS JOIN LATERAL (SELECT count(*) AS documents, coalesce(sum(d.chunks), 0)::bigint AS chunks
-                    FROM embed.document d WHERE d.generation = g.id) d
-CROSS JOIN LATERAL (SELECT count(*) AS pending FROM embed.job j WHERE j.generation = g.id) j
-CROSS JOIN LATERAL (SELECT count(*) AS failed FROM embed.failure f WHERE f.generation = g.id) f
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN count(*) = 0 THEN 1.0 ELSE count(b.key)::float8 / count(*) END AS coverage
-    FROM embed.generation a
-    JOIN embed.document x ON x.generation = a.id
-    LEFT JOIN embed.document b ON b.generation = g.id AND b.key = x.key
-    WHERE a.pipeline = p.id AND a.state = 'active' AND g.state <> 'active'
-      AND NOT EXISTS (SELECT FROM embed.failure f WHERE f.generation IN (a.id, g.id) AND f.key = x.key)) c
+    SELECT embed.documents(g.id) AS documents,
+           CASE WHEN embed.documents(g.id) <= 5000
+                THEN (SELECT coalesce(sum(d.chunks), 0)::bigint FROM embed.document d WHERE d.generation = g.id)
+                ELSE embed.rough_chunks(g.id) END AS chunks) d
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('job', g.id), count(*)) END AS pending
+    FROM (SELECT FROM embed.job j WHERE j.generation = g.id LIMIT 5000) j) j
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('failure', g.id), count(*)) END AS failed
+    FROM (SELECT FROM embed.failure f WHERE f.generation = g.id LIMIT 5000) f) f
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN a.documents > 5000 THEN least(d.documents / a.documents::float8, 1)
+                ELSE (SELECT CASE WHEN count(*) = 0 THEN 1.0 ELSE count(b.key)::float8 / count(*) END
+                      FROM embed.document x
+                      LEFT JOIN embed.document b ON b.generation = g.id AND b.key = x.key
+                      WHERE x.generation = a.id
+                        AND NOT EXISTS (SELECT FROM embed.failure f WHERE f.generation IN (a.id, g.id) AND f.key = x.key))
+                END AS coverage
+    FROM (SELECT max(a.id) AS id, embed.documents(max(a.id)) AS documents FROM embed.generation a
+          WHERE a.pipeline = p.id AND a.state = 'active' AND g.state <> 'active') a) c
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_generations IS
     'a row for each (model, text, chunker) of a pipeline: the active one, one that is being built, and previous ones';
 COMMENT ON COLUMN @extschema@.embed_generations.coverage IS
-    'of the rows embedded in the active generation, the share that has a document in this one; dead letters of both left out';
+    'of the rows embedded in the active generation, the share that has a document in this one; dead letters of both left '
+    'out; of more than 5 000 rows an estimate (embed_promote counts)';
 COMMENT ON COLUMN @extschema@.embed_generations.pending IS 'rows queued or at a model; while it is backfilling there are more';
 COMMENT ON COLUMN @extschema@.embed_generations.indexed IS 'whether its HNSW index is there; it is made from index_from chunks on';
 COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when it came into its state';

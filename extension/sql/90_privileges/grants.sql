@@ -3,10 +3,16 @@ REVOKE EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) FROM PUB
 REVOKE EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_schedule(int, text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_unschedule(text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_claim(text, int, interval, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_submit FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_release(text, bigint, bytea[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) TO embed_worker;
 GRANT EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolean) TO embed_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_schedule(int, text) TO embed_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_unschedule(text) TO embed_worker;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_claim(text, int, interval, text) TO embed_worker;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_submit TO embed_worker;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_release(text, bigint, bytea[], text) TO embed_worker;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_sleep(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_sleep(text) TO embed_worker;
 
@@ -17,16 +23,24 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_model_add(text, text, int, text, tex
 GRANT EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) TO embed_admin;
 
-REVOKE EXECUTE ON FUNCTION embed.lease_end() FROM PUBLIC;
+-- Whoever may give a text its vector decides on the vectors of every pipeline of that model.
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_adopt FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_adopt TO embed_admin;
+
+REVOKE EXECUTE ON FUNCTION embed.lease_end(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.held_by_worker(int, int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.is_abandoned(bigint, timestamptz) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refresh(int, boolean, int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.belongs(internal) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_ddl() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_drop() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.follow_end() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_rewrite() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refuse_forgotten() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.cron_problems(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.rough_rows(regclass) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.count_documents() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.unfit(regclass, int2[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.leave_publication(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.may_notify() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.wake() FROM PUBLIC;

@@ -54,7 +54,7 @@ class Failures:
         closed = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
         again = [key for key in keys if key not in closed]
         if again:
-            db.run(SQL.requeue, claim.generation.id, claim.token, again)
+            db.run(SQL.requeue, claim.generation.id, claim.token, again, None)
 
 
 def _pause(job: Job, error: ModelError) -> float:

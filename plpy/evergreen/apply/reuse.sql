@@ -16,7 +16,7 @@ CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generati
 -- claim_texts(int4, bytea[], int8): in one order everywhere. DO NOTHING, because DO UPDATE would lock the rows of others
 -- even where its WHERE refuses them, and the worker whose text it is could not land it.
 INSERT INTO embed.inflight (model, hash, token, expires_at)
-SELECT $1, h.hash, $3, (SELECT embed.lease_end())
+SELECT $1, h.hash, $3, (SELECT embed.lease_end($3))
 FROM (SELECT DISTINCT u.hash FROM pg_catalog.unnest($2) u (hash)) h
 ORDER BY h.hash
 ON CONFLICT (model, hash) DO NOTHING
@@ -24,7 +24,7 @@ RETURNING hash
 
 -- take_over(int4, bytea[], int8, int8[]): texts of claims that are dead or over, and our own
 UPDATE embed.inflight
-SET token = $3, expires_at = (SELECT embed.lease_end())
+SET token = $3, expires_at = (SELECT embed.lease_end($3))
 WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i

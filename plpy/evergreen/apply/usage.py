@@ -31,6 +31,7 @@ def record(generation: Generation, spent: Spent, saved: Saved, *, free: bool) ->
 
 
 def fold() -> None:
-    """Add up what is older than an hour, an hour a row."""
+    """Add up what is older than an hour, an hour a row; and the counts of documents."""
     db.run(SQL.drop_orphans)
     db.run(SQL.fold_hours, _FOLDED_AT_ONCE)
+    db.run(SQL.fold_tally)

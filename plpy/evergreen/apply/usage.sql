@@ -17,3 +17,14 @@ FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)
 
 -- drop_orphans(): of batches that were out when their pipeline was dropped
 DELETE FROM embed.usage u WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = u.pipeline)
+
+-- fold_tally(): what came and went, as one row a generation; the rows of one that is gone go
+WITH rows AS MATERIALIZED (
+    SELECT t.ctid, t.generation FROM embed.tally t LIMIT 10000 FOR UPDATE SKIP LOCKED),
+several AS (
+    SELECT r.ctid FROM (SELECT r.*, count(*) OVER (PARTITION BY r.generation) AS of_it FROM rows r) r
+    WHERE r.of_it > 1
+       OR NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = r.generation)),
+gone AS (DELETE FROM embed.tally t WHERE t.ctid = ANY (ARRAY(SELECT s.ctid FROM several s)) RETURNING t.*)
+INSERT INTO embed.tally (generation, documents)
+SELECT x.generation, sum(x.documents) FROM gone x JOIN embed.generation g ON g.id = x.generation GROUP BY x.generation

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from evergreen import db
+from evergreen.apply import lag
 from evergreen.apply.add import Added, add
 from evergreen.apply.diff import Diff, StoredChunk, diff
 from evergreen.apply.failures import Failures
@@ -34,6 +35,7 @@ class Result:
     vectors: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
     sent: set[bytes] = field(default_factory=set[bytes])
     postponed: set[str] = field(default_factory=set[str])  # keys given back, because a text is in flight elsewhere
+    owners: dict[bytes, str] = field(default_factory=dict[bytes, str])  # whose a text is, beside those prepared
     lost: bool = False  # some job was locked by somebody else when it was to be finished
 
     def complete(self, document: Document) -> bool:
@@ -109,7 +111,8 @@ def drop_kept(result: Result, hashes: list[bytes]) -> None:
 
 def _owners(result: Result) -> dict[bytes, str]:
     """Return whose a text is, by hash."""
-    return {h: document.key for document in result.prepared.documents for h, _ in document.chunks}
+    prepared = {h: document.key for document in result.prepared.documents for h, _ in document.chunks}
+    return {**result.owners, **prepared}
 
 
 def _sent(result: Result, hashes: set[bytes]) -> Kept:
@@ -210,13 +213,14 @@ def _finish(claim: Claim, keys: list[str], *, again: bool) -> list[str]:
     """End jobs; those that changed meanwhile, or all with ``again``, are queued once more."""
     if not keys:
         return keys
+    lag.record(claim, keys)
     if again:
-        db.run(SQL.requeue, claim.generation.id, claim.token, keys)
+        db.run(SQL.requeue, claim.generation.id, claim.token, keys, claim.at)
         return keys
     changes = [claim.jobs[key].changes for key in keys]
     finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
     db.run(SQL.forgive, claim.generation.id, keys)
     changed = [key for key in keys if key not in finished]
     if changed:
-        db.run(SQL.requeue, claim.generation.id, claim.token, changed)
+        db.run(SQL.requeue, claim.generation.id, claim.token, changed, claim.at)
     return keys

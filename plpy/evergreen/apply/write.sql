@@ -73,8 +73,9 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
                           AND j.changes = u.changes OFFSET 0) j))
 RETURNING key::pg_catalog.text AS key
 
--- requeue(int4, int8, jsonb[]): it changed meanwhile: once more, at once
-UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
+-- requeue(int4, int8, jsonb[], timestamptz): it changed meanwhile: once more, at once. $4: what was written is as of then, so
+-- what is left to be done is newer; NULL when nothing was written
+UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp(), changed_at = greatest(changed_at, $4)
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 OFFSET 0) j))

@@ -1,6 +1,7 @@
 """Pipeline options and database settings: what there is, its default, and what it may be."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,17 @@ def _interval(value: Any) -> str | None:
     return None if isinstance(value, str) else "must be an interval like '7 days'"  # see also intervals.check
 
 
+_SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
+_FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
+_LEAST_MB, _MOST_MB = 32, 64 << 20
+
+
+def _size(value: Any) -> str | None:
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    good = found is not None and _LEAST_MB <= int(found[1]) * _FACTORS[found[2]] <= _MOST_MB
+    return None if good else "must be a size from '32 MB' to '64 TB'"
+
+
 def _switch(value: Any) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
@@ -63,6 +75,7 @@ PIPELINE: dict[str, Option] = {
     "daily_tokens": Option(None, _whole(1, 10**13)),
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
     "previous_kept": Option("7 days", _interval),
+    "slot_limit": Option("10 GB", _size),
     "wakeup": Option(None, _switch),  # None: where no transaction can be prepared, see functions.capture
     "language": Option(None, _name),
 }
@@ -71,8 +84,6 @@ GENERATION: dict[str, Option] = {
     "distance": Option("cosine", _one_of("cosine", "l2", "ip")),
     "storage": Option("auto", _one_of("auto", "vector", "halfvec", "bit")),
 }
-#: Promised by the documentation for a later version: refused rather than ignored.
-PIPELINE_LATER = frozenset({"slot_limit"})
 
 #: What embed_setting takes: the built-in value of each setting.
 SETTINGS: dict[str, str] = {
@@ -84,7 +95,7 @@ SETTINGS: dict[str, str] = {
 
 
 def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
-    """Return options after merging a JSON object into them: null resets one; raises UserError 22023 or 0A000."""
+    """Return options after merging a JSON object into them: null resets one; raises UserError 22023."""
     changes = objects.parse(given, '{"max_attempts": 3}')
     merged = dict(stored)
     for name, value in changes.items():
@@ -108,7 +119,7 @@ def of_generation(given: str | None) -> dict[str, Any]:
 
 
 def both(given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of a new pipeline and those of its first generation; raises UserError 22023 or 0A000."""
+    """Return the options of a new pipeline and those of its first generation; raises UserError 22023."""
     found = objects.parse(given, '{"max_attempts": 3}')
     index = {name: value for name, value in found.items() if name in GENERATION}
     rest = {name: value for name, value in found.items() if name not in GENERATION}
@@ -121,8 +132,6 @@ def _check(name: str, value: Any) -> None:
             f'option "{name}" belongs to a generation',
             hint="It changes with a new one: embed_build('…', options => '{…}').",
         )
-    if name in PIPELINE_LATER:
-        raise UserError(f'option "{name}" is not available in this version', "0A000", hint="Leave it out.")
     if name not in PIPELINE:
         raise UserError(f'there is no option "{name}"', hint=f"Options are: {', '.join(sorted(PIPELINE))}.")
     _check_value(PIPELINE, name, value)

@@ -44,6 +44,7 @@ class Pipeline:
     key: tuple[tuple[int, str, str], ...]  # (attnum, name, base type)
     only_if: tuple[int, str] | None
     capture: str
+    triggers: bool  # they capture, be it until the WAL is read
     state: str
     broken_reason: str | None
     bound_name: str  # the source's name for which the functions were made
@@ -92,6 +93,7 @@ def _pipeline(row: db.Row) -> Pipeline:
         key=tuple(zip(row["key_attnums"], row["key_names"], row["key_types"], strict=True)),
         only_if=(row["only_if_attnum"], row["only_if"]) if row["only_if"] is not None else None,
         capture=row["capture"],
+        triggers=row["triggers"],
         state=row["state"],
         broken_reason=row["broken_reason"],
         bound_name=row["bound_name"],

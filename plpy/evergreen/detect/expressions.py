@@ -46,8 +46,8 @@ def reference(row: str, column: Column) -> str:
 def key_part(row: str, column: Column) -> str:
     """The column as an element of the key: natural JSON where there is one, else a string."""
     value = reference(row, column)
-    if column.built_in and column.bare_type == "numeric":  # 1.50 and 1.5 are one key, so they have one form
-        return f"pg_catalog.to_jsonb(pg_catalog.trim_scale({value}))"
+    if column.built_in and column.bare_type == "numeric":
+        return f"pg_catalog.to_jsonb({_trimmed(value)})"
     if column.built_in and column.bare_type in _NATURAL:
         return f"pg_catalog.to_jsonb({value})"
     return f"pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"
@@ -56,6 +56,28 @@ def key_part(row: str, column: Column) -> str:
 def key(row: str, columns: Iterable[Column]) -> str:
     """The key: a jsonb array in primary-key order."""
     return f"pg_catalog.jsonb_build_array({', '.join(key_part(row, c) for c in columns)})"
+
+
+def logged_key(document: str, first: int, columns: Iterable[Column]) -> str:
+    """The same key from its columns' text, which is in a JSON array from position ``first`` on.
+
+    For values as the WAL has them, under the settings of ``all_pins``. Only built-in types are cast to: nobody else
+    can make a cast to them.
+    """
+    parts: list[str] = []
+    for place, column in enumerate(columns, first):
+        text = f"({document} OPERATOR(pg_catalog.->>) {place})"
+        if column.built_in and column.bare_type in _NATURAL:
+            value = f"{text}::pg_catalog.{column.bare_type}"
+            parts.append(f"pg_catalog.to_jsonb({_trimmed(value) if column.bare_type == 'numeric' else value})")
+        else:
+            parts.append(f"pg_catalog.to_jsonb({text})")
+    return f"pg_catalog.jsonb_build_array({', '.join(parts)})"
+
+
+def _trimmed(value: str) -> str:
+    """A number without trailing zeros: 1.50 and 1.5 are one key, so they have one form."""
+    return f"pg_catalog.trim_scale({value})"
 
 
 def key_value(document: str, position: int, column: Column) -> str:

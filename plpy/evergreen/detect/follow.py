@@ -6,7 +6,7 @@ from evergreen import db
 from evergreen.catalog import columns, counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import functions, store, triggers
+from evergreen.detect import functions, leaves, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
 from evergreen.errors import UserError
 from evergreen.prepare import template as templates
@@ -111,6 +111,7 @@ def _settle(pipeline: Pipeline) -> None:
     db.run(SQL.drop_leases, pipeline.id)
     db.run(SQL.drop_floor, pipeline.id)
     db.run(SQL.restart_scans, pipeline.id)
+    db.run(SQL.count_documents, pipeline.id)
     here = db.one(SQL.identity, pipeline.source)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)
@@ -160,13 +161,15 @@ def bind(
         _limp(current, source, bound)
     came_back = pipeline.broken_reason is not None and bound.broken is None
     went = came = False
-    if current.capture == "trigger" and with_triggers:
+    if current.triggers and with_triggers:
         with own_ddl(pipeline.source):
             came = triggers.install(current, source)
             went = triggers.remove_strays(current, source)
-    if came or came_back:
+    scope = leaves.follow(current)
+    renamed_key = current.capture == "cdc" and [name for _, name, _ in pipeline.key] != [c.name for c in source.key]
+    if came or came_back or renamed_key or scope == "source":  # what the WAL has from before has the names of before
         db.run(SQL.log_scope, pipeline.id, "source")
-    elif went:
+    elif went or scope == "document":
         db.run(SQL.log_scope, pipeline.id, "document")
 
 
@@ -237,7 +240,7 @@ def _renamed(generation: Generation, names: dict[str, str]) -> str | None:
 def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:
     """Keep the user's writes and the view going while the pipeline is broken."""
     watched = tuple(dict.fromkeys(c for g in bound.watched.values() for c in g))
-    if pipeline.capture == "trigger":
+    if pipeline.triggers:
         functions.capture(pipeline, source, watched, broken=bound.key_broken).create(None)
     for generation in pipeline.generations:
         seen = None if bound.key_broken else source
@@ -258,7 +261,7 @@ def functions_of(pipeline: Pipeline, source: Source) -> None:
 
 
 def _capture(pipeline: Pipeline, source: Source) -> None:
-    if pipeline.capture == "trigger":
+    if pipeline.triggers:
         union = tuple(dict.fromkeys(c for g in pipeline.generations for c in _columns(g, source)))
         functions.capture(pipeline, source, union, broken=False).create(None)
 

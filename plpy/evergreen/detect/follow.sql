@@ -47,3 +47,9 @@ SELECT p.prosecdef AND p.proowner = c.relowner
 FROM pg_catalog.pg_proc p, pg_catalog.pg_class c
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
 
+-- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself
+INSERT INTO embed.tally (generation, documents)
+SELECT g.id, c.number - embed.documents(g.id)
+FROM embed.generation g
+CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
+WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)

@@ -101,7 +101,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     with functions.unchecked():
         follow.functions_of(pipeline, source)
     store.create_table(pipeline, generation, source)
-    if pipeline.capture == "trigger" and _watched(before) < _watched(pipeline):
+    if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):
             create.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
     db.notice(_next(pipeline, generation, source))

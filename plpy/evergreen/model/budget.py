@@ -106,6 +106,20 @@ def settle(budget: Budget | None, model: Model, tokens: int) -> None:
     _held(budget, add)
 
 
+def take(budget: Budget | None, model: Model, estimates: list[int]) -> int:
+    """As ``reserve``, for what is embedded elsewhere: no request of ours is under way that might turn out cheaper."""
+    count = reserve(budget, model, estimates) or 0
+    if count:
+        settle(budget, model, 0)
+    return count
+
+
+def correct(budget: Budget | None, model: Model, tokens: int) -> None:
+    """Something that was taken cost so many tokens more; less than nothing gives back."""
+    if budget is not None and tokens and (counters := _counters(budget, model)):
+        _held(budget, lambda: [_add(budget, counter, round(tokens * counter.a_token)) for counter in counters])
+
+
 def _held(budget: Budget, body: Callable[[], T]) -> T:
     return mutex.held("pipeline", budget.pipeline, f"budget of pipeline {budget.pipeline}", body)
 

@@ -1,7 +1,8 @@
-"""Checks of what embed_drain, embed_work and embed_schedule are given."""
+"""Checks of what the calls that work are given."""
 
 from evergreen import db
 from evergreen.catalog import pipelines
+from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError, shown
 from evergreen.queries import load
 
@@ -37,3 +38,22 @@ def chosen(pipeline: str | None) -> list[int]:
     if found is None:
         raise pipelines.missing(pipeline)
     return [found.id]
+
+
+def named(pipeline: str | None) -> Pipeline:
+    """Return the pipeline of a name; raises 42704."""
+    found = pipelines.find(pipeline) if pipeline is not None else None
+    if found is None:
+        raise pipelines.missing(pipeline)
+    return found
+
+
+def seconds_of(name: str, interval: str | None, least: float, most: float, example: str) -> float:
+    """Return an interval's seconds; raises 22023 where it is not from ``least`` to ``most`` of them."""
+    seconds = float(db.value(SQL.seconds, interval)) if interval is not None else -1.0
+    if not least <= seconds <= most:
+        raise UserError(
+            f"{name} must be an interval from {least:g} to {most:g} seconds, not {shown(interval)}",
+            hint=f"{example} is the default.",
+        )
+    return seconds

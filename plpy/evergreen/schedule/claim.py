@@ -11,12 +11,15 @@ from evergreen.schedule.floors import Floor, Floors, Seen
 
 SQL = load(__file__)
 
+UNREADABLE = True  # sources that could not be read count as work
+
 
 @dataclass(frozen=True)
 class Job:
     """A claimed key, as it was when it was claimed."""
 
     key: str
+    lane: int
     changes: int
     attempts: int
     changed_at: str
@@ -24,7 +27,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """Keys of one lane of a generation under one token."""
+    """Keys of a generation under one token; of one lane, but for those that are handed out."""
 
     token: int
     pipeline: Pipeline
@@ -32,6 +35,7 @@ class Claim:
     lane: int
     round: int  # of the cursor over the stored documents: TRUNCATE and the like start another
     leased: bool
+    at: str = "-infinity"  # when it was made, before anything was read
     lease: float = 0.0  # seconds for which it was good when it was made
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
@@ -67,28 +71,49 @@ def take(
     ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A
     drain needs neither, because its row locks last as long as it does. ``floors``: for a worker, which comes again.
     """
-    generation = wanted.generation
-    dead = db.value(SQL.dead_tokens, generation.id, own_tokens)
-    next_one = db.one(SQL.next_token, generation.id)
-    assert next_one is not None
-    claim = Claim(next_one["token"], wanted.pipeline, generation, wanted.lane, next_one["round"], leased)
-    floor = floors.of("job", generation.id, wanted.lane) if floors is not None and not dead else Floor()
-    add(claim, _ready(wanted, claim.token, dead, floor))
-    if wanted.lane == BACKFILL and wanted.limit > len(claim.jobs):
-        cursors.follow(claim, wanted.limit - len(claim.jobs))
+    claim = start(wanted.pipeline, wanted.generation, wanted.lane, leased=leased)
+    dead = dead_tokens(claim, own_tokens)
+    floor = floors.of("job", claim.generation.id, wanted.lane) if floors is not None and not dead else Floor()
+    fill(claim, wanted.lane, wanted.limit, dead, cursors, floor)
     if not claim.jobs:
         return None
     if leased:
-        claim = replace(claim, lease=float(db.value(SQL.put_lease, claim.token, generation.id)))
+        claim = replace(claim, lease=float(db.value(SQL.put_lease, claim.token, claim.generation.id)))
         db.run(SQL.hold_token, claim.lock)
     return claim
 
 
-def _ready(wanted: Wanted, token: int, dead: list[int], floor: Floor) -> list[db.Row]:
+def may_have_work(pipeline: int) -> bool:
+    """Tell whether it is worth looking at a pipeline: who polls leaves no dead rows behind."""
+    return bool(db.value(SQL.anything_left, [pipeline], [], UNREADABLE) or db.value(SQL.lost_claims, pipeline))
+
+
+def start(pipeline: Pipeline, generation: Generation, lane: int, *, leased: bool) -> Claim:
+    """Return a claim of nothing yet."""
+    new = db.one(SQL.next_token, generation.id)
+    assert new is not None
+    return Claim(new["token"], pipeline, generation, lane, new["round"], leased, new["at"])
+
+
+def dead_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
+    """Return the claims of a generation whose jobs anybody may take over."""
+    found: list[int] = db.value(SQL.dead_tokens, claim.generation.id, own_tokens)
+    return found
+
+
+def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys, floor: Floor) -> None:
+    """Add up to ``limit`` keys of a lane to a claim; of the backfill lane also those that a cursor comes to."""
+    room = limit + len(claim.jobs)
+    add(claim, _ready(claim, (lane, limit), dead, floor))
+    if lane == BACKFILL and room > len(claim.jobs):
+        cursors.follow(claim, room - len(claim.jobs))
+
+
+def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: Floor) -> list[db.Row]:
     """Claim ready jobs; those that were put back among others that are done wait for the next look from the start."""
     seen = floor.known()
     start = str(seen.end if seen is not None else 0)
-    arguments = (wanted.generation.id, wanted.lane, wanted.limit, token, dead, start)
+    arguments = (claim.generation.id, *wanted, claim.token, dead, start)
     found = floor.timed(lambda: db.rows(SQL.claim, *arguments), len, from_start=seen is None)
     if found:
         floor.seen = Seen(max(int(row["xid"]) for row in found))
@@ -137,15 +162,17 @@ def drop_dead() -> None:
     """Clear away what crashed workers left, once nobody has a use for it."""
     db.run(SQL.drop_dead_leases)
     db.run(SQL.drop_dead_texts)
+    db.run(SQL.drop_dead_handed)
 
 
 def drop_orphans() -> None:
     """Clear away what is queued of generations that are gone: a drop sees only what was committed when it looked."""
     db.run(SQL.drop_orphaned_jobs)
+    db.run(SQL.drop_orphaned_changes)
     db.run(SQL.drop_orphaned_failures)
 
 
 def add(claim: Claim, rows: list[db.Row]) -> None:
     """Take claimed rows into the claim."""
     for row in rows:
-        claim.jobs[row["key"]] = Job(row["key"], row["changes"], row["attempts"], row["changed_at"])
+        claim.jobs[row["key"]] = Job(row["key"], row["lane"], row["changes"], row["attempts"], row["changed_at"])

@@ -1,6 +1,7 @@
--- next_token(int4): a token that was never used, and the round of the cursor over the stored documents
+-- next_token(int4): a token that was never used, the time, and the round of the cursor over the stored documents
 -- Nobody can know it before, and sit on its lock: then a worker that lives would look as if it were gone.
 SELECT (pg_catalog.nextval('embed.token') << 24) | pg_catalog.floor(pg_catalog.random() * 16777216)::bigint AS token,
+       pg_catalog.clock_timestamp()::pg_catalog.text AS at,
        (SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
 -- dead_tokens(int4, int8[]): claims whose time is up or whose worker is gone; $2 are our own
@@ -23,17 +24,17 @@ VALUES ($1, $2, (SELECT embed.lease_end()))
 RETURNING pg_catalog.date_part('epoch', expires_at - pg_catalog.clock_timestamp()) AS seconds
 
 -- renew_lease(int8): the claim as others see it, some more time
-UPDATE embed.lease SET expires_at = (SELECT embed.lease_end()) WHERE token = $1
+UPDATE embed.lease SET expires_at = (SELECT embed.lease_end($1)) WHERE token = $1
 
 -- renew_jobs(int4, int8, jsonb[]): its jobs
-UPDATE embed.job SET ready_at = (SELECT embed.lease_end())
+UPDATE embed.job SET ready_at = (SELECT embed.lease_end($2))
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
 -- renew_texts(int4, int8, bytea[]): its texts in flight
-UPDATE embed.inflight SET expires_at = (SELECT embed.lease_end())
+UPDATE embed.inflight SET expires_at = (SELECT embed.lease_end($2))
 WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($3) u (hash)
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $2
@@ -43,9 +44,10 @@ WHERE ctid = ANY (ARRAY(
 DELETE FROM embed.lease WHERE token = $1
 
 -- drop_dead_leases(): claims that are over, by time or because their worker is gone, and have no job left
+-- One outside is remembered for an hour: what comes late is kept.
 WITH dead AS MATERIALIZED (
     SELECT l.ctid, l.generation, l.token FROM embed.lease l
-    WHERE l.expires_at < pg_catalog.clock_timestamp()
+    WHERE l.expires_at < pg_catalog.clock_timestamp() - CASE WHEN l.outside IS NULL THEN '0 s' ELSE '1 h' END::pg_catalog.interval
        OR embed.is_abandoned(l.token, l.expires_at)
     FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.lease WHERE ctid = ANY (ARRAY(
@@ -59,6 +61,17 @@ DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
        OR NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = i.token)
     FOR UPDATE SKIP LOCKED))
 
+-- drop_dead_handed(): texts handed out of claims that nobody remembers. One step in the index a claim.
+WITH RECURSIVE given (token) AS (
+    (SELECT h.token FROM embed.handed h ORDER BY h.token LIMIT 1)
+    UNION ALL
+    SELECT (SELECT h.token FROM embed.handed h WHERE h.token > g.token ORDER BY h.token LIMIT 1)
+    FROM given g WHERE g.token IS NOT NULL)
+DELETE FROM embed.handed WHERE ctid = ANY (ARRAY(
+    SELECT h.ctid FROM given g JOIN embed.handed h ON h.token = g.token
+    WHERE NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = g.token)
+    FOR UPDATE OF h SKIP LOCKED))
+
 -- drop_orphaned_jobs(): of generations that went while somebody queued their keys. One step in the index a generation.
 WITH RECURSIVE queued (generation) AS (
     (SELECT j.generation FROM embed.job j ORDER BY j.generation LIMIT 1)
@@ -69,6 +82,17 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM queued q JOIN embed.job j ON j.generation = q.generation
     WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = q.generation)
     FOR UPDATE OF j SKIP LOCKED))
+
+-- drop_orphaned_changes(): of pipelines that went while somebody read their changes in the WAL; as above
+WITH RECURSIVE logged (pipeline) AS (
+    (SELECT c.pipeline FROM embed.change c ORDER BY c.pipeline LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.pipeline FROM embed.change c WHERE c.pipeline > l.pipeline ORDER BY c.pipeline LIMIT 1)
+    FROM logged l WHERE l.pipeline IS NOT NULL)
+DELETE FROM embed.change WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM logged l JOIN embed.change c ON c.pipeline = l.pipeline
+    WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
+    FOR UPDATE OF c SKIP LOCKED))
 
 -- drop_orphaned_failures(): dead letters of such generations
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
@@ -87,9 +111,9 @@ WITH picked AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE embed.job j
-SET token = $4, ready_at = (SELECT embed.lease_end())
+SET token = $4, ready_at = (SELECT embed.lease_end($4))
 WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
-RETURNING j.key::pg_catalog.text AS key, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
+RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
           j.xid::pg_catalog.text AS xid
 
 -- put_back(int4, int8, jsonb[], float8): claimed jobs that are not worked on now

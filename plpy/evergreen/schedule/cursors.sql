@@ -41,11 +41,11 @@ WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 
 -- queue_claimed(int4, jsonb[], int8): jobs of the backfill lane that are claimed from the start
 INSERT INTO embed.job (generation, key, lane, token, ready_at)
-SELECT $1, k.key, 1, $3, (SELECT embed.lease_end())
+SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3))
 FROM pg_catalog.unnest($2) k (key)
 WHERE pg_catalog.pg_column_size(k.key) <= 2600
 ON CONFLICT DO NOTHING
-RETURNING key::pg_catalog.text AS key, changes, attempts, changed_at::pg_catalog.text AS changed_at
+RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at
 
 -- log(int4, jsonb[]): keys that are queued already are looked at again after whoever has them
 INSERT INTO embed.change (pipeline, key) SELECT $1, k.key FROM pg_catalog.unnest($2) k (key)

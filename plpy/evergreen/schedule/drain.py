@@ -6,11 +6,12 @@ from functools import partial
 from typing import TypeVar
 
 from evergreen import alarm, db
+from evergreen.apply import lag
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow
+from evergreen.detect import follow, reader
 from evergreen.errors import UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.model import shared as traffic
@@ -72,6 +73,7 @@ class Drain:
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
         counters.create_all()
+        reader.read_in_drain()
         try:
             self._claim()
             self._carry()
@@ -84,6 +86,7 @@ class Drain:
         self._cursors.settle()
         claim.drop_orphans()
         claim.drop_dead()
+        lag.fold()
         return len(self._done)
 
     def _claim(self) -> None:

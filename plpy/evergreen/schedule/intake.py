@@ -19,12 +19,11 @@ _CAREFUL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Folded:
-    """Log rows that are gone, jobs that came of them, rows that were looked at, and the snapshot of that look."""
+    """Log rows that are gone, jobs that came of them, and rows that were looked at; None where not all were."""
 
     rows: int
     jobs: int
-    taken: int = 0
-    seen: str | None = None
+    taken: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,13 @@ def shared(pipeline: Pipeline, floor: Floor) -> int:
     look = _Look(SQL.by_rows.text, str(row["floor"]))
     if known is not None:
         look = _Look(SQL.by_news.text, str(known.end), known.open)
+    # Before the first of the statements: each has a later snapshot, and what comes in between is looked at once more.
+    seen = Seen.parse(str(db.value(SQL.snapshot)))
     folded = floor.timed(lambda: _fold(pipeline, look, _BATCH), lambda done: done.rows, from_start=known is None)
-    if folded.seen is None or folded.taken >= _BATCH:
-        floor.due_at = 0.0  # there is more, or it was another way of looking
+    if folded.taken is None or folded.taken >= _BATCH:
+        floor.due_at = 0.0  # there is more
     else:
-        floor.seen = Seen.parse(folded.seen)
+        floor.seen = seen
     if folded.rows and known is None:
         db.run(SQL.raise_floor, pipeline.id)
     return folded.rows
@@ -93,5 +94,9 @@ def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Fo
 def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Folded | None:
     query = SQL.fold.on(choice=look.choice)
     arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier))
-    row = patiently(lambda: db.one(query, *arguments), "5ms")
-    return Folded(int(row["folded"]), int(row["added"]), int(row["taken"]), row["seen"]) if row is not None else None
+    before = db.value(SQL.seqscan, "off")
+    try:
+        row = patiently(lambda: db.one(query, *arguments), "5ms")
+    finally:
+        db.run(SQL.seqscan, before)
+    return Folded(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None

@@ -8,18 +8,20 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- Generations are looked up in that statement, too: one that was begun between a look before and this snapshot may have
 -- read the row before the change that is deleted here.
 -- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
--- embed_status finds it. It is planned when the log is short, and kept for when it is long: so no two sets of rows are
--- joined by key, which would compare each with each then (11 s for 30 000 rows); they are grouped. A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
--- (LATERAL): a hash join would read the whole job table for a handful of keys.
+-- embed_status finds it. It is planned when the log is short, and the plan kept for when it is long: 11 s for 30 000 rows. So
+-- no two sets of rows are joined by key, which may be comparing each with each; and no table is read from end to end for each
+-- row, as is best while it has a page (see seqscan). A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
+-- (LATERAL): a hash join would read the whole job table for a handful of keys. changed_at may be older than need be (of another key
+-- that is bumped with it), never newer: embed_wait relies on that, and exactly it would cost a join with the job table.
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
-    SELECT c.ctid, c.xid, c.key, c.changed_at
+    SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk
     FROM embed.change c
     WHERE c.pipeline = $1 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
-    SELECT t.ctid, t.key, t.changed_at, count(*) OVER (PARTITION BY t.xid) > 1000 AS is_bulk FROM taken t
+    SELECT t.ctid, t.key, t.changed_at, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t
 ), keys AS MATERIALIZED (
     SELECT s.key, pg_catalog.array_agg(s.ctid) AS rows, min(s.changed_at) AS changed_at, CASE WHEN bool_and(s.is_bulk) THEN 1 ELSE 0 END::int2 AS lane
     FROM sized s GROUP BY s.key
@@ -29,14 +31,14 @@ WITH live AS MATERIALIZED (
     CROSS JOIN live g
     LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
 ), held AS MATERIALIZED (
-    SELECT j.ctid, w.lane
+    SELECT j.ctid, w.lane, w.changed_at
     FROM wanted w
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = w.generation AND j.key = w.key
                         FOR UPDATE SKIP LOCKED) j
     WHERE w.found
 ), bumped AS (
     UPDATE embed.job j
-    SET changes = j.changes + 1, attempts = 0, lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
+    SET changes = j.changes + 1, attempts = 0, changed_at = least(j.changed_at, (SELECT min(h.changed_at) FROM held h)), lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
         ready_at = CASE WHEN j.token IS NULL THEN pg_catalog.clock_timestamp() ELSE j.ready_at END
     WHERE j.ctid = ANY (ARRAY(SELECT h.ctid FROM held h))
     RETURNING j.key
@@ -56,7 +58,7 @@ WITH live AS MATERIALIZED (
     RETURNING c.pipeline
 )
 SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM gone) AS folded,
-       (SELECT count(*) FROM taken) AS taken, pg_catalog.pg_current_snapshot()::pg_catalog.text AS seen
+       (SELECT count(*) FROM taken) AS taken
 
 -- by_rows(): the oldest rows
 AND c.xid >= $2 ORDER BY c.xid LIMIT $3
@@ -103,3 +105,9 @@ FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
                    (SELECT c.xid FROM embed.change c, embed.intake n
                     WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
 WHERE i.pipeline = $1 AND i.floor < f.floor
+
+-- seqscan(text): whether tables may be read from end to end; returns whether they might before
+SELECT pg_catalog.current_setting('enable_seqscan') AS before, pg_catalog.set_config('enable_seqscan', $1, true)
+
+-- snapshot(): what can be seen now
+SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text

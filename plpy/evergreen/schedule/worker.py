@@ -7,11 +7,12 @@ from functools import partial
 from typing import TypeVar
 
 from evergreen import alarm, db
-from evergreen.apply import usage
+from evergreen.apply import lag, usage
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
+from evergreen.detect.reader import Reader
 from evergreen.gate import elevated
 from evergreen.generations import indexing, retire
 from evergreen.model import shared as traffic
@@ -26,6 +27,7 @@ from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
 from evergreen.schedule.floors import Floors, Seen
 from evergreen.schedule.model_step import model_step
+from evergreen.schedule.pace import Pace
 from evergreen.schedule.sleep import Memory
 from evergreen.setup import setting
 
@@ -40,7 +42,6 @@ _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
 _EMPTYING = 10.0
-_UNREADABLE = True  # sources that could not be read count as work
 
 
 class Worker:
@@ -59,6 +60,8 @@ class Worker:
         memory.emptying_at = memory.emptying_at or time.monotonic() + _EMPTYING
         self._cursors = Shared()
         self._floors = memory.floors
+        self._pace = Pace()
+        self._reader = Reader(self._step)
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
@@ -67,7 +70,8 @@ class Worker:
             self._step(_keep_house)
             if not self._batches:  # an index takes seconds, and leases under way are to be renewed
                 self._step(indexing.look_after)
-        done = False
+        done = self._reader.turn()
+        self._pace.begin()
         for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:
                 break
@@ -77,6 +81,7 @@ class Worker:
                 self._heed(number)
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
+        self._pace.end()
         if not self._batches and time.monotonic() >= self._memory.emptying_at:
             self._memory.emptying_at = time.monotonic() + _EMPTYING
             self._step(claim.empty_queue)
@@ -114,8 +119,8 @@ class Worker:
 
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
-        return self._step(
-            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not _UNREADABLE))
+        return self._reader.turn(at_once=True) or self._step(
+            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not claim.UNREADABLE))
         )
 
     def _step(self, body: Callable[[], T]) -> T:
@@ -156,15 +161,23 @@ class Worker:
             self._blocked.discard(generation.id)
             room = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
             for lane in (LIVE, BACKFILL):
-                limit = max(1, int(room * options.effective(pipeline.options, "live_share"))) if lane == LIVE else room
+                live = max(1, int(room * options.effective(pipeline.options, "live_share")))
+                limit = live if lane == LIVE else self._pace.room(room)
                 if self._has_room(generation, lane):
                     claimed = self._claim(Wanted(pipeline, generation, lane, limit))
                     if claimed is not None:
                         self.saw_more = self.saw_more or len(claimed.jobs) >= limit
                         room -= len(claimed.jobs) if len(claimed.jobs) == limit else 0
+                        self._note(claimed)
                         self._begin(Batch(claimed))
                         done = True
         return done
+
+    def _note(self, claimed: Claim) -> None:
+        if claimed.lane == LIVE:
+            self._pace.live()
+        else:
+            self._pace.backfilled(len(claimed.jobs))
 
     def _has_room(self, generation: Generation, lane: int) -> bool:
         """Tell whether to claim more: each generation has a batch under way, whatever else its endpoint has to do."""
@@ -242,7 +255,7 @@ def _look(number: int, floors: Floors) -> Pipeline | None:
     floor = floors.of("work", number)
     if floor.known() is None:
         floor.seen = Seen(0)
-        if not floor.timed(lambda: _has_work(number), int, from_start=True):
+        if not floor.timed(lambda: claim.may_have_work(number), int, from_start=True):
             return None
     pipeline = pipelines.by_id(number)
     if pipeline is None or pipeline.state != "active":
@@ -251,10 +264,6 @@ def _look(number: int, floors: Floors) -> Pipeline | None:
     if pipeline is not None:
         intake.shared(pipeline, floors.of("change", number))
     return pipeline
-
-
-def _has_work(number: int) -> bool:
-    return bool(db.value(claim.SQL.anything_left, [number], [], _UNREADABLE) or db.value(claim.SQL.lost_claims, number))
 
 
 def _finish(batch: Batch) -> None:
@@ -283,5 +292,6 @@ def _keep_house() -> None:
     db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
     counters.create_all()
     usage.fold()
+    lag.fold()
     forget.purge()
     retire.overdue()

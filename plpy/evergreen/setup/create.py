@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from evergreen import db
@@ -46,7 +47,7 @@ def embed_create(
         table = request.check_source(source, role)
         preparation = request.check_preparation(table, columns, template, chunker, only_if)
         chosen_model = request.check_model(model)
-        chosen_capture = request.check_capture(capture)
+        chosen_capture = request.check_capture(capture, table)
         chosen_options, index = request.check_options(options)
         existing = pipelines.find(checked_name)
         if existing is not None:
@@ -128,10 +129,14 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     store.ensure_schema()
     db.run(SQL.insert_intake, number)
     db.run(SQL.insert_scans, generation.id, backfill)
+    if pipeline.capture == "cdc":
+        # Where the rows of now are left out triggers tell, until the WAL is read, which change; else all are checked.
+        db.run(SQL.want_wal, number, not backfill, backfill)
+        pipeline = replace(pipeline, triggers=not backfill)
     follow.functions_of(pipeline, source)
     store.create_table(pipeline, generation, source)
     db.run(SQL.set_view, number, store.create_view(pipeline, generation, source, view))
-    if pipeline.capture == "trigger":
+    if pipeline.triggers:
         with own_ddl(source.oid):
             with_short_locks(lambda: triggers.install(pipeline, source), source.qualified)
     _say_what_is_next(pipeline, source, backfill=backfill)
@@ -162,6 +167,11 @@ def with_short_locks(body: Callable[[], object], table: str) -> None:
 
 
 def _say_what_is_next(pipeline: Pipeline, source: Source, *, backfill: bool) -> None:
+    if pipeline.capture == "cdc":
+        db.notice(
+            "the WAL is read as soon as a worker has made the replication slot:"
+            " SELECT embed_schedule(), evergreen worker, or CALL embed_work()"
+        )
     if backfill:
         db.notice(f"{rows_estimate(source)} rows queued; next: SELECT embed_drain()")
     else:

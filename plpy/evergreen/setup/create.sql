@@ -23,6 +23,9 @@ INSERT INTO embed.scan (generation, scope, running, started_at)
 SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
 FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
 
+-- want_wal(int4, bool, bool): its changes are to be read from the WAL; are there triggers until then, is all checked then
+INSERT INTO embed.wal (pipeline, state, triggers, checks) VALUES ($1, 'wanted', $2, $3)
+
 -- set_view(int4, oid): remember the view
 UPDATE embed.pipeline SET view = $2::pg_catalog.regclass WHERE id = $1
 

@@ -3,7 +3,7 @@
 from evergreen import db
 from evergreen.catalog import access, counters, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import functions, store, triggers
+from evergreen.detect import cover, functions, slot, store, triggers
 from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
@@ -31,10 +31,18 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         db.run(SQL.delete_pipeline, found.id)
         counters.drop("pipeline", found.id, counters.BUDGET)
         with own_ddl(found.source):
-            with_short_locks(lambda: triggers.remove(found), found.source_name or found.name)
+            with_short_locks(lambda: _let_go(found), found.source_name or found.name)
         _drop_functions(found)
+        if found.capture == "cdc":
+            cover.sweep_if_last()
 
     elevated(drop)
+
+
+def _let_go(pipeline: Pipeline) -> None:
+    """Capture no more; UPDATE and DELETE must not depend on what a publication of ours needs."""
+    triggers.remove(pipeline)
+    slot.unpublish_in_vain(pipeline.source)
 
 
 def _drop_view(pipeline: Pipeline) -> None:

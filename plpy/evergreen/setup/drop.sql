@@ -2,9 +2,11 @@
 WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
      changes AS (DELETE FROM embed.change WHERE pipeline = $1),
      intake AS (DELETE FROM embed.intake WHERE pipeline = $1),
+     wal AS (DELETE FROM embed.wal WHERE pipeline = $1),
      jobs AS (DELETE FROM embed.job WHERE generation IN (SELECT id FROM generations)),
      leases AS (DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)),
      scans AS (DELETE FROM embed.scan WHERE generation IN (SELECT id FROM generations)),
+     lags AS (DELETE FROM embed.lag WHERE pipeline = $1),
      usage AS (DELETE FROM embed.usage WHERE pipeline = $1),
      failures AS (DELETE FROM embed.failure WHERE generation IN (SELECT id FROM generations)),
      documents AS (DELETE FROM embed.document WHERE generation IN (SELECT id FROM generations))

@@ -6,6 +6,7 @@ from typing import Any
 from evergreen import db
 from evergreen.catalog import access, columns, intervals, languages, models, objects, options
 from evergreen.catalog.columns import Column, Source
+from evergreen.detect import slot
 from evergreen.errors import UserError, shown
 from evergreen.model.spec import Model
 from evergreen.prepare import chunk
@@ -174,12 +175,12 @@ def check_model(name: str | None) -> Model:
     return models.by_name(name if name is not None else setting.get("default_model"))
 
 
-def check_capture(capture: str | None) -> str:
-    """Check how changes are to be seen."""
+def check_capture(capture: str | None, source: Source) -> str:
+    """Check how changes are to be seen, and that they can be; raises 22023, 55000, 42501."""
+    if capture not in {"trigger", "cdc", "manual"}:
+        raise UserError(f"there is no capture {shown(capture)}", hint="Use 'trigger', 'cdc' or 'manual'.")
     if capture == "cdc":
-        raise UserError("capture => 'cdc' is not available in this version", "0A000", hint="Use 'trigger' or 'manual'.")
-    if capture not in {"trigger", "manual"}:
-        raise UserError(f"there is no capture {shown(capture)}", hint="Use 'trigger' or 'manual'.")
+        slot.check_possible(source)
     return capture
 
 

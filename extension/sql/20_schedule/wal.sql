@@ -1,0 +1,47 @@
+-- Neither table is dumped: where a database is restored nothing of them is true, and a pipeline without a row here is
+-- one whose changes have to be captured from now on, and whose rows have all to be checked.
+CREATE TABLE embed.wal (
+    pipeline int PRIMARY KEY,
+    state    text NOT NULL CHECK (state IN ('wanted', 'joining', 'settling', 'reading', 'leaving', 'unable')),
+    triggers boolean NOT NULL DEFAULT false,
+    checks   boolean NOT NULL DEFAULT true,
+    horizon  xid8,
+    position pg_lsn,
+    leaves   oid[],
+    note     text
+) WITH (fillfactor = 50, vacuum_truncate = false);
+COMMENT ON TABLE embed.wal IS 'pipelines whose changes are read from the WAL, are to be, or still have to be read to the end';
+COMMENT ON COLUMN embed.wal.state IS
+    'wanted: not in the publication; joining: transactions go on that began before it was; settling: read up to position, then '
+    'reading; leaving: read up to position, then forgotten; unable: the replica identity does not do, and triggers capture';
+COMMENT ON COLUMN embed.wal.triggers IS 'triggers capture meanwhile';
+COMMENT ON COLUMN embed.wal.checks IS 'nothing captures meanwhile: every row is checked as soon as something does';
+COMMENT ON COLUMN embed.wal.leaves IS 'the tables that were looked at last: the source and its partitions';
+COMMENT ON COLUMN embed.wal.note IS 'why it is not read, or was not';
+
+-- Whoever has read from an earlier position on and logged what came up to a later one adds that one in the same
+-- transaction. So the furthest that is committed counts, and no row is locked: a drain left open is in nobody's way.
+CREATE TABLE embed.wal_position (
+    slot name NOT NULL,
+    lsn  pg_lsn NOT NULL
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, vacuum_truncate = false);
+COMMENT ON TABLE embed.wal_position IS 'up to where the WAL was read, by replication slot; the furthest counts';
+
+-- The number keeps slots of databases apart, which share one list; the name survives a rename of the database.
+CREATE FUNCTION embed.slot_name() RETURNS name
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT ('evergreen_' || d.oid)::name FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+$sql$;
+COMMENT ON FUNCTION embed.slot_name() IS 'internal: the replication slot of this database';
+
+CREATE FUNCTION embed.slot_lag() RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+                THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), s.restart_lsn)::bigint END
+    FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = embed.slot_name()
+$sql$;
+COMMENT ON FUNCTION embed.slot_lag() IS 'internal: bytes of WAL that the replication slot of this database keeps';

@@ -1,0 +1,11 @@
+CREATE FUNCTION @extschema@.embed_wait(pipeline text, key jsonb = NULL, timeout interval = '10 s') RETURNS boolean
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.schedule import wait
+return wait.embed_wait(pipeline, key, timeout)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_wait(text, jsonb, interval) IS
+    'read your writes: true once every change of this row (or of the pipeline) that was committed before the call is searchable; '
+    'false when the time is up, and at once when it is a dead letter, or the pipeline is paused or broken. Call it after COMMIT';

@@ -1,0 +1,233 @@
+"""embed_claim: rows for compute outside the database; only texts that need a model come out, the rest is done here."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from evergreen import alarm, db
+from evergreen.apply import lag, reuse, usage
+from evergreen.apply.usage import Saved
+from evergreen.apply.write import Result, apply
+from evergreen.catalog import counters, models, options, pipelines
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import follow
+from evergreen.errors import ModelError, RejectedError, UserError, shown
+from evergreen.gate import elevated, entry
+from evergreen.model import budget as budgets
+from evergreen.model.order import BACKFILL, LIVE, Spent
+from evergreen.model.packing import Texts
+from evergreen.model.registry import provider
+from evergreen.model.tokens import estimate
+from evergreen.prepare.documents import Document, prepare
+from evergreen.schedule import arguments, intake, outside
+from evergreen.schedule import claim as claims
+from evergreen.schedule.batch import budget
+from evergreen.schedule.claim import Claim
+from evergreen.schedule.cursors import Private
+from evergreen.schedule.floors import Floor
+from evergreen.schedule.outside import Outside
+from evergreen.schedule.recursion import running
+
+_MOST_ROWS = 10_000
+_LONGEST_LEASE = 86_400.0
+_RUNTIME = 10.0  # seconds in which rows that need no model are done, before the caller hears that nothing came out
+_PATIENCE = 5.0  # seconds to wait for the source to be read
+_POSTPONED = 0.2
+_FOLDED = 5000  # log rows at once, however few are claimed: what is one bulk change is seen by its number of rows
+
+#: token, key, chunk_no, text, hash, model
+Handed = tuple[int, str, int, str, bytes, str]
+
+
+@entry
+def embed_claim(pipeline: str | None, max_rows: int | None, lease: str | None, for_model: str | None) -> list[Handed]:
+    """Claim up to ``max_rows`` rows and return their texts; raises 25001, 22023, 42704, 55000."""
+    arguments.check_isolation("embed_claim")
+    if max_rows is None or not 1 <= max_rows <= _MOST_ROWS:
+        raise UserError(
+            f"max_rows must be from 1 to {_MOST_ROWS}, not {shown(max_rows)}", hint="A batch of your model, or some."
+        )
+    arguments.seconds_of("lease", lease, 0.001, _LONGEST_LEASE, "'5 min'")
+
+    def claim() -> list[Handed]:
+        found = arguments.named(pipeline)
+        if for_model is not None:
+            models.by_name(for_model)
+        return Handout(found, max_rows, str(lease), for_model).run()
+
+    with running("embed_claim"):
+        return elevated(claim)
+
+
+class Handout:
+    """One call of embed_claim; as a drain, it locks nothing that workers share, however long its transaction lasts."""
+
+    def __init__(self, pipeline: Pipeline, max_rows: int, lease: str, for_model: str | None) -> None:
+        self._pipeline = pipeline
+        self._max_rows = max_rows
+        self._lease = lease
+        self._for_model = for_model
+        self._cursors = Private()
+        self._deadline = time.monotonic() + _RUNTIME
+
+    def run(self) -> list[Handed]:
+        """Return the texts of one claim, or none."""
+        counters.create_all()
+        followed = self._look()
+        if followed is None:
+            return []
+        self._pipeline = followed
+        intake.private(followed, max(self._max_rows, _FOLDED))
+        texts: list[Handed] = []
+        for generation in self._in_turn():
+            texts = self._of(generation)
+            if texts:
+                break
+        self._cursors.settle()
+        claims.drop_orphans()
+        claims.drop_dead()
+        lag.fold()
+        return texts
+
+    def _look(self) -> Pipeline | None:
+        """Return the pipeline as it is now, if there may be something to do: who polls leaves no dead rows behind."""
+        number = self._pipeline.id
+        if not claims.may_have_work(number):
+            return None
+        found = pipelines.by_id(number)
+        return follow.check(found) if found is not None and found.state == "active" else None
+
+    def _in_turn(self) -> Iterator[Generation]:
+        """The active generation first, and now and then last, so that one that is being built gets its share."""
+        every = [g for g in self._pipeline.generations if self._for_model in {None, g.model.name}]
+        first = random.random() < self._live_share  # noqa: S311 - not for secrets
+        yield from every if first else every[1:] + every[:1]
+
+    @property
+    def _live_share(self) -> float:
+        return float(options.effective(self._pipeline.options, "live_share"))
+
+    def _of(self, generation: Generation) -> list[Handed]:
+        """Claim until some text has to be handed out; what needs no model is done on the way."""
+        self._cursors.begin(generation.id)
+        while time.monotonic() < self._deadline and not budgets.wait(budget(self._pipeline)):
+            claim = self._claim(generation)
+            if claim is None:
+                return []
+            with alarm.patience(_PATIENCE):
+                texts = _HandedOut(claim).texts()
+            if texts:
+                return texts
+        return []
+
+    def _claim(self, generation: Generation) -> Claim | None:
+        claim = claims.start(self._pipeline, generation, LIVE, leased=True)
+        dead = claims.dead_tokens(claim, [])
+        db.run(outside.SQL.put_lease, claim.token, generation.id, self._lease)
+        live = max(1, int(self._max_rows * self._live_share))
+        for lane, limit in ((LIVE, live), (BACKFILL, self._max_rows), (LIVE, self._max_rows)):
+            if room := min(limit, self._max_rows - len(claim.jobs)):
+                claims.fill(claim, lane, room, dead, self._cursors, Floor())
+        self._cursors.note(claim)
+        if claim.jobs:
+            return claim
+        claims.release(claim)
+        return None
+
+
+class _HandedOut:
+    """A claim being sorted: into what is done, what is put back, and what is handed out."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._result = Result(claim, prepare(claim.pipeline, claim.generation, [*claim.jobs]))
+
+    def texts(self) -> list[Handed]:
+        """Do what needs no model, and return the texts that do."""
+        claim, result = self._claim, self._result
+        self._put_back(result.prepared.unread, 0.0)
+        chunks = [(key, text) for d in result.prepared.documents for key, text in d.chunks]
+        needed = dict(chunks)
+        # Whatever the provider: outside nothing is free, so no text is handed out twice.
+        found = reuse.sort(claim.generation, needed, claim.token, [], free=False)
+        result.vectors.update(found.known)
+        documents = self._paid(self._not_elsewhere(found.elsewhere), found.send)
+        handed = self._rows(documents, found.send)
+        kept = {row[4] for row in handed}
+        reuse.land(claim.generation, [key for key in found.send if key not in kept], claim.token)
+        apply(result)
+        saved = Saved(result.prepared.unchanged, len(found.known), len(chunks) - len(needed))
+        usage.record(claim.generation, Spent(), saved, free=provider(claim.generation.model.provider).free)
+        self._remember(documents, kept)
+        return handed
+
+    def _put_back(self, keys: list[str], pause: float) -> None:
+        self._result.postponed.update(keys)
+        if not claims.put_back(self._claim, keys, pause):
+            self._result.lost = True
+
+    def _not_elsewhere(self, elsewhere: Texts) -> list[Document]:
+        """Put back the rows with a text that somebody else is embedding; return the others that need a model."""
+        waiting = [d for d in self._result.prepared.documents if not self._result.complete(d)]
+        busy = [d.key for d in waiting if any(key in elsewhere for key, _ in d.chunks)]
+        self._put_back(busy, _POSTPONED)
+        return [d for d in waiting if d.key not in self._result.postponed]
+
+    def _paid(self, documents: list[Document], send: Texts) -> list[Document]:
+        """Take what the texts cost out of the daily budget; put back the rows for which there is not enough."""
+        spender, model = budget(self._claim.pipeline), self._claim.generation.model
+        texts = {key: text for d in documents for key, text in d.chunks if key in send}
+        paid, refused = _take(texts, lambda estimates: budgets.take(spender, model, estimates))
+        for document in documents:
+            error = next((refused[key] for key, _ in document.chunks if key in refused), None)
+            if error is not None:
+                self._result.prepared.failures[document.key] = error
+        mine = [d for d in documents if all(key in paid or key not in send for key, _ in d.chunks)]
+        kept = {key for d in mine for key, _ in d.chunks}
+        budgets.correct(spender, model, -sum(estimate(texts[key]) for key in paid if key not in kept))
+        failed = self._result.prepared.failures
+        self._put_back([d.key for d in documents if d not in mine and d.key not in failed], _POSTPONED)
+        return mine
+
+    def _rows(self, documents: list[Document], send: Texts) -> list[Handed]:
+        claim, seen = self._claim, set[bytes]()
+        prompt = str(claim.generation.model.options.get("document_prompt", ""))
+        rows: list[Handed] = []
+        for document in documents:
+            for number, (key, text) in enumerate(document.chunks):
+                if key in send and key not in seen:
+                    seen.add(key)
+                    rows.append((claim.token, document.key, number, prompt + text, key, claim.generation.model.name))
+        return rows
+
+    def _remember(self, documents: list[Document], handed: set[bytes]) -> None:
+        """Write down which rows need which text, and which rows others had locked when they were to be finished."""
+        claim = self._claim
+        rows = {(h, d.key): estimate(text) for d in documents for h, text in d.chunks if h in handed}
+        if self._result.lost:
+            named = {key for _, key in rows}
+            left = db.rows(outside.SQL.left_of, claim.generation.id, [*claim.jobs], claim.token)
+            rows.update({(b"", row["key"]): 0 for row in left if row["key"] not in named})
+        if rows:
+            hashes, keys = zip(*rows, strict=True)
+            db.run(outside.SQL.hand, claim.token, [*hashes], [*keys], [*rows.values()])
+        if not handed:
+            outside.close(Outside(claim.token, claim.pipeline, claim.generation))
+
+
+def _take(texts: Texts, take: Callable[[list[int]], int]) -> tuple[set[bytes], dict[bytes, ModelError]]:
+    """Return the texts that are paid for, and those that no day could pay for."""
+    paid: set[bytes] = set()
+    refused: dict[bytes, ModelError] = {}
+    left = [(key, estimate(text)) for key, text in texts.items()]
+    while left:
+        try:
+            count = take([tokens for _, tokens in left])
+        except RejectedError as error:
+            refused[left.pop(0)[0]] = error
+            continue
+        if not count:
+            break
+        paid.update(key for key, _ in left[:count])
+        left = left[count:]
+    return paid, refused

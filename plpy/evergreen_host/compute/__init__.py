@@ -1,0 +1,1 @@
+"""Compute outside the database: claims texts over psycopg, embeds them with the user's code, submits the vectors."""

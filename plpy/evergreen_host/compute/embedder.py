@@ -1,0 +1,136 @@
+"""Embeds claims one after the other: a text that fails is found by halving, and its rows alone lose an attempt."""
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from evergreen_host.compute.queue import Queue, Text
+
+_PAUSE = 0.5  # seconds between two looks at a queue that is empty
+_LOOKS = 4  # at an empty queue: a row may have been put back for a moment, as its text is being embedded elsewhere
+_FAILURES = 5  # in a row, after which somebody has to look
+_HARMLESS = "evergreen"
+
+
+class Embedded(NamedTuple):
+    """What a function may return instead of vectors alone: with the tokens that were billed."""
+
+    vectors: Sequence[Any]
+    tokens: int | None = None
+
+
+#: From texts to one vector each, in order: lists, tuples, or rows of an array.
+Embed = Callable[[list[str]], Any]
+#: From the name of a model to its function.
+Factory = Callable[[str], Embed]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an embedder is told. ``embed``: module:factory, where factory(model) returns an Embed."""
+
+    dsn: str
+    pipeline: str
+    embed: str
+    batch: int = 256
+    lease: str = "5 min"
+    model: str | None = None
+    until_empty: bool = False
+
+
+def load(name: str) -> Factory:
+    """Return the factory that ``module:factory`` names; raises LookupError."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise LookupError(f"{name} is not module:factory of something that can be imported here: {error}") from error
+    return cast("Factory", found)
+
+
+class FailedError(Exception):
+    """No text passes, not even a harmless one."""
+
+
+class Embedder:
+    """One process of compute: claims ahead while it embeds, so that the model never waits for the database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._models: dict[str, Embed] = {}
+        self._queue = Queue(settings.dsn, settings.pipeline, settings.lease, settings.model)
+
+    def run(self) -> int:
+        """Embed until the queue is empty, or for ever; return how many texts. Raises FailedError, LookupError."""
+        factory = load(self._settings.embed)
+        done = empty = failed = 0
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self._claim)
+            while empty < _LOOKS or not self._settings.until_empty:
+                texts = ahead.result()
+                empty = 0 if texts else empty + 1
+                if not texts:
+                    time.sleep(_PAUSE)
+                ahead = pool.submit(self._claim)
+                try:
+                    done += self._embed(texts, factory) if texts else 0
+                    failed = 0 if texts else failed
+                except FailedError:
+                    self._give_back([*texts, *ahead.result()])
+                    failed += 1
+                    if failed == _FAILURES:
+                        raise
+                    time.sleep(2.0**failed)
+                    ahead = pool.submit(self._claim)
+            self._give_back(ahead.result())
+        return done
+
+    def _claim(self) -> list[Text]:
+        return self._queue.claim(self._settings.batch)
+
+    def _give_back(self, texts: list[Text]) -> None:
+        by_token: dict[int, list[Text]] = {}
+        for one in texts:
+            by_token.setdefault(one.token, []).append(one)
+        for some in by_token.values():
+            self._queue.release(some)
+
+    def _embed(self, texts: list[Text], factory: Factory) -> int:
+        """Embed and submit; halve what fails until the text that is to blame is alone."""
+        try:
+            found = self._called([one.text for one in texts], texts[0].model, factory)
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+            if len(texts) == 1:
+                self._blame(texts[0], error, factory)
+                return 0
+            middle = len(texts) // 2
+            return self._embed(texts[:middle], factory) + self._embed(texts[middle:], factory)
+        self._queue.submit(texts, [literal(vector) for vector in found.vectors], found.tokens)
+        return len(texts)
+
+    def _blame(self, text: Text, error: Exception, factory: Factory) -> None:
+        """Fail a text's rows if a harmless one passes: else it is not to blame."""
+        said = f"{type(error).__name__}: {error}"
+        try:
+            self._called([_HARMLESS], text.model, factory)
+        except Exception:  # noqa: BLE001 - as above
+            raise FailedError(said) from error
+        self._queue.release([text], said)
+
+    def _called(self, texts: list[str], model: str, factory: Factory) -> Embedded:
+        if model not in self._models:
+            self._models[model] = factory(model)
+        given: Any = self._models[model](texts)
+        found = given if isinstance(given, Embedded) else Embedded(given)
+        if len(found.vectors) != len(texts):
+            raise ValueError(f"{len(texts)} texts gave {len(found.vectors)} vectors")
+        return found
+
+
+def literal(vector: Any) -> str:
+    """Return pgvector's text for a list, a tuple or a row of an array."""
+    numbers: Any = vector.tolist() if hasattr(vector, "tolist") else vector
+    return "[" + ",".join(repr(float(number)) for number in numbers) + "]"

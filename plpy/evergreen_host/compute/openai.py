@@ -1,0 +1,44 @@
+"""A factory for servers that speak as OpenAI does: where and with what key, the environment of each process says."""
+
+import base64
+import json
+import os
+import struct
+import urllib.request
+from typing import Any
+
+from evergreen_host.compute.embedder import Embed, Embedded
+
+URL, KEY, NAME = "EVERGREEN_EMBED_URL", "EVERGREEN_EMBED_KEY", "EVERGREEN_EMBED_MODEL"
+_TIMEOUT = 120.0
+
+
+def factory(model: str) -> Embed:
+    """Return the function that asks the server; raises LookupError where no URL is set.
+
+    The secrets of the database's own endpoints stay there: a key for this comes from the environment.
+    """
+    url = os.environ.get(URL)
+    if not url or not url.startswith(("http://", "https://")):
+        raise LookupError(f"set {URL} to the server's URL, up to /v1, in the environment of every process")
+    name = os.environ.get(NAME, model)
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get(KEY):
+        headers["Authorization"] = f"Bearer {key}"
+
+    def embed(texts: list[str]) -> Embedded:
+        body = json.dumps({"model": name, "input": texts, "encoding_format": "base64"}).encode()
+        request = urllib.request.Request(url.rstrip("/") + "/embeddings", body, headers)  # noqa: S310 - see above
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310
+            answer = json.load(reply)
+        items = sorted(answer["data"], key=lambda item: item["index"])
+        return Embedded([_vector(item["embedding"]) for item in items], answer.get("usage", {}).get("total_tokens"))
+
+    return embed
+
+
+def _vector(item: Any) -> Any:
+    if not isinstance(item, str):
+        return item
+    raw = base64.b64decode(item)
+    return struct.unpack(f"<{len(raw) // 4}f", raw)

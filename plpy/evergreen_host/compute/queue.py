@@ -1,0 +1,92 @@
+"""The queue as compute outside sees it: claims, submits and releases, over a connection that comes back."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+_PATIENCE, _PAUSE = 300.0, 0.5  # seconds to wait for a server that is gone, and between two tries
+_SCHEMA = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = %s"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that needs a model."""
+
+    token: int
+    hash: bytes
+    text: str
+    model: str
+
+
+class Queue:
+    """One pipeline's queue. Each call is a transaction of its own, so nothing is open while a model works."""
+
+    def __init__(self, dsn: str, pipeline: str, lease: str, model: str | None) -> None:
+        self._dsn = dsn
+        self._pipeline = pipeline
+        self._lease = lease
+        self._model = model
+        self._connection: psycopg.Connection[Any] | None = None
+        self._names: dict[str, sql.Identifier] = {}
+
+    def claim(self, rows: int) -> list[Text]:
+        """Claim the texts of up to so many rows."""
+        query = "SELECT token, hash, text, model FROM {claim}(%s, %s, %s, %s)"
+        found = self._run(query, (self._pipeline, rows, self._lease, self._model))
+        return [Text(*row) for row in found]
+
+    def submit(self, texts: Sequence[Text], vectors: Sequence[str], tokens: int | None) -> int:
+        """Submit the vectors of texts of one claim; return how many rows are up to date by it."""
+        query = "SELECT {submit}(%s, %s, %s, %s::text[]::{vector}[], %s)"
+        given = (self._pipeline, texts[0].token, [one.hash for one in texts], [*vectors], tokens)
+        return int(self._run(query, given)[0][0])
+
+    def release(self, texts: Sequence[Text], error: str | None = None) -> None:
+        """Give texts of one claim back, or fail them."""
+        given = (self._pipeline, texts[0].token, [one.hash for one in texts], error)
+        self._run("SELECT {release}(%s, %s, %s, %s)", given)
+
+    def _run(self, query: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run a call; where the connection is lost, again and again for a while: each may be done twice."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._execute(query, given)
+            except psycopg.OperationalError:
+                is_lost = self._connection is None or self._connection.closed
+                if not is_lost or time.monotonic() > until:
+                    raise
+                self._connection = None
+                time.sleep(_PAUSE)
+
+    def _execute(self, query: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        connection = self._connected()
+        return connection.execute(sql.SQL(query).format(**self._names), given).fetchall()  # pyright: ignore[reportArgumentType]
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            self._connection = psycopg.connect(self._dsn, autocommit=True)
+            schemas = {name: _schema(self._connection, name) for name in ("evergreen", "vector")}
+            self._names = {
+                name: sql.Identifier(schemas["evergreen"], f"embed_{name}") for name in ("claim", "submit", "release")
+            }
+            self._names["vector"] = sql.Identifier(schemas["vector"], "vector")
+        return self._connection
+
+
+def lease_seconds(dsn: str, lease: str) -> float:
+    """Return a lease in seconds, as the server reads it; raises psycopg.Error."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute("SELECT date_part('epoch', %s::interval)", (lease,)).fetchone()
+    return float(row[0]) if row is not None else 0.0
+
+
+def _schema(connection: psycopg.Connection[Any], extension: str) -> str:
+    row = connection.execute(_SCHEMA, (extension,)).fetchone()
+    if row is None:
+        raise LookupError(f"extension {extension} is not in this database: CREATE EXTENSION evergreen CASCADE")
+    return str(row[0])

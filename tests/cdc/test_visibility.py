@@ -1,0 +1,70 @@
+"""A commit that waits for a synchronous standby is in the WAL before anybody sees it: it is not read before, either."""
+
+import attack
+import psycopg
+import pytest
+from documents import assert_as_source
+from logical import OPTIONS, work, work_until
+from template import make_template
+from waiting import Background, wait_until
+
+from evergreen_host.cluster import Cluster
+
+WAITS = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A server with a synchronous standby that never answers."""
+    with Cluster(options=OPTIONS | {"synchronous_commit": "local"}) as made:
+        make_template(made)
+        made.configure({"synchronous_standby_names": "nobody"})
+        made.restart()
+        yield made
+
+
+@pytest.mark.parametrize("by", ["work", "drain"])
+def test_what_nobody_sees_yet_is_not_read_and_not_passed_over(connect, db, pipeline, provider, by):
+    """What was committed behind it waits with it; what was committed before does not."""
+    read = (lambda: work(db)) if by == "work" else (lambda: db.execute("SELECT embed_drain()"))
+    writer = connect(options="-c synchronous_commit=on")
+    db.execute("UPDATE docs SET body = 'before' WHERE id = 1")
+    stuck = Background(writer, "UPDATE docs SET body = 'that nobody sees' WHERE id = 2")
+    wait_until(lambda: db.execute(WAITS, (stuck.pid,)).fetchone() == (1,), what="the wait for the standby")
+    db.execute("UPDATE docs SET body = 'behind it' WHERE id = 3")
+    for _ in range(3):
+        read()
+    assert provider.sent == {"title 1\n\nbefore": 1}
+    assert db.execute("SELECT body FROM docs WHERE id = 2").fetchone() == ("body 2",)
+    db.execute("SELECT pg_cancel_backend(%s)", (stuck.pid,))  # it gives up waiting, and what it did is seen
+    stuck.result()
+    read()
+    work(db)
+    assert_as_source(db)
+    assert provider.sent == {
+        f"title {i}\n\n{text}": 1 for i, text in ((1, "before"), (2, "that nobody sees"), (3, "behind it"))
+    }
+
+
+def test_a_server_that_restarts_meanwhile(cluster, provider):
+    """After a crash the transaction is seen: it was in the WAL."""
+    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
+        admin.execute("CREATE DATABASE restarted TEMPLATE evergreen_template")
+    with psycopg.connect(cluster.dsn("restarted"), autocommit=True) as session:
+        provider.register(session)
+        attack.make_docs(session, 10)
+        session.execute("SELECT embed_capture_set('docs', 'cdc')")
+        work_until(session, "docs", "cdc")
+        provider.reset()
+        writer = psycopg.connect(cluster.dsn("restarted"), autocommit=True, options="-c synchronous_commit=on")
+        stuck = Background(writer, "UPDATE docs SET body = 'in the log' WHERE id = 2")
+        wait_until(lambda: session.execute(WAITS, (stuck.pid,)).fetchone() == (1,), what="the wait for the standby")
+        work(session)
+        assert provider.sent == {}
+        cluster.restart("immediate")
+    with pytest.raises(psycopg.OperationalError):
+        stuck.result()
+    with psycopg.connect(cluster.dsn("restarted"), autocommit=True) as session:
+        work(session)
+        assert_as_source(session)
+    assert provider.sent == {"title\n\nin the log": 1}

@@ -291,6 +291,7 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_changed(db, dsn
     for configuration, why in WHY_NOT:
         db.execute("UPDATE ai.vectorizer SET config = %s", (json.dumps(made | configuration),))
         assert why in refused(db, dsn), why
+        assert why in refused(db, dsn, "--dry-run"), why
     db.execute("UPDATE ai.vectorizer SET config = config - 'loading'")
     assert "before 0.10" in refused(db, dsn, "--vectorizer", str(number))
 

@@ -1,8 +1,10 @@
 """Pipelines whose changes are read from the WAL: how the tests make, work and look at them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
+import pytest
 from waiting import wait_until
 
 Connection = psycopg.Connection[Any]
@@ -14,6 +16,11 @@ WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 SLOT = "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()"
 TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'evergreen%'"
 PUBLISHED = "SELECT prrelid::regclass::text FROM pg_publication_rel ORDER BY 1"
+
+
+def some_of(cases: Iterable[Any], *by_default: Any) -> list[Any]:
+    """Parameters of which those that are named run by default, and all of them by ``make attack``."""
+    return [pytest.param(case, marks=[] if case in by_default else [pytest.mark.attack]) for case in cases]
 
 
 def work(db: Connection) -> None:

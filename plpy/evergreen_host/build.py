@@ -30,6 +30,11 @@ def render_control(template: str, version: str, libdir: Path) -> str:
     return template.replace("@VERSION@", version).replace("@LIBDIR@", str(libdir))
 
 
+def render_version_control(libdir: Path) -> str:
+    """Return the control file of one version, which says where its library is also when a later one is the default."""
+    return f"module_pathname = '{libdir}'\n"
+
+
 def render_script(sql_dir: Path, version: str) -> str:
     """Concatenate every .sql file below `sql_dir`, in sorted path order, into the install script."""
     files = sorted(sql_dir.rglob("*.sql"), key=lambda path: path.relative_to(sql_dir).parts)
@@ -55,6 +60,7 @@ def render(extension_dir: Path, version: str, libdir: Path) -> dict[str, str]:
     template = (extension_dir / "evergreen.control.in").read_text("utf-8")
     return {
         "evergreen.control": render_control(template, version, libdir),
+        f"evergreen--{version}.control": render_version_control(libdir),
         f"evergreen--{version}.sql": render_script(extension_dir / "sql", version),
         **dict(_upgrades(extension_dir / "upgrade")),
     }

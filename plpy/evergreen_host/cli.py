@@ -17,6 +17,7 @@ from evergreen_host.compute import raypool
 from evergreen_host.compute.embedder import Settings
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
+from evergreen_host.moving import pgai as moving_pgai
 from evergreen_host.operate import backfill as operate_backfill
 from evergreen_host.operate import doctor as operate_doctor
 from evergreen_host.operate import metrics as operate_metrics
@@ -164,6 +165,32 @@ def metrics(
         operate_metrics.serve(dsn, address, port)
     else:
         print(operate_metrics.exposition(dsn), end="")
+
+
+imports = typer.Typer(help="Take over what another extension has embedded.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+
+
+@imports.callback()
+def _imports() -> None:  # so that `pgai` stays a word of its own while it is the only one
+    """Take over what another extension has embedded."""
+
+
+@imports.command("pgai")
+def import_pgai(
+    dsn: Dsn = "",
+    vectorizer: Annotated[str | None, typer.Option(help="Its id or name, where there are several.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline; default that of the table.")] = None,
+    view: Annotated[str | None, typer.Option(help="Name of its view; default NAME_embedding, if that is free.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model of embed_models; default the same one.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Add the model on this endpoint, if it is not there.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop the vectorizer at the end; its vectors stay.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a pgai vectorizer a pipeline, and embed only what changed since pgai embedded it."""
+    wish = moving_pgai.Wish(vectorizer, name, view, model, endpoint, dry_run, drop)
+    moving_pgai.import_pgai(dsn, wish, Report(as_json=as_json))
 
 
 def main() -> None:

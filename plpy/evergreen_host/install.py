@@ -116,7 +116,11 @@ def install(postgres: Postgres, payload: Payload, report: Report) -> None:
 
 def _extension_files(postgres: Postgres) -> list[Path]:
     folder = postgres.extension_dir
-    return [*folder.glob("evergreen.control"), *sorted(folder.glob("evergreen--*.sql"))]
+    return [
+        *folder.glob("evergreen.control"),
+        *sorted(folder.glob("evergreen--*.control")),
+        *sorted(folder.glob("evergreen--*.sql")),
+    ]
 
 
 def uninstall(postgres: Postgres, report: Report) -> None:

@@ -49,7 +49,8 @@ def _pip(python: ServerPython) -> list[str | Path]:
 def install_requirements(target: Path, python: ServerPython, requirements: list[str]) -> None:
     """Let pip, as the machine configures it, put the requirements as wheels into `target`."""
     options = ["--quiet", "--disable-pip-version-check", "--no-compile", "--only-binary=:all:", "--target", target]
-    run([*_pip(python), *options, *requirements])
+    hint = f"each package, and what it needs, must have a wheel for Python {python.version} where pip looks for it"
+    run([*_pip(python), *options, *requirements], hint=hint)
     shutil.rmtree(target / "bin", ignore_errors=True)
 
 

@@ -4,8 +4,6 @@ It speaks Ollama's protocol, whose vectors are JSON numbers; Evergreen here spea
 Measured twice: with the settings that it comes with, 50 rows at a time, and with the best that were found for it.
 """
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,12 @@ import psycopg
 import pytest
 from measure import report, take_turns, timed
 from model_server import serving
+from pgaienv import Worker, environment
 from texts import fill
 
 DIMENSIONS = 256
 ROWS = 5_000
 ROUNDS = 3
-# Not its extra vectorizer-worker: that brings gigabytes more, for documents that are no plain text and other providers.
-PACKAGES = [
-    "pgai==0.12.1", "pgvector<1", "ollama<0.6", "numpy", "filetype==1.2.0", "ijson", "tiktoken", "tokenizers",
-]  # fmt: skip
-ENVIRONMENT = Path(__file__).parents[2] / "build" / "bench" / "pgai"
 VECTORIZER = """SELECT ai.create_vectorizer('docs'::regclass,
     loading => ai.loading_column('body'),
     embedding => ai.embedding_ollama('m', %s, base_url => %s),
@@ -42,43 +36,8 @@ pytestmark = pytest.mark.bench
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """The Python of an environment with pgai in it, made once."""
-    program = ENVIRONMENT / "bin" / "python"
-    installed = ENVIRONMENT / ".installed"
-    if not installed.exists():
-        pip = [program, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
-        try:
-            subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True, capture_output=True, text=True)
-            subprocess.run([*pip, *PACKAGES], check=True, capture_output=True, text=True, timeout=300)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"pgai cannot be installed here: {str(error.stderr).strip().splitlines()[-1]}")
-        except subprocess.TimeoutExpired:
-            pytest.skip("pgai cannot be installed here in five minutes")
-        installed.touch()
-    return program
-
-
-class Worker:
-    """pgai's worker in its own process and environment."""
-
-    def __init__(self, python: Path, dsn: str) -> None:
-        command = [python, Path(__file__).with_name("pgai_worker.py"), dsn]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._answer() == "ready"
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def work(self, side_by_side: int) -> float:
-        """Work until the queue is empty; return the seconds it took."""
-        assert self._process.stdin is not None
-        print(side_by_side, file=self._process.stdin, flush=True)
-        return float(self._answer())
-
-    def end(self) -> None:
-        """End it."""
-        self._process.communicate()
+    """The Python of an environment with pgai in it."""
+    return environment()
 
 
 @pytest.fixture

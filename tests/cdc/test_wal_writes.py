@@ -261,3 +261,16 @@ def test_many_changes_at_once_wait_behind_live_ones(db, pipeline):
     db.execute("SELECT embed_resume('docs')")
     work(db)
     assert_as_source(db)
+
+
+def test_waiting_for_what_was_written(connect, db, pipeline, provider):
+    """embed_wait waits for what stands in the WAL only; on a server where nothing else happens, too."""
+    db.execute("UPDATE docs SET body = 'not read yet' WHERE id = 1")
+    assert db.execute("SELECT embed_wait('docs', '1', '200 ms')").fetchone() == (False,)
+    worker = Background(connect(), "CALL embed_work()")
+    for number in range(3):
+        db.execute("UPDATE docs SET body = %s WHERE id = 1", (f"edit {number}",))
+        assert db.execute("SELECT embed_wait('docs', '1', '20 s')").fetchone() == (True,)
+        assert db.execute("SELECT chunk FROM docs_embedding WHERE id = 1").fetchone() == (f"title 1\n\nedit {number}",)
+    assert db.execute("SELECT embed_wait('docs', timeout => '20 s')").fetchone() == (True,)
+    assert worker.running

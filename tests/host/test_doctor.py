@@ -233,10 +233,8 @@ def test_a_role_that_may_not_look_is_told_so(cluster, db, healthy):
 
 def test_a_library_of_another_version(doctor, db, healthy):
     """As after an installation of another version, before ALTER EXTENSION … UPDATE."""
-    db.execute(
-        "UPDATE pg_proc SET prosrc = replace(prosrc, 'evergreen.enter(\"0.1.0\"', 'evergreen.enter(\"0.0.9\"')"
-        " WHERE proname = 'embed_setting'"
-    )
+    another = """regexp_replace(prosrc, 'evergreen.enter\\("[0-9.]+"', 'evergreen.enter("0.0.9"')"""
+    db.execute(f"UPDATE pg_proc SET prosrc = {another} WHERE proname = 'embed_setting'")
     found = doctor.one("library")
     assert "reconnect" in found["says"]
     assert (found["in_shell"], found["advice"]) == (True, "evergreen install")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evergreen_host import install, serverlib
-from evergreen_host.errors import EvergreenError, MissingError, NotPermittedError
+from evergreen_host.errors import CommandError, EvergreenError, MissingError, NotPermittedError
 from evergreen_host.install import Payload
 from evergreen_host.interpreter import ServerPython, linked_version
 from evergreen_host.pgconfig import Postgres
@@ -133,6 +133,14 @@ def test_without_write_permission_nothing_is_changed(
     with pytest.raises(NotPermittedError, match=str(scratch.libdir)):
         run_install(scratch, payload)
     assert pip_calls == []
+
+
+def test_a_package_without_a_wheel_for_the_servers_python_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(CommandError, match="some-package") as caught:
+        serverlib.install_requirements(tmp_path / "target", ServerPython("3.99", None), ["some-package>=1"])
+    assert "wheel for Python 3.99" in caught.value.hint
 
 
 def test_linked_python_is_read_from_the_linker():

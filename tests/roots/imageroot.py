@@ -53,10 +53,11 @@ def _must(root: DebianRoot, command: str, cwd: str, env: Mapping[str, str]) -> N
 
 
 def base_image() -> DebianRoot:
-    """Return the root that stands for the official image, made anew."""
+    """Return the root that stands for the official image; as that, it may be older than the packages to be had."""
     root = DebianRoot(SUITE, "ca-certificates", "image-base")
-    root.make(fresh=True)
-    _must(root, _BASE_IMAGE, "/", ENV)
+    if not (root.path / PGDATA.lstrip("/")).exists():  # what is made last
+        root.make(fresh=True)
+        _must(root, _BASE_IMAGE, "/", ENV)
     return root
 
 

@@ -60,4 +60,4 @@ def test_what_is_installed_is_what_the_wheel_says(machine: DebianRoot):
 def test_the_demo_needs_no_repository(machine: DebianRoot):
     told = said(machine, "/opt/evergreen/bin/evergreen demo --rows 500")
     assert "SELECT embed_schedule();" in told
-    assert "0 texts" in told or "every text was embedded before" in told
+    assert "evergreen: looks after vectors" in told  # the row that was changed last, found by what it now says

@@ -145,6 +145,19 @@ def test_a_long_writer_that_began_in_an_earlier_sleep_wakes_the_later_one(connec
     assert is_woken(worker)
 
 
+def test_who_came_while_a_worker_slept_and_commits_while_it_is_awake_is_seen(connect, db, worker):
+    """At its write it did not get the lock; it does now, as the last act before its commit, which takes its time."""
+    assert fall_asleep(worker)
+    writer = connect(autocommit=False)
+    writer.execute(EDIT)
+    worker.execute(WORK)
+    db.execute("SELECT setval('embed.asleep_until', 0)")  # nobody has slept for long
+    writer.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as COMMIT does first
+    asleep = fall_asleep(worker) or fall_asleep(worker)  # woken for nothing it looks once more first
+    writer.commit()
+    assert not asleep or is_woken(worker)
+
+
 def test_one_of_two_workers_sleeps_and_the_other_looks_by_itself(connect, db, worker):
     other = listen(connect())
     assert fall_asleep(worker)

@@ -137,7 +137,7 @@ def test_a_transaction_that_stays_prepared_leaves_workers_to_poll(session, db):
 def test_a_full_table_of_locks_costs_the_wakeup_and_not_the_write(session, db, sleeping):
     """Somebody fills it, and gives back one lock after the other until there is room for a writer without triggers."""
     db.execute(ON)
-    db.execute("CREATE TABLE bare (id int)")
+    db.execute("CREATE TABLE bare (id int) WITH (fillfactor = 10); INSERT INTO bare VALUES (1)")
     worker, writer = listen(session()), session()
     worker.execute(WORK)
     writer.execute(EDIT)
@@ -152,7 +152,7 @@ def test_a_full_table_of_locks_costs_the_wakeup_and_not_the_write(session, db, s
             held += 1
     while True:
         try:
-            writer.execute("INSERT INTO bare VALUES (1)")
+            writer.execute("UPDATE bare SET id = 2")
             break
         except psycopg.errors.OutOfMemory:
             held -= 1

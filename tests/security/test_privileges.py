@@ -5,6 +5,7 @@ FUNCTIONS = {
         embed embed_query embed_search embed_search_rows
         embed_search_rows_pipeline embed_search_rows_sql embed_search_rows_typed
         embed_alter embed_capture_set embed_chunk_none embed_chunk_text embed_chunk_markdown embed_chunk_html
+        embed_chunk_recursive embed_chunk_separator
         embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_build embed_compare embed_promote embed_rollback embed_retire
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
@@ -14,7 +15,7 @@ FUNCTIONS = {
         endpoint_state model_limits""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
-    "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set",
+    "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set embed_adopt",
     "the extension's owner alone": """
         belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop follow_rewrite
         follow_end leave_publication unfit refuse_forgotten count_documents cron_problems may_notify wake""",

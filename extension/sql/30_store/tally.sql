@@ -23,8 +23,8 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.count_documents() IS 'internal: trigger, keeps embed.tally';
 
-CREATE TRIGGER come AFTER INSERT ON embed.document REFERENCING NEW TABLE AS moved
+CREATE TRIGGER tally_insert AFTER INSERT ON embed.document REFERENCING NEW TABLE AS moved
     FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
-CREATE TRIGGER go AFTER DELETE ON embed.document REFERENCING OLD TABLE AS moved
+CREATE TRIGGER tally_delete AFTER DELETE ON embed.document REFERENCING OLD TABLE AS moved
     FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
-ALTER TABLE embed.document ENABLE ALWAYS TRIGGER come, ENABLE ALWAYS TRIGGER go;
+ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_insert, ENABLE ALWAYS TRIGGER tally_delete;

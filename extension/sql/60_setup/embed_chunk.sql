@@ -42,3 +42,29 @@ COMMENT ON FUNCTION @extschema@.embed_chunk_html(int, boolean) IS
     'chunker: the text that is seen of HTML (not that of script, style, nav, title …), entities decoded, cut at every heading and, in '
     'long sections, between blocks, which are kept whole where they fit. size: the maximum, in characters. context: each chunk starts '
     'with the path of its headings, which costs: renaming a heading re-embeds everything below it';
+
+CREATE FUNCTION @extschema@.embed_chunk_recursive(
+    size int = 800, overlap int = 0, separators text[] = ARRAY[E'\n\n', E'\n', ' ', '']) RETURNS jsonb
+LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import chunkers
+return chunkers.embed_chunk_recursive(size, overlap, separators)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_chunk_recursive(int, int, text[]) IS
+    'chunker: as LangChain''s RecursiveCharacterTextSplitter, for texts that were cut so before: at the first of the separators that '
+    'there is, what is then too long at the next ('''' cuts anywhere), and packed until a chunk is full; an edit moves the boundaries '
+    'after it. size and overlap are maxima, in characters; what no separator can cut is longer';
+
+CREATE FUNCTION @extschema@.embed_chunk_separator(size int = 800, overlap int = 0, separator text = E'\n\n') RETURNS jsonb
+LANGUAGE plpython3u IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import chunkers
+return chunkers.embed_chunk_separator(size, overlap, separator)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_chunk_separator(int, int, text) IS
+    'chunker: as LangChain''s CharacterTextSplitter, for texts that were cut so before: at one separator, and packed until a chunk is '
+    'full; an edit moves the boundaries after it. size and overlap are maxima, in characters; what the separator does not cut is longer';

@@ -32,7 +32,7 @@ def embed_touch(pipeline: str | None, keys: list[str | None] | None) -> int:
 
 def _mark(pipeline: Pipeline, keys: list[str]) -> int:
     try:
-        canonical = [read.canonical(pipeline, key) for key in keys]
+        canonical = read.canonical_all(pipeline, keys)
     except db.DatabaseError as error:
         if db.sqlstate(error) != "55P03":
             raise

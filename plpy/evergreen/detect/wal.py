@@ -22,7 +22,9 @@ _AT_A_TIME = 500  # messages in memory
 # has 4096 changes of each in memory: for a million rows 227 MB where 5000 were written at a time.
 _KEPT = 40_000
 _BULK = 1000  # changes of one transaction, from which on it can wait: as in intake
-_WORTH_NOTING = 1 << 20  # bytes without a change of ours after which the position is noted all the same
+# Bytes without a change of ours after which the position is noted all the same: more than a note takes, and no more
+# than the mark that embed_wait leaves.
+_WORTH_NOTING = 1 << 10
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""Chunkers: a prepared text to the texts that are embedded. Deterministic, linear, never longer than ``size``."""
+"""Chunkers: a prepared text to the texts that are embedded. Deterministic, linear; only windows.py exceeds a size."""
 
 import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from evergreen.errors import UserError, shown
-from evergreen.prepare import html, markdown
+from evergreen.prepare import html, markdown, windows
 from evergreen.prepare.pack import pack
 from evergreen.prepare.pieces import pieces
 from evergreen.prepare.section import Section, sections
@@ -15,6 +15,8 @@ from evergreen.prepare.section import Section, sections
 Chunker = Callable[[str], list[str]]
 
 MAX_SIZE = 1_000_000
+_MOST_SEPARATORS = 32  # each may be looked for in the whole text
+_LONGEST_SEPARATOR = 100
 _CONTEXT = 4  # the headings before a chunk take at most this part of its size
 
 
@@ -34,11 +36,48 @@ def chunker(definition: dict[str, Any]) -> Chunker:
         ):
             check_sizes(size, 0)
             return partial(split_markdown if kind == "markdown" else split_html, size=size, context=context)
+        case {"chunker": "recursive" | "separator"}:
+            return _windows(definition)
         case _:
+            raise _not_a_chunker(definition)
+
+
+def _windows(definition: dict[str, Any]) -> Chunker:
+    match definition:
+        case {"chunker": "recursive", "size": int(size), "overlap": int(overlap), "separators": separators, **rest}:
+            split: Chunker = partial(windows.split_recursive, size=size, overlap=overlap, separators=separators)
+        case {"chunker": "separator", "size": int(size), "overlap": int(overlap), "separator": one, **rest}:
+            separators = [one]
+            split = partial(windows.split_at, size=size, overlap=overlap, separator=one)
+        case _:
+            raise _not_a_chunker(definition)
+    if rest or bool in {type(size), type(overlap)}:
+        raise _not_a_chunker(definition)
+    check_sizes(size, overlap)
+    check_separators(separators)
+    return split
+
+
+def _not_a_chunker(definition: dict[str, Any]) -> UserError:
+    return UserError(
+        f"not a chunker: {json.dumps(definition)}",
+        hint="Use embed_chunk_none(), or embed_chunk_text(), _markdown(), _html(), _recursive() or _separator(), as in"
+        " chunker => embed_chunk_markdown(size => 800).",
+    )
+
+
+def check_separators(separators: Any) -> None:
+    """Raise UserError 22023 when what a text is to be cut at makes no sense; "" cuts anywhere."""
+    if not isinstance(separators, list) or not 1 <= len(cast("list[object]", separators)) <= _MOST_SEPARATORS:
+        raise UserError(
+            f"separators must be a list of 1 to {_MOST_SEPARATORS} texts",
+            hint=r"For example separators => ARRAY[E'\n\n', E'\n', ' ', ''].",
+        )
+    for one in cast("list[object]", separators):
+        if not isinstance(one, str) or len(one) > _LONGEST_SEPARATOR:
             raise UserError(
-                f"not a chunker: {json.dumps(definition)}",
-                hint="Use embed_chunk_none(), or embed_chunk_text(), _markdown() or _html(), as in"
-                " chunker => embed_chunk_markdown(size => 800).",
+                f"a separator must be a text of at most {_LONGEST_SEPARATOR} characters, not {json.dumps(one)[:200]}",
+                hint="An empty one cuts between any two characters.",
             )
 
 

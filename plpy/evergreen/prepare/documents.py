@@ -154,28 +154,31 @@ def _is_key(pipeline: Pipeline, key: str) -> bool:
 def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:
     """Return the function from a source row to its document; it raises RejectedError for an over-long text."""
     split = chunk.chunker(generation.chunker)
+    hash_document = fingerprint.document(generation.model.identity, _preparation(generation), generation.chunker)
+    send = sender(pipeline, generation)
+
+    def make(row: SourceRow) -> Document:
+        text = row.text if row.text is not None and not row.text.isspace() else ""
+        chunks = tuple(map(send, render.texts(split, text, row.frame)))
+        return Document(row.key, row.src_hash, hash_document(text, *(row.frame or ())), chunks)
+
+    return make
+
+
+def sender(pipeline: Pipeline, generation: Generation) -> Callable[[str], tuple[bytes, str]]:
+    """Return the function from a text to its hash and what is sent of it; it raises RejectedError for one too long."""
     identity = generation.model.identity
-    hash_document = fingerprint.document(identity, _preparation(generation), generation.chunker)
     limits = provider(generation.model.provider).limits(generation.model)
     truncate = options.effective(pipeline.options, "on_too_long") == "truncate"
     hash_chunk, hash_beginning = fingerprint.chunk(identity), fingerprint.chunk(identity, may_be_cut=True)
 
-    def hashed(piece: str) -> bytes:
-        """Hash a text. A token is a character at least, so only what has more characters may be cut by the server."""
-        may_be_cut = truncate and limits.input_tokens is not None and len(piece) > limits.input_tokens
-        return hash_beginning(piece) if may_be_cut else hash_chunk(piece)
+    def send(text: str) -> tuple[bytes, str]:
+        """A token is a character at least, so only what has more characters may be cut by the server."""
+        fitted = _fitted(text, limits, truncate=truncate)
+        may_be_cut = truncate and limits.input_tokens is not None and len(fitted) > limits.input_tokens
+        return (hash_beginning if may_be_cut else hash_chunk)(fitted), fitted
 
-    def make(row: SourceRow) -> Document:
-        text = row.text if row.text is not None and not row.text.isspace() else ""
-        texts = [_fitted(piece, limits, truncate=truncate) for piece in render.texts(split, text, row.frame)]
-        return Document(
-            row.key,
-            row.src_hash,
-            hash_document(text, *(row.frame or ())),
-            tuple((hashed(piece), piece) for piece in texts),
-        )
-
-    return make
+    return send
 
 
 def _preparation(generation: Generation) -> str:

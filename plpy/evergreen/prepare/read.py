@@ -95,6 +95,29 @@ def canonical(pipeline: Pipeline, key: str) -> str:
 
     Raises UserError 22023 when it has the wrong number of columns and 22P02 when a value is not of its column's type.
     """
+    return canonical_all(pipeline, [key])[0]
+
+
+def canonical_all(pipeline: Pipeline, keys: Sequence[str]) -> list[str]:
+    """Bring keys to their stored form, in one statement; raises as ``canonical`` does."""
+    wrapped = [_array(pipeline, key) for key in keys]
+    query = SQL.canonical_keys.on(canonical=f"embed_store.key_{pipeline.id}")
+    try:
+        # Undone after: a deferred trigger or a cursor of the owner's code must not run at commit, as us.
+        return [str(row["key"]) for row in held(pipeline, lambda: db.rows(query, wrapped))]
+    except db.DatabaseError as error:
+        if not db.sqlstate(error).startswith(("22", "23")):  # what the key can be to blame for
+            raise
+        if len(keys) > 1:
+            return [canonical(pipeline, key) for key in keys]  # which of them is it
+        raise UserError(
+            f'{keys[0]} is not a key of pipeline "{pipeline.name}": {db.message(error)}',
+            "22P02",
+            hint=f"Its key is ({', '.join(f'{n} {t}' for _, n, t in pipeline.key)}).",
+        ) from error
+
+
+def _array(pipeline: Pipeline, key: str) -> str:
     given = objects.loads(key)
     values = cast("list[object]", given) if isinstance(given, list) else [given]
     names = [name for _, name, _ in pipeline.key]
@@ -103,16 +126,4 @@ def canonical(pipeline: Pipeline, key: str) -> str:
             f'{key} is not a key of pipeline "{pipeline.name}"',
             hint=f"Its key is ({', '.join(names)}): pass jsonb_build_array({', '.join(names)}), without NULLs.",
         )
-    try:
-        query = SQL.canonical_key.on(canonical=f"embed_store.key_{pipeline.id}")
-        wrapped = key if isinstance(given, list) else f"[{key}]"
-        # Undone after: a deferred trigger or a cursor of the owner's code must not run at commit, as us.
-        return str(held(pipeline, lambda: db.value(query, wrapped)))
-    except db.DatabaseError as error:
-        if not db.sqlstate(error).startswith(("22", "23")):  # what the key can be to blame for
-            raise
-        raise UserError(
-            f'{key} is not a key of pipeline "{pipeline.name}": {db.message(error)}',
-            "22P02",
-            hint=f"Its key is ({', '.join(f'{n} {t}' for _, n, t in pipeline.key)}).",
-        ) from error
+    return key if isinstance(given, list) else f"[{key}]"

@@ -19,5 +19,5 @@ SELECT r.ord, r.src_hash, r.content, r.frame FROM {reader}($1) r
 -- scan(jsonb, int4): the next keys of the source in key order; {scan} is the pipeline's scan function
 SELECT s.key::pg_catalog.text AS key FROM {scan}($1, $2) s (key)
 
--- canonical_key(jsonb): a key in its stored form; {canonical} is the pipeline's key function
-SELECT {canonical}($1)::pg_catalog.text AS key
+-- canonical_keys(jsonb[]): keys in their stored form; {canonical} is the pipeline's key function
+SELECT {canonical}(u.key)::pg_catalog.text AS key FROM pg_catalog.unnest($1) WITH ORDINALITY u (key, place) ORDER BY u.place

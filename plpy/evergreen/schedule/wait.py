@@ -28,6 +28,7 @@ class _Watch:
     name: str
     key: str | None
     since: str
+    lsn: str | None  # behind all that was committed, where changes are read from the WAL
     sweeping: bool  # a cursor was under way at that moment, and may not have come to the row
 
 
@@ -72,12 +73,12 @@ def _watch(pipeline: Pipeline, key: str | None) -> _Watch:
             "25001",
             hint="COMMIT first, then call embed_wait().",
         )
-    return _Watch(pipeline.id, pipeline.name, canonical, start["now"], start["sweeping"])
+    return _Watch(pipeline.id, pipeline.name, canonical, start["now"], start["lsn"], start["sweeping"])
 
 
 def _look(watch: _Watch) -> bool | None:
     """Return the answer, or None when there is none yet."""
-    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping)
+    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping, watch.lsn)
     if row is None:
         raise pipelines.missing(watch.name)
     if row["dead"]:

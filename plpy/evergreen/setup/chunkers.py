@@ -1,6 +1,7 @@
-"""embed_chunk_text, _markdown, _html: build a chunker's definition and refuse one that makes no sense."""
+"""embed_chunk_*: build a chunker's definition, and refuse one that makes no sense."""
 
 import json
+from typing import Any
 
 from evergreen.gate import entry
 from evergreen.prepare import chunk
@@ -23,6 +24,22 @@ def embed_chunk_markdown(size: int | None, context: bool | None) -> str:
 def embed_chunk_html(size: int | None, context: bool | None) -> str:
     """Return the definition as JSON; raises 22023."""
     return _sections("html", size, context)
+
+
+@entry
+def embed_chunk_recursive(size: int | None, overlap: int | None, separators: list[Any] | None) -> str:
+    """Return the definition as JSON; raises 22023."""
+    chunk.check_sizes(size, overlap)
+    chunk.check_separators(separators)
+    return json.dumps({"chunker": "recursive", "size": size, "overlap": overlap, "separators": separators})
+
+
+@entry
+def embed_chunk_separator(size: int | None, overlap: int | None, separator: str | None) -> str:
+    """Return the definition as JSON; raises 22023."""
+    chunk.check_sizes(size, overlap)
+    chunk.check_separators([separator])
+    return json.dumps({"chunker": "separator", "size": size, "overlap": overlap, "separator": separator})
 
 
 def _sections(kind: str, size: int | None, context: bool | None) -> str:

@@ -55,5 +55,7 @@ def linked(dsn: str, application: str) -> Generator[Link]:
 
 
 def _hint(error: psycopg.Error) -> str:
-    """What to do where the server has not said it: where there was none."""
+    """What to do where the server has not said it: where there was none, or it may not be asked that."""
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return "connect as a role that may, or have it granted"
     return "" if error.sqlstate else "name the server in --dsn as psql takes it, or in PGHOST and the like"

@@ -1,0 +1,117 @@
+"""embed_adopt: takes vectors that were made elsewhere into the cache, where the next drain finds them by their text."""
+
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.apply import write
+from evergreen.catalog import access, models
+from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import follow
+from evergreen.errors import RejectedError, UserError
+from evergreen.gate import caller, elevated, entry
+from evergreen.prepare import documents, read
+from evergreen.queries import load
+from evergreen.schedule import arguments
+
+SQL = load(__file__)
+
+_HINT = "Pass the texts as they were sent to the model, a vector for each and, where they are known, the rows' keys."
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Texts with their vectors, as pgvector writes them, and with the keys of their rows."""
+
+    texts: list[str]
+    vectors: list[str]
+    keys: list[str] | None
+
+
+@entry
+def embed_adopt(
+    pipeline: str | None,
+    texts: list[str | None] | None,
+    vectors: list[str | None] | None,
+    keys: list[str | None] | None,
+) -> int:
+    """Keep vectors by the texts they were made from; return how many of the texts need no call now.
+
+    Raises 25001, 22004, 2202E, 22023, 22P02, 42704, 42501, 55000, 55P03.
+    """
+    arguments.check_isolation("embed_adopt")
+    role = caller()
+    given = _paired(texts, vectors, keys)
+
+    def adopt() -> int:
+        named = access.owned(pipeline, role)
+        found = follow.check(named)
+        if found is None:
+            raise UserError(
+                f'the source of pipeline "{named.name}" cannot be read',
+                "55000",
+                hint="SELECT last_error FROM embed_status;",
+            )
+        _check_dimensions(found.active, given.vectors)
+        return _keep(found, found.active, given)
+
+    return elevated(adopt)
+
+
+def _paired(texts: list[str | None] | None, vectors: list[str | None] | None, keys: list[str | None] | None) -> _Given:
+    given = _Given(_flat("texts", texts), _flat("vectors", vectors), _flat("keys", keys) if keys is not None else None)
+    for name, array in (("vectors", given.vectors), ("keys", given.keys)):
+        if array is not None and len(array) != len(given.texts):
+            raise UserError(f"there are {len(given.texts)} texts and {len(array)} {name}", "2202E", hint=_HINT)
+    return given
+
+
+def _flat(name: str, array: list[str | None] | None) -> list[str]:
+    if array is None or any(one is None for one in array):
+        raise UserError(f"{name} is NULL, or has a NULL in it", "22004", hint=_HINT)
+    if any(isinstance(one, list) for one in array):
+        raise UserError(f"{name} must have one dimension", "2202E", hint=_HINT)
+    return [one for one in array if one is not None]
+
+
+def _check_dimensions(generation: Generation, vectors: list[str]) -> None:
+    """That their numbers are finite, their type has seen to."""
+    model = generation.model
+    for place, vector in enumerate(vectors, 1):
+        dimensions = vector.count(",") + 1
+        if dimensions != model.dimensions:
+            raise UserError(
+                f'vector {place} has {dimensions} dimensions, and model "{model.name}" has {model.dimensions}',
+                hint="Vectors of another model cannot be used: its texts have to be embedded again.",
+            )
+
+
+def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
+    keys = read.canonical_all(pipeline, given.keys) if given.keys is not None else [None] * len(given.texts)
+    kept = _hashed(pipeline, generation, given.texts)
+    live = {row["hash"] for row in db.rows(SQL.live.on(table=generation.table), list(kept.values()))}
+    new = {place: text for place, text in kept.items() if text not in live}
+    db.run(
+        write.SQL.cache.on(vector=f"{models.vector_schema()}.vector"),
+        generation.model.id,
+        list(new.values()),
+        [given.vectors[place] for place in new],
+        pipeline.id,
+        [keys[place] for place in new],
+    )
+    there = live | {row["hash"] for row in db.rows(SQL.kept, generation.model.id, list(new.values()))}
+    blank = sum(text.isspace() or not text for text in given.texts)
+    return blank + sum(text in there for text in kept.values())
+
+
+def _hashed(pipeline: Pipeline, generation: Generation, texts: list[str]) -> dict[int, bytes]:
+    """Hash what is sent as it stands, by its place; of a text that would be cut or refused, no vector is another's."""
+    send = documents.sender(pipeline, generation)
+    found: dict[int, bytes] = {}
+    for place, text in enumerate(texts):
+        try:
+            hashed, sent = send(text)
+        except RejectedError:
+            continue
+        if sent == text and not text.isspace() and text:
+            found[place] = hashed
+    return found

@@ -1,0 +1,76 @@
+"""docs/moving-in.md: its statements run where the others' tables are, and what they take in is not paid for again."""
+
+import re
+from pathlib import Path
+
+import pytest
+from documents import drain_all
+from freshness import assert_fresh
+from provider import vector
+
+PAGE = Path(__file__).parents[2] / "docs" / "moving-in.md"
+
+# The tables that the other made, what they hold, and the texts that are left to embed.
+THEIRS = {
+    "pg_vectorize": (
+        """
+        CREATE TABLE products (product_id int PRIMARY KEY, product_name text, description text,
+                               last_updated_at timestamptz);
+        INSERT INTO products VALUES (1, 'Pencil', 'for writing', now()), (2, 'Stand', 'edited', now() + '1 hour');
+        CREATE SCHEMA vectorize;
+        CREATE TABLE vectorize._embeddings_product_search (product_id int UNIQUE, embeddings vector(8),
+                                                           updated_at timestamptz);
+        """,
+        "INSERT INTO vectorize._embeddings_product_search VALUES (%s, %s, now())",
+        [(1, "Pencil for writing"), (2, "Stand before")],
+        ["Stand edited"],
+    ),
+    "pgEdge Vectorizer": (
+        """
+        CREATE TABLE documents (id int PRIMARY KEY, content text);
+        INSERT INTO documents VALUES (1, 'Short.'), (2, 'edited');
+        CREATE TABLE documents_content_chunks (id bigserial PRIMARY KEY, source_id int, chunk_index int DEFAULT 1,
+                                               content text, embedding vector(8));
+        """,
+        "INSERT INTO documents_content_chunks (source_id, embedding, content) VALUES (%s, %s, %s)",
+        [(1, "Short."), (2, "before")],
+        ["edited"],
+    ),
+    "Supabase's automatic embeddings": (
+        """
+        CREATE TABLE documents (id int PRIMARY KEY, title text, content text, embedding vector(8));
+        INSERT INTO documents VALUES (1, 'T', 'one'), (2, 'U', 'edited');
+        """,
+        "UPDATE documents SET embedding = CASE id WHEN 1 THEN %s::vector END WHERE id = 1",
+        [(1, "# T\n\none")],
+        ["# U\n\nedited"],
+    ),
+}
+
+
+def statements(section):
+    text = PAGE.read_text("utf-8")
+    (found,) = re.findall(rf"^## From {re.escape(section)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"```sql\n(.*?)```", found, re.DOTALL)
+
+
+@pytest.mark.parametrize("section", THEIRS)
+def test_what_they_have_embedded_is_not_paid_for_again(db, provider, section):
+    tables, put, chunks, left = THEIRS[section]
+    db.execute(tables)
+    for key, text in chunks:
+        values = (key, str(vector(text, 8)), text)
+        db.execute(put, {3: values, 2: values[:2], 1: values[1:2]}[put.count("%s")])
+    for model in ("all-MiniLM-L6-v2", "text-embedding-3-small"):
+        provider.register(db, model)
+    for block in statements(section):
+        db.execute(block)
+    drain_all(db)
+    assert provider.sent == dict.fromkeys(left, 1)
+    (name,) = db.execute("SELECT pipeline FROM embed_pipelines").fetchone()
+    assert_fresh(db, name, 2)
+
+
+def test_every_other_has_a_section_with_statements():
+    sections = re.findall(r"^## From (.+)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert {section for section in sections if statements(section)} == set(THEIRS)

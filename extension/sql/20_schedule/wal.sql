@@ -27,6 +27,10 @@ CREATE TABLE embed.wal_position (
 ) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, vacuum_truncate = false);
 COMMENT ON TABLE embed.wal_position IS 'up to where the WAL was read, by replication slot; the furthest counts';
 
+-- A sequence, because whoever waits is in a transaction of his own: this is seen at once.
+CREATE SEQUENCE embed.wal_awaited;
+COMMENT ON SEQUENCE embed.wal_awaited IS 'a position, as a number, up to which somebody waits for the WAL to be read: it is to be noted';
+
 -- The number keeps slots of databases apart, which share one list; the name survives a rename of the database.
 CREATE FUNCTION embed.slot_name() RETURNS name
 LANGUAGE sql STABLE

@@ -5,7 +5,9 @@ SELECT (SELECT count(*) FROM embed.pipeline p
        count(*) FILTER (WHERE w.state IN ('joining', 'settling', 'leaving')) AS moving,
        count(*) FILTER (WHERE w.state = 'unable') AS unable,
        count(*) FILTER (WHERE w.state = 'reading') AS reading,
-       EXISTS (SELECT FROM embed.wal_position) AS has_slot
+       EXISTS (SELECT FROM embed.wal_position) AS has_slot,
+       (SELECT a.last_value FROM embed.wal_awaited a)
+           > (SELECT pg_catalog.pg_wal_lsn_diff(max(r.lsn), '0/0') FROM embed.wal_position r WHERE r.slot = embed.slot_name()) AS awaited
 FROM embed.wal w
 
 -- is_needed(): does anybody read the WAL, or is to

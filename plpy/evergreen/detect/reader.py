@@ -120,9 +120,10 @@ class Reader:
         started = time.monotonic()
         moving = bool(survey["wanted"] or survey["moving"] or survey["new"])
         found = Read()
-        if moving or look.written != self._seen:
+        awaited = bool(survey["awaited"])
+        if moving or awaited or look.written != self._seen:
             self._let_go(look, started, more=False)
-            found = self._step(lambda: _read(note=moving))
+            found = self._step(lambda: _read(note=moving, awaited=awaited))
         self._seen = found.written or self._seen if found.logged == 0 else ""
         if found.garbled is not None:
             return self._lose(found.garbled)
@@ -175,10 +176,10 @@ def _survey() -> db.Row:
     return found
 
 
-def _read(*, note: bool) -> Read:
+def _read(*, note: bool, awaited: bool) -> Read:
     """As ``wal.read``; what cannot be understood is said, not raised, so that what came before it stays logged."""
     try:
-        return wal.read(_MESSAGES, note=note)
+        return wal.read(_MESSAGES, note=note, awaited=awaited)
     except GarbledError as error:
         return Read(garbled=str(error))
 
@@ -200,7 +201,7 @@ def read_in_drain() -> None:
         if look.read is not None and look.confirmed is not None and number(look.read) > number(look.confirmed):
             read = look.read
             db.atomically(lambda: _advance(read))
-        db.atomically(lambda: _read(note=False))
+        db.atomically(lambda: _read(note=False, awaited=bool(survey["awaited"])))
     except db.DatabaseError as error:
         if db.sqlstate(error) != _IN_USE:  # a worker is at it
             raise

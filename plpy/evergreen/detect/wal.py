@@ -22,9 +22,7 @@ _AT_A_TIME = 500  # messages in memory
 # has 4096 changes of each in memory: for a million rows 227 MB where 5000 were written at a time.
 _KEPT = 40_000
 _BULK = 1000  # changes of one transaction, from which on it can wait: as in intake
-# Bytes without a change of ours after which the position is noted all the same: more than a note takes, and no more
-# than the mark that embed_wait leaves.
-_WORTH_NOTING = 1 << 10
+_WORTH_NOTING = 1 << 20  # bytes without a change of ours after which the position is noted all the same
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,11 @@ class Read:
     garbled: str | None = None  # why it cannot go on
 
 
-def read(limit: int, *, note: bool = False) -> Read:
+def read(limit: int, *, note: bool = False, awaited: bool = False) -> Read:
     """Log what was committed since the last reading, about ``limit`` messages of it, in this transaction.
 
-    ``note``: also write down that there was nothing. Raises DatabaseError 55006 while another session reads, and
-    GarbledError.
+    ``note``: also write down that there was nothing. ``awaited``: even that nothing is new, as our commit brings to
+    disk what is waited for. Raises DatabaseError 55006 while another session reads, and GarbledError.
     """
     start = db.one(SQL.start)
     if start is None or start["read"] is None:
@@ -57,7 +55,8 @@ def read(limit: int, *, note: bool = False) -> Read:
     reading.log.flush()
     came_to_the_end = not reading.stopped and count < limit
     position = max(reading.position, written) if came_to_the_end else reading.position
-    if position > begun and (reading.log.total or note or position - begun > _WORTH_NOTING):
+    news = position > begun and (reading.log.total or note or position - begun > _WORTH_NOTING)
+    if news or awaited:
         db.run(SQL.add_position, start["name"], printed(position))
         db.run(SQL.drop_positions, start["name"])
     return Read(

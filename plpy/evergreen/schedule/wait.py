@@ -28,7 +28,7 @@ class _Watch:
     name: str
     key: str | None
     since: str
-    lsn: str | None  # behind all that was committed, where changes are read from the WAL
+    wal: int | None  # where the WAL ended at that moment
     sweeping: bool  # a cursor was under way at that moment, and may not have come to the row
 
 
@@ -73,19 +73,23 @@ def _watch(pipeline: Pipeline, key: str | None) -> _Watch:
             "25001",
             hint="COMMIT first, then call embed_wait().",
         )
-    return _Watch(pipeline.id, pipeline.name, canonical, start["now"], start["lsn"], start["sweeping"])
+    return _Watch(pipeline.id, pipeline.name, canonical, start["now"], start["wal"], start["sweeping"])
 
 
 def _look(watch: _Watch) -> bool | None:
     """Return the answer, or None when there is none yet."""
-    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping, watch.lsn)
+    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping, watch.wal)
     if row is None:
         raise pipelines.missing(watch.name)
     if row["dead"]:
         return False
     if not row["waits"] and not (watch.sweeping and _is_behind(watch, row)):
         return True
-    return False if row["stopped"] else None
+    if row["stopped"]:
+        return False
+    if row["behind"]:
+        db.run(SQL.await_wal, watch.wal)
+    return None
 
 
 def _is_behind(watch: _Watch, row: db.Row) -> bool:

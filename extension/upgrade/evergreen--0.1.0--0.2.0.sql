@@ -179,6 +179,9 @@ CREATE TABLE embed.wal_position (
 
 COMMENT ON TABLE embed.wal_position IS 'up to where the WAL was read, by replication slot; the furthest counts';
 
+CREATE SEQUENCE embed.wal_awaited;
+COMMENT ON SEQUENCE embed.wal_awaited IS 'a position, as a number, up to which somebody waits for the WAL to be read: it is to be noted';
+
 CREATE OR REPLACE FUNCTION embed.slot_name() RETURNS name
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp

@@ -127,10 +127,16 @@ SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
     -- In this order: a sleeper has said that it sleeps before it has the lock.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0)
-       AND (SELECT s.last_value FROM embed.asleep_until s) > 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
+    IF pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0) THEN
+        RETURN NULL;
+    END IF;
+    IF (SELECT s.last_value FROM embed.asleep_until s) > 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
        AND embed.may_notify() THEN
-        PERFORM pg_catalog.pg_notify('evergreen_wake', '');
+        -- A commit with a NOTIFY takes a lock, and fails where the table of locks is full: is there room for one?
+        IF pg_catalog.pg_try_advisory_lock_shared(1163285066, pg_catalog.pg_backend_pid()) THEN
+            PERFORM pg_catalog.pg_advisory_unlock_shared(1163285066, pg_catalog.pg_backend_pid());
+            PERFORM pg_catalog.pg_notify('evergreen_wake', '');
+        END IF;
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN  -- whatever it is, a writer's commit is not to fail for it: workers poll, too

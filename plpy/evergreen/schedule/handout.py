@@ -185,8 +185,8 @@ class _HandedOut:
         mine = [d for d in documents if all(key in paid or key not in send for key, _ in d.chunks)]
         kept = {key for d in mine for key, _ in d.chunks}
         budgets.correct(spender, model, -sum(estimate(texts[key]) for key in paid if key not in kept))
-        failed = self._result.prepared.failures
-        self._put_back([d.key for d in documents if d not in mine and d.key not in failed], _POSTPONED)
+        settled = {d.key for d in mine} | self._result.prepared.failures.keys()
+        self._put_back([d.key for d in documents if d.key not in settled], _POSTPONED)
         return mine
 
     def _rows(self, documents: list[Document], send: Texts) -> list[Handed]:

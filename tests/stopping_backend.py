@@ -1,7 +1,8 @@
 """Runs inside a backend, put there by stopping.py: stops the worker of that session, and of no other, at one step.
 
 A step is a commit of changed rows, by its number since ``arm``, or a query, by its name. Commits of nothing (a worker
-breathes while it waits) are not counted, so that the numbers are the same in every run.
+breathes while it waits) and of housekeeping, which has something to do or not, are not counted, so that the numbers are
+the same in every run.
 """
 
 import json
@@ -78,7 +79,7 @@ def _writes():
 
 
 def _stopping_commit():
-    if not _writes():
+    if not _writes() or _label() == "_keep_house":
         _commit()
         return
     _commits.append(_label())

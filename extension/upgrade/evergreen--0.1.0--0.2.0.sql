@@ -198,7 +198,7 @@ $sql$;
 COMMENT ON FUNCTION embed.slot_name() IS 'internal: the replication slot of this database';
 
 CREATE OR REPLACE FUNCTION embed.slot_lag() RETURNS bigint
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
     SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()

@@ -32,6 +32,7 @@ DEFINERS = {
     "follow_rewrite",
     "follow_end",
     "leave_publication",
+    "slot_lag",
     "estimate_rows",
     "planned_rows",
     "documents",

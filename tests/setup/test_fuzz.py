@@ -62,10 +62,13 @@ MAKERS = {
     "name": lambda dice: texts(dice)[:15],
     "jsonb": lambda dice: json.dumps(documents(dice)),
     "integer": lambda dice: dice.choice([0, 1, 2, -1, 8, 1000, 2**31 - 1, -(2**31)]),
+    "bigint": lambda dice: dice.choice([0, 1, 2, -1, 2**63 - 1, -(2**63)]),
     "boolean": lambda dice: dice.choice([True, False]),
     "double precision": lambda dice: dice.choice(["0", "-1", "NaN", "Infinity", "1e308", "1e-308"]),
     "interval": lambda dice: dice.choice(["0", "1 ms", "-1 s", "1 s 5 ms", "-178000000 years"]),
     "regclass": lambda dice: dice.choice(["docs", "embed.job", "pg_class", "0", "123456789"]),
+    "bytea[]": lambda dice: [texts(dice).encode() for _ in range(dice.randint(0, 3))],
+    "vector[]": lambda dice: [dice.choice(["[1,2,3]", "[1e30,2,3,4,5,6,7,8]"]) for _ in range(dice.randint(0, 3))],
     "text[]": lambda dice: [texts(dice) for _ in range(dice.randint(0, 3))],
     "jsonb[]": lambda dice: [json.dumps(documents(dice)) for _ in range(dice.randint(0, 3))],
 }

@@ -40,8 +40,9 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.slot_name() IS 'internal: the replication slot of this database';
 
+-- Called by a view for whoever looks, who may name nothing in this schema.
 CREATE FUNCTION embed.slot_lag() RETURNS bigint
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
     SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()

@@ -3,6 +3,8 @@
 -- Drafted by `python -m evergreen_host.upgrade` from the install scripts of both versions. What is generated for each
 -- pipeline is made anew by the first worker that looks at it; until then triggers and readers of the version before go on.
 
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 DROP FUNCTION embed.lease_end();
 
 DROP PROCEDURE @extschema@.embed_work(pipeline text, max_runtime interval, until_empty boolean, slot int);
@@ -47,7 +49,7 @@ ALTER TABLE embed.lease ADD COLUMN outside interval;
 COMMENT ON COLUMN embed.lease.outside IS
     'of a claim by embed_claim: how long it is good each time it is renewed; no session stands for it, so it goes by time alone';
 
-CREATE OR REPLACE FUNCTION embed.lease_end(claim bigint = NULL) RETURNS timestamptz
+CREATE FUNCTION embed.lease_end(claim bigint = NULL) RETURNS timestamptz
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -103,7 +105,7 @@ CREATE SEQUENCE embed.asleep_until MINVALUE 0 START 0;
 COMMENT ON SEQUENCE embed.asleep_until IS
     'until when a worker sleeps and wants to be woken, in milliseconds since 1970; a sequence, because it is read at once by all';
 
-CREATE OR REPLACE FUNCTION embed.may_notify() RETURNS boolean
+CREATE FUNCTION embed.may_notify() RETURNS boolean
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -121,7 +123,7 @@ $sql$;
 COMMENT ON FUNCTION embed.may_notify() IS
     'internal: can NOTIFY do no harm to the transaction that is about to end: neither a full queue, nor lock_timeout, nor PREPARE';
 
-CREATE OR REPLACE FUNCTION embed.wake() RETURNS trigger
+CREATE FUNCTION embed.wake() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
@@ -186,9 +188,10 @@ CREATE TABLE embed.wal_position (
 COMMENT ON TABLE embed.wal_position IS 'up to where the WAL was read, by replication slot; the furthest counts';
 
 CREATE SEQUENCE embed.wal_awaited;
+
 COMMENT ON SEQUENCE embed.wal_awaited IS 'a position, as a number, up to which somebody waits for the WAL to be read: it is to be noted';
 
-CREATE OR REPLACE FUNCTION embed.slot_name() RETURNS name
+CREATE FUNCTION embed.slot_name() RETURNS name
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -197,7 +200,7 @@ $sql$;
 
 COMMENT ON FUNCTION embed.slot_name() IS 'internal: the replication slot of this database';
 
-CREATE OR REPLACE FUNCTION embed.slot_lag() RETURNS bigint
+CREATE FUNCTION embed.slot_lag() RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -207,6 +210,12 @@ AS $sql$
 $sql$;
 
 COMMENT ON FUNCTION embed.slot_lag() IS 'internal: bytes of WAL that the replication slot of this database keeps';
+
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE embed.lag (
     pipeline int NOT NULL,
@@ -239,7 +248,7 @@ CREATE INDEX tally_generation_idx ON embed.tally (generation);
 
 COMMENT ON TABLE embed.tally IS 'documents of a generation: the sum over its rows';
 
-CREATE OR REPLACE FUNCTION embed.count_documents() RETURNS trigger
+CREATE FUNCTION embed.count_documents() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
@@ -291,7 +300,7 @@ from evergreen import gate
 gate.run()
 $python$;
 
-CREATE OR REPLACE FUNCTION embed.unfit(source regclass, key int2[]) RETURNS text
+CREATE FUNCTION embed.unfit(source regclass, key int2[]) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -328,7 +337,7 @@ $sql$;
 
 COMMENT ON FUNCTION embed.unfit(regclass, int2[]) IS 'internal: why changes of a table cannot be read from the WAL; NULL where they can';
 
-CREATE OR REPLACE FUNCTION embed.leave_publication(pipeline int) RETURNS void
+CREATE FUNCTION embed.leave_publication(pipeline int) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '1s'
@@ -465,7 +474,7 @@ EXCEPTION
 END
 $plpgsql$;
 
-CREATE OR REPLACE FUNCTION embed.follow_end() RETURNS event_trigger
+CREATE FUNCTION embed.follow_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
@@ -500,7 +509,7 @@ from evergreen.setup import alter
 return alter.embed_alter(pipeline, options)
 $python$;
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_capture_set(pipeline text, capture text) RETURNS void
+CREATE FUNCTION @extschema@.embed_capture_set(pipeline text, capture text) RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -540,7 +549,7 @@ from evergreen.setup import chunkers
 return chunkers.embed_chunk_html(size, context)
 $python$;
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_chunk_recursive(
+CREATE FUNCTION @extschema@.embed_chunk_recursive(
     size int = 800, overlap int = 0, separators text[] = ARRAY[E'\n\n', E'\n', ' ', '']) RETURNS jsonb
 LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -555,7 +564,7 @@ COMMENT ON FUNCTION @extschema@.embed_chunk_recursive(int, int, text[]) IS
     'there is, what is then too long at the next ('''' cuts anywhere), and packed until a chunk is full; an edit moves the boundaries '
     'after it. size and overlap are maxima, in characters; what no separator can cut is longer';
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_chunk_separator(size int = 800, overlap int = 0, separator text = E'\n\n') RETURNS jsonb
+CREATE FUNCTION @extschema@.embed_chunk_separator(size int = 800, overlap int = 0, separator text = E'\n\n') RETURNS jsonb
 LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -683,7 +692,11 @@ from evergreen.detect import touch
 return touch.embed_touch(pipeline, keys)
 $python$;
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_adopt(pipeline text, texts text[], vectors vector[], keys jsonb[] = NULL)
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+
+CREATE FUNCTION @extschema@.embed_adopt(pipeline text, texts text[], vectors vector[], keys jsonb[] = NULL)
 RETURNS bigint
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -699,7 +712,9 @@ COMMENT ON FUNCTION @extschema@.embed_adopt(text, text[], vector[], jsonb[]) IS
     'rows, so that embed_forget finds them. Returns how many of the texts need no call now; those that would be cut or refused for '
     'their length, and erased ones, are not taken. embed_admin only: vectors are shared by all pipelines of a model';
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_claim(pipeline text, max_rows int, lease interval = '5 min', for_model text = NULL)
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
+CREATE FUNCTION @extschema@.embed_claim(pipeline text, max_rows int, lease interval = '5 min', for_model text = NULL)
 RETURNS TABLE (token bigint, key jsonb, chunk_no int, text text, hash bytea, model text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -726,7 +741,7 @@ from evergreen.schedule import drain
 return drain.embed_drain(pipeline, max_rows, max_runtime)
 $python$;
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_release(pipeline text, token bigint, hashes bytea[] = NULL, error text = NULL) RETURNS bigint
+CREATE FUNCTION @extschema@.embed_release(pipeline text, token bigint, hashes bytea[] = NULL, error text = NULL) RETURNS bigint
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -748,7 +763,7 @@ from evergreen.schedule import cron
 return cron.embed_schedule(workers, pipeline)
 $python$;
 
-CREATE OR REPLACE FUNCTION embed.cron_problems(workers int) RETURNS TABLE (problem text, hint text)
+CREATE FUNCTION embed.cron_problems(workers int) RETURNS TABLE (problem text, hint text)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -769,7 +784,7 @@ from evergreen.schedule import cron
 return cron.embed_unschedule(pipeline)
 $python$;
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_sleep(pipeline text = NULL, OUT asleep boolean, OUT seconds float8)
+CREATE FUNCTION @extschema@.embed_sleep(pipeline text = NULL, OUT asleep boolean, OUT seconds float8)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -782,7 +797,11 @@ COMMENT ON FUNCTION @extschema@.embed_sleep(text) IS
     'for evergreen worker, between two calls of embed_work(until_idle => true): for how long to wait at most. asleep: until '
     'then commits NOTIFY evergreen_wake; else another worker sleeps, or somebody is writing. The next embed_work ends it';
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_submit(
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+
+CREATE FUNCTION @extschema@.embed_submit(
     pipeline text, token bigint, hashes bytea[], vectors vector[], tokens bigint = NULL)
 RETURNS bigint
 LANGUAGE plpython3u VOLATILE
@@ -798,7 +817,9 @@ COMMENT ON FUNCTION @extschema@.embed_submit(text, bigint, bytea[], vector[], bi
     'their vectors now. The others'' vectors are kept meanwhile, and so are those that come when the claim is over. Renews the '
     'lease when a third of it is over, also with empty arrays. tokens: as billed, where that is known; else they are estimated';
 
-CREATE OR REPLACE PROCEDURE @extschema@.embed_work(
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
+CREATE PROCEDURE @extschema@.embed_work(
     pipeline text = NULL, max_runtime interval = '55 s', until_empty boolean = false, slot int = NULL, until_idle boolean = false)
 LANGUAGE plpython3u
 AS $python$
@@ -811,6 +832,10 @@ COMMENT ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolea
     'the worker loop: commits between steps and holds no transaction while a model is called; any number side by side. '
     'slot: only one session at a time works in a slot of this number. until_empty: until nothing is left. until_idle: until '
     'there is nothing to do now, whatever has to wait for its time';
+
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
 
 CREATE OR REPLACE FUNCTION @extschema@.embed(text text, model text = NULL) RETURNS vector
 LANGUAGE plpython3u STABLE
@@ -829,6 +854,8 @@ AS $python$
 from evergreen.ask import query
 return query.embed_query(pipeline, text)
 $python$;
+
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE OR REPLACE FUNCTION @extschema@.embed_search(
     pipeline text, query text, k int = 10, mode text = 'vector', stale text = 'serve', max_per_key int = NULL,
@@ -864,7 +891,7 @@ from evergreen.ask import rows
 return rows.only_pipeline(source)
 $python$;
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_wait(pipeline text, key jsonb = NULL, timeout interval = '10 s') RETURNS boolean
+CREATE FUNCTION @extschema@.embed_wait(pipeline text, key jsonb = NULL, timeout interval = '10 s') RETURNS boolean
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -877,7 +904,7 @@ COMMENT ON FUNCTION @extschema@.embed_wait(text, jsonb, interval) IS
     'read your writes: true once every change of this row (or of the pipeline) that was committed before the call is searchable; '
     'false when the time is up, and at once when it is a dead letter, or the pipeline is paused or broken. Call it after COMMIT';
 
-CREATE OR REPLACE FUNCTION @extschema@.embed_backfill(pipeline text) RETURNS void
+CREATE FUNCTION @extschema@.embed_backfill(pipeline text) RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -986,7 +1013,7 @@ from evergreen.generations import retire
 retire.embed_retire(pipeline, generation)
 $python$;
 
-CREATE OR REPLACE FUNCTION embed.planned_rows(queue text, number int) RETURNS bigint
+CREATE FUNCTION embed.planned_rows(queue text, number int) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
@@ -1004,7 +1031,7 @@ $plpgsql$;
 
 COMMENT ON FUNCTION embed.planned_rows(text, int) IS 'internal: about how many rows of a queue belong to a generation or a pipeline';
 
-CREATE OR REPLACE FUNCTION embed.documents(generation int) RETURNS bigint
+CREATE FUNCTION embed.documents(generation int) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -1013,7 +1040,7 @@ $sql$;
 
 COMMENT ON FUNCTION embed.documents(int) IS 'internal: how many documents a generation has';
 
-CREATE OR REPLACE FUNCTION embed.rough_chunks(generation int) RETURNS bigint
+CREATE FUNCTION embed.rough_chunks(generation int) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$

@@ -22,6 +22,7 @@ _MADE = re.compile(
     r"CREATE (?:UNIQUE )?(?:TABLE|INDEX|SEQUENCE|(?:CONSTRAINT |EVENT )?TRIGGER) (?P<made>[\w.]+)"
     r"|(?:ALTER TABLE \S+ ENABLE ALWAYS TRIGGER |SELECT pg_catalog\.pg_extension_config_dump\(')(?P<told>[\w.]+)"
 )
+_PATHS = ("SET LOCAL search_path", "SELECT pg_catalog.set_config('search_path'")
 _SAID_AGAIN = ("COMMENT", "GRANT", "REVOKE", "ALTER EVENT TRIGGER")
 
 
@@ -73,11 +74,15 @@ def draft(old: str, new: str) -> Iterator[str]:
         yield f"DROP {gone.signature}"
     known = set(before)
     for statement in after:
+        if statement.startswith(_PATHS):
+            yield statement
+            continue
         if statement in known or statement.startswith("\\echo"):
             continue
-        if routine(statement) is not None or _VIEW.match(statement):
+        view = _VIEW.match(statement)
+        if routine(statement) in had or (view and f"CREATE VIEW {view[1]} " in old):
             yield statement.replace("CREATE ", "CREATE OR REPLACE ", 1)
-        elif statement.startswith(_SAID_AGAIN) or _is_new(statement, old):
+        elif routine(statement) is not None or view or statement.startswith(_SAID_AGAIN) or _is_new(statement, old):
             yield statement
         else:
             yield "\n".join(f"-- BY HAND {line}" for line in statement.splitlines())

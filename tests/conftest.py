@@ -20,6 +20,34 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+# Whole files that `make test` has no time for, and `make attack` has: each goes through every step, kind or server of
+# something that a shorter file of the default run looks at, too.
+LONG = frozenset(
+    {
+        "test_backfills.py",
+        "test_wal_steps.py",
+        "test_wal_keys.py",
+        "test_slot.py",
+        "test_replica_identity.py",
+        "test_killed_readers.py",
+        "test_huge_transaction.py",
+        "test_ray.py",
+        "test_import_pgai.py",
+        "test_distribution.py",
+        "test_ddl_from_afar.py",
+        "test_search_quality.py",
+    }
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in long files, before markers choose."""
+    for item in items:
+        if item.path.name in LONG:
+            item.add_marker(pytest.mark.attack)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What tests/chaos is played with."""
     parser.addoption("--chaos-seed", default=None, help="play the chaos test of this seed (default: a new one)")

@@ -73,7 +73,7 @@ class Embedder:
                 texts = ahead.result()
                 empty = 0 if texts else empty + 1
                 if not texts:
-                    time.sleep(_PAUSE)
+                    time.sleep(_PAUSE)  # the queue is empty: the next look is a claim, and those are not free
                 ahead = pool.submit(self._claim)
                 try:
                     done += self._embed(texts, factory) if texts else 0
@@ -83,7 +83,7 @@ class Embedder:
                     failed += 1
                     if failed == _FAILURES:
                         raise
-                    time.sleep(2.0**failed)
+                    time.sleep(2.0**failed)  # the model takes nothing: each time it is left alone for longer
                     ahead = pool.submit(self._claim)
             self._give_back(ahead.result())
         return done

@@ -1013,6 +1013,17 @@ from evergreen.generations import retire
 retire.embed_retire(pipeline, generation)
 $python$;
 
+CREATE FUNCTION embed.index_statement(generation int) RETURNS text
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.generations import indexing
+return indexing.index_statement(generation)
+$python$;
+
+COMMENT ON FUNCTION embed.index_statement(int) IS 'internal: the statement that makes the index over a generation''s vectors';
+
 CREATE FUNCTION embed.planned_rows(queue text, number int) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -1307,6 +1318,8 @@ REVOKE EXECUTE ON FUNCTION embed.lease_end(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_end() FROM PUBLIC;
 
 REVOKE EXECUTE ON FUNCTION embed.cron_problems(int) FROM PUBLIC;
+
+REVOKE EXECUTE ON FUNCTION embed.index_statement(int) FROM PUBLIC;
 
 REVOKE EXECUTE ON FUNCTION embed.count_documents() FROM PUBLIC;
 

@@ -196,7 +196,11 @@ def test_a_pipeline_that_somebody_paused(doctor, db, healthy):
     assert doctor.findings() == []
 
 
-def test_an_index_that_is_missing(doctor, db, healthy):
+@pytest.mark.parametrize("index", [{}, {"distance": "l2"}, {"storage": "halfvec", "distance": "ip"}])
+def test_an_index_that_is_missing(doctor, db, docs, provider, index):
+    serve(db, provider)
+    create(db, **index)
+    drain_all(db)
     db.execute("SELECT embed_setting('index_from', '5')")
     doctor.type(doctor.one("index"))
     assert db.execute("SELECT indexed FROM embed_generations").fetchall() == [(True,)]

@@ -112,3 +112,17 @@ def test_documents_are_counted_whatever_becomes_of_them(db, pipeline, connect):
     db.execute("SELECT embed_drop('docs')")
     connect().execute("CALL embed_work(until_empty => true)")
     assert db.execute("SELECT coalesce(sum(documents), 0) FROM embed.tally").fetchone() == (0,)
+
+
+def test_documents_that_came_while_triggers_were_disabled_are_counted_after_a_restore(db, pipeline):
+    """As pg_restore --disable-triggers leaves them; that the database is another one is what a worker sees of it."""
+    with db.transaction():
+        db.execute("ALTER TABLE embed.document DISABLE TRIGGER ALL")
+        db.execute("DELETE FROM embed.document WHERE key = '[2]'")
+        db.execute("ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_insert")
+        db.execute("ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_delete")
+        db.execute("UPDATE embed.pipeline SET database_oid = 1")
+    assert tallied(db) == [(1, False)]
+    drain_all(db)
+    assert tallied(db) == [(1, True)]
+    assert db.execute(FIGURES).fetchall() == [(10, 10, 0, 0, 0, 1.0)]

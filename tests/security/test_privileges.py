@@ -18,7 +18,8 @@ FUNCTIONS = {
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set embed_adopt",
     "the extension's owner alone": """
         belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop follow_rewrite
-        follow_end leave_publication unfit refuse_forgotten count_documents cron_problems may_notify wake""",
+        follow_end leave_publication unfit refuse_forgotten count_documents cron_problems
+        index_statement may_notify wake""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}

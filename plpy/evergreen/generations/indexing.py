@@ -8,6 +8,7 @@ for a moment before they go on with something else; of a large one embed_generat
 from evergreen import db
 from evergreen.catalog import languages, models, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.gate import entry
 from evergreen.generations import index, words
 from evergreen.patience import patiently
 from evergreen.queries import load
@@ -53,6 +54,15 @@ def _step(name: str, method: str, table: str, state: db.Row) -> None:
 
 def _statement(name: str, method: str, table: str, how: str) -> str:
     return f"CREATE INDEX {how} {name} ON {table} USING {method}"
+
+
+@entry
+def index_statement(number: int | None) -> str | None:
+    """Body of embed.index_statement(): what makes the index over a generation's vectors; NULL where there is none."""
+    row = db.one(SQL.pipeline_of, number)
+    found = [generation for _, generation in _generations(row)] if row is not None else []
+    how = "CONCURRENTLY IF NOT EXISTS"
+    return _statement(index.name(found[0]), vectors(found[0]), found[0].table, how) if found else None
 
 
 def vectors(generation: Generation) -> str:

@@ -7,6 +7,9 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = g.id LIMIT $1) d) >= $1
 
+-- pipeline_of(int4): a generation, by its number
+SELECT g.id, g.pipeline FROM embed.generation g WHERE g.id = $1
+
 -- without_words(int8): the same of the index over words, which a pipeline with a language has
 SELECT w.id, w.pipeline, w.name, pg_catalog.pg_table_size(w.oid) AS bytes, i.indexrelid IS NOT NULL AS is_broken
 FROM (SELECT g.id, g.pipeline, t.oid, s.running,

@@ -9,7 +9,7 @@ from evergreen_host.operate.link import Link
 
 _STATES = "SELECT s.pipeline, s.state, s.failed, s.last_error FROM {schema}.embed_status s ORDER BY s.pipeline"
 _WITHOUT_INDEX = """
-SELECT g.pipeline, g.generation, g.chunks FROM {schema}.embed_generations g
+SELECT g.pipeline, g.chunks, embed.index_statement(g.generation) AS statement FROM {schema}.embed_generations g
 WHERE g.state <> 'previous' AND NOT g.backfilling AND NOT g.indexed
   AND g.chunks >= {schema}.embed_setting('index_from')::bigint
 """
@@ -44,12 +44,7 @@ def states(link: Link) -> Iterator[Finding]:
 def indexes(link: Link) -> Iterator[Finding]:
     """Generations that have enough chunks and no HNSW index."""
     for row in link.rows(_WITHOUT_INDEX):
-        number = row["generation"]
         says = (
             f"the {row['chunks']} vectors of pipeline {row['pipeline']} have no index: every search reads all of them"
         )
-        advice = (
-            f"CREATE INDEX CONCURRENTLY g{number}_embedding_idx ON embed_store.g{number}"
-            " USING hnsw (embedding vector_cosine_ops);"
-        )
-        yield Finding("index", "warning", says, advice)
+        yield Finding("index", "warning", says, f"{row['statement']};")

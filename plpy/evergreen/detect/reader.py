@@ -20,7 +20,8 @@ _SHORTEST = 0.02
 _SHARE = 3  # so many times as long as a reading took, it rests when there was nothing: each starts a while back
 _ADVANCE_EVERY, _ADVANCE_BYTES = 1.0, 16 << 20
 _PATIENCE, _MOST_PATIENCE = 250, 16_000  # milliseconds to wait for the slot, doubled each time
-_IN_USE, _UNUSABLE = "55006", {"55000", "58P01"}
+_IN_USE, _BUSY = "55006", {"55006", "55P03", "40P01"}
+_PASSING = ("08", "53")  # classes of errors that have nothing to do with what is read: connections, room
 
 
 class Step(Protocol):
@@ -53,13 +54,16 @@ class Reader:
             state = db.sqlstate(error)
             if state.startswith("57"):
                 raise
-            if state in {_IN_USE, "55P03", "40P01"}:
+            if state in _BUSY:
                 self._rest(_BEHIND_ANOTHER)
-            elif state in _UNUSABLE:
+                return False
+            if not state.startswith(_PASSING):
+                # The same WAL will fail again, whoever reads it. Another slot begins beyond it.
+                self._slot_at = time.monotonic() + _AFTER_ERROR
                 return self._lose(db.message(error))
-            else:
-                self._rest(_AFTER_ERROR)
-                self._complain(db.message(error))
+            self._step(slot.release)
+            self._rest(_AFTER_ERROR)
+            self._complain(db.message(error))
             return False
 
     def _turn(self) -> bool:
@@ -203,5 +207,10 @@ def read_in_drain() -> None:
             db.atomically(lambda: _advance(read))
         db.atomically(lambda: _read(note=False, awaited=bool(survey["awaited"])))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != _IN_USE:  # a worker is at it
+        if db.sqlstate(error).startswith("57"):
             raise
+        if db.sqlstate(error) == _IN_USE:  # a worker is at it
+            return
+        # Other pipelines have nothing to do with it. A worker that comes upon it gives the slot up.
+        db.warning(f"evergreen: reading the WAL: {db.message(error)}", hint="CALL embed_work() sees to it.")
+        db.atomically(slot.release)

@@ -53,6 +53,11 @@ def look() -> Look:
     )
 
 
+def release() -> None:
+    """Let go of the slot after an error in decoding: it would stay this session's, whatever becomes of the error."""
+    db.rows(SQL.release)
+
+
 def _lost(row: db.Row) -> str | None:
     name = f"replication slot {row['name']}"
     if row["read"] is None:

@@ -32,6 +32,10 @@ SELECT s.slot_name, s.confirmed_flush_lsn FROM pg_catalog.pg_replication_slots s
 SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_pid()
 
+-- release(): an advance to where it stands reads nothing and lets it go
+SELECT pg_catalog.pg_replication_slot_advance(s.slot_name, s.confirmed_flush_lsn) FROM pg_catalog.pg_replication_slots s
+WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_pid()
+
 -- drop_slot(): at once, whatever becomes of this transaction
 SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.database = pg_catalog.current_database()

@@ -10,6 +10,7 @@ from evergreen.queries import Query
 
 T = TypeVar("T")
 Row = dict[str, Any]
+Say = Callable[[str], None]
 
 #: Raised by a failed statement; ``sqlstate(error)`` tells which.
 DatabaseError = plpy.SPIError
@@ -155,6 +156,16 @@ def notice(text: str) -> None:
 def warning(text: str, hint: str | None = None) -> None:
     """Send a WARNING to the client and the server log."""
     plpy.warning(text, **({"hint": hint} if hint else {}))
+
+
+def log(text: str) -> None:
+    """Write a line to the server log, at level LOG."""
+    plpy.log(text)
+
+
+def debug(text: str) -> None:
+    """Write a line to the server log where it takes DEBUG2."""
+    plpy.debug(text)
 
 
 def identifier(name: str) -> str:

@@ -22,9 +22,13 @@ def shown(value: object) -> str:
 
 
 class ModelError(Exception):
-    """A model did not give the vectors; subclasses say what that means for the rows."""
+    """A model did not give the vectors; subclasses say what that means for the rows.
+
+    ``told``: as much of the message as has nothing that the other side has said, for logs.
+    """
 
     failure_class = "retryable"
+    told: str | None = None
 
 
 class RetryableError(ModelError):

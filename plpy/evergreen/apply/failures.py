@@ -1,9 +1,10 @@
 """Failed keys: wait and try again, or become dead letters."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import options
 from evergreen.errors import ModelError, RejectedError, RetryableError, SuspectError
 from evergreen.queries import load
@@ -41,6 +42,20 @@ class Failures:
         if buried:
             db.run(SQL.bury, self._claim.generation.id, *_columns(buried))
             self._close([key for key, *_ in buried])
+        self._tell(failures, {key for key, *_ in buried})
+
+    def _tell(self, failures: dict[str, ModelError], buried: set[str]) -> None:
+        """Write down how many rows failed, and why, as far as that may stand in a log."""
+        claim = self._claim
+        where = {"generation": claim.generation.id, "model": claim.generation.model.name}
+        for event, say, keys in (
+            ("model_failed", journal.note, failures.keys() - buried),
+            ("rows_given_up", journal.warn, buried),
+        ):
+            for (kind, told), rows in Counter(
+                (failures[key].failure_class, failures[key].told) for key in keys
+            ).items():
+                say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)
 
     def _is_hopeless(self, error: ModelError, attempts: int) -> bool:
         if isinstance(error, SuspectError):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import columns, counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -119,7 +119,7 @@ def _settle(pipeline: Pipeline) -> None:
 
 def _source_gone(pipeline: Pipeline) -> None:
     reason = "the source table was dropped; remove the pipeline with embed_drop()"
-    db.run(SQL.set_broken, pipeline.id, reason)
+    _break(pipeline, reason)
     try:
         db.atomically(lambda: _let_go(pipeline))
     except db.DatabaseError as error:
@@ -160,6 +160,8 @@ def bind(
     else:
         _limp(current, source, bound)
     came_back = pipeline.broken_reason is not None and bound.broken is None
+    if came_back:
+        journal.note("pipeline_mended", pipeline=pipeline.name)
     went = came = False
     if current.triggers and with_triggers:
         with own_ddl(pipeline.source):
@@ -212,7 +214,7 @@ def _store(pipeline: Pipeline, source: Source, bound: Bound) -> None:
     """Write down names and numbers as they are now; where a column is lost, only why."""
     if bound.broken is not None:
         if bound.broken != pipeline.broken_reason:
-            db.run(SQL.set_broken, pipeline.id, bound.broken)
+            _break(pipeline, bound.broken)
         return
     only_if = (bound.only_if.name, bound.only_if.attnum) if bound.only_if is not None else (None, None)
     numbers = [c.attnum for c in bound.key]
@@ -229,6 +231,11 @@ def _store(pipeline: Pipeline, source: Source, bound: Bound) -> None:
             [c.name for c in watched],
             [c.attnum for c in watched],
         )
+
+
+def _break(pipeline: Pipeline, reason: str) -> None:
+    db.run(SQL.set_broken, pipeline.id, reason)
+    journal.warn("pipeline_broken", pipeline=pipeline.name, reason=reason)
 
 
 def _renamed(generation: Generation, names: dict[str, str]) -> str | None:

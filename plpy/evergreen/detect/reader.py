@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.detect import cover, slot, wal
 from evergreen.detect.pgoutput import GarbledError
 from evergreen.detect.slot import Look, number
@@ -60,7 +60,7 @@ class Reader:
             if not state.startswith(_PASSING):
                 # The same WAL will fail again, whoever reads it. Another slot begins beyond it.
                 self._slot_at = time.monotonic() + _AFTER_ERROR
-                return self._lose(db.message(error))
+                return self._lose(db.message(error), f"error {state} in decoding")
             self._step(slot.release)
             self._rest(_AFTER_ERROR)
             self._complain(db.message(error))
@@ -81,6 +81,7 @@ class Reader:
         if not is_needed:
             if look.there or look.published or survey["has_slot"]:
                 self._step(cover.sweep)
+                self._step(lambda: journal.note("slot_dropped", reason="no pipeline needs it"))
             done = self._step(cover.mend)
             self._rest(_LOOK_AGAIN)
             return done
@@ -118,6 +119,7 @@ class Reader:
             self._step(lambda: db.run(cover.SQL.set_note, f"there is no replication slot yet: {why}"))
             return False
         self._patience = _PATIENCE
+        self._step(lambda: journal.note("slot_created"))
         return True
 
     def _read(self, survey: db.Row, look: Look) -> bool:
@@ -159,9 +161,11 @@ class Reader:
             self._step(lambda: _advance(read))
             self._advanced_at = now
 
-    def _lose(self, reason: str) -> bool:
+    def _lose(self, reason: str, told: str | None = None) -> bool:
+        """Give the slot up; ``told`` is what may stand in the log of that, where that is not the reason."""
         self._complain(reason)
         self._step(lambda: cover.lose(reason))
+        self._step(lambda: journal.warn("slot_dropped", reason=told or reason))
         self._seen = ""
         return True
 

@@ -2,7 +2,7 @@
 
 import json
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import access, columns, models, pipelines
 from evergreen.catalog import options as generation_options
 from evergreen.catalog.columns import Source
@@ -104,6 +104,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):
             create.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
+    journal.note("generation_begun", pipeline=pipeline.name, generation=number, model=generation.model.name)
     db.notice(_next(pipeline, generation, source))
     return number
 

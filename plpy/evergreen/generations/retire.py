@@ -1,6 +1,6 @@
 """embed_retire, and what workers retire by themselves: generations that nobody goes back to."""
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import access, columns, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow, functions, store
@@ -53,6 +53,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
         db.ddl(store.SQL.drop_table.on(table=generation.table))
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
             db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.{signature}"))
+        journal.note("generation_retired", pipeline=pipeline.name, generation=generation.id)
     left, source = pipelines.by_id(pipeline.id), columns.describe(pipeline.source)
     if generations and left is not None and source is not None and left.broken_reason is None:
         with functions.unchecked():

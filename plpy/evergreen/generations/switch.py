@@ -1,6 +1,6 @@
 """embed_promote and embed_rollback: one change of the catalog, after which every search sees another generation."""
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import access, columns, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import store
@@ -87,6 +87,9 @@ def switch(pipeline: Pipeline, to: Generation) -> None:
             hint="embed_drop() the pipeline and create it again.",
         )
     with_short_locks(lambda: store.create_view(pipeline, to, source, view), view)
+    event = "generation_promoted" if to.state == "building" else "generation_rolled_back"
+    about = {"generation": to.id, "model": to.model.name, "instead_of": pipeline.active.id}
+    journal.note(event, pipeline=pipeline.name, **about)
 
 
 def _share(name: str, value: float) -> float:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.errors import RejectedError
+from evergreen.logfmt import moment
 from evergreen.model import mutex
 from evergreen.model.order import Budget
 from evergreen.model.spec import Model
@@ -75,7 +76,9 @@ def _reserve(budget: Budget, counters: list[Counter], estimates: list[int], seco
         if not fitting:
             if _fly(budget):
                 return None
-            _add(budget, counter, max(0, counter.limit - spent))
+            if spent < counter.limit:
+                _add(budget, counter, counter.limit - spent)
+                _tell_if_spent(budget, counter)
             return 0
         count = fitting
     _fly(budget, 1, seconds + _GRACE)
@@ -99,11 +102,21 @@ def settle(budget: Budget | None, model: Model, tokens: int) -> None:
         return
 
     def add() -> None:
-        _fly(budget, -1)
+        under_way = _fly(budget, -1) - 1
         for counter in counters:
             _add(budget, counter, round(tokens * counter.a_token))
+            if under_way <= 0:
+                _tell_if_spent(budget, counter)
 
     _held(budget, add)
+
+
+def _tell_if_spent(budget: Budget, counter: Counter) -> None:
+    """Write down that the day is over: when the last request has landed, or when none is under way and none can be."""
+    now, spent = _read(budget, counter)
+    if spent >= counter.limit:
+        until = moment((now // _DAY + 1) * _DAY * _MILLION)
+        journal.warn("budget_spent", pipeline=budget.pipeline, kind=counter.kind, limit=counter.shown, until=until)
 
 
 def take(budget: Budget | None, model: Model, estimates: list[int]) -> int:

@@ -63,6 +63,7 @@ def post(
         failure = error
     except (HTTPError, OSError, ValueError) as error:  # ValueError: what is no HTTP at all
         failure = RetryableError(_said(error, call.timeouts))
+        failure.told = str(failure)
     # Outside of the handlers: an error of the layers below would come along as its context, with the request in it.
     raise _at(failure, endpoint)
 
@@ -111,7 +112,12 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
 
 
 def _refusal(status: int, reply: Reply) -> ModelError:
-    text = f"answered {status}: {reply.shown()}"
+    failure = _meaning(status, reply, f"answered {status}: {reply.shown()}")
+    failure.told = f"answered {status}"
+    return failure
+
+
+def _meaning(status: int, reply: Reply, text: str) -> ModelError:
     if status in _REJECTED:
         return RejectedError(text)
     moved = 300 <= status < 400  # noqa: PLR2004
@@ -133,6 +139,6 @@ def _said(error: Exception, timeouts: wire.Timeouts) -> str:
 
 def _at(error: ModelError, endpoint: Endpoint) -> ModelError:
     text = f'endpoint "{endpoint.name}": {error}'
-    if isinstance(error, RetryableError):
-        return RetryableError(text, error.pause)
-    return type(error)(text)
+    placed = RetryableError(text, error.pause) if isinstance(error, RetryableError) else type(error)(text)
+    placed.told = error.told
+    return placed

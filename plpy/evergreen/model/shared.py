@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from evergreen import db
+from evergreen import db, journal
+from evergreen.logfmt import moment
 from evergreen.model import breaker, budget, mutex, quota
 from evergreen.model.breaker import Breaker
 from evergreen.model.order import LIVE, Budget, Order
@@ -245,6 +246,9 @@ def _read(model: Model) -> State:
 
 
 def _write(model: Model, old: State, new: State) -> None:
+    _tell({"model": model.name}, breaker.MODEL, old.model, new.model)
+    if model.endpoint is not None:
+        _tell({"endpoint": model.endpoint.name}, breaker.ENDPOINT, old.endpoint, new.endpoint)
     if new.model != old.model:
         query = SQL.write_model.on(model=str(model.id))
         db.run(query, new.model.failures + 1, max(1, new.model.rests_until))
@@ -256,3 +260,13 @@ def _write(model: Model, old: State, new: State) -> None:
         max(1, new.endpoint.rests_until),
         *(max(1, full) for b in (new.requests, new.tokens) for full in (b.full_at, b.share_full_at)),
     )
+
+
+def _tell(whose: dict[str, str], policy: breaker.Policy, old: Breaker, new: Breaker) -> None:
+    """Write down that a breaker opened or closed; that a probe failed is nothing new."""
+    was_open, is_open = old.failures >= policy.threshold, new.failures >= policy.threshold
+    if is_open and not was_open:
+        until = moment(new.rests_until)
+        journal.warn("breaker_opened", **whose, failures=new.failures, rests_until=until)
+    elif was_open and not is_open:
+        journal.note("breaker_closed", **whose)

@@ -2,6 +2,7 @@
 
 import time
 
+from evergreen import journal
 from evergreen.apply import reuse, usage
 from evergreen.apply.usage import Saved
 from evergreen.apply.vectors import Known
@@ -10,7 +11,7 @@ from evergreen.catalog import options
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import ModelError
 from evergreen.model.courier import Courier
-from evergreen.model.order import Budget, Order, Spent
+from evergreen.model.order import LIVE, Budget, Order, Spent
 from evergreen.model.packing import Texts
 from evergreen.model.registry import provider
 from evergreen.prepare.documents import Document, prepare
@@ -33,7 +34,7 @@ class Batch:
         self.prepared = False
         self.elsewhere: Texts = {}
         self._orders: list[Order] = []  # at the courier's
-        self._renewed_at = time.monotonic()
+        self._begun_at = self._renewed_at = time.monotonic()
         self._kept: set[bytes] = set()  # texts whose vectors are in the cache, until all can be written
         self._provider = provider(claim.generation.model.provider)
         self._marked: set[bytes] = set()
@@ -170,6 +171,20 @@ class Batch:
         """Write down what this batch cost and saved."""
         spent = Spent(*(sum(getattr(one, name) for one in self._spent) for name in ("calls", "texts", "tokens")))
         usage.record(self.claim.generation, spent, self._saved, free=self._provider.free)
+
+    def tell(self) -> None:
+        """Say in the log, where it is asked for so much, that this batch is done."""
+        claim = self.claim
+        journal.debug(
+            "batch_done",
+            pipeline=claim.pipeline.name,
+            generation=claim.generation.id,
+            lane="live" if claim.lane == LIVE else "backfill",
+            rows=len(claim.jobs),
+            **{name: sum(getattr(one, name) for one in self._spent) for name in ("calls", "texts", "tokens")},
+            failed=len(self.result.prepared.failures),
+            seconds=round(time.monotonic() - self._begun_at, 3),
+        )
 
 
 def _first_error(document: Document, failures: dict[bytes, ModelError]) -> ModelError | None:

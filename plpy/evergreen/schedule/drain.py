@@ -229,6 +229,7 @@ class Drain:
         self._done.update((batch.claim.pipeline.id, key) for key in apply(batch.result))
         batch.land()
         batch.account()
+        batch.tell()
         failures = batch.result.prepared.failures
         if failures:
             key, error = next(iter(failures.items()))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from evergreen import alarm, db
+from evergreen import alarm, db, journal
 from evergreen.apply import lag, usage
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
@@ -92,7 +92,7 @@ class Worker:
         if waited := alarm.rang():
             self._resting[number] = time.monotonic() + _AFTER_ALARM
             self._patience = max(_LEAST_PATIENCE, waited / 2)
-            db.warning(f"evergreen: pipeline {number} rests for {_AFTER_ALARM:g} s: reading its source took too long")
+            self._say_rests(number, _AFTER_ALARM, "reading its source took too long", told="slow_source")
 
     def finish(self) -> None:
         """Send nothing more and finish what is under way."""
@@ -143,8 +143,12 @@ class Worker:
             pause = _pause_after(error)
             self._resting[number] = time.monotonic() + pause
             if pause == _AFTER_ERROR:
-                db.warning(f"evergreen: pipeline {number} rests for {pause:g} s after: {db.message(error)}")
+                self._say_rests(number, pause, db.message(error), told=db.sqlstate(error))
             return False
+
+    def _say_rests(self, number: int, seconds: float, why: str, told: str) -> None:
+        self._step(lambda: journal.warn("pipeline_rests", pipeline=number, seconds=seconds, reason=told))
+        db.warning(f"evergreen: pipeline {number} rests for {seconds:g} s: {why}")
 
     def _fill(self, number: int) -> bool:
         """Claim and prepare what the pipeline's models have room for; True when anything was claimed."""
@@ -272,6 +276,7 @@ def _finish(batch: Batch) -> None:
     batch.land()
     batch.account()
     batch.drop_saved()
+    batch.tell()
     if not batch.result.lost:  # else the lease stays and its lock goes: a dead claim, which anybody takes over
         claim.release(batch.claim)
 

@@ -2,7 +2,7 @@
 
 import json
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import counters
 from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
@@ -36,5 +36,6 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
         counters.create_all()
         counters.reset(int(number))
         db.run(SQL.wake, int(number))
+        journal.note("endpoint_set", endpoint=name)  # which closed its breakers
 
     elevated(put)

@@ -42,6 +42,10 @@ class RetryableError(ModelError):
         self.pause = pause
 
 
+class RestingError(RetryableError):
+    """The model was not even asked: it rests, or what may be spent is spent."""
+
+
 class RejectedError(ModelError):
     """The model refused this batch: one of its texts is to blame, so it is halved until that one is alone."""
 

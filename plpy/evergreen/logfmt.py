@@ -26,6 +26,5 @@ def moment(microseconds: int) -> str:
 def _written(value: str | int | float) -> str:
     if not isinstance(value, str):
         return f"{value:g}" if isinstance(value, float) else str(value)
-    if _PLAIN.fullmatch(value):
-        return value
-    return json.dumps(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}...", ensure_ascii=False)
+    text = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evergreen import db, journal
 from evergreen.catalog import options
-from evergreen.errors import ModelError, RejectedError, RetryableError, SuspectError
+from evergreen.errors import ModelError, RejectedError, RestingError, RetryableError, SuspectError
 from evergreen.queries import load
 from evergreen.schedule.claim import Claim, Job
 
@@ -49,12 +49,15 @@ class Failures:
         claim = self._claim
         where = {"generation": claim.generation.id, "model": claim.generation.model.name}
         for event, say, keys in (
-            ("model_failed", journal.note, failures.keys() - buried),
+            (
+                "model_failed",
+                journal.note,
+                [k for k in failures.keys() - buried if type(failures[k]) is not RestingError],
+            ),
             ("rows_given_up", journal.warn, buried),
         ):
-            for (kind, told), rows in Counter(
-                (failures[key].failure_class, failures[key].told) for key in keys
-            ).items():
+            reasons = Counter((failures[key].failure_class, failures[key].told) for key in keys)
+            for (kind, told), rows in reasons.items():
                 say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)
 
     def _is_hopeless(self, error: ModelError, attempts: int) -> bool:

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import Any, Protocol
 
-from evergreen.errors import ModelError, RejectedError, RetryableError
+from evergreen.errors import ModelError, RejectedError, RestingError, RetryableError
 from evergreen.model import tokens
 from evergreen.model.line import Flight, Line, answer
 from evergreen.model.order import Budget, Order, Parcel
@@ -146,7 +146,7 @@ class Courier:
                 return True
             if leave.open or leave.wait > self._longest_wait:
                 order.pause = min(leave.wait, _LONGEST_PAUSE)
-                self._drop(line, order, RetryableError(leave.reason, leave.wait) if leave.open else None)
+                self._drop(line, order, RestingError(leave.reason, leave.wait) if leave.open else None)
                 return True
             waits.append(leave.wait)
         if waits:

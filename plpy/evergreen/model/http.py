@@ -61,6 +61,7 @@ def post(
         failure = _refusal(status, reply)
     except ModelError as error:
         failure = error
+        failure.told = str(error)
     except (HTTPError, OSError, ValueError) as error:  # ValueError: what is no HTTP at all
         failure = RetryableError(_said(error, call.timeouts))
         failure.told = str(failure)

@@ -6,8 +6,9 @@ from evergreen import db
 from evergreen.apply.vectors import literal
 from evergreen.ask.view import shows_another, snapshot_is_kept, switched, view_of
 from evergreen.catalog import access, models
-from evergreen.errors import UserError
+from evergreen.errors import ConfigurationError, ModelError, UserError
 from evergreen.gate import caller, elevated, entry
+from evergreen.model import secrets
 from evergreen.model.errand import carry
 from evergreen.model.order import Order
 from evergreen.model.registry import provider
@@ -63,9 +64,17 @@ def vector(model: Model, text: str, kind: str) -> str:
         raise UserError(
             f"the text could not be embedded: {outcome.failures[b'']}",
             "58000",
-            hint="Try again, or look at the model's server.",
+            hint=_hint(model, outcome.failures[b""]),
         )
     _remembered[identity] = literal(outcome.vectors[b""])
     if len(_remembered) > _MEMORY:
         _remembered.popitem(last=False)
     return _remembered[identity]
+
+
+def _hint(model: Model, error: ModelError) -> str:
+    """What to do: about a key that is missing or refused, more than to try again."""
+    secret = model.endpoint.secret if model.endpoint is not None else None
+    if secret is not None and isinstance(error, ConfigurationError):
+        return f"If it is the key: {secrets.how_to_replace(secret)}"
+    return "Try again, or look at the model's server."

@@ -1,5 +1,6 @@
 """Secrets by name: a file in the server's secret directory, or a variable of the server's environment."""
 
+import grp
 import os
 import re
 import stat
@@ -23,11 +24,21 @@ def is_name(name: str) -> bool:
     return _NAME.match(name) is not None and ".." not in name
 
 
+def _directory() -> Path:
+    return Path(os.environ.get("EVERGREEN_SECRETS", DIRECTORY))
+
+
+def how_to_replace(name: str) -> str:
+    """Return the command that puts another value, which it reads from its input, in the place of a secret's."""
+    group = grp.getgrgid(os.getegid()).gr_name
+    return f"install -m 0640 -o root -g {group} /dev/stdin {_directory() / name}"
+
+
 def value(name: str) -> str:
     """Return the value of a secret; the error names the secret and the places, never a value."""
     if not is_name(name):
         raise ConfigurationError("a secret cannot have such a name")  # it may be the key itself
-    directory = Path(os.environ.get("EVERGREEN_SECRETS", DIRECTORY))
+    directory = _directory()
     found = _in_file(directory / name, name)
     if found is None and _PREFIX + name in os.environ:
         found = os.environb[os.fsencode(_PREFIX + name)]

@@ -2,7 +2,7 @@
 
 import time
 
-from evergreen import journal
+from evergreen import db, journal
 from evergreen.apply import reuse, usage
 from evergreen.apply.usage import Saved
 from evergreen.apply.vectors import Known
@@ -16,6 +16,7 @@ from evergreen.model.packing import Texts
 from evergreen.model.registry import provider
 from evergreen.prepare.documents import Document, prepare
 from evergreen.schedule import claim as claims
+from evergreen.schedule import mishap
 from evergreen.schedule.claim import Claim
 
 
@@ -159,13 +160,20 @@ class Batch:
         self._renewed_at = time.monotonic()
         claims.renew(self.claim, [*self._marked])
 
-    def abandon(self, pause: float) -> bool:
+    def abandon(self, pause: float, why: str | None = None) -> bool:
         """Give the claim back for some seconds, and keep what was paid for; False when some of it cannot be."""
         if self.prepared:
-            keep(self.result, {key: self.result.vectors[key] for key in self.result.sent} | self._new())
-            self.account()
+            try:
+                db.atomically(self._keep)
+            except db.DatabaseError as error:
+                if not mishap.is_disk_full(error):  # to say so takes less room
+                    raise
         self.land()
-        return claims.put_back(self.claim, [*self.claim.jobs], pause)
+        return claims.put_back(self.claim, [*self.claim.jobs], pause, why)
+
+    def _keep(self) -> None:
+        keep(self.result, {key: self.result.vectors[key] for key in self.result.sent} | self._new())
+        self.account()
 
     def account(self) -> None:
         """Write down what this batch cost and saved."""

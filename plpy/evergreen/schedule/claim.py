@@ -132,13 +132,13 @@ def release(claim: Claim) -> None:
     db.run(SQL.drop_lease, claim.token)
 
 
-def put_back(claim: Claim, keys: list[str], seconds: float = 0.0) -> bool:
+def put_back(claim: Claim, keys: list[str], seconds: float = 0.0, why: str | None = None) -> bool:
     """Give keys back, to be claimed again after some seconds; False when another session has one of them locked.
 
     Then the claim must not be released: as that of a worker that is gone it is taken over, without its lease its keys
     would be nobody's until their time is up.
     """
-    return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds) == len(keys)
+    return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds, why) == len(keys)
 
 
 def empty_queue() -> None:

@@ -116,9 +116,10 @@ WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
           j.xid::pg_catalog.text AS xid
 
--- put_back(int4, int8, jsonb[], float8): claimed jobs that are not worked on now
+-- put_back(int4, int8, jsonb[], float8, text): claimed jobs that are not worked on now; the last is why, where that is an error
 UPDATE embed.job
-SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4)
+SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4),
+    last_error = coalesce($5, last_error)
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -21,7 +22,7 @@ from evergreen.model.order import BACKFILL, LIVE
 from evergreen.model.quota import rows_worth_claiming
 from evergreen.model.registry import provider
 from evergreen.operate import forget
-from evergreen.schedule import claim, intake
+from evergreen.schedule import claim, intake, mishap
 from evergreen.schedule.batch import Batch, budget
 from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
@@ -37,7 +38,6 @@ BATCH = 1000
 _LONGEST_WAIT = 30.0  # seconds for which a rate limit is waited out with the claim in hand
 _SLICE, _AT_ONCE = 0.1, 0.0
 _POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
-_AFTER_ERROR = 5.0
 _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
@@ -54,6 +54,7 @@ class Worker:
         self._courier = Courier(traffic.Shared(), model_step(self._step), _breathe, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
         self._resting = memory.resting
+        self._full: Counter[int] = Counter()  # how often in a row the disk was full for a pipeline
         self._blocked: set[int] = set()  # generations whose model rests
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
         self._patience = float("inf")
@@ -140,9 +141,10 @@ class Worker:
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
                 raise
-            pause = _pause_after(error)
+            pause = mishap.pause(error, self._full[number])
+            self._full[number] = self._full[number] + 1 if mishap.is_disk_full(error) else 0
             self._resting[number] = time.monotonic() + pause
-            if pause == _AFTER_ERROR:
+            if pause != mishap.MOMENT:
                 self._say_rests(number, pause, db.message(error), told=db.sqlstate(error))
             return False
 
@@ -225,6 +227,7 @@ class Worker:
 
     def _end(self, batch: Batch) -> bool:
         self._carefully(batch, lambda: _finish(batch))
+        self._full[batch.claim.pipeline.id] = 0
         self._forget(batch)
         return True
 
@@ -234,9 +237,10 @@ class Worker:
             self._step(body)
         except db.DatabaseError as error:
             if not db.sqlstate(error).startswith("57"):
-                pause = _pause_after(error)
+                pause = mishap.pause(error, self._full[batch.claim.pipeline.id])
+                why = mishap.words(error)
                 try:
-                    self._step(lambda: _abandon(batch, pause))
+                    self._step(lambda: _abandon(batch, pause, why))
                 finally:
                     self._forget(batch)
             raise
@@ -281,13 +285,8 @@ def _finish(batch: Batch) -> None:
         claim.release(batch.claim)
 
 
-def _pause_after(error: db.DatabaseError) -> float:
-    """Seconds to wait after an error: a moment where a lock was not to be had, longer where something is wrong."""
-    return _POSTPONED if db.sqlstate(error) in {"55P03", "40P01"} else _AFTER_ERROR
-
-
-def _abandon(batch: Batch, pause: float) -> None:
-    if batch.abandon(pause):
+def _abandon(batch: Batch, pause: float, why: str | None) -> None:
+    if batch.abandon(pause, why):
         claim.release(batch.claim)
 
 

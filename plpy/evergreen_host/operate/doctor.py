@@ -8,7 +8,7 @@ import psycopg
 from rich.console import Console
 from rich.text import Text
 
-from evergreen_host.operate.checks import capture, models, pipelines, server, workers
+from evergreen_host.operate.checks import capture, models, pipelines, server, slots, workers
 from evergreen_host.operate.finding import Finding
 from evergreen_host.operate.link import Link, linked
 
@@ -17,6 +17,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     server.versions,
     server.event_triggers,
     capture.triggers,
+    slots.slots,
     workers.jobs,
     workers.limits,
     workers.nobody,

@@ -13,6 +13,7 @@ FROM {schema}.embed_generations g JOIN {schema}.embed_models m ON m.model = g.mo
 WHERE g.state <> 'previous' GROUP BY g.model, m.endpoint ORDER BY g.model
 """
 _ASK = "SELECT {schema}.embed('evergreen', %s)"
+_IF_THE_KEY = "If it is the key: "  # what follows is a command, on the server's machine
 _RESTING = """
 SELECT e.endpoint, e.breaker, e.rests_until, e.failures FROM {schema}.embed_endpoints e
 WHERE e.breaker IN ('open', 'half-open') ORDER BY e.endpoint
@@ -35,7 +36,10 @@ def _silent(model: str, endpoint: str | None, pipelines: str, error: psycopg.Err
     told = (error.diag.message_primary or str(error)).removeprefix("evergreen: ").strip()
     at = f" at endpoint {endpoint}" if endpoint else ""
     says = f"model {model}{at} of {pipelines} does not answer: {told}"
-    return Finding("model", "error", says, error.diag.message_hint or "")
+    hint = (error.diag.message_hint or "").removeprefix(_IF_THE_KEY)
+    if error.diag.message_hint and hint != error.diag.message_hint:
+        return Finding("model", "error", f"{says}; if it is the key, type it into this:", hint, in_shell=True)
+    return Finding("model", "error", f"{says}; it is asked again by itself")
 
 
 def breakers(link: Link) -> Iterator[Finding]:

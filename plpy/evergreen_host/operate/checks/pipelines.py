@@ -13,6 +13,28 @@ SELECT g.pipeline, g.chunks, embed.index_statement(g.generation) AS statement FR
 WHERE g.state <> 'previous' AND NOT g.backfilling AND NOT g.indexed
   AND g.chunks >= {schema}.embed_setting('index_from')::bigint
 """
+# The path of a file in a tablespace, in the message of the server, has the tablespace's oid.
+_ON_A_FULL_DISK = """
+SELECT pg_catalog.format('ALTER %s embed_store.%I SET TABLESPACE pg_default',
+                         CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, c.relname) AS statement,
+       t.spcname AS tablespace, pg_catalog.pg_tablespace_location(t.oid) AS location
+FROM {schema}.embed_generations g
+JOIN pg_catalog.pg_class r ON r.oid = pg_catalog.to_regclass('embed_store.g' || g.generation)
+JOIN pg_catalog.pg_class c
+  ON c.oid = r.oid OR c.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = r.oid)
+JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
+WHERE g.pipeline = %s AND pg_catalog.strpos(%s, 'pg_tblspc/' || t.oid || '/') > 0 ORDER BY c.relkind DESC, c.relname
+"""
+_DISK_FULL = "the disk is full"  # as embed_status says
+
+
+def _disk_full(link: Link, pipeline: str, error: str) -> Finding:
+    """What is not in a tablespace of its own lies where the database does: there only room helps."""
+    there = link.rows(_ON_A_FULL_DISK, pipeline, error)
+    where = f"in tablespace {there[0]['tablespace']}, {there[0]['location']}" if there else "where the database lies"
+    says = f"rows of pipeline {pipeline} wait ({where}): {error}"
+    statements = "; ".join(row["statement"] for row in there)
+    return Finding("disk", "error", says, f"{statements};" if there else "")
 
 
 def _call(link: Link, text: str, pipeline: str) -> str:
@@ -34,6 +56,8 @@ def states(link: Link) -> Iterator[Finding]:
             says = f"pipeline {name} has spent what it may spend a day, and goes on at midnight UTC"
             raised = 'SELECT {}.embed_alter({}, \'{{"daily_tokens": null, "daily_cost": null}}\');'
             yield Finding("budget", "warning", says, _call(link, raised, name))
+        elif row["last_error"] and row["last_error"].startswith(_DISK_FULL):
+            yield _disk_full(link, name, row["last_error"])
         elif row["last_error"] and not row["failed"]:
             yield Finding("pipeline", "error", f"rows of pipeline {name} wait after an error: {row['last_error']}")
         if row["failed"]:

@@ -77,13 +77,19 @@ def jobs(link: Link) -> Iterator[Finding]:
 def nobody(link: Link) -> Iterator[Finding]:
     """Work that waits while nobody is there to do it."""
     waiting = [row for row in link.rows(_WAITING.format(patience=_PATIENCE)) if row["is_old"]]
-    if waiting and not link.rows(_WORKERS)[0]["number"]:
+    if waiting and not are_there(link):
         names = ", ".join(row["pipeline"] for row in waiting)
         rows = sum(row["pending"] for row in waiting)
-        yield Finding("workers", "error", f"nobody works: {rows} rows wait in {names}", _how_to_work(link))
+        yield Finding("workers", "error", f"nobody works: {rows} rows wait in {names}", how_to_work(link))
 
 
-def _how_to_work(link: Link) -> str:
+def are_there(link: Link) -> bool:
+    """Tell whether any session works in this database just now, or is about to."""
+    return bool(link.rows(_WORKERS)[0]["number"])
+
+
+def how_to_work(link: Link) -> str:
+    """Return the statement after which somebody does."""
     has_cron = link.rows(_CRON_HERE)[0]["here"]
     what = "SELECT {}.embed_schedule();" if has_cron else "CALL {}.embed_work(until_empty => true);"
     return sql.SQL(what).format(sql.Identifier(link.schema)).as_string(link.connection)  # pyright: ignore[reportArgumentType]

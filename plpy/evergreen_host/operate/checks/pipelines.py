@@ -15,7 +15,7 @@ WHERE g.state <> 'previous' AND NOT g.backfilling AND NOT g.indexed
 """
 # The path of a file in a tablespace, in the message of the server, has the tablespace's oid.
 _ON_A_FULL_DISK = """
-SELECT pg_catalog.format('ALTER %s embed_store.%I SET TABLESPACE pg_default',
+SELECT pg_catalog.format('ALTER %%s embed_store.%%I SET TABLESPACE pg_default',
                          CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, c.relname) AS statement,
        t.spcname AS tablespace, pg_catalog.pg_tablespace_location(t.oid) AS location
 FROM {schema}.embed_generations g

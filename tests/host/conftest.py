@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from doctoring import Doctor
+from documents import drain_all
+from roads import create, serve
 
 from evergreen_host import pgconfig
 from evergreen_host.install import Payload
@@ -51,3 +54,19 @@ def payload(tmp_path: Path) -> Payload:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return Payload("1.2.0", tmp_path / "extension", tmp_path / "evergreen", ["some-package>=1"])
+
+
+@pytest.fixture
+def doctor(dsn: str) -> Doctor:
+    """Looks at the test's database."""
+    return Doctor(dsn)
+
+
+@pytest.fixture
+def healthy(db, docs, provider) -> str:
+    """A pipeline over ten documents, all of them fresh; the provider's counters are at zero."""
+    serve(db, provider)
+    create(db)
+    drain_all(db)
+    provider.reset()
+    return "docs"

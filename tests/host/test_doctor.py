@@ -16,19 +16,6 @@ from evergreen_host.operate.checks import workers
 from evergreen_host.operate.link import linked
 
 
-@pytest.fixture
-def doctor(dsn):
-    return Doctor(dsn)
-
-
-@pytest.fixture
-def healthy(db, docs, provider):
-    serve(db, provider)
-    create(db)
-    drain_all(db)
-    return "docs"
-
-
 def test_nothing_is_wrong_where_nothing_is(doctor, db, healthy, dsn):
     assert doctor.findings() == []
     plain = subprocess.run([EVERGREEN, "doctor", "--dsn", dsn], capture_output=True, text=True, check=False)

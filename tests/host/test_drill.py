@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from doctoring import Doctor
 from documents import assert_as_source, drain_all, drain_once, status_of
 from freshness import all_fresh, verify
 from logical import OPTIONS, work, work_until
@@ -39,20 +38,6 @@ def cluster(folder):
     with Cluster(options=OPTIONS, env={"EVERGREEN_SECRETS": str(folder / "secrets")}) as made:
         make_template(made)
         yield made
-
-
-@pytest.fixture
-def doctor(dsn):
-    return Doctor(dsn)
-
-
-@pytest.fixture
-def healthy(db, docs, provider):
-    serve(db, provider)
-    create(db)
-    drain_all(db)
-    provider.reset()
-    return "docs"
 
 
 def is_well(doctor, db):

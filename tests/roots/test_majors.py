@@ -61,11 +61,10 @@ def cluster() -> Iterator[Cluster]:
 def source(db, model, provider) -> Connection:
     if db.info.server_version // 10000 >= 17:
         pytest.skip("this machine's PostgreSQL is not older than 17")
-    make_lively(db, provider)
     db.execute(READ_FROM_THE_WAL)
     work_until(db, "wal", "cdc")
     db.execute("SELECT embed_build('wal', model => 'h16')")
-    work(db)
+    make_lively(db, provider)  # with work for both generations, and then changes that wait
     db.execute("UPDATE wal SET body = 'edited' WHERE id = 1")
     return db
 

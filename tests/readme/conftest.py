@@ -1,4 +1,4 @@
-"""A server whose WAL can be decoded, as the page on that asks for, and databases as a page's reader has them."""
+"""A server whose WAL can be decoded, as the page on that asks for, and databases in which a reader follows a page."""
 
 import os
 import sys
@@ -9,7 +9,6 @@ from pathlib import Path
 import psycopg
 import pytest
 from pages import README, blocks
-from template import make_template
 
 from evergreen_host.cluster import Cluster
 
@@ -20,18 +19,17 @@ _numbers = count(1)
 def cluster() -> Iterator[Cluster]:
     """One server for all pages."""
     with Cluster(options={"wal_level": "logical", "wal_writer_delay": "10ms"}) as made:
-        make_template(made)
         yield made
 
 
 @pytest.fixture
-def environment(cluster: Cluster) -> Callable[..., dict[str, str]]:
-    """Make a database, and return the environment in which psql and evergreen find it, and everything on PATH."""
+def environment(cluster: Cluster) -> Callable[[], dict[str, str]]:
+    """Make an empty database, and return the environment in which psql and evergreen find it, and are found."""
 
-    def make(template: str = "template1") -> dict[str, str]:
+    def make() -> dict[str, str]:
         name = f"page_{next(_numbers)}"
         with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            admin.execute(f"CREATE DATABASE {name}")
         path = os.pathsep.join([str(Path(sys.executable).parent), str(cluster.postgres.bindir), os.environ["PATH"]])
         place = {"PGHOST": str(cluster.root), "PGPORT": str(cluster.port), "PGUSER": "postgres", "PGDATABASE": name}
         return {**os.environ, **place, "PATH": path}
@@ -40,6 +38,15 @@ def environment(cluster: Cluster) -> Callable[..., dict[str, str]]:
 
 
 @pytest.fixture
-def five_minutes() -> str:
-    """What a reader has typed before any other page: the README's tutorial."""
+def reader(environment: Callable[[], dict[str, str]]) -> Iterator[psycopg.Connection]:
+    """A session in a database of its own, where the README's tutorial has been followed."""
+    env = environment()
+    place = {"host": env["PGHOST"], "port": env["PGPORT"], "dbname": env["PGDATABASE"], "user": env["PGUSER"]}
+    with psycopg.connect(**place, autocommit=True) as session:
+        session.execute(tutorial())
+        yield session
+
+
+def tutorial() -> str:
+    """What a reader has typed before any other page."""
     return "\n".join(block.code for block in blocks(README, "sql") if block.section == "Five minutes")

@@ -7,33 +7,34 @@ from pathlib import Path
 
 from pages import Block, name_of
 
-_MARK = "@@ line"
-_WHERE = re.compile(r"^psql:<stdin>:\d+: ", re.MULTILINE)
+_MARK = "\x02line"
+_END = "\x03"
+_OPTIONS = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--pset=pager=off"]
+_WHERE = re.compile(r"^psql:\S+?:\d+: ", re.MULTILINE)
 
 
 class PageError(Exception):
     """A statement of a page failed."""
 
 
-def run(psql: Path, env: Mapping[str, str], page: Path, found: list[Block], before: str = "") -> dict[Block, str]:
-    """Run blocks of one page, after what comes before; return what each printed. Raises PageError, which names the line."""
+def run(page: Path, before: str, found: list[Block], env: Mapping[str, str], folder: Path) -> dict[Block, str]:
+    """Run some SQL, then the blocks of one page; return what each printed. Raises PageError, which names the line."""
     lines = [""] * max(block.end for block in found)
-    for block in found:
-        lines[block.line - 1 : block.end] = [f"\\echo {_MARK} {block.line}", *block.code.splitlines(), "\\echo @@ end"]
-    options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--pset=pager=off"]
-    if before:
-        done = subprocess.run([psql, *options], input=before, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    for block in found:  # each line where it stands on the page: so psql names it
+        lines[block.line - 1 : block.end] = [f"\\echo {_MARK} {block.line}", *block.code.splitlines(), f"\\echo {_END}"]
+    earlier, script = folder / "earlier", folder / page.name
+    earlier.write_text(before, "utf-8")
+    script.write_text("\n".join(lines) + "\n", "utf-8")
     done = subprocess.run(
-        [psql, *options], input="\n".join(lines) + "\n", env=env,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
+        ["psql", *_OPTIONS, "--file", earlier, "--file", script],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
     )  # fmt: skip
     if done.returncode:
-        raise PageError(done.stdout[-2000:].replace("<stdin>", name_of(page)))
+        raise PageError(done.stdout[-2000:].replace(str(script), name_of(page)))
     printed = _WHERE.sub("", done.stdout)
     return {block: _between(printed, f"{_MARK} {block.line}\n") for block in found}
 
 
 def _between(printed: str, mark: str) -> str:
     _, _, after = printed.partition(mark)
-    return "\n".join(line.rstrip() for line in after.partition("@@ end\n")[0].splitlines())
+    return "\n".join(line.rstrip() for line in after.partition(_END)[0].splitlines())

@@ -1,15 +1,15 @@
 """Every SQL block of the README and of docs/ runs as it stands, in order, and prints what the page says it prints."""
 
-import psycopg
-import pytest
 import psql
+import pytest
+from conftest import tutorial
 from pages import LANGUAGES, PAGES, README, blocks, inline, name_of, section
 
-#: Pages whose SQL needs what is not made by SQL, and the tests that run it.
+#: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {"docs/moving-in.md": "tests/host/test_moving_in_page.py"}
 #: What a reader of the page has besides the README's table.
 BEFORE = {
-    "docs/clients.md": "CREATE TABLE products (id int PRIMARY KEY, name text); INSERT INTO products VALUES (1, 'Pencil');",
+    "docs/clients.md": "CREATE TABLE products AS SELECT 1 AS id, 'Pencil' AS name; ALTER TABLE products ADD PRIMARY KEY (id);",
 }
 WITH_SQL = [page for page in PAGES if blocks(page, "sql") and name_of(page) not in ELSEWHERE]
 
@@ -17,28 +17,24 @@ WITH_SQL = [page for page in PAGES if blocks(page, "sql") and name_of(page) not 
 def outputs(page):
     """Each text block that comes right after one of SQL, with that."""
     every = blocks(page)
-    pairs = zip(every, every[1:], strict=False)
-    return [(said, asked) for asked, said in pairs if (asked.language, said.language) == ("sql", "text") and said.line <= asked.end + 2]
+    for asked, said in zip(every, every[1:], strict=False):
+        if (asked.language, said.language) == ("sql", "text") and said.line == asked.end + 2:
+            yield asked, said
 
 
 @pytest.mark.parametrize("page", WITH_SQL, ids=name_of)
-def test_statements_run_and_print_what_the_page_says(page, cluster, environment, five_minutes):
-    before = "" if page == README else five_minutes + BEFORE.get(name_of(page), "")
-    psql_path = cluster.bin("psql")
-    printed = psql.run(psql_path, environment("template1" if page == README else "evergreen_template"), page, blocks(page, "sql"), before)
-    for said, asked in outputs(page):
+def test_statements_run_and_print_what_the_page_says(page, environment, tmp_path):
+    before = "" if page == README else tutorial() + BEFORE.get(name_of(page), "")
+    printed = psql.run(page, before, blocks(page, "sql"), environment(), tmp_path)
+    for asked, said in outputs(page):
         assert said.code.strip("\n") in printed[asked], f"{said}: this is printed:\n{printed[asked]}"
 
 
-def test_what_operate_answers_runs(cluster, environment, five_minutes):
-    env = environment("template1")
-    done = psql.run(cluster.bin("psql"), env, README, blocks(README, "sql")[:1], "")
-    assert done
+def test_what_operate_answers_runs(reader):
     answers = inline(section(README, "Operate"), "SELECT ", "CALL ")
     assert len(answers) > 10
-    with psycopg.connect(host=env["PGHOST"], port=env["PGPORT"], user="postgres", dbname=env["PGDATABASE"], autocommit=True) as db:
-        for answer in answers:
-            db.execute(answer)
+    for answer in answers:
+        reader.execute(answer)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -1,0 +1,26 @@
+"""The README's API section is what COMMENT ON says; ``REGENERATE=1 pytest tests/readme/test_api_section.py`` writes it anew."""
+
+import difflib
+import os
+import re
+
+import pytest
+import reference
+from pages import README
+
+MARKED = re.compile(r"(?<=<!-- api: begin -->\n).*?(?=<!-- api: end -->)", re.DOTALL)
+
+
+@pytest.fixture
+def generated(reader):
+    return "\n" + reference.as_markdown(reader) + "\n"
+
+
+def test_the_section_is_what_the_comments_say(generated):
+    page = README.read_text("utf-8")
+    if os.environ.get("REGENERATE"):
+        README.write_text(MARKED.sub(lambda _: generated, page), "utf-8")
+    (shown,) = MARKED.findall(README.read_text("utf-8"))
+    changes = [*difflib.unified_diff(shown.splitlines(), generated.splitlines(), "README.md", "COMMENT ON", lineterm="", n=0)]
+    if changes:
+        pytest.fail("\n".join([*changes, "", (__doc__ or "").strip()]), pytrace=False)

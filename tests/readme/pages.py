@@ -51,7 +51,9 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 
 def section(page: Path, heading: str) -> str:
     """What stands under a heading of the second level."""
-    (found,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (found,) = re.findall(
+        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
     return found
 
 

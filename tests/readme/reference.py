@@ -1,4 +1,4 @@
-"""The README's API section: what COMMENT ON says of every function and view, in sections that are extension/sql's folders."""
+"""The README's API section: what COMMENT ON says of functions and views, in sections as the folders of extension/sql."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,8 @@ _VIEWS = """
 SELECT c.relname::text, pg_catalog.obj_description(c.oid, 'pg_class'),
        (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-FROM pg_catalog.pg_class c WHERE c.relkind = 'v' AND c.relname LIKE '%embed%' AND c.relnamespace = 'public'::regnamespace
+FROM pg_catalog.pg_class c
+WHERE c.relkind = 'v' AND c.relname LIKE '%embed%' AND c.relnamespace = 'public'::regnamespace
 ORDER BY c.relname LIKE 'embed%', c.relname
 """
 _LITERAL = re.compile(r"'((?:[^']|'')*)'(?:::[\w ]+(?:\[\])?)?")
@@ -59,7 +60,9 @@ def _functions(db: psycopg.Connection[Any]) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {title: [] for title in SECTIONS.values()}
     for folder, title in SECTIONS.items():
         for file in sorted((SQL / folder).glob("*.sql")):
-            for name in re.findall(r"^CREATE (?:FUNCTION|PROCEDURE) @extschema@\.(\w+)", file.read_text("utf-8"), re.MULTILINE):
+            for name in re.findall(
+                r"^CREATE (?:FUNCTION|PROCEDURE) @extschema@\.(\w+)", file.read_text("utf-8"), re.MULTILINE
+            ):
                 if row := members.pop(name, None):
                     found[title].append((_signature(*row[:3]), row[3]))
     assert not members, f"in no section: {sorted(members)}"
@@ -74,6 +77,6 @@ def as_markdown(db: psycopg.Connection[Any]) -> str:
         lines += [f"| `{_cell(call)}` | {_cell(comment)} |" for call, comment in calls] + [""]
     lines += ["**Views**", "", "| view | columns | |", "|---|---|---|"]
     for name, comment, columns in db.execute(_VIEWS).fetchall():
-        shown = "‹pipeline›_embedding" if name == "docs_embedding" else name
+        shown = "PIPELINE_embedding" if name == "docs_embedding" else name
         lines.append(f"| `{shown}` | {', '.join(columns)} | {_cell(comment.replace('pipeline docs', 'a pipeline'))} |")
     return "\n".join(lines) + "\n"

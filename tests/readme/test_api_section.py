@@ -1,4 +1,7 @@
-"""The README's API section is what COMMENT ON says; ``REGENERATE=1 pytest tests/readme/test_api_section.py`` writes it anew."""
+"""The README's API section is what COMMENT ON says.
+
+``REGENERATE=1 pytest tests/readme/test_api_section.py`` writes it anew, for ``git diff`` to show.
+"""
 
 import difflib
 import os
@@ -21,6 +24,8 @@ def test_the_section_is_what_the_comments_say(generated):
     if os.environ.get("REGENERATE"):
         README.write_text(MARKED.sub(lambda _: generated, page), "utf-8")
     (shown,) = MARKED.findall(README.read_text("utf-8"))
-    changes = [*difflib.unified_diff(shown.splitlines(), generated.splitlines(), "README.md", "COMMENT ON", lineterm="", n=0)]
+    changes = [
+        *difflib.unified_diff(shown.splitlines(), generated.splitlines(), "README.md", "COMMENT ON", lineterm="", n=0)
+    ]
     if changes:
-        pytest.fail("\n".join([*changes, "", (__doc__ or "").strip()]), pytrace=False)
+        pytest.fail("\n".join([*changes, "", (__doc__ or "").strip().splitlines()[-1]]), pytrace=False)

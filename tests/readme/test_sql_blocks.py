@@ -1,15 +1,20 @@
 """Every SQL block of the README and of docs/ runs as it stands, in order, and prints what the page says it prints."""
 
+from itertools import pairwise
+
 import psql
 import pytest
 from conftest import tutorial
-from pages import LANGUAGES, PAGES, README, blocks, inline, name_of, section
+from pages import LANGUAGES, PAGES, README, ROOT, blocks, inline, name_of, section
 
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {"docs/moving-in.md": "tests/host/test_moving_in_page.py"}
-#: What a reader of the page has besides the README's table.
+#: What a reader of the page has besides what the README's tutorial made.
 BEFORE = {
-    "docs/clients.md": "CREATE TABLE products AS SELECT 1 AS id, 'Pencil' AS name; ALTER TABLE products ADD PRIMARY KEY (id);",
+    "docs/costs.md": "\n".join(block.code for block in blocks(ROOT / "docs" / "models.md", "sql")),
+    "docs/clients.md": (
+        "CREATE TABLE products (id int PRIMARY KEY, name text); INSERT INTO products VALUES (1, 'Pencil');"
+    ),
 }
 WITH_SQL = [page for page in PAGES if blocks(page, "sql") and name_of(page) not in ELSEWHERE]
 
@@ -17,7 +22,7 @@ WITH_SQL = [page for page in PAGES if blocks(page, "sql") and name_of(page) not 
 def outputs(page):
     """Each text block that comes right after one of SQL, with that."""
     every = blocks(page)
-    for asked, said in zip(every, every[1:], strict=False):
+    for asked, said in pairwise(every):
         if (asked.language, said.language) == ("sql", "text") and said.line == asked.end + 2:
             yield asked, said
 
@@ -31,7 +36,8 @@ def test_statements_run_and_print_what_the_page_says(page, environment, tmp_path
 
 
 def test_what_operate_answers_runs(reader):
-    answers = inline(section(README, "Operate"), "SELECT ", "CALL ")
+    table = "\n".join(line for line in section(README, "Operate").splitlines() if line.startswith("|"))
+    answers = inline(table, "SELECT ", "CALL ")
     assert len(answers) > 10
     for answer in answers:
         reader.execute(answer)
@@ -45,5 +51,5 @@ def test_every_block_says_what_it_is(page):
 
 @pytest.mark.parametrize("page", ELSEWHERE)
 def test_what_is_run_elsewhere_is_run_there(page):
-    test = (README.parent / ELSEWHERE[page]).read_text("utf-8")
+    test = (ROOT / ELSEWHERE[page]).read_text("utf-8")
     assert f'"{page.rpartition("/")[2]}"' in test

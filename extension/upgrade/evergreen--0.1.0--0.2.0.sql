@@ -508,6 +508,9 @@ AS $python$
 from evergreen.setup import alter
 return alter.embed_alter(pipeline, options)
 $python$;
+COMMENT ON FUNCTION @extschema@.embed_alter(text, jsonb) IS
+    'merges options into a pipeline''s (null resets one) and returns them all: on_too_long (fail or truncate), max_attempts, '
+    'live_share, daily_tokens, daily_cost, previous_kept, slot_limit, wakeup, language; embed_create takes the same';
 
 CREATE FUNCTION @extschema@.embed_capture_set(pipeline text, capture text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -682,6 +685,8 @@ AS $python$
 from evergreen.setup import setting
 return setting.embed_setting(name, value)
 $python$;
+COMMENT ON FUNCTION @extschema@.embed_setting(text, text) IS
+    'a setting of this database: default_model, cache_retention, lease or index_from; with a value, sets it first (embed_admin)';
 
 CREATE OR REPLACE FUNCTION @extschema@.embed_touch(pipeline text, VARIADIC keys jsonb[]) RETURNS bigint
 LANGUAGE plpython3u VOLATILE

@@ -1,4 +1,4 @@
-"""The README's API section: what COMMENT ON says of functions and views, in sections as the folders of extension/sql."""
+"""The README's API section: what COMMENT ON says of functions and views, by the folders of extension/sql."""
 
 import re
 from pathlib import Path

@@ -79,7 +79,9 @@ def test_lines_run(followed):
 
 
 def test_make_knows_its_targets():
+    known = re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     for line in [*lines("make "), *(code for page in PAGES for code in inline(page.read_text("utf-8"), "make "))]:
+        assert shlex.split(line)[1] in known, line
         subprocess.run(["make", "--dry-run", *shlex.split(line)[1:]], cwd=ROOT, check=True, capture_output=True)
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import psql
 import pytest
 from conftest import tutorial
-from pages import LANGUAGES, PAGES, README, ROOT, blocks, inline, name_of, section
+from pages import PAGES, README, ROOT, blocks, inline, name_of, section
 
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {"docs/moving-in.md": "tests/host/test_moving_in_page.py"}
@@ -41,12 +41,6 @@ def test_what_operate_answers_runs(reader):
     assert len(answers) > 10
     for answer in answers:
         reader.execute(answer)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_block_says_what_it_is(page):
-    assert {block.language for block in blocks(page)} <= LANGUAGES
-    assert page.read_text("utf-8").count("```") == 2 * len(blocks(page))
 
 
 @pytest.mark.parametrize("page", ELSEWHERE)

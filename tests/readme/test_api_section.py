@@ -9,7 +9,7 @@ import re
 
 import pytest
 import reference
-from pages import README
+from pages import PAGES, README
 
 MARKED = re.compile(r"(?<=<!-- api: begin -->\n).*?(?=<!-- api: end -->)", re.DOTALL)
 
@@ -29,3 +29,13 @@ def test_the_section_is_what_the_comments_say(generated):
     ]
     if changes:
         pytest.fail("\n".join([*changes, "", (__doc__ or "").strip().splitlines()[-1]]), pytrace=False)
+
+
+def test_what_the_pages_name_is_there(reader):
+    """Functions, views, roles and schemas, in sentences and tables, too."""
+    named = {name for page in PAGES for name in re.findall(r"\bembed_[a-z_]+", page.read_text("utf-8"))}
+    there = """
+        SELECT proname::text FROM pg_proc UNION SELECT relname FROM pg_class
+        UNION SELECT rolname FROM pg_roles UNION SELECT nspname FROM pg_namespace
+    """
+    assert named - {name for (name,) in reader.execute(there)} == set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pages import README, blocks
+from pages import tutorial
 
 from evergreen_host.cluster import Cluster
 
@@ -45,8 +45,3 @@ def reader(environment: Callable[[], dict[str, str]]) -> Iterator[psycopg.Connec
     with psycopg.connect(**place, autocommit=True) as session:
         session.execute(tutorial())
         yield session
-
-
-def tutorial() -> str:
-    """What a reader has typed before any other page."""
-    return "\n".join(block.code for block in blocks(README, "sql") if block.section == "Five minutes")

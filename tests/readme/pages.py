@@ -70,3 +70,8 @@ def command_lines() -> list[tuple[str, str]]:
             if command := line.split(" #")[0].strip():
                 lines.append((f"{name_of(block.page)}:{number}", command))
     return lines
+
+
+def tutorial() -> str:
+    """What a reader has typed before any other page."""
+    return "\n".join(block.code for block in blocks(README, "sql") if block.section == "Five minutes")

@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 import typer
-from conftest import tutorial
-from pages import PAGES, ROOT, command_lines, inline
+from pages import PAGES, ROOT, command_lines, inline, tutorial
 
 from evergreen_host import cli
 

@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import psql
 import pytest
-from conftest import tutorial
-from pages import PAGES, README, ROOT, blocks, inline, name_of, section
+from pages import PAGES, README, ROOT, blocks, inline, name_of, section, tutorial
 
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {"docs/moving-in.md": "tests/host/test_moving_in_page.py"}

@@ -10,6 +10,9 @@ SCRIPTS := build/extension
 # the longest comes first. One process more than processors, because many tests wait for something.
 SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 
+# A test that hangs says where, and then (pyproject.toml) ends the process that runs it, and the run.
+HANGING := --max-worker-restart 0 -o faulthandler_timeout=300
+
 # pgspot's complaints that do not apply, with the reason:
 #   plpython3u  pgspot reads SQL and PL/pgSQL only; the Python behind these functions is checked by the other tools
 PGSPOT_IGNORE := --ignore-lang plpython3u
@@ -24,7 +27,7 @@ demo: setup  ## the whole story in a minute, in a throw-away cluster
 all: $(STAMP)  ## what `make install` needs; pgxn and packagers ask for it
 
 test: setup check  ## everything is proved
-	$(BIN)/pytest $(SIDE_BY_SIDE)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING)
 
 bench: setup
 	$(BIN)/pytest -m bench

@@ -42,10 +42,14 @@ LONG = frozenset(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in long files, before markers choose."""
+    """Mark what is in long files, before markers choose; give what is long on purpose the time for it."""
     for item in items:
         if item.path.name in LONG:
             item.add_marker(pytest.mark.attack)
+        if any(item.get_closest_marker(name) for name in ("attack", "bench", "root")):
+            item.add_marker(pytest.mark.timeout(7200))
+        elif item.path.parent.name == "chaos":
+            item.add_marker(pytest.mark.timeout(420 + float(item.config.getoption("--chaos-seconds"))))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,5 +1,6 @@
 """Pipelines over (id, title, body) through the loopback model: what a view must show by our own reckoning."""
 
+import time
 from typing import Any
 
 import orjson
@@ -49,12 +50,13 @@ def drain_all(db: psycopg.Connection[Any], pipeline: str | None = None) -> int:
     soon = (
         "SELECT EXISTS (SELECT FROM embed.job WHERE token IS NULL AND ready_at < clock_timestamp() + interval '0.3 s')"
     )
-    passes = 0
-    while True:
+    passes, until = 0, time.monotonic() + 120
+    while time.monotonic() < until:
         if drain_once(db, pipeline):
             passes += 1
         elif pipeline is not None or db.execute(soon).fetchone() == (False,):
             return passes
+    raise TimeoutError(f"no end of it: {db.execute('SELECT * FROM embed.job LIMIT 5').fetchall()}")
 
 
 def rested(db: psycopg.Connection[Any]) -> None:

@@ -508,6 +508,9 @@ AS $python$
 from evergreen.setup import alter
 return alter.embed_alter(pipeline, options)
 $python$;
+COMMENT ON FUNCTION @extschema@.embed_alter(text, jsonb) IS
+    'merges options into a pipeline''s (null resets one) and returns them all: on_too_long (fail or truncate), max_attempts, '
+    'live_share, daily_tokens, daily_cost, previous_kept, slot_limit, wakeup, language; embed_create takes the same';
 
 CREATE FUNCTION @extschema@.embed_capture_set(pipeline text, capture text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -619,6 +622,9 @@ AS $python$
 from evergreen.setup import model
 model.embed_model_add(name, provider, dimensions, remote_name, endpoint, options)
 $python$;
+COMMENT ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) IS
+    'registers a model under a name (embed_admin). provider: openai (and what speaks as it does), ollama, cohere, voyage, '
+    'function or hash; remote_name: what it is called there, or your function; options: price, prompts, what a request may hold';
 
 CREATE OR REPLACE FUNCTION @extschema@.embed_model_drop(name text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -638,6 +644,8 @@ AS $python$
 from evergreen.setup import endpoint
 endpoint.embed_endpoint_set(name, url, secret, options)
 $python$;
+COMMENT ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) IS
+    'where models are served (embed_admin): url, the name of a secret, never its value; options: time-outs, limits, proxy, allow_http';
 
 CREATE OR REPLACE FUNCTION @extschema@.embed_pause(pipeline text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -682,6 +690,8 @@ AS $python$
 from evergreen.setup import setting
 return setting.embed_setting(name, value)
 $python$;
+COMMENT ON FUNCTION @extschema@.embed_setting(text, text) IS
+    'a setting of this database: default_model, cache_retention, lease or index_from; with a value, sets it first (embed_admin)';
 
 CREATE OR REPLACE FUNCTION @extschema@.embed_touch(pipeline text, VARIADIC keys jsonb[]) RETURNS bigint
 LANGUAGE plpython3u VOLATILE

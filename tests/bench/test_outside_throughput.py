@@ -13,7 +13,7 @@ pytestmark = pytest.mark.bench
 
 
 def outside(session, batch: int) -> None:
-    """The loop of the README."""
+    """The loop of docs/compute-outside.md."""
     query = "SELECT token, text, hash FROM embed_claim('docs', %s)"
     while rows := session.execute(query, (batch,)).fetchall():
         vectors = [str(vector.tolist()) for vector in hash_vectors([row[1] for row in rows])]

@@ -4,6 +4,8 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import outside
@@ -138,11 +140,22 @@ def _outside(db: Connection, context: Context) -> str | None:
     fate, middle = context.chance.random(), context.chance.randrange(len(texts) + 1)
     for part in (texts[:middle], texts[middle:]):
         if part and fate < 0.8:
-            outside.submit(db, part, pipeline=name, dimensions=16 if part[0].model == "wide" else 8)
+            dimensions = 16 if part[0].model == "wide" else 8
+            _patiently(context, partial(outside.submit, db, part, pipeline=name, dimensions=dimensions))
         elif part and fate < 0.9:
-            outside.release(db, part, context.chance.choice([None, "out of memory"]), pipeline=name)
+            why = context.chance.choice([None, "out of memory"])
+            _patiently(context, partial(outside.release, db, part, why, pipeline=name))
         context.pause(0.2)
     return None if fate < 0.9 else "outside, died"
+
+
+def _patiently(context: Context, call: Callable[[], object]) -> None:
+    """As the HINT says: try again when whoever changes the generation, or was stopped amid it, has come to an end."""
+    while not context.stop.is_set():
+        with suppress(psycopg.errors.LockNotAvailable):
+            call()
+            return
+        context.pause(0.2)
 
 
 def _backfill(db: Connection, context: Context) -> str | None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from documents import drain_all
+from programs import running
 from waiting import wait_until
 
 COMMAND = [sys.executable, "-c", "from evergreen_host.cli import main; main()", "backfill"]
@@ -99,16 +100,16 @@ def test_a_pipeline_that_breaks_meanwhile_ends_it(db, evergreen, pipeline):
 
 def test_on_a_terminal_it_is_a_bar(db, dsn, pipeline):
     ours, its = pty.openpty()
-    process = subprocess.Popen([*COMMAND, "--dsn", dsn, "docs"], stdout=its, env={**os.environ, "TERM": "xterm"})
-    os.close(its)
-    shown = bytearray()
+    with running([*COMMAND, "--dsn", dsn, "docs"], stdout=its, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(its)
+        shown = bytearray()
 
-    def shows(what):
-        shown.extend(os.read(ours, 4096))
-        return what in shown.decode("utf-8", "replace")
+        def shows(what):
+            shown.extend(os.read(ours, 4096))
+            return what in shown.decode("utf-8", "replace")
 
-    wait_until(lambda: shows("━"), what="a bar")
-    drain_all(db)
-    wait_until(lambda: shows("ok backfill is over"), what="its end")
-    assert process.wait(30) == 0
+        wait_until(lambda: shows("━"), what="a bar")
+        drain_all(db)
+        wait_until(lambda: shows("ok backfill is over"), what="its end")
+        assert process.wait(30) == 0
     os.close(ours)

@@ -1,5 +1,6 @@
 """`evergreen status` and `evergreen metrics` against a real database, run as one runs them."""
 
+import io
 import json
 import os
 import pty
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import pytest
 from people import hash_model
+from programs import running
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 from waiting import wait_until
 
+from evergreen_host.operate.link import linked
 from evergreen_host.operate.sparkline import sparkline
-from evergreen_host.operate.status import duration
+from evergreen_host.operate.status import History, _view, duration, read
 
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 
@@ -63,9 +67,7 @@ def test_status_stays_up_to_date_until_interrupted(dsn, two, db):
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "170", "LINES": "40"}
     watch = [EVERGREEN, "status", "--watch", "--every", "0.1", "--dsn", dsn]
     seen = ""
-    with subprocess.Popen(
-        watch, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
-    ) as process:
+    with running(watch, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True) as process:
         os.close(theirs)
 
         def has(text):
@@ -133,11 +135,11 @@ def test_the_dashboard_asks_for_metrics_that_there_are(dsn, two):
 
 
 def test_metrics_are_served_also_while_the_database_is_away(dsn, two, db, cluster):
-    with subprocess.Popen(
+    with running(
         [EVERGREEN, "metrics", "--serve", "--port", "0", "--dsn", dsn], stdout=subprocess.PIPE, text=True
     ) as server:
         address = server.stdout.readline().split()[-1]
-        with urllib.request.urlopen(address) as answer:
+        with urllib.request.urlopen(address, timeout=30) as answer:
             assert samples(answer.read().decode())["evergreen_pending", "docs", None] == 2
         name = db.info.dbname
         with_db = cluster.dsn()
@@ -145,12 +147,25 @@ def test_metrics_are_served_also_while_the_database_is_away(dsn, two, db, cluste
 
         with psycopg.connect(with_db, autocommit=True) as admin:
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            with urllib.request.urlopen(address) as answer:
+            with urllib.request.urlopen(address, timeout=30) as answer:
                 assert samples(answer.read().decode()) == {("evergreen_up", None, None): 0}
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        with urllib.request.urlopen(address) as answer:
+        with urllib.request.urlopen(address, timeout=30) as answer:
             assert samples(answer.read().decode())["evergreen_up", None, None] == 1
         server.send_signal(signal.SIGTERM)
+        assert server.wait(30) != 0
+
+
+def test_on_a_narrow_terminal_the_last_bars_are_shown(dsn, two):
+    history = History()
+    with linked(dsn, "status") as link:
+        rows = read(link, "docs")
+        for backlog in (1, 1, 1, 1, 1, 1, 8, 4, 8):
+            history.note([{**rows[0], "pending": backlog, "in_flight": 0}])
+        for width in (120, 160):
+            console = Console(width=width, file=io.StringIO())
+            console.print(_view(link, rows, history))
+            assert "█▅█" in console.file.getvalue()
 
 
 def test_bars_go_from_zero_to_the_largest():

@@ -41,7 +41,7 @@ FILES = {
                 managed = False
                 db_table = "products_embedding"
     """,
-    # What README gives as a recipe for one's own continuous integration.
+    # What docs/clients.md gives as a recipe for one's own continuous integration.
     "shop/migrations/0001_initial.py": """
         from django.db import migrations, models
 

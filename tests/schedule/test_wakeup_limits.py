@@ -155,6 +155,7 @@ def test_a_full_table_of_locks_costs_the_wakeup_and_not_the_write(session, db, s
             writer.execute("UPDATE bare SET id = 2")
             break
         except psycopg.errors.OutOfMemory:
+            assert held > 0
             held -= 1
             greedy.execute("SELECT pg_advisory_unlock(%s)", (held,))
     writer.execute(EDIT)

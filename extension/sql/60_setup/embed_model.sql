@@ -9,7 +9,8 @@ from evergreen.setup import model
 model.embed_model_add(name, provider, dimensions, remote_name, endpoint, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) IS
-    'registers a model under a name (embed_admin)';
+    'registers a model under a name (embed_admin). provider: openai (and what speaks as it does), ollama, cohere, voyage, '
+    'function or hash; remote_name: what it is called there, or your function; options: price, prompts, what a request may hold';
 
 CREATE FUNCTION @extschema@.embed_model_drop(name text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -31,4 +32,4 @@ from evergreen.setup import endpoint
 endpoint.embed_endpoint_set(name, url, secret, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) IS
-    'where models are served: url, the name of a secret, time-outs (embed_admin)';
+    'where models are served (embed_admin): url, the name of a secret, never its value; options: time-outs, limits, proxy, allow_http';

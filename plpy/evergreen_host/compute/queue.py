@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-_PATIENCE, _PAUSE = 300.0, 0.5  # seconds to wait for a server that is gone, and between two tries
+_PATIENCE, _PAUSE = 300.0, 0.5  # seconds to wait for a server that is gone or a lock, and between two tries
 _SCHEMA = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = %s"
 
 
@@ -51,16 +51,17 @@ class Queue:
         self._run("SELECT {release}(%s, %s, %s, %s)", given)
 
     def _run(self, query: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Run a call; where the connection is lost, again and again for a while: each may be done twice."""
+        """Run a call, for a while again where the connection is lost or a lock in the way: it may be done twice."""
         until = time.monotonic() + _PATIENCE
         while True:
             try:
                 return self._execute(query, given)
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
                 is_lost = self._connection is None or self._connection.closed
-                if not is_lost or time.monotonic() > until:
+                if not (is_lost or isinstance(error, psycopg.errors.LockNotAvailable)) or time.monotonic() > until:
                     raise
-                self._connection = None
+                if is_lost:
+                    self._connection = None
                 time.sleep(_PAUSE)
 
     def _execute(self, query: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:

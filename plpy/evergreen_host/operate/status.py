@@ -9,8 +9,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +22,7 @@ from evergreen_host.operate.sparkline import sparkline
 _STATUS = "SELECT * FROM {schema}.embed_status ORDER BY pipeline"
 _PLAIN_WIDTH = 160
 _REMEMBERED = 120
-_SPARK = 16
+_NARROW, _SPARK = 4, 16  # bars
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _COLOURS = {"active": "green", "paused": "yellow", "over budget": "yellow", "broken": "bold red"}
 
@@ -100,13 +101,26 @@ def _view(link: Link, rows: list[Row], history: History) -> Group:
     return Group(head, _table(rows, history), *troubles)
 
 
+class _Spark:
+    """A sparkline that gives way where the terminal is narrow: then it shows fewer looks, the last ones."""
+
+    def __init__(self, figures: list[float]) -> None:
+        self._figures = figures
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(_NARROW, _SPARK).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
+        yield Text(sparkline(self._figures, min(_SPARK, options.max_width)))
+
+
 def _table(rows: list[Row], history: History) -> Table:
     table = Table(pad_edge=False)
     watched = any(len(backlog) > 1 for backlog in history.backlog.values())
     for title in ("pipeline", "state"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=True)
     for title in ("rows", "fresh", "pending", "in flight", "failed", "oldest", "lag p50", "p99", "tokens", "cost"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     if watched:
         table.add_column("backlog")
         table.add_column("waits")
@@ -117,10 +131,10 @@ def _table(rows: list[Row], history: History) -> Table:
         cells += [Text(_number(row["failed"]), style="red" if row["failed"] else "")]
         cells += [Text(duration(row.get(name))) for name in ("oldest_pending_age", "lag_p50", "lag_p99")]
         cells += [Text(_number(row["tokens"])), Text("" if row["cost"] is None else f"{row['cost']:.4f}")]
+        sparks: list[_Spark] = []
         if watched:
-            name = row["pipeline"]
-            cells += [Text(sparkline([*past[name]], _SPARK)) for past in (history.backlog, history.lag)]
-        table.add_row(*cells)
+            sparks = [_Spark([*past[row["pipeline"]]]) for past in (history.backlog, history.lag)]
+        table.add_row(*cells, *sparks)
     return table
 
 

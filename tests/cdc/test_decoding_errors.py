@@ -31,6 +31,20 @@ def failing(connect):
     return session, warned
 
 
+# And what it does about that is too late, as with another session that has taken the slot up meanwhile.
+IN_USE = """
+DO LANGUAGE plpython3u $python$
+from evergreen.detect import cover
+lose = cover.lose
+def in_use(reason):
+    cover.lose = lose
+    import plpy
+    plpy.error("replication slot is active", sqlstate="55006")
+cover.lose = in_use
+$python$
+"""
+
+
 @pytest.fixture
 def notes(db, pipeline):
     """Another pipeline, which triggers capture."""
@@ -66,3 +80,15 @@ def test_a_worker_takes_another_slot_and_has_all_rows_checked(db, pipeline, note
     assert_as_source(db, "notes")
     assert set(provider.sent.values()) == {1}
     assert len(provider.sent) == 4
+
+
+def test_two_that_come_upon_it_at_once_do_not_fail(db, pipeline, notes, failing):
+    """The one that is late leaves it to the other."""
+    session, warned = failing
+    session.execute(IN_USE)
+    db.execute("UPDATE docs SET body = 'edited' WHERE id = 1; INSERT INTO notes VALUES (1, 'a', 'note')")
+    work(session)
+    assert any("proto_version=99" in one for one in warned)
+    assert_as_source(db, "notes")
+    work(db)
+    assert_as_source(db)

@@ -3,7 +3,7 @@
 import pytest
 from attack import left
 from documents import assert_as_source, drain_all, drain_once, verified
-from outside import Text, claim, statement, submit
+from outside import Text, claim, release, statement, submit
 from waiting import Background, begin_to_wait, wait_until
 
 CLAIM = "SELECT count(*) FROM embed_claim('docs', 100)"
@@ -149,3 +149,22 @@ def test_a_wait_is_not_over_for_a_change_of_a_row_that_the_backfill_has(connect,
     assert wait.running
     submit(db, ninth)
     assert wait.result() == [(True,)]
+
+
+def test_a_generation_goes_while_texts_of_it_are_claimed(connect, db, pipeline, provider):
+    """Who retires it cannot see the claim, which is not committed; its vectors then are nobody's."""
+    provider.register(db, "other")
+    db.execute("SELECT embed_build('docs', model => 'other')")
+    db.execute("UPDATE docs SET body = body || '?'")
+    claimer, retiring = connect(autocommit=False), connect()
+    texts = claim(claimer, model="other")
+    retired = Background(retiring, "SELECT embed_retire('docs', 2)")
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = %s AND NOT granted)"
+    wait_until(lambda: db.execute(waits, (retired.pid,)).fetchone() == (True,), what="whoever retires it")
+    claimer.commit()
+    retired.result()
+    assert db.execute("SELECT count(*) FROM embed_generations WHERE generation = 2").fetchone() == (0,)
+    assert submit(db, texts) == 0
+    assert release(db, texts) == 0
+    drain_all(db)
+    assert_as_source(db)

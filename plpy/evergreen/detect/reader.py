@@ -58,12 +58,21 @@ class Reader:
                 self._rest(_BEHIND_ANOTHER)
                 return False
             if not state.startswith(_PASSING):
-                # The same WAL will fail again, whoever reads it. Another slot begins beyond it.
-                self._slot_at = time.monotonic() + _AFTER_ERROR
-                return self._lose(db.message(error), f"error {state} in decoding")
+                return self._give_up(db.message(error), f"error {state} in decoding")
             self._step(slot.release)
             self._rest(_AFTER_ERROR)
             self._complain(db.message(error))
+            return False
+
+    def _give_up(self, reason: str, told: str) -> bool:
+        """The same WAL will fail again, whoever reads it: another slot begins beyond it."""
+        self._slot_at = time.monotonic() + _AFTER_ERROR
+        try:
+            return self._lose(reason, told)
+        except db.DatabaseError as error:
+            if db.sqlstate(error) not in _BUSY:
+                raise
+            self._rest(_BEHIND_ANOTHER)  # another session tries it just now, and will come upon the same
             return False
 
     def _turn(self) -> bool:

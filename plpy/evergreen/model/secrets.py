@@ -3,6 +3,7 @@
 import grp
 import os
 import re
+import shlex
 import stat
 from itertools import groupby
 from operator import itemgetter
@@ -30,8 +31,15 @@ def _directory() -> Path:
 
 def how_to_replace(name: str) -> str:
     """Return the command that puts another value, which it reads from its input, in the place of a secret's."""
-    group = grp.getgrgid(os.getegid()).gr_name
-    return f"install -m 0640 -o root -g {group} /dev/stdin {_directory() / name}"
+    place = shlex.quote(str(_directory() / name))
+    return f"install -m 0640 -o root -g {_group(os.getegid())} /dev/stdin {place}"
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:  # as in a container whose user is a number only
+        return str(number)
 
 
 def value(name: str) -> str:

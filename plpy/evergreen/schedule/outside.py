@@ -56,8 +56,11 @@ def find(pipeline: Pipeline, token: int | None) -> Outside | None:
     )
 
 
-def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> Outside:
+def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> Outside | None:
     generation = next((g for g in pipeline.generations if g.id == row["generation"]), None)
+    if generation is None and not db.value(SQL.is_there, row["generation"]):  # it went while the claim was made
+        db.notice(f"claim {token} is over: the generation that it is of was retired")
+        return None
     if generation is None or token is None:
         raise UserError(
             f'claim {token} is not of pipeline "{pipeline.name}"', hint="Name the pipeline that it was claimed from."

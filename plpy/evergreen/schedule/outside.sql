@@ -7,6 +7,9 @@ SELECT l.generation, l.outside IS NOT NULL AS is_outside,
        l.expires_at < pg_catalog.clock_timestamp() + l.outside * 2 / 3 AS is_old
 FROM embed.lease l WHERE l.token = $1 FOR NO KEY UPDATE
 
+-- is_there(int4): is there such a generation, of any pipeline
+SELECT EXISTS (SELECT FROM embed.generation g WHERE g.id = $1) AS found
+
 -- was_issued(int8): was there ever such a token
 SELECT $1 >> 24 BETWEEN 1 AND t.last_value AS was FROM embed.token t
 

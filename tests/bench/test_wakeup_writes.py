@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
 
-CLIENTS, WARM_UP, SECONDS, ROUNDS, ROWS = 8, 3, 10, 3, 5_000  # fewer rows than an index is built for
+CLIENTS, WARM_UP, SECONDS, ROUNDS, ROWS = 8, 3, 10, 6, 5_000  # fewer rows than an index is built for
 
 pytestmark = pytest.mark.bench
 

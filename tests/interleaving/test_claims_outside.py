@@ -168,3 +168,19 @@ def test_a_generation_goes_while_texts_of_it_are_claimed(connect, db, pipeline, 
     assert release(db, texts) == 0
     drain_all(db)
     assert_as_source(db)
+
+
+def test_a_generation_goes_amid_a_claim(connect, db, pipeline, provider, stoppable):
+    """Its work is deleted already when a claim comes upon a change of which nobody knew then."""
+    provider.register(db, "other")
+    db.execute("SELECT embed_build('docs', model => 'other')")
+    drain_all(db)
+    retiring, claiming = stoppable(), stoppable()
+    assert retiring.parked("SELECT embed_retire('docs', 2)", "delete_work", "after")
+    db.execute("UPDATE docs SET body = body || '?' WHERE id = 1")
+    assert claiming.parked("SELECT count(*) FROM embed_claim('docs', 9, for_model => 'other')", "look_up", "before")
+    retiring.let_go()
+    assert claiming.let_go() == [(0,)]
+    drain_all(db)
+    assert_as_source(db)
+    assert left(db) == {}

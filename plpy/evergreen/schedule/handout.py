@@ -80,7 +80,7 @@ class Handout:
         intake.private(followed, max(self._max_rows, _FOLDED))
         texts: list[Handed] = []
         for generation in self._in_turn():
-            texts = self._of(generation)
+            texts = self._unless_gone(generation)
             if texts:
                 break
         self._cursors.settle()
@@ -106,6 +106,15 @@ class Handout:
     @property
     def _live_share(self) -> float:
         return float(options.effective(self._pipeline.options, "live_share"))
+
+    def _unless_gone(self, generation: Generation) -> list[Handed]:
+        """As ``_of``; nothing of a generation that is retired amid it."""
+        try:
+            return db.atomically(lambda: self._of(generation))
+        except db.DatabaseError as error:
+            if db.sqlstate(error) != "42P01" or db.value(outside.SQL.is_there, generation.id):
+                raise
+            return []
 
     def _of(self, generation: Generation) -> list[Handed]:
         """Claim until some text has to be handed out; what needs no model is done on the way."""

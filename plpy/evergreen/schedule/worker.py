@@ -94,6 +94,8 @@ class Worker:
             until = time.monotonic() + _BREATH
             while self._batches and time.monotonic() < until:
                 self._collect(_SLICE)
+            if self._batches:  # the model takes too long for it to be done often
+                self._memory.emptying_at = time.monotonic() + _HOUSEKEEPING
         if not self._batches:
             self._step(claim.empty_queue)
 

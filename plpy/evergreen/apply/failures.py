@@ -48,14 +48,8 @@ class Failures:
         """Write down how many rows failed, and why, as far as that may stand in a log."""
         claim = self._claim
         where = {"generation": claim.generation.id, "model": claim.generation.model.name}
-        for event, say, keys in (
-            (
-                "model_failed",
-                journal.note,
-                [k for k in failures.keys() - buried if type(failures[k]) is not RestingError],
-            ),
-            ("rows_given_up", journal.warn, buried),
-        ):
+        failed = {key for key in failures if not isinstance(failures[key], RestingError)} - buried
+        for event, say, keys in (("model_failed", journal.note, failed), ("rows_given_up", journal.warn, buried)):
             reasons = Counter((failures[key].failure_class, failures[key].told) for key in keys)
             for (kind, told), rows in reasons.items():
                 say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)

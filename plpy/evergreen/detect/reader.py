@@ -90,6 +90,7 @@ class Reader:
         if not is_needed:
             if look.there or look.published or survey["has_slot"]:
                 self._step(cover.sweep)
+            if look.there:
                 self._step(lambda: journal.note("slot_dropped", reason="no pipeline needs it"))
             done = self._step(cover.mend)
             self._rest(_LOOK_AGAIN)

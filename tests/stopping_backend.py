@@ -79,7 +79,7 @@ def _writes():
 
 
 def _stopping_commit():
-    if not _writes() or _label() == "_keep_house":
+    if not _writes() or _label() == "keep_house":
         _commit()
         return
     _commits.append(_label())

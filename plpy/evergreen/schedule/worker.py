@@ -8,29 +8,27 @@ from functools import partial
 from typing import TypeVar
 
 from evergreen import alarm, db, journal
-from evergreen.apply import lag, usage
 from evergreen.apply.write import apply
-from evergreen.catalog import counters, options, pipelines
+from evergreen.catalog import options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.detect.reader import Reader
 from evergreen.gate import elevated
-from evergreen.generations import indexing, retire
+from evergreen.generations import indexing
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
 from evergreen.model.quota import rows_worth_claiming
 from evergreen.model.registry import provider
-from evergreen.operate import forget
 from evergreen.schedule import claim, intake, mishap
 from evergreen.schedule.batch import Batch, budget
 from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
 from evergreen.schedule.floors import Floors, Seen
+from evergreen.schedule.housekeeping import keep_house
 from evergreen.schedule.model_step import model_step
 from evergreen.schedule.pace import Pace
 from evergreen.schedule.sleep import Memory
-from evergreen.setup import setting
 
 T = TypeVar("T")
 
@@ -68,7 +66,7 @@ class Worker:
         """Make one pass; True when something was done or is under way."""
         if time.monotonic() >= self._memory.housekeeping_at:
             self._memory.housekeeping_at = time.monotonic() + _HOUSEKEEPING
-            self._step(_keep_house)
+            self._step(keep_house)
             if not self._batches:  # an index takes seconds, and leases under way are to be renewed
                 self._step(indexing.look_after)
         done = self._reader.turn()
@@ -288,14 +286,3 @@ def _finish(batch: Batch) -> None:
 def _abandon(batch: Batch, pause: float, why: str | None) -> None:
     if batch.abandon(pause, why):
         claim.release(batch.claim)
-
-
-def _keep_house() -> None:
-    claim.drop_orphans()
-    claim.drop_dead()
-    db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
-    counters.create_all()
-    usage.fold()
-    lag.fold()
-    forget.purge()
-    retire.overdue()

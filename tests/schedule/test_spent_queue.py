@@ -1,10 +1,11 @@
 """A queue that is empty and full of what was done is begun anew; never while anybody has something in it."""
 
 import pytest
-from documents import drain_all
+from documents import assert_as_source, drain_all
 from history import MIND, MISS
 from people import hash_model
 from stopping import Stoppable
+from waiting import wait_until
 
 EMPTY = """
 DO LANGUAGE plpython3u $$
@@ -13,6 +14,10 @@ claim.empty_queue()
 $$
 """
 AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.schedule import worker; worker._EMPTYING = 0.0'"
+TWO = """
+SELECT count(*) >= 2 OR EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'finishing')
+FROM embed.job WHERE token IS NOT NULL
+"""
 FILE = "SELECT pg_relation_filenode('embed.job')"
 
 
@@ -91,3 +96,47 @@ def test_a_job_that_comes_between_the_look_and_the_lock_is_kept(connect, db, spe
     parked.let_go()
     drain_all(db)
     assert db.execute("SELECT chunk FROM docs_embedding WHERE id = 1").fetchone() == ("title 1\n\nedited",)
+
+
+MUCH = "INSERT INTO embed.job (generation, key) SELECT 0, jsonb_build_array(i) FROM generate_series(1, 70000) i"
+
+# Says so where it finishes what it has in hand before it takes more.
+SAID = """
+DO LANGUAGE plpython3u $$
+import plpy
+from evergreen.schedule import claim
+look = claim.is_all_in_hand
+def said(own_tokens):
+    found = look(own_tokens)
+    if found:
+        plpy.execute("SELECT pg_catalog.set_config('application_name', 'finishing', false)")
+    return found
+claim.is_all_in_hand = said
+$$
+"""
+
+
+def test_a_worker_that_always_has_a_batch_in_hand_does_it(db, connect, spent, provider):
+    """No answer comes before the next batch is in its hands, unless it waits for that one alone."""
+    provider.register(db)
+    db.execute("SELECT embed_create('busy', 'docs', columns => '{title,body}', model => 'loop')")
+    db.execute("SELECT embed_drain('busy'); SELECT embed_pause('docs')")
+    db.execute("DELETE FROM embed.change")
+    writer, numbers, files = connect(), iter(range(20)), []
+
+    def answer(texts):
+        if (number := next(numbers, None)) is not None:
+            if not files:  # before, nothing is in hand
+                writer.execute(MUCH)
+                writer.execute("DELETE FROM embed.job WHERE generation = 0")
+            files.append(file_of(writer))
+            writer.execute("UPDATE docs SET body = %s WHERE id = %s", (f"edit {number}", 1 + (number + 1) % 10))
+            wait_until(lambda: writer.execute(TWO).fetchone() == (True,), what="the next batch")
+
+    provider.answer = answer
+    db.execute("UPDATE docs SET body = 'first' WHERE id = 1")
+    spent.execute(AT_ONCE)
+    spent.execute(SAID)
+    spent.execute("CALL embed_work('busy', until_empty => true)")
+    assert files[0] != files[-1]
+    assert_as_source(db, "busy", "docs")

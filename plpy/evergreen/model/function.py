@@ -70,7 +70,8 @@ class Function:
         run = db.atomically if self._is_trusted(model) else db.released
         query = SQL.call.on(wrapper=wrapper(model.id))
         try:
-            answer = run(lambda: db.value(query, texts))
+            with db.as_outside():
+                answer = run(lambda: db.value(query, texts))
         except db.DatabaseError as error:
             raise _translated(error, model) from error
         if answer is None or len(answer) != len(texts) or None in answer:

@@ -141,6 +141,11 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0, why: str | Non
     return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds, why) == len(keys)
 
 
+def is_all_in_hand(own_tokens: list[int]) -> bool:
+    """Tell whether a large table of jobs has none but these claims', so that it would be empty without them."""
+    return bool(db.value(SQL.is_all_in_hand, own_tokens))
+
+
 def empty_queue() -> None:
     """Begin a new table of jobs where none is left in a large one; nothing while anybody has to do with it."""
 

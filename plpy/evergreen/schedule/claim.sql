@@ -152,6 +152,10 @@ DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
 -- nothing: that leaves out what its own session has deleted and not reported.
 SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS spent
 
+-- is_all_in_hand(int8[]): as above, but for what these claims have; under a steady load a worker's queue is never emptier
+SELECT pg_catalog.pg_relation_size('embed.job') > 4 * 1024 * 1024
+   AND NOT EXISTS (SELECT FROM embed.job j WHERE j.token IS NULL OR j.token <> ALL ($1)) AS so
+
 -- lock_queue(): writers never come here; whoever has queued something, or claimed it, has a lock that this does not get past
 LOCK TABLE embed.job IN ACCESS EXCLUSIVE MODE NOWAIT
 

@@ -53,7 +53,8 @@ def embed_claim(pipeline: str | None, max_rows: int | None, lease: str | None, f
         found = arguments.named(pipeline)
         if for_model is not None:
             models.by_name(for_model)
-        return Handout(found, max_rows, str(lease), for_model).run()
+        with db.by_index():
+            return Handout(found, max_rows, str(lease), for_model).run()
 
     with running("embed_claim"):
         return elevated(claim)

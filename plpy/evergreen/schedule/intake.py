@@ -94,9 +94,5 @@ def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Fo
 def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Folded | None:
     query = SQL.fold.on(choice=look.choice)
     arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier))
-    before = db.value(SQL.seqscan, "off")
-    try:
-        row = patiently(lambda: db.one(query, *arguments), "5ms")
-    finally:
-        db.run(SQL.seqscan, before)
+    row = patiently(lambda: db.one(query, *arguments), "5ms")
     return Folded(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None

@@ -10,7 +10,7 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
 -- embed_status finds it. It is planned when the log is short, and the plan kept for when it is long: 11 s for 30 000 rows. So
 -- no two sets of rows are joined by key, which may be comparing each with each; and no table is read from end to end for each
--- row, as is best while it has a page (see seqscan). A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
+-- row, as is best while it has a page (see db.by_index). A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
 -- (LATERAL): a hash join would read the whole job table for a handful of keys. changed_at may be older than need be (of another key
 -- that is bumped with it), never newer: embed_wait relies on that, and exactly it would cost a join with the job table.
 WITH live AS MATERIALIZED (
@@ -105,9 +105,6 @@ FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
                    (SELECT c.xid FROM embed.change c, embed.intake n
                     WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
 WHERE i.pipeline = $1 AND i.floor < f.floor
-
--- seqscan(text): whether tables may be read from end to end; returns whether they might before
-SELECT pg_catalog.current_setting('enable_seqscan') AS before, pg_catalog.set_config('enable_seqscan', $1, true)
 
 -- snapshot(): what can be seen now
 SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text

@@ -39,7 +39,7 @@ _POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked 
 _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
-_EMPTYING = 10.0
+_EMPTYING, _BREATH = 10.0, 1.0
 
 
 class Worker:
@@ -81,10 +81,21 @@ class Worker:
         was_busy = self._courier.busy
         self._collect(_AT_ONCE if done else _SLICE)
         self._pace.end()
-        if not self._batches and time.monotonic() >= self._memory.emptying_at:
+        if time.monotonic() >= self._memory.emptying_at:
             self._memory.emptying_at = time.monotonic() + _EMPTYING
-            self._step(claim.empty_queue)
+            self._empty_queue()
         return done or was_busy
+
+    def _empty_queue(self) -> None:
+        """Begin the queue anew where that is due; what is in hand is finished first, if that is all there is."""
+        if self._batches and self._step(lambda: claim.is_all_in_hand(self._tokens())):
+            until = time.monotonic() + _BREATH
+            while self._batches and time.monotonic() < until:
+                self._collect(_SLICE)
+            if self._batches:  # the model takes too long for it to be done often
+                self._memory.emptying_at = time.monotonic() + _HOUSEKEEPING
+        if not self._batches:
+            self._step(claim.empty_queue)
 
     def _heed(self, number: int) -> None:
         """Leave a source alone that took too long; be less patient with the next one, as one owner may have many."""
@@ -124,8 +135,13 @@ class Worker:
 
     def _step(self, body: Callable[[], T]) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""
+
+        def step() -> T:
+            with db.by_index():
+                return body()
+
         try:
-            result = elevated(body)
+            result = elevated(step)
         except db.DatabaseError:
             db.rollback()
             raise

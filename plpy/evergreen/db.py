@@ -1,7 +1,7 @@
 """The one module that touches ``plpy``: runs queries, subtransactions, commits and messages."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
@@ -21,7 +21,7 @@ _PLANS_KEPT = 500
 
 
 def _plan(query: Query) -> Any:
-    identity = (query.text, query.types, _outside is not None)
+    identity = (query.text, query.types, planning.is_by_index)
     if identity not in _plans:
         if len(_plans) >= _PLANS_KEPT:
             _plans.clear()
@@ -31,49 +31,62 @@ def _plan(query: Query) -> Any:
     return _plans[identity]
 
 
-_PLANNING = Query(
-    "planning",
-    ("text", "text"),
-    "SELECT pg_catalog.current_setting('enable_seqscan') AS seqscan, pg_catalog.current_setting('jit') AS jit,"
-    " pg_catalog.set_config('enable_seqscan', $1, true), pg_catalog.set_config('jit', $2, true)",
-)
-_outside: Row | None = None  # what those are outside of by_index(), while inside
-
-
-@contextmanager
-def by_index() -> Iterator[None]:
-    """Plan what is run inside for tables that grow.
+class _Planning:
+    """How statements are planned: as the session has it or, for our own, for tables that grow.
 
     Plans are kept for as long as the session. One that was made while a queue was empty would read it from end to end
-    when it is full, for each row that is to be written: 4 s for a claim of 800 among 100 000. Without ``jit``, as a small
-    table that has to be read whole costs the planner's penalty then, and would be compiled for.
+    when it is full, for each row that is to be written: 4 s for a claim of 800 among 100 000. ``jit`` is off as well: a
+    small table that has to be read whole costs the planner's penalty then, and would be compiled for.
     """
-    global _outside
-    if _outside is not None:
-        yield
-        return
-    _outside = one(_PLANNING, "off", "off")
-    try:
-        yield
-    finally:
-        before, _outside = _outside, None
-        run(_PLANNING, before["seqscan"], before["jit"])
+
+    _SET = Query(
+        "planning",
+        ("text", "text"),
+        "SELECT pg_catalog.current_setting('enable_seqscan') AS seqscan, pg_catalog.current_setting('jit') AS jit,"
+        " pg_catalog.set_config('enable_seqscan', $1, true), pg_catalog.set_config('jit', $2, true)",
+    )
+
+    def __init__(self) -> None:
+        self._before: Row | None = None  # what the session has, while ours are in force
+
+    @property
+    def is_by_index(self) -> bool:
+        return self._before is not None
+
+    @contextmanager
+    def by_index(self) -> Generator[None, None, None]:
+        """Plan what is run inside for tables of any size."""
+        if self._before is not None:
+            yield
+            return
+        self._begin()
+        try:
+            yield
+        finally:
+            self._end()
+
+    @contextmanager
+    def as_session(self) -> Generator[None, None, None]:
+        """Run code that is not ours inside of ``by_index``, with the settings that it would have without."""
+        if self._before is None:
+            yield
+            return
+        self._end()
+        try:
+            yield
+        finally:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._before = one(self._SET, "off", "off")
+
+    def _end(self) -> None:
+        assert self._before is not None
+        before, self._before = self._before, None
+        run(self._SET, before["seqscan"], before["jit"])
 
 
-@contextmanager
-def as_outside() -> Iterator[None]:
-    """Run code that is not ours inside of ``by_index``, with the settings that it would have without."""
-    global _outside
-    if _outside is None:
-        yield
-        return
-    before, _outside = _outside, None
-    run(_PLANNING, before["seqscan"], before["jit"])
-    try:
-        yield
-    finally:
-        run(_PLANNING, "off", "off")
-        _outside = before
+planning = _Planning()
 
 
 def rows(query: Query, *arguments: Any) -> list[Row]:

@@ -13,6 +13,12 @@ from evergreen.schedule import floors
 floors._CHEAP, floors._CHEAP_ROW, floors._SHARE, floors._LONGEST = -1, 0, 1e9, {longest}
 $$
 """
+CHEAP = """
+DO LANGUAGE plpython3u $$
+from evergreen.schedule import floors
+floors._CHEAP, floors._RAISED = {longest}, {longest}
+$$
+"""
 NEVER = 3600  # seconds until the next look from the start
 
 
@@ -23,10 +29,10 @@ def worker(connect, db, docs, model, provider):
     drain_all(db)
     sessions = []
 
-    def start(longest):
+    def start(longest, how=DEAR):
         session = connect()
         session.execute("SELECT embed_setting('lease')")  # loads the library
-        session.execute(DEAR.format(longest=longest))
+        session.execute(how.format(longest=longest))
         sessions.append((session, Background(session, FOREVER)))
         db.execute("UPDATE docs SET body = 'first' WHERE id = 10")
         wait_until(lambda: stale_keys(db) == [], what="the first look")
@@ -89,3 +95,13 @@ def test_a_backfill_goes_on(db, worker):
     db.execute("SELECT embed_backfill('docs')")
     wait_until(lambda: stale_keys(db) == [], what="the backfill")
     assert_as_source(db)
+
+
+def test_where_the_log_begins_is_not_written_down_each_time(db, worker):
+    """Beside an open reader each look would go through all versions of that row: 0.8 ms, and 6 after 40 s."""
+    worker(NEVER, CHEAP)
+    floor = db.execute("SELECT floor FROM embed.intake").fetchone()
+    for number in range(3):
+        db.execute("UPDATE docs SET body = %s WHERE id = 4", (f"edit {number}",))
+        wait_until(lambda: stale_keys(db) == [], what="the edit")
+    assert db.execute("SELECT floor FROM embed.intake").fetchone() == floor

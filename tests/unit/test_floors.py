@@ -21,9 +21,9 @@ def test_a_snapshot_is_read():
 
 def test_a_cheap_look_is_repeated_at_once(clock):
     floor = Floor(Seen(7))
-    floor.looked(0.002, 0, from_start=True)
+    floor.looked(0.0005, 0, from_start=True)
     assert floor.known() is None
-    floor.looked(0.012, 1000, from_start=True)  # most of it went to what was found
+    floor.looked(0.0105, 1000, from_start=True)  # most of it went to what was found
     assert floor.known() is None
 
 
@@ -39,6 +39,15 @@ def test_a_dear_look_is_repeated_when_it_takes_a_small_share_of_the_time(clock):
     floor.looked(60, 10, from_start=True)
     clock(11)
     assert floor.known() is None, "however long it takes, what was put back does not wait for ever"
+
+
+def test_it_is_written_down_once_a_second(clock):
+    floor = Floor()
+    assert floor.is_to_be_raised()
+    clock(0.9)
+    assert not floor.is_to_be_raised()
+    clock(0.2)
+    assert floor.is_to_be_raised()
 
 
 def test_each_queue_has_its_own(clock):

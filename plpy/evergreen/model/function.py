@@ -70,7 +70,7 @@ class Function:
         run = db.atomically if self._is_trusted(model) else db.released
         query = SQL.call.on(wrapper=wrapper(model.id))
         try:
-            with db.as_outside():
+            with db.planning.as_session():
                 answer = run(lambda: db.value(query, texts))
         except db.DatabaseError as error:
             raise _translated(error, model) from error

@@ -45,7 +45,7 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
     seconds = arguments.check_runtime(max_runtime)
 
     def drain() -> int:
-        with db.by_index():
+        with db.planning.by_index():
             return Drain(arguments.chosen(pipeline), max_rows, seconds).run()
 
     with running("embed_drain"):

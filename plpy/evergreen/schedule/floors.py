@@ -12,9 +12,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_CHEAP, _CHEAP_ROW = 0.003, 0.00001  # seconds for a look, and for each row that it finds
+_CHEAP, _CHEAP_ROW = 0.001, 0.00001  # seconds for a look, and for each row that it finds
 _SHARE = 20  # a look from the start may take a twentieth of the time
 _LONGEST = 10.0  # seconds
+_RAISED = (
+    1.0  # a row that is written each time has as many versions to be read through, while nothing can be vacuumed away
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,15 @@ class Floor:
 
     seen: Seen | None = None
     due_at: float = field(default=0.0)
+    raised_at: float = field(default=0.0)
+
+    def is_to_be_raised(self) -> bool:
+        """Tell whether to write down, for others, where the queue begins; true once a second at most."""
+        now = time.monotonic()
+        if now < self.raised_at + _RAISED:
+            return False
+        self.raised_at = now
+        return True
 
     def known(self) -> Seen | None:
         """Return what needs no look now; None when it is time for one from the start."""

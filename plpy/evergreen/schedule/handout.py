@@ -53,7 +53,7 @@ def embed_claim(pipeline: str | None, max_rows: int | None, lease: str | None, f
         found = arguments.named(pipeline)
         if for_model is not None:
             models.by_name(for_model)
-        with db.by_index():
+        with db.planning.by_index():
             return Handout(found, max_rows, str(lease), for_model).run()
 
     with running("embed_claim"):

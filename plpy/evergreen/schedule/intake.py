@@ -51,7 +51,7 @@ def shared(pipeline: Pipeline, floor: Floor) -> int:
         floor.due_at = 0.0  # there is more
     else:
         floor.seen = seen
-    if folded.rows and known is None:
+    if folded.rows and known is None and floor.is_to_be_raised():
         db.run(SQL.raise_floor, pipeline.id)
     return folded.rows
 

@@ -46,7 +46,7 @@ def embed_submit(
         found = outside.find(arguments.named(pipeline), token)
         if found is None:
             return 0
-        with alarm.patience(_PATIENCE), db.by_index():
+        with alarm.patience(_PATIENCE), db.planning.by_index():
             return _Submission(found, given, tokens).apply()
 
     with running("embed_submit"):

@@ -137,7 +137,7 @@ class Worker:
         """Run one step with the extension's rights, in a transaction of its own."""
 
         def step() -> T:
-            with db.by_index():
+            with db.planning.by_index():
                 return body()
 
         try:

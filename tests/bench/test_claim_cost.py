@@ -29,7 +29,9 @@ def session(server, **options):
 
 
 def make_pipeline(db, rows):
+    """Without an index over the vectors: a vector that is put in costs a millisecond there; this is the queue."""
     db.execute("CREATE EXTENSION IF NOT EXISTS evergreen CASCADE")
+    db.execute("SELECT embed_setting('index_from', '1000000000')")
     db.execute("SELECT embed_model_add('h8', 'hash', 8)")
     make_docs(db, rows)
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'h8', backfill => false)")

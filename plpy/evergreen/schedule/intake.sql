@@ -18,7 +18,7 @@ WITH live AS MATERIALIZED (
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk
     FROM embed.change c
-    WHERE c.pipeline = $1 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
+    WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
     SELECT t.ctid, t.key, t.changed_at, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t
@@ -61,12 +61,14 @@ SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM gone) AS fol
        (SELECT count(*) FROM taken) AS taken
 
 -- by_rows(): the oldest rows
-AND c.xid >= $2 ORDER BY c.xid LIMIT $3
+AND c.pipeline = $1 AND c.xid >= $2 ORDER BY c.xid LIMIT $3
 
 -- by_keys(): what there is of these keys
-AND c.xid >= $2 AND c.key = ANY ($4)
+AND c.pipeline = $1 AND c.xid >= $2 AND c.key = ANY ($4)
 
 -- by_news(): what was not to be seen before: of transactions from $2 on, and of those ($5) that were open then
+-- The pipeline stands in the two arrays alone: beside them, a plan made for a short log would read all of it by its index, and
+-- look for each row among theirs.
 AND c.ctid = ANY (ARRAY(SELECT n.ctid FROM embed.change n WHERE n.pipeline = $1 AND n.xid >= $2 ORDER BY n.xid LIMIT $3)
                   || ARRAY(SELECT n.ctid FROM pg_catalog.unnest($5) o (xid)
                            CROSS JOIN LATERAL (SELECT i.ctid FROM embed.change i
@@ -82,7 +84,7 @@ WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.scope FROM embed.change c
-    WHERE c.pipeline = $1 AND c.key IS NULL {choice}
+    WHERE c.key IS NULL {choice}
     FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
     SELECT s.generation, s.scope FROM embed.scan s

@@ -32,7 +32,7 @@ def test_beside_live_work_it_is_what_an_instant_takes(clock):
     measured.live()
     assert measured.room(1000) == 50, "nothing is known of its pace"
     a_pass(measured, clock, 50, 0.01)
-    assert measured.room(1000) == 250
+    assert measured.room(1000) == 150
     assert measured.room(100) == 100
     a_pass(measured, clock, 100, 2)
     assert measured.room(1000) == 50

@@ -3,7 +3,7 @@
 import time
 
 _RECENT = 5.0  # seconds for which live work counts as going on
-_PATIENCE = 0.05  # seconds of a pass that live work waits for backfill
+_PATIENCE = 0.03  # seconds of a pass that live work waits for backfill
 _LEAST = 50  # rows; fewer are not worth the queries of a batch
 
 

@@ -5,10 +5,12 @@ from people import hash_model
 ROWS = 50_000
 FOLD = """
 DO LANGUAGE plpython3u $$
+from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.schedule import intake
 from evergreen.schedule.floors import Floor
-intake.shared(pipelines.find('docs'), Floor())
+with db.planning.by_index():
+    intake.shared(pipelines.find('docs'), Floor())
 $$
 """
 

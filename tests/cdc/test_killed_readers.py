@@ -64,11 +64,14 @@ class Story:
             found = session.execute(READS).fetchall() or session.execute(WORKING).fetchall()
             if not found:
                 return
+            self.kills[how] += 1
             if how == "killed":
                 os.kill(found[0][0], signal.SIGKILL)
+                wait_until(
+                    lambda: not session.execute("SELECT 1"), timeout=30, what="the crash, which ends this one, too"
+                )
             else:
                 session.execute("SELECT pg_terminate_backend(%s)", found[0])
-            self.kills[how] += 1
 
     def play(self, strikes):
         writers = [threading.Thread(target=self.write, args=(number,), daemon=True) for number in range(WRITERS)]

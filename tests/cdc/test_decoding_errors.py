@@ -11,10 +11,10 @@ from dataclasses import replace
 from evergreen import db
 from evergreen.detect import wal
 peek = wal._peek
-def refused(slot, limit):
+def refused(slot, end, limit):
     wal._peek = peek
     query = wal.SQL.peek
-    return db.stream(replace(query, text=query.text.replace("'1'", "'99'")), slot, limit)
+    return db.stream(replace(query, text=query.text.replace("'1'", "'99'")), slot, end, limit)
 wal._peek = refused
 $python$
 """

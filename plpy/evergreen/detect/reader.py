@@ -140,6 +140,9 @@ class Reader:
         if moving or awaited or look.written != self._seen:
             self._let_go(look, started, more=False)
             found = self._step(lambda: _read(note=moving, awaited=awaited))
+        if found.cut:
+            self._step(wal.bring_to_disk)
+            return True
         self._seen = found.written or self._seen if found.logged == 0 else ""
         if found.garbled is not None:
             return self._lose(found.garbled)
@@ -194,10 +197,10 @@ def _survey() -> db.Row:
     return found
 
 
-def _read(*, note: bool, awaited: bool) -> Read:
+def _read(*, note: bool, awaited: bool, patient: bool = False) -> Read:
     """As ``wal.read``; what cannot be understood is said, not raised, so that what came before it stays logged."""
     try:
-        return wal.read(_MESSAGES, note=note, awaited=awaited)
+        return wal.read(_MESSAGES, note=note, awaited=awaited, patient=patient)
     except GarbledError as error:
         return Read(garbled=str(error))
 
@@ -219,7 +222,7 @@ def read_in_drain() -> None:
         if look.read is not None and look.confirmed is not None and number(look.read) > number(look.confirmed):
             read = look.read
             db.atomically(lambda: _advance(read))
-        db.atomically(lambda: _read(note=False, awaited=bool(survey["awaited"])))
+        db.atomically(lambda: _read(note=False, awaited=bool(survey["awaited"]), patient=True))
     except db.DatabaseError as error:
         if db.sqlstate(error).startswith("57"):
             raise

@@ -34,27 +34,33 @@ class Read:
     position: str | None = None
     written: str | None = None  # the end of the WAL when it began, if it came that far
     garbled: str | None = None  # why it cannot go on
+    cut: bool = False  # nothing was read, as the WAL may end in the middle of a record: see bring_to_disk()
 
 
-def read(limit: int, *, note: bool = False, awaited: bool = False) -> Read:
+def read(limit: int, *, note: bool = False, awaited: bool = False, patient: bool = False) -> Read:
     """Log what was committed since the last reading, about ``limit`` messages of it, in this transaction.
 
     ``note``: also write down that there was nothing. ``awaited``: even that nothing is new, as our commit brings to
-    disk what is waited for. Raises DatabaseError 55006 while another session reads, and GarbledError.
+    disk what is waited for. ``patient``: where the WAL may end in the middle of a record, wait for the rest, which may
+    be a quarter of a minute where nobody else writes. Raises DatabaseError 55006 while another session reads, and
+    GarbledError.
     """
     start = db.one(SQL.start)
     if start is None or start["read"] is None:
         return Read()
+    if start["is_cut"] and not patient:
+        return Read(cut=True)
     begun, written = number(start["read"]), number(start["written"])
     reading = _Reading(begun)
     count = 0
-    for data in _peek(start["name"], limit):
+    for data in _peek(start["name"], start["written"], limit):
         count += 1
         if not reading.take(pgoutput.parse(data)):
             break
     reading.log.flush()
     came_to_the_end = not reading.stopped and count < limit
-    position = max(reading.position, written) if came_to_the_end else reading.position
+    is_past_all = came_to_the_end and not start["is_cut"]
+    position = max(reading.position, written) if is_past_all else reading.position
     news = position > begun and (reading.log.total or note or position - begun > _WORTH_NOTING)
     if news or awaited:
         db.run(SQL.add_position, start["name"], printed(position))
@@ -67,9 +73,14 @@ def read(limit: int, *, note: bool = False, awaited: bool = False) -> Read:
     )
 
 
-def _peek(slot: str, limit: int) -> Iterator[bytes]:
+def bring_to_disk() -> None:
+    """Make the WAL on disk end with a record: once this transaction is committed, all is there that came before."""
+    db.run(SQL.bring_to_disk)
+
+
+def _peek(slot: str, end: str, limit: int) -> Iterator[bytes]:
     """Yield messages; with the first of them the server has put all in a file, so that a huge transaction fits."""
-    rows = db.stream(SQL.peek, slot, limit, size=_AT_A_TIME)
+    rows = db.stream(SQL.peek, slot, end, limit, size=_AT_A_TIME)
     with quietly():
         first = next(rows, None)
     if first is not None:

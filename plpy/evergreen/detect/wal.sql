@@ -1,5 +1,6 @@
--- peek(text, int4): what was committed since the slot was moved on, by whole transactions, till these are so many messages
-SELECT l.data FROM pg_catalog.pg_logical_slot_peek_binary_changes($1, NULL, $2,
+-- peek(text, pg_lsn, int4): what was committed since the slot was moved on, up to there, by whole transactions, till these are so
+-- many messages
+SELECT l.data FROM pg_catalog.pg_logical_slot_peek_binary_changes($1, $2, $3,
     'proto_version', '1', 'publication_names', 'evergreen_cdc') l
 
 -- settings(): those of the client and of the log
@@ -40,6 +41,13 @@ DELETE FROM embed.wal_position WHERE ctid = ANY (ARRAY(
     WHERE r.slot = $1 AND r.lsn < (SELECT max(n.lsn) FROM embed.wal_position n WHERE n.slot = $1)
     FOR UPDATE SKIP LOCKED))
 
--- start(): the slot, how far it was read and how far there is something
-SELECT embed.slot_name()::text AS name, max(r.lsn)::text AS read, pg_catalog.pg_current_wal_flush_lsn()::text AS written
-FROM embed.wal_position r WHERE r.slot = embed.slot_name()
+-- start(): the slot, how far it was read and how far there is something. is_cut: whether a record may lie across that end: what
+-- nobody waits for is brought to disk by whole pages, and records do not end with them. Whoever decodes it waits for the rest.
+SELECT embed.slot_name()::text AS name, max(r.lsn)::text AS read, e.lsn::text AS written,
+       pg_catalog.pg_wal_lsn_diff(e.lsn, '0/0') % pg_catalog.current_setting('wal_block_size')::int = 0 AS is_cut
+FROM (SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn) e
+LEFT JOIN embed.wal_position r ON r.slot = embed.slot_name()
+GROUP BY e.lsn
+
+-- bring_to_disk(): the commit of this does it, of all that is in the WAL; a standby is not waited for
+SELECT pg_catalog.set_config('synchronous_commit', 'local', true), pg_catalog.pg_current_xact_id()

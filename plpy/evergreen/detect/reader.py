@@ -7,7 +7,6 @@ from typing import Protocol, TypeVar
 from evergreen import db, journal
 from evergreen.detect import cover, slot, wal
 from evergreen.detect.pgoutput import GarbledError
-from evergreen.detect.rest import Rest
 from evergreen.detect.slot import Look, number
 from evergreen.detect.wal import Read
 
@@ -17,6 +16,8 @@ _MESSAGES = 10_000  # at a time
 _LOOK_AGAIN = 1.0  # seconds until somebody wants the WAL read, or until what did not work is tried again
 _BEHIND_ANOTHER = 0.05
 _AFTER_ERROR = 5.0
+_SHORTEST = 0.02
+_SHARE = 3  # so many times as long as a reading took, it rests when there was nothing: each starts a while back
 _ADVANCE_EVERY, _ADVANCE_BYTES = 1.0, 16 << 20
 _PATIENCE, _MOST_PATIENCE = 250, 16_000  # milliseconds to wait for the slot, doubled each time
 _IN_USE, _BUSY = "55006", {"55006", "55P03", "40P01"}
@@ -37,7 +38,6 @@ class Reader:
     def __init__(self, step: Step) -> None:
         self._step = step
         self._next = 0.0
-        self._pause = Rest()
         self._patience = _PATIENCE
         self._slot_at = 0.0  # when to try to make it again
         self._advanced_at = 0.0
@@ -158,7 +158,7 @@ class Reader:
         if found.more or moved:
             self._next = 0.0
         else:
-            self._rest(self._pause.after(took))
+            self._rest(max(_SHORTEST, _SHARE * took))
         return found.logged > 0 or found.more or moved
 
     def _begin(self, pipeline: int) -> bool:

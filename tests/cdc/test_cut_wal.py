@@ -1,4 +1,4 @@
-"""A WAL that ends on disk in the middle of a record, as it does where it is brought there by pages: decoding waits then."""
+"""A WAL that ends on disk in the middle of a record, as it does where it comes there by pages: decoding waits then."""
 
 import os
 import signal

@@ -43,13 +43,8 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
     if max_rows is None or max_rows < 1:
         raise UserError(f"max_rows must be at least 1, not {shown(max_rows)}", hint="1000 is the default.")
     seconds = arguments.check_runtime(max_runtime)
-
-    def drain() -> int:
-        with db.planning.by_index():
-            return Drain(arguments.chosen(pipeline), max_rows, seconds).run()
-
     with running("embed_drain"):
-        return elevated(drain)
+        return elevated(db.planning.by_index()(lambda: Drain(arguments.chosen(pipeline), max_rows, seconds).run()))
 
 
 T = TypeVar("T")

@@ -15,9 +15,8 @@ T = TypeVar("T")
 _CHEAP, _CHEAP_ROW = 0.001, 0.00001  # seconds for a look, and for each row that it finds
 _SHARE = 20  # a look from the start may take a twentieth of the time
 _LONGEST = 10.0  # seconds
-_RAISED = (
-    1.0  # a row that is written each time has as many versions to be read through, while nothing can be vacuumed away
-)
+# Seconds: what is written each time has as many versions to be read through, while nothing can be vacuumed away.
+_RAISED = 1.0
 
 
 @dataclass(frozen=True)

@@ -135,13 +135,8 @@ class Worker:
 
     def _step(self, body: Callable[[], T]) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""
-
-        def step() -> T:
-            with db.planning.by_index():
-                return body()
-
         try:
-            result = elevated(step)
+            result = elevated(db.planning.by_index()(body))
         except db.DatabaseError:
             db.rollback()
             raise

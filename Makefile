@@ -66,7 +66,7 @@ check: $(STAMP)
 	rm -rf $(SCRIPTS)
 	$(BIN)/python -m evergreen_host.build $(SCRIPTS)
 	$(BIN)/pgspot $(PGSPOT_IGNORE) $$(ls $(SCRIPTS)/evergreen--*.sql | grep -v 'evergreen--.*--')
-	$(BIN)/pgspot $(PGSPOT_IGNORE) $(PGSPOT_UPGRADE) $(SCRIPTS)/evergreen--*--*.sql
+	ls $(SCRIPTS)/evergreen--*--*.sql 2>/dev/null | xargs -r $(BIN)/pgspot $(PGSPOT_IGNORE) $(PGSPOT_UPGRADE)
 
 install: $(STAMP)  ## into the server that $PG_CONFIG (or the pg_config on PATH) names
 	$(BIN)/evergreen install

@@ -18,7 +18,9 @@ _WHEEL = re.compile(r"pg_evergreen-([0-9.]+)-py3-none-any\.whl")
 
 
 def versions() -> list[str]:
-    """The versions there are wheels of."""
+    """The versions there are wheels of in tests/released; none before the first release."""
+    if not WHEELS.is_dir():
+        return []
     return sorted(found[1] for path in WHEELS.iterdir() if (found := _WHEEL.fullmatch(path.name)))
 
 

@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 from evergreen import db
 from evergreen.apply import lag
 from evergreen.apply.add import Added, add
+from evergreen.apply.cache import Kept, cache
 from evergreen.apply.diff import Diff, StoredChunk, diff
 from evergreen.apply.failures import Failures
-from evergreen.apply.vectors import Known, literal
-from evergreen.catalog import models
+from evergreen.apply.remove import on_table, remove
+from evergreen.apply.vectors import Known
 from evergreen.prepare.documents import Document, Prepared
-from evergreen.queries import Query, load
+from evergreen.queries import load
 from evergreen.schedule import claim as claims
 from evergreen.schedule.claim import Claim
 
 SQL = load(__file__)
 
 _HELD = 0.2  # seconds until a document that another session holds is tried again
-
-#: Vectors to keep, by hash, each with the key of the row whose text it is.
-Kept = dict[bytes, tuple[Known, str | None]]
 
 
 @dataclass
@@ -76,10 +74,10 @@ def _apply(result: Result) -> list[str]:
     documents = [d for d in prepared.documents if d.key in ours and result.complete(d)]
     removed = [key for key in prepared.removed if key in ours]
     fresh = [key for key in prepared.fresh if key in ours]
-    _remove(claim, removed)
+    remove(claim, removed)
     _write(result, documents)
     written = {key for document in documents for key, _ in document.chunks}
-    _cache(claim, _sent(result, result.sent - written))
+    cache(claim, _sent(result, result.sent - written))
     Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
     return _finish(claim, [*fresh, *removed, *(document.key for document in documents)], again=is_swept)
 
@@ -99,7 +97,7 @@ def _is_swept(claim: Claim) -> bool:
 def keep(result: Result, vectors: dict[bytes, Known]) -> None:
     """Keep vectors that were paid for, although they cannot be written now."""
     owners = _owners(result)
-    _cache(result.claim, {key: (vector, owners.get(key)) for key, vector in vectors.items()})
+    cache(result.claim, {key: (vector, owners.get(key)) for key, vector in vectors.items()})
 
 
 def drop_kept(result: Result, hashes: list[bytes]) -> None:
@@ -118,18 +116,6 @@ def _owners(result: Result) -> dict[bytes, str]:
 def _sent(result: Result, hashes: set[bytes]) -> Kept:
     owners = _owners(result)
     return {h: (result.vectors[h], owners.get(h)) for h in hashes if h in result.vectors}
-
-
-def _remove(claim: Claim, keys: list[str]) -> None:
-    if not keys:
-        return
-    documents = [row["id"] for row in db.rows(SQL.drop_documents, claim.generation.id, keys)]
-    gone = db.rows(_on_table(SQL.drop_all_chunks, claim), documents)
-    _cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
-
-
-def _on_table(query: Query, claim: Claim) -> Query:
-    return query.on(table=claim.generation.table, schema=models.vector_schema())
 
 
 def _write(result: Result, documents: list[Document]) -> None:
@@ -167,8 +153,8 @@ Changes = list[tuple[int, Document, Diff]]
 def _drop(claim: Claim, changes: Changes) -> None:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
     if dropped:
-        gone = db.rows(_on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))
-        _cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
+        gone = db.rows(on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))
+        cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
 
 
 def _keep(claim: Claim, changes: Changes) -> None:
@@ -189,24 +175,6 @@ def _add(result: Result, changes: Changes) -> None:
 
 def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
-
-
-def _cache(claim: Claim, found: Kept) -> None:
-    """Keep vectors for later. One that another session is keeping just now needs no second copy."""
-    if not found:
-        return
-    query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
-    hashes = list(found)
-    vectors, keys = [literal(vector) for vector, _ in found.values()], [key for _, key in found.values()]
-    try:
-        db.atomically(lambda: db.run(query, claim.generation.model.id, hashes, vectors, claim.pipeline.id, keys))
-    except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
-            raise
-        if len(hashes) > 1:
-            middle = len(hashes) // 2
-            _cache(claim, {h: found[h] for h in hashes[:middle]})
-            _cache(claim, {h: found[h] for h in hashes[middle:]})
 
 
 def _finish(claim: Claim, keys: list[str], *, again: bool) -> list[str]:

@@ -7,6 +7,7 @@ from psycopg import errors
 DEFAULTS = {
     "on_too_long": "fail", "max_attempts": 5, "live_share": 0.8, "daily_tokens": None, "daily_cost": None,
     "previous_kept": "7 days", "wakeup": None, "language": None, "slot_limit": "10 GB",
+    "bulk_lane": "backfill",
 }  # fmt: skip
 
 

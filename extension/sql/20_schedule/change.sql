@@ -7,7 +7,8 @@ CREATE TABLE embed.change (
     scope      text,
     changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     bulk       boolean,
-    wake       boolean
+    wake       boolean,
+    recheck    boolean
 ) WITH (
     autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
     vacuum_truncate = false, toast.vacuum_truncate = false
@@ -18,6 +19,7 @@ COMMENT ON COLUMN embed.change.scope IS 'instead of a key: check every stored do
 COMMENT ON COLUMN embed.change.bulk IS
     'was it written by a transaction of many rows; NULL where that transaction logged it itself, and they can be counted';
 COMMENT ON COLUMN embed.change.wake IS 'true where a worker slept when the row was written: it is woken by the commit';
+COMMENT ON COLUMN embed.change.recheck IS 'true where the row did not change, as after embed_retry(): lag does not count it';
 SELECT pg_catalog.pg_extension_config_dump('embed.change', '');
 
 CREATE TABLE embed.intake (

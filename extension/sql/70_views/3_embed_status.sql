@@ -42,7 +42,13 @@ SELECT p.name AS pipeline,
                 WHEN 'leaving' THEN p.capture || ', slot still read'
                 ELSE 'trigger, cdc wanted' END
             END AS capture,
-       k.slot_lag
+       k.slot_lag,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p50 / 4.0::float8)) AS live_lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p95 / 4.0::float8)) AS live_lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p99 / 4.0::float8)) AS live_lag_p99,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p50 / 4.0::float8)) AS bulk_lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p95 / 4.0::float8)) AS bulk_lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p99 / 4.0::float8)) AS bulk_lag_p99
 FROM embed.pipeline p
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
@@ -101,13 +107,21 @@ CROSS JOIN LATERAL (
            coalesce(sum(x.saved_by_fingerprint + x.saved_by_cache + x.saved_by_dedupe), 0)::bigint AS texts_saved
     FROM embed.usage x WHERE x.pipeline = p.id) u
 CROSS JOIN LATERAL (
-    SELECT min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.5) AS p50,
-           min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.95) AS p95,
-           min(b.bucket) FILTER (WHERE b.up_to >= b.total * 0.99) AS p99
-    FROM (SELECT h.bucket, sum(sum(h.count)) OVER (ORDER BY h.bucket) AS up_to, sum(sum(h.count)) OVER () AS total
-          FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
-          WHERE x.pipeline = p.id AND x.at > pg_catalog.clock_timestamp() - '1 h'::interval
-          GROUP BY h.bucket) b) t
+    SELECT min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.5) AS p50,
+           min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.95) AS p95,
+           min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.99) AS p99,
+           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.5) AS live_p50,
+           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.95) AS live_p95,
+           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.99) AS live_p99,
+           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.5) AS bulk_p50,
+           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.95) AS bulk_p95,
+           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.99) AS bulk_p99
+    FROM (SELECT c.lane, c.bucket, sum(c.count) OVER (PARTITION BY c.lane ORDER BY c.bucket) AS up_to,
+                 sum(c.count) OVER (PARTITION BY c.lane) AS total
+          FROM (SELECT x.lane, h.bucket, sum(h.count) AS count  -- lane NULL: both
+                FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
+                WHERE x.pipeline = p.id AND x.at > pg_catalog.clock_timestamp() - '1 h'::interval
+                GROUP BY GROUPING SETS ((x.lane, h.bucket), (h.bucket))) c) b) t
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
     'a row a pipeline: how much is fresh, waiting, at a model, given up. Cheap enough to poll: documents, calls and lags are '
@@ -127,10 +141,21 @@ COMMENT ON COLUMN @extschema@.embed_status.state IS
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS 'as billed where the provider says, else estimated';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS 'texts that were not sent: embed_usage says why';
 COMMENT ON COLUMN @extschema@.embed_status.lag_p50 IS
-    'from a live change to its being searchable, in the last hour: half of them took no longer. Rounded up by at most a fifth '
-    '(four buckets to a doubling); counted from the statement that changed the row, so a long transaction counts in';
+    'from a committed change to its being searchable, in the last hour: half of the changes took no longer. Live and bulk changes '
+    'count, history (backfill, rebuild) does not. Rounded up by at most a fifth; counted from the statement that changed the row '
+    '(from the commit with capture cdc), of several changes from the oldest that was not searchable yet. What still waits is in '
+    'oldest_pending_age, dead letters in failed';
 COMMENT ON COLUMN @extschema@.embed_status.lag_p95 IS 'as lag_p50, of 95 in a hundred';
 COMMENT ON COLUMN @extschema@.embed_status.lag_p99 IS 'as lag_p50, of 99 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p50 IS
+    'as lag_p50, of changes in the live lane alone: those of transactions that changed up to 1,000 rows';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p95 IS 'as live_lag_p50, of 95 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p99 IS 'as live_lag_p50, of 99 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p50 IS
+    'as lag_p50, of changes in the backfill lane alone: those of transactions that changed more than 1,000 rows, unless option '
+    'bulk_lane is live';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p95 IS 'as bulk_lag_p50, of 95 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p99 IS 'as bulk_lag_p50, of 99 in a hundred';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows that the backfill has come to, counted as it goes';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_progress IS
     'the share of the table that the backfill has done, by the estimate of rows; 1 when it is over, NULL where there was none';

@@ -40,7 +40,8 @@ class Failures:
         if waiting:
             db.run(SQL.wait_longer, self._claim.generation.id, self._claim.token, *_columns(waiting))
         if buried:
-            db.run(SQL.bury, self._claim.generation.id, *_columns(buried))
+            since = [self._claim.jobs[key].unserved_since for key, *_ in buried]
+            db.run(SQL.bury, self._claim.generation.id, *_columns(buried), since)
             self._close([key for key, *_ in buried])
         self._tell(failures, {key for key, *_ in buried})
 

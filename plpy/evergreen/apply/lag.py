@@ -1,7 +1,7 @@
-"""How long live changes took to be searchable: histograms that are only inserted, and merge by addition."""
+"""How long changes took to be searchable: histograms that are only inserted, and merge by addition."""
 
 from evergreen import db
-from evergreen.model.order import LIVE
+from evergreen.model.order import BACKFILL, LIVE
 from evergreen.queries import load
 from evergreen.schedule.claim import Claim
 
@@ -11,13 +11,18 @@ _FOLDED_AT_ONCE = 10_000
 
 
 def record(claim: Claim, keys: list[str]) -> None:
-    """Write down how old the changes are that these keys of a claim were queued for; a row a batch.
+    """Record how old the changes are that these keys of a claim were queued for; a row a batch and lane.
 
-    History says nothing of the lag, and nobody searches a generation that is not the active one.
+    Every committed change counts, live or bulk. History (backfills, rebuilds, rechecks) changed nothing, and nobody
+    searches a generation that is not the active one.
     """
-    changed = [claim.jobs[key].changed_at for key in keys if claim.jobs[key].lane == LIVE]
-    if changed and claim.generation.state == "active":
-        db.run(SQL.record, claim.pipeline.id, changed)
+    if claim.generation.state != "active":
+        return
+    jobs = [claim.jobs[key] for key in keys]
+    for lane in (LIVE, BACKFILL):
+        since = [job.unserved_since for job in jobs if job.lane == lane and job.unserved_since is not None]
+        if since:
+            db.run(SQL.record, claim.pipeline.id, lane, since)
 
 
 def fold() -> None:

@@ -75,7 +75,8 @@ RETURNING key::pg_catalog.text AS key
 
 -- requeue(int4, int8, jsonb[], timestamptz): it changed meanwhile: once more, at once. $4: what was written is as of then, so
 -- what is left to be done is newer; NULL when nothing was written
-UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp(), changed_at = greatest(changed_at, $4)
+UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp(), changed_at = greatest(changed_at, $4),
+    unserved_since = CASE WHEN unserved_since IS NOT NULL THEN greatest(unserved_since, $4) END
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 OFFSET 0) j))
@@ -95,12 +96,13 @@ FROM (SELECT j.ctid, u.* FROM unnest($3, $4, $5, $6) u (key, message, seconds, a
                           OFFSET 0) j OFFSET 0) w
 WHERE j.ctid = w.ctid
 
--- bury(int4, jsonb[], text[], text[], int4[]): dead letters
-INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at)
-SELECT $1, u.key, u.class, u.message, u.attempts, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()
-FROM unnest($2, $3, $4, $5) u (key, class, message, attempts)
+-- bury(int4, jsonb[], text[], text[], int4[], timestamptz[]): dead letters
+INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at, unserved_since)
+SELECT $1, u.key, u.class, u.message, u.attempts, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), u.unserved_since
+FROM unnest($2, $3, $4, $5, $6) u (key, class, message, attempts, unserved_since)
 ON CONFLICT (generation, key) DO UPDATE
-SET class = EXCLUDED.class, message = EXCLUDED.message, attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at
+SET class = EXCLUDED.class, message = EXCLUDED.message, attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at,
+    unserved_since = least(embed.failure.unserved_since, EXCLUDED.unserved_since)
 
 -- drop_kept(int4, bytea[]): vectors that are live now
 DELETE FROM embed.cache WHERE ctid = ANY (ARRAY(

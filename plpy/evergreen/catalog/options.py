@@ -72,6 +72,7 @@ PIPELINE: dict[str, Option] = {
     "on_too_long": Option("fail", _one_of("fail", "truncate")),
     "max_attempts": Option(5, _whole(1, 1000)),
     "live_share": Option(0.8, _share),
+    "bulk_lane": Option("backfill", _one_of("backfill", "live")),
     "daily_tokens": Option(None, _whole(1, 10**13)),
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
     "previous_kept": Option("7 days", _interval),

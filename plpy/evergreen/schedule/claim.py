@@ -23,6 +23,7 @@ class Job:
     changes: int
     attempts: int
     changed_at: str
+    unserved_since: str | None  # the oldest change that is not searchable yet; None: history
 
 
 @dataclass(frozen=True)
@@ -180,4 +181,6 @@ def drop_orphans() -> None:
 def add(claim: Claim, rows: list[db.Row]) -> None:
     """Take claimed rows into the claim."""
     for row in rows:
-        claim.jobs[row["key"]] = Job(row["key"], row["lane"], row["changes"], row["attempts"], row["changed_at"])
+        claim.jobs[row["key"]] = Job(
+            row["key"], row["lane"], row["changes"], row["attempts"], row["changed_at"], row["unserved_since"]
+        )

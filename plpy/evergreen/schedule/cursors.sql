@@ -45,7 +45,8 @@ SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3))
 FROM pg_catalog.unnest($2) k (key)
 WHERE pg_catalog.pg_column_size(k.key) <= 2600
 ON CONFLICT DO NOTHING
-RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at
+RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at,
+          unserved_since::pg_catalog.text AS unserved_since
 
--- log(int4, jsonb[]): keys that are queued already are looked at again after whoever has them
-INSERT INTO embed.change (pipeline, key) SELECT $1, k.key FROM pg_catalog.unnest($2) k (key)
+-- log(int4, jsonb[]): keys that are queued already are looked at again after whoever has them; they did not change
+INSERT INTO embed.change (pipeline, key, recheck) SELECT $1, k.key, true FROM pg_catalog.unnest($2) k (key)

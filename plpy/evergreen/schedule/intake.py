@@ -4,7 +4,9 @@ import time
 from dataclasses import dataclass
 
 from evergreen import db
+from evergreen.catalog import options
 from evergreen.catalog.pipelines import Pipeline
+from evergreen.model.order import BACKFILL, LIVE
 from evergreen.patience import patiently
 from evergreen.queries import load
 from evergreen.schedule.floors import Floor, Seen
@@ -93,6 +95,11 @@ def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Fo
 
 def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Folded | None:
     query = SQL.fold.on(choice=look.choice)
-    arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier))
+    arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier), _bulk_lane(pipeline))
     row = patiently(lambda: db.one(query, *arguments), "5ms")
     return Folded(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None
+
+
+def _bulk_lane(pipeline: Pipeline) -> int:
+    """Return the lane of changes made by a transaction of more than 1,000 rows."""
+    return LIVE if options.effective(pipeline.options, "bulk_lane") == "live" else BACKFILL

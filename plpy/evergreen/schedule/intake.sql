@@ -4,7 +4,7 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- floor(int4): where the log starts, for one who keeps no lock
 SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1
 
--- fold(int4, xid8, int4, jsonb[], xid8[]): log rows become jobs of every generation in the statement that deletes them
+-- fold(int4, xid8, int4, jsonb[], xid8[], int4): log rows become jobs of every generation in the statement that deletes them
 -- Generations are looked up in that statement, too: one that was begun between a look before and this snapshot may have
 -- read the row before the change that is deleted here.
 -- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
@@ -12,39 +12,44 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- no two sets of rows are joined by key, which may be comparing each with each; and no table is read from end to end for each
 -- row, as is best while it has a page (see db.planning). A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
 -- (LATERAL): a hash join would read the whole job table for a handful of keys. changed_at may be older than need be (of another key
--- that is bumped with it), never newer: embed_wait relies on that, and exactly it would cost a join with the job table.
+-- that is bumped with it), never newer: embed_wait relies on that, and exactly it would cost a join with the job table. The same
+-- holds for unserved_since, which leaves out rows that did not change. $6: the lane of changes that came in bulk.
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
-    SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk
+    SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk, c.recheck
     FROM embed.change c
     WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
-    SELECT t.ctid, t.key, t.changed_at, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t
+    SELECT t.ctid, t.key, t.changed_at, t.recheck, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t
 ), keys AS MATERIALIZED (
-    SELECT s.key, pg_catalog.array_agg(s.ctid) AS rows, min(s.changed_at) AS changed_at, CASE WHEN bool_and(s.is_bulk) THEN 1 ELSE 0 END::int2 AS lane
+    SELECT s.key, pg_catalog.array_agg(s.ctid) AS rows, min(s.changed_at) AS changed_at,
+           min(s.changed_at) FILTER (WHERE s.recheck IS NOT TRUE) AS since, CASE WHEN bool_and(s.is_bulk) THEN $6 ELSE 0 END::int2 AS lane
     FROM sized s GROUP BY s.key
 ), wanted AS MATERIALIZED (
-    SELECT g.id AS generation, k.key, k.changed_at, k.lane, e.found
+    SELECT g.id AS generation, k.key, k.changed_at, k.since, k.lane, e.found
     FROM keys k
     CROSS JOIN live g
     LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
 ), held AS MATERIALIZED (
-    SELECT j.ctid, w.lane, w.changed_at
+    SELECT j.ctid, w.lane, w.changed_at, w.since
     FROM wanted w
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = w.generation AND j.key = w.key
                         FOR UPDATE SKIP LOCKED) j
     WHERE w.found
 ), bumped AS (
     UPDATE embed.job j
-    SET changes = j.changes + 1, attempts = 0, changed_at = least(j.changed_at, (SELECT min(h.changed_at) FROM held h)), lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
+    SET changes = j.changes + 1, attempts = 0, changed_at = least(j.changed_at, (SELECT min(h.changed_at) FROM held h)),
+        unserved_since = least(j.unserved_since, CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.since IS NOT NULL)
+                                                      THEN (SELECT min(h.since) FROM held h) END),
+        lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
         ready_at = CASE WHEN j.token IS NULL THEN pg_catalog.clock_timestamp() ELSE j.ready_at END
     WHERE j.ctid = ANY (ARRAY(SELECT h.ctid FROM held h))
     RETURNING j.key
 ), added AS (
-    INSERT INTO embed.job (generation, key, lane, changed_at)
-    SELECT w.generation, w.key, w.lane, w.changed_at FROM wanted w WHERE w.found IS NULL
+    INSERT INTO embed.job (generation, key, lane, changed_at, unserved_since)
+    SELECT w.generation, w.key, w.lane, w.changed_at, w.since FROM wanted w WHERE w.found IS NULL
     ON CONFLICT DO NOTHING
     RETURNING key
 ), done AS (

@@ -49,9 +49,10 @@ WITH texts AS (DELETE FROM embed.handed WHERE token = $1)
 DELETE FROM embed.lease WHERE token = $1
 
 -- hold_jobs(int4, jsonb[], int8): of these keys, those that the claim has; see lock_jobs in apply/write.sql
-SELECT u.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at
+SELECT u.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
+       j.unserved_since::pg_catalog.text AS unserved_since
 FROM pg_catalog.unnest($2) u (key)
-CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at FROM embed.job j
+CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserved_since FROM embed.job j
                     WHERE j.generation = $1 AND j.key = u.key AND j.token = $3 FOR UPDATE SKIP LOCKED) j
 
 -- now(int4): the time, and the round of the cursor over the stored documents

@@ -38,6 +38,7 @@ _COUNTERS = {
     "texts_saved": "texts that were not sent",
 }
 _LAGS = {"lag_p50": "0.5", "lag_p95": "0.95", "lag_p99": "0.99"}
+_LANES = ("live", "bulk")
 
 
 class StatusCollector(Collector):
@@ -70,12 +71,22 @@ def families(link: Link, rows: list[Row]) -> Iterator[Metric]:
         yield _family(GaugeMetricFamily, name, told, {r["pipeline"]: r.get(column) for r in rows})
     for name, told in _COUNTERS.items():
         yield _family(CounterMetricFamily, name, told, {r["pipeline"]: r[name] for r in rows})
-    lag = GaugeMetricFamily("evergreen_lag_seconds", "from commit to searchable", labels=("pipeline", "quantile"))
+    yield from _lags(rows)
+
+
+def _lags(rows: list[Row]) -> Iterator[Metric]:
+    lag = GaugeMetricFamily("evergreen_lag_seconds", "from change to searchable", labels=("pipeline", "quantile"))
+    lanes = GaugeMetricFamily(
+        "evergreen_lane_lag_seconds", "as evergreen_lag_seconds, by lane", labels=("pipeline", "lane", "quantile")
+    )
     for row in rows:
         for column, quantile in _LAGS.items():
             if row.get(column) is not None:
                 lag.add_metric((row["pipeline"], quantile), _figure(row[column]))
-    yield lag
+            for lane in _LANES:
+                if row.get(f"{lane}_{column}") is not None:
+                    lanes.add_metric((row["pipeline"], lane, quantile), _figure(row[f"{lane}_{column}"]))
+    yield from (lag, lanes)
 
 
 def _info(link: Link) -> Metric:

@@ -40,6 +40,7 @@ class Call:
     path: str
     headers: dict[str, str] = field(repr=False)  # names in lower case
     body: JSON
+    query: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     @property
     def texts(self) -> list[str]:
@@ -149,4 +150,7 @@ PROTOCOLS = {
         ),
     )
 }
-BY_PATH = {protocol.path: protocol for protocol in PROTOCOLS.values()}
+BY_PATH = {protocol.path: protocol for protocol in PROTOCOLS.values()} | {
+    f"/openai/{path}/embeddings": PROTOCOLS["openai"]
+    for path in ("v1", "deployments/e")  # as Azure has them
+}

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import orjson
@@ -166,7 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        protocol = BY_PATH.get(self.path)
+        parts = urlsplit(self.path)
+        protocol = BY_PATH.get(parts.path)
         if protocol is None:
             self._send(b"HTTP/1.1 404 X\r\nContent-Length: 11\r\n\r\n", b"no such URL")
             return
@@ -175,7 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n", complaint.encode()[:0])
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        reply = self.server.provider.handle(Call(protocol, self.path, headers, body))
+        reply = self.server.provider.handle(
+            Call(protocol, parts.path, headers, body, dict(parse_qsl(parts.query, keep_blank_values=True)))
+        )
         head, content = reply.rendered()
         self._send(head, content, reply)
 

@@ -36,6 +36,20 @@ def test_a_secret_that_cannot_be_read(doctor, db, healthy, provider):
     assert 'secret "no_such_key" is neither a file in' in found["says"]
 
 
+@pytest.mark.parametrize("where", ["secret", "headers", "query"])
+def test_a_secret_is_looked_at_before_its_endpoint_is_used(doctor, db, healthy, where):
+    """What would only be seen when the first text is sent is seen when somebody looks."""
+    options = {} if where == "secret" else {where: {"api-key": {"secret": "no_such_key"}}}
+    secret = "no_such_key" if where == "secret" else None
+    statement = "SELECT embed_endpoint_set('later', 'https://models.example.com/v1', secret => %s, options => %s)"
+    db.execute(statement, (secret, json.dumps(options)))
+    found = doctor.one("endpoint")
+    assert (found["level"], found["in_shell"]) == ("error", True)
+    assert 'endpoint later: secret "no_such_key" is neither a file in' in found["says"]
+    assert found["advice"].startswith("install -m 0640")
+    assert found["advice"].endswith("/no_such_key")
+
+
 def test_a_column_that_was_dropped(doctor, db, healthy):
     db.execute("ALTER TABLE docs DROP COLUMN body")
     found = doctor.one("pipeline")

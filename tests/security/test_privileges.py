@@ -12,7 +12,7 @@ FUNCTIONS = {
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable
         may_see may_own slot_name slot_lag estimate_rows planned_rows documents rough_chunks is_over_budget
-        endpoint_state model_limits""",
+        endpoint_state endpoint_problem model_limits""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set embed_adopt",

@@ -32,4 +32,4 @@ from evergreen.setup import endpoint
 endpoint.embed_endpoint_set(name, url, secret, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) IS
-    'where models are served (embed_admin): url, the name of a secret, never its value; options: time-outs, limits, proxy, allow_http';
+    'where models are served (embed_admin): url, the name of a secret, never its value; options: time-outs, limits, proxy, allow_http, query and headers (objects of names and values; {"secret": "name"} is the value of a secret)';

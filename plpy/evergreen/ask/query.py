@@ -8,7 +8,7 @@ from evergreen.ask.view import shows_another, snapshot_is_kept, switched, view_o
 from evergreen.catalog import access, models
 from evergreen.errors import ConfigurationError, ModelError, UserError
 from evergreen.gate import caller, elevated, entry
-from evergreen.model import secrets
+from evergreen.model import parameters, secrets
 from evergreen.model.errand import carry
 from evergreen.model.order import Order
 from evergreen.model.registry import provider
@@ -74,7 +74,8 @@ def vector(model: Model, text: str, kind: str) -> str:
 
 def _hint(model: Model, error: ModelError) -> str:
     """What to do: about a key that is missing or refused, more than to try again."""
-    secret = model.endpoint.secret if model.endpoint is not None else None
-    if secret is not None and isinstance(error, ConfigurationError):
-        return f"If it is the key: {secrets.how_to_replace(secret)}"
+    names = parameters.secret_names(model.endpoint) if model.endpoint is not None else []
+    if names and isinstance(error, ConfigurationError):
+        named = next((name for name in names if f'secret "{name}"' in str(error)), names[0])
+        return f"If it is the key: {secrets.how_to_replace(named)}"
     return "Try again, or look at the model's server."

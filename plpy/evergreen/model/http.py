@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError, ProxyError, SSLError
 from urllib3.exceptions import TimeoutError as TimedOut
 
 from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError
-from evergreen.model import addresses, ratelimits, secrets, wire
+from evergreen.model import addresses, parameters, ratelimits, secrets, wire
 from evergreen.model.request import Lifeline
 from evergreen.model.spec import Endpoint
 
@@ -20,6 +21,12 @@ _REFUSAL = 16 * 1024  # how much of an error's body is read
 _SHOWN = 200  # characters of a body in a message
 _REJECTED = (400, 413, 422)
 _CONFIGURATION = (401, 402, 403, 404, 405, 410)
+_USUAL = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "evergreen",
+}
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,11 @@ class Reply:
 
     body: bytes
     headers: Mapping[str, str]
-    key: str | None = field(default=None, repr=False)
+    keys: tuple[str, ...] = field(default=(), repr=False)
 
     def shown(self) -> str:
         """Return the beginning of the body as it may stand in a message."""
-        return repr(secrets.masked(self.body[:_REFUSAL].decode("utf-8", "replace"), self.key)[:_SHOWN])
+        return repr(secrets.masked(self.body[:_REFUSAL].decode("utf-8", "replace"), *self.keys)[:_SHOWN])
 
 
 def post(
@@ -42,20 +49,16 @@ def post(
 
     ``largest``: bytes that the body of an answer can have; ``lifeline`` ends the request from another thread.
     """
-    key = secrets.value(endpoint.secret) if endpoint.secret is not None else None
-    sent = {
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": "evergreen",
-        **headers,
-        **({"Authorization": f"Bearer {key}"} if key is not None else {}),
-    }
+    own = parameters.resolve(endpoint)
+    sent = HTTPHeaderDict(_USUAL)  # names in any case: what the endpoint sets replaces what is usual
+    sent.update({**headers, **own.headers})
+    if own.query:
+        url = f"{url}?{own.query}"
     call = _call(endpoint, url, min(largest, MAX_BODY), lifeline)
     failure: ModelError
     try:
         with wire.calling(call):
-            status, reply = _exchange(endpoint, url, body, sent, key)
+            status, reply = _exchange(endpoint, url, body, sent, own.keys)
         if status == 200:  # noqa: PLR2004
             return reply
         failure = _refusal(status, reply)
@@ -78,7 +81,9 @@ def _call(endpoint: Endpoint, url: str, largest: int, lifeline: Lifeline) -> wir
     return wire.Call(timeouts, time.monotonic() + timeouts.total, largest + _HEADERS, loopback_only, lifeline)
 
 
-def _exchange(endpoint: Endpoint, url: str, body: bytes, headers: dict[str, str], key: str | None) -> tuple[int, Reply]:
+def _exchange(
+    endpoint: Endpoint, url: str, body: bytes, headers: Mapping[str, str], keys: tuple[str, ...]
+) -> tuple[int, Reply]:
     parts = urlsplit(url)
     addresses.check_literal(parts.hostname or "")
     response = wire.connections(endpoint.options.get("proxy"), secure=parts.scheme == "https").request(
@@ -97,7 +102,7 @@ def _exchange(endpoint: Endpoint, url: str, body: bytes, headers: dict[str, str]
         response.close()
         raise
     response.release_conn()
-    return response.status, Reply(content, response.headers, key)
+    return response.status, Reply(content, response.headers, keys)
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:

@@ -81,15 +81,14 @@ def _in_file(path: Path, name: str) -> bytes | None:
         os.close(descriptor)
 
 
-def masked(text: str, key: str | None) -> str:
-    """Return a text with a key, and any considerable part of it, struck out."""
-    if not key:
-        return text
-    size = min(_SHOWN, len(key))
-    parts = {key[i : i + size] for i in range(len(key) - size + 1)}
+def masked(text: str, *keys: str | None) -> str:
+    """Return a text with keys, and any considerable part of them, struck out."""
     hidden = bytearray(len(text))
-    for i in range(len(text) - size + 1):
-        if text[i : i + size] in parts:
-            hidden[i : i + size] = b"\x01" * size
+    for key in filter(None, keys):
+        size = min(_SHOWN, len(key))
+        parts = {key[i : i + size] for i in range(len(key) - size + 1)}
+        for i in range(len(text) - size + 1):
+            if text[i : i + size] in parts:
+                hidden[i : i + size] = b"\x01" * size
     runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1))
     return "".join("***" if hide else "".join(character for character, _ in run) for hide, run in runs)

@@ -1,12 +1,13 @@
-"""embed_endpoint_set: where models are served."""
+"""embed_endpoint_set: where models are served, and whether its secrets can be read."""
 
 import json
 
 from evergreen import db, journal
-from evergreen.catalog import counters
+from evergreen.catalog import access, counters
 from evergreen.errors import UserError
-from evergreen.gate import elevated, entry
-from evergreen.model import addresses, secrets
+from evergreen.gate import caller, elevated, entry
+from evergreen.model import addresses, parameters, secrets
+from evergreen.model.spec import Endpoint
 from evergreen.setup import serving
 from evergreen.setup.model import SQL
 
@@ -25,17 +26,47 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
                 hint="For example embed_endpoint_set('local', 'http://127.0.0.1:8080/v1').",
             )
         given = serving.read("endpoint", serving.ENDPOINT, options, '{"total_timeout": 60}')
-        addresses.check_url(url or "", allow_http=bool(given.get("allow_http")))
+        bare, from_url = parameters.split_url(url or "")
+        addresses.check_url(bare, allow_http=bool(given.get("allow_http")))
         if secret is not None and not secrets.is_name(secret):
             # It may be the key itself: never repeat it.
             raise UserError(
                 "secret must be the name of a secret, not its value",
                 hint=f"Put the key into a file in {secrets.DIRECTORY} and pass that file's name.",
             )
-        number = db.value(SQL.put_endpoint, name, url, secret, json.dumps(given))
+        given = parameters.merged(given, from_url)
+        parameters.check(bare, secret, given)
+        number = db.value(SQL.put_endpoint, name, bare, secret, json.dumps(given))
         counters.create_all()
         counters.reset(int(number))
         db.run(SQL.wake, int(number))
         journal.note("endpoint_set", endpoint=name)  # which closed its breakers
+        _warn_of_secret(Endpoint(name, bare, secret, given))
 
     elevated(put)
+
+
+def _warn_of_secret(endpoint: Endpoint) -> None:
+    """Say at once that a secret cannot be read: it may be made later, so this is no error."""
+    if found := parameters.problem(endpoint):
+        problem, command = found
+        db.warning(
+            f'endpoint "{endpoint.name}" cannot be used yet: {problem}',
+            hint=f"Type the key into this command, on the server's machine: {command}",
+        )
+
+
+@entry
+def endpoint_problem(name: str) -> dict[str, str | None]:
+    """Return why an endpoint's secrets cannot be read, and the command that mends it; of NULLs for who is no admin."""
+    role = caller()
+
+    def look() -> tuple[str | None, str | None]:
+        row = db.one(SQL.endpoint, name) if access.is_admin(role) else None
+        if row is None:
+            return None, None
+        found = parameters.problem(Endpoint(name, row["url"], row["secret"], json.loads(row["options"])))
+        return found or (None, None)
+
+    problem, remedy = elevated(look, stable=True)
+    return {"problem": problem, "remedy": remedy}

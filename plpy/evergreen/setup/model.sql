@@ -20,6 +20,9 @@ INSERT INTO embed.endpoint (name, url, secret, options) VALUES ($1, $2, $3, $4::
 ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
 RETURNING id
 
+-- endpoint(text): as it was set
+SELECT e.url, e.secret, e.options::text AS options FROM embed.endpoint e WHERE e.name = $1
+
 -- wake(int4): rows that wait for a model of an endpoint are tried at once
 UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
 WHERE ctid = ANY (ARRAY(

@@ -8,7 +8,7 @@ from typing import Any
 
 from evergreen.catalog import objects
 from evergreen.errors import UserError
-from evergreen.model import addresses
+from evergreen.model import addresses, parameters
 
 _LARGEST = 2**31 - 1  # what the view embed_models can show
 _MAX_SECONDS = 240  # shorter than a lease
@@ -45,6 +45,11 @@ _SECONDS = Kind(
     lambda v: _is_number(v, math.ulp(0.0), _MAX_SECONDS), f"a number of seconds above 0, at most {_MAX_SECONDS}"
 )
 _RATE = Kind(lambda v: _is_number(v, _SLOWEST, 1e15), f"a number, {_SLOWEST} or more")
+_NAMED = Kind(
+    parameters.is_object,
+    'an object of at most 20 names and values; a value may be {"secret": "name"}, with the name of a secret',
+    shown=False,
+)
 _HEADER = Kind(_is_header, f"an identifier of at most {_MAX_HEADER} printable ASCII characters", shown=False)
 
 #: What embed_model_add takes.
@@ -70,6 +75,8 @@ ENDPOINT: dict[str, Kind] = {
     "allow_http": _FLAG,
     "organization": _HEADER,
     "project": _HEADER,
+    "query": _NAMED,
+    "headers": _NAMED,
     "proxy": Kind(
         lambda v: isinstance(v, str) and addresses.is_proxy(v),
         "the URL of an HTTP proxy, such as 'http://proxy.example.com:3128', without user or password",

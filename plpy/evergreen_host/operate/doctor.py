@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     workers.nobody,
     workers.old_transactions,
     models.answers,
+    models.secrets,
     models.breakers,
     pipelines.states,
     pipelines.indexes,

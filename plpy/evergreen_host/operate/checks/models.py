@@ -19,6 +19,21 @@ SELECT e.endpoint, e.breaker, e.rests_until, e.failures FROM {schema}.embed_endp
 WHERE e.breaker IN ('open', 'half-open') ORDER BY e.endpoint
 """
 
+_SECRETS = """
+SELECT e.endpoint, e.problem, e.remedy FROM {schema}.embed_endpoints e
+WHERE e.problem IS NOT NULL AND NOT EXISTS (
+    SELECT FROM {schema}.embed_generations g JOIN {schema}.embed_models m ON m.model = g.model
+    WHERE m.endpoint = e.endpoint AND g.state <> 'previous')
+ORDER BY e.endpoint
+"""
+
+
+def secrets(link: Link) -> Iterator[Finding]:
+    """Secrets that the server cannot read, of endpoints that no pipeline uses yet: ``answers`` tells of the others."""
+    for row in link.rows(_SECRETS):
+        says = f"endpoint {row['endpoint']}: {row['problem']}; type the key into this:"
+        yield Finding("endpoint", "error", says, row["remedy"], in_shell=True)
+
 
 def answers(link: Link) -> Iterator[Finding]:
     """Models that do not answer: the endpoint is away, the key is refused or cannot be read."""

@@ -6,6 +6,7 @@ CREATE TABLE embed.handed (
     came   boolean NOT NULL DEFAULT false
 ) WITH (vacuum_truncate = false);
 CREATE INDEX handed_token_idx ON embed.handed (token, hash);
+ALTER TABLE embed.handed REPLICA IDENTITY FULL;  -- no key: see embed.change
 COMMENT ON TABLE embed.handed IS
     'texts that embed_claim handed out and the rows that need them, until the claim is over, or an hour after its time was up';
 COMMENT ON COLUMN embed.handed.hash IS

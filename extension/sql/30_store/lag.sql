@@ -8,6 +8,7 @@ CREATE TABLE embed.lag (
 ) WITH (vacuum_truncate = false);
 CREATE INDEX lag_pipeline_idx ON embed.lag (pipeline, at);
 CREATE INDEX lag_unfolded_idx ON embed.lag (at) WHERE NOT folded;
+ALTER TABLE embed.lag REPLICA IDENTITY FULL;  -- no key: see embed.change
 COMMENT ON TABLE embed.lag IS
     'how long changes took to be searchable: histograms, a row a batch, folded into a row a minute, kept for an hour; only inserted and deleted';
 COMMENT ON COLUMN embed.lag.lane IS 'as in embed.job: 0 live, 1 backfill, which bulk changes go through';

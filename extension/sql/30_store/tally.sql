@@ -9,6 +9,7 @@ CREATE TABLE embed.tally (
     vacuum_truncate = false
 );
 CREATE INDEX tally_generation_idx ON embed.tally (generation);
+ALTER TABLE embed.tally REPLICA IDENTITY FULL;  -- no key: see embed.change
 COMMENT ON TABLE embed.tally IS 'documents of a generation: the sum over its rows';
 
 CREATE FUNCTION embed.count_documents() RETURNS trigger

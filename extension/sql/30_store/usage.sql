@@ -13,6 +13,7 @@ CREATE TABLE embed.usage (
 ) WITH (vacuum_truncate = false);
 CREATE INDEX usage_pipeline_idx ON embed.usage (pipeline, at);
 CREATE INDEX usage_unfolded_idx ON embed.usage (at) WHERE NOT folded;
+ALTER TABLE embed.usage REPLICA IDENTITY FULL;  -- no key: see embed.change
 COMMENT ON TABLE embed.usage IS 'what was sent to models and what was not; a row a batch, folded into a row an hour; only inserted and deleted';
 COMMENT ON COLUMN embed.usage.cost IS 'tokens times the model''s price; NULL where no price is known';
 SELECT pg_catalog.pg_extension_config_dump('embed.usage', '');

@@ -63,6 +63,7 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     own = generation.table.split(".")[1]
     db.ddl(SQL.create_policy.on(**table, generation=str(generation.id), matches=_matches(source, own)))
     db.ddl(SQL.grant_table.on(**table))
+    db.run(SQL.guard, generation.id)
 
 
 def _storage(generation: Generation) -> str:

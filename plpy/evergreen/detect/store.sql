@@ -37,6 +37,9 @@ USING (EXISTS (SELECT FROM embed_store.src_{generation}() s WHERE {matches}))
 -- grant_table(): the schema stays closed, so this is reached through the view only
 GRANT SELECT ON {table} TO PUBLIC
 
+-- guard(int4): keeps rows of another server's evergreen out of it, where this one subscribes to any
+SELECT embed.guard_generation($1)
+
 -- create_view(): generation table joined to the source; no typmod, so that a view can switch to other dimensions
 CREATE OR REPLACE VIEW {view} WITH (security_invoker = true) AS
 SELECT {key_columns}, g.key, g.chunk_no, g.chunk, g.embedding::{vector} AS embedding, g.model, g.fingerprint,
@@ -54,6 +57,13 @@ DROP VIEW IF EXISTS {view}
 
 -- drop_table(): the generation's vectors
 DROP TABLE IF EXISTS {table}
+
+-- guards(text): the trigger of guard(), where the table has it
+SELECT t.tgname::text AS name FROM pg_catalog.pg_trigger t
+WHERE t.tgrelid = pg_catalog.to_regclass($1) AND t.tgname = 'skip_replicated'
+
+-- drop_guard(): a kept table is an ordinary table
+DROP TRIGGER {name} ON {table}
 
 -- drop_policy(): a kept table is an ordinary table
 DROP POLICY IF EXISTS evergreen_as_source ON {table}

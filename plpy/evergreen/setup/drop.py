@@ -71,6 +71,8 @@ def _take_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> No
     db.ddl(store.SQL.drop_policy.on(**table))
     db.ddl(store.SQL.disable_policy.on(**table))
     db.ddl(store.SQL.revoke_table.on(**table))
+    for row in db.rows(store.SQL.guards, generation.table):
+        db.ddl(store.SQL.drop_guard.on(**table, **row))
     name = f"{pipeline.name[:40]}_embedding_kept_{generation.id}"
     db.ddl(store.SQL.rename_table.on(**table, name=db.identifier(name)))
     kept = {"table": f"embed_store.{db.identifier(name)}"}

@@ -95,3 +95,13 @@ def describe(oid: int) -> Source | None:
         columns,
         key,
     )
+
+
+def foreign_code(source: Source) -> tuple[Column, str] | None:
+    """Return a key column whose type runs a function that a role without superuser could replace, and that function.
+
+    Such code would run in the generation table as the extension's owner: by ANALYZE, in an index, in the planner.
+    """
+    found = db.one(SQL.foreign_code, source.oid)
+    column = source.numbered(found["attnum"]) if found is not None else None
+    return (column, found["function"]) if found is not None and column is not None else None

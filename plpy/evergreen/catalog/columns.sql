@@ -60,3 +60,57 @@ FROM pg_catalog.pg_index i,
 JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
 WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts
 ORDER BY k.position
+
+-- foreign_code(oid): a function that a key column's type runs on its values, and that a role without superuser could replace
+-- Of each type in it: input and output, statistics, what a range calls, and the default operator classes, which indexes,
+-- ANALYZE and the planner take their functions from.
+WITH RECURSIVE part (attnum, type) AS (
+    SELECT a.attnum, a.atttypid
+    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+    WHERE i.indrelid = $1 AND i.indisprimary
+    UNION
+    SELECT q.attnum, x.oid
+    FROM part q
+    JOIN pg_catalog.pg_type w ON w.oid = q.type
+    CROSS JOIN LATERAL (
+        SELECT w.typelem WHERE w.typelem <> 0
+        UNION ALL SELECT w.typbasetype WHERE w.typtype = 'd'
+        UNION ALL SELECT v.type FROM pg_catalog.pg_range r, pg_catalog.unnest(ARRAY[r.rngtypid, r.rngsubtype]) v (type)
+                  WHERE w.oid IN (r.rngtypid, r.rngmultitypid)
+    ) x (oid)
+), class (attnum, family, type) AS (
+    SELECT p.attnum, c.opcfamily, c.opcintype
+    FROM part p JOIN pg_catalog.pg_opclass c ON c.opcintype = p.type AND c.opcdefault
+    UNION
+    SELECT k.attnum, c.opcfamily, c.opcintype
+    FROM pg_catalog.pg_index i,
+         ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::oid[])) k (attnum, opclass)
+    JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+    WHERE i.indrelid = $1 AND i.indisprimary
+    UNION
+    SELECT p.attnum, c.opcfamily, c.opcintype
+    FROM part p JOIN pg_catalog.pg_range r ON r.rngtypid = p.type JOIN pg_catalog.pg_opclass c ON c.oid = r.rngsubopc
+), code (attnum, function) AS (
+    SELECT p.attnum, f.oid
+    FROM part p JOIN pg_catalog.pg_type w ON w.oid = p.type
+    CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[w.typinput::oid, w.typoutput, w.typreceive, w.typsend, w.typmodin, w.typmodout,
+                                               w.typanalyze, w.typsubscript]) f (oid)
+    UNION ALL
+    SELECT p.attnum, f.oid
+    FROM part p JOIN pg_catalog.pg_range r ON r.rngtypid = p.type
+    CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[r.rngcanonical::oid, r.rngsubdiff]) f (oid)
+    UNION ALL
+    SELECT c.attnum, m.amproc::oid
+    FROM class c JOIN pg_catalog.pg_amproc m ON m.amprocfamily = c.family AND c.type IN (m.amproclefttype, m.amprocrighttype)
+    UNION ALL
+    SELECT c.attnum, f.oid
+    FROM class c JOIN pg_catalog.pg_amop m ON m.amopfamily = c.family AND c.type IN (m.amoplefttype, m.amoprighttype)
+    JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+    CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[o.oprcode::oid, o.oprrest, o.oprjoin]) f (oid)
+)
+SELECT c.attnum::int AS attnum, p.oid::pg_catalog.regprocedure::text AS function
+FROM code c JOIN pg_catalog.pg_proc p ON p.oid = c.function
+JOIN pg_catalog.pg_roles r ON r.oid = p.proowner AND NOT r.rolsuper
+WHERE p.oid >= 16384
+ORDER BY c.attnum, p.oid
+LIMIT 1

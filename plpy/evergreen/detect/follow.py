@@ -207,6 +207,10 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | N
         )
     elif only_if is not None and only_if.bare_type != "bool":
         broken = f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
+    elif (code := columns.foreign_code(source)) is not None:
+        broken = (
+            f'key column "{code[0].name}" runs function {code[1]}, which no superuser owns; embed_drop() the pipeline'
+        )
     return Bound(key, only_if, watched, broken, key_broken)
 
 

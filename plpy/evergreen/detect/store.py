@@ -8,6 +8,7 @@ from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions
 from evergreen.errors import UserError
+from evergreen.patience import patiently
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -54,7 +55,7 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
             storage=_storage(generation),
         )
     )
-    db.ddl(SQL.no_statistics.on(**table))
+    _no_statistics(generation.table, ["chunk", "embedding", *(name for name, _ in keys)])
     db.ddl(SQL.index_key.on(**table, key_names=", ".join(name for name, _ in keys)))
     db.ddl(SQL.index_hash.on(**table))
     comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"
@@ -64,6 +65,22 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     db.ddl(SQL.create_policy.on(**table, generation=str(generation.id), matches=_matches(source, own)))
     db.ddl(SQL.grant_table.on(**table))
     db.run(SQL.guard, generation.id)
+
+
+def _no_statistics(table: str, names: Sequence[str]) -> None:
+    columns = ", ".join(SQL.column_without_statistics.on(column=db.identifier(name)).text for name in names)
+    db.ddl(SQL.no_statistics.on(table=table, columns=columns))
+
+
+def drop_statistics() -> None:
+    """Leave no statistics on texts, vectors and keys of any generation; a locked table waits."""
+    for row in db.rows(SQL.with_statistics):
+        patiently(lambda row=row: _drop_statistics(f"embed_store.g{row['id']}", row["columns"]), "50ms")
+
+
+def _drop_statistics(table: str, names: Sequence[str]) -> None:
+    _no_statistics(table, names)
+    db.run(SQL.forget_statistics, table, names)
 
 
 def _storage(generation: Generation) -> str:

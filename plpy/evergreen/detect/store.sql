@@ -15,8 +15,25 @@ CREATE TABLE {table} (
     PRIMARY KEY (document, id)
 ) WITH ({storage})
 
--- no_statistics(): ANALYZE would copy texts and vectors into pg_statistic, where nobody erases them
-ALTER TABLE {table} ALTER COLUMN chunk SET STATISTICS 0, ALTER COLUMN embedding SET STATISTICS 0
+-- no_statistics(): ANALYZE would copy texts and vectors into pg_statistic, where nobody erases them, and it runs code of
+-- the types of the key as the owner of this table; the planner would run more of it on what ANALYZE kept
+ALTER TABLE {table} {columns}
+
+-- column_without_statistics(): one of its columns
+ALTER COLUMN {column} SET STATISTICS 0
+
+-- with_statistics(): generation tables of which ANALYZE might keep values that it must not, or has kept
+SELECT g.id, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS columns
+FROM embed.generation g
+JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass('embed_store.g' || g.id) AND NOT a.attisdropped
+WHERE (a.attname IN ('chunk', 'embedding') OR a.attname ~ '^k[0-9]+$')
+  AND (a.attstattarget IS DISTINCT FROM 0
+       OR EXISTS (SELECT FROM pg_catalog.pg_statistic s WHERE s.starelid = a.attrelid AND s.staattnum = a.attnum))
+GROUP BY g.id
+
+-- forget_statistics(text, text[]): what ANALYZE has kept of these columns
+DELETE FROM pg_catalog.pg_statistic s USING pg_catalog.pg_attribute a
+WHERE s.starelid = pg_catalog.to_regclass($1) AND a.attrelid = s.starelid AND a.attnum = s.staattnum AND a.attname = ANY ($2)
 
 -- index_key(): the view joins by key
 CREATE INDEX ON {table} ({key_names})

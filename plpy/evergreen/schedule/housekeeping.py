@@ -3,6 +3,7 @@
 from evergreen import db
 from evergreen.apply import lag, usage
 from evergreen.catalog import counters
+from evergreen.detect import store
 from evergreen.generations import retire
 from evergreen.operate import forget
 from evergreen.schedule import claim
@@ -19,3 +20,4 @@ def keep_house() -> None:
     lag.fold()
     forget.purge()
     retire.overdue()
+    store.drop_statistics()

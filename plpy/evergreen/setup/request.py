@@ -101,6 +101,14 @@ def _check_table(found: Source) -> Source:
                 "0A000",
                 hint="A domain inside it, now or later, would run its checks with other rights than the owner's.",
             )
+    code = columns.foreign_code(found)
+    if code is not None:
+        raise UserError(
+            f'key column "{code[0].name}" of table {found.qualified} cannot be of type {code[0].type_name}',
+            "0A000",
+            hint=f"The type runs function {code[1]} on each value, and no superuser owns it, so it would run with other"
+            " rights than its owner's. Use a type without code of your own, such as a range without subtype_diff.",
+        )
     return found
 
 

@@ -26,6 +26,7 @@ class Fake:
     """A provider in this process: records requests and answers as ``answer`` says."""
 
     free = False
+    zeros = False
 
     def __init__(self, answer=None, *, inputs=8, request_tokens=None, sql=False):
         self.sql = sql

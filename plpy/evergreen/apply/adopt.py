@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import orjson
+
 from evergreen import db
 from evergreen.apply import write
 from evergreen.catalog import access, models
@@ -9,9 +12,12 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.errors import RejectedError, UserError
 from evergreen.gate import caller, elevated, entry
+from evergreen.model.registry import provider
+from evergreen.model.verdict import flaw
 from evergreen.prepare import documents, read
 from evergreen.queries import load
 from evergreen.schedule import arguments
+from evergreen.wording import number
 
 SQL = load(__file__)
 
@@ -52,7 +58,7 @@ def embed_adopt(
                 hint="SELECT last_error FROM embed_status;",
             )
         _check_dimensions(found.active, given.vectors)
-        return _keep(found, found.active, given)
+        return _keep(found, found.active, _sound(found.active, given))
 
     return elevated(adopt)
 
@@ -83,6 +89,19 @@ def _check_dimensions(generation: Generation, vectors: list[str]) -> None:
                 f'vector {place} has {dimensions} dimensions, and model "{model.name}" has {model.dimensions}',
                 hint="Vectors of another model cannot be used: its texts have to be embedded again.",
             )
+
+
+def _sound(generation: Generation, given: _Given) -> _Given:
+    """Leave out what no search could compare: such a text is embedded again."""
+    zeros = provider(generation.model.provider).zeros
+    read = (np.array(orjson.loads(vector), dtype=np.float32) for vector in given.vectors)
+    good = [place for place, vector in enumerate(read) if flaw(vector, zeros=zeros) is None]
+    if len(good) == len(given.vectors):
+        return given
+    left_out = len(given.vectors) - len(good)
+    db.notice(f"left out {number(left_out)} of {number(len(given.vectors))} vectors: all zeros, or of no usable length")
+    keys = [given.keys[place] for place in good] if given.keys is not None else None
+    return _Given([given.texts[place] for place in good], [given.vectors[place] for place in good], keys)
 
 
 def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:

@@ -12,6 +12,7 @@ from evergreen.apply.add import Added, add
 from evergreen.apply.cache import Kept, cache
 from evergreen.apply.diff import Diff, StoredChunk, diff
 from evergreen.apply.failures import Failures
+from evergreen.apply.precision import reject_unfit
 from evergreen.apply.remove import on_table, remove
 from evergreen.apply.vectors import Known
 from evergreen.prepare.documents import Document, Prepared
@@ -71,6 +72,7 @@ def _apply(result: Result) -> list[str]:
     ours = {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
     result.lost = result.lost or len(ours) < len(keys)
     ours -= _put_back_held(claim, [key for key in ours if key in prepared.stored])
+    prepared.failures.update(reject_unfit(claim, prepared.documents, result.vectors))
     documents = [d for d in prepared.documents if d.key in ours and result.complete(d)]
     removed = [key for key in prepared.removed if key in ours]
     fresh = [key for key in prepared.fresh if key in ours]

@@ -1,6 +1,7 @@
 """embed_search_rows: the statement that finds whole source rows."""
 
 from evergreen import db
+from evergreen.apply.vectors import is_zero
 from evergreen.ask import query as queries
 from evergreen.ask import search
 from evergreen.ask.view import SQL as VIEW
@@ -52,16 +53,17 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
             raise UserError(
                 f'pipeline "{name}" is not on table {source}', "42809", hint=f"Pass NULL::{found.source_name}."
             )
+        vector = queries.vector(found.active.model, str(query), "query")
         return [
-            _statement(found, int(k or 0)),
-            queries.vector(found.active.model, str(query), "query"),
+            _statement(found, int(k or 0), is_blank=is_zero(vector)),
+            vector,
             VIEW.shows_another.on(view=view_of(found), generation=str(found.active.id)).text,
         ]
 
     return elevated(run)
 
 
-def _statement(pipeline: Pipeline, k: int) -> str:
+def _statement(pipeline: Pipeline, k: int, *, is_blank: bool) -> str:
     source = columns.describe(pipeline.source)
     assert source is not None
     alias = "s"  # a column of this name would be taken for the row
@@ -79,6 +81,7 @@ def _statement(pipeline: Pipeline, k: int) -> str:
         view=where.view,
         generation=str(where.generation),
         distance=distance,
+        condition=" AND false" if is_blank else where.not_blank,
         score=index.score("b.distance"),
         order=index.order("v.embedding", question) if is_rough else distance,
         source=source.from_clause,

@@ -1,12 +1,14 @@
 -- names_of_source(oid): pipelines on a table
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
 
--- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several
+-- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several. A distance to a
+-- vector of zeros may be NaN, which is beyond infinity
 SELECT {alias} AS source_row, (b.v).chunk, {score} AS score
 FROM (SELECT * FROM (SELECT DISTINCT ON ((n.v).key) n.v, n.distance FROM (
           SELECT v, {distance} AS distance FROM {view} v
-          WHERE v.generation OPERATOR(pg_catalog.=) {generation}
+          WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
           ORDER BY {order} LIMIT {fetch}) n
+      WHERE n.distance OPERATOR(pg_catalog.<) 'infinity'
       ORDER BY (n.v).key, n.distance) d ORDER BY d.distance LIMIT {k}) b
 JOIN {source} {alias} ON {matches}
 ORDER BY b.distance

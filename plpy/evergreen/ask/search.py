@@ -1,10 +1,12 @@
 """embed_search: the best chunks for a question, with the caller's own rights on the source."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from evergreen import db
+from evergreen.apply.vectors import is_zero
 from evergreen.ask import keywords
 from evergreen.ask import query as queries
 from evergreen.ask.fuse import fuse
@@ -16,6 +18,7 @@ from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.generations import index as indexes
 from evergreen.generations.index import Index
+from evergreen.model.registry import provider
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -35,6 +38,7 @@ class Target:
     words: Words | None
     index: Index
     is_indexed: bool
+    not_blank: str  # condition on a chunk ``v``: its vector means something; empty where all do
 
 
 @dataclass(frozen=True)
@@ -118,24 +122,30 @@ def target(pipeline: Pipeline, vector: str | None, words: Words | None = None) -
     active = pipeline.active
     is_indexed = bool(db.value(SQL.is_indexed, indexes.name(active)))
     index = indexes.of(active, models.vector_schema())
-    return Target(view_of(pipeline), active.id, vector, words, index, is_indexed)
+    not_blank = indexes.not_blank(index, "v.embedding") if provider(active.model.provider).zeros else ""
+    return Target(view_of(pipeline), active.id, vector, words, index, is_indexed, not_blank)
 
 
 def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
-    """Return the nearest chunks, as the caller may see them; none when the view shows another generation."""
+    """Return the nearest chunks, as the caller may see them; none when the view shows another generation.
+
+    A vector of zeros is near nothing, neither as a question nor as a chunk.
+    """
+    if target.vector is None or is_zero(target.vector):
+        return []
     index = target.index
     is_rough = target.is_indexed and index.more > 1
     query = (SQL.nearest_of_rough if is_rough else SQL.nearest).on(
         view=target.view,
         generation=str(target.generation),
-        condition=condition,
+        condition=condition + target.not_blank,
         vector=f"{index.schema}.vector",
         rough=index.order("v.embedding", "$1"),
         more=str(index.more),
         distance=f"v.embedding {index.operator} $1",
         score=index.score(f"v.embedding {index.operator} $1"),
     )
-    return db.rows(query, target.vector, limit)
+    return [row for row in db.rows(query, target.vector, limit) if not math.isnan(row["score"])]
 
 
 def _by_keyword(target: Target, condition: str, limit: int, *, loose: bool = False) -> list[db.Row]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evergreen import db
+from evergreen.apply.vectors import is_zero
 from evergreen.ask import query as queries
 from evergreen.ask import search
 from evergreen.ask.view import view_of
@@ -92,9 +93,16 @@ def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
 def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
     """Look at all vectors: an index may not be there yet, and is not what is compared."""
     vector = _vector(sides.building, text)
+    if is_zero(vector):
+        return []
     index = indexes.of(sides.building, elevated(models.vector_schema))
     distance = f"g.embedding {index.operator} $1"
-    query = SQL.nearest.on(table=sides.building.table, distance=distance, vector=f"{index.schema}.vector")
+    query = SQL.nearest.on(
+        table=sides.building.table,
+        distance=distance,
+        vector=f"{index.schema}.vector",
+        not_blank=indexes.length_above_zero(index.schema, "g.embedding"),
+    )
 
     def fetch(limit: int) -> list[str]:
         return [row["key"] for row in elevated(lambda: db.rows(query, vector, limit))]

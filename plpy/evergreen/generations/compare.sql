@@ -14,5 +14,5 @@ SELECT pg_catalog."left"(v.chunk, 500) AS chunk FROM {view} v LIMIT $1
 -- visible_keys(jsonb[]): of these keys, those of rows that whoever asks may see
 SELECT DISTINCT v.key::pg_catalog.text AS key FROM {view} v WHERE v.key = ANY ($1)
 
--- nearest({vector}, int4): the keys of the chunks nearest to a vector
-SELECT g.key::pg_catalog.text AS key FROM {table} g ORDER BY {distance} LIMIT $2
+-- nearest({vector}, int4): the keys of the chunks nearest to a vector, but for those that are near nothing
+SELECT g.key::pg_catalog.text AS key FROM {table} g WHERE {not_blank} ORDER BY {distance} LIMIT $2

@@ -70,6 +70,18 @@ def of(generation: Generation, schema: str) -> Index:
     return Index(dimensions, str(chosen["distance"]), storage, schema)
 
 
+def not_blank(index: Index, vector: str) -> str:
+    """The condition that a vector is not all zeros. With the cosine such a one is at no distance and comes last."""
+    if index.distance == "cosine" and index.storage != "bit":
+        return ""
+    return f" AND {length_above_zero(index.schema, vector)}"
+
+
+def length_above_zero(schema: str, vector: str) -> str:
+    """The condition that a vector has a direction. ``schema``: where pgvector is, quoted."""
+    return f"{schema}.vector_norm({vector}) OPERATOR(pg_catalog.>) 0"
+
+
 def name(generation: Generation) -> str:
     """Return the name of the index, without its schema."""
     return f"g{generation.id}_embedding_idx"

@@ -52,6 +52,7 @@ class Function:
 
     free = False
     sql = True
+    zeros = False
 
     def check(self, model: Model) -> None:
         """The function must be there with the right types."""

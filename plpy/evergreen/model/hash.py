@@ -14,6 +14,7 @@ class Hash:
 
     free = True
     sql = False
+    zeros = False
 
     def check(self, model: Model) -> None:
         """Any number of dimensions will do."""

@@ -39,6 +39,8 @@ class Provider(Protocol):
     free: bool
     #: Must run on the main thread, because it runs SQL.
     sql: bool
+    #: A text without any meaning to the model has the vector of zeros, which no search finds.
+    zeros: bool
 
     def check(self, model: Model) -> None:
         """Raise UserError when a model of this provider cannot be as it is registered."""

@@ -45,7 +45,7 @@ def _answered(flight: Flight, answer: Answer) -> Sentence:
     spent = (order, flight.leave, flight.estimated, answer.tokens, answer.pause)
     done = Sentence(lambda t: t.succeeded(*spent))
     try:
-        verdict = judge(order.model, answer, len(flight.request.texts))
+        verdict = judge(order.model, answer, len(flight.request.texts), zeros=order.provider.zeros)
     except RejectedError as error:
         return _refused(done, flight, error)
     except ConfigurationError as error:

@@ -27,6 +27,7 @@ class Served(ABC):
 
     free = False
     sql = False
+    zeros = False
     #: As it stands in embed.model.
     name: str
     #: Path of the protocol, as far as the endpoint's URL does not end with it already.

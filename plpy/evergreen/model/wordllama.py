@@ -32,6 +32,7 @@ class WordLlama:
 
     free = True
     sql = False
+    zeros = True
 
     def check(self, model: Model) -> None:
         """Only the packaged sizes are there."""

@@ -14,6 +14,7 @@ from evergreen.gate import elevated, entry
 from evergreen.model import budget as budgets
 from evergreen.model.order import LIVE, Spent
 from evergreen.model.registry import provider
+from evergreen.model.verdict import flaw
 from evergreen.prepare.documents import Document, Prepared, prepare
 from evergreen.schedule import arguments, outside
 from evergreen.schedule import claim as claims
@@ -158,8 +159,10 @@ class _Submission:
 
 
 def _parsed(claim: Outside, given: Given) -> dict[bytes, Known]:
-    """Read the vectors, which pgvector has seen to be finite; raises 22023 for another number of dimensions."""
+    """Read the vectors; raises 22023 for another number of dimensions, and for what no distance can be computed to."""
     model = claim.generation.model
+    zeros = provider(model.provider).zeros
+    found: dict[bytes, Known] = {}
     for key, text in given.items():
         if text.count(",") + 1 != model.dimensions:
             raise UserError(
@@ -167,4 +170,12 @@ def _parsed(claim: Outside, given: Given) -> dict[bytes, Known]:
                 f" claim {claim.token} has {model.dimensions}",
                 hint="embed_claim says with each text which model it is for.",
             )
-    return {key: np.array(orjson.loads(text), dtype=np.float32) for key, text in given.items()}
+        vector = np.array(orjson.loads(text), dtype=np.float32)
+        if wrong := flaw(vector, zeros=zeros):
+            raise UserError(
+                f'model "{model.name}" gave {wrong} for the text of hash \\x{key.hex()}',
+                hint=f"SELECT embed_release({db.literal(claim.pipeline.name)}, {claim.token},"
+                f" ARRAY['\\x{key.hex()}']::bytea[], 'bad vector'); and submit the others.",
+            )
+        found[key] = vector
+    return found

@@ -1,6 +1,7 @@
 """Embeds claims one after the other: a text that fails is found by halving, and its rows alone lose an attempt."""
 
 import importlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -102,20 +103,21 @@ class Embedder:
         """Embed and submit; halve what fails until the text that is to blame is alone."""
         try:
             found = self._called([one.text for one in texts], texts[0].model, factory)
+            vectors = [literal(vector) for vector in found.vectors]
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises
             if len(texts) == 1:
                 self._blame(texts[0], error, factory)
                 return 0
             middle = len(texts) // 2
             return self._embed(texts[:middle], factory) + self._embed(texts[middle:], factory)
-        self._queue.submit(texts, [literal(vector) for vector in found.vectors], found.tokens)
+        self._queue.submit(texts, vectors, found.tokens)
         return len(texts)
 
     def _blame(self, text: Text, error: Exception, factory: Factory) -> None:
         """Fail a text's rows if a harmless one passes: else it is not to blame."""
         said = f"{type(error).__name__}: {error}"
         try:
-            self._called([_HARMLESS], text.model, factory)
+            literal(self._called([_HARMLESS], text.model, factory).vectors[0])
         except Exception:  # noqa: BLE001 - as above
             raise FailedError(said) from error
         self._queue.release([text], said)
@@ -131,6 +133,9 @@ class Embedder:
 
 
 def literal(vector: Any) -> str:
-    """Return pgvector's text for a list, a tuple or a row of an array."""
-    numbers: Any = vector.tolist() if hasattr(vector, "tolist") else vector
-    return "[" + ",".join(repr(float(number)) for number in numbers) + "]"
+    """Return pgvector's text for a list, a tuple or a row of an array; raises ValueError for one that is no answer."""
+    given: Any = vector.tolist() if hasattr(vector, "tolist") else vector
+    numbers = [float(number) for number in given]
+    if not 0.0 < sum(number * number for number in numbers) < math.inf:
+        raise ValueError("a vector is all zeros, or has NaN or infinity in it")
+    return "[" + ",".join(map(repr, numbers)) + "]"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import plpy
 from evergreen.errors import UserError
@@ -36,18 +36,24 @@ class _Planning:
 
     Plans are kept for as long as the session. One that was made while a queue was empty would read it from end to end
     when it is full, for each row that is to be written: 4 s for a claim of 800 among 100 000. ``jit`` is off as well: a
-    small table that has to be read whole costs the planner's penalty then, and would be compiled for.
+    small table that has to be read whole costs the planner's penalty then, and would be compiled for. What else the
+    database may have switched off is on.
     """
 
+    _OURS: ClassVar = {
+        "enable_seqscan": "off", "jit": "off", "plan_cache_mode": "auto", "enable_indexscan": "on",
+        "enable_bitmapscan": "on", "enable_nestloop": "on", "enable_sort": "on", "enable_hashagg": "on",
+    }  # fmt: skip
     _SET = Query(
         "planning",
-        ("text", "text"),
-        "SELECT pg_catalog.current_setting('enable_seqscan') AS seqscan, pg_catalog.current_setting('jit') AS jit,"
-        " pg_catalog.set_config('enable_seqscan', $1, true), pg_catalog.set_config('jit', $2, true)",
+        ("text[]", "text[]"),
+        "SELECT n.name, pg_catalog.current_setting(n.name) AS before, pg_catalog.set_config(n.name, n.value, true)"
+        " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) n (name, value)"
+        " WHERE pg_catalog.current_setting(n.name) OPERATOR(pg_catalog.<>) n.value",
     )
 
     def __init__(self) -> None:
-        self._before: Row | None = None  # what the session has, while ours are in force
+        self._before: dict[str, str] | None = None  # what the session has, while ours are in force
 
     @property
     def is_by_index(self) -> bool:
@@ -78,12 +84,13 @@ class _Planning:
             self._begin()
 
     def _begin(self) -> None:
-        self._before = one(self._SET, "off", "off")
+        found = rows(self._SET, [*self._OURS], [*self._OURS.values()])
+        self._before = {row["name"]: row["before"] for row in found}
 
     def _end(self) -> None:
         assert self._before is not None
         before, self._before = self._before, None
-        run(self._SET, before["seqscan"], before["jit"])
+        rows(self._SET, [*before], [*before.values()])
 
 
 planning = _Planning()

@@ -42,11 +42,17 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
 
 _HINTS = {
     "55P03": "Try again when the transaction of the session that has it locked is over; pg_locks shows whose.",
-    "25006": "Call it on the primary server, in a transaction that may write.",
 }
+_READ_ONLY = {
+    True: "Call it on the primary server.",
+    False: "SET default_transaction_read_only = off; or BEGIN READ WRITE first. CALL embed_work() does so itself.",
+}
+_IS_STANDBY = Query("is_standby", (), "SELECT pg_catalog.pg_is_in_recovery()")
 
 
 def _with_hint(error: UserError) -> UserError:
+    if error.sqlstate == "25006" and error.hint is None:
+        error.hint = _READ_ONLY[bool(db.value(_IS_STANDBY))]
     error.hint = error.hint or _HINTS.get(error.sqlstate)
     return error
 

@@ -20,7 +20,7 @@ AS $sql$
        AND (current_setting('max_prepared_transactions') = '0'
             OR (current_setting('session_replication_role') <> 'replica'
                 AND coalesce(current_query(), '') !~* 'prepare'
-                AND (coalesce(current_query(), '') ~* '^\s*(commit\M|end\M|$)' OR statement_timestamp() = transaction_timestamp())))
+                AND (coalesce(current_query(), '') ~* '^[[:space:]]*((commit|end)([^[:alnum:]_]|$)|$)' OR statement_timestamp() = transaction_timestamp())))
 $sql$;
 COMMENT ON FUNCTION embed.may_notify() IS
     'internal: can NOTIFY do no harm to the transaction that is about to end: neither a full queue, nor lock_timeout, nor PREPARE';

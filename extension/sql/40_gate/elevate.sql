@@ -1,6 +1,7 @@
 -- The only doors from a caller's rights to the extension's. They take no argument and do only what the library left for
 -- them in this backend's memory, which no SQL can write; called by hand they refuse. lock_timeout: nothing of ours may
--- queue behind (and so in front of) a user's lock. The other settings: keys are written and read in one form.
+-- queue behind (and so in front of) a user's lock. The other settings: keys are written and read in one form, and SQL means
+-- what it means with PostgreSQL's defaults, whatever the database or the role sets.
 CREATE FUNCTION @extschema@.embed_elevate() RETURNS void
 LANGUAGE plpython3u VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -11,6 +12,11 @@ SET "TimeZone" = 'UTC'
 SET extra_float_digits = '1'
 SET bytea_output = 'hex'
 SET lc_monetary = 'C'
+SET standard_conforming_strings = on
+SET quote_all_identifiers = off
+SET array_nulls = on
+SET transform_null_equals = off
+SET xmloption = content
 AS $python$
 @boot@
 from evergreen import gate
@@ -27,6 +33,11 @@ SET "TimeZone" = 'UTC'
 SET extra_float_digits = '1'
 SET bytea_output = 'hex'
 SET lc_monetary = 'C'
+SET standard_conforming_strings = on
+SET quote_all_identifiers = off
+SET array_nulls = on
+SET transform_null_equals = off
+SET xmloption = content
 AS $python$
 @boot@
 from evergreen import gate

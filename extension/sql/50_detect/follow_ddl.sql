@@ -4,6 +4,10 @@ CREATE FUNCTION embed.refresh(pipeline int, dropped boolean = false, attnum int 
 LANGUAGE plpython3u VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '50ms'
+SET standard_conforming_strings = on
+SET quote_all_identifiers = off
+SET array_nulls = on
+SET transform_null_equals = off
 AS $python$
 @boot@
 from evergreen.detect import follow

@@ -28,7 +28,7 @@ SELECT c.relname::text AS name
 FROM embed.generation g
 JOIN embed.pipeline p ON p.id = g.pipeline
 JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
-JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND c.relname LIKE 'g' || g.id || '\_words\_%'
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND pg_catalog.starts_with(c.relname::text, 'g' || g.id || '_words_')
 WHERE c.relname IS DISTINCT FROM
       'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx'
 
@@ -36,7 +36,7 @@ WHERE c.relname IS DISTINCT FROM
 SELECT c.relname::text AS name
 FROM embed.generation g
 JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
-JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND c.relname LIKE 'g' || g.id || '\_words\_%'
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND pg_catalog.starts_with(c.relname::text, 'g' || g.id || '_words_')
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
 WHERE a.attstattarget IS DISTINCT FROM 0
 

@@ -106,11 +106,20 @@ class Courier:
             for order in line.orders():
                 self._drop(line, order, None)
 
+    def break_off(self) -> list[Order]:
+        """Cut what is under way, and return every order that was not done, with the vectors that came for it."""
+        self.recall()
+        self.close()
+        left, self._orders = self._orders, []
+        self._senders.clear()
+        return left
+
     def close(self) -> None:
         """Give everything up at once; a probe that nobody will hear of keeps nobody else away."""
         for line in self._lines.values():
             probes = [flight for flight in line.flights.values() if flight.leave.probe]
             line.close()
+            line.flights.clear()
             for flight in probes:
                 self._note(flight.order, Sentence(partial(_lost, flight)))
 

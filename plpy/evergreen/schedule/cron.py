@@ -109,7 +109,7 @@ def _cleaning() -> str:
     """Delete old rows of our own runs; a role may delete its own, by pg_cron's policy."""
     worker = f"CALL {evergreen.extension_schema()}.embed_work("
     return (
-        "DELETE FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
+        "SET TRANSACTION READ WRITE; DELETE FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
         f" AND coalesce(end_time, start_time, '-infinity') < now() - interval '{_KEPT}'"
         f" AND (database = {db.literal(_here())} AND starts_with(command, {db.literal(worker)})"
         f" OR jobid IN (SELECT jobid FROM cron.job WHERE jobname = {db.literal(_house())}))"

@@ -27,7 +27,7 @@ SELECT pg_catalog.current_setting('shared_preload_libraries') ~ '(^|[ ,"/])pg_cr
 -- others(text[]): workers that are scheduled in any database; without the jobs of these names, which are to be replaced
 -- Runs with the extension's rights: a role sees only its own jobs.
 SELECT count(*) FROM cron.job j
-WHERE j.active AND j.command ~ '^CALL .*embed_work\(' AND NOT (j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())
+WHERE j.active AND j.command ~ '^CALL .*embed_work[(]' AND NOT (j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())
 
 -- unschedule_house(text): nobody needs it any more
 SELECT cron.unschedule(h.jobid) FROM cron.job h

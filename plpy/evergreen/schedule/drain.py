@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from evergreen import alarm, db
+from evergreen import alarm, db, statement_timeout
 from evergreen.apply import lag
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
@@ -34,6 +34,9 @@ _PATIENCE_AT_FIRST, _LEAST_PATIENCE = 5.0, 1.0  # seconds to wait for a source t
 _IDLE_SLICE = 0.2
 _PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
+# Of what is left to the caller's statement: when sending ends, and when requests under way are given up so that the
+# rest can be written. A share of a short one; of a long one all but so many seconds.
+_TO_SEND, _TO_ANSWER = (0.5, 30.0), (0.75, 10.0)
 
 
 @entry
@@ -59,8 +62,11 @@ class Drain:
     def __init__(self, chosen: list[int], max_rows: int, seconds: float) -> None:
         self._chosen = chosen
         self._room = max_rows
-        self._deadline = time.monotonic() + seconds
-        self._patience = max(_PATIENCE_AT_FIRST, seconds / 4)  # with one source: others are to be read, too
+        allowed, now = statement_timeout.left(), time.monotonic()
+        self._deadline = now + min(seconds, _until(allowed, *_TO_SEND))
+        self._last_moment = now + _until(allowed, *_TO_ANSWER)
+        # with one source: others are to be read, too
+        self._patience = min(max(_PATIENCE_AT_FIRST, seconds / 4), max(0.0, allowed) / 4)
         self._courier = Courier(traffic.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
         self._batches: list[Batch] = []
         self._resting: set[int] = set()  # generations whose model rests
@@ -200,6 +206,10 @@ class Drain:
     def _carry(self) -> None:
         """See every order to its end; when the time is up, nothing more is sent."""
         while self._courier.busy:
+            if time.monotonic() > self._last_moment:
+                for order in self._courier.break_off():
+                    order.sender.take_in(order)
+                return
             if not self._has_time() or self._is_idle():
                 self._courier.recall()
             self._turn(_SLICE)
@@ -237,6 +247,10 @@ class Drain:
                 f'pipeline "{batch.claim.pipeline.name}": {len(failures)} rows failed, {key} with: {error}',
                 hint="SELECT * FROM embed_status; waiting rows are tried again by a later drain.",
             )
+
+
+def _until(allowed: float, share: float, margin: float) -> float:
+    return max(share * allowed, allowed - margin)
 
 
 def _abandon(batch: Batch) -> None:

@@ -4,10 +4,9 @@ import time
 from dataclasses import dataclass
 
 from evergreen import db
-from evergreen.errors import UserError
 from evergreen.gate import elevated, entry
 from evergreen.queries import load
-from evergreen.schedule import arguments, sleep
+from evergreen.schedule import arguments, session, sleep
 from evergreen.schedule.recursion import running
 from evergreen.schedule.sleep import LONGEST, SHORTEST, Memory
 from evergreen.schedule.worker import Worker
@@ -35,17 +34,9 @@ def embed_work(
     """Work until the time is up, nothing is left, or nothing can be done now; raises 2D000, 22023, 42704."""
     seconds = arguments.check_runtime(max_runtime)
     elevated(lambda: arguments.chosen(pipeline))  # an unknown name is an error at once
-    restore = _read_committed()
-    try:
-        _in_slot(pipeline, slot, Extent(time.monotonic() + seconds, bool(until_empty), bool(until_idle)))
-    except BaseException:
-        if restore is not None:  # what is set in a transaction that fails would be undone with it
-            db.rollback()
-            db.value(SQL.set_default_isolation, restore)
-            db.commit()
-        raise
-    if restore is not None:
-        db.value(SQL.set_default_isolation, restore)
+    with session.as_needed() as allowed:
+        deadline = time.monotonic() + min(seconds, allowed)
+        _in_slot(pipeline, slot, Extent(deadline, bool(until_empty), bool(until_idle)))
 
 
 def _in_slot(pipeline: str | None, slot: int | None, extent: Extent) -> None:
@@ -73,22 +64,6 @@ def _let_go() -> None:
             cancel = error
     if cancel is not None:
         raise cancel
-
-
-def _read_committed() -> str | None:
-    """Make the transactions to come READ COMMITTED; return the level to go back to, if it was another."""
-    level = str(db.value(SQL.default_isolation))
-    if level != "read committed":
-        db.value(SQL.set_default_isolation, "read committed")
-    try:
-        db.commit()
-    except db.DatabaseError as error:
-        raise UserError(
-            "embed_work commits between its steps and cannot do so here",
-            "2D000",
-            hint="CALL it alone: outside of a transaction block, of a function, and of a string of several statements.",
-        ) from error
-    return level if level != "read committed" else None
 
 
 def _take_slot(slot: int, patience: float) -> bool:

@@ -8,8 +8,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from evergreen_host.session import OPTIONS, settle
+
 _PATIENCE, _PAUSE = 300.0, 0.5  # seconds to wait for a server that is gone or a lock, and between two tries
-_SCHEMA = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = %s"
+_SCHEMA = """
+SELECT n.nspname FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) %s::pg_catalog.text
+"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ class Queue:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None:
-            self._connection = psycopg.connect(self._dsn, autocommit=True)
+            self._connection = psycopg.connect(self._dsn, **OPTIONS)
+            settle(self._connection)
             schemas = {name: _schema(self._connection, name) for name in ("evergreen", "vector")}
             self._names = {
                 name: sql.Identifier(schemas["evergreen"], f"embed_{name}") for name in ("claim", "submit", "release")
@@ -81,8 +88,8 @@ class Queue:
 
 def lease_seconds(dsn: str, lease: str) -> float:
     """Return a lease in seconds, as the server reads it; raises psycopg.Error."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        row = connection.execute("SELECT date_part('epoch', %s::interval)", (lease,)).fetchone()
+    with psycopg.connect(dsn, **OPTIONS) as connection:
+        row = connection.execute("SELECT pg_catalog.date_part('epoch', %s::pg_catalog.interval)", (lease,)).fetchone()
     return float(row[0]) if row is not None else 0.0
 
 

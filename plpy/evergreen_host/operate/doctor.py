@@ -8,7 +8,7 @@ import psycopg
 from rich.console import Console
 from rich.text import Text
 
-from evergreen_host.operate.checks import capture, models, pipelines, server, slots, workers
+from evergreen_host.operate.checks import capture, models, pipelines, server, settings, slots, workers
 from evergreen_host.operate.finding import Finding
 from evergreen_host.operate.link import Link, linked
 
@@ -16,6 +16,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     server.library,
     server.versions,
     server.event_triggers,
+    settings.settings,
     capture.triggers,
     slots.slots,
     workers.jobs,

@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from evergreen_host.errors import EvergreenError, MissingError
+from evergreen_host.session import OPTIONS, settle
 
 Row = dict[str, Any]
 
@@ -46,8 +47,9 @@ def linked(dsn: str, application: str) -> Generator[Link]:
     """Connect; raises EvergreenError when there is no such server, or when it says no to something."""
     try:
         with psycopg.Connection[Row].connect(
-            dsn, autocommit=True, application_name=application, row_factory=dict_row
+            dsn, **OPTIONS, application_name=application, row_factory=dict_row
         ) as connection:
+            settle(connection)
             yield Link(connection)
     except psycopg.Error as error:
         told = error.diag.message_primary or str(error).strip() or type(error).__name__

@@ -1,6 +1,5 @@
 """A worker's session: made to last, checked for what it needs, and waited on."""
 
-import json
 import select
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict
 
+from evergreen_host.session import OPTIONS, settle
 from evergreen_host.worker import checks
 
 WAKE, MORE = "evergreen_wake", "evergreen_more"
@@ -20,16 +20,11 @@ _DEFAULTS = {
     "application_name": "evergreen worker", "connect_timeout": "10", "keepalives": "1", "keepalives_idle": "10",
     "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000",
 }  # fmt: skip
-# The server must notice it as well: while it does not, a sleeper that is gone keeps its lock. And a call may last.
+# The server must notice it as well: while it does not, a sleeper that is gone keeps its lock.
 _SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "30000", "statement_timeout": "0", "idle_session_timeout": "0", "transaction_timeout": "0",
-    "client_min_messages": "warning",
+    "tcp_user_timeout": "30000", "client_min_messages": "warning",
 }  # fmt: skip
-_SET = """
-SELECT pg_catalog.set_config(s.name, w.value, false)
-FROM pg_catalog.pg_settings s JOIN pg_catalog.jsonb_each_text(%s::jsonb) w (name, value) USING (name)
-"""
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
@@ -37,7 +32,7 @@ def connect(dsn: str) -> psycopg.Connection[Any]:
     given = conninfo_to_dict(dsn)
     defaults: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
     # A pooler may know nothing of prepared statements.
-    return psycopg.connect(dsn, autocommit=True, prepare_threshold=None, **defaults)
+    return psycopg.connect(dsn, **OPTIONS, prepare_threshold=None, **defaults)
 
 
 class Session:
@@ -59,7 +54,7 @@ class Session:
         link.add_notify_handler(lambda notify: self._hear(notify.channel, notify.pid))
         self.pid = checks.backend(link, lambda: connect(dsn))
         schema = sql.Identifier(checks.schema(link))
-        link.execute(_SET, (json.dumps(_SETTINGS),))
+        settle(link, **_SETTINGS)
         for channel in (WAKE, MORE):
             link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         self._work = sql.SQL("CALL {}.embed_work(%s, max_runtime => {}, until_idle => true)").format(

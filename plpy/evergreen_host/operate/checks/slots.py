@@ -19,7 +19,8 @@ CROSS JOIN (SELECT pg_catalog.string_agg(e.pipeline, ', ' ORDER BY e.pipeline) A
                             pg_catalog.pg_size_bytes('10 GB')) AS most
             FROM {schema}.embed_status e JOIN {schema}.embed_pipelines p USING (pipeline)
             WHERE e.slot_lag IS NOT NULL) k
-WHERE s.database = pg_catalog.current_database() AND s.slot_name LIKE 'evergreen\\_%' AND k.lag IS NOT NULL
+WHERE s.database = pg_catalog.current_database()
+  AND pg_catalog.starts_with(s.slot_name::pg_catalog.text, 'evergreen_') AND k.lag IS NOT NULL
   AND NOT pg_catalog.pg_is_in_recovery()
 """
 # What has a transaction id keeps the slot where it was when that began.

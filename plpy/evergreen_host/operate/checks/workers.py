@@ -25,7 +25,7 @@ FROM cron.job j
 LEFT JOIN LATERAL (SELECT d.status, d.return_message FROM cron.job_run_details d
                    WHERE d.jobid = j.jobid AND d.status IN ('succeeded', 'failed')
                    ORDER BY d.runid DESC LIMIT 1) r ON true
-WHERE j.command ~ '^CALL .*embed_work\\(' AND j.database = pg_catalog.current_database()
+WHERE j.command ~ '^CALL .*embed_work[(]' AND j.database = pg_catalog.current_database()
 ORDER BY j.jobid
 """
 _OLD_TRANSACTIONS = """
@@ -46,7 +46,7 @@ WHERE p.database = pg_catalog.current_database() AND p.prepared < pg_catalog.clo
 _LIMITS = "SELECT problem, hint FROM embed.cron_problems(0)"
 _IS_SCHEDULED = """
 SELECT EXISTS (SELECT FROM cron.job j
-               WHERE j.command ~ '^CALL .*embed_work\\(' AND j.database = pg_catalog.current_database()) AS it
+               WHERE j.command ~ '^CALL .*embed_work[(]' AND j.database = pg_catalog.current_database()) AS it
 """
 
 

@@ -47,6 +47,15 @@ def dump(cluster: Cluster, dbname: str, path: Path, form: Format, *options: str)
     return target
 
 
+def dump_as(role: str, cluster: Cluster, dbname: str, path: Path, *options: str) -> Path:
+    """Dump a database as a role; raises CalledProcessError where pg_dump fails."""
+    target = path / f"{dbname}.by_{role}"
+    command = [cluster.bin("pg_dump"), "--format", "custom", "--file", target, *options, "-d"]
+    dsn = psycopg.conninfo.make_conninfo(cluster.dsn(dbname), user=role)
+    subprocess.run([*command, dsn], capture_output=True, check=True)
+    return target
+
+
 def create_empty(cluster: Cluster, dbname: str) -> None:
     """Create a database whose objects will have other OIDs than those of any other."""
     with psycopg.connect(cluster.dsn(), autocommit=True) as admin:

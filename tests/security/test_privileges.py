@@ -19,7 +19,7 @@ FUNCTIONS = {
     "the extension's owner alone": """
         belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop follow_rewrite
         follow_end leave_publication unfit refuse_forgotten count_documents cron_problems
-        index_statement may_notify wake""",
+        index_statement may_notify wake skip_replicated guard_generation follow_subscription""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -32,6 +32,8 @@ DEFINERS = {
     "follow_drop",
     "follow_rewrite",
     "follow_end",
+    "follow_subscription",
+    "skip_replicated",
     "leave_publication",
     "slot_lag",
     "estimate_rows",
@@ -109,7 +111,8 @@ def test_generated_objects_are_closed_but_for_reading_what_the_source_gives(db, 
     tables = db.execute(
         """SELECT c.relrowsecurity, array_agg(a.privilege_type ORDER BY 1)
            FROM pg_class c, aclexplode(c.relacl) a
-           WHERE c.relnamespace = 'embed_store'::regnamespace AND c.relkind = 'r' AND a.grantee = 0 GROUP BY c.oid"""
+           WHERE c.relnamespace = 'embed_store'::regnamespace AND c.relkind IN ('r', 'p') AND a.grantee = 0
+           GROUP BY c.oid"""
     ).fetchall()
     assert tables == [(True, ["SELECT"])]
 

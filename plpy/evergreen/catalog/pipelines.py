@@ -32,6 +32,11 @@ class Generation:
         """The generation table, qualified."""
         return f"embed_store.g{self.id}"
 
+    @property
+    def readable(self) -> str:
+        """The parent of the generation table, qualified: what the view reads, under row security."""
+        return f"embed_store.readable_{self.id}"
+
 
 @dataclass(frozen=True)
 class Pipeline:

@@ -96,13 +96,17 @@ def _as_stored(pipeline: Pipeline, source: Source) -> bool:
     key = tuple((c.attnum, c.name, c.type_name) for c in source.key)
     watched = [w for g in pipeline.generations for w in g.watched]
     names = {c.attnum: c.name for c in source.columns}
-    readers = (f"embed_store.reader_{g.id}(jsonb)" for g in pipeline.generations)
     return (
         key == pipeline.key
         and source.qualified == pipeline.bound_name
         and all(names.get(number) == name for number, name in watched)
-        and all(db.value(SQL.function_state, reader, source.oid) for reader in readers)
+        and all(_is_as_made(g, source) for g in pipeline.generations)
     )
+
+
+def _is_as_made(generation: Generation, source: Source) -> bool:
+    reader = f"embed_store.reader_{generation.id}(jsonb)"
+    return bool(db.value(SQL.generation_state, reader, source.oid, generation.table))
 
 
 def _settle(pipeline: Pipeline) -> None:
@@ -138,10 +142,11 @@ def _let_go(pipeline: Pipeline) -> None:
         columns_of_key = db.rows(SQL.stored_key_types, db.value(SQL.table_oid, generation.table))
         users = [row["name"] for row in columns_of_key if not row["built_in"]]
         if users:
-            db.ddl(store.SQL.drop_policy.on(table=generation.table))
+            for table in (generation.table, generation.readable):
+                db.ddl(store.SQL.drop_policy.on(table=table))
             db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.src_{generation.id}()"))
         for name in users:
-            db.ddl(store.SQL.drop_column.on(table=generation.table, column=db.identifier(name)))
+            db.ddl(store.SQL.drop_column.on(table=generation.readable, column=db.identifier(name)))
 
 
 def bind(
@@ -157,6 +162,7 @@ def bind(
     assert current is not None
     if bound.broken is None:
         functions_of(current, source)
+        _follow_row_security(current, source)
     else:
         _limp(current, source, bound)
     came_back = pipeline.broken_reason is not None and bound.broken is None
@@ -283,6 +289,16 @@ def regenerate_capture(number: int) -> None:
     source = columns.describe(pipeline.source) if pipeline is not None else None
     if pipeline is not None and source is not None and not moved(pipeline) and pipeline.broken_reason is None:
         _capture(pipeline, source)
+
+
+def _follow_row_security(pipeline: Pipeline, source: Source) -> None:
+    for generation in pipeline.generations:
+        try:
+            db.atomically(lambda generation=generation: store.follow_row_security(generation, source))
+        except db.DatabaseError as error:
+            if db.sqlstate(error) != "55P03":
+                raise
+            journal.note("row_security_waits", pipeline=pipeline.name, table=generation.table)
 
 
 def _columns(generation: Generation, source: Source) -> tuple[Column, ...]:

@@ -42,9 +42,9 @@ FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 -- log_scope(int4, text): check every document, or every source row too
 INSERT INTO embed.change (pipeline, scope) VALUES ($1, $2)
 
--- function_state(text, oid): does a generated function still run as the source's owner
-SELECT p.prosecdef AND p.proowner = c.relowner
-FROM pg_catalog.pg_proc p, pg_catalog.pg_class c
+-- generation_state(text, oid, text): does a reader still run as the source's owner, and has the table row security as the source
+SELECT p.prosecdef AND p.proowner = c.relowner AND coalesce(g.relrowsecurity = c.relrowsecurity, true)
+FROM pg_catalog.pg_proc p, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class g ON g.oid = pg_catalog.to_regclass($3)
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
 
 -- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself

@@ -21,6 +21,7 @@ SQL = load(__file__)
 _INLINE_DIMENSIONS = 512
 _INLINE = "toast_tuple_target = 8160"
 _WHOLE, _RENUMBERED = "fillfactor = 70", "fillfactor = 45"
+_COLUMNS = tuple("document id key chunk_no chunk chunk_hash embedding model fingerprint src_hash embedded_at".split())
 _VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedded_at is_stale generation".split())
 
 
@@ -60,11 +61,60 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     db.ddl(SQL.index_hash.on(**table))
     comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"
     db.ddl(SQL.comment_table.on(**table, comment=db.literal(comment)))
-    db.ddl(SQL.enable_policy.on(**table))
-    own = generation.table.split(".")[1]
-    db.ddl(SQL.create_policy.on(**table, generation=str(generation.id), matches=_matches(source, own)))
-    db.ddl(SQL.grant_table.on(**table))
     db.run(SQL.guard, generation.id)
+    _create_policy(generation.table, generation, source)
+    _create_readable(generation, source, [name for name, _ in keys])
+    follow_row_security(generation, source)
+
+
+def _create_readable(generation: Generation, source: Source, keys: list[str]) -> None:
+    both = {"readable": generation.readable, "table": generation.table}
+    db.ddl(SQL.create_readable.on(**both))
+    _no_statistics(generation.readable, [*_COLUMNS, *keys])
+    db.ddl(SQL.attach.on(**both))
+    comment = f"evergreen: {generation.table} as readers see it, by their rights on the source"
+    db.ddl(SQL.comment_readable.on(**both, comment=db.literal(comment)))
+    _create_policy(generation.readable, generation, source)
+    _protect(generation.readable)
+
+
+def _create_policy(table: str, generation: Generation, source: Source) -> None:
+    own = table.split(".")[1]
+    db.ddl(SQL.create_policy.on(table=table, generation=str(generation.id), matches=_matches(source, own)))
+
+
+def _protect(table: str) -> None:
+    db.ddl(SQL.enable_policy.on(table=table))
+    db.ddl(SQL.grant_table.on(table=table))
+
+
+def follow_row_security(generation: Generation, source: Source) -> None:
+    """Give the generation's own table row security where the source has it, so that a dump has no more than the source.
+
+    Readers do not depend on it: they come through ``readable``, and may read the table itself only with row security.
+    """
+    row = db.one(SQL.row_security, source.oid, generation.table)
+    if row is None or row["source"] == row["own"]:
+        return
+    if row["source"]:
+        _protect(generation.table)
+    else:
+        db.ddl(SQL.revoke_table.on(table=generation.table))
+        db.ddl(SQL.disable_policy.on(table=generation.table))
+
+
+def drop_table(generation: Generation) -> None:
+    """Drop the generation's vectors and what readers see of them."""
+    db.ddl(SQL.drop_table.on(table=generation.table, readable=generation.readable))
+
+
+def set_free(generation: Generation) -> None:
+    """Make an ordinary table of a generation's own."""
+    both = {"readable": generation.readable, "table": generation.table}
+    for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy, SQL.revoke_table):
+        db.ddl(statement.on(**both))
+    for row in db.rows(SQL.guards, generation.table):
+        db.ddl(SQL.drop_guard.on(**both, **row))
 
 
 def _no_statistics(table: str, names: Sequence[str]) -> None:
@@ -115,7 +165,7 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
             view=view,
             key_columns=", ".join(columns),
             vector=f"{models.vector_schema()}.vector",
-            table=generation.table,
+            readable=generation.readable,
             generation=str(generation.id),
             matches=_matches(source, "g"),
         )

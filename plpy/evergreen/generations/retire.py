@@ -50,7 +50,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
     for generation in generations:
         db.run(SQL.delete_work, generation.id)
         db.run(SQL.delete, generation.id)
-        db.ddl(store.SQL.drop_table.on(table=generation.table))
+        store.drop_table(generation)
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
             db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.{signature}"))
         journal.note("generation_retired", pipeline=pipeline.name, generation=generation.id)

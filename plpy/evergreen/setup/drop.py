@@ -65,14 +65,10 @@ def _take_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> No
     table = {"table": generation.table}
     home = db.one(SQL.source_schema, pipeline.source)
     if not keep or home is None:
-        db.ddl(store.SQL.drop_table.on(**table))
+        store.drop_table(generation)
         return
     # An ordinary table of the source's owner from here on: readable by whom that owner says.
-    db.ddl(store.SQL.drop_policy.on(**table))
-    db.ddl(store.SQL.disable_policy.on(**table))
-    db.ddl(store.SQL.revoke_table.on(**table))
-    for row in db.rows(store.SQL.guards, generation.table):
-        db.ddl(store.SQL.drop_guard.on(**table, **row))
+    store.set_free(generation)
     name = f"{pipeline.name[:40]}_embedding_kept_{generation.id}"
     db.ddl(store.SQL.rename_table.on(**table, name=db.identifier(name)))
     kept = {"table": f"embed_store.{db.identifier(name)}"}

@@ -98,9 +98,15 @@ CROSS JOIN LATERAL (
                                     ELSE greatest(embed.planned_rows('change', p.id), a.seen) / a.seen::float8 END AS whole) z) l
 CROSS JOIN LATERAL (
     SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('failure', g.id), count(*)) END AS failed,
+           count(d.key) FILTER (WHERE w.key IS NULL AND q.key IS NULL) AS emptied,
            (array_agg(x.message ORDER BY x.last_at DESC))[1] AS last_error
-    FROM (SELECT x.message, x.last_at FROM embed.failure x WHERE x.generation = g.id LIMIT 5000) x) f
-CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking, 0) AS fresh) c
+    FROM (SELECT x.key, x.message, x.last_at FROM embed.failure x WHERE x.generation = g.id LIMIT 5000) x
+    LEFT JOIN LATERAL (SELECT d.key FROM embed.document d
+                       WHERE d.generation = g.id AND d.key = x.key AND d.src_hash = '' OFFSET 0) d ON true
+    LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = x.key OFFSET 0) q ON true
+    LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) w
+        ON w.key = x.key) f
+CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(x.calls), 0)::bigint AS calls, coalesce(sum(x.texts), 0)::bigint AS texts,
            coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,

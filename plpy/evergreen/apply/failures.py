@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from evergreen import db, journal
+from evergreen.apply.remove import empty
 from evergreen.catalog import options
 from evergreen.errors import ModelError, RejectedError, RestingError, RetryableError, SuspectError
 from evergreen.queries import load
@@ -42,6 +43,7 @@ class Failures:
         if buried:
             since = [self._claim.jobs[key].unserved_since for key, *_ in buried]
             db.run(SQL.bury, self._claim.generation.id, *_columns(buried), since)
+            empty(self._claim, [key for key, *_ in buried])
             self._close([key for key, *_ in buried])
         self._tell(failures, {key for key, *_ in buried})
 

@@ -1,4 +1,4 @@
-"""Remove the documents of rows with their chunks; the vectors go to the cache."""
+"""Remove what is stored of rows; the vectors go to the cache."""
 
 from pathlib import Path
 
@@ -12,11 +12,19 @@ SQL = load(str(Path(__file__).with_name("write.py")))
 
 
 def remove(claim: Claim, keys: list[str]) -> None:
-    """Remove the documents of these keys."""
-    if not keys:
-        return
-    documents = [row["id"] for row in db.rows(SQL.drop_documents, claim.generation.id, keys)]
-    gone = db.rows(on_table(SQL.drop_all_chunks, claim), documents)
+    """Remove the documents of rows that are gone."""
+    if keys:
+        _drop_chunks(claim, db.rows(SQL.drop_documents, claim.generation.id, keys))
+
+
+def empty(claim: Claim, keys: list[str]) -> None:
+    """Remove the chunks of rows that are given up: they are of an earlier text, and no later one is on its way."""
+    if keys:
+        _drop_chunks(claim, db.rows(SQL.empty_documents, claim.generation.id, keys))
+
+
+def _drop_chunks(claim: Claim, documents: list[db.Row]) -> None:
+    gone = db.rows(on_table(SQL.drop_all_chunks, claim), [row["id"] for row in documents])
     cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
 
 

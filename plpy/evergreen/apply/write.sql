@@ -42,6 +42,13 @@ DELETE FROM embed.document WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT d.ctid FROM embed.document d WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d))
 RETURNING id
 
+-- empty_documents(int4, jsonb[]): rows that are given up. One that an embed_verify(repair) holds is queued again by that
+UPDATE embed.document SET src_hash = '', chunks = 0 WHERE ctid = ANY (ARRAY(
+    SELECT d.ctid FROM pg_catalog.unnest($2) u (key)
+    CROSS JOIN LATERAL (SELECT d.ctid FROM embed.document d WHERE d.generation = $1 AND d.key = u.key
+                        FOR UPDATE SKIP LOCKED) d))
+RETURNING id
+
 -- drop_chunks(int8[], int8[]): texts no longer live
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM unnest($1, $2) u (document, id)

@@ -259,9 +259,11 @@ def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:
     watched = tuple(dict.fromkeys(c for g in bound.watched.values() for c in g))
     if pipeline.triggers:
         functions.capture(pipeline, source, watched, broken=bound.key_broken).create(None)
+    # Without its condition no row is known to meet it.
+    is_shown = pipeline.only_if is None or (bound.only_if is not None and bound.only_if.bare_type == "bool")
+    seen = source if is_shown and not bound.key_broken else None
     for generation in pipeline.generations:
-        seen = None if bound.key_broken else source
-        functions.src(generation, pipeline, seen, bound.watched[generation.id]).create(None)
+        functions.src(generation, pipeline, seen, bound.watched[generation.id], bound.only_if).create(None)
 
 
 def functions_of(pipeline: Pipeline, source: Source) -> None:
@@ -274,7 +276,7 @@ def functions_of(pipeline: Pipeline, source: Source) -> None:
     functions.canonical_key(pipeline, source).create(source.owner_name)
     for generation in pipeline.generations:
         functions.reader(generation, source, watched[generation.id], only_if).create(source.owner_name)
-        functions.src(generation, pipeline, source, watched[generation.id]).create(None)
+        functions.src(generation, pipeline, source, watched[generation.id], only_if).create(None)
 
 
 def _capture(pipeline: Pipeline, source: Source) -> None:

@@ -237,18 +237,30 @@ def canonical_key(pipeline: Pipeline, source: Source) -> Function:
     )
 
 
-def src(generation: Generation, pipeline: Pipeline, source: Source | None, watched: tuple[Column, ...]) -> Function:
-    """Key columns and hash of the source's rows, seen with the rights of whoever asks."""
+def src(
+    generation: Generation,
+    pipeline: Pipeline,
+    source: Source | None,
+    watched: tuple[Column, ...],
+    only_if: Column | None = None,
+) -> Function:
+    """Key columns and hash of the source's rows where ``only_if`` is true, with the rights of the asking role."""
     columns = ", ".join(f"k{i} {type_name}" for i, (_, _, type_name) in enumerate(pipeline.key, 1))
     if source is None:
         nothing = ", ".join(f"NULL::{type_name}" for _, _, type_name in pipeline.key)
         body = _text(SQL.src_nothing_body, columns=nothing)
     else:
-        keys = ", ".join(f"{ex.reference('s', c)}::{c.type_name}" for c in source.key)
-        body = _text(SQL.src_body, columns=keys, src_hash=ex.src_hash("s", watched), source=source.from_clause)
+        body = _text(
+            SQL.src_body,
+            columns=", ".join(f"{ex.reference('s', c)}::{c.type_name}" for c in source.key),
+            src_hash=ex.src_hash("s", watched),
+            source=source.from_clause,
+            table=db.literal(source.qualified),
+            condition=f"{ex.reference('s', only_if)} IS TRUE AND " if only_if is not None else "",
+        )
     return Function(
         signature=f"embed_store.src_{generation.id}()",
-        returns=f"TABLE ({columns}, h bytea)",
+        returns=f"TABLE ({columns}, h bytea, shows_stale boolean)",
         language="sql",
         volatility="STABLE",
         body=body,

@@ -131,14 +131,16 @@ END
 SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches}),
                 (SELECT {key_document} FROM (SELECT {values}) s ({names})))
 
--- src_body(): key and hash of every row, inlined into the view and into the policy, so that the reader's own rights count;
+-- src_body(): key and hash of every row, inlined into the view and into the policy, so that the reader's own rights count.
+-- shows_stale: row security does not apply to the reader, who sees chunks of a row's earlier text too. Looked up once a query.
 -- The CASE is gone before planning. Until then TABLESAMPLE makes parsing fail if the name has become that of a view, whose
 -- code would run as the reader.
-SELECT {columns}, {src_hash} FROM {source} s
-WHERE CASE WHEN false THEN (SELECT true FROM {source} TABLESAMPLE pg_catalog.system (0)) ELSE true END
+SELECT {columns}, {src_hash}, (SELECT NOT pg_catalog.row_security_active({table}::pg_catalog.regclass::pg_catalog.oid))
+FROM {source} s
+WHERE {condition}CASE WHEN false THEN (SELECT true FROM {source} TABLESAMPLE pg_catalog.system (0)) ELSE true END
 
 -- src_nothing_body(): for a source that is gone
-SELECT {columns}, NULL::pg_catalog.bytea WHERE false
+SELECT {columns}, NULL::pg_catalog.bytea, false WHERE false
 
 -- create_trigger(): {timing} is the event with its condition
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH {level} {condition} EXECUTE FUNCTION {function}()

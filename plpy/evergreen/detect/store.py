@@ -80,7 +80,7 @@ def _create_readable(generation: Generation, source: Source, keys: list[str]) ->
 
 def _create_policy(table: str, generation: Generation, source: Source) -> None:
     own = table.split(".")[1]
-    db.ddl(SQL.create_policy.on(table=table, generation=str(generation.id), matches=_matches(source, own)))
+    db.ddl(SQL.create_policy.on(table=table, generation=str(generation.id), matches=_matches(source, own), name=own))
 
 
 def _protect(table: str) -> None:
@@ -170,7 +170,10 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
             matches=_matches(source, "g"),
         )
     )
-    comment = f"embeddings of pipeline {pipeline.name}: one row a chunk; is_stale is exact for your snapshot"
+    comment = (
+        f"embeddings of pipeline {pipeline.name}: one row a chunk; is_stale is exact for your snapshot."
+        " Where row security applies to you, stale chunks are left out"
+    )
     db.ddl(SQL.comment_view.on(view=view, comment=db.literal(comment)))
     db.ddl(SQL.grant_view.on(view=view))
     return int(db.value(SQL.relation_oid, view))

@@ -59,9 +59,13 @@ COMMENT ON TABLE {readable} IS {comment}
 -- enable_policy(): before any condition of the reader is evaluated, and for statistics views too
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY
 
--- create_policy(): a chunk is visible to whoever sees its row in the source, by the reader's own rights
+-- create_policy(): a chunk is visible to a role that sees its row in the source; where row security applies to the role,
+-- while it is of the text that the row has now: the key may have been another tenant's, or the text, until a moment ago.
+-- Two EXISTS, because with an OR inside of one it could not be hashed; the planner leaves out the one that cannot be true.
 CREATE POLICY evergreen_as_source ON {table} FOR SELECT
-USING (EXISTS (SELECT FROM embed_store.src_{generation}() s WHERE {matches}))
+USING (EXISTS (SELECT FROM embed_store.src_{generation}() s WHERE {matches} AND s.shows_stale)
+    OR EXISTS (SELECT FROM embed_store.src_{generation}() s
+               WHERE {matches} AND s.h OPERATOR(pg_catalog.=) {name}.src_hash))
 
 -- row_security(oid, text): has the source row security, and has the generation's own table
 SELECT s.relrowsecurity AS source, g.relrowsecurity AS own

@@ -1,7 +1,9 @@
 """Search by keyword: the best chunks by Postgres' full text search, as the caller may see them.
 
-Row security would have every row of the source looked at before its words: a match is no leakproof operator. So
-candidates are found, by the index, with the extension's rights, and the caller gets what the view shows of them.
+A policy, of the generation table too, has every row looked at before its words: a match is no leakproof operator. So
+for a caller who may see all rows of the source, candidates are found by the index with the extension's rights, and the
+caller gets what the view shows of them. Where row security applies, the words of all rows that the caller may see are
+looked at: what an index comes upon would tell how many hidden rows have them.
 """
 
 from collections.abc import Callable
@@ -50,12 +52,13 @@ def of(pipeline: Pipeline, query: str) -> Words:
     return Words(query, language, pipeline.active.table, view_of(pipeline), pipeline.active.id, found)
 
 
-def best(where: Words, condition: str, limit: int, *, loose: bool) -> list[db.Row]:
+def best(where: Words, condition: str, limit: int, *, loose: bool, is_restricted: bool) -> list[db.Row]:
     """Return up to ``limit`` chunks with all words, best first; where that are few and ``loose``, then with any."""
-    found = _matching(where, condition, limit, _ALL_WORDS)
+    matching = _through_view if is_restricted else _matching
+    found = matching(where, condition, limit, _ALL_WORDS)
     if loose and len(found) < limit:
         seen = {(row["key"], row["chunk_no"]) for row in found}
-        more = _matching(where, condition, limit, _ANY_WORD)
+        more = matching(where, condition, limit, _ANY_WORD)
         found += [row for row in more if (row["key"], row["chunk_no"]) not in seen]
     return found[:limit]
 
@@ -69,6 +72,19 @@ def _matching(where: Words, condition: str, limit: int, form: str) -> list[db.Ro
         if len(found) >= limit or len(candidates) < number:
             return found[:limit]
         number *= _SPARE
+
+
+def _through_view(where: Words, condition: str, limit: int, form: str) -> list[db.Row]:
+    asked = SQL.through_view.on(
+        view=where.view,
+        generation=str(where.generation),
+        condition=condition,
+        words=words.of("m.chunk", where.language),
+        words_of_view=words.of("v.chunk", where.language),
+        query=form.format(language=where.language),
+        most=str(max(_MOST, limit)),
+    )
+    return db.rows(asked, where.query, limit)
 
 
 def _candidates(where: Words, form: str, number: int) -> Callable[[], list[db.Row]]:

@@ -45,17 +45,19 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
     whether the view shows another generation by now. Of the catalog as it is now, see ``search.resolve``."""
     role = caller()
     search.check(query, k, "vector", "serve", None)
+    oid = int(db.value(create.SQL.source_oid, source)) if source is not None and source != "-" else None
+    is_restricted = oid is not None and search.is_restricted(oid)
 
     def run() -> list[str]:
         name = pipeline if pipeline is not None else _only(source, role)
         found = access.readable(name, role)
-        if source is None or source == "-" or int(db.value(create.SQL.source_oid, source)) != found.source:
+        if oid != found.source:
             raise UserError(
                 f'pipeline "{name}" is not on table {source}', "42809", hint=f"Pass NULL::{found.source_name}."
             )
         vector = queries.vector(found.active.model, str(query), "query")
         return [
-            _statement(found, int(k or 0), is_blank=is_zero(vector)),
+            _statement(found, int(k or 0), is_blank=is_zero(vector), is_restricted=is_restricted),
             vector,
             VIEW.shows_another.on(view=view_of(found), generation=str(found.active.id)).text,
         ]
@@ -63,7 +65,7 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
     return elevated(run)
 
 
-def _statement(pipeline: Pipeline, k: int, *, is_blank: bool) -> str:
+def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: bool) -> str:
     source = columns.describe(pipeline.source)
     assert source is not None
     alias = "s"  # a column of this name would be taken for the row
@@ -76,17 +78,20 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool) -> str:
     index = where.index
     question = f"$1::{index.schema}.vector"
     distance = f"v.embedding {index.operator} {question}"
-    is_rough = where.is_indexed and index.more > 1
-    return SQL.rows.on(
+    is_rough = where.is_indexed and index.more > 1 and not is_restricted
+    nearest = (SQL.nearest_exactly if is_restricted else SQL.nearest).on(
         view=where.view,
         generation=str(where.generation),
         distance=distance,
         condition=" AND false" if is_blank else where.not_blank,
-        score=index.score("b.distance"),
         order=index.order("v.embedding", question) if is_rough else distance,
+        fetch=str(k * (_CHUNKS_A_ROW if several else 1) * (index.more if is_rough else 1)),
+    )
+    return SQL.rows.on(
+        nearest=nearest.text,
+        score=index.score("b.distance"),
         source=source.from_clause,
         alias=alias,
         matches=" AND ".join(matches),
-        fetch=str(k * (_CHUNKS_A_ROW if several else 1) * (index.more if is_rough else 1)),
         k=str(k),
     ).text

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evergreen import db
 from evergreen.apply.vectors import is_zero
@@ -30,7 +30,12 @@ _DEPTH = 60  # places of each list that are fused, at least
 
 @dataclass(frozen=True)
 class Target:
-    """Where to search and what for, resolved in one snapshot. ``vector``: none where only words are looked for."""
+    """Where to search and what for, resolved in one snapshot. ``vector``: none where only words are looked for.
+
+    ``is_restricted``: row security applies to the caller. Then hidden rows must not decide what is looked at either:
+    how many rows an index comes upon can be read in the statistics views, and tells how many hidden ones have a word,
+    or are nearer. So candidates come through the view, and each one that the caller may see is compared.
+    """
 
     view: str
     generation: int
@@ -39,6 +44,7 @@ class Target:
     index: Index
     is_indexed: bool
     not_blank: str  # condition on a chunk ``v``: its vector means something; empty where all do
+    is_restricted: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,19 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
     """
     role = caller()
 
-    def run() -> Target:
+    def run() -> tuple[Target, int]:
         found = access.readable(pipeline, role)
         vector = queries.vector(found.active.model, query, "query") if mode != "keyword" else None
-        return target(found, vector, keywords.of(found, query) if mode != "vector" else None)
+        words = keywords.of(found, query) if mode != "vector" else None
+        return target(found, vector, words), found.source
 
-    return elevated(run)
+    where, source = elevated(run)
+    return replace(where, is_restricted=is_restricted(source))
+
+
+def is_restricted(source: int) -> bool:
+    """Tell whether row security applies to the caller on a table; ask outside of ``elevated``."""
+    return bool(db.value(SQL.is_restricted, source))
 
 
 def target(pipeline: Pipeline, vector: str | None, words: Words | None = None) -> Target:
@@ -135,22 +148,24 @@ def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
         return []
     index = target.index
     is_rough = target.is_indexed and index.more > 1
-    query = (SQL.nearest_of_rough if is_rough else SQL.nearest).on(
+    by_index = SQL.nearest_of_rough if is_rough else SQL.nearest
+    distance = f"v.embedding {index.operator} $1"
+    query = (SQL.nearest_exactly if target.is_restricted else by_index).on(
         view=target.view,
         generation=str(target.generation),
         condition=condition + target.not_blank,
         vector=f"{index.schema}.vector",
         rough=index.order("v.embedding", "$1"),
         more=str(index.more),
-        distance=f"v.embedding {index.operator} $1",
-        score=index.score(f"v.embedding {index.operator} $1"),
+        distance=distance,
+        score=index.score("v.distance" if target.is_restricted else distance),
     )
     return [row for row in db.rows(query, target.vector, limit) if not math.isnan(row["score"])]
 
 
 def _by_keyword(target: Target, condition: str, limit: int, *, loose: bool = False) -> list[db.Row]:
     assert target.words is not None
-    return keywords.best(target.words, condition, limit, loose=loose)
+    return keywords.best(target.words, condition, limit, loose=loose, is_restricted=target.is_restricted)
 
 
 def _hybrid(target: Target, condition: str, limit: int) -> list[db.Row]:

@@ -1,7 +1,7 @@
 """embed_compare: what searches find in the active generation and in the one that is being built, side by side."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evergreen import db
 from evergreen.apply.vectors import is_zero
@@ -86,7 +86,7 @@ def _vector(generation: Generation, text: str) -> str:
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
     vector = _vector(sides.pipeline.active, text)
-    where = elevated(lambda: search.target(sides.pipeline, vector))
+    where = replace(elevated(lambda: search.target(sides.pipeline, vector)), is_restricted=not sides.sees_all)
     return _distinct(lambda limit: [row["key"] for row in search.nearest(where, "", limit)], k)
 
 

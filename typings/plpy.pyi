@@ -11,6 +11,7 @@ class SPIError(Error):
 
 class spiexceptions:  # noqa: N801
     class LockNotAvailable(SPIError): ...  # noqa: N818
+    class ObjectNotInPrerequisiteState(SPIError): ...  # noqa: N818
     class UndefinedTable(SPIError): ...  # noqa: N818
 
 class Plan: ...

@@ -190,6 +190,11 @@ def unavailable(text: str) -> DatabaseError:
     return plpy.spiexceptions.LockNotAvailable(text)
 
 
+def lost(text: str) -> DatabaseError:
+    """Return an error as of a session that is not what it has to be."""
+    return plpy.spiexceptions.ObjectNotInPrerequisiteState(text)
+
+
 def undefined(text: str) -> DatabaseError:
     """Return an error as of a table that is not there."""
     return plpy.spiexceptions.UndefinedTable(text)

@@ -45,6 +45,7 @@ DECLARE
     rough bigint;
     counted bigint;
     is_small boolean;
+    session constant text[] = embed.session_state();
 BEGIN
     BEGIN
         SELECT r.rows, r.is_small INTO rough, is_small FROM embed.rough_rows(source) r;
@@ -56,6 +57,7 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         NULL;  -- the variables keep what they got
     END;
+    PERFORM embed.restore_session(session);
     RETURN coalesce(counted, rough, (
         WITH RECURSIVE below AS (
             SELECT source::oid AS relation

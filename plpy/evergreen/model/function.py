@@ -1,9 +1,12 @@
 """Provider ``function``: a SQL function ``f(text[]) returns vector[]`` of the user's, run as its owner."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import orjson
 
-from evergreen import db
+from evergreen import db, session_guard
 from evergreen.catalog import models
 from evergreen.errors import ConfigurationError, RejectedError, SuspectError, UserError
 from evergreen.model.provider import Answer, Limits
@@ -12,6 +15,7 @@ from evergreen.model.spec import Model
 from evergreen.queries import load
 
 SQL = load(__file__)
+T = TypeVar("T")
 
 # What a text can be to blame for: bad data, a violated rule, a RAISE EXCEPTION.
 _REJECTED = ("22", "23", "P0001")
@@ -68,7 +72,7 @@ class Function:
         # A deferred trigger, a cursor WITH HOLD or a setting of the owner's code would outlive the call and act as us:
         # all that it did is undone. Unless it is a superuser's, who gains nothing by it and may want to keep a log.
         texts = request.texts
-        run = db.atomically if self._is_trusted(model) else db.released
+        run = db.atomically if self._is_trusted(model) else _undone
         query = SQL.call.on(wrapper=wrapper(model.id))
         try:
             with db.planning.as_session():
@@ -90,6 +94,10 @@ class Function:
                 " registered; embed_model_drop() it and add it again"
             )
         return bool(state["trusted"])
+
+
+def _undone(body: Callable[[], T]) -> T:
+    return session_guard.contained(lambda: db.released(body))
 
 
 def _count(answer: list[str | None] | None) -> int:

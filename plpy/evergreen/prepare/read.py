@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from evergreen import db
+from evergreen import db, session_guard
 from evergreen.catalog import objects
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.errors import UserError
@@ -35,7 +35,7 @@ class SourceRow:
 
 
 def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
-    """Run a body that calls the functions below, and give up its locks; the source keeps its name meanwhile.
+    """Run a body that calls the functions below, and give up all its locks; the source keeps its name meanwhile.
 
     Those functions name the source. While one waits for the lock of a table, that table may be renamed and another one
     get its name: the rows of that one would be taken for the source's.
@@ -45,7 +45,7 @@ def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
         _hold(pipeline)
         return body()
 
-    return db.released(step)
+    return session_guard.contained(lambda: db.released(step))
 
 
 def _hold(pipeline: Pipeline) -> None:

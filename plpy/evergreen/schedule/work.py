@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from evergreen import db
+from evergreen import db, session_guard
 from evergreen.gate import elevated, entry
 from evergreen.queries import load
 from evergreen.schedule import arguments, session, sleep
@@ -41,22 +41,28 @@ def embed_work(
 
 def _in_slot(pipeline: str | None, slot: int | None, extent: Extent) -> None:
     _let_go()  # whatever an earlier call of this session may have left
+    before = elevated(session_guard.state)
     try:
         if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, extent.deadline - time.monotonic())):
             with running("embed_work"):
                 memory = sleep.memory() if extent.until_idle else Memory()
                 _work(Worker(pipeline, memory), memory, extent)
     finally:
-        _let_go()
+        _let_go(before)
 
 
-def _let_go() -> None:
-    """Give up every claim and slot of this session, however often a cancel comes in between."""
+def _let_go(before: list[str] | None = None) -> None:
+    """Give up every claim and slot of this session, however often a cancel comes in between.
+
+    Also every lock that it had not ``before``: an owner's code may have taken one that we had, once more.
+    """
     cancel: db.DatabaseError | None = None
     until = time.monotonic() + _INSISTENCE
     while time.monotonic() < until:
         try:
             db.rows(SQL.let_go)
+            if before is not None:
+                elevated(lambda: session_guard.restore(before))
             break
         except db.DatabaseError as error:
             if db.sqlstate(error) != "57014":

@@ -139,7 +139,7 @@ def test_vectors_are_shared_so_only_an_admin_may(db, connect, model):
     people(db)
     db.execute("CREATE TABLE alice.docs (id int PRIMARY KEY, title text, body text)")
     db.execute("INSERT INTO alice.docs VALUES (1, 'a', 'b'); ALTER TABLE alice.docs OWNER TO alice")
-    connect("alice").execute("SELECT embed_create('docs', 'alice.docs', columns => '{title,body}', model => 'loop')")
+    db.execute("SELECT embed_create('docs', 'alice.docs', columns => '{title,body}', model => 'loop')")
     for name in ("alice", "bob", "the_worker", "the_payer"):
         with pytest.raises(errors.InsufficientPrivilege):
             adopt(connect(name), ["a\n\nb"])

@@ -193,7 +193,7 @@ def test_an_owner_without_other_rights_makes_partitions_and_hands_the_table_on(d
     people(db)
     db.execute("CREATE TABLE alice.t (id int PRIMARY KEY, body text) PARTITION BY LIST (id)")
     db.execute("ALTER TABLE alice.t OWNER TO alice")
-    connect("alice").execute("SELECT embed_create('t', 'alice.t', columns => '{body}', model => 'loop')")
+    db.execute("SELECT embed_create('t', 'alice.t', columns => '{body}', model => 'loop')")
     for number, owner in enumerate(("alice", "deputy", "bob"), 1):
         if owner == "bob":
             db.execute("GRANT ALL ON SCHEMA alice TO bob; ALTER TABLE alice.t OWNER TO bob")

@@ -46,7 +46,7 @@ def test_only_those_who_administer_the_pipeline_see_them(db, connect, provider):
     db.execute("CREATE TABLE alice.docs (id int PRIMARY KEY, body text)")
     db.execute("ALTER TABLE alice.docs OWNER TO alice")
     db.execute("INSERT INTO alice.docs VALUES (1, 'secret')")
-    connect("alice").execute("SELECT embed_create('docs', 'alice.docs', columns => '{body}', model => 'loop')")
+    db.execute("SELECT embed_create('docs', 'alice.docs', columns => '{body}', model => 'loop')")
     provider.answer = lambda texts: (400, b"cannot embed secret") if "secret" in texts else None
     db.execute("SELECT embed_drain()")
     db.execute("GRANT SELECT ON alice.docs TO bob")

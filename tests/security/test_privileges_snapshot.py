@@ -30,7 +30,7 @@ def lines(db, connect):
     db.execute("SELECT embed_model_add('served', 'openai', 8, endpoint => 'here')")
     db.execute("SELECT embed_model_add('hers', 'function', 8, 'alice.model')")
     for number, model in enumerate(("served", "hers"), 1):
-        alice.execute(
+        (db if model == "served" else alice).execute(
             "SELECT embed_create(%s, 'alice.docs', '{body}', model => %s, options => '{\"daily_tokens\": 9}')",
             (f"p{number}", model),
         )

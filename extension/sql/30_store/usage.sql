@@ -1,5 +1,5 @@
 CREATE TABLE embed.usage (
-    pipeline             int NOT NULL,
+    pipeline             int,
     model                int NOT NULL,
     at                   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     folded               boolean NOT NULL DEFAULT false,
@@ -9,11 +9,13 @@ CREATE TABLE embed.usage (
     cost                 double precision,
     saved_by_fingerprint bigint NOT NULL,
     saved_by_cache       bigint NOT NULL,
-    saved_by_dedupe      bigint NOT NULL
+    saved_by_dedupe      bigint NOT NULL,
+    questions            bigint NOT NULL DEFAULT 0
 ) WITH (vacuum_truncate = false);
 CREATE INDEX usage_pipeline_idx ON embed.usage (pipeline, at);
 CREATE INDEX usage_unfolded_idx ON embed.usage (at) WHERE NOT folded;
 ALTER TABLE embed.usage REPLICA IDENTITY FULL;  -- no key: see embed.change
 COMMENT ON TABLE embed.usage IS 'what was sent to models and what was not; a row a batch, folded into a row an hour; only inserted and deleted';
+COMMENT ON COLUMN embed.usage.pipeline IS 'NULL: embed() was called with a model that costs money';
 COMMENT ON COLUMN embed.usage.cost IS 'tokens times the model''s price; NULL where no price is known';
 SELECT pg_catalog.pg_extension_config_dump('embed.usage', '');

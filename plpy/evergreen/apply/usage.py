@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog.pipelines import Generation
 from evergreen.model.order import Spent
+from evergreen.model.spec import Model
 from evergreen.queries import load
 
 SQL = load(__file__)
 
 _FOLDED_AT_ONCE = 10_000
+_UNWRITABLE = ("53", "55P03")  # the disk is full, or somebody has locked the table
 
 
 @dataclass
@@ -28,6 +30,21 @@ def record(generation: Generation, spent: Spent, saved: Saved, *, free: bool) ->
         price = 0.0 if free else generation.model.price
         cost = None if price is None else spent.tokens * price
         db.run(SQL.record, generation.pipeline, generation.model.id, *amounts, cost)
+
+
+def record_questions(pipeline: int | None, model: Model, spent: Spent) -> None:
+    """Write down what a question cost; where nothing can be written the question is answered all the same."""
+    if not spent.calls or not db.value(SQL.may_write):
+        return
+    price = model.price
+    cost = None if price is None else spent.tokens * price
+    amounts = (spent.calls, spent.texts, spent.tokens)
+    try:
+        db.atomically(lambda: db.run(SQL.record_questions, pipeline, model.id, *amounts, cost))
+    except db.DatabaseError as error:
+        if not db.sqlstate(error).startswith(_UNWRITABLE):
+            raise
+        journal.warn("usage_not_recorded", model=model.name, **vars(spent))
 
 
 def fold() -> None:

@@ -3,6 +3,14 @@ INSERT INTO embed.usage
     (pipeline, model, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
+-- record_questions(int4, int4, int8, int8, int8, float8): what somebody asked a model; pipeline NULL: embed()
+INSERT INTO embed.usage
+    (pipeline, model, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost, questions)
+VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $4)
+
+-- may_write(): not on a standby, nor in a transaction that is READ ONLY
+SELECT NOT pg_catalog.current_setting('transaction_read_only')::boolean AS may
+
 -- fold_hours(int4): batches of hours that are over become one row an hour
 WITH old AS MATERIALIZED (
     SELECT u.ctid FROM embed.usage u
@@ -10,13 +18,16 @@ WITH old AS MATERIALIZED (
     ORDER BY u.at LIMIT $1 FOR UPDATE SKIP LOCKED),
 gone AS (DELETE FROM embed.usage u WHERE u.ctid = ANY (ARRAY(SELECT o.ctid FROM old o)) RETURNING u.*)
 INSERT INTO embed.usage
-    (pipeline, model, at, folded, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost)
+    (pipeline, model, at, folded, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost,
+     questions)
 SELECT g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at), true, sum(g.calls), sum(g.texts), sum(g.tokens),
-       sum(g.saved_by_fingerprint), sum(g.saved_by_cache), sum(g.saved_by_dedupe), sum(g.cost)
+       sum(g.saved_by_fingerprint), sum(g.saved_by_cache), sum(g.saved_by_dedupe), sum(g.cost),
+       sum(g.questions)
 FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)
 
 -- drop_orphans(): of batches that were out when their pipeline was dropped
-DELETE FROM embed.usage u WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = u.pipeline)
+DELETE FROM embed.usage u
+WHERE u.pipeline IS NOT NULL AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = u.pipeline)
 
 -- fold_tally(): what came and went, as one row a generation; the rows of one that is gone go
 WITH rows AS MATERIALIZED (

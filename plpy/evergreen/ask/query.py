@@ -1,16 +1,19 @@
 """embed and embed_query: the vector of one text, now."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from evergreen import db
+from evergreen.apply import usage
 from evergreen.apply.vectors import literal
 from evergreen.ask.view import shows_another, snapshot_is_kept, switched, view_of
 from evergreen.catalog import access, models
+from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import ConfigurationError, ModelError, UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.model import parameters, secrets
 from evergreen.model.errand import carry
-from evergreen.model.order import Order
+from evergreen.model.order import Order, Spent
 from evergreen.model.registry import provider
 from evergreen.model.spec import Model
 from evergreen.setup import setting
@@ -20,6 +23,15 @@ _MEMORY = 1000
 _remembered: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The vector of a text, and what it cost; None where it was remembered."""
+
+    model: Model
+    vector: str
+    spent: Spent | None = None
+
+
 @entry
 def embed(text: str | None, model: str | None) -> str | None:
     """Return the vector of a text; NULL for NULL. Raises 42704, 42501 for models that cost money, 58000."""
@@ -27,17 +39,12 @@ def embed(text: str | None, model: str | None) -> str | None:
         return None
     role = caller()
 
-    def run() -> str:
+    def run() -> Asked:
         chosen = models.by_name(model if model is not None else setting.get("default_model"))
-        if not provider(chosen.provider).free and not access.is_member(role, "embed_user"):
-            raise UserError(
-                f'model "{chosen.name}" may cost money: only embed_user may send texts to it',
-                "42501",
-                hint="GRANT embed_user to the role, or search a pipeline with embed_query().",
-            )
-        return vector(chosen, text, "document")
+        access.check_may_spend(role, chosen)
+        return ask(chosen, text, "document")
 
-    return elevated(run, stable=True)
+    return _paid(elevated(run, stable=True), None)
 
 
 @entry
@@ -49,15 +56,31 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
     found = elevated(lambda: access.readable(pipeline, role), stable=True)
     if snapshot_is_kept() and shows_another(elevated(lambda: view_of(found)), found.active.id):
         raise switched(pipeline)
-    return elevated(lambda: vector(found.active.model, text, "query"), stable=True)
+    return _paid(elevated(lambda: ask(found.active.model, text, "query"), stable=True), found.id)
 
 
-def vector(model: Model, text: str, kind: str) -> str:
+def _paid(asked: Asked, pipeline: int | None) -> str:
+    """Write down what was spent in a step of its own, as a STABLE one cannot; return the vector."""
+    if asked.spent is not None and not provider(asked.model.provider).free:
+        spent = asked.spent
+        elevated(lambda: usage.record_questions(pipeline, asked.model, spent))
+    return asked.vector
+
+
+def vector(pipeline: Pipeline, model: Model, text: str) -> str:
+    """Embed a question to a pipeline, or remember it, and write down what it cost; raises UserError 58000."""
+    asked = ask(model, text, "query")
+    if asked.spent is not None and not provider(model.provider).free:
+        usage.record_questions(pipeline.id, model, asked.spent)
+    return asked.vector
+
+
+def ask(model: Model, text: str, kind: str) -> Asked:
     """Embed one text, or remember it; raises UserError 58000 when the model does not answer."""
     identity = (model.identity, kind, text)
     if identity in _remembered:
         _remembered.move_to_end(identity)
-        return _remembered[identity]
+        return Asked(model, _remembered[identity])
     order = Order(provider(model.provider), model, {b"": text}, kind, patient=False)
     outcome = carry(order, db.check_interrupts)
     if outcome.failures:
@@ -69,7 +92,7 @@ def vector(model: Model, text: str, kind: str) -> str:
     _remembered[identity] = literal(outcome.vectors[b""])
     if len(_remembered) > _MEMORY:
         _remembered.popitem(last=False)
-    return _remembered[identity]
+    return Asked(model, _remembered[identity], order.spent)
 
 
 def _hint(model: Model, error: ModelError) -> str:

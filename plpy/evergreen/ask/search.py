@@ -117,7 +117,7 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
 
     def run() -> tuple[Target, int]:
         found = access.readable(pipeline, role)
-        vector = queries.vector(found.active.model, query, "query") if mode != "keyword" else None
+        vector = queries.vector(found, found.active.model, query) if mode != "keyword" else None
         words = keywords.of(found, query) if mode != "vector" else None
         return target(found, vector, words), found.source
 

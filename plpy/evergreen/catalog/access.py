@@ -4,6 +4,8 @@ from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.catalog.pipelines import SQL, Pipeline
 from evergreen.errors import UserError
+from evergreen.model import function, registry
+from evergreen.model.spec import Model
 
 
 def is_admin(role: str) -> bool:
@@ -24,6 +26,22 @@ def may_own(role: str, owner: int | None) -> bool:
 def may_read(role: str, source: int) -> bool:
     """True when the role may select from the source, or from some of its columns."""
     return bool(db.value(SQL.may_read, role, source))
+
+
+def check_may_spend(role: str, model: Model) -> None:
+    """Raise 42501 unless the role may have texts sent to a model that may cost money."""
+    if registry.may_cost(model) and not is_member(role, "embed_user"):
+        raise UserError(
+            f'model "{model.name}" may cost money: only embed_user may send texts to it',
+            "42501",
+            hint=f"GRANT embed_user TO {db.identifier(role)}; or search an existing pipeline with embed_search().",
+        )
+
+
+def check_may_assign(role: str, model: Model) -> None:
+    """Raise 42501 unless the role may give a pipeline this model: an owner may have his own function called."""
+    if model.provider != "function" or not db.value(SQL.runs_as, role, f"{function.wrapper(model.id)}(text[])"):
+        check_may_spend(role, model)
 
 
 def owned(name: str | None, role: str) -> Pipeline:

@@ -31,5 +31,9 @@ SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
 -- is_member(text, text): has this role that role's rights
 SELECT pg_catalog.pg_has_role($1, $2, 'USAGE')
 
+-- runs_as(text, text): has this role the rights that this function runs with
+SELECT coalesce((SELECT pg_catalog.pg_has_role($1, f.proowner, 'USAGE') FROM pg_catalog.pg_proc f
+                 WHERE f.oid = pg_catalog.to_regprocedure($2)), false)
+
 -- may_read(text, oid): may this role select from that table
 SELECT coalesce(pg_catalog.has_table_privilege($1, $2, 'SELECT') OR pg_catalog.has_any_column_privilege($1, $2, 'SELECT'), false)

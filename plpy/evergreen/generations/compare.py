@@ -80,19 +80,19 @@ def _samples(sides: _Sides) -> list[str]:
     return [row["chunk"] for row in db.rows(SQL.visible_texts.on(view=sides.view), _SAMPLES)]
 
 
-def _vector(generation: Generation, text: str) -> str:
-    return elevated(lambda: queries.vector(generation.model, text, "query"))
+def _vector(sides: _Sides, generation: Generation, text: str) -> str:
+    return elevated(lambda: queries.vector(sides.pipeline, generation.model, text))
 
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
-    vector = _vector(sides.pipeline.active, text)
+    vector = _vector(sides, sides.pipeline.active, text)
     where = replace(elevated(lambda: search.target(sides.pipeline, vector)), is_restricted=not sides.sees_all)
     return _distinct(lambda limit: [row["key"] for row in search.nearest(where, "", limit)], k)
 
 
 def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
     """Look at all vectors: an index may not be there yet, and is not what is compared."""
-    vector = _vector(sides.building, text)
+    vector = _vector(sides, sides.building, text)
     if is_zero(vector):
         return []
     index = indexes.of(sides.building, elevated(models.vector_schema))

@@ -7,6 +7,7 @@ from evergreen.model.hash import Hash
 from evergreen.model.ollama import Ollama
 from evergreen.model.openai import OpenAI
 from evergreen.model.provider import Provider
+from evergreen.model.spec import Model
 from evergreen.model.voyage import Voyage
 from evergreen.model.wordllama import WordLlama
 
@@ -19,6 +20,11 @@ PROVIDERS: dict[str, Provider] = {
     "cohere": Cohere(),
     "voyage": Voyage(),
 }
+
+
+def may_cost(model: Model) -> bool:
+    """True when a call of a model may cost money: it is not ours, and its price is not known to be 0."""
+    return not provider(model.provider).free and model.price != 0.0
 
 
 def provider(name: str | None) -> Provider:

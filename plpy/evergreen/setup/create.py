@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evergreen import db
-from evergreen.catalog import counters, pipelines
+from evergreen.catalog import access, counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.detect import follow, store, triggers
@@ -55,6 +55,7 @@ def embed_create(
                 table, preparation, chosen_model, chosen_capture, chosen_options | index, view_name, only_if
             )
             return _accept_existing(existing, wanted, if_not_exists=bool(if_not_exists))
+        access.check_may_assign(role, chosen_model)
         view = store.view_name(table, checked_name, view_name, role)
         condition = request.existing(table, only_if) if only_if is not None else None
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))

@@ -24,11 +24,13 @@ def shown(value: object) -> str:
 class ModelError(Exception):
     """A model did not give the vectors; subclasses say what that means for the rows.
 
-    ``told``: as much of the message as has nothing that the other side has said, for logs.
+    ``told``: as much of the message as has nothing that the other side has said, for logs. ``scope``: for how long the
+    message holds, as embed.job.error_scope has it.
     """
 
     failure_class = "retryable"
     told: str | None = None
+    scope = "service"
 
 
 class RetryableError(ModelError):
@@ -45,11 +47,16 @@ class RetryableError(ModelError):
 class RestingError(RetryableError):
     """The model was not even asked: it rests, or what may be spent is spent."""
 
+    def __init__(self, message: str, pause: float | None = None, scope: str = "rest") -> None:
+        super().__init__(message, pause)
+        self.scope = scope
+
 
 class RejectedError(ModelError):
     """The model refused this batch: one of its texts is to blame, so it is halved until that one is alone."""
 
     failure_class = "permanent"
+    scope = "row"
 
 
 class SuspectError(RejectedError):

@@ -11,8 +11,8 @@ FUNCTIONS = {
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable
-        may_see may_own slot_name slot_lag estimate_rows planned_rows documents rough_chunks is_over_budget
-        endpoint_state endpoint_problem model_limits""",
+        may_see may_own slot_name slot_lag estimate_rows planned_rows documents rough_chunks spent_budgets
+        endpoint_state model_trouble endpoint_problem model_limits""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": "embed_model_add embed_model_drop embed_endpoint_set embed_adopt",
@@ -40,8 +40,9 @@ DEFINERS = {
     "planned_rows",
     "documents",
     "rough_chunks",
-    "is_over_budget",
+    "spent_budgets",
     "endpoint_state",
+    "model_trouble",
     "wake",
 }
 

@@ -10,6 +10,7 @@ from evergreen.model.breaker import (
     is_half_open,
     paused,
     probing,
+    try_once,
     wait,
 )
 
@@ -58,3 +59,16 @@ def test_a_pause_is_no_failure_and_shortens_no_other():
     assert paused(CLOSED, NOW, 6, probe=False) == Breaker(0, NOW + 6 * SECOND)
     longer = Breaker(0, NOW + 60 * SECOND)
     assert paused(longer, NOW, 6, probe=False) == longer
+
+
+def test_a_rest_is_ended_for_one_request_and_not_while_that_is_under_way():
+    resting = fail(fail(fail(CLOSED)))
+    once = try_once(resting, NOW)
+    assert once.failures == resting.failures
+    assert wait(once, NOW) == 0
+    assert is_half_open(once, ENDPOINT, NOW)
+    held = probing(once, NOW, 65)
+    assert try_once(held, NOW) == held
+    assert try_once(CLOSED, NOW) == CLOSED
+    politely = paused(CLOSED, NOW, 6, probe=False)
+    assert is_half_open(try_once(politely, NOW), ENDPOINT, NOW)

@@ -9,6 +9,7 @@ CREATE TABLE embed.job (
     ready_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     changed_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     last_error  text,
+    error_scope text,
     unserved_since timestamptz,
     PRIMARY KEY (generation, key)
 ) WITH (
@@ -22,6 +23,9 @@ CREATE INDEX job_claim_idx ON embed.job (generation, lane, xid) WHERE lane IN (0
 COMMENT ON TABLE embed.job IS 'keys that need work, at most one row per (generation, key); written by workers only';
 COMMENT ON COLUMN embed.job.lane IS '0 live, 1 backfill';
 COMMENT ON COLUMN embed.job.changes IS 'counts changes folded into this row; a finish counts only if it is still what was claimed';
+COMMENT ON COLUMN embed.job.error_scope IS
+    'for how long last_error holds: row, until the next try; service, while model or endpoint are unwell; '
+    'rest, as service, where that was not even asked; budget, while that is spent';
 COMMENT ON COLUMN embed.job.unserved_since IS 'the oldest change of the row that is not searchable yet, which lag is counted from; NULL for history';
 COMMENT ON COLUMN embed.job.token IS 'the claim that has it; only as good as its row in embed.lease';
 SELECT pg_catalog.pg_extension_config_dump('embed.job', '');

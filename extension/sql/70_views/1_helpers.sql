@@ -73,13 +73,14 @@ COMMENT ON FUNCTION embed.estimate_rows(regclass) IS
     'internal: rows of a pipeline''s table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';
 
 -- The counters are sequences, see plpy/evergreen/model/budget.py: the day above 44 bits, the amount below.
-CREATE FUNCTION embed.is_over_budget(pipeline int, options jsonb) RETURNS boolean
+CREATE FUNCTION embed.spent_budgets(pipeline int, options jsonb) RETURNS text[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
     kind text;
     counter bigint;
+    spent text[] = '{}';
     today bigint = pg_catalog.floor(extract(epoch FROM pg_catalog.clock_timestamp()) / 86400);
 BEGIN
     FOREACH kind IN ARRAY ARRAY['tokens', 'cost'] LOOP
@@ -89,14 +90,14 @@ BEGIN
             IF counter >> 44 = today
                AND (counter & ((1::bigint << 44) - 1))
                    >= pg_catalog.round((options ->> ('daily_' || kind))::numeric * (CASE kind WHEN 'cost' THEN 1000000 ELSE 1 END)) THEN
-                RETURN true;
+                spent = spent || ('daily_' || kind);
             END IF;
         END IF;
     END LOOP;
-    RETURN false;
+    RETURN spent;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.is_over_budget(int, jsonb) IS 'internal: has a pipeline spent what it may spend a day';
+COMMENT ON FUNCTION embed.spent_budgets(int, jsonb) IS 'internal: which of its daily budgets a pipeline has spent';
 
 CREATE FUNCTION embed.endpoint_state(endpoint int, OUT failures bigint, OUT rests_until timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -118,6 +119,37 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, and until when nothing is sent';
+
+-- The same counters as endpoint_state's, of the model and of its endpoint. A model that is free has none.
+CREATE FUNCTION embed.model_trouble(model int) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    part record;
+    failures bigint;
+    until bigint;
+BEGIN
+    FOR part IN SELECT 'model' AS kind, m.id AS number, m.name FROM embed.model m WHERE m.id = model
+                UNION ALL SELECT 'endpoint', e.id, e.name FROM embed.model m JOIN embed.endpoint e ON e.name = m.endpoint
+                          WHERE m.id = model LOOP
+        CONTINUE WHEN pg_catalog.to_regclass(pg_catalog.format('embed.%s_%s_failures', part.kind, part.number)) IS NULL
+                   OR pg_catalog.to_regclass(pg_catalog.format('embed.%s_%s_rests_until', part.kind, part.number)) IS NULL;
+        EXECUTE pg_catalog.format('SELECT f.last_value - 1, r.last_value FROM embed.%1$s_%2$s_failures f, embed.%1$s_%2$s_rests_until r',
+                                  part.kind, part.number) INTO failures, until;
+        IF until / 1e6 > extract(epoch FROM pg_catalog.clock_timestamp()) THEN
+            RETURN pg_catalog.format('%s %s rests until %s UTC%s', part.kind, part.name,
+                pg_catalog.to_char(pg_catalog.to_timestamp(until / 1e6) AT TIME ZONE 'UTC', 'HH24:MI:SS'),
+                CASE failures WHEN 0 THEN ': it asked for a pause'
+                              WHEN 1 THEN ' after a failure' ELSE ' after ' || failures || ' failures in a row' END);
+        ELSIF failures > 0 THEN
+            RETURN pg_catalog.format('%s %s failed (%s in a row), and is tried again', part.kind, part.name, failures);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.model_trouble(int) IS 'internal: why nothing is sent to a model just now; NULL where it works';
 
 -- Of a long queue a part is looked at, and how long it is the planner says: its figures are as of the last ANALYZE, which
 -- autovacuum runs every minute where there is much to do, and the size of the table as of now. (VOLATILE, or EXPLAIN is

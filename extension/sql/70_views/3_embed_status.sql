@@ -1,7 +1,7 @@
 CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
 SELECT p.name AS pipeline,
        CASE WHEN p.broken_reason IS NOT NULL THEN 'broken'
-            WHEN p.state = 'active' AND embed.is_over_budget(p.id, p.options) THEN 'over budget'
+            WHEN p.state = 'active' AND y.budgets <> '{}' THEN 'over budget'
             ELSE p.state END AS state,
        s.source_rows AS rows,
        c.fresh,
@@ -13,7 +13,11 @@ SELECT p.name AS pipeline,
        coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
-                j.last_error, f.last_error) END) AS last_error,
+                CASE WHEN p.state = 'active' AND (j.waiting + j.in_flight + l.keys > 0 OR g.scanning) THEN coalesce(
+                    CASE WHEN y.budgets <> '{}' THEN pg_catalog.format('the pipeline''s daily budget is spent (%s); days are UTC',
+                                                                       pg_catalog.array_to_string(y.budgets, ', ')) END,
+                    j.last_error, m.trouble) END,
+                f.last_error) END) AS last_error,
        u.calls,
        u.texts,
        u.tokens,
@@ -48,16 +52,19 @@ SELECT p.name AS pipeline,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p99 / 4.0::float8)) AS live_lag_p99,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p50 / 4.0::float8)) AS bulk_lag_p50,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p95 / 4.0::float8)) AS bulk_lag_p95,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p99 / 4.0::float8)) AS bulk_lag_p99
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p99 / 4.0::float8)) AS bulk_lag_p99,
+       y.budgets AS spent_budgets
 FROM embed.pipeline p
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (
-    SELECT g.id, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
+    SELECT g.id, g.model, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
            (SELECT c.last_error FROM embed.scan c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
                AS scan_error
     FROM embed.generation g LEFT JOIN embed.scan b ON b.generation = g.id AND b.scope = 'source'
     WHERE g.pipeline = p.id AND g.state = 'active') g ON true
+CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSET 0) y
+CROSS JOIN LATERAL (SELECT embed.model_trouble(g.model) AS trouble OFFSET 0) m
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) AS documents) d
 -- Of a queue that is longer than 5 000 the first 5 000 are looked at, and the rest is taken to be like them.
@@ -72,10 +79,14 @@ CROSS JOIN LATERAL (
                  count(*) - count(d.key) AS new,
                  min(q.changed_at) AS oldest,
                  count(*) FILTER (WHERE q.lane = 1) AS backfill,
-                 (array_agg(q.last_error ORDER BY q.ready_at DESC) FILTER (WHERE q.last_error IS NOT NULL))[1] AS last_error
+                 (array_agg(q.last_error ORDER BY q.ready_at DESC) FILTER (
+                     WHERE q.last_error IS NOT NULL AND c.key IS NULL AND (q.error_scope IS NULL OR q.error_scope = 'row'
+                                                         OR (q.error_scope IN ('service', 'rest') AND m.trouble IS NOT NULL))))[1] AS last_error
           FROM (SELECT j.* FROM embed.job j WHERE j.generation = g.id AND j.lane IN (0, 1) ORDER BY j.lane, j.xid LIMIT 5000) q
           LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = q.generation AND d.key = q.key OFFSET 0) d
               ON true
+          LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) c
+              ON c.key = q.key
           LEFT JOIN embed.lease e ON e.token = q.token AND e.expires_at > pg_catalog.clock_timestamp()) a
     CROSS JOIN LATERAL (SELECT CASE WHEN a.seen < 5000 THEN 1.0
                                     ELSE greatest(embed.planned_rows('job', g.id), a.seen) / a.seen::float8 END AS whole) z) j
@@ -99,7 +110,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('failure', g.id), count(*)) END AS failed,
            count(d.key) FILTER (WHERE w.key IS NULL AND q.key IS NULL) AS emptied,
-           (array_agg(x.message ORDER BY x.last_at DESC))[1] AS last_error
+           (array_agg(x.message ORDER BY x.last_at DESC) FILTER (WHERE w.key IS NULL AND q.key IS NULL))[1] AS last_error
     FROM (SELECT x.key, x.message, x.last_at FROM embed.failure x WHERE x.generation = g.id LIMIT 5000) x
     LEFT JOIN LATERAL (SELECT d.key FROM embed.document d
                        WHERE d.generation = g.id AND d.key = x.key AND d.src_hash = '' OFFSET 0) d ON true
@@ -140,7 +151,8 @@ COMMENT ON COLUMN @extschema@.embed_status.fresh IS 'documents up to date as far
 COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows that wait for a worker, an estimate while a backfill scans';
 COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
 COMMENT ON COLUMN @extschema@.embed_status.last_error IS
-    'why something is not fresh; what a model said of a row only to those who administer the pipeline';
+    'why something is not fresh, as far as that holds now: NULL where rows only wait for their turn, or for embed_resume(); what a '
+    'model said of a row only to those who administer the pipeline';
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
 COMMENT ON COLUMN @extschema@.embed_status.state IS
     'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
@@ -162,6 +174,7 @@ COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p50 IS
     'bulk_lane is live';
 COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p95 IS 'as bulk_lag_p50, of 95 in a hundred';
 COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p99 IS 'as bulk_lag_p50, of 99 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.spent_budgets IS 'which of daily_tokens and daily_cost are spent today (UTC)';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows that the backfill has come to, counted as it goes';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_progress IS
     'the share of the table that the backfill has done, by the estimate of rows; 1 when it is over, NULL where there was none';

@@ -20,6 +20,11 @@ class Policy:
     longest: float
 
 
+#: Instead of an end of the rest: one request goes to see, however many failed before; see ``try_once``.
+TRY_ONCE = 2
+# The end of a rest is even, and odd while a probe is under way: that keeps a second one from being let through.
+_PROBING = 1
+
 #: An endpoint that does not answer, or says that it is busy.
 ENDPOINT = Policy(threshold=3, first=0.5, longest=60.0)
 #: A model that is set up wrongly: every further request would be paid for in vain.
@@ -44,12 +49,22 @@ def wait(breaker: Breaker, now: int) -> int:
 
 def is_half_open(breaker: Breaker, policy: Policy, now: int) -> bool:
     """True when the next request is a probe."""
-    return breaker.failures >= policy.threshold and now >= breaker.rests_until
+    return breaker.rests_until == TRY_ONCE or (breaker.failures >= policy.threshold and now >= breaker.rests_until)
 
 
 def probing(breaker: Breaker, now: int, seconds: float) -> Breaker:
     """Keep everybody else away while a probe is under way, or until it should have been."""
-    return Breaker(breaker.failures, now + round(seconds * SECOND))
+    return Breaker(breaker.failures, _until(now, seconds) - _PROBING)
+
+
+def try_once(breaker: Breaker, now: int) -> Breaker:
+    """End a rest for one request, which decides over the next; not while such a one is under way."""
+    is_probing = bool(breaker.rests_until & _PROBING)
+    return breaker if not wait(breaker, now) or is_probing else Breaker(breaker.failures, TRY_ONCE)
+
+
+def _until(now: int, seconds: float) -> int:
+    return (now + round(seconds * SECOND)) & ~_PROBING
 
 
 def failed(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: bool, jitter: float) -> Breaker:
@@ -57,11 +72,11 @@ def failed(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: bool
     if breaker.failures != seen:
         return breaker
     seconds = min(policy.longest, policy.first * 2.0 ** min(seen, 30)) * jitter
-    until = now + round(seconds * SECOND)
+    until = _until(now, seconds)
     return Breaker(seen + 1, until if probe else max(breaker.rests_until, until))
 
 
 def paused(breaker: Breaker, now: int, seconds: float, *, probe: bool) -> Breaker:
     """Rest as long as the server asked: that is politeness, not a failure."""
-    until = now + round(seconds * SECOND)
+    until = _until(now, seconds)
     return Breaker(breaker.failures, until if probe else max(breaker.rests_until, until))

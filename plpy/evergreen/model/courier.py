@@ -22,6 +22,7 @@ _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the s
 _CANARY = "evergreen"
 _AGAIN = 1.0
 _LOOK = 1.0  # seconds after which leave is asked for again: limits may have been changed
+_SHARED_STATE = "row"  # somebody sits on it: that holds until the rows are tried again
 _LONGEST_PAUSE = 30.0  # seconds for which rows are put back that wait for their turn
 
 
@@ -153,9 +154,11 @@ class Courier:
             if leave.granted:
                 self._send(line, order, leave, estimates)
                 return True
+            if leave.scope is not None and (leave.scope != "rest" or order.trouble is None):
+                order.trouble = _resting(leave, leave.reason)  # else the answer that it rests for says more
             if leave.open or leave.wait > self._longest_wait:
                 order.pause = min(leave.wait, _LONGEST_PAUSE)
-                self._drop(line, order, RestingError(leave.reason, leave.wait) if leave.open else None)
+                self._drop(line, order, _resting(leave, str(order.trouble or leave.reason)) if leave.open else None)
                 return True
             waits.append(leave.wait)
         if waits:
@@ -180,7 +183,7 @@ class Courier:
         except RejectedError as error:
             return Leave(never=error)
         except RetryableError as error:
-            return Leave(_AGAIN, open=True, reason=str(error))
+            return Leave(_AGAIN, open=True, reason=str(error), scope=_SHARED_STATE)
 
     def _send(self, line: Line, order: Order, leave: Leave, estimates: list[int]) -> None:
         parcel = order.waiting.popleft()
@@ -248,6 +251,7 @@ class Courier:
         """Take a result in, and do what it asks for."""
         order = flight.order
         order.flying -= 1
+        order.trouble = result if isinstance(result, ModelError) and result.scope == "service" else None
         found = sentence(flight, result)
         self._note(order, found)
         for key, vector in found.vectors.items():
@@ -286,6 +290,10 @@ class Courier:
         order.accused.clear()
         order.waiting.clear()
         line.remove(order)
+
+
+def _resting(leave: Leave, why: str) -> RestingError:
+    return RestingError(why, leave.wait, leave.scope or "rest")
 
 
 def _lost(flight: Flight, traffic: Traffic) -> None:

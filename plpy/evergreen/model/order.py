@@ -68,6 +68,7 @@ class Order:
     unsent: set[bytes] = field(default_factory=set[bytes])  # texts that were given up without a try
     sender: Any = None  # whose order it is
     pause: float = 0.0  # seconds after which it is worth trying those
+    trouble: ModelError | None = None  # what went wrong with the last request, and is nobody's fault here
     aside_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
     accused: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
     trusted: bool = False  # some text passed: a refusal is the text's own fault

@@ -58,14 +58,14 @@ class Shared:
         difference = 0 if billed is None else billed - estimated
         budget.settle(order.budget, order.model, difference)
         limits = {k: v for k, v in _limits(order.model.endpoint, order.live_share).items() if k == "tokens"}
-        if not (leave.endpoint_failures or leave.model_failures or pause or (difference and limits)):
+        if not (leave.probe or leave.endpoint_failures or leave.model_failures or pause or (difference and limits)):
             return
 
         def change(state: State) -> State:
             new = _spend(state, limits, {"tokens": float(difference)}, live=order.lane == LIVE)
-            if leave.endpoint_failures:
+            if leave.probe or leave.endpoint_failures:
                 new = replace(new, endpoint=breaker.CLOSED)
-            if leave.model_failures:
+            if leave.probe or leave.model_failures:
                 new = replace(new, model=breaker.CLOSED)
             if pause:
                 new = replace(new, endpoint=breaker.paused(new.endpoint, state.now, pause, probe=False))
@@ -96,13 +96,31 @@ class Shared:
 
         def change(state: State) -> State:
             new = replace(state, model=_give_back(state.model, leave))
-            if leave.endpoint_failures:
+            if leave.probe or leave.endpoint_failures:
                 new = replace(new, endpoint=breaker.CLOSED)
             if misconfigured:
                 new = replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
             return new
 
         _change(order.model, change)
+
+
+def try_once(model: Model) -> str | None:
+    """Let one request through to a model or endpoint that rests; return why it rests, None where it does not.
+
+    Raises RetryableError when another session sits on the shared state.
+    """
+    rest = _rest(model, _read(model))
+    if rest is not None:
+        _change(
+            model,
+            lambda state: replace(
+                state,
+                model=breaker.try_once(state.model, state.now),
+                endpoint=breaker.try_once(state.endpoint, state.now),
+            ),
+        )
+    return rest.reason if rest is not None else None
 
 
 def _ungoverned(order: Order, estimates: list[int]) -> Leave | None:
@@ -127,7 +145,7 @@ def _ask(order: Order, estimates: list[int]) -> Leave:
     if count is None:
         return Leave(_LOOK_AGAIN, aside=True, reason=_UNSETTLED)
     if count == 0:
-        return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason=_BUDGET)
+        return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason=_BUDGET, scope="budget")
     taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
     new = _spend(state, limits, taken, live=live)
     _write(model, state, _hold_probe(new, model) if is_probe else new)
@@ -151,7 +169,7 @@ def _rest(model: Model, state: State) -> Leave | None:
         if wait := breaker.wait(what, state.now):
             is_open = what.failures >= policy.threshold
             why = f"{what.failures} failures in a row" if what.failures else "it asked for a pause"
-            return Leave(wait / breaker.SECOND, open=is_open, reason=f"{name} rests after {why}")
+            return Leave(wait / breaker.SECOND, open=is_open, reason=f"{name} rests after {why}", scope="rest")
     return None
 
 
@@ -159,7 +177,7 @@ def _spent(spender: Budget | None) -> Leave | None:
     seconds = budget.wait(spender)
     if not seconds:
         return None
-    return Leave(seconds, open=True, reason=_BUDGET)
+    return Leave(seconds, open=True, reason=_BUDGET, scope="budget")
 
 
 def _is_probe(state: State) -> bool:

@@ -15,6 +15,7 @@ class Leave:
     wait: float = 0.0
     open: bool = False  # a breaker is open or a budget spent: what is to be sent had better come back later
     reason: str = ""
+    scope: str | None = None  # of the reason, as embed.job.error_scope; None: waiting for one's turn is no error
     aside: bool = False  # only this order has to wait; others on its line may go
     never: ModelError | None = None  # why the first text may not be sent at all
     texts: int | None = None  # only the first so many; None for all

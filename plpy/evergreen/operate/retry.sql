@@ -10,7 +10,7 @@ WITH dead AS MATERIALIZED (
 ), waiting AS MATERIALIZED (
     SELECT j.key FROM embed.job j
     WHERE j.generation = ANY ($2) AND ($3 IS NULL OR j.key = $3)
-      AND j.token IS NULL AND j.last_error IS NOT NULL AND j.ready_at > pg_catalog.clock_timestamp()
+      AND j.token IS NULL AND (j.last_error IS NOT NULL OR j.ready_at > pg_catalog.clock_timestamp())
 )
 INSERT INTO embed.change (pipeline, key, changed_at, recheck)
 SELECT $1, k.key, coalesce(min(k.since), pg_catalog.clock_timestamp()), min(k.since) IS NULL
@@ -20,4 +20,7 @@ GROUP BY k.key
 -- again(int4, int4[]): rows of these generations that wait after an error, into the change log
 INSERT INTO embed.change (pipeline, key, recheck)
 SELECT DISTINCT $1, j.key, true FROM embed.job j
-WHERE j.generation = ANY ($2) AND j.token IS NULL AND j.last_error IS NOT NULL AND j.ready_at > pg_catalog.clock_timestamp()
+WHERE j.generation = ANY ($2) AND j.token IS NULL AND (j.last_error IS NOT NULL OR j.ready_at > pg_catalog.clock_timestamp())
+
+-- spent(int4): the daily budgets that a pipeline has spent
+SELECT embed.spent_budgets(p.id, p.options) AS names FROM embed.pipeline p WHERE p.id = $1

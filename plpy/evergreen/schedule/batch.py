@@ -39,7 +39,9 @@ class Batch:
         self._kept: set[bytes] = set()  # texts whose vectors are in the cache, until all can be written
         self._provider = provider(claim.generation.model.provider)
         self._marked: set[bytes] = set()
-        self._unsent: dict[bytes, float] = {}  # texts that were given up without a try, with the pause they need
+        # Texts that were given up without a try, with the pause they need and what is in their way.
+        self._unsent: dict[bytes, tuple[float, ModelError | None]] = {}
+        self._explained: str | None = None  # why rows wait with the claim in hand, as it was said
         self._spent: list[Spent] = []
         self._saved = Saved()
 
@@ -102,7 +104,7 @@ class Batch:
         outcome = order.outcome
         self.result.vectors.update(outcome.vectors)
         self.result.sent.update(key for key in order.texts if key in outcome.vectors)
-        self._unsent.update(dict.fromkeys(order.unsent, order.pause))
+        self._unsent.update(dict.fromkeys(order.unsent, (order.pause, order.trouble)))
         for document in self.result.prepared.documents:
             error = _first_error(document, outcome.failures)
             if error is not None:
@@ -112,16 +114,18 @@ class Batch:
         """Give back the keys with a text that is in flight elsewhere, for some seconds, or was not sent."""
         failed = self.result.prepared.failures
         waiting = [d for d in self.result.prepared.documents if d.key not in failed and not self.result.complete(d)]
-        by_pause: dict[float, list[str]] = {}
+        by_reason: dict[tuple[float, ModelError | None], list[str]] = {}
         for document in waiting:
-            pause = max((self._unsent.get(key, seconds) for key, _ in document.chunks), default=seconds)
-            by_pause.setdefault(pause, []).append(document.key)
-        for pause, keys in by_pause.items():
-            self._put_back(keys, pause)
+            unsent = [self._unsent[key] for key, _ in document.chunks if key in self._unsent]
+            reason = max(unsent, key=lambda one: one[0], default=(seconds, None))
+            by_reason.setdefault(reason, []).append(document.key)
+        for (pause, trouble), keys in by_reason.items():
+            self._put_back(keys, pause, trouble)
             self.result.postponed.update(keys)
 
-    def _put_back(self, keys: list[str], pause: float) -> None:
-        if not claims.put_back(self.claim, keys, pause):
+    def _put_back(self, keys: list[str], pause: float, trouble: ModelError | None = None) -> None:
+        why = (None, "row") if trouble is None else (str(trouble), trouble.scope)
+        if not claims.put_back(self.claim, keys, pause, *why):
             self.result.lost = True
 
     def land(self) -> None:
@@ -150,6 +154,21 @@ class Batch:
     def drop_saved(self) -> None:
         """The batch is written: what was kept of it lives there."""
         drop_kept(self.result, [*self._kept])
+
+    def _trouble(self) -> ModelError | None:
+        return next((order.trouble for order in self._orders if order.trouble is not None), None)
+
+    def is_to_be_explained(self) -> bool:
+        """Tell whether the rows wait for their model, claim in hand, for a reason that was not said yet."""
+        trouble = self._trouble()
+        return trouble is not None and str(trouble) != self._explained
+
+    def explain(self) -> None:
+        """Say why they wait, for embed_status."""
+        trouble = self._trouble()
+        assert trouble is not None
+        self._explained = str(trouble)
+        claims.explain(self.claim, str(trouble), trouble.scope)
 
     def is_to_be_renewed(self) -> bool:
         """Tell whether a third of the lease is over."""

@@ -133,13 +133,20 @@ def release(claim: Claim) -> None:
     db.run(SQL.drop_lease, claim.token)
 
 
-def put_back(claim: Claim, keys: list[str], seconds: float = 0.0, why: str | None = None) -> bool:
+def put_back(claim: Claim, keys: list[str], seconds: float = 0.0, why: str | None = None, scope: str = "row") -> bool:
     """Give keys back, to be claimed again after some seconds; False when another session has one of them locked.
+
+    ``why``, where that is an error, with its scope, takes the place of what was said of an earlier try.
 
     Then the claim must not be released: as that of a worker that is gone it is taken over, without its lease its keys
     would be nobody's until their time is up.
     """
-    return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds, why) == len(keys)
+    return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds, why, scope) == len(keys)
+
+
+def explain(claim: Claim, why: str, scope: str) -> None:
+    """Say of the rows of a claim why they wait with it in hand."""
+    db.run(SQL.explain, claim.generation.id, claim.token, [*claim.jobs], why, scope)
 
 
 def is_all_in_hand(own_tokens: list[int]) -> bool:

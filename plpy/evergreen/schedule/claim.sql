@@ -116,10 +116,17 @@ WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
           j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid
 
--- put_back(int4, int8, jsonb[], float8, text): claimed jobs that are not worked on now; the last is why, where that is an error
+-- put_back(int4, int8, jsonb[], float8, text, text): claimed jobs that are not worked on now; the last two: why, where that is an error
 UPDATE embed.job
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4),
-    last_error = coalesce($5, last_error)
+    last_error = $5, error_scope = CASE WHEN $5 IS NOT NULL THEN $6 END
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                        FOR UPDATE SKIP LOCKED) j))
+
+-- explain(int4, int8, jsonb[], text, text): claimed jobs wait for their model
+UPDATE embed.job SET last_error = $4, error_scope = $5
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2

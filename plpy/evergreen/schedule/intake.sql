@@ -41,7 +41,7 @@ WITH live AS MATERIALIZED (
 ), bumped AS (
     UPDATE embed.job j
     SET changes = j.changes + 1, attempts = 0, changed_at = least(j.changed_at, (SELECT min(h.changed_at) FROM held h)),
-        unserved_since = least(j.unserved_since, CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.since IS NOT NULL)
+        last_error = NULL, error_scope = NULL, unserved_since = least(j.unserved_since, CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.since IS NOT NULL)
                                                       THEN (SELECT min(h.since) FROM held h) END),
         lane = CASE WHEN j.ctid IN (SELECT h.ctid FROM held h WHERE h.lane = 0) THEN 0::int2 ELSE j.lane END,
         ready_at = CASE WHEN j.token IS NULL THEN pg_catalog.clock_timestamp() ELSE j.ready_at END

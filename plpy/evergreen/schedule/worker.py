@@ -226,6 +226,8 @@ class Worker:
                 self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
         for batch in [b for b in self._batches if b.is_to_be_saved()]:
             self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.save))
+        for batch in [b for b in self._batches if b.is_to_be_explained()]:
+            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.explain))
         for batch in [b for b in self._batches if b.is_to_be_renewed()]:
             self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.renew))
 

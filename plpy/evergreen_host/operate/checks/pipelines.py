@@ -1,13 +1,19 @@
 """Each pipeline: broken, paused, over budget, dead letters, no index."""
 
+import json
+import math
 from collections.abc import Iterator
 
 from psycopg import sql
 
 from evergreen_host.operate.finding import Finding
-from evergreen_host.operate.link import Link
+from evergreen_host.operate.link import Link, Row
 
-_STATES = "SELECT s.pipeline, s.state, s.failed, s.last_error FROM {schema}.embed_status s ORDER BY s.pipeline"
+_STATES = """
+SELECT s.pipeline, s.state, s.failed, s.last_error, s.spent_budgets, p.options
+FROM {schema}.embed_status s JOIN {schema}.embed_pipelines p USING (pipeline) ORDER BY s.pipeline
+"""
+_NEEDED = "SELECT tokens AS daily_tokens, cost AS daily_cost FROM {schema}.embed_estimate(%s)"
 _WITHOUT_INDEX = """
 SELECT g.pipeline, g.chunks, embed.index_statement(g.generation) AS statement FROM {schema}.embed_generations g
 WHERE g.state <> 'previous' AND NOT g.backfilling AND NOT g.indexed
@@ -42,6 +48,20 @@ def _call(link: Link, text: str, pipeline: str) -> str:
     return filled.format(sql.Identifier(link.schema), sql.Literal(pipeline)).as_string(link.connection)
 
 
+def _over_budget(link: Link, row: Row) -> Finding:
+    """Raise what is spent, and only that: by what the rows that wait need, and at least to twice as much."""
+    name, spent = row["pipeline"], row["spent_budgets"]
+    needed = link.rows(_NEEDED, name)[0]
+    raised: dict[str, int | float] = {}
+    for kind in spent:
+        limit = row["options"][kind]
+        more = max(2 * limit, limit + 1.5 * float(needed[kind] or 0))
+        raised[kind] = math.ceil(more) if kind == "daily_tokens" else round(more, 2)
+    says = f"pipeline {name} has spent its {' and '.join(spent)} of today, and goes on at midnight UTC"
+    call = f"SELECT {{}}.embed_alter({{}}, '{json.dumps(raised).replace('{', '{{').replace('}', '}}')}');"
+    return Finding("budget", "warning", says, _call(link, call, name))
+
+
 def states(link: Link) -> Iterator[Finding]:
     """Pipelines whose work does not go on, or has left rows behind."""
     for row in link.rows(_STATES):
@@ -53,9 +73,7 @@ def states(link: Link) -> Iterator[Finding]:
                 "pipeline", "warning", f"pipeline {name} is paused", _call(link, "SELECT {}.embed_resume({});", name)
             )
         elif row["state"] == "over budget":
-            says = f"pipeline {name} has spent what it may spend a day, and goes on at midnight UTC"
-            raised = 'SELECT {}.embed_alter({}, \'{{"daily_tokens": null, "daily_cost": null}}\');'
-            yield Finding("budget", "warning", says, _call(link, raised, name))
+            yield _over_budget(link, row)
         elif row["last_error"] and row["last_error"].startswith(_DISK_FULL):
             yield _disk_full(link, name, row["last_error"])
         elif row["last_error"] and not row["failed"]:

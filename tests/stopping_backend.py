@@ -28,6 +28,8 @@ def _label():
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_qualname == "Worker._step":
+            if frame.f_locals["body"].__module__ == "evergreen.schedule.maintenance":
+                return "maintenance"
             return frame.f_locals["body"].__qualname__.replace(".<locals>", "").replace(".<lambda>", "")
         frame = frame.f_back
     return "between steps"
@@ -79,7 +81,7 @@ def _writes():
 
 
 def _stopping_commit():
-    if not _writes() or _label() == "keep_house":
+    if not _writes() or _label() == "maintenance":
         _commit()
         return
     _commits.append(_label())

@@ -6,7 +6,7 @@ SET search_path = pg_catalog, pg_temp
 AS $sql$
     WITH leaf AS (
         SELECT c.oid, c.oid::pg_catalog.regclass AS name, c.relpersistence, c.relreplident
-        FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree(source) t UNION SELECT source) t
+        FROM embed.partition_tree(source) t (relid)
         JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r'
     ), key_column AS (
         SELECT a.attname, a.attgenerated FROM pg_catalog.pg_attribute a

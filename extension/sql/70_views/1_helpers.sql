@@ -29,7 +29,7 @@ AS $sql$
     SELECT coalesce(sum(CASE WHEN l.reltuples > 0 THEN l.reltuples ELSE l.bytes / 400 END), 0)::bigint,
            coalesce(sum(l.bytes) < 4 * 1024 * 1024 OR (bool_or(l.reltuples < 0) AND sum(l.bytes) < 64 * 1024 * 1024), true)
     FROM (SELECT c.reltuples, pg_catalog.pg_relation_size(c.oid) AS bytes
-          FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree(source) t UNION SELECT source) t
+          FROM embed.partition_tree(source) t (relid)
           JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r') l
 $sql$;
 COMMENT ON FUNCTION embed.rough_rows(regclass) IS 'internal: about how many rows a table has, by the catalog; is it worth counting them';
@@ -59,23 +59,19 @@ BEGIN
     END;
     PERFORM embed.restore_session(session);
     RETURN coalesce(counted, rough, (
-        WITH RECURSIVE below AS (
-            SELECT source::oid AS relation
-            UNION ALL
-            SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relation
-            JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
-        )
         SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
-        FROM below b JOIN pg_catalog.pg_class c ON c.oid = b.relation WHERE c.relkind = 'r'));
+        FROM embed.partition_tree(source) t (relid) JOIN pg_catalog.pg_class c ON c.oid = t.relid WHERE c.relkind = 'r'));
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.estimate_rows(regclass) IS
     'internal: rows of a pipeline''s table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';
 
 -- The counters are sequences, see plpy/evergreen/model/budget.py: the day above 44 bits, the amount below.
+-- A transaction left open that drops the pipeline has them locked, and a view does not wait for that.
 CREATE FUNCTION embed.spent_budgets(pipeline int, options jsonb) RETURNS text[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
 AS $plpgsql$
 DECLARE
     kind text;
@@ -95,6 +91,8 @@ BEGIN
         END IF;
     END LOOP;
     RETURN spent;
+EXCEPTION WHEN lock_not_available OR undefined_table THEN
+    RETURN spent;
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.spent_budgets(int, jsonb) IS 'internal: which of its daily budgets a pipeline has spent';
@@ -102,6 +100,7 @@ COMMENT ON FUNCTION embed.spent_budgets(int, jsonb) IS 'internal: which of its d
 CREATE FUNCTION embed.endpoint_state(endpoint int, OUT failures bigint, OUT rests_until timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
 AS $plpgsql$
 DECLARE
     until bigint;
@@ -116,6 +115,8 @@ BEGIN
     IF until / 1e6 > extract(epoch FROM pg_catalog.clock_timestamp()) THEN
         rests_until = pg_catalog.to_timestamp(until / 1e6);
     END IF;
+EXCEPTION WHEN lock_not_available OR undefined_table THEN
+    failures = 0;  -- it is being dropped
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, and until when nothing is sent';
@@ -124,6 +125,7 @@ COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, a
 CREATE FUNCTION embed.model_trouble(model int) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
 AS $plpgsql$
 DECLARE
     part record;
@@ -146,6 +148,8 @@ BEGIN
             RETURN pg_catalog.format('%s %s failed (%s in a row), and is tried again', part.kind, part.name, failures);
         END IF;
     END LOOP;
+    RETURN NULL;
+EXCEPTION WHEN lock_not_available OR undefined_table THEN
     RETURN NULL;
 END
 $plpgsql$;
@@ -179,10 +183,31 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.documents(int) IS 'internal: how many documents a generation has';
 
+-- By the documents, not by the size of the table: that locks it, and bytes say little of a row's width.
 CREATE FUNCTION embed.rough_chunks(generation int) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
-    SELECT r.rows FROM embed.rough_rows(pg_catalog.to_regclass('embed_store.g' || generation)) r
+    SELECT coalesce((embed.documents($1) * avg(d.chunks))::bigint, 0)
+    FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = $1 LIMIT 5000) d
 $sql$;
-COMMENT ON FUNCTION embed.rough_chunks(int) IS 'internal: about how many chunks a generation has, by the catalog';
+COMMENT ON FUNCTION embed.rough_chunks(int) IS
+    'internal: about how many chunks a generation has, by those of its first documents';
+
+-- Of a generation, or of its pipeline as a whole, or for an admin of no pipeline. Another session's lock that was in the way once or twice is no news.
+CREATE FUNCTION embed.maintenance_problem(pipeline int, generation int, is_admin boolean) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT pg_catalog.format('%s: %s (tried %s times, again at %s)', e.task, e.message, e.failures,
+                             pg_catalog.to_char(e.retry_at, 'YYYY-MM-DD HH24:MI:SS TZ'))
+    FROM embed.maintenance_error e
+    WHERE (e.generation = $2 OR (e.generation = 0 AND (e.pipeline = $1 OR (e.pipeline = 0 AND is_admin))))
+      AND NOT (e.task = 'vector index' AND EXISTS (
+              SELECT FROM pg_catalog.pg_index i
+              WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.g' || e.generation || '_embedding_idx')))
+      AND (e.failures > 2 OR e.sqlstate NOT IN ('55P03', '40P01', '55006'))
+    ORDER BY e.generation DESC, e.pipeline DESC, e.last_at DESC LIMIT 1
+$sql$;
+COMMENT ON FUNCTION embed.maintenance_problem(int, int, boolean) IS
+    'internal: what maintenance of a generation failed the last time, and when it is tried again';

@@ -17,7 +17,7 @@ SELECT p.name AS pipeline,
                     CASE WHEN y.budgets <> '{}' THEN pg_catalog.format('the pipeline''s daily budget is spent (%s); days are UTC',
                                                                        pg_catalog.array_to_string(y.budgets, ', ')) END,
                     j.last_error, m.trouble) END,
-                f.last_error) END) AS last_error,
+                f.last_error, i.maintenance_error) END) AS last_error,
        u.calls,
        u.texts,
        u.tokens,
@@ -53,7 +53,8 @@ SELECT p.name AS pipeline,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p50 / 4.0::float8)) AS bulk_lag_p50,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p95 / 4.0::float8)) AS bulk_lag_p95,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p99 / 4.0::float8)) AS bulk_lag_p99,
-       y.budgets AS spent_budgets
+       y.budgets AS spent_budgets,
+       CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error
 FROM embed.pipeline p
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
@@ -65,6 +66,9 @@ LEFT JOIN LATERAL (
     WHERE g.pipeline = p.id AND g.state = 'active') g ON true
 CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSET 0) y
 CROSS JOIN LATERAL (SELECT embed.model_trouble(g.model) AS trouble OFFSET 0) m
+CROSS JOIN LATERAL (
+    SELECT embed.maintenance_problem(p.id, g.id, pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE'))
+        AS maintenance_error OFFSET 0) i
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) AS documents) d
 -- Of a queue that is longer than 5 000 the first 5 000 are looked at, and the rest is taken to be like them.
@@ -151,7 +155,8 @@ COMMENT ON COLUMN @extschema@.embed_status.fresh IS 'documents up to date as far
 COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows that wait for a worker, an estimate while a backfill scans';
 COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
 COMMENT ON COLUMN @extschema@.embed_status.last_error IS
-    'why something is not fresh, as far as that holds now: NULL where rows only wait for their turn, or for embed_resume(); what a '
+    'why something is not fresh, as far as that holds now: NULL where rows only wait for their turn, or for embed_resume(); else what '
+    'maintenance failed; what a '
     'model said of a row only to those who administer the pipeline';
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
 COMMENT ON COLUMN @extschema@.embed_status.state IS
@@ -183,4 +188,6 @@ COMMENT ON COLUMN @extschema@.embed_status.capture IS
     'how changes are seen: trigger, cdc, manual, or what is between two of them; last_error says what it waits for';
 COMMENT ON COLUMN @extschema@.embed_status.slot_lag IS
     'bytes of WAL that the replication slot keeps on disk, for all pipelines of the database; NULL where it is not there';
+COMMENT ON COLUMN @extschema@.embed_status.maintenance_error IS
+    'what maintenance of the active generation failed the last time, such as building its index; rows are embedded nevertheless';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;

@@ -17,7 +17,8 @@ SELECT p.name AS pipeline,
        EXISTS (SELECT FROM pg_catalog.pg_index i
                WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.g' || g.id || '_embedding_idx')) AS indexed,
        g.since,
-       g.created_at
+       g.created_at,
+       CASE WHEN embed.may_own(p.source) THEN embed.maintenance_problem(p.id, g.id, a.is_admin) END AS maintenance_error
 FROM embed.pipeline p
 JOIN embed.generation g ON g.pipeline = p.id
 LEFT JOIN embed.model m ON m.id = g.model
@@ -43,6 +44,7 @@ CROSS JOIN LATERAL (
                 END AS coverage
     FROM (SELECT max(a.id) AS id, embed.documents(max(a.id)) AS documents FROM embed.generation a
           WHERE a.pipeline = p.id AND a.state = 'active' AND g.state <> 'active') a) c
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE') AS is_admin) a
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_generations IS
     'a row for each (model, text, chunker) of a pipeline: the active one, one that is being built, and previous ones';
@@ -51,5 +53,7 @@ COMMENT ON COLUMN @extschema@.embed_generations.coverage IS
     'out; of more than 5 000 rows an estimate (embed_promote counts)';
 COMMENT ON COLUMN @extschema@.embed_generations.pending IS 'rows queued or at a model; while it is backfilling there are more';
 COMMENT ON COLUMN @extschema@.embed_generations.indexed IS 'whether its HNSW index is there; it is made from index_from chunks on';
+COMMENT ON COLUMN @extschema@.embed_generations.maintenance_error IS
+    'what maintenance failed the last time, such as building the index, and when it is tried again; shown to those who administer the pipeline';
 COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when it came into its state';
 GRANT SELECT ON @extschema@.embed_generations TO PUBLIC;

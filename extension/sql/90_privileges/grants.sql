@@ -43,6 +43,7 @@ REVOKE EXECUTE ON FUNCTION embed.refuse_forgotten() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.cron_problems(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.index_statement(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.rough_rows(regclass) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.partition_tree(oid) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.count_documents() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.unfit(regclass, int2[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.leave_publication(int) FROM PUBLIC;

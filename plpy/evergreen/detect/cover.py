@@ -51,13 +51,15 @@ def prepare(*, published: bool) -> None:
         slot.create_publication()
 
 
-def join() -> bool:
-    """Put the tables that are wanted in the publication; True when there was one."""
-    joined = [_join(row["pipeline"]) for row in db.rows(SQL.of_state, "wanted")]
-    return any(joined)
+def of_state(state: str) -> list[int]:
+    """The pipelines in a state."""
+    return [row["pipeline"] for row in db.rows(SQL.of_state, state)]
 
 
-def _join(number: int) -> bool:
+def join(number: int) -> bool:
+    """Put a pipeline's table, which is wanted, in the publication; True when it was."""
+    if db.one(SQL.hold, number, "wanted") is None:
+        return False
     found = _fit(number)
     if found is None:
         return False
@@ -98,18 +100,16 @@ def _undisturbed(source: Source, body: partial[object]) -> bool:
     return True
 
 
-def mend() -> bool:
-    """See to those that triggers capture, as their replica identity does not do; True when something changed."""
-    mended = [_mend(row["pipeline"], checks=row["checks"]) for row in db.rows(SQL.of_state, "unable")]
-    return any(mended)
-
-
-def _mend(number: int, *, checks: bool) -> bool:
+def mend(number: int) -> bool:
+    """See to one that triggers capture, as its replica identity does not do; True when something changed."""
+    held = db.one(SQL.hold, number, "unable")
+    if held is None:
+        return False
     found = _fit(number)
     if found is None:
         return False
     pipeline, source, unfit = found
-    if checks:
+    if held["checks"]:
         if not _undisturbed(source, partial(_capture, pipeline, source)):
             return False
         db.run(follow.SQL.log_scope, pipeline.id, "source")
@@ -153,10 +153,15 @@ def _begin(pipeline: Pipeline) -> None:
         triggers.remove(pipeline)
 
 
-def follow_strangers() -> None:
-    """Follow partitions that came or went and no event trigger saw."""
-    for row in db.rows(SQL.strangers):
-        pipeline = pipelines.by_id(row["pipeline"])
-        scope = leaves.follow(pipeline) if pipeline is not None else None
-        if pipeline is not None and scope is not None:
-            db.run(follow.SQL.log_scope, pipeline.id, scope)
+def strangers() -> list[int]:
+    """Pipelines with partitions that came or went and no event trigger saw."""
+    return [row["pipeline"] for row in db.rows(SQL.strangers)]
+
+
+def follow_partitions(number: int) -> bool:
+    """Follow them; True when rows are to be checked."""
+    pipeline = pipelines.by_id(number)
+    scope = leaves.follow(pipeline) if pipeline is not None else None
+    if pipeline is not None and scope is not None:
+        db.run(follow.SQL.log_scope, pipeline.id, scope)
+    return scope is not None

@@ -25,8 +25,11 @@ WITH left_out AS (DELETE FROM embed.wal WHERE state = 'leaving' RETURNING pipeli
 UPDATE embed.wal SET state = 'wanted', checks = true, horizon = NULL, position = NULL, note = $1
 WHERE state <> 'unable' AND state <> 'leaving'
 
--- of_state(text): pipelines in a state, unless somebody is changing that just now
-SELECT w.pipeline, w.checks FROM embed.wal w WHERE w.state = $1 FOR UPDATE SKIP LOCKED
+-- of_state(text): pipelines in a state
+SELECT w.pipeline FROM embed.wal w WHERE w.state = $1
+
+-- hold(int4, text): one that is still in that state, unless somebody is changing that just now
+SELECT w.checks FROM embed.wal w WHERE w.pipeline = $1 AND w.state = $2 FOR UPDATE SKIP LOCKED
 
 -- set_joining(int4): the table is in the publication when this is committed
 UPDATE embed.wal SET state = 'joining', horizon = NULL, position = NULL WHERE pipeline = $1
@@ -77,8 +80,7 @@ DELETE FROM embed.wal WHERE pipeline = ANY (ARRAY(
 -- strangers(): pipelines whose partitions are not those that were looked at last
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE w.state = 'reading' AND w.leaves <> ARRAY(
-    SELECT c.oid FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree(p.source) t UNION SELECT p.source) t (relid)
-    JOIN pg_catalog.pg_class c ON c.oid = t.relid ORDER BY c.oid)
+    SELECT t.relid FROM embed.partition_tree(p.source) t (relid) ORDER BY t.relid)
 
 -- short_locks(): of DDL on a table whose writers are not to be held up
 SELECT pg_catalog.set_config('lock_timeout', '50ms', true)

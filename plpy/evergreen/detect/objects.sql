@@ -169,6 +169,6 @@ SELECT pg_catalog.pg_relation_size($1) > 0
 -- leaves(oid): the source and all its partitions; without partitions just the source
 SELECT c.oid::bigint AS table_oid,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name
-FROM (SELECT t.relid FROM pg_catalog.pg_partition_tree($1) t UNION SELECT $1) t (relid)
+FROM embed.partition_tree($1) t (relid)
 JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind IN ('r', 'p')
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

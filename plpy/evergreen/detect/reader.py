@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from evergreen import db, journal
 from evergreen.detect import cover, slot, wal
 from evergreen.detect.pgoutput import GarbledError
 from evergreen.detect.slot import Look, number
 from evergreen.detect.wal import Read
+from evergreen.schedule import maintenance
+from evergreen.schedule.maintenance import Step, Task
 
 T = TypeVar("T")
 
@@ -22,14 +25,6 @@ _ADVANCE_EVERY, _ADVANCE_BYTES = 1.0, 16 << 20
 _PATIENCE, _MOST_PATIENCE = 250, 16_000  # milliseconds to wait for the slot, doubled each time
 _IN_USE, _BUSY = "55006", {"55006", "55P03", "40P01"}
 _PASSING = ("08", "53")  # classes of errors that have nothing to do with what is read: connections, room
-
-
-class Step(Protocol):
-    """Runs a body in a transaction of its own."""
-
-    def __call__(self, body: Callable[[], T], /) -> T:
-        """Return what the body returns."""
-        ...
 
 
 class Reader:
@@ -64,6 +59,10 @@ class Reader:
             self._complain(db.message(error))
             return False
 
+    def rest(self) -> None:
+        """Leave the WAL alone for a while, after an error that this did not deal with."""
+        self._rest(_AFTER_ERROR)
+
     def _give_up(self, reason: str, told: str) -> bool:
         """The same WAL will fail again, whoever reads it: another slot begins beyond it."""
         self._slot_at = time.monotonic() + _AFTER_ERROR
@@ -92,7 +91,7 @@ class Reader:
                 self._step(cover.sweep)
             if look.there:
                 self._step(lambda: journal.note("slot_dropped", reason="no pipeline needs it"))
-            done = self._step(cover.mend)
+            done = self._mend(survey)
             self._rest(_LOOK_AGAIN)
             return done
         done = self._join(survey, look)
@@ -105,11 +104,24 @@ class Reader:
             self._step(lambda: cover.prepare(published=look.published))
         done = bool(survey["new"])
         if survey["wanted"]:
-            done = self._step(cover.join) or done
-        if survey["unable"]:
-            done = self._step(cover.mend) or done
-        self._step(cover.follow_strangers)
+            done = self._each("wanted", cover.join) or done
+        return self._mend(survey) or done
+
+    def _mend(self, survey: db.Row) -> bool:
+        done = self._each("unable", cover.mend) if survey["unable"] else False
+        self._isolated([(one, partial(cover.follow_partitions, one)) for one in self._step(cover.strangers)])
         return done
+
+    def _each(self, state: str, body: Callable[[int], bool]) -> bool:
+        """Bring each pipeline of a state a step further; True when one came further."""
+        return self._isolated([(one, partial(body, one)) for one in self._step(lambda: cover.of_state(state))])
+
+    def _isolated(self, steps: list[tuple[int, Callable[[], bool]]]) -> bool:
+        """Do a step of each pipeline; one whose tables are locked or broken keeps no other from being read."""
+        moved: list[bool] = []
+        tasks = [Task("capture from the WAL", lambda body=body: moved.append(body()), one) for one, body in steps]
+        maintenance.run(self._step, tasks)
+        return any(moved)
 
     def _make_slot(self) -> bool:
         """Make the slot, unless other transactions go on for too long."""
@@ -152,17 +164,14 @@ class Reader:
         if moving and found.position is not None:
             position = found.position
             moved = self._step(lambda: cover.move_on(position))
-            for one in self._step(lambda: cover.settled(position)):  # each in a transaction that ends with its DDL
-                moved = self._begin(one) or moved
+            begun = [(one, partial(cover.begin, one)) for one in self._step(lambda: cover.settled(position))]
+            moved = self._isolated(begun) or moved  # each in a transaction that ends with its DDL
         took = time.monotonic() - started
         if found.more or moved:
             self._next = 0.0
         else:
             self._rest(max(_SHORTEST, _SHARE * took))
         return found.logged > 0 or found.more or moved
-
-    def _begin(self, pipeline: int) -> bool:
-        return self._step(lambda: cover.begin(pipeline))
 
     def _let_go(self, look: Look, now: float, *, more: bool) -> None:
         """Move the slot on over what is logged and committed; it costs about what reading it does."""

@@ -5,34 +5,52 @@ small table gets a plain index from the worker itself, which nobody but writers 
 for a moment before they go on with something else; of a large one embed_generations says that its index is missing.
 """
 
-from evergreen import db
+from collections.abc import Callable
+from functools import partial
+
+from evergreen import db, journal
 from evergreen.catalog import languages, models, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.gate import entry
 from evergreen.generations import index, words
-from evergreen.patience import patiently
 from evergreen.queries import load
+from evergreen.schedule.maintenance import Problem, Task
 from evergreen.setup import setting
 
 SQL = load(__file__)
 
+KINDS = ("vector index", "word index", "statistics", "old word index")
 _SMALL = 128 * 1024 * 1024  # bytes of table: some seconds, a minute at the most
+_SHORT_OF_RESOURCES = "53"  # class of SQLSTATEs: memory, shared memory, disk
+_MODEST = "64MB"
 
 
-def look_after() -> None:
-    """Take a step for each generation that should have an index and has none, or has one that it should not have."""
-    for row in db.rows(SQL.without_index, int(setting.get("index_from"))):
-        for _, generation in _generations(row):
-            _step(index.name(generation), vectors(generation), generation.table, row)
-    for row in db.rows(SQL.without_words, int(setting.get("index_from"))):
-        for pipeline, generation in _generations(row):
-            _step(row["name"], _words(pipeline), generation.table, row)
-    for row in db.rows(SQL.with_statistics):
-        patiently(lambda name=row["name"]: _no_statistics(name), "50ms")
-    for row in db.rows(SQL.other_words):
-        patiently(lambda name=row["name"]: db.ddl(SQL.drop.on(name=name)), "50ms")
+def due() -> list[Task]:
+    """Return a task for each index that is to be made, mended or taken away. Takes no lock on any generation."""
+    least = int(setting.get("index_from"))
+    tasks = [_task("vector index", row, partial(_vectors, row)) for row in db.rows(SQL.without_index, least)]
+    tasks += [_task("word index", row, partial(_words, row)) for row in db.rows(SQL.without_words, least)]
+    tasks += [_task("statistics", row, partial(_no_statistics, row["name"])) for row in db.rows(SQL.with_statistics)]
+    tasks += [_task("old word index", row, partial(_drop, row["name"])) for row in db.rows(SQL.other_words)]
     if _has_cron():
-        db.run(SQL.unschedule_done)
+        tasks.append(Task("index jobs", lambda: db.run(SQL.unschedule_done)))
+    return tasks
+
+
+def _task(name: str, row: db.Row, body: Callable[[], Problem | None]) -> Task:
+    return Task(name, body, row["pipeline"], row["id"], yields_to=f"embed_store.g{row['id']}")
+
+
+def _vectors(row: db.Row) -> Problem | None:
+    for _, generation in _generations(row):
+        return _build(index.name(generation), vectors(generation), generation)
+    return None
+
+
+def _words(row: db.Row) -> Problem | None:
+    for pipeline, generation in _generations(row):
+        return _build(row["name"], words_index(pipeline), generation)
+    return None
 
 
 def _generations(row: db.Row) -> list[tuple[Pipeline, Generation]]:
@@ -40,16 +58,48 @@ def _generations(row: db.Row) -> list[tuple[Pipeline, Generation]]:
     return [(pipeline, g) for g in pipeline.generations if g.id == row["id"]] if pipeline is not None else []
 
 
-def _step(name: str, method: str, table: str, state: db.Row) -> None:
-    if state["is_broken"]:  # CREATE INDEX CONCURRENTLY is under way, or has failed
-        if not db.value(SQL.is_under_way, table):
-            patiently(lambda: db.ddl(SQL.drop.on(name=name)), "50ms")
-    elif _has_cron():
-        job = f"evergreen index {db.value(SQL.database)} {name}"
-        if not db.value(SQL.is_scheduled, job):
-            db.run(SQL.schedule, job, _statement(name, method, table, "CONCURRENTLY IF NOT EXISTS"))
-    elif state["bytes"] <= _SMALL:
-        patiently(lambda: db.ddl(SQL.create.on(statement=_statement(name, method, table, "IF NOT EXISTS"))), "50ms")
+def _build(name: str, method: str, generation: Generation) -> Problem | None:
+    """Take the next step towards an index: here, or by a job of pg_cron."""
+    if db.value(SQL.is_under_way, generation.table):
+        return None
+    if db.value(SQL.is_broken, name):  # CREATE INDEX CONCURRENTLY has failed
+        _drop(name)
+    if _has_cron():
+        return _by_cron(name, method, generation)
+    if db.value(SQL.bytes, generation.table) <= _SMALL:
+        _create(_statement(name, method, generation.table, "IF NOT EXISTS"), generation)
+    return None
+
+
+def _create(statement: str, generation: Generation) -> None:
+    """Make an index; where resources are short, once more with as few as possible.
+
+    Workers that build in parallel share memory of maintenance_work_mem, more than a container has unless it is told.
+    """
+    create = partial(db.ddl, SQL.create.on(statement=statement))
+    try:
+        db.atomically(create)
+    except db.DatabaseError as error:
+        if not db.sqlstate(error).startswith(_SHORT_OF_RESOURCES):
+            raise
+        journal.note("index_built_modestly", generation=generation.id, error=db.sqlstate(error))
+        db.run(SQL.modestly, _MODEST)
+        create()
+
+
+def _by_cron(name: str, method: str, generation: Generation) -> Problem | None:
+    """Have pg_cron make an index; a run that failed is a problem, and the job waits like any task."""
+    job = f"evergreen index {db.value(SQL.database)} {name}"
+    number = db.value(SQL.scheduled, job)
+    if number is None:
+        db.run(SQL.schedule, job, _statement(name, method, generation.table, "CONCURRENTLY IF NOT EXISTS"))
+        return None
+    failure = db.value(SQL.last_failure, number)
+    if failure is None:
+        return None
+    db.run(SQL.unschedule, number)
+    db.ddl(SQL.serially.on(table=generation.table))  # it may have been for want of shared memory
+    return Problem("58000", failure)
 
 
 def _statement(name: str, method: str, table: str, how: str) -> str:
@@ -70,8 +120,13 @@ def vectors(generation: Generation) -> str:
     return f"hnsw ({index.of(generation, models.vector_schema()).definition('embedding')})"
 
 
-def _words(pipeline: Pipeline) -> str:
+def words_index(pipeline: Pipeline) -> str:
+    """Return the method and definition of the index over a pipeline's words."""
     return f"gin (({words.of('chunk', words.constant(languages.of(pipeline.options)))}))"
+
+
+def _drop(name: str) -> None:
+    db.ddl(SQL.drop.on(name=name))
 
 
 def _no_statistics(name: str) -> None:

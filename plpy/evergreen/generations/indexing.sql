@@ -1,5 +1,6 @@
 -- without_index(int8): generations that have enough chunks, have ended their backfill, and have no valid index
-SELECT g.id, g.pipeline, pg_catalog.pg_table_size(t.oid) AS bytes, i.indexrelid IS NOT NULL AS is_broken
+-- No function here may lock a table: its owner may be dropping the pipeline in a transaction left open.
+SELECT g.id, g.pipeline
 FROM embed.generation g
 JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass('embed_store.g' || g.id)
 JOIN embed.scan s ON s.generation = g.id AND s.scope = 'source' AND NOT s.running
@@ -11,7 +12,7 @@ WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
 SELECT g.id, g.pipeline FROM embed.generation g WHERE g.id = $1
 
 -- without_words(int8): the same of the index over words, which a pipeline with a language has
-SELECT w.id, w.pipeline, w.name, pg_catalog.pg_table_size(w.oid) AS bytes, i.indexrelid IS NOT NULL AS is_broken
+SELECT w.id, w.pipeline, w.name
 FROM (SELECT g.id, g.pipeline, t.oid, s.running,
              'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx' AS name
       FROM embed.generation g
@@ -24,7 +25,7 @@ WHERE i.indisvalid IS NOT TRUE
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = w.id LIMIT $1) d) >= $1
 
 -- other_words(): indexes over words of another language than the pipeline's, or of one that has none any more
-SELECT c.relname::text AS name
+SELECT g.id, g.pipeline, c.relname::text AS name
 FROM embed.generation g
 JOIN embed.pipeline p ON p.id = g.pipeline
 JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
@@ -33,7 +34,7 @@ WHERE c.relname IS DISTINCT FROM
       'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx'
 
 -- with_statistics(): indexes over words of which ANALYZE might keep some, or has kept
-SELECT c.relname::text AS name
+SELECT g.id, g.pipeline, c.relname::text AS name
 FROM embed.generation g
 JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
 JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND pg_catalog.starts_with(c.relname::text, 'g' || g.id || '_words_')
@@ -52,6 +53,21 @@ DELETE FROM pg_catalog.pg_statistic s WHERE s.starelid = pg_catalog.to_regclass(
 -- drop(): what a failed CREATE INDEX CONCURRENTLY left
 DROP INDEX IF EXISTS embed_store.{name}
 
+-- bytes(text): the size of a table and its TOAST, so that it is locked for an instant
+SELECT pg_catalog.pg_table_size(pg_catalog.to_regclass($1))
+
+-- modestly(text): to the end of the step, indexes are built by this process alone, with no more memory than that
+SELECT pg_catalog.set_config('max_parallel_maintenance_workers', '0', true),
+       CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) > pg_catalog.pg_size_bytes($1)
+            THEN pg_catalog.set_config('maintenance_work_mem', $1, true) END
+
+-- serially(): indexes on this table are built by one process, whoever builds them
+ALTER TABLE {table} SET (parallel_workers = 0)
+
+-- is_broken(text): is there an index of this name that is none
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
+               WHERE NOT i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.' || $1))
+
 -- is_under_way(text): is an index of this table being made
 SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.relid = pg_catalog.to_regclass($1))
 
@@ -62,8 +78,16 @@ SELECT pg_catalog.current_database()::text
 SELECT EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_cron')
    AND pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
 
--- is_scheduled(text): is the index being made
-SELECT EXISTS (SELECT FROM cron.job j WHERE j.jobname = $1)
+-- scheduled(text): the job that makes the index
+SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.database = pg_catalog.current_database()
+
+-- last_failure(int8): what the last run of a job died of, if it did
+SELECT CASE WHEN d.status = 'failed' THEN coalesce(d.return_message, 'CREATE INDEX failed in pg_cron') END
+FROM cron.job_run_details d
+WHERE d.jobid = $1 AND d.status IN ('succeeded', 'failed') ORDER BY d.runid DESC LIMIT 1
+
+-- unschedule(int8): it waits
+SELECT cron.unschedule($1)
 
 -- schedule(text, text): from the next minute on, until it is there
 SELECT cron.schedule($1, '* * * * *', $2)

@@ -1,5 +1,7 @@
 """embed_retire, and what workers retire by themselves: generations that nobody goes back to."""
 
+from functools import partial
+
 from evergreen import db, journal
 from evergreen.catalog import access, columns, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -7,11 +9,13 @@ from evergreen.detect import follow, functions, store
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.generations.build import hold
-from evergreen.patience import patiently
 from evergreen.queries import load
+from evergreen.schedule.maintenance import Task
 from evergreen.setup.create import with_short_locks
 
 SQL = load(__file__)
+
+KINDS = ("retirement",)
 
 
 @entry
@@ -60,11 +64,18 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
             follow.functions_of(left, source)  # what only these watched is watched no more
 
 
-def overdue() -> None:
-    """Retire what was kept for ``previous_kept``; what somebody is just using waits for the next time."""
+def due() -> list[Task]:
+    """Return a task for each generation that was kept for ``previous_kept``."""
     default = options.PIPELINE["previous_kept"].default
-    for row in db.rows(SQL.overdue, default):
-        pipeline = pipelines.by_id(row["pipeline"])
-        if pipeline is not None:
-            old = [g for g in pipeline.previous if g.id == row["id"]]
-            patiently(lambda pipeline=pipeline, old=old: _take(pipeline, old), "50ms")
+    return [
+        Task("retirement", partial(_retire, row["pipeline"], row["id"]), row["pipeline"], row["id"])
+        for row in db.rows(SQL.overdue, default)
+    ]
+
+
+def _retire(pipeline: int, generation: int) -> None:
+    """Retire one, unless another session is just promoting or retiring it."""
+    if db.run(SQL.hold_previous, generation):
+        found = pipelines.by_id(pipeline)
+        if found is not None:
+            _take(found, [g for g in found.previous if g.id == generation])

@@ -8,8 +8,10 @@ DELETE FROM embed.document WHERE generation = $1
 -- delete(int4): the generation itself
 DELETE FROM embed.generation WHERE id = $1
 
--- overdue(text): previous generations that were kept long enough; whoever promotes or retires just now has their rows
+-- overdue(text): previous generations that were kept long enough
 SELECT g.id, g.pipeline FROM embed.generation g JOIN embed.pipeline p ON p.id = g.pipeline
 WHERE g.state = 'previous'
   AND g.since < pg_catalog.clock_timestamp() - coalesce(p.options ->> 'previous_kept', $1)::pg_catalog.interval
-FOR NO KEY UPDATE OF g SKIP LOCKED
+
+-- hold_previous(int4): it still is; whoever promotes or retires just now has its row
+SELECT FROM embed.generation g WHERE g.id = $1 AND g.state = 'previous' FOR NO KEY UPDATE SKIP LOCKED

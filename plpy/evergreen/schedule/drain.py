@@ -6,7 +6,6 @@ from functools import partial
 from typing import TypeVar
 
 from evergreen import alarm, db, statement_timeout
-from evergreen.apply import lag
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import apply
 from evergreen.catalog import counters, options, pipelines
@@ -19,10 +18,12 @@ from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
 from evergreen.model.quota import rows_worth_claiming
 from evergreen.model.registry import provider
-from evergreen.schedule import arguments, claim, intake
+from evergreen.schedule import arguments, claim, intake, maintenance
 from evergreen.schedule.batch import Batch, budget
 from evergreen.schedule.claim import Wanted
 from evergreen.schedule.cursors import Private
+from evergreen.schedule.housekeeping import leftovers
+from evergreen.schedule.maintenance import Task
 from evergreen.schedule.model_step import model_step
 from evergreen.schedule.recursion import running
 
@@ -78,7 +79,7 @@ class Drain:
 
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
-        counters.create_all()
+        maintenance.in_transaction([Task("counters", counters.create_all)])
         reader.read_in_drain()
         try:
             self._claim()
@@ -90,9 +91,7 @@ class Drain:
             if not self._guarded(batch.claim.pipeline.id, partial(self._apply, batch)):
                 self._guarded(batch.claim.pipeline.id, partial(_abandon, batch))
         self._cursors.settle()
-        claim.drop_orphans()
-        claim.drop_dead()
-        lag.fold()
+        maintenance.in_transaction(leftovers())
         return len(self._done)
 
     def _claim(self) -> None:

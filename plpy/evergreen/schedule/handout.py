@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from evergreen import alarm, db
-from evergreen.apply import lag, reuse, usage
+from evergreen.apply import reuse, usage
 from evergreen.apply.usage import Saved
 from evergreen.apply.write import Result, apply
 from evergreen.catalog import counters, models, options, pipelines
@@ -19,12 +19,14 @@ from evergreen.model.packing import Texts
 from evergreen.model.registry import provider
 from evergreen.model.tokens import estimate
 from evergreen.prepare.documents import Document, prepare
-from evergreen.schedule import arguments, intake, outside
+from evergreen.schedule import arguments, intake, maintenance, outside
 from evergreen.schedule import claim as claims
 from evergreen.schedule.batch import budget
 from evergreen.schedule.claim import Claim
 from evergreen.schedule.cursors import Private
 from evergreen.schedule.floors import Floor
+from evergreen.schedule.housekeeping import leftovers
+from evergreen.schedule.maintenance import Task
 from evergreen.schedule.outside import Outside
 from evergreen.schedule.recursion import running
 
@@ -73,7 +75,7 @@ class Handout:
 
     def run(self) -> list[Handed]:
         """Return the texts of one claim, or none."""
-        counters.create_all()
+        maintenance.in_transaction([Task("counters", counters.create_all)])
         followed = self._look()
         if followed is None:
             return []
@@ -85,9 +87,7 @@ class Handout:
             if texts:
                 break
         self._cursors.settle()
-        claims.drop_orphans()
-        claims.drop_dead()
-        lag.fold()
+        maintenance.in_transaction(leftovers())
         return texts
 
     def _look(self) -> Pipeline | None:

@@ -1,23 +1,47 @@
-"""What a worker clears away every minute, in one short step."""
+"""What a worker clears away, folds and builds every minute: the tasks, each of which may fail by itself."""
+
+from collections.abc import Callable
 
 from evergreen import db
 from evergreen.apply import lag, usage
 from evergreen.catalog import counters
 from evergreen.detect import store
-from evergreen.generations import retire
+from evergreen.generations import indexing, retire
 from evergreen.operate import forget
-from evergreen.schedule import claim
+from evergreen.schedule import claim, maintenance
+from evergreen.schedule.maintenance import Step, Task
 from evergreen.setup import setting
 
 
-def keep_house() -> None:
-    """Take away what crashed workers, dropped pipelines and time have left; fold counters."""
-    claim.drop_orphans()
-    claim.drop_dead()
-    db.run(claim.SQL.purge_cache, setting.get("cache_retention"))
-    counters.create_all()
-    usage.fold()
-    lag.fold()
-    forget.purge()
-    retire.overdue()
-    store.drop_statistics()
+def keep_house(step: Step, *, at_leisure: bool) -> None:
+    """Do everything that is due. ``at_leisure``: no batch is under way, so an index may take seconds."""
+    maintenance.run(step, [*leftovers(), *_counters()])
+    _found(step, "retirement", retire.due, retire.KINDS)
+    if at_leisure:
+        _found(step, "indexes", indexing.due, indexing.KINDS)
+    maintenance.run(step, [Task("maintenance errors", maintenance.forget_old)])
+
+
+def leftovers() -> list[Task]:
+    """What crashed workers and dropped pipelines have left; drains and embed_claim clear it away, too."""
+    return [
+        Task("orphaned jobs", claim.drop_orphans),
+        Task("abandoned claims", claim.drop_dead),
+        Task("lag", lag.fold),
+    ]
+
+
+def _counters() -> list[Task]:
+    return [
+        Task("cache", lambda: db.run(claim.SQL.purge_cache, setting.get("cache_retention"))),
+        Task("counters", counters.create_all),
+        Task("usage", usage.fold),
+        Task("erased texts", forget.purge),
+        Task("statistics of keys", store.drop_statistics),
+    ]
+
+
+def _found(step: Step, name: str, search: Callable[[], list[Task]], kinds: tuple[str, ...]) -> None:
+    """Run what a search finds."""
+    tasks: list[Task] = []
+    maintenance.run_found(step, Task(f"search for {name}", lambda: tasks.extend(search())), tasks, kinds)

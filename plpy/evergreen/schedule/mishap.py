@@ -3,6 +3,7 @@
 from evergreen import db
 
 MOMENT = 0.2  # seconds: a lock was not to be had
+_LONGEST_LOCKED = 5.0  # each try costs a lock_timeout, which the other pipelines' rows wait for
 _FIRST = 5.0
 _LONGEST = 60.0
 _LOCKS = {"55P03", "40P01"}
@@ -12,12 +13,12 @@ _DISK_FULL = "53100"
 def pause(error: db.DatabaseError, before: int) -> float:
     """Seconds to wait: a moment where a lock was not to be had, longer where something is wrong.
 
-    ``before``: how often the disk was full just before. What was paid for may be lost each time, as there is no room
-    to keep it.
+    ``before``: how often in a row the disk was full, or a lock not to be had, just before. What was paid for may be
+    lost each time, as there is no room to keep it.
     """
     state = db.sqlstate(error)
     if state in _LOCKS:
-        return MOMENT
+        return min(_LONGEST_LOCKED, MOMENT * 2.0 ** min(before, 9))
     return min(_LONGEST, _FIRST * 2.0 ** min(before, 9)) if state == _DISK_FULL else _FIRST
 
 
@@ -26,9 +27,14 @@ def is_disk_full(error: db.DatabaseError) -> bool:
     return db.sqlstate(error) == _DISK_FULL
 
 
+def is_locked(error: db.DatabaseError) -> bool:
+    """Tell whether a lock was not to be had."""
+    return db.sqlstate(error) in _LOCKS
+
+
 def words(error: db.DatabaseError) -> str | None:
     """Return what embed_status is to say of rows that wait for it; None where it is over in a moment."""
-    if db.sqlstate(error) in _LOCKS:
+    if is_locked(error):
         return None
     told = db.message(error)
     if is_disk_full(error):

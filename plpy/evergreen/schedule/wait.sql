@@ -11,7 +11,7 @@ SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
                 AND j.xid = pg_catalog.pg_current_xact_id_if_assigned()
                WHERE g.pipeline = $1 AND g.state = 'active' AND ($2 IS NULL OR j.key = $2))
     OR EXISTS (SELECT FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
-               CROSS JOIN LATERAL (SELECT t.relid FROM pg_catalog.pg_partition_tree(p.source) t UNION SELECT p.source) t
+               CROSS JOIN LATERAL embed.partition_tree(p.source) t (relid)
                JOIN pg_catalog.pg_locks l ON l.relation = t.relid AND l.pid = pg_catalog.pg_backend_pid() AND l.granted
                 AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')
                WHERE w.pipeline = $1 AND NOT w.triggers

@@ -13,19 +13,20 @@ from evergreen.catalog import options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.detect.reader import Reader
+from evergreen.errors import UserError
 from evergreen.gate import elevated
-from evergreen.generations import indexing
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
 from evergreen.model.quota import rows_worth_claiming
 from evergreen.model.registry import provider
-from evergreen.schedule import claim, intake, mishap
+from evergreen.schedule import claim, intake, maintenance, mishap
 from evergreen.schedule.batch import Batch, budget
 from evergreen.schedule.claim import Claim, Wanted
 from evergreen.schedule.cursors import Shared
 from evergreen.schedule.floors import Floors, Seen
 from evergreen.schedule.housekeeping import keep_house
+from evergreen.schedule.maintenance import Task
 from evergreen.schedule.model_step import model_step
 from evergreen.schedule.pace import Pace
 from evergreen.schedule.sleep import Memory
@@ -53,6 +54,7 @@ class Worker:
         self._batches: list[Batch] = []
         self._resting = memory.resting
         self._full: Counter[int] = Counter()  # how often in a row the disk was full for a pipeline
+        self._locked: Counter[int] = Counter()  # or a lock was not to be had
         self._blocked: set[int] = set()  # generations whose model rests
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
         self._patience = float("inf")
@@ -66,10 +68,9 @@ class Worker:
         """Make one pass; True when something was done or is under way."""
         if time.monotonic() >= self._memory.housekeeping_at:
             self._memory.housekeeping_at = time.monotonic() + _HOUSEKEEPING
-            self._step(keep_house)
-            if not self._batches:  # an index takes seconds, and leases under way are to be renewed
-                self._step(indexing.look_after)
-        done = self._reader.turn()
+            # An index takes seconds, and leases under way are to be renewed.
+            keep_house(self._step, at_leisure=not self._batches)
+        done = self._read_wal()
         self._pace.begin()
         for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:
@@ -83,19 +84,29 @@ class Worker:
         self._pace.end()
         if time.monotonic() >= self._memory.emptying_at:
             self._memory.emptying_at = time.monotonic() + _EMPTYING
-            self._empty_queue()
+            maintenance.run(self._step, [Task("queue", claim.empty_queue)] if self._is_queue_done() else [])
         return done or was_busy
 
-    def _empty_queue(self) -> None:
-        """Begin the queue anew where that is due; what is in hand is finished first, if that is all there is."""
+    def _read_wal(self, *, at_once: bool = False) -> bool:
+        """Take a turn at the WAL; what its reader cannot deal with itself keeps no pipeline waiting."""
+        try:
+            return self._reader.turn(at_once=at_once)
+        except db.DatabaseError as error:
+            if maintenance.is_cancelled(error):
+                raise
+            self._reader.rest()
+            maintenance.record(self._step, Task("reading the WAL", self._reader.turn), maintenance.problem(error))
+            return False
+
+    def _is_queue_done(self) -> bool:
+        """Tell whether the queue may be begun anew; what is in hand is finished first, if that is all there is."""
         if self._batches and self._step(lambda: claim.is_all_in_hand(self._tokens())):
             until = time.monotonic() + _BREATH
             while self._batches and time.monotonic() < until:
                 self._collect(_SLICE)
             if self._batches:  # the model takes too long for it to be done often
                 self._memory.emptying_at = time.monotonic() + _HOUSEKEEPING
-        if not self._batches:
-            self._step(claim.empty_queue)
+        return not self._batches
 
     def _heed(self, number: int) -> None:
         """Leave a source alone that took too long; be less patient with the next one, as one owner may have many."""
@@ -129,7 +140,7 @@ class Worker:
 
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
-        return self._reader.turn(at_once=True) or self._step(
+        return self._read_wal(at_once=True) or self._step(
             lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not claim.UNREADABLE))
         )
 
@@ -137,25 +148,30 @@ class Worker:
         """Run one step with the extension's rights, in a transaction of its own."""
         try:
             result = elevated(db.planning.by_index()(body))
-        except db.DatabaseError:
+            db.commit()
+        except (db.DatabaseError, UserError):
             db.rollback()
             raise
-        db.commit()
         return result
 
     def _guarded(self, number: int, body: Callable[[], bool]) -> bool:
         """Work on one pipeline; what goes wrong there must not keep the others waiting."""
         try:
-            return body()
+            done = body()
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
                 raise
-            pause = mishap.pause(error, self._full[number])
-            self._full[number] = self._full[number] + 1 if mishap.is_disk_full(error) else 0
+            locked, full = mishap.is_locked(error), mishap.is_disk_full(error)
+            pause = mishap.pause(error, self._locked[number] if locked else self._full[number])
+            self._locked[number] = self._locked[number] + 1 if locked else 0
+            self._full[number] = self._full[number] + 1 if full else 0
             self._resting[number] = time.monotonic() + pause
-            if pause != mishap.MOMENT:
+            if not locked:
                 self._say_rests(number, pause, db.message(error), told=db.sqlstate(error))
             return False
+        if not done:  # what was claimed and written says so itself, see _end
+            self._locked[number] = 0
+        return done
 
     def _say_rests(self, number: int, seconds: float, why: str, told: str) -> None:
         self._step(lambda: journal.warn("pipeline_rests", pipeline=number, seconds=seconds, reason=told))
@@ -238,7 +254,7 @@ class Worker:
 
     def _end(self, batch: Batch) -> bool:
         self._carefully(batch, lambda: _finish(batch))
-        self._full[batch.claim.pipeline.id] = 0
+        self._full[batch.claim.pipeline.id] = self._locked[batch.claim.pipeline.id] = 0
         self._forget(batch)
         return True
 

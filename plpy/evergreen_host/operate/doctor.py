@@ -8,7 +8,7 @@ import psycopg
 from rich.console import Console
 from rich.text import Text
 
-from evergreen_host.operate.checks import capture, models, pipelines, server, settings, slots, workers
+from evergreen_host.operate.checks import capture, maintenance, models, pipelines, server, settings, slots, workers
 from evergreen_host.operate.finding import Finding
 from evergreen_host.operate.link import Link, linked
 
@@ -27,7 +27,8 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     models.secrets,
     models.breakers,
     pipelines.states,
-    pipelines.indexes,
+    maintenance.indexes,
+    maintenance.others,
 )
 
 

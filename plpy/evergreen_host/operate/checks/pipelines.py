@@ -1,4 +1,4 @@
-"""Each pipeline: broken, paused, over budget, dead letters, no index."""
+"""Each pipeline: broken, paused, over budget, dead letters."""
 
 import json
 import math
@@ -11,14 +11,10 @@ from evergreen_host.operate.link import Link, Row
 
 _STATES = """
 SELECT s.pipeline, s.state, s.failed, s.last_error, s.spent_budgets, p.options
-FROM {schema}.embed_status s JOIN {schema}.embed_pipelines p USING (pipeline) ORDER BY s.pipeline
+FROM {schema}.embed_status s JOIN {schema}.embed_pipelines p USING (pipeline)
+WHERE s.state <> 'active' OR s.failed > 0 OR s.last_error IS DISTINCT FROM s.maintenance_error ORDER BY s.pipeline
 """
 _NEEDED = "SELECT tokens AS daily_tokens, cost AS daily_cost FROM {schema}.embed_estimate(%s)"
-_WITHOUT_INDEX = """
-SELECT g.pipeline, g.chunks, embed.index_statement(g.generation) AS statement FROM {schema}.embed_generations g
-WHERE g.state <> 'previous' AND NOT g.backfilling AND NOT g.indexed
-  AND g.chunks >= {schema}.embed_setting('index_from')::bigint
-"""
 # The path of a file in a tablespace, in the message of the server, has the tablespace's oid.
 _ON_A_FULL_DISK = """
 SELECT pg_catalog.format('ALTER %%s embed_store.%%I SET TABLESPACE pg_default',
@@ -81,12 +77,3 @@ def states(link: Link) -> Iterator[Finding]:
         if row["failed"]:
             says = f"{row['failed']} rows of pipeline {name} were given up, the last one because: {row['last_error']}"
             yield Finding("dead letters", "warning", says, _call(link, "SELECT {}.embed_retry({});", name))
-
-
-def indexes(link: Link) -> Iterator[Finding]:
-    """Generations that have enough chunks and no HNSW index."""
-    for row in link.rows(_WITHOUT_INDEX):
-        says = (
-            f"the {row['chunks']} vectors of pipeline {row['pipeline']} have no index: every search reads all of them"
-        )
-        yield Finding("index", "warning", says, f"{row['statement']};")

@@ -12,6 +12,17 @@ COMMENT ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jso
     'registers a model under a name (embed_admin). provider: openai (and what speaks as it does), ollama, cohere, voyage, '
     'function or hash; remote_name: what it is called there, or your function; options: price, prompts, what a request may hold';
 
+CREATE FUNCTION @extschema@.embed_model_set(name text, options jsonb) RETURNS jsonb
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.setup import model_set
+return model_set.embed_model_set(name, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_model_set(text, jsonb) IS
+    'merges options into those of a model that may be in use (embed_admin): inputs, request_tokens, input_tokens, encoding_format, price; null resets one. Returns all its options. Nothing is embedded again; prompts and dimensions are another model';
+
 CREATE FUNCTION @extschema@.embed_model_drop(name text) RETURNS void
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp

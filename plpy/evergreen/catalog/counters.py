@@ -45,6 +45,13 @@ def reset(endpoint: int) -> None:
             db.value(SQL.reset.on(owner=row["owner"], number=str(row["number"]), name=name))
 
 
+def reset_model(model: int) -> None:
+    """Forget that a model failed: it is set up otherwise now."""
+    for name in MODEL:
+        if db.value(SQL.exists, f"embed.model_{model}_{name}") is not None:
+            db.value(SQL.reset.on(owner="model", number=str(model), name=name))
+
+
 def create_all() -> None:
     """Make those that are not there, as after a restore: a dump carries none, what they hold is of the moment."""
     for row in db.rows(SQL.missing, *(list(names) for names in _NAMES.values())):

@@ -21,7 +21,7 @@ class Hash:
 
     def limits(self, model: Model) -> Limits:
         """One request of 1 000 texts takes some 10 ms."""
-        return Limits(inputs=1000)
+        return Limits(inputs=int(model.options.get("inputs", 1000)))
 
     def embed(self, model: Model, request: Request) -> Answer:
         """Hash every text."""

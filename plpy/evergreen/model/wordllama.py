@@ -44,7 +44,7 @@ class WordLlama:
 
     def limits(self, model: Model) -> Limits:
         """Small requests, so that a cancel does not wait long; two at a time, as the tokenizer leaves Python free."""
-        return Limits(inputs=128, in_flight=2)
+        return Limits(inputs=int(model.options.get("inputs", 128)), in_flight=2)
 
     def embed(self, model: Model, request: Request) -> Answer:
         """Average the token vectors of every text; a text of no known token has the zero vector."""

@@ -65,7 +65,7 @@ def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpo
         raise UserError(
             f'model "{name}" exists already',
             "42710",
-            hint="A model never changes under its vectors: add it under another name.",
+            hint="embed_model_set() changes its options; what makes another model of it needs another name.",
         ) from error
 
 

@@ -30,6 +30,22 @@ WHERE ctid = ANY (ARRAY(
     JOIN embed.generation g ON g.model = m.id JOIN embed.job j ON j.generation = g.id
     WHERE e.id = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
 
+-- hold(text): a model's options, for change
+SELECT m.options::text AS options, m.built_in FROM embed.model m WHERE m.name = $1 FOR NO KEY UPDATE
+
+-- set_options(int4, text): of a model
+UPDATE embed.model SET options = $2::jsonb WHERE id = $1
+
+-- with_budget(int4): pipelines of a model whose spending is limited by its price
+SELECT DISTINCT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id
+WHERE g.model = $1 AND p.options ? 'daily_cost' ORDER BY p.name
+
+-- wake_model(int4): rows that wait for a model are tried at once
+UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM embed.generation g JOIN embed.job j ON j.generation = g.id
+    WHERE g.model = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
+
 -- wrapper(): runs the user's function as its owner. {path}: its own schema, pgvector's and public, where its body finds
 -- what it finds when its owner calls it; a search_path of the function's own comes first anyway
 CREATE OR REPLACE FUNCTION {wrapper}(text[]) RETURNS {vector}[]

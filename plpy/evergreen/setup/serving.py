@@ -64,6 +64,9 @@ MODEL: dict[str, Kind] = {
     "price": Kind(lambda v: _is_number(v, 0, 1e9), "what a million tokens cost, 0 or more"),
 }
 
+#: Of these, what is part of a vector's identity: another value would be another model under the same vectors.
+IDENTITY = frozenset({"document_prompt", "query_prompt", "send_dimensions"})
+
 #: What embed_endpoint_set takes.
 ENDPOINT: dict[str, Kind] = {
     "connect_timeout": _SECONDS,
@@ -89,9 +92,14 @@ def read(of: str, kinds: dict[str, Kind], given: str | None, example: str) -> di
     """Return checked options of a model or an endpoint (``of``); raises UserError 22023."""
     options = objects.parse(given, example)
     for name, value in options.items():
-        if name not in kinds:
-            raise UserError(f'there is no {of} option "{name}"', hint=f"Options are: {', '.join(sorted(kinds))}.")
-        if not kinds[name].fits(value):
-            what = json.dumps(value) if kinds[name].shown else "this value"
-            raise UserError(f'{of} option "{name}" cannot be {what}', hint=f"It is {kinds[name].words}.")
+        check(of, kinds, name, value)
     return options
+
+
+def check(of: str, kinds: dict[str, Kind], name: str, value: Any) -> None:
+    """Check one option of a model or an endpoint (``of``); raises UserError 22023."""
+    if name not in kinds:
+        raise UserError(f'there is no {of} option "{name}"', hint=f"Options are: {', '.join(sorted(kinds))}.")
+    if not kinds[name].fits(value):
+        what = json.dumps(value) if kinds[name].shown else "this value"
+        raise UserError(f'{of} option "{name}" cannot be {what}', hint=f"It is {kinds[name].words}.")

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 import plpy
+from evergreen import encoding
 from evergreen.errors import UserError
 from evergreen.queries import Query
 
@@ -27,8 +29,82 @@ def _plan(query: Query) -> Any:
             _plans.clear()
         # embed_work cannot pin the search_path, where a type of the same name may come first.
         types = [one if "." in one else f"pg_catalog.{one}" for one in query.types]
-        _plans[identity] = plpy.prepare(query.text, types)
+        with server.reading():
+            _plans[identity] = plpy.prepare(server.sql(query.text), types)
     return _plans[identity]
+
+
+_ANY = {"UTF8", "SQL_ASCII"}  # clients that are sent every character
+
+
+class _Server:
+    """The encoding of this database, and what has to be done where it is not UTF-8; see encoding.py."""
+
+    _FITS = "SELECT pg_catalog.convert($1, 'UTF8', $2)"
+    _CLIENT = "SELECT pg_catalog.current_setting('client_encoding') AS name"
+
+    def __init__(self) -> None:
+        self._encoder = encoding.Encoder(lambda text: self._fits(text, self.encoding))
+        self._plan: Any = None
+
+    @cached_property
+    def encoding(self) -> str:
+        return str(next(iter(plpy.execute("SELECT pg_catalog.getdatabaseencoding() AS name")))["name"])
+
+    @cached_property
+    def is_utf8(self) -> bool:
+        return self.encoding == "UTF8"
+
+    def _fits(self, text: str, name: str) -> bool:
+        self._plan = self._plan or plpy.prepare(self._FITS, ["pg_catalog.bytea", "pg_catalog.name"])
+        try:
+            plpy.execute(self._plan, [text.encode(), name])
+        except DatabaseError as error:
+            if sqlstate(error) not in {"22P05", "22021", "42883"}:  # no such character, or no conversion at all
+                raise
+            return False
+        return True
+
+    def sql(self, text: str) -> str:
+        """Return a statement as PL/Python may have it; SQL_ASCII takes UTF-8 as it is."""
+        return text if self.is_utf8 or self.encoding == "SQL_ASCII" else encoding.ascii_sql(text)
+
+    def values(self, given: Sequence[Any]) -> list[Any]:
+        """Return arguments with no character that the server does not have; not looked at where it has all."""
+        return list(given) if self.is_utf8 else [self._encoder.value(one) for one in given]
+
+    def message(self, text: str) -> str:
+        """Return a text that the server can store and its client be sent."""
+        text = encoding.storable(text) if self.is_utf8 else self._encoder.text(text)
+        if text.isascii():
+            return text
+        client = str(next(iter(plpy.execute(self._CLIENT)))["name"])
+        return text if client in _ANY else encoding.Encoder(lambda part: self._fits(part, client)).text(text)
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """While this lasts, messages of the server may come in its encoding."""
+        if self.is_utf8:
+            yield
+            return
+        try:
+            with encoding.lenient():
+                yield
+        except DatabaseError as error:
+            self._reread(error)
+            raise
+
+    def _reread(self, error: Any) -> None:
+        def again(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            name = encoding.codec(self.encoding)
+            return tuple(encoding.reread(one, name) if isinstance(one, str) else one for one in values)
+
+        error.args = again(error.args)
+        if (data := getattr(error, "spidata", None)) is not None:
+            error.spidata = again(data)
+
+
+server = _Server()
 
 
 class _Planning:
@@ -98,7 +174,15 @@ planning = _Planning()
 
 def rows(query: Query, *arguments: Any) -> list[Row]:
     """Run a query and return its rows."""
-    return list(plpy.execute(_plan(query), list(arguments)))
+    return list(_execute(query, arguments))
+
+
+def _execute(query: Query, arguments: tuple[Any, ...]) -> Any:
+    plan = _plan(query)
+    if server.is_utf8:
+        return plpy.execute(plan, list(arguments))
+    with server.reading():
+        return plpy.execute(plan, server.values(arguments))
 
 
 def one(query: Query, *arguments: Any) -> Row | None:
@@ -115,19 +199,26 @@ def value(query: Query, *arguments: Any) -> Any:
 
 def run(query: Query, *arguments: Any) -> int:
     """Run a query for its effect; return the number of rows it touched."""
-    return plpy.execute(_plan(query), list(arguments)).nrows()
+    return _execute(query, arguments).nrows()
 
 
 def ddl(query: Query) -> None:
     """Run a generated statement without parameters, once: no plan is kept."""
-    plpy.execute(query.text)
+    with server.reading():
+        plpy.execute(server.sql(query.text))
 
 
 def stream(query: Query, *arguments: Any, size: int = 64) -> Iterator[Row]:
     """Run a query through a cursor, so that only ``size`` rows are in memory at a time."""
-    cursor = plpy.cursor(_plan(query), list(arguments))
+    plan, given = _plan(query), server.values(arguments)
+    with server.reading():
+        cursor = plpy.cursor(plan, given)
     try:
-        while batch := cursor.fetch(size):
+        while True:
+            with server.reading():
+                batch = cursor.fetch(size)
+            if not batch:
+                return
             yield from batch
     finally:
         cursor.close()
@@ -164,7 +255,8 @@ def released(body: Callable[[], T]) -> T:
 
 def commit() -> None:
     """Commit; only a procedure may."""
-    plpy.commit()
+    with server.reading():
+        plpy.commit()
 
 
 def rollback() -> None:
@@ -212,41 +304,46 @@ _Shown = type("evergreen", (plpy.Error,), {"__module__": "builtins"})
 
 def fail(error: UserError) -> NoReturn:
     """Raise a UserError as a Postgres error."""
-    shown = _Shown(error.message)
+    shown = _Shown(server.message(error.message))
     for name in ("sqlstate", "hint", "detail"):
         if (text := getattr(error, name)) is not None:
-            setattr(shown, name, text)
+            setattr(shown, name, server.message(text))
     raise shown from None
 
 
 def notice(text: str) -> None:
     """Send a NOTICE to the client."""
-    plpy.notice(text)
+    plpy.notice(server.message(text))
 
 
 def warning(text: str, hint: str | None = None) -> None:
     """Send a WARNING to the client and the server log."""
-    plpy.warning(text, **({"hint": hint} if hint else {}))
+    plpy.warning(server.message(text), **({"hint": server.message(hint)} if hint else {}))
 
 
 def log(text: str) -> None:
     """Write a line to the server log, at level LOG."""
-    plpy.log(text)
+    plpy.log(server.message(text))
 
 
 def debug(text: str) -> None:
     """Write a line to the server log where it takes DEBUG2."""
-    plpy.debug(text)
+    plpy.debug(server.message(text))
 
 
 def identifier(name: str) -> str:
     """Quote an identifier."""
-    return plpy.quote_ident(name)
+    if name.isascii() or server.is_utf8:
+        return plpy.quote_ident(name)
+    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
     """Quote a string constant."""
-    return plpy.quote_literal(text)
+    if text.isascii() or server.is_utf8:
+        return plpy.quote_literal(text)
+    quoted = "'" + text.replace("'", "''").replace("\\", "\\\\") + "'"
+    return f" E{quoted}" if "\\" in text else quoted
 
 
 def identifiers(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
 import evergreen
-from evergreen import db
+from evergreen import db, encoding
 from evergreen.errors import UserError
 from evergreen.queries import Query
 
@@ -29,7 +29,7 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
+            return db.server.values([function(*args, **kwargs)])[0]
         except UserError as error:
             db.fail(error)
         except db.DatabaseError as error:
@@ -72,7 +72,8 @@ def run() -> None:
                 hint="Call the embed_* function that you need.",
             )
         )
-    _waiting.pop()()
+    with encoding.strict():
+        _waiting.pop()()
 
 
 def elevated(body: Callable[[], T], *, stable: bool = False) -> T:

@@ -51,7 +51,7 @@ BEGIN
             PERFORM embed.leave_publication(touched.id);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched.id, SQLERRM
-                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE … is done.';
+                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE ... is done.';
         END;
         BEGIN
             PERFORM embed.refresh(touched.id, false, touched.attnum::int);
@@ -99,7 +99,7 @@ BEGIN
             PERFORM embed.refresh(touched, false);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched, SQLERRM
-                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE … is done.';
+                USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE ... is done.';
         END;
     END LOOP;
     -- A partition that goes takes its rows with it, and no row trigger fires.
@@ -118,7 +118,7 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.follow_drop() IS 'internal: event trigger, follows DROP of a source or of one of its partitions';
 
--- ALTER COLUMN … TYPE … USING may change every value, and no row trigger fires.
+-- ALTER COLUMN ... TYPE ... USING may change every value, and no row trigger fires.
 CREATE FUNCTION embed.follow_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -135,7 +135,7 @@ BEGIN
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'evergreen could not look at this rewrite of a table: %', SQLERRM
-        USING HINT = 'SELECT embed_verify(''…'', repair => true) finds what it changed.';
+        USING HINT = 'SELECT embed_verify(''...'', repair => true) finds what it changed.';
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.follow_rewrite() IS 'internal: event trigger, checks the rows of a source that was rewritten';
@@ -154,10 +154,10 @@ BEGIN
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'evergreen could not drop its replication slot %: %', embed.slot_name(), SQLERRM
-        USING HINT = 'SELECT pg_drop_replication_slot(…); DROP PUBLICATION evergreen_cdc;';
+        USING HINT = 'SELECT pg_drop_replication_slot(...); DROP PUBLICATION evergreen_cdc;';
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.follow_end() IS 'internal: event trigger, drops the replication slot before DROP EXTENSION … CASCADE';
+COMMENT ON FUNCTION embed.follow_end() IS 'internal: event trigger, drops the replication slot before DROP EXTENSION ... CASCADE';
 
 CREATE EVENT TRIGGER evergreen_follow_end ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION')

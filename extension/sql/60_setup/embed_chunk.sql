@@ -39,7 +39,7 @@ from evergreen.setup import chunkers
 return chunkers.embed_chunk_html(size, context)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_chunk_html(int, boolean) IS
-    'chunker: the text that is seen of HTML (not that of script, style, nav, title …), entities decoded, cut at every heading and, in '
+    'chunker: the text that is seen of HTML (not that of script, style, nav, title ...), entities decoded, cut at every heading and, in '
     'long sections, between blocks, which are kept whole where they fit. size: the maximum, in characters. context: each chunk starts '
     'with the path of its headings, which costs: renaming a heading re-embeds everything below it';
 

@@ -63,7 +63,7 @@ BEGIN
     PERFORM embed.guard_generation(g.id) FROM embed.generation g;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'evergreen could not keep the rows of this subscription out of its tables in embed_store: %', SQLERRM
-        USING HINT = 'ALTER SUBSCRIPTION … REFRESH PUBLICATION tries again.';
+        USING HINT = 'ALTER SUBSCRIPTION ... REFRESH PUBLICATION tries again.';
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.follow_subscription() IS 'internal: event trigger, guards the generation tables of a subscriber';

@@ -22,3 +22,8 @@ def parse(text: str | None, example: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError("options must be a JSON object", hint=f"For example '{example}'.")
     return cast("dict[str, Any]", value)
+
+
+def dumps(value: object) -> str:
+    """Write JSON for the server, which refuses the escapes of characters that its encoding does not have."""
+    return json.dumps(value, ensure_ascii=False)

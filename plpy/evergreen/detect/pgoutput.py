@@ -118,10 +118,8 @@ class _Bytes:
 
 
 def _text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise GarbledError("a text in a message of pgoutput is not UTF-8") from error
+    """A text; with SQL_ASCII there may be anything in one, which must not keep the others from being read."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def parse(data: bytes) -> Message:

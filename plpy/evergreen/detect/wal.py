@@ -1,13 +1,12 @@
 """Read the WAL into the change log: what was committed, and is seen by everybody, up to a position that is noted."""
 
-import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 
-from evergreen import db
-from evergreen.catalog import columns, pipelines
+from evergreen import db, encoding
+from evergreen.catalog import columns, objects, pipelines
 from evergreen.detect import expressions, logged, pgoutput
 from evergreen.detect.logged import Key, UnknownKeyError, Watcher
 from evergreen.detect.pgoutput import Begin, Change, Commit, GarbledError, Relation, Truncate
@@ -185,7 +184,10 @@ class _Log:
         return Watcher(pipeline, tuple(key), tuple(db.value(SQL.types, relation, key)), frozenset(watched))
 
     def key(self, pipeline: int, key: Key, changed_at: int) -> None:
-        """Log a key."""
+        """Log a key; one that is no text cannot be told from others."""
+        if not all(encoding.is_text(one) for one in key):
+            self.scope(pipeline, "source")
+            return
         kept = self._keys.setdefault(pipeline, {})
         if key not in kept:
             kept[key] = [changed_at, False]
@@ -212,7 +214,7 @@ class _Log:
         self.end_of_transaction()
         for pipeline, kept in self._keys.items():
             if kept:
-                keys = json.dumps([[*about, *key] for key, about in kept.items()])
+                keys = objects.dumps([[*about, *key] for key, about in kept.items()])
                 db.run(self._queries[pipeline], pipeline, keys)
         self.total += self._count + len(self._scopes)
         for pipeline, scope in sorted(self._scopes):

@@ -1,9 +1,7 @@
 """embed_build: begins a generation beside the active one; both are kept fresh from then on."""
 
-import json
-
 from evergreen import db, journal
-from evergreen.catalog import access, columns, models, pipelines
+from evergreen.catalog import access, columns, models, objects, pipelines
 from evergreen.catalog import options as generation_options
 from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -86,7 +84,7 @@ def _preparation(
     active = pipeline.active
     if names is None and template is None:
         names, template = list(active.columns) if active.columns is not None else None, active.template
-    chunker = chunker if chunker is not None else json.dumps(active.chunker)
+    chunker = chunker if chunker is not None else objects.dumps(active.chunker)
     return request.check_preparation(
         source, names, template, chunker, pipeline.only_if[1] if pipeline.only_if is not None else None
     )

@@ -91,7 +91,7 @@ def _prepared(generation: Generation, document: Document, stored: db.Row | None)
     yield f"source: {len(document.chunks)} chunks, fingerprint {document.fingerprint.hex()[:16]}"
     for number, (_, text) in enumerate(document.chunks):
         shown = " ".join(text[:_SHOWN].split())
-        dots = "…" if len(text) > _SHOWN else ""
+        dots = "..." if len(text) > _SHOWN else ""
         yield f"  {number}: {len(text)} characters, about {estimate(text)} tokens: {shown}{dots}"
     if stored is not None and stored["src_hash"] == document.src_hash:
         yield "the model would not be called: the embedding is fresh"

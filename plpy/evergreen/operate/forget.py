@@ -1,6 +1,5 @@
 """embed_forget: erases what is stored of a row."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -56,7 +55,7 @@ def purge() -> None:
 def _as_given(key: str) -> str:
     """The stored form of a key whose table is gone, as well as it can be known."""
     given = objects.loads(key)
-    return key if isinstance(given, list) else json.dumps([given])
+    return key if isinstance(given, list) else objects.dumps([given])
 
 
 @dataclass

@@ -173,8 +173,11 @@ def sender(pipeline: Pipeline, generation: Generation) -> Callable[[str], tuple[
     hash_chunk, hash_beginning = fingerprint.chunk(identity), fingerprint.chunk(identity, may_be_cut=True)
 
     def send(text: str) -> tuple[bytes, str]:
-        """A token is a character at least, so only what has more characters may be cut by the server."""
-        fitted = _fitted(text, limits, truncate=truncate)
+        """A token is a character at least, so only what has more characters may be cut by the server.
+
+        A chunker may make characters that the database's encoding does not have: what is stored is what is sent.
+        """
+        fitted = _fitted(db.server.values([text])[0], limits, truncate=truncate)
         may_be_cut = truncate and limits.input_tokens is not None and len(fitted) > limits.input_tokens
         return (hash_beginning if may_be_cut else hash_chunk)(fitted), fitted
 

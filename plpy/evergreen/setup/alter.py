@@ -1,9 +1,7 @@
 """embed_alter, embed_pause and embed_resume."""
 
-import json
-
 from evergreen import db
-from evergreen.catalog import access, counters, intervals, languages
+from evergreen.catalog import access, counters, intervals, languages, objects
 from evergreen.catalog import options as pipeline_options
 from evergreen.detect import follow
 from evergreen.gate import caller, elevated, entry
@@ -25,12 +23,12 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         given = pipeline_options.merge(found.options, options if options is not None else "{}")
         merged = languages.check(intervals.check(given))
         counters.create_budget(found.id, merged, found.active.model)
-        db.run(SQL.set_options, found.id, json.dumps(merged))
+        db.run(SQL.set_options, found.id, objects.dumps(merged))
         if merged.get("wakeup") != found.options.get("wakeup"):
             follow.regenerate_capture(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
             retry.waiting_again(found)  # what waits for midnight need not any more
-        return json.dumps({name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE})
+        return objects.dumps({name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE})
 
     return elevated(alter)
 

@@ -1,8 +1,8 @@
 """embed_chunk_*: build a chunker's definition, and refuse one that makes no sense."""
 
-import json
 from typing import Any
 
+from evergreen.catalog import objects
 from evergreen.gate import entry
 from evergreen.prepare import chunk
 
@@ -11,7 +11,7 @@ from evergreen.prepare import chunk
 def embed_chunk_text(size: int | None, overlap: int | None) -> str:
     """Return the definition as JSON; raises 22023."""
     chunk.check_sizes(size, overlap)
-    return json.dumps({"chunker": "text", "size": size, "overlap": overlap})
+    return objects.dumps({"chunker": "text", "size": size, "overlap": overlap})
 
 
 @entry
@@ -31,7 +31,7 @@ def embed_chunk_recursive(size: int | None, overlap: int | None, separators: lis
     """Return the definition as JSON; raises 22023."""
     chunk.check_sizes(size, overlap)
     chunk.check_separators(separators)
-    return json.dumps({"chunker": "recursive", "size": size, "overlap": overlap, "separators": separators})
+    return objects.dumps({"chunker": "recursive", "size": size, "overlap": overlap, "separators": separators})
 
 
 @entry
@@ -39,9 +39,9 @@ def embed_chunk_separator(size: int | None, overlap: int | None, separator: str 
     """Return the definition as JSON; raises 22023."""
     chunk.check_sizes(size, overlap)
     chunk.check_separators([separator])
-    return json.dumps({"chunker": "separator", "size": size, "overlap": overlap, "separator": separator})
+    return objects.dumps({"chunker": "separator", "size": size, "overlap": overlap, "separator": separator})
 
 
 def _sections(kind: str, size: int | None, context: bool | None) -> str:
     chunk.check_sizes(size, 0)
-    return json.dumps({"chunker": kind, "size": size, "context": bool(context)})
+    return objects.dumps({"chunker": kind, "size": size, "context": bool(context)})

@@ -3,7 +3,7 @@
 import json
 
 from evergreen import db, journal
-from evergreen.catalog import access, counters
+from evergreen.catalog import access, counters, objects
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.model import addresses, parameters, secrets
@@ -36,7 +36,7 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
             )
         given = parameters.merged(given, from_url)
         parameters.check(bare, secret, given)
-        number = db.value(SQL.put_endpoint, name, bare, secret, json.dumps(given))
+        number = db.value(SQL.put_endpoint, name, bare, secret, objects.dumps(given))
         counters.create_all()
         counters.reset(int(number))
         db.run(SQL.wake, int(number))

@@ -1,9 +1,7 @@
 """embed_model_add and embed_model_drop."""
 
-import json
-
 from evergreen import db
-from evergreen.catalog import counters, models
+from evergreen.catalog import counters, models, objects
 from evergreen.detect import functions, store
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
@@ -46,7 +44,7 @@ def embed_model_add(
             raise UserError(f"provider {provider} has no endpoint", hint="Leave endpoint out: it would not be used.")
         served = Endpoint(endpoint, "", None) if endpoint is not None else None
         chosen.check(Model(0, name, str(provider), remote, dimensions, given, served))
-        number = _insert(name, str(provider), remote, dimensions, endpoint, json.dumps(given))
+        number = _insert(name, str(provider), remote, dimensions, endpoint, objects.dumps(given))
         if not chosen.free:
             counters.create("model", number, counters.MODEL)
         if provider == "function":

@@ -27,7 +27,7 @@ VECTORIZER = """SELECT ai.create_vectorizer('docs'::regclass,
     indexing => ai.indexing_none(), scheduling => ai.scheduling_none())"""
 
 # Rows a batch, and batches side by side in its process. Also tried, rows/s of one run: 50 in 1: 1 260, 50 in 4: 1 470,
-# 200 in 4: 3 450, 500 in 4: 4 490, 1000 in 1: 5 160, 2048 in 1: 5 420, 1000 in 4: 5 820, 1000 in 2: 7 020.
+# 200 in 4: 3,450, 500 in 4: 4,490, 1000 in 1: 5,160, 2048 in 1: 5,420, 1000 in 4: 5,820, 1000 in 2: 7,020.
 AS_IT_COMES, BEST = (50, 1), (1000, 2)
 THEIRS, THEIR_BEST, DRAIN, WORK = "pgai", "pgai, best settings", "embed_drain()", "CALL embed_work()"
 

@@ -9,7 +9,7 @@ import pytest
 from waiting import Background, wait_until
 
 FLUSHERS = "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('background writer', 'checkpointer')"
-# Not to be compressed; a record of 3 000 bytes.
+# Not to be compressed; a record of 3,000 bytes.
 WRITE = "INSERT INTO other SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 94)"
 
 

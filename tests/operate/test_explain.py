@@ -50,6 +50,31 @@ def test_chunks_are_listed(db, docs):
     assert [line[:4] for line in told.splitlines() if line.startswith("  ")] == [f"  {i}:" for i in range(5)]
 
 
+def test_the_diagnosis_comes_before_the_chunks_however_many_there_are(db, docs):
+    """What is looked for is on the first screen: long texts, many chunks, errors that quote them, two generations."""
+    hash_model(db)
+    chunker = "embed_chunk_text(size => 40)"
+    db.execute(f"SELECT embed_create('docs', 'docs', columns => '{{body}}', chunker => {chunker}, model => 'hash8')")
+    db.execute("UPDATE docs SET body = repeat('One more sentence here. ', 1167) WHERE id = 1")
+    db.execute("SELECT embed_build('docs', chunker => embed_chunk_none(), columns => '{body}')")
+    db.execute(
+        "INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at)"
+        " SELECT id, '[1]', 'permanent', repeat('no ', 100000), 1, now(), now() FROM embed.generation"
+    )
+    lines = story(db).splitlines()
+    assert len(lines) < 35
+    assert max(map(len, lines)) < 700
+    chunks = lines.index("chunks of generation 1:")
+    verdicts = [place for place, line in enumerate(lines) if "the model would be called" in line]
+    assert len(verdicts) == 2
+    assert max(verdicts) < chunks
+    assert lines[verdicts[0]] == "the model would be called for 1,167 of 1,167 chunks: no row is stored"
+    assert [line[:4] for line in lines[chunks + 1 : chunks + 11]] == [f"  {i}:" for i in range(10)]
+    assert lines[chunks + 11] == "  and 1,157 more"
+    assert "generation 2, which is being built, model hash8:" in lines[:chunks]
+    assert "28,008 characters" in lines[-1]
+
+
 def test_scalar_keys_and_stored_forms_tell_the_same(db, docs):
     hash_model(db)
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")

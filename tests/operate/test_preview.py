@@ -83,7 +83,7 @@ def test_a_large_table_is_sampled(db, notices):
     db.execute("INSERT INTO t SELECT i, 'body ' || i FROM generate_series(1, 50000) i; ANALYZE t")
     assert len(preview(db, "'t', '{body}', model => 'wordllama-64'")) == 3
     assert "about (by " in notices[0]
-    assert " 50 000 rows, 50 0" in notices[0]
+    assert " 50,000 rows, 50,0" in notices[0]
 
 
 def test_partitions_and_composite_keys(db, notices):
@@ -92,7 +92,7 @@ def test_partitions_and_composite_keys(db, notices):
     db.execute("CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (1000) TO (20000)")
     db.execute("INSERT INTO p SELECT i, 'k', 'body ' || i FROM generate_series(1, 19999) i; ANALYZE p1; ANALYZE p2")
     assert [row[:3] for row in preview(db, "'p', '{body}'")] == [(["k", i], 0, f"body {i}") for i in (1, 2, 3)]
-    assert "19 999 rows" in notices[0]
+    assert "19,999 rows" in notices[0]
 
 
 BAD = {

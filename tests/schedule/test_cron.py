@@ -45,6 +45,16 @@ def test_pg_cron_that_is_not_loaded_is_named():
             assert "shared_preload_libraries" in refused.value.diag.message_hint
 
 
+def test_embed_create_says_that_a_worker_is_there(cron_story, home):
+    home.execute("CREATE TABLE heard (id int PRIMARY KEY, body text)")
+    heard = []
+    home.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+    home.execute("SELECT embed_create('heard', 'heard', columns => '{body}', model => 'loop')")
+    home.execute("SELECT embed_drop('heard')")
+    said = "0 rows to embed; pg_cron runs a worker that does it; next: SELECT embed_drain() to have it done at once"
+    assert heard[0] == said
+
+
 def test_elsewhere_the_statements_to_run_are_returned(cron_story):
     statements = cron_story.answers["away"].splitlines()
     assert [statement.split("(")[0] for statement in statements] == [

@@ -104,7 +104,7 @@ def test_where_the_log_begins_is_not_written_down_each_time(db, worker):
 
 
 def test_what_was_done_before_is_not_gone_through_again(connect, db, docs, model):
-    """By plans that were made when the log was short: 28 ms a look among 200 000 rows, and 1 without."""
+    """By plans that were made when the log was short: 28 ms a look among 200,000 rows, and 1 without."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     drain_all(db)
     db.execute("ALTER TABLE embed.change SET (autovacuum_enabled = off)")

@@ -146,7 +146,7 @@ def test_notices_say_what_comes_next(db, articles):
     heard = []
     db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
     create(db, columns=["body"])
-    assert heard == ["5 rows queued; next: SELECT embed_drain()"]
+    assert heard == ["5 rows to embed; next: SELECT embed_drain(), or SELECT embed_schedule() to keep them fresh"]
 
 
 def test_two_sessions_that_create_the_same_pipeline_make_one(connect, articles, db):

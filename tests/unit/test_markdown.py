@@ -115,7 +115,7 @@ def section(number: int, seed: int) -> list[str]:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 79), st.one_of(words, st.none()))
 def test_an_edit_moves_no_boundary_beyond_its_neighbourhood(seed, place, new):
-    """``new`` None takes a paragraph away. Of a section of some 12 000 characters few chunks may change."""
+    """``new`` None takes a paragraph away. Of a section of some 12,000 characters few chunks may change."""
     old = section(80, seed)
     edited = [*old[:place], *([f"new {new}"] if new is not None else []), *old[place + (new is None) :]]
     before = split_markdown("\n\n".join(old), 800)

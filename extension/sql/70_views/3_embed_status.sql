@@ -71,7 +71,7 @@ CROSS JOIN LATERAL (
         AS maintenance_error OFFSET 0) i
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) AS documents) d
--- Of a queue that is longer than 5 000 the first 5 000 are looked at, and the rest is taken to be like them.
+-- Of a queue that is longer than 5,000 the first 5,000 are looked at, and the rest is taken to be like them.
 CROSS JOIN LATERAL (
     SELECT (a.waiting * z.whole)::bigint AS waiting, (a.in_flight * z.whole)::bigint AS in_flight,
            (a.checking * z.whole)::bigint AS checking, (a.new * z.whole)::bigint AS new,
@@ -146,7 +146,7 @@ CROSS JOIN LATERAL (
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
     'a row a pipeline: how much is fresh, waiting, at a model, given up. Cheap enough to poll: documents, calls and lags are '
-    'counters; rows is the planner''s estimate for a large table; of a queue longer than 5 000 rows the first 5 000 are '
+    'counters; rows is the planner''s estimate for a large table; of a queue longer than 5,000 rows the first 5,000 are '
     'looked at, and how long it is is the planner''s estimate';
 COMMENT ON COLUMN @extschema@.embed_status.rows IS
     'rows of the table: counted below 4 MB (or 64 MB if never analysed), else an estimate';

@@ -50,7 +50,7 @@ COMMENT ON VIEW @extschema@.embed_generations IS
     'a row for each (model, text, chunker) of a pipeline: the active one, one that is being built, and previous ones';
 COMMENT ON COLUMN @extschema@.embed_generations.coverage IS
     'of the rows embedded in the active generation, the share that has a document in this one; dead letters of both left '
-    'out; of more than 5 000 rows an estimate (embed_promote counts)';
+    'out; of more than 5,000 rows an estimate (embed_promote counts)';
 COMMENT ON COLUMN @extschema@.embed_generations.pending IS 'rows queued or at a model; while it is backfilling there are more';
 COMMENT ON COLUMN @extschema@.embed_generations.indexed IS 'whether its HNSW index is there; it is made from index_from chunks on';
 COMMENT ON COLUMN @extschema@.embed_generations.maintenance_error IS

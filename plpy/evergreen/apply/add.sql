@@ -2,7 +2,7 @@
 SELECT pg_catalog.current_setting('client_encoding') = 'UTF8' AND pg_catalog.current_setting('server_encoding') = 'UTF8'
 
 -- copy_chunks(): new texts with their vectors, from a file in COPY's binary format
--- µs a row in the server, three indexes included: 12 at 256 dimensions and 37 at 1 536; insert_chunks takes 31 and 172.
+-- µs a row in the server, three indexes included: 12 at 256 dimensions and 37 at 1,536; insert_chunks takes 31 and 172.
 -- Straight into the table: a landing table between would write and read each vector once more. Nothing is temporary, or
 -- the transaction could not be prepared.
 COPY {table} (document, chunk_no, chunk_hash, fingerprint, src_hash, embedded_at, model, {key_names}, key, chunk, embedding)

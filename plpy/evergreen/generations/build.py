@@ -116,6 +116,6 @@ def _watched(pipeline: Pipeline) -> set[int]:
 def _next(pipeline: Pipeline, generation: Generation, source: Source) -> str:
     name = db.literal(pipeline.name)
     return (
-        f"generation {generation.id}: {create.rows_estimate(source)} rows queued; next: SELECT embed_drain({name}),"
+        f"generation {generation.id}: {create.rows_estimate(source)} to embed; next: SELECT embed_drain({name}),"
         f" then SELECT * FROM embed_compare({name}), then SELECT embed_promote({name})"
     )

@@ -9,7 +9,7 @@ from evergreen.model.served import Served
 from evergreen.model.spec import Model
 
 # https://docs.cohere.com/reference/embed: at most 96 texts a request. https://docs.cohere.com/docs/cohere-embed: the
-# models of version 3 read 512 tokens of a text, embed-v4.0 128 000 (which Oracle's page on it counts over a request:
+# models of version 3 read 512 tokens of a text, embed-v4.0 128,000 (which Oracle's page on it counts over a request:
 # https://docs.oracle.com/iaas/Content/generative-ai/cohere-embed-4.htm).
 _LIMITS = Limits(inputs=96, request_tokens=128_000, input_tokens=128_000, in_flight=4)
 _VERSION_3 = Limits(inputs=96, input_tokens=512, in_flight=4)

@@ -20,7 +20,7 @@ class Hash:
         """Any number of dimensions will do."""
 
     def limits(self, model: Model) -> Limits:
-        """One request of 1 000 texts takes some 10 ms."""
+        """One request of 1,000 texts takes some 10 ms."""
         return Limits(inputs=int(model.options.get("inputs", 1000)))
 
     def embed(self, model: Model, request: Request) -> Answer:

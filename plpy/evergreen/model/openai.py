@@ -8,7 +8,7 @@ from evergreen.model.request import Request
 from evergreen.model.served import Served
 from evergreen.model.spec import Endpoint, Model
 
-# https://platform.openai.com/docs/api-reference/embeddings/create: 2 048 inputs and 300 000 tokens a request, 8 192
+# https://platform.openai.com/docs/api-reference/embeddings/create: 2,048 inputs and 300,000 tokens a request, 8,192
 # tokens an input.
 _LIMITS = Limits(inputs=2048, request_tokens=300_000, input_tokens=8192, in_flight=4)
 _HEADERS = {"organization": "OpenAI-Organization", "project": "OpenAI-Project"}

@@ -8,7 +8,7 @@ from evergreen.model.request import Request
 from evergreen.model.served import Served
 from evergreen.model.spec import Model
 
-# https://docs.voyageai.com/reference/embeddings-api: at most 1 000 texts a request, and as many tokens as stand here;
+# https://docs.voyageai.com/reference/embeddings-api: at most 1,000 texts a request, and as many tokens as stand here;
 # https://docs.voyageai.com/docs/embeddings: tokens of a text. Both are the smaller figure for a model not named here.
 _INPUTS = 1000
 _REQUEST_TOKENS = {

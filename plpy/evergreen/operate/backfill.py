@@ -32,7 +32,7 @@ def embed_backfill(pipeline: str | None) -> None:
 
 def _next(pipeline: Pipeline, *, is_under_way: bool) -> str:
     source = columns.describe(pipeline.source)
-    rows = rows_estimate(source) if source is not None else "0"
+    rows = rows_estimate(source) if source is not None else "0 rows"
     what = "the backfill under way begins anew: " if is_under_way else ""
     call = "embed_drain" if pipeline.state == "active" else "embed_resume"
-    return f"{what}{rows} rows will be checked; next: SELECT {call}({db.literal(pipeline.name)})"
+    return f"{what}{rows} will be checked; next: SELECT {call}({db.literal(pipeline.name)})"

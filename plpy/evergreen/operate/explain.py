@@ -13,10 +13,13 @@ from evergreen.model.tokens import estimate
 from evergreen.prepare import documents, read
 from evergreen.prepare.documents import Document
 from evergreen.queries import load
+from evergreen.wording import number
 
 SQL = load(__file__)
 
-_SHOWN = 80
+_SHOWN = 80  # characters of a chunk
+_CHUNKS = 10
+_LONGEST = 500  # characters of an error, which may quote a text
 
 
 @entry
@@ -33,34 +36,51 @@ def embed_explain(pipeline: str | None, key: str | None) -> str:
 
 
 def _lines(pipeline: Pipeline, key: str) -> Iterator[str]:
-    generation = pipeline.active
-    yield f"pipeline {pipeline.name}, key {key}, model {generation.model.name}, capture {pipeline.capture}"
+    """Yield the diagnosis, of the active generation and of one that is being built, and the chunks at the end."""
+    yield f"pipeline {pipeline.name}, key {key}, model {pipeline.active.model.name}, capture {pipeline.capture}"
     if pipeline.state != "active":
-        yield f"the pipeline is {pipeline.state}: SELECT embed_resume('{pipeline.name}')"
+        yield f"the pipeline is {pipeline.state}: SELECT embed_resume({db.literal(pipeline.name)})"
     readable = follow.check(pipeline)
     if readable is None:
         yield "the source cannot be read: SELECT last_error FROM embed_status"
         return
-    yield from _queue(readable, key)
+    log = db.one(SQL.changes, pipeline.id, key)
+    if log is not None and log["changes"]:
+        yield f"change log: {number(log['changes'])} changes since {log['since']} wait for a worker"
+    chunks: list[str] = []
+    for generation in readable.generations:
+        if generation is readable.active:
+            yield from _generation(readable, generation, key, chunks)
+        elif generation.state == "building":
+            yield f"generation {generation.id}, which is being built, model {generation.model.name}:"
+            yield from (f"  {line}" for line in _generation(readable, generation, key, chunks))
+    yield from chunks
+
+
+def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: list[str]) -> Iterator[str]:
+    yield from _queue(generation, key)
     stored = db.one(SQL.document, generation.id, key)
-    yield from _stored(stored)
-    rows = read.held(readable, lambda: list(read.read(readable.active, [key])))
+    yield _stored(stored)
+    rows = read.held(pipeline, lambda: list(read.read(generation, [key])))
     if not rows:
         yield "source: no such row" + ("; what is stored is an orphan, a drain removes it" if stored else "")
         return
     try:
-        document = documents.maker(readable, readable.active)(rows[0])
+        document = documents.maker(pipeline, generation)(rows[0])
     except ModelError as error:
-        yield f"source: {error}"
+        yield f"source: {_short(str(error))}"
         return
-    yield from _prepared(readable.active, document, stored)
+    tokens = sum(estimate(text) for _, text in document.chunks)
+    yield (
+        f"source: {number(len(document.chunks))} chunks, about {number(tokens)} tokens,"
+        f" fingerprint {document.fingerprint.hex()[:16]}"
+    )
+    yield _verdict(generation, document, stored)
+    chunks.extend(_listed(generation, document))
 
 
-def _queue(pipeline: Pipeline, key: str) -> Iterator[str]:
-    log = db.one(SQL.changes, pipeline.id, key)
-    if log is not None and log["changes"]:
-        yield f"change log: {log['changes']} changes since {log['since']} wait for a worker"
-    job = db.one(SQL.job, pipeline.active.id, key)
+def _queue(generation: Generation, key: str) -> Iterator[str]:
+    job = db.one(SQL.job, generation.id, key)
     if job is None:
         yield "queue: nothing waits"
     else:
@@ -70,38 +90,47 @@ def _queue(pipeline: Pipeline, key: str) -> Iterator[str]:
         )
         yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}, {job['attempts']} failed attempts"
         if job["last_error"]:
-            yield f"last error: {job['last_error']}"
-    failure = db.one(SQL.failure, pipeline.active.id, key)
+            yield f"last error: {_short(job['last_error'])}"
+    failure = db.one(SQL.failure, generation.id, key)
     if failure is not None:
         how = f"{failure['class']}, {failure['attempts']} attempts"
-        yield f"given up at {failure['last_at']} ({how}): {failure['message']}"
+        yield f"given up at {failure['last_at']} ({how}): {_short(failure['message'])}"
 
 
-def _stored(stored: db.Row | None) -> Iterator[str]:
+def _stored(stored: db.Row | None) -> str:
     if stored is None:
-        yield "stored: nothing"
-    else:
-        yield (
-            f"stored: {stored['chunks']} chunks, changed at {stored['changed_at']}, embedded at {stored['embedded_at']}"
-            f", fingerprint {stored['fingerprint'].hex()[:16]}"
-        )
+        return "stored: nothing"
+    return (
+        f"stored: {number(stored['chunks'])} chunks, changed at {stored['changed_at']}, embedded at"
+        f" {stored['embedded_at']}, fingerprint {stored['fingerprint'].hex()[:16]}"
+    )
 
 
-def _prepared(generation: Generation, document: Document, stored: db.Row | None) -> Iterator[str]:
-    yield f"source: {len(document.chunks)} chunks, fingerprint {document.fingerprint.hex()[:16]}"
-    for number, (_, text) in enumerate(document.chunks):
-        shown = " ".join(text[:_SHOWN].split())
-        dots = "..." if len(text) > _SHOWN else ""
-        yield f"  {number}: {len(text)} characters, about {estimate(text)} tokens: {shown}{dots}"
+def _verdict(generation: Generation, document: Document, stored: db.Row | None) -> str:
+    """Tell whether the model would be called, and why."""
     if stored is not None and stored["src_hash"] == document.src_hash:
-        yield "the model would not be called: the embedding is fresh"
-    elif not document.chunks:
-        yield "the model would not be called: there is no text"
-    else:
-        known = reuse.known(generation, [key for key, _ in document.chunks])
-        missing = sum(1 for key, _ in document.chunks if key not in known)
-        why = "no row is stored" if stored is None else "the watched columns changed"
-        if missing:
-            yield f"the model would be called for {missing} of {len(document.chunks)} chunks: {why}"
-        else:
-            yield f"the model would not be called: {why}, but every text was embedded before"
+        return "the model would not be called: the embedding is fresh"
+    if not document.chunks:
+        return "the model would not be called: there is no text"
+    known = reuse.known(generation, [key for key, _ in document.chunks])
+    missing = sum(1 for key, _ in document.chunks if key not in known)
+    why = "no row is stored" if stored is None else "the watched columns changed"
+    if not missing:
+        return f"the model would not be called: {why}, but every text was embedded before"
+    return f"the model would be called for {number(missing)} of {number(len(document.chunks))} chunks: {why}"
+
+
+def _listed(generation: Generation, document: Document) -> Iterator[str]:
+    """Yield the first chunks, each cut to a line, and how many more there are."""
+    if document.chunks:
+        yield f"chunks of generation {generation.id}:"
+    for place, (_, text) in enumerate(document.chunks[:_CHUNKS]):
+        size = f"{number(len(text))} characters, about {number(estimate(text))} tokens"
+        yield f"  {place}: {size}: {_short(text, _SHOWN)}"
+    if len(document.chunks) > _CHUNKS:
+        yield f"  and {number(len(document.chunks) - _CHUNKS)} more"
+
+
+def _short(text: str, most: int = _LONGEST) -> str:
+    """Return the beginning of a text, on one line."""
+    return " ".join(text[:most].split()) + ("..." if len(text) > most else "")

@@ -155,7 +155,7 @@ DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
 
 -- is_spent(): is the queue empty, and its table full of what was done
 -- What a session has deleted autovacuum learns at the end of its statement only, and a CALL goes on for a minute or for ever;
--- beside an open transaction it can take nothing away. Measured at 1 000 changes a second: 28 MB after 100 s. ANALYZE tells it
+-- beside an open transaction it can take nothing away. Measured at 1,000 changes a second: 28 MB after 100 s. ANALYZE tells it
 -- nothing: that leaves out what its own session has deleted and not reported.
 SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS spent
 

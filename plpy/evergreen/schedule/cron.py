@@ -13,7 +13,7 @@ SQL = load(__file__)
 # A run lasts almost to the next minute's; the next one waits for its slot, so that runs neither gap nor pile up.
 _RUNTIME = "58 s"
 _MAX_WORKERS = 32
-# A run of a minute leaves a row behind, 1 440 a day and worker. What failed is worth reading for a day.
+# A run of a minute leaves a row behind, 1,440 a day and worker. What failed is worth reading for a day.
 _HOUSEKEEPING = "17 * * * *"
 _KEPT = "1 day"
 
@@ -75,6 +75,13 @@ def embed_unschedule(pipeline: str | None) -> str:
     removed = _remove(pipeline)
     db.rows(SQL.unschedule_house, _house())
     return f"unscheduled: {', '.join(removed) or 'nothing was scheduled'}"
+
+
+def is_scheduled(pipeline: str) -> bool:
+    """Tell whether pg_cron runs workers here that work on a pipeline; needs the extension's rights."""
+    here = db.one(SQL.extension)
+    assert here is not None
+    return here["version"] is not None and bool(db.value(SQL.is_scheduled, [*_names(None), *_names(pipeline)]))
 
 
 def _names(pipeline: str | None) -> list[str]:

@@ -33,3 +33,6 @@ WHERE j.active AND j.command ~ '^CALL .*embed_work[(]' AND NOT (j.jobname = ANY 
 SELECT cron.unschedule(h.jobid) FROM cron.job h
 WHERE h.jobname = $1
   AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ '^evergreen .*#[0-9]+$')
+
+-- is_scheduled(text[]): is one of these jobs there, and active
+SELECT EXISTS (SELECT FROM cron.job j WHERE j.active AND j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())

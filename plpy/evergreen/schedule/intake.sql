@@ -8,7 +8,7 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = 
 -- Generations are looked up in that statement, too: one that was begun between a look before and this snapshot may have
 -- read the row before the change that is deleted here.
 -- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
--- embed_status finds it. It is planned when the log is short, and the plan kept for when it is long: 11 s for 30 000 rows. So
+-- embed_status finds it. It is planned when the log is short, and the plan kept for when it is long: 11 s for 30,000 rows. So
 -- no two sets of rows are joined by key, which may be comparing each with each; and no table is read from end to end for each
 -- row, as is best while it has a page (see db.planning). A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
 -- (LATERAL): a hash join would read the whole job table for a handful of keys. changed_at may be older than need be (of another key

@@ -10,7 +10,7 @@ _LEAST = 50  # rows; fewer are not worth the queries of a batch
 class Pace:
     """Measures passes.
 
-    With batches of 1 000 rows beside single edits the lag of the edits was 15 times that without a backfill (p99).
+    With batches of 1,000 rows beside single edits the lag of the edits was 15 times that without a backfill (p99).
     """
 
     def __init__(self) -> None:

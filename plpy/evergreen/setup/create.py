@@ -15,8 +15,10 @@ from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
+from evergreen.schedule import cron
 from evergreen.setup import definition, request
 from evergreen.setup.request import Preparation
+from evergreen.wording import counted
 
 SQL = load(__file__)
 
@@ -174,11 +176,18 @@ def _say_what_is_next(pipeline: Pipeline, source: Source, *, backfill: bool) -> 
             " SELECT embed_schedule(), evergreen worker, or CALL embed_work()"
         )
     if backfill:
-        db.notice(f"{rows_estimate(source)} rows queued; next: SELECT embed_drain()")
+        db.notice(f"{rows_estimate(source)} to embed; {_what_is_next(pipeline.name)}")
     else:
         db.notice(f'pipeline "{pipeline.name}" is ready; rows that change from now on are embedded by embed_drain()')
 
 
+def _what_is_next(pipeline: str) -> str:
+    """Return what embeds the rows that the cursor is about to come to: no row is queued for them."""
+    if cron.is_scheduled(pipeline):
+        return "pg_cron runs a worker that does it; next: SELECT embed_drain() to have it done at once"
+    return "next: SELECT embed_drain(), or SELECT embed_schedule() to keep them fresh"
+
+
 def rows_estimate(source: Source) -> str:
-    """Return how many rows a table has, about, as one reads it."""
-    return f"{db.value(SQL.rows_estimate, source.oid):,}".replace(",", " ")
+    """Return how many rows a table has, about: 1 row, 3,012 rows."""
+    return counted(int(db.value(SQL.rows_estimate, source.oid)), "row")

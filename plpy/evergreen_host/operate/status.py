@@ -139,7 +139,7 @@ def _table(rows: list[Row], history: History) -> Table:
 
 
 def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}".replace(",", " ")
+    return "" if value is None else f"{value:,}"
 
 
 def duration(value: timedelta | None) -> str:

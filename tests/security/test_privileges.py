@@ -12,14 +12,15 @@ FUNCTIONS = {
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable
         may_see may_own slot_name slot_lag estimate_rows planned_rows documents rough_chunks spent_budgets
-        maintenance_problem endpoint_state model_trouble endpoint_problem model_limits""",
+        maintenance_problem endpoint_state model_trouble endpoint_problem model_limits torn""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": "embed_model_add embed_model_set embed_model_drop embed_endpoint_set embed_adopt",
     "the extension's owner alone": """
         partition_tree belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop
         follow_rewrite follow_end leave_publication unfit refuse_forgotten count_documents cron_problems
-        index_statement may_notify wake skip_replicated guard_generation follow_subscription""",
+        index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
+        advisory_call session_state""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -36,6 +37,8 @@ DEFINERS = {
     "skip_replicated",
     "leave_publication",
     "slot_lag",
+    "torn",
+    "restore_session",
     "estimate_rows",
     "planned_rows",
     "documents",

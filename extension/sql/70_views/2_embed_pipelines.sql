@@ -8,8 +8,8 @@ SELECT p.name AS pipeline,
        m.name AS model,
        g.chunker,
        p.capture,
-       CASE WHEN p.broken_reason IS NULL THEN p.state ELSE 'broken' END AS state,
-       p.broken_reason,
+       CASE WHEN p.broken_reason IS NULL AND v.what IS NULL THEN p.state ELSE 'broken' END AS state,
+       coalesce(v.what, p.broken_reason) AS broken_reason,
        p.view,
        p.options,
        g.id AS generation,
@@ -20,6 +20,7 @@ FROM embed.pipeline p
 LEFT JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active'
 LEFT JOIN embed.model m ON m.id = g.model
 LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
+LEFT JOIN LATERAL embed.torn(p.id) v ON true
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_pipelines IS 'pipelines of tables that you may read or administer';
 GRANT SELECT ON @extschema@.embed_pipelines TO PUBLIC;

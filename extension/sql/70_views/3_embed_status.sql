@@ -1,6 +1,6 @@
 CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
 SELECT p.name AS pipeline,
-       CASE WHEN p.broken_reason IS NOT NULL THEN 'broken'
+       CASE WHEN p.broken_reason IS NOT NULL OR v.torn IS NOT NULL THEN 'broken'
             WHEN p.state = 'active' AND y.budgets <> '{}' THEN 'over budget'
             ELSE p.state END AS state,
        s.source_rows AS rows,
@@ -10,7 +10,7 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
+       coalesce(v.torn, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 CASE WHEN p.state = 'active' AND (j.waiting + j.in_flight + l.keys > 0 OR g.scanning) THEN coalesce(
@@ -56,6 +56,8 @@ SELECT p.name AS pipeline,
        y.budgets AS spent_budgets,
        CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error
 FROM embed.pipeline p
+LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS torn FROM embed.torn(p.id) t
+                   WHERE t.what IS NOT NULL) v ON true
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (

@@ -44,12 +44,14 @@ def check_may_assign(role: str, model: Model) -> None:
         check_may_spend(role, model)
 
 
-def owned(name: str | None, role: str) -> Pipeline:
-    """Return the pipeline for somebody who wants to change it; raises UserError 42704 or 42501."""
+def owned(name: str | None, role: str, *, whole: bool = True) -> Pipeline:
+    """Return the pipeline for a role that changes it; raises 42704, 42501, 55000 unless it is ``whole``."""
     found = pipelines.find(name) if name is not None else None
     if found is None:
         raise pipelines.missing(name)
     if may_own(role, found.owner):
+        if whole:
+            found.check_whole()
         return found
     if not may_read(role, found.source):
         raise pipelines.missing(name)
@@ -61,8 +63,9 @@ def owned(name: str | None, role: str) -> Pipeline:
 
 
 def readable(name: str | None, role: str) -> Pipeline:
-    """Return the pipeline for somebody who wants to search it; raises UserError 42704."""
+    """Return the pipeline for a role that searches it; raises UserError 42704, 55000."""
     found = pipelines.find(name) if name is not None else None
     if found is None or not (may_read(role, found.source) or may_own(role, found.owner)):
         raise pipelines.missing(name)
+    found.check_whole()
     return found

@@ -36,15 +36,20 @@ def by_name(name: str) -> Model:
             "42704",
             hint="Built in are wordllama-256, wordllama-128 and wordllama-64; others are added by embed_model_add().",
         )
+    if row["wants_endpoint"] is not None and row["endpoint"] is None:
+        wanted = row["wants_endpoint"]
+        raise UserError(
+            f'endpoint "{wanted}" of model "{name}" is missing from embed.endpoint',
+            "55000",
+            hint=f"SELECT embed_endpoint_set({db.literal(wanted)}, 'https://...'); makes it again.",
+        )
     return _model(row)
 
 
-def by_id(number: int) -> Model:
-    """Find a model by id."""
+def by_id(number: int) -> Model | None:
+    """Find a model by id; None where a restore left it out."""
     row = db.one(SQL.find, None, number)
-    if row is None:
-        raise UserError(f"model {number} does not exist", "42704")
-    return _model(row)
+    return _model(row) if row is not None else None
 
 
 def vector_schema() -> str:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import models
 from evergreen.errors import UserError, shown
 from evergreen.model.spec import Model
@@ -19,13 +19,24 @@ class Generation:
 
     id: int
     pipeline: int
-    model: Model
+    known_model: Model | None  # None where a restore left its row out
     columns: tuple[str, ...] | None
     template: str | None
     chunker: dict[str, Any]
     watched: tuple[tuple[int, str], ...]  # (attnum, name)
     state: str
     options: dict[str, Any]
+
+    @property
+    def model(self) -> Model:
+        """The model of its vectors; raises UserError 55000 where a restore left its row out."""
+        if self.known_model is None:
+            raise UserError(
+                f"the model of generation {self.id} is missing from embed.model",
+                "55000",
+                hint="SELECT pipeline, last_error FROM embed_status; says what to do.",
+            )
+        return self.known_model
 
     @property
     def table(self) -> str:
@@ -58,11 +69,22 @@ class Pipeline:
     seen: tuple[int, int, int]  # system identifier, database, source
     owner: int | None
     generations: tuple[Generation, ...]
+    torn: tuple[str, str] | None  # what it refers to and is not there, and what to do
 
     @property
     def active(self) -> Generation:
-        """The generation that searches see."""
+        """The generation that searches see; raises UserError 55000 where a restore left it out."""
+        if not self.generations or self.generations[0].state != "active":
+            self.check_whole()
         return self.generations[0]
+
+    def check_whole(self) -> None:
+        """Raise UserError 55000 where the pipeline refers to what is not there."""
+        if self.torn is not None:
+            what, remedy = self.torn
+            raise UserError(
+                f'pipeline "{self.name}" is not whole: {what}', "55000", hint=f"{remedy[0].upper()}{remedy[1:]}."
+            )
 
     @property
     def building(self) -> Generation | None:
@@ -79,7 +101,7 @@ def _generation(row: db.Row) -> Generation:
     return Generation(
         id=row["id"],
         pipeline=row["pipeline"],
-        model=models.by_id(row["model"]),
+        known_model=models.by_id(row["model"]),
         columns=tuple(row["columns"]) if row["columns"] is not None else None,
         template=row["template"],
         chunker=json.loads(row["chunker"]),
@@ -107,6 +129,7 @@ def _pipeline(row: db.Row) -> Pipeline:
         seen=(row["system_identifier"], row["database_oid"], row["source_oid"]),
         owner=row["owner"],
         generations=tuple(_generation(g) for g in db.rows(SQL.generations, row["id"])),
+        torn=(row["torn"], row["remedy"]) if row["torn"] is not None else None,
     )
 
 
@@ -120,6 +143,12 @@ def by_id(number: int) -> Pipeline | None:
     """Find a pipeline by id."""
     row = db.one(SQL.find, None, number)
     return _pipeline(row) if row else None
+
+
+def say_torn() -> None:
+    """Write to the log which pipelines refer to what is not there: no worker can do anything about it."""
+    for row in db.rows(SQL.torn):
+        journal.warn("pipeline_not_whole", pipeline=row["name"], reason=row["what"], remedy=row["remedy"])
 
 
 def every() -> list[int]:

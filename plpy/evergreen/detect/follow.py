@@ -9,6 +9,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions, leaves, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
 from evergreen.errors import UserError
+from evergreen.patience import patiently
 from evergreen.prepare import template as templates
 from evergreen.queries import load
 
@@ -64,6 +65,8 @@ def check(pipeline: Pipeline) -> Pipeline | None:
         if pipeline.broken_reason is None:
             _source_gone(pipeline)
         return None
+    if pipeline.torn is not None:
+        return None
     restored = moved(pipeline)
     if not restored and pipeline.broken_reason is None:
         if _as_stored(pipeline, source):
@@ -116,6 +119,8 @@ def _settle(pipeline: Pipeline) -> None:
     db.run(SQL.drop_floor, pipeline.id)
     db.run(SQL.restart_scans, pipeline.id)
     db.run(SQL.count_documents, pipeline.id)
+    for row in db.rows(SQL.changed_triggers):
+        patiently(lambda row=row: db.ddl(SQL.enable_trigger.on(**row)), "50ms")
     here = db.one(SQL.identity, pipeline.source)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)

@@ -47,6 +47,16 @@ SELECT p.prosecdef AND p.proowner = c.relowner AND coalesce(g.relrowsecurity = c
 FROM pg_catalog.pg_proc p, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class g ON g.oid = pg_catalog.to_regclass($3)
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
 
+-- changed_triggers(): those of our own tables that fire otherwise than made: pg_restore --disable-triggers enables all alike
+SELECT t.tgname::text AS name, 'embed.' || pg_catalog.quote_ident(c.relname) AS "table", w.mode
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid AND c.relnamespace = 'embed'::pg_catalog.regnamespace
+JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('tally_insert', 'A', 'ALWAYS'),
+             ('tally_delete', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
+
+-- enable_trigger(): as it was made
+ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
+
 -- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself
 INSERT INTO embed.tally (generation, documents)
 SELECT g.id, c.number - embed.documents(g.id)

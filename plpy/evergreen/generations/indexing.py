@@ -55,7 +55,9 @@ def _words(row: db.Row) -> Problem | None:
 
 def _generations(row: db.Row) -> list[tuple[Pipeline, Generation]]:
     pipeline = pipelines.by_id(row["pipeline"])
-    return [(pipeline, g) for g in pipeline.generations if g.id == row["id"]] if pipeline is not None else []
+    if pipeline is None or pipeline.torn is not None:
+        return []
+    return [(pipeline, g) for g in pipeline.generations if g.id == row["id"]]
 
 
 def _build(name: str, method: str, generation: Generation) -> Problem | None:

@@ -41,10 +41,11 @@ def chosen(pipeline: str | None) -> list[int]:
 
 
 def named(pipeline: str | None) -> Pipeline:
-    """Return the pipeline of a name; raises 42704."""
+    """Return the pipeline of a name; raises 42704, 55000."""
     found = pipelines.find(pipeline) if pipeline is not None else None
     if found is None:
         raise pipelines.missing(pipeline)
+    found.check_whole()
     return found
 
 

@@ -135,7 +135,8 @@ WHERE ctid = ANY (ARRAY(
 -- anything_left(int4[], int4[], bool): jobs ready now or in an instant, log rows, running cursors. $2: generations whose
 -- model rests; $3: cursors over a source that could not be read, too
 WITH working AS (
-    SELECT p.id FROM embed.pipeline p WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL)
+    SELECT p.id FROM embed.pipeline p
+    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= 2600)
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id

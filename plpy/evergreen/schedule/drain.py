@@ -79,7 +79,7 @@ class Drain:
 
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
-        maintenance.in_transaction([Task("counters", counters.create_all)])
+        maintenance.in_transaction([Task("counters", counters.create_all), Task("queue rows", intake.make_missing)])
         reader.read_in_drain()
         try:
             self._claim()
@@ -140,6 +140,10 @@ class Drain:
     def _drain_pipeline(self, number: int, share: int) -> bool:
         pipeline = pipelines.by_id(number)
         if pipeline is None or pipeline.state != "active":
+            return False
+        if pipeline.torn is not None:
+            what, remedy = pipeline.torn
+            db.warning(f'pipeline "{pipeline.name}" is not whole: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
             return False
         pipeline = follow.check(pipeline)
         if pipeline is None:

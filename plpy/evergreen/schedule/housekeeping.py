@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from evergreen import db
 from evergreen.apply import lag, usage
-from evergreen.catalog import counters
+from evergreen.catalog import counters, pipelines
 from evergreen.detect import store
 from evergreen.generations import indexing, retire
 from evergreen.operate import forget
-from evergreen.schedule import claim, maintenance
+from evergreen.schedule import claim, intake, maintenance
 from evergreen.schedule.maintenance import Step, Task
 from evergreen.setup import setting
 
@@ -35,6 +35,8 @@ def _counters() -> list[Task]:
     return [
         Task("cache", lambda: db.run(claim.SQL.purge_cache, setting.get("cache_retention"))),
         Task("counters", counters.create_all),
+        Task("queue rows", intake.make_missing),
+        Task("torn pipelines", pipelines.say_torn),
         Task("usage", usage.fold),
         Task("erased texts", forget.purge),
         Task("statistics of keys", store.drop_statistics),

@@ -37,6 +37,12 @@ class _Look:
     earlier: tuple[int, ...] = ()
 
 
+def make_missing() -> None:
+    """Make the rows of the queue's own that a partial restore left out; with no cursor all rows are looked at."""
+    db.run(SQL.make_missing_intake)
+    db.run(SQL.make_missing_scans)
+
+
 def shared(pipeline: Pipeline, floor: Floor) -> int:
     """Fold the log as a worker that commits right after; return the rows folded. Skipped while another does it."""
     row = db.one(SQL.lock, pipeline.id)

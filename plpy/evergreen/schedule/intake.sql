@@ -115,3 +115,15 @@ WHERE i.pipeline = $1 AND i.floor < f.floor
 
 -- snapshot(): what can be seen now
 SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text
+
+-- make_missing_intake(): the row that intake locks
+INSERT INTO embed.intake (pipeline)
+SELECT p.id FROM embed.pipeline p WHERE NOT EXISTS (SELECT FROM embed.intake i WHERE i.pipeline = p.id)
+ON CONFLICT DO NOTHING
+
+-- make_missing_scans(): the cursors; all rows and documents are looked at
+INSERT INTO embed.scan (generation, scope, running, started_at)
+SELECT g.id, s.scope, true, pg_catalog.clock_timestamp()
+FROM embed.generation g CROSS JOIN (VALUES ('source'), ('document')) s (scope)
+WHERE NOT EXISTS (SELECT FROM embed.scan n WHERE n.generation = g.id AND n.scope = s.scope)
+ON CONFLICT DO NOTHING

@@ -27,7 +27,8 @@ SELECT embed.held_by_worker(1163285067, pg_catalog.pg_backend_pid())
 
 -- came(int4[], text): was anything committed that the pass did not see: by who came after it, or was at work during it
 WITH working AS (
-    SELECT p.id FROM embed.pipeline p WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL)
+    SELECT p.id FROM embed.pipeline p
+    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
                WHERE c.xid >= pg_catalog.pg_snapshot_xmax($2::pg_catalog.pg_snapshot))
     OR EXISTS (SELECT FROM working p

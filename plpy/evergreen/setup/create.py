@@ -76,6 +76,7 @@ def _accept_existing(existing: Pipeline, wanted: definition.Wanted, *, if_not_ex
             "42710",
             hint="Choose another name, drop it with embed_drop(), or pass if_not_exists => true.",
         )
+    existing.check_whole()
     differences = definition.differences(existing, wanted)
     if differences:
         raise UserError(
@@ -107,7 +108,11 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
 
 
 def insert_generation(pipeline: int, model: int, preparation: Preparation, state: str, options: dict[str, Any]) -> int:
-    """Write a new generation down and return its number."""
+    """Write a new generation down and return its number; raises UserError 42704."""
+    if not db.run(SQL.hold_model, pipeline, model):
+        raise UserError(
+            "the pipeline or its model was dropped by another session", "42704", hint="SELECT * FROM embed_models;"
+        )
     return int(
         db.value(
             SQL.insert_generation,

@@ -11,9 +11,12 @@ RETURNING id
 INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state, options)
 SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8, $9
 FROM (SELECT pg_catalog.nextval('embed.generation_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
-WHERE pg_catalog.to_regclass('embed_store.g' || n.id) IS NULL AND pg_catalog.to_regclass('embed_store.readable_' || n.id) IS NULL
+WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = n.id) AND pg_catalog.to_regclass('embed_store.g' || n.id) IS NULL AND pg_catalog.to_regclass('embed_store.readable_' || n.id) IS NULL
 LIMIT 1
 RETURNING id
+
+-- hold_model(int4, int4): neither the pipeline nor the model goes before this transaction ends
+SELECT FROM embed.pipeline p, embed.model m WHERE p.id = $1 AND m.id = $2 FOR KEY SHARE
 
 -- insert_intake(int4): the row that intake locks
 INSERT INTO embed.intake (pipeline) VALUES ($1)

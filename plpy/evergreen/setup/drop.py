@@ -22,7 +22,7 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         if if_exists and pipeline is not None and pipelines.find(pipeline) is None:
             db.notice(f'pipeline "{pipeline}" does not exist, skipping')
             return
-        found = access.owned(pipeline, role)
+        found = _locked(access.owned(pipeline, role, whole=False))
         _drop_view(found)
         for generation in found.generations:
             _take_table(found, generation, keep=bool(keep_embeddings))
@@ -37,6 +37,15 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
             cover.sweep_if_last()
 
     elevated(drop)
+
+
+def _locked(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline as it is when nobody adds a generation to it any more."""
+    db.run(SQL.lock, pipeline.id)
+    found = pipelines.by_id(pipeline.id)
+    if found is None:
+        raise pipelines.missing(pipeline.name)
+    return found
 
 
 def _let_go(pipeline: Pipeline) -> None:

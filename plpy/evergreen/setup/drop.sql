@@ -1,3 +1,6 @@
+-- lock(int4): a generation that is being added waits, or is waited for
+SELECT FROM embed.pipeline p WHERE p.id = $1 FOR UPDATE
+
 -- delete_queue(int4): everything that waits or was done for a pipeline; its row goes last
 WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
      changes AS (DELETE FROM embed.change WHERE pipeline = $1),

@@ -91,6 +91,16 @@ def _create_wrapper(model: int, remote: str) -> None:
     db.ddl(SQL.follow_extension.on(**signature))
 
 
+def _check_unused(model: Model) -> None:
+    users = [row["name"] for row in db.rows(SQL.users, model.id)]
+    if users:
+        raise UserError(
+            f'model "{model.name}" is used by pipeline {", ".join(users)}',
+            "2BP01",
+            hint="Drop those with embed_drop() first.",
+        )
+
+
 @entry
 def embed_model_drop(name: str | None) -> None:
     """Forget a model; raises 42704, 2BP01 while a pipeline uses it."""
@@ -99,16 +109,11 @@ def embed_model_drop(name: str | None) -> None:
         if name is None:
             raise UserError("model NULL does not exist", "42704", hint="Pass the name of a model.")
         model = models.by_name(name)
-        users = [row["name"] for row in db.rows(SQL.users, model.id)]
-        if users:
-            raise UserError(
-                f'model "{name}" is used by pipeline {", ".join(users)}',
-                "2BP01",
-                hint="Drop those with embed_drop() first.",
-            )
+        _check_unused(model)
         if db.value(SQL.is_built_in, model.id):
             raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing where it is not used.")
         db.run(SQL.delete, model.id)
+        _check_unused(model)  # by a pipeline whose session was waited for
         counters.drop("model", model.id, counters.MODEL)
         if model.provider == "function":
             db.ddl(functions.SQL.drop_function.on(signature=f"{function.wrapper(model.id)}(text[])"))

@@ -1,6 +1,7 @@
 """The errors that evergreen raises: what a user did wrong, and what a model answered."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass
@@ -24,13 +25,27 @@ def shown(value: object) -> str:
 class ModelError(Exception):
     """A model did not give the vectors; subclasses say what that means for the rows.
 
-    ``told``: as much of the message as has nothing that the other side has said, for logs. ``scope``: for how long the
+    ``told``: as much of the message as has nothing that the other side has said, for logs. ``doubtful``: a text of the
+    request, its size or the endpoint may be to blame; ``slow``: it was cut off by a time-out. ``company``: how many
+    texts the next request may hold with one of these, as the reason was not found out. ``scope``: for how long the
     message holds, as embed.job.error_scope has it.
     """
 
     failure_class = "retryable"
     told: str | None = None
     scope = "service"
+    doubtful = False
+    slow = False
+    company: int | None = None
+
+
+E = TypeVar("E", bound=ModelError)
+
+
+def doubtful(error: E, *, slow: bool = False) -> E:
+    """Mark an error as one of a whole request that may be the fault of its contents or its size."""
+    error.doubtful, error.slow = True, slow
+    return error
 
 
 class RetryableError(ModelError):
@@ -63,6 +78,10 @@ class SuspectError(RejectedError):
     """As RejectedError, but it may pass: the text that is left alone with it loses an attempt and waits."""
 
     failure_class = "retryable"
+
+
+class PoisonError(SuspectError):
+    """A text that makes each request fail that it is in, while others pass: from now on it is sent alone."""
 
 
 class ConfigurationError(ModelError):

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from documents import drain_once, shown, status_of
 from listening import ListeningWorker
-from roads import create, hurry, serve, table
+from roads import create, hurry, let_time_pass, serve, table
 from waiting import Background, wait_until
 
 ROWS = 300
@@ -32,6 +32,7 @@ KINDS = {
     "a page": faults.html(),
     "times out": None,
 }
+OFTEN = {"500", "424", "503", "403 of a firewall", "dropped", "truncated", "times out"}
 #: Twice as it is, a harmless text, and four quarters of each size: 2 log2(n) + 5.
 MOST = 2 * ceil(log2(ROWS)) + 5
 WORK = "CALL embed_work(max_runtime => '60 s')"
@@ -78,7 +79,9 @@ def stop(session, work):
         work.result()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.attack) for kind in KINDS]
+)
 def test_neighbours_are_fresh_within_seconds(connect, db, provider, kind):
     make(db, provider)
     spoil(provider, kind)
@@ -90,3 +93,151 @@ def test_neighbours_are_fresh_within_seconds(connect, db, provider, kind):
     assert len(provider.requests) <= MOST + 2, "and its first try alone"
     assert 137 not in shown(db)
     assert db.execute("SELECT count(*) FROM embed.job").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("kind", ["500", "times out"])
+def test_a_drain_embeds_the_neighbours(db, provider, kind):
+    make(db, provider)
+    spoil(provider, kind)
+    for _ in range(3):
+        hurry(db)
+        drain_once(db)
+    assert len(shown(db)) == ROWS - 1
+    assert len(provider.requests) <= MOST + 4, "and two tries alone"
+
+
+def test_a_listening_worker_embeds_the_neighbours_and_later_edits(dsn, db, provider):
+    """As the text is among many: it comes with an edit of all rows."""
+    make(db, provider, culprits=())
+    with ListeningWorker(dsn):
+        wait_until(lambda: are_fresh(db, ROWS), timeout=20, what="the backfill")
+        spoil(provider, "dropped")
+        db.execute("UPDATE docs SET body = CASE id WHEN 137 THEN 'poison' ELSE 'edit ' || id END")
+        edited = "SELECT count(*) FROM docs_embedding WHERE chunk LIKE '%edit%'"
+        wait_until(lambda: db.execute(edited).fetchone() == (ROWS - 1,), timeout=5, what="299 neighbours")
+        db.execute("UPDATE docs SET body = 'edit again' WHERE id = 5")
+        wait_until(lambda: shown(db)[5][0].endswith("edit again"), timeout=5, what="a later edit")
+    assert breaker(db) == ("closed", 0)
+
+
+def test_the_culprit_goes_alone_waits_longer_each_time_and_ends_as_a_dead_letter(db, provider):
+    make(db, provider, rows=20, culprits=(7,), options={"max_attempts": 4})
+    spoil(provider, "500")
+    drain_once(db)
+    pauses = []
+    for attempt in range(2, 5):
+        waits = "SELECT attempts, extract(epoch FROM ready_at - clock_timestamp())::float8 FROM embed.job"
+        (attempts, seconds) = db.execute(waits).fetchone()
+        assert attempts == attempt - 1
+        pauses.append(seconds)
+        db.execute("INSERT INTO docs VALUES (%s, 'new', %s)", (100 + attempt, str(attempt)))
+        hurry(db)
+        provider.reset()
+        drain_once(db)
+        assert [texts for texts in provider.requests if any(map(is_poison, texts))] == [["poison 7\n\ndocs"]]
+        assert len(provider.requests) <= 3, "the new row, the culprit, and perhaps a harmless text"
+    assert pauses[1] > 1.2 * pauses[0]
+    assert pauses[2] > 1.2 * pauses[1]
+    assert db.execute("SELECT key::text, class FROM embed_failures").fetchall() == [("[7]", "retryable")]
+    assert db.execute("SELECT count(*) FROM embed.job").fetchone() == (0,)
+    assert breaker(db) == ("closed", 0)
+
+
+@pytest.mark.parametrize("kind", ["500", "400"])
+def test_the_same_text_spoils_no_other_row_or_pipeline(db, provider, kind):
+    make(db, provider, rows=20, culprits=(7,))
+    provider.fail(faults.status(int(kind)), when=poisoned)
+    drain_once(db)
+    provider.reset()
+    table(db, "notes", 100)
+    db.execute("UPDATE notes SET title = 'poison 7', body = 'docs' WHERE id = 50")
+    create(db, "notes")
+    drain_once(db, "notes")
+    assert len(shown(db, "notes")) == 99
+    assert sorted(map(len, provider.requests)) == [1, 99]
+
+
+def test_a_culprit_that_passes_is_one_text_among_others_again(db, provider):
+    make(db, provider, rows=20, culprits=(7,))
+    spoil(provider, "500")
+    drain_once(db)
+    provider.mend()
+    hurry(db)
+    drain_once(db)
+    assert len(shown(db)) == 20
+    assert db.execute("SELECT count(*) FROM embed.suspect").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("culprits", [(1, 300), (10, 11), (1, 75, 150, 225, 300)])
+def test_several_culprits_in_a_batch_cost_as_much_as_each_alone(db, provider, culprits):
+    make(db, provider, culprits=culprits)
+    spoil(provider, "500")
+    drain_once(db)
+    assert len(shown(db)) == ROWS - len(culprits)
+    assert len(provider.requests) <= len(culprits) * MOST
+    assert breaker(db) == ("closed", 0)
+    failed = db.execute("SELECT (key ->> 0)::int FROM embed.job ORDER BY 1").fetchall()
+    assert [number for (number,) in failed] == [*culprits]
+
+
+def test_a_culprit_in_every_batch_of_every_pipeline_leaves_the_endpoint_in_use(connect, db, provider):
+    serve(db, provider, "loop", {"inputs": 32}, **SHORT)
+    names = ("a", "b", "c")
+    for name in names:
+        table(db, name, 200)
+        db.execute(f"UPDATE {name} SET body = 'poison' WHERE id % 40 = 3")
+        create(db, name)
+    spoil(provider, "500")
+    session, work = work_in_background(connect)
+    wait_until(lambda: all(are_fresh(db, 195, name) for name in names), timeout=15, what="all neighbours")
+    assert breaker(db) == ("closed", 0)
+    stop(session, work)
+
+
+def test_a_text_that_brings_the_server_down_is_found_over_several_tries(db, provider):
+    """After it nothing is answered for a while: neither a harmless text nor a part of the request."""
+    make(db, provider, rows=64, culprits=(7,), options={"max_attempts": 2})
+    down = []
+
+    def fall(reply):
+        if any(map(is_poison, reply.call.texts)):
+            down.append(True)
+        if down:
+            faults.reset()(reply)
+
+    provider.fail(fall)
+
+    def restart():
+        down.clear()
+        let_time_pass(db)
+        provider.reset()
+        drain_once(db)
+        return db.execute("SELECT count(*) FROM embed_failures").fetchone() == (1,) and len(shown(db)) == 63
+
+    wait_until(restart, what="a dead letter, and nothing else")
+    assert sorted(shown(db)) == [i for i in range(1, 65) if i != 7]
+
+
+def test_an_endpoint_that_fails_for_everything_costs_few_calls_and_no_attempt(db, provider):
+    make(db, provider, culprits=())
+    provider.fail(faults.status(500))
+    drain_once(db)
+    assert len(provider.requests) == 3, "twice as it is, and a harmless text"
+    assert breaker(db)[0] == "open"
+    assert db.execute("SELECT max(attempts), count(*) FROM embed.job").fetchone() == (0, ROWS)
+
+
+def test_the_bound_of_one_culprit_wherever_it_is(db, provider):
+    make(db, provider, rows=64, culprits=())
+    spoil(provider, "500")
+    db.execute("SELECT embed_drain()")
+    for place in (1, 22, 43, 64):
+        db.execute(
+            "UPDATE docs SET body = CASE id WHEN %s THEN 'poison ' ELSE '' END || %s || id", (place, f"{place}-")
+        )
+        provider.reset()
+        drain_once(db)
+        assert len(provider.requests) <= 2 * log2(64) + 5
+        db.execute("UPDATE docs SET body = 'well' WHERE id = %s", (place,))
+        hurry(db)
+        drain_once(db)

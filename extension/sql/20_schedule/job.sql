@@ -11,6 +11,7 @@ CREATE TABLE embed.job (
     last_error  text,
     error_scope text,
     unserved_since timestamptz,
+    max_batch   int,
     PRIMARY KEY (generation, key)
 ) WITH (
     fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
@@ -27,5 +28,7 @@ COMMENT ON COLUMN embed.job.error_scope IS
     'for how long last_error holds: row, until the next try; service, while model or endpoint are unwell; '
     'rest, as service, where that was not even asked; budget, while that is spent';
 COMMENT ON COLUMN embed.job.unserved_since IS 'the oldest change of the row that is not searchable yet, which lag is counted from; NULL for history';
+COMMENT ON COLUMN embed.job.max_batch IS
+    'the most texts that the next request with it may hold, after one that failed for a reason that was not found out; NULL: any';
 COMMENT ON COLUMN embed.job.token IS 'the claim that has it; only as good as its row in embed.lease';
 SELECT pg_catalog.pg_extension_config_dump('embed.job', '');

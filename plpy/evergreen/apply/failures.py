@@ -29,7 +29,7 @@ class Failures:
         """Put failed keys back to wait, or bury them."""
         # Jitter keeps workers from coming back in step; one factor for all, so that a batch comes back as a batch.
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
-        waiting: list[tuple[str, str, float, int, str]] = []
+        waiting: list[tuple[str, str, float, int, str, int | None]] = []
         buried: list[tuple[str, str, str, int]] = []
         for key, error in failures.items():
             job = self._claim.jobs[key]
@@ -37,7 +37,8 @@ class Failures:
             if self._is_hopeless(error, attempts):
                 buried.append((key, error.failure_class, str(error), attempts))
             else:
-                waiting.append((key, str(error), _pause(job, error) * jitter, attempts, error.scope))
+                failed = (key, str(error), _pause(job, error) * jitter, attempts, error.scope, error.company)
+                waiting.append(failed)
         if waiting:
             db.run(SQL.wait_longer, self._claim.generation.id, self._claim.token, *_columns(waiting))
         if buried:
@@ -79,5 +80,7 @@ def _pause(job: Job, error: ModelError) -> float:
     return min(2.0**job.attempts, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
 
 
-def _columns(rows: list[tuple[str, str, float, int, str]] | list[tuple[str, str, str, int]]) -> list[list[object]]:
+def _columns(
+    rows: list[tuple[str, str, float, int, str, int | None]] | list[tuple[str, str, str, int]],
+) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]

@@ -94,13 +94,14 @@ DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key FOR UPDATE SKIP LOCKED) f
     WHERE EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1)))
 
--- wait_longer(int4, int8, jsonb[], text[], float8[], int4[], text[]): failed jobs wait; the last are the attempts they have now
--- and the scope of the message
+-- wait_longer(int4, int8, jsonb[], text[], float8[], int4[], text[], int4[]): failed jobs wait; the last are the attempts they have
+-- now, the scope of the message, and the most texts that the next request with them may hold
 UPDATE embed.job j
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => w.seconds),
     last_error = CASE WHEN w.scope = 'rest' AND j.error_scope = 'service' THEN j.last_error ELSE w.message END,
-    error_scope = CASE WHEN w.scope = 'rest' AND j.error_scope = 'service' THEN j.error_scope ELSE w.scope END, attempts = w.attempts
-FROM (SELECT j.ctid, u.* FROM unnest($3, $4, $5, $6, $7) u (key, message, seconds, attempts, scope)
+    error_scope = CASE WHEN w.scope = 'rest' AND j.error_scope = 'service' THEN j.error_scope ELSE w.scope END, attempts = w.attempts,
+    max_batch = coalesce(w.max_batch, j.max_batch)
+FROM (SELECT j.ctid, u.* FROM unnest($3, $4, $5, $6, $7, $8) u (key, message, seconds, attempts, scope, max_batch)
       CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                           OFFSET 0) j OFFSET 0) w
 WHERE j.ctid = w.ctid

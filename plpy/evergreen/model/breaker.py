@@ -76,6 +76,14 @@ def failed(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: bool
     return Breaker(seen + 1, until if probe else max(breaker.rests_until, until))
 
 
+def tripped(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: bool, jitter: float) -> Breaker:
+    """Note a failure that is proof: the breaker is open at once."""
+    if breaker.failures != seen:
+        return breaker
+    most = max(seen, policy.threshold - 1)
+    return failed(Breaker(most, breaker.rests_until), policy, now, seen=most, probe=probe, jitter=jitter)
+
+
 def paused(breaker: Breaker, now: int, seconds: float, *, probe: bool) -> Breaker:
     """Rest as long as the server asked: that is politeness, not a failure."""
     until = _until(now, seconds)

@@ -4,11 +4,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from evergreen.errors import ModelError, RejectedError, RestingError, RetryableError
-from evergreen.model import tokens
+from evergreen.errors import ModelError, RejectedError, RestingError, RetryableError, doubtful
+from evergreen.model import doubt, tokens
 from evergreen.model.line import Flight, Line, answer
 from evergreen.model.order import Budget, Order, Parcel
 from evergreen.model.provider import Answer, Provider, Vector
@@ -59,13 +60,14 @@ class Courier:
     def take(self, order: Order, follow: set[bytes], sender: Any = None) -> None:
         """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
         order.sender = sender
-        order.pack(fitting(order.provider.limits(order.model), order.model.endpoint))
+        line = self._line(order.provider, order.model)
+        order.pack(fitting(order.provider.limits(order.model), order.model.endpoint), line.answers[order.model.id])
         for key in order.texts:
             self._senders[order.model.id, key] = order
         for key in follow:
             self._follow(order, key, self._senders[order.model.id, key].outcome.vectors)
         self._orders.append(order)
-        self._line(order.provider, order.model).add(order)
+        line.add(order)
 
     def rests(self, provider: Provider, model: Model, budget: Budget | None) -> Leave | None:
         """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
@@ -189,8 +191,8 @@ class Courier:
         parcel = order.waiting.popleft()
         count = len(estimates) if leave.texts is None else leave.texts
         if count < len(parcel.keys):
-            order.waiting.appendleft(Parcel(parcel.keys[count:], parcel.tries))
-            parcel = Parcel(parcel.keys[:count], parcel.tries)
+            order.waiting.appendleft(replace(parcel, keys=parcel.keys[count:]))
+            parcel = replace(parcel, keys=parcel.keys[:count])
         texts = [_CANARY] if parcel.canary else [order.texts[key] for key in parcel.keys]
         request = Request(texts, order.kind, truncate=order.truncate)
         flight = Flight(order, parcel, leave, request, sum(estimates[:count]))
@@ -245,23 +247,61 @@ class Courier:
             for future in [future for future in line.flights if future.done()]:
                 self._land(line, line.flights.pop(future), answer(future))
             for flight in line.overdue():
-                self._land(line, flight, RetryableError(f"model {flight.order.model.name} does not answer"))
+                lost = RetryableError(f"model {flight.order.model.name} does not answer")
+                self._land(line, flight, doubtful(lost, slow=True))
 
     def _land(self, line: Line, flight: Flight, result: Answer | ModelError) -> None:
         """Take a result in, and do what it asks for."""
         order = flight.order
         order.flying -= 1
         order.trouble = result if isinstance(result, ModelError) and result.scope == "service" else None
-        found = sentence(flight, result)
+        found = sentence(flight, result, line.answers[order.model.id])
+        line.answers[order.model.id] += found.works
         self._note(order, found)
         for key, vector in found.vectors.items():
             self._settle(order, key, vector)
         for key, error in found.failures.items():
             self._settle(order, key, error)
         order.waiting.extendleft(reversed(found.again))
+        order.doubts.extend(found.doubts)
+        if order.doubted_at or (isinstance(result, ModelError) and result.doubtful):
+            doubt.note_time(order)
         line.add(order)
         if found.fatal is not None or self._recalled:
             self._drop(line, order, found.fatal)
+        self._look_into_doubts(line, order.model, found.fatal if flight.parcel.canary else None)
+
+    def _look_into_doubts(self, line: Line, model: Model, down: ModelError | None) -> None:
+        """Go on with the orders of which some parcel failed; ``down``: not even a harmless text was answered."""
+        for order in [o for o in self._orders if o.model.id == model.id and (o.doubts or o.doubted_at)]:
+            if down is not None:
+                self._drop(line, order, down)
+                continue
+            for key, error in doubt.settle(order, line).items():
+                self._settle(order, key, error)
+            if order.doubted_at and doubt.takes_long(order):
+                self._drop_doubtful(order)
+            elif doubt.needs_canary(order) and not line.has_canary(model):
+                order.waiting.appendleft(Parcel([], canary=True))
+            line.remove(order)
+            line.add(order)
+
+    def _drop_doubtful(self, order: Order) -> None:
+        """Give up what is taken apart, so that the rest of the batch can be written; it goes on from there later."""
+        for parcel in [*order.waiting]:
+            if parcel.error is not None or parcel.canary:
+                order.waiting.remove(parcel)
+                self._give_up(order, parcel, None)
+        self._drop_doubts(order, None)
+
+    def _drop_doubts(self, order: Order, error: ModelError | None) -> None:
+        for one in order.doubts:
+            self._give_up(order, one.parcel, error)
+        order.doubts.clear()
+
+    def _give_up(self, order: Order, parcel: Parcel, error: ModelError | None) -> None:
+        for key in parcel.keys:
+            self._settle(order, key, doubt.left(parcel, error, tried=parcel.tries > 0))
 
     def _follow(self, order: Order, key: bytes, vectors: dict[bytes, Vector]) -> None:
         if key in vectors:
@@ -285,8 +325,11 @@ class Courier:
 
     def _drop(self, line: Line, order: Order, error: ModelError | None) -> None:
         """Give up what an order has not sent."""
-        for key in [*order.accused, *(key for parcel in order.waiting for key in parcel.keys)]:
+        for key in order.accused:
             self._settle(order, key, error)
+        for parcel in order.waiting:
+            self._give_up(order, parcel, error)
+        self._drop_doubts(order, error)
         order.accused.clear()
         order.waiting.clear()
         line.remove(order)

@@ -1,5 +1,6 @@
 """One POST to an endpoint, and which error an answer means."""
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,10 +8,10 @@ from urllib.parse import urlsplit
 
 import urllib3
 from urllib3 import HTTPHeaderDict
-from urllib3.exceptions import HTTPError, ProxyError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 from urllib3.exceptions import TimeoutError as TimedOut
 
-from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError
+from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, doubtful
 from evergreen.model import addresses, parameters, ratelimits, secrets, wire
 from evergreen.model.request import Lifeline
 from evergreen.model.spec import Endpoint
@@ -20,7 +21,9 @@ _HEADERS = 128 * 1024  # what a server may send beside the body
 _REFUSAL = 16 * 1024  # how much of an error's body is read
 _SHOWN = 200  # characters of a body in a message
 _REJECTED = (400, 413, 422)
-_CONFIGURATION = (401, 402, 403, 404, 405, 410)
+_CONFIGURATION = (401, 402, 404, 410)
+_FORBIDDEN = (403, 405)  # for anybody, or by a firewall for a text
+_BUSY = 429
 _USUAL = {
     "Content-Type": "application/json",
     "Accept": "application/json",
@@ -66,7 +69,7 @@ def post(
         failure = error
         failure.told = str(error)
     except (HTTPError, OSError, ValueError) as error:  # ValueError: what is no HTTP at all
-        failure = RetryableError(_said(error, call.timeouts))
+        failure = _broken(error, call)
         failure.told = str(failure)
     # Outside of the handlers: an error of the layers below would come along as its context, with the request in it.
     raise _at(failure, endpoint)
@@ -113,7 +116,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
         return content
     if response.headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
         response.close()
-        raise RetryableError("the answer is compressed, although that was not asked for")
+        raise doubtful(RetryableError("the answer is compressed, although that was not asked for"))
     return b"".join(response.stream(1 << 18, decode_content=False))
 
 
@@ -129,22 +132,32 @@ def _meaning(status: int, reply: Reply, text: str) -> ModelError:
     moved = 300 <= status < 400  # noqa: PLR2004
     if moved or status in _CONFIGURATION or b"insufficient_quota" in reply.body:
         return ConfigurationError(text)
-    return RetryableError(text, ratelimits.after_refusal(reply.headers, status, time.time()))
+    if status in _FORBIDDEN:
+        return doubtful(ConfigurationError(text))
+    pause = ratelimits.after_refusal(reply.headers, status, time.time())
+    if status == _BUSY:
+        return RetryableError(text, pause)
+    return doubtful(RetryableError(text, pause))
 
 
-def _said(error: Exception, timeouts: wire.Timeouts) -> str:
+def _broken(error: Exception, call: wire.Call) -> ModelError:
     """Say what went wrong in words of our own: those of the layers below may repeat headers."""
+    timeouts = call.timeouts
+    if isinstance(error, ConnectTimeoutError | NewConnectionError):
+        return RetryableError(f"no connection within {timeouts.connect:g} s")
     if isinstance(error, TimedOut):
-        return f"no answer within {min(timeouts.read, timeouts.total):g} s"
+        return doubtful(
+            RetryableError(f"no answer within {min(timeouts.read, timeouts.total):g} s"), slow=not call.answered
+        )
     if isinstance(error, SSLError):
-        return f"no secure connection: {getattr(error.args[0], 'verify_message', None) or 'the TLS handshake failed'}"
+        why = getattr(error.args[0], "verify_message", None) or "the TLS handshake failed"
+        return RetryableError(f"no secure connection: {why}")
     if isinstance(error, ProxyError):
-        return "the proxy did not let the request through"
-    return f"the connection broke ({type(error).__name__})"
+        return RetryableError("the proxy did not let the request through")
+    return doubtful(RetryableError(f"the connection broke ({type(error).__name__})"))
 
 
 def _at(error: ModelError, endpoint: Endpoint) -> ModelError:
-    text = f'endpoint "{endpoint.name}": {error}'
-    placed = RetryableError(text, error.pause) if isinstance(error, RetryableError) else type(error)(text)
-    placed.told = error.told
+    placed = copy.copy(error)
+    placed.args = (f'endpoint "{endpoint.name}": {error}',)
     return placed

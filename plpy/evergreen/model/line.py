@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,6 +41,8 @@ class Line:
     is_sql: bool = False
     blocked_until: float = 0.0  # no leave is given before
     flights: dict[Future[Answer], Flight] = field(default_factory=dict[Future[Answer], Flight])
+    answers: Counter[int] = field(default_factory=Counter[int])  # good ones, by model
+    spent: Counter[int] = field(default_factory=Counter[int])  # up to which answer some text was convicted by it
     _lanes: dict[int, deque[Order]] = field(default_factory=lambda: {LIVE: deque[Order](), BACKFILL: deque[Order]()})
     _sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
     _pool: ThreadPoolExecutor | None = None
@@ -81,10 +83,22 @@ class Line:
         return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
 
     def next(self, lane: int) -> Order | None:
-        """Return the order whose turn it is in a lane: none whose model is being probed, which decides over it."""
+        """Return the order whose turn it is in a lane: none for which what is under way decides."""
         now = time.monotonic()
         ready = (order for order in self._lanes[lane] if order.aside_until <= now)
-        return next((order for order in ready if not self._probes(order.model)), None)
+        return next((order for order in ready if self._may_go(order) and not self._probes(order.model)), None)
+
+    def _may_go(self, order: Order) -> bool:
+        """Tell whether an order may send: one at a time after a failure, until it is known that the endpoint works."""
+        parcel = order.waiting[0]
+        if order.doubts and not (parcel.canary or parcel.acquitted):
+            return False
+        is_open = parcel.since is not None and self.answers[order.model.id] <= parcel.since
+        return not ((is_open or parcel.alone) and order.flying)
+
+    def has_canary(self, model: Model) -> bool:
+        """Tell whether a harmless text is under way to a model."""
+        return any(flight.parcel.canary and flight.order.model.id == model.id for flight in self.flights.values())
 
     def sent(self, order: Order, tokens: int) -> None:
         """Note what an order has sent; the others of its lane come before it is served again."""

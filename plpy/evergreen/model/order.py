@@ -1,7 +1,7 @@
 """An order: the texts of one batch on their way to one model, and what became of each."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evergreen.errors import ModelError
@@ -31,11 +31,29 @@ class Spent:
 
 @dataclass
 class Parcel:
-    """Texts that travel in one request. ``canary``: a harmless text instead, to see whether any would do."""
+    """Texts that travel in one request. ``canary``: a harmless text instead, to see whether any would do.
+
+    ``since``: how many answers the model had given when these texts failed; None where they did not. When it has given
+    more, it is not the endpoint that fails. ``acquitted``: the endpoint was found to work when a larger parcel with
+    these texts failed. ``error``: what they, or a larger parcel with them, failed with. ``alone``: it may bring the
+    server down, so nothing else of the order flies with it.
+    """
 
     keys: list[bytes]
     tries: int = 0
     canary: bool = False
+    since: int | None = None
+    acquitted: bool = False
+    error: ModelError | None = None
+    alone: bool = False
+
+
+@dataclass
+class Doubt:
+    """A parcel that failed as a whole, while it is not known whether the endpoint works."""
+
+    parcel: Parcel
+    error: ModelError
 
 
 @dataclass(frozen=True)
@@ -69,15 +87,31 @@ class Order:
     sender: Any = None  # whose order it is
     pause: float = 0.0  # seconds after which it is worth trying those
     trouble: ModelError | None = None  # what went wrong with the last request, and is nobody's fault here
+    company: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
+    wary: bool = True  # what is to be sent alone may bring the server down
+    doubts: list[Doubt] = field(default_factory=list[Doubt])
+    doubted_at: float = 0.0  # monotonic: since when some parcel is taken apart; 0 while none is
     aside_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
     accused: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
     trusted: bool = False  # some text passed: a refusal is the text's own fault
 
-    def pack(self, limits: Limits) -> None:
-        """Cut the texts into parcels."""
-        self.waiting = deque(Parcel(keys) for keys in pack(self.texts, limits))
+    def pack(self, limits: Limits, answers: int = 0) -> None:
+        """Cut the texts into parcels; those that were in a request that failed come last, and in smaller ones.
+
+        One that is to be sent alone may bring the server down: when no other text goes first, a harmless one does.
+        ``answers``: how many the model has given.
+        """
+        fresh = {key: text for key, text in self.texts.items() if key not in self.company}
+        self.waiting = deque(Parcel(keys) for keys in pack(fresh, limits))
+        for most in sorted({*self.company.values()}, reverse=True):
+            some = {key: self.texts[key] for key, company in self.company.items() if company == most}
+            smaller = replace(limits, inputs=min(most, limits.inputs))
+            again = Parcel([], since=answers, acquitted=True, alone=most == 1)
+            self.waiting.extend(replace(again, keys=keys) for keys in pack(some, smaller))
+        if self.wary and {*self.company.values()} == {1} and not fresh:
+            self.waiting.appendleft(Parcel([], canary=True))
 
     @property
     def done(self) -> bool:
         """True when nothing more will come."""
-        return not self.waiting and not self.flying and not self.followed
+        return not self.waiting and not self.flying and not self.followed and not self.doubts

@@ -1,11 +1,12 @@
 """What is to be done after a request: vectors to deliver, texts to send again in other parcels, failures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError
+from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, SuspectError
+from evergreen.model import doubt
 from evergreen.model.line import Flight
-from evergreen.model.order import Order, Parcel
+from evergreen.model.order import Doubt, Order, Parcel
 from evergreen.model.provider import Answer, Vector
 from evergreen.model.traffic import Traffic
 from evergreen.model.verdict import judge
@@ -21,11 +22,13 @@ class Sentence:
     vectors: dict[bytes, Vector] = field(default_factory=dict[bytes, Vector])
     failures: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])
     again: list[Parcel] = field(default_factory=list[Parcel])
+    doubts: list[Doubt] = field(default_factory=list[Doubt])
+    works: bool = False  # the model gave a good vector
     fatal: ModelError | None = None  # whatever the order has not sent yet would fail too
 
 
-def sentence(flight: Flight, result: Answer | ModelError) -> Sentence:
-    """Judge what a request gave."""
+def sentence(flight: Flight, result: Answer | ModelError, answers: int) -> Sentence:
+    """Judge what a request gave. ``answers``: how many the model has given before."""
     order, leave, estimated = flight.order, flight.leave, flight.estimated
     order.spent.calls += 1
     if isinstance(result, Answer):
@@ -35,6 +38,8 @@ def sentence(flight: Flight, result: Answer | ModelError) -> Sentence:
     if isinstance(result, RejectedError):
         refused = Sentence(lambda t: t.refused(order, leave, estimated, misconfigured=False))
         return _refused(refused, flight, result)
+    if result.doubtful:
+        return _doubted(flight, result, answers)
     if isinstance(result, ConfigurationError):
         return _misconfigured(flight, result)
     return _unanswered(flight, result)
@@ -51,7 +56,7 @@ def _answered(flight: Flight, answer: Answer) -> Sentence:
     except ConfigurationError as error:
         return _misconfigured(flight, error)
     if verdict.good:
-        order.trusted = True
+        order.trusted = done.works = True
         done.failures |= order.accused
         order.accused.clear()
     if flight.parcel.canary:
@@ -74,6 +79,8 @@ def _refused(done: Sentence, flight: Flight, error: ModelError) -> Sentence:
         done.again = [Parcel(parcel.keys[:middle]), Parcel(parcel.keys[middle:])]
         return done
     key = parcel.keys[0]
+    if isinstance(error, SuspectError):
+        error = doubt.poison(error)
     if order.truncate and (shorter := _shorter(order, key)):
         order.texts[key] = shorter
         done.again = [Parcel([key])]
@@ -112,8 +119,31 @@ def _unanswered(flight: Flight, error: ModelError) -> Sentence:
     pause = error.pause if isinstance(error, RetryableError) else None
     done = Sentence(lambda t: t.failed(order, leave, estimated, pause))
     if order.patient and parcel.tries + 1 < _TRIES:
-        done.again = [Parcel(parcel.keys, parcel.tries + 1, parcel.canary)]
+        done.again = [replace(parcel, tries=parcel.tries + 1)]
     else:
-        done.failures = dict.fromkeys(parcel.keys, error)
+        done.failures = dict.fromkeys(parcel.keys, doubt.left(parcel, error, tried=True) or error)
         done.fatal = error
+    return done
+
+
+def _doubted(flight: Flight, error: ModelError, answers: int) -> Sentence:
+    """Send it once more as it was, as most such failures pass; then find out what is to blame."""
+    order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
+    is_refusal = isinstance(error, ConfigurationError)
+    pause = error.pause if isinstance(error, RetryableError) else None
+    if is_refusal and (parcel.canary or not order.patient):
+        return _misconfigured(flight, error)
+    if parcel.canary or not order.patient:
+        done = Sentence(lambda t: t.down(order, leave, estimated, pause), fatal=error)
+        done.failures = dict.fromkeys(parcel.keys, error)
+        return done
+    done = Sentence(lambda t: t.doubted(order, leave, estimated, pause))
+    is_first = parcel.since is None
+    failed = replace(parcel, tries=parcel.tries + 1, since=answers if is_first else parcel.since, error=error)
+    if is_first and error.slow and len(parcel.keys) > 1 and not leave.probe:
+        done.again = doubt.quarters(Doubt(failed, error), answers, acquitted=False)
+    elif is_first and not (error.slow or is_refusal or leave.probe):
+        done.again = [failed]
+    else:
+        done.doubts = [Doubt(failed, error)]
     return done

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-from evergreen.errors import ConfigurationError, RetryableError, SuspectError, UserError
+from evergreen.errors import ConfigurationError, RetryableError, SuspectError, UserError, doubtful
 from evergreen.model import decode, http, ratelimits, tokens
 from evergreen.model.provider import Answer, Limits, Vectors
 from evergreen.model.request import Request
@@ -98,7 +98,8 @@ class Served(ABC):
         except ValueError:
             items = answer = None
         if not isinstance(items, list):
-            raise RetryableError(f"model {model.name}: the answer holds no list of embeddings: {reply.shown()}")
+            why = f"model {model.name}: the answer holds no list of embeddings: {reply.shown()}"
+            raise doubtful(RetryableError(why))
         return answer, cast("list[Any]", items)
 
 

@@ -28,6 +28,7 @@ _LOOK_AGAIN = 0.02  # seconds until it may be known what a request under way has
 _NO_PAUSE = 1.0  # seconds: a server that asks for less than this, again and again, is to be left alone for longer
 _FULL = Bucket(0, 0)
 T = TypeVar("T")
+Failed = Callable[..., Breaker]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,30 @@ class Shared:
 
     def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
         """Let the endpoint rest: as long as it asks, or longer with each failure."""
+        self._fail(order, leave, estimated, pause, breaker.failed)
+
+    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Let the endpoint rest: it fails whatever it is sent."""
+        self._fail(order, leave, estimated, pause, breaker.tripped)
+
+    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Count nothing against the endpoint; if this was a probe, the next request is one again."""
+        budget.settle(order.budget, order.model, -estimated)
+        is_asked = pause is not None and pause >= _NO_PAUSE
+        if not (leave.probe or is_asked):
+            return
+
+        def change(state: State) -> State:
+            held = state.endpoint
+            if leave.probe and leave.endpoint_failures == held.failures:
+                held = replace(held, rests_until=0)
+            if is_asked and pause is not None:
+                held = breaker.paused(held, state.now, pause, probe=leave.probe)
+            return replace(state, model=_give_back(state.model, leave), endpoint=held)
+
+        _change(order.model, change)
+
+    def _fail(self, order: Order, leave: Leave, estimated: int, pause: float | None, how: Failed) -> None:
         budget.settle(order.budget, order.model, -estimated)
 
         def change(state: State) -> State:
@@ -84,7 +109,7 @@ class Shared:
             if pause is not None and pause >= _NO_PAUSE:
                 return replace(new, endpoint=breaker.paused(state.endpoint, state.now, pause, probe=leave.probe))
             seen = leave.endpoint_failures
-            return replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, leave))
+            return replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, leave, how))
 
         _change(order.model, change)
 
@@ -202,10 +227,12 @@ def _give_back(held: Breaker, leave: Leave) -> Breaker:
     return replace(held, rests_until=0) if leave.probe and leave.model_failures == held.failures else held
 
 
-def _failed(held: Breaker, policy: breaker.Policy, state: State, seen: int, leave: Leave) -> Breaker:
+def _failed(
+    held: Breaker, policy: breaker.Policy, state: State, seen: int, leave: Leave, how: Failed = breaker.failed
+) -> Breaker:
     # Jitter keeps workers from coming back in step.
     jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
-    return breaker.failed(held, policy, state.now, seen=seen, probe=leave.probe, jitter=jitter)
+    return how(held, policy, state.now, seen=seen, probe=leave.probe, jitter=jitter)
 
 
 def _limits(endpoint: Endpoint | None, live_share: float) -> dict[str, Limit]:

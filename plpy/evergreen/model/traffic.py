@@ -48,6 +48,14 @@ class Traffic(Protocol):
         """Note that an endpoint did not answer, or wants to be left alone."""
         ...
 
+    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Note a failure that may be the texts' own fault: it says nothing of the endpoint yet."""
+        ...
+
+    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Note that after such a failure not even a harmless text was answered."""
+        ...
+
     def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
         """Note an answer that is a refusal: of the texts, or because the model cannot work as it is set up."""
         ...
@@ -68,6 +76,12 @@ class Open:
         """Nothing is kept."""
 
     def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Nothing is kept."""
+
+    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Nothing is kept."""
+
+    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
         """Nothing is kept."""
 
     def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:

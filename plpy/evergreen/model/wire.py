@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
-from evergreen.errors import RetryableError
+from evergreen.errors import RetryableError, doubtful
 from evergreen.model import addresses
 from evergreen.model.request import Lifeline
 
@@ -42,19 +42,22 @@ class Call:
     bytes_left: int
     loopback_only: bool
     lifeline: Lifeline
+    answered: bool = False  # some of the answer has come: the server does not compute any more
 
     def patience(self, most: float) -> float:
         """Return how long the next step may take; raises RetryableError when the time is over."""
         left = self.until - time.monotonic()
         if left <= 0:
-            raise RetryableError(f"no whole answer within {self.timeouts.total:g} s")
+            why = f"no whole answer within {self.timeouts.total:g} s"
+            raise doubtful(RetryableError(why), slow=not self.answered)
         return min(most, left)
 
     def received(self, count: int) -> None:
         """Count what came in; raises RetryableError when it is more than any answer could be."""
         self.bytes_left -= count
+        self.answered = True
         if self.bytes_left < 0:
-            raise RetryableError("the answer is larger than such an answer can be")
+            raise doubtful(RetryableError("the answer is larger than such an answer can be"))
 
 
 _thread = threading.local()

@@ -3,13 +3,13 @@
 import time
 
 from evergreen import db, journal
-from evergreen.apply import reuse, usage
+from evergreen.apply import reuse, suspects, usage
 from evergreen.apply.usage import Saved
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import Result, drop_kept, keep
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Pipeline
-from evergreen.errors import ModelError
+from evergreen.errors import ModelError, PoisonError, RejectedError
 from evergreen.model.courier import Courier
 from evergreen.model.order import LIVE, Budget, Order, Spent
 from evergreen.model.packing import Texts
@@ -44,6 +44,8 @@ class Batch:
         self._explained: str | None = None  # why rows wait with the claim in hand, as it was said
         self._spent: list[Spent] = []
         self._saved = Saved()
+        self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were refused
+        self._culprits: dict[bytes, bool] = {}  # texts that failed alone
 
     def prepare(self) -> None:
         """Read the rows and cut their texts; give back what there is no room for."""
@@ -81,6 +83,8 @@ class Batch:
         self._saved.by_cache += len(found.known)
         if found.send or follow:
             order = self._order(found.send)
+            order.company = self._company(found.send)
+            order.wary = not any(self._suspects.values())
             self._orders.append(order)
             courier.take(order, follow, self)
 
@@ -97,6 +101,17 @@ class Batch:
             budget=budget(claim.pipeline),
         )
 
+    def _company(self, texts: Texts) -> dict[bytes, int]:
+        """Return with how many texts in all each may be sent that was in a request which failed as a whole."""
+        found: dict[bytes, int] = {}
+        for document in self.result.prepared.documents:
+            if most := self.claim.jobs[document.key].max_batch:
+                found |= {key: min(most, found.get(key, most)) for key, _ in document.chunks if key in texts}
+        if not self._provider.free:
+            self._suspects = suspects.among(self.claim.generation.model.id, [*texts])
+            found |= dict.fromkeys(self._suspects, 1)
+        return found
+
     def take_in(self, order: Order) -> None:
         """Take in what became of an order of this batch."""
         self._orders.remove(order)
@@ -105,6 +120,9 @@ class Batch:
         self.result.vectors.update(outcome.vectors)
         self.result.sent.update(key for key in order.texts if key in outcome.vectors)
         self._unsent.update(dict.fromkeys(order.unsent, (order.pause, order.trouble)))
+        for key, error in outcome.failures.items():
+            if type(error) in (PoisonError, RejectedError):
+                self._culprits[key] = type(error) is RejectedError
         for document in self.result.prepared.documents:
             error = _first_error(document, outcome.failures)
             if error is not None:
@@ -129,8 +147,11 @@ class Batch:
             self.result.lost = True
 
     def land(self) -> None:
-        """Take every text that was marked out of flight."""
+        """Take every text that was marked out of flight, and remember those that spoil a request."""
         if not self._provider.free:
+            model = self.claim.generation.model.id
+            suspects.note(model, self._culprits)
+            suspects.clear(model, [key for key in self._suspects if key in self.result.sent])
             reuse.land(self.claim.generation, [*self._marked], self.claim.token)
 
     @property

@@ -24,6 +24,7 @@ class Job:
     attempts: int
     changed_at: str
     unserved_since: str | None  # the oldest change that is not searchable yet; None: history
+    max_batch: int | None = None  # the most texts that the next request with it may hold
 
 
 @dataclass(frozen=True)
@@ -189,5 +190,11 @@ def add(claim: Claim, rows: list[db.Row]) -> None:
     """Take claimed rows into the claim."""
     for row in rows:
         claim.jobs[row["key"]] = Job(
-            row["key"], row["lane"], row["changes"], row["attempts"], row["changed_at"], row["unserved_since"]
+            row["key"],
+            row["lane"],
+            row["changes"],
+            row["attempts"],
+            row["changed_at"],
+            row["unserved_since"],
+            row.get("max_batch"),
         )

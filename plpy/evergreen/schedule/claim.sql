@@ -114,7 +114,7 @@ UPDATE embed.job j
 SET token = $4, ready_at = (SELECT embed.lease_end($4))
 WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
-          j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid
+          j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid, j.max_batch
 
 -- put_back(int4, int8, jsonb[], float8, text, text): claimed jobs that are not worked on now; the last two: why, where that is an error
 UPDATE embed.job

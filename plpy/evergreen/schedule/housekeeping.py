@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from evergreen import db
-from evergreen.apply import lag, usage
+from evergreen.apply import lag, suspects, usage
 from evergreen.catalog import counters, pipelines
 from evergreen.detect import store
 from evergreen.generations import indexing, retire
@@ -34,6 +34,7 @@ def leftovers() -> list[Task]:
 def _counters() -> list[Task]:
     return [
         Task("cache", lambda: db.run(claim.SQL.purge_cache, setting.get("cache_retention"))),
+        Task("suspects", suspects.purge),
         Task("counters", counters.create_all),
         Task("queue rows", intake.make_missing),
         Task("torn pipelines", pipelines.say_torn),

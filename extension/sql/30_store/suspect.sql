@@ -1,0 +1,9 @@
+CREATE TABLE embed.suspect (
+    model   int NOT NULL,
+    hash    bytea NOT NULL,
+    refused boolean NOT NULL,
+    last_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (model, hash)
+) WITH (vacuum_truncate = false);
+COMMENT ON TABLE embed.suspect IS 'texts that made a request fail for all its texts: whatever row has them, they are sent alone';
+COMMENT ON COLUMN embed.suspect.refused IS 'the server said that it would not take it; otherwise the request failed without a word about the text';

@@ -15,6 +15,40 @@ follow.refresh(pipeline, dropped, attnum)
 $python$;
 COMMENT ON FUNCTION embed.refresh(int, boolean, int) IS 'internal: makes triggers and functions of a pipeline match its source again';
 
+-- ALTER TYPE ... RENAME VALUE and ADD or DROP ATTRIBUTE change the text of values that nobody writes, as does ALTER TABLE for
+-- columns of the type of that table's rows. A command by itself that cannot change any text is known by its words.
+CREATE FUNCTION embed.with_altered_types() RETURNS TABLE (pipeline int)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    WITH RECURSIVE watched (pipeline, type) AS (
+        SELECT p.id, a.atttypid
+        FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id
+        JOIN pg_attribute a ON a.attrelid = p.source AND a.attnum = ANY (g.watched_attnums || p.key_attnums)
+        WHERE a.atttypid >= 16384
+        UNION
+        SELECT w.pipeline, x.oid
+        FROM watched w JOIN pg_type t ON t.oid = w.type
+        CROSS JOIN LATERAL (
+            SELECT t.typelem UNION ALL SELECT t.typbasetype
+            UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+            UNION ALL SELECT a.atttypid FROM pg_attribute a
+                      WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
+        ) x (oid)
+        WHERE x.oid >= 16384
+    )
+    SELECT DISTINCT w.pipeline
+    FROM pg_event_trigger_ddl_commands() c
+    JOIN pg_type t ON (c.classid = 'pg_type'::regclass AND t.oid = c.objid)
+                   OR (c.classid = 'pg_class'::regclass AND t.typrelid = c.objid)
+    JOIN watched w ON w.type = t.oid
+    WHERE c.command_tag IN ('ALTER TYPE', 'ALTER TABLE')
+      AND (current_query() !~* '^\s*alter\s+type\s[^;]*\s(add\s+value|rename\s+to|owner\s+to|set\s+schema)\s[^;]*;?\s*$'
+           OR current_query() ~* '(rename\s+value|attribute)\s')
+$sql$;
+COMMENT ON FUNCTION embed.with_altered_types() IS
+    'internal: pipelines of which this DDL command may have changed the text or the keys, by a type that they use';
+
 CREATE FUNCTION embed.follow_ddl() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -57,6 +91,15 @@ BEGIN
             PERFORM embed.refresh(touched.id, false, touched.attnum::int);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not follow this change of pipeline %: %', touched.id, SQLERRM
+                USING HINT = 'The next embed_drain() or embed_work() tries again.';
+        END;
+    END LOOP;
+    FOR touched IN SELECT t.pipeline AS id FROM embed.with_altered_types() t LOOP
+        INSERT INTO embed.change (pipeline, scope) VALUES (touched.id, 'source');
+        BEGIN
+            PERFORM embed.refresh(touched.id);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not follow this change of a type of pipeline %: %', touched.id, SQLERRM
                 USING HINT = 'The next embed_drain() or embed_work() tries again.';
         END;
     END LOOP;
@@ -118,21 +161,24 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.follow_drop() IS 'internal: event trigger, follows DROP of a source or of one of its partitions';
 
--- ALTER COLUMN ... TYPE ... USING may change every value, and no row trigger fires.
+-- ALTER COLUMN ... TYPE ... USING and (PostgreSQL 17) SET EXPRESSION may change every value, and no row trigger fires.
 CREATE FUNCTION embed.follow_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
-    column_type constant int = 4;  -- bit of pg_event_trigger_table_rewrite_reason()
-    rewritten oid = pg_catalog.pg_event_trigger_table_rewrite_oid();
+    -- Bits of the reason: 1 persistence and 8 access method change no value, 2 fills in a default or an expression.
+    reason constant int = pg_catalog.pg_event_trigger_table_rewrite_reason();
+    rewritten constant oid = pg_catalog.pg_event_trigger_table_rewrite_oid();
 BEGIN
-    IF pg_catalog.pg_event_trigger_table_rewrite_reason() & column_type <> 0 THEN
-        INSERT INTO embed.change (pipeline, scope)
-        SELECT p.id, 'source' FROM embed.pipeline p
-        WHERE p.source = rewritten
-           OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(rewritten) a);
-    END IF;
+    INSERT INTO embed.change (pipeline, scope)
+    SELECT p.id, 'source' FROM embed.pipeline p
+    WHERE (p.source = rewritten OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(rewritten) a))
+      AND (reason & ~(1 | 2 | 8) <> 0
+           OR (reason & 2 <> 0 AND EXISTS (
+               SELECT FROM embed.generation g
+               JOIN pg_catalog.pg_attribute a ON a.attnum = ANY (g.watched_attnums || p.key_attnums)
+               WHERE g.pipeline = p.id AND a.attrelid = p.source AND a.attgenerated <> '')));
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'evergreen could not look at this rewrite of a table: %', SQLERRM
         USING HINT = 'SELECT embed_verify(''...'', repair => true) finds what it changed.';

@@ -20,6 +20,7 @@ class Column:
     parts: frozenset[str]  # built-in types in it; "" for another base type, "domain", "composite"
     send: str  # qualified binary output function, or ""
     built_in: bool
+    virtual: bool  # generated when it is read (PostgreSQL 18): a trigger sees NULL
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def describe(oid: int) -> Source | None:
             frozenset(r["parts"]),
             r["send"],
             r["built_in"],
+            r["virtual"],
         )
         for r in db.rows(SQL.columns, oid)
     )

@@ -25,8 +25,21 @@ _SETTINGS = {
     "bytea": ("bytea_output",),
     "money": ("lc_monetary",),
     **dict.fromkeys("point lseg path box polygon line circle".split(), ("extra_float_digits",)),
-    # These print names, shorter by the search_path: pinned in our functions, but not for the view.
-    **dict.fromkeys("regclass regproc regprocedure regoper regoperator regtype regnamespace regrole".split(), ()),
+}
+# These print the name that an object has now, qualified as the search_path demands, which is pinned for the reader but
+# not for the view: type, catalog of the objects, whether arguments are part of the name.
+_NAMES = {
+    "regclass": ("pg_class", True),
+    "regcollation": ("pg_collation", True),
+    "regconfig": ("pg_ts_config", True),
+    "regdictionary": ("pg_ts_dict", True),
+    "regnamespace": ("pg_namespace", True),
+    "regoper": ("pg_operator", False),
+    "regoperator": ("pg_operator", True),
+    "regproc": ("pg_proc", False),
+    "regprocedure": ("pg_proc", True),
+    "regrole": ("pg_authid", True),
+    "regtype": ("pg_type", True),
 }
 _PINNED = {
     "extra_float_digits": "1",
@@ -89,9 +102,53 @@ def hash_part(row: str, column: Column) -> str:
     """The column as text that depends on no setting of the session: binary output where the text would."""
     value = reference(row, column)
     text = f"pg_catalog.format('%s', {value})"
-    if column.send and not column.parts.isdisjoint(_SETTINGS):
+    if holds_names(column) and unwatchable(column) is None:
+        text = _names(value, column)
+    elif column.send and not column.parts.isdisjoint(_SETTINGS):
         text = f"pg_catalog.encode({column.send}({value}), 'hex')"
     return f"CASE WHEN pg_catalog.num_nulls({value}) OPERATOR(pg_catalog.=) 0 THEN {text} END"
+
+
+def holds_names(column: Column) -> bool:
+    """True when its text has names of other objects, and so changes when those are renamed."""
+    return not column.parts.isdisjoint(_NAMES)
+
+
+def unwatchable(column: Column) -> tuple[str, str] | None:
+    """Return what is wrong with a column whose text may change unnoticed, and what to do; None where nothing is."""
+    if column.virtual:
+        return (
+            "is generated when it is read, and triggers do not see it",
+            "Make it STORED, or name the columns that it is made of.",
+        )
+    if holds_names(column) and not (column.built_in and column.bare_type.removeprefix("_") in _NAMES):
+        return (
+            f"of type {column.type_name} has names of objects inside, whose renaming could not be noticed",
+            "Use a column of such a type itself (regclass, regtype[]), or one of type text.",
+        )
+    return None
+
+
+def _names(value: str, column: Column) -> str:
+    """The names in a value as the catalog has them now; the number of an object that is gone."""
+    if column.bare_type in _NAMES:
+        return _name(value, column.bare_type)
+    element = _name("u.name", column.bare_type.removeprefix("_"))
+    return (
+        f"(SELECT pg_catalog.json_build_array(pg_catalog.array_dims({value}), pg_catalog.json_agg({element}"
+        f" ORDER BY u.place))::pg_catalog.text FROM pg_catalog.unnest({value}) WITH ORDINALITY u (name, place))"
+    )
+
+
+def _name(value: str, type_name: str) -> str:
+    catalog, with_arguments = _NAMES[type_name]
+    arguments = ", o.object_args::pg_catalog.text" if with_arguments else ""
+    number = f"({value})::pg_catalog.oid"
+    return (
+        f"(SELECT CASE WHEN o.object_names IS NULL THEN {number}::pg_catalog.text"
+        f" ELSE pg_catalog.concat(o.object_names::pg_catalog.text{arguments}) END"
+        f" FROM pg_catalog.pg_identify_object_as_address('pg_catalog.{catalog}'::pg_catalog.regclass, {number}, 0) o)"
+    )
 
 
 def src_hash(row: str, columns: Iterable[Column]) -> str:

@@ -1,12 +1,13 @@
 """Follow the source: after DDL, after a restore and before a read, what is generated matches the table again."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evergreen import db, journal
 from evergreen.catalog import columns, counters, pipelines
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import functions, leaves, store, triggers
+from evergreen.detect import expressions, functions, leaves, store, triggers
 from evergreen.detect.own_ddl import is_own, own_ddl
 from evergreen.errors import UserError
 from evergreen.patience import patiently
@@ -218,11 +219,22 @@ def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | N
         )
     elif only_if is not None and only_if.bare_type != "bool":
         broken = f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
+    elif unwatchable := _unwatchable([c for g in watched.values() for c in g]):
+        broken = unwatchable
     elif (code := columns.foreign_code(source)) is not None:
         broken = (
             f'key column "{code[0].name}" runs function {code[1]}, which no superuser owns; embed_drop() the pipeline'
         )
     return Bound(key, only_if, watched, broken, key_broken)
+
+
+def _unwatchable(watched: Iterable[Column]) -> str | None:
+    """Say why the text of a column can no longer be followed."""
+    for column in watched:
+        reason = expressions.unwatchable(column)
+        if reason is not None:
+            return f'column "{column.name}" of the source {reason[0]}; {reason[1][0].lower()}{reason[1][1:]}'
+    return None
 
 
 def _store(pipeline: Pipeline, source: Source, bound: Bound) -> None:

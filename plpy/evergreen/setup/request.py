@@ -6,6 +6,7 @@ from typing import Any
 from evergreen import db
 from evergreen.catalog import access, columns, intervals, languages, models, objects, options
 from evergreen.catalog.columns import Column, Source
+from evergreen.detect import expressions as ex
 from evergreen.detect import slot
 from evergreen.errors import UserError, shown
 from evergreen.model.spec import Model
@@ -101,6 +102,12 @@ def _check_table(found: Source) -> Source:
                 "0A000",
                 hint="A domain inside it, now or later, would run its checks with other rights than the owner's.",
             )
+        if ex.holds_names(column):
+            raise UserError(
+                f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
+                "0A000",
+                hint="Its text is the name of an object, so renaming that would change the key. Use type oid or text.",
+            )
     code = columns.foreign_code(found)
     if code is not None:
         raise UserError(
@@ -132,9 +139,18 @@ def check_preparation(
     watched = [existing(source, name) for name in read]
     if only_if is not None:
         watched += _check_only_if(source, only_if, watched)
+    for column in watched:
+        _check_watched(source, column)
     definition = objects.parse(chunker, '{"chunker": "none"}') if chunker is not None else {"chunker": "none"}
     chunk.chunker(definition)
     return Preparation(used if names is not None else None, template, definition, tuple(watched))
+
+
+def _check_watched(source: Source, column: Column) -> None:
+    """Raise 0A000 for a column whose text changes in ways that cannot be noticed."""
+    reason = ex.unwatchable(column)
+    if reason is not None:
+        raise UserError(f'column "{column.name}" of table {source.qualified} {reason[0]}', "0A000", hint=reason[1])
 
 
 def _check_template(source: Source, names: list[str | None] | None, template: str | None) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """One POST to an endpoint, and which error an answer means."""
 
 import copy
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,12 @@ _REJECTED = (400, 413, 422)
 _CONFIGURATION = (401, 402, 404, 410)
 _FORBIDDEN = (403, 405)  # for anybody, or by a firewall for a text
 _BUSY = 429
+_ERRORS = 429  # from here on a server may say "too long" with a status of its own, as llama.cpp and Ollama do
+_TOO_LONG = re.compile(
+    rb"(?:input|text|prompt|sequence|document)[^.:]{0,60}too (?:long|large)|request too large|too many tokens"
+    rb"|exceeds?[^.:]{0,40}(?:context|sequence|input|token)[ _-]?(?:length|size|window|limit)",
+    re.IGNORECASE,
+)
 _USUAL = {
     "Content-Type": "application/json",
     "Accept": "application/json",
@@ -127,7 +134,7 @@ def _refusal(status: int, reply: Reply) -> ModelError:
 
 
 def _meaning(status: int, reply: Reply, text: str) -> ModelError:
-    if status in _REJECTED:
+    if status in _REJECTED or (status >= _ERRORS and _TOO_LONG.search(reply.body)):
         return RejectedError(text)
     moved = 300 <= status < 400  # noqa: PLR2004
     if moved or status in _CONFIGURATION or b"insufficient_quota" in reply.body:

@@ -12,6 +12,7 @@ from evergreen.model.traffic import Traffic
 from evergreen.model.verdict import judge
 
 _TRIES = 3
+_SHORTEST = 8  # characters: what is shorter is not too long for any model
 
 
 @dataclass
@@ -81,19 +82,24 @@ def _refused(done: Sentence, flight: Flight, error: ModelError) -> Sentence:
     key = parcel.keys[0]
     if isinstance(error, SuspectError):
         error = doubt.poison(error)
-    if order.truncate and (shorter := _shorter(order, key)):
+    elif order.truncate and (shorter := _shorter(order, key)):
         order.texts[key] = shorter
         done.again = [Parcel([key])]
-    else:
-        _accuse(done, order, key, error)
+        return done
+    _accuse(done, order, key, error)
     return done
 
 
 def _shorter(order: Order, key: bytes) -> str | None:
-    """Return half of a text that may be too long; the tokens were only estimated. No token is less than a character."""
-    most = order.provider.limits(order.model).input_tokens
+    """Return half of a text that may be too long; None when it is so short that it was refused for another reason.
+
+    The server counts otherwise than we do (a character may be several tokens), and few say that it is the length.
+    """
     text = order.texts[key]
-    return text[: max(most, len(text) // 2)] if most is not None and len(text) > most else None
+    if order.provider.sql or len(text) // 2 < _SHORTEST:
+        return None
+    most = order.provider.limits(order.model).input_tokens or 0
+    return text[: max(most, len(text) // 2)] if len(text) > most else text[: len(text) // 2]
 
 
 def _accuse(done: Sentence, order: Order, key: bytes, error: ModelError) -> None:

@@ -37,7 +37,7 @@ def refusal_of(drop):
 def test_a_pipeline_is_dropped_while_a_worker_stands(connect, db, pipeline, provider, stoppable, patient):
     """The drop may be refused for the moment of a step, and says so."""
     stop = stoppable()
-    dropping = connect(options="-c statement_timeout=5000")
+    dropping = connect(options="-c statement_timeout=15000")
     for number, (where, when) in enumerate(STEPS):
         db.execute("UPDATE docs SET body = %s || id WHERE id <= 4", (f"edit {number} ",))
         assert stop.parked(WORK, where, when)

@@ -7,7 +7,10 @@ import pytest
 from pages import PAGES, README, ROOT, blocks, inline, name_of, section, tutorial
 
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
-ELSEWHERE = {"docs/moving-in.md": "tests/host/test_moving_in_page.py"}
+ELSEWHERE = {
+    "docs/moving-in.md": "tests/host/test_moving_in_page.py",
+    "docs/uninstall.md": "tests/operate/test_uninstall.py",
+}
 #: What a reader of the page has besides what the README's tutorial made.
 BEFORE = {
     "docs/costs.md": "\n".join(block.code for block in blocks(ROOT / "docs" / "models.md", "sql")),

@@ -73,6 +73,12 @@ def _build(name: str, method: str, generation: Generation) -> Problem | None:
     return None
 
 
+def unschedule(generations: list[int]) -> None:
+    """Remove the jobs that make indexes of generations that are going."""
+    if _has_cron():
+        db.rows(SQL.unschedule_of, generations)
+
+
 def _create(statement: str, generation: Generation) -> None:
     """Make an index; where resources are short, once more with as few as possible.
 

@@ -92,6 +92,12 @@ SELECT cron.unschedule($1)
 -- schedule(text, text): from the next minute on, until it is there
 SELECT cron.schedule($1, '* * * * *', $2)
 
+-- unschedule_of(int4[]): jobs of generations that are going
+SELECT cron.unschedule(c.jobid) FROM cron.job c
+WHERE c.database = pg_catalog.current_database()
+  AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
+  AND pg_catalog.substring(c.jobname, 'g([0-9]+)_[a-z0-9_]*$') = ANY ($1::pg_catalog.text[])
+
 -- unschedule_done(): jobs whose index is there, or whose generation is gone
 SELECT cron.unschedule(j.jobid)
 FROM (SELECT c.jobid, pg_catalog.substring(c.jobname, 'g[0-9]+[a-z0-9_]*$') AS name

@@ -8,6 +8,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow, functions, store
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
+from evergreen.generations import takeover
 from evergreen.generations.build import hold
 from evergreen.queries import load
 from evergreen.schedule.maintenance import Task
@@ -27,6 +28,7 @@ def embed_retire(pipeline: str | None, generation: int | None) -> None:
         found = access.owned(pipeline, role)
         hold(found)
         wanted = [_named(found, generation)] if generation is not None else [*found.previous]
+        takeover.take(wanted)
         with_short_locks(lambda: _take(found, wanted), f"of pipeline {found.name}")
         numbers = ", ".join(str(g.id) for g in wanted)
         db.notice(f"generations retired: {numbers}" if wanted else "there is no previous generation")

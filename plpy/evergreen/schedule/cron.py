@@ -7,6 +7,7 @@ from evergreen.gate import elevated, entry
 from evergreen.queries import load
 from evergreen.schedule import arguments, cadence
 from evergreen.schedule.cadence import Limits, Problem
+from evergreen.wording import counted
 
 SQL = load(__file__)
 
@@ -74,6 +75,14 @@ def embed_unschedule(pipeline: str | None) -> str:
         )
     removed = _remove(pipeline)
     db.rows(SQL.unschedule_house, _house())
+    elevated(lambda: db.rows(SQL.unschedule_indexes))  # those are of the extension's owner
+    running = elevated(lambda: db.rows(SQL.running))
+    if running:
+        pids = ", ".join(str(row["pid"]) for row in running)
+        db.notice(
+            f"{counted(len(running), 'worker is', 'workers are')} still running (pid {pids}): one of pg_cron's ends"
+            " within a minute, `evergreen worker` when it is stopped"
+        )
     return f"unscheduled: {', '.join(removed) or 'nothing was scheduled'}"
 
 

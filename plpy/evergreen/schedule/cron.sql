@@ -29,6 +29,18 @@ SELECT pg_catalog.current_setting('shared_preload_libraries') ~ '(^|[ ,"/])pg_cr
 SELECT count(*) FROM cron.job j
 WHERE j.active AND j.command ~ '^CALL .*embed_work[(]' AND NOT (j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())
 
+-- unschedule_indexes(): when no worker is scheduled here nobody takes these jobs away once the index is there
+SELECT cron.unschedule(c.jobid) FROM cron.job c
+WHERE c.database = pg_catalog.current_database()
+  AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
+  AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ '^evergreen .*#[0-9]+$')
+
+-- running(): sessions that work in this database, or sleep until there is work
+SELECT a.pid FROM pg_catalog.pg_stat_activity a
+WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
+  AND (a.state = 'active' AND a.query ~* 'embed_work *[(]' OR a.application_name = 'evergreen worker')
+ORDER BY a.pid
+
 -- unschedule_house(text): nobody needs it any more
 SELECT cron.unschedule(h.jobid) FROM cron.job h
 WHERE h.jobname = $1

@@ -24,8 +24,8 @@ DELETE FROM embed.maintenance_error WHERE ctid = ANY (ARRAY(
        OR (e.pipeline <> 0 AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = e.pipeline))
     FOR UPDATE SKIP LOCKED))
 
--- is_awaited(text): does another session wait for a lock on this table
+-- is_awaited(text): does another session want this table for itself, see generations/takeover.sql
 SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
                JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
-               WHERE NOT l.granted AND l.relation = pg_catalog.to_regclass($1)
+               WHERE (l.mode = 'RowShareLock' OR NOT l.granted AND l.mode = 'AccessExclusiveLock') AND l.relation = pg_catalog.to_regclass($1)
                  AND l.pid <> pg_catalog.pg_backend_pid())

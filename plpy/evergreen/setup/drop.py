@@ -7,6 +7,7 @@ from evergreen.detect import cover, functions, slot, store, triggers
 from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
+from evergreen.generations import takeover
 from evergreen.queries import load
 from evergreen.setup.create import with_short_locks
 
@@ -24,8 +25,10 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
             return
         found = _locked(access.owned(pipeline, role, whole=False))
         _drop_view(found)
+        takeover.take(found.generations)
         for generation in found.generations:
             _take_table(found, generation, keep=bool(keep_embeddings))
+        db.run(SQL.wait_for_workers)
         db.run(SQL.delete_queue, found.id)
         db.run(SQL.delete_generations, found.id)
         db.run(SQL.delete_pipeline, found.id)

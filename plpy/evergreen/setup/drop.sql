@@ -1,6 +1,9 @@
 -- lock(int4): a generation that is being added waits, or is waited for
 SELECT FROM embed.pipeline p WHERE p.id = $1 FOR UPDATE
 
+-- wait_for_workers(): what a worker has in hand of the pipeline it gives back, as it does not get at the vectors any more
+SELECT pg_catalog.set_config('lock_timeout', '3s', true)
+
 -- delete_queue(int4): everything that waits or was done for a pipeline; its row goes last
 WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
      changes AS (DELETE FROM embed.change WHERE pipeline = $1),

@@ -88,3 +88,9 @@ class ConfigurationError(ModelError):
     """No text of this model can succeed until somebody mends the set-up: the rows wait, without losing an attempt."""
 
     failure_class = "configuration"
+
+
+class SourceError(ConfigurationError):
+    """The source cannot be read: the model has nothing to do with it."""
+
+    scope = "row"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from evergreen import alarm, db
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.errors import ConfigurationError, ModelError, RejectedError, SuspectError, UserError
+from evergreen.errors import ModelError, RejectedError, SourceError, SuspectError, UserError
 from evergreen.model.provider import Limits
 from evergreen.model.registry import provider
 from evergreen.model.tokens import cut, estimate
@@ -131,7 +131,7 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
             raise
         text = read.complaint(pipeline, error)
         if state.startswith(_NOT_THE_ROW):
-            done.failures.update(dict.fromkeys(keys, ConfigurationError(text)))
+            done.failures.update(dict.fromkeys(keys, SourceError(text)))
         elif len(keys) == 1 and state.startswith("22") and not _is_key(pipeline, keys[0]):
             (done.removed if keys[0] in done.stored else done.fresh).append(keys[0])
         elif len(keys) == 1:

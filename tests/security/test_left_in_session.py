@@ -8,7 +8,7 @@ is not part of any transaction. Tried below, by every call that runs such code:
 * PREPARE, DEALLOCATE: a statement under the name of one that the client prepared would run as the client;
 * CLOSE ALL: the client's cursors, which cannot be given back, so the pipeline is refused with the reason;
 * settings, SET ROLE, SET SESSION AUTHORIZATION, temporary tables, LISTEN, UNLISTEN, NOTIFY, cursors WITH HOLD, DISCARD,
-  set-up of the random generator: undone with the subtransaction, refused, or harmless.
+  setseed: undone with the subtransaction, refused, or without influence on what workers do.
 """
 
 import psycopg
@@ -128,6 +128,20 @@ def test_more_of_a_slots_lock_does_not_outlive_the_call(plant, db):
     session, before, done = plant("work", "SELECT pg_advisory_lock(1163285063, 1) FROM generate_series(1, 3)")
     assert done
     assert session.execute(STATE).fetchone() == before
+
+
+def test_the_seed_of_the_session_tells_no_token(db, connect, plant):
+    """It could be known before, and its lock be held: the worker would look dead."""
+    plant("drain", "SELECT setseed(0.5)")
+    tokens = set()
+    for _ in range(2):
+        session = connect()
+        session.execute("UPDATE alice.docs SET body = body || '.'")
+        session.execute("SELECT setseed(0.5)")
+        (token,) = session.execute("SELECT DISTINCT token FROM embed_claim('hers', 100)").fetchone()
+        session.execute("SELECT embed_release('hers', %s)", (token,))
+        tokens.add(token & 16777215)
+    assert len(tokens) == 2
 
 
 REPLACE = ["DEALLOCATE mine", "PREPARE mine AS SELECT current_user::text AS seized"]

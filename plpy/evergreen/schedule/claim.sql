@@ -1,6 +1,8 @@
 -- next_token(int4): a token that was never used, the time, and the round of the cursor over the stored documents
--- Nobody can know it before, and sit on its lock: then a worker that lives would look as if it were gone.
-SELECT (pg_catalog.nextval('embed.token') << 24) | pg_catalog.floor(pg_catalog.random() * 16777216)::bigint AS token,
+-- No role can know it before and hold its lock, or a live worker would look dead. random() would not do: an owner's code
+-- that ran in this session may have called setseed().
+SELECT (pg_catalog.nextval('embed.token') << 24)
+       | (pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0) & 16777215) AS token,
        pg_catalog.clock_timestamp()::pg_catalog.text AS at,
        (SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document') AS round
 

@@ -124,11 +124,12 @@ CROSS JOIN LATERAL (
     LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) w
         ON w.key = x.key) f
 CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c
-CROSS JOIN LATERAL (
+-- Not for those who only read or write the table: what their own rows cost tells which texts other rows have.
+LEFT JOIN LATERAL (
     SELECT coalesce(sum(x.calls), 0)::bigint AS calls, coalesce(sum(x.texts), 0)::bigint AS texts,
            coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,
            coalesce(sum(x.saved_by_fingerprint + x.saved_by_cache + x.saved_by_dedupe), 0)::bigint AS texts_saved
-    FROM embed.usage x WHERE x.pipeline = p.id) u
+    FROM embed.usage_seen x WHERE x.pipeline = p.id) u ON embed.may_own(p.source)
 CROSS JOIN LATERAL (
     SELECT min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.5) AS p50,
            min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.95) AS p95,
@@ -163,8 +164,11 @@ COMMENT ON COLUMN @extschema@.embed_status.last_error IS
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
 COMMENT ON COLUMN @extschema@.embed_status.state IS
     'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
-COMMENT ON COLUMN @extschema@.embed_status.tokens IS 'as billed where the provider says, else estimated';
-COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS 'texts that were not sent: embed_usage says why';
+COMMENT ON COLUMN @extschema@.embed_status.tokens IS
+    'as billed where the provider says, else estimated; an estimate for all but embed_admin';
+COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS
+    'texts that were not sent: embed_usage says why. This, calls, texts, tokens and cost are NULL for those who do not administer '
+    'the pipeline';
 COMMENT ON COLUMN @extschema@.embed_status.lag_p50 IS
     'from a committed change to its being searchable, in the last hour: half of the changes took no longer. Live and bulk changes '
     'count, history (backfill, rebuild) does not. Rounded up by at most a fifth; counted from the statement that changed the row '

@@ -10,7 +10,7 @@ SELECT p.name AS pipeline,
        sum(u.saved_by_cache)::bigint AS saved_by_cache,
        sum(u.saved_by_dedupe)::bigint AS saved_by_dedupe,
        sum(u.questions)::bigint AS questions
-FROM embed.usage u
+FROM embed.usage_seen u
 LEFT JOIN embed.pipeline p ON p.id = u.pipeline
 LEFT JOIN embed.model m ON m.id = u.model
 WHERE CASE WHEN u.pipeline IS NULL THEN pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE')
@@ -19,9 +19,11 @@ GROUP BY p.name, m.name, pg_catalog.date_trunc('hour', u.at);
 COMMENT ON VIEW @extschema@.embed_usage IS
     'what keeping a pipeline fresh and searching it cost, and what was saved, hour by hour. Questions to a model that costs money count, but for those on a standby, in a READ ONLY transaction or in one that is rolled back';
 COMMENT ON COLUMN @extschema@.embed_usage.pipeline IS 'NULL: calls of embed(), which no pipeline pays for; shown to embed_admin';
-COMMENT ON COLUMN @extschema@.embed_usage.calls IS 'requests that were answered, refused or failed';
+COMMENT ON COLUMN @extschema@.embed_usage.calls IS
+    'requests that were answered, refused or failed. Only embed_admin is told of texts that vectors of other owners'' pipelines '
+    'saved: for all others calls, texts, tokens and cost are as if those had been sent';
 COMMENT ON COLUMN @extschema@.embed_usage.texts IS 'texts that a model answered for';
-COMMENT ON COLUMN @extschema@.embed_usage.tokens IS 'as billed where the provider says, else estimated';
+COMMENT ON COLUMN @extschema@.embed_usage.tokens IS 'as billed where the provider says, else estimated; an estimate for all but embed_admin';
 COMMENT ON COLUMN @extschema@.embed_usage.cost IS 'tokens times the model''s option price (of a million tokens); NULL where there is none';
 COMMENT ON COLUMN @extschema@.embed_usage.saved_by_fingerprint IS 'texts of rows that were found unchanged';
 COMMENT ON COLUMN @extschema@.embed_usage.saved_by_cache IS 'texts that were embedded before and are live elsewhere or kept';

@@ -14,8 +14,10 @@ SELECT p.name AS pipeline,
        f.failed,
        CASE WHEN g.state <> 'active' THEN c.coverage END AS coverage,
        coalesce(s.running, false) AS backfilling,
-       EXISTS (SELECT FROM pg_catalog.pg_index i
-               WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.g' || g.id || '_embedding_idx')) AS indexed,
+       -- not by to_regclass(), which is an error for roles without USAGE on the schema
+       EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE i.indisvalid AND n.nspname = 'embed_store' AND c.relname = 'g' || g.id || '_embedding_idx') AS indexed,
        g.since,
        g.created_at,
        CASE WHEN embed.may_own(p.source) THEN embed.maintenance_problem(p.id, g.id, a.is_admin) END AS maintenance_error

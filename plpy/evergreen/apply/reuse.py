@@ -16,9 +16,10 @@ SQL = load(__file__)
 
 @dataclass
 class Sorted:
-    """Texts by what is to be done for them."""
+    """Texts by what is to be done for them. ``foreign``: those of the known that no pipeline of the same owner has."""
 
     known: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
+    foreign: Texts = field(default_factory=dict[bytes, str])
     send: Texts = field(default_factory=dict[bytes, str])
     elsewhere: Texts = field(default_factory=dict[bytes, str])
 
@@ -34,7 +35,9 @@ def sort(generation: Generation, texts: Texts, token: int, own_tokens: list[int]
         return done
     hashes = list(texts)
     won = set(hashes) if free else _mark(generation, hashes, token, own_tokens)
-    done.known.update(known(generation, hashes))
+    found = look(generation, hashes)
+    done.known.update(found.vectors)
+    done.foreign = {key: texts[key] for key in found.vectors if key not in found.own}
     for key, text in texts.items():
         if key not in done.known:
             (done.send if key in won else done.elsewhere)[key] = text
@@ -67,21 +70,48 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     return {key for key in hashes if patiently(partial(claim, [key]), "1ms")}
 
 
+@dataclass
+class Found:
+    """Vectors by hash of their text; ``own``: those that a pipeline has which the asking role administers."""
+
+    vectors: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
+    own: set[bytes] = field(default_factory=set[bytes])
+
+
 def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:
     """Return the vectors that exist already, live or kept, by hash of their text."""
-    everywhere = [row["id"] for row in db.rows(SQL.model_tables, generation.model.id)]
+    return look(generation, hashes).vectors
+
+
+def own_pipelines(pipeline: int, role: str | None = None) -> list[int] | None:
+    """Return the pipelines that a role, or the owner of a pipeline (``role`` None), administers; None: everything.
+
+    Vectors of others spare a call. Whoever is told so learns that another tenant has the text, so figures and answers
+    for roles other than embed_admin count only what comes from these.
+    """
+    ids: list[int] | None = db.value(SQL.own_pipelines, pipeline, role)
+    return ids
+
+
+def look(generation: Generation, hashes: list[bytes], role: str | None = None) -> Found:
+    """Look for vectors that exist already; ``role``: whose pipelines count as own, see ``own_pipelines``."""
+    own = own_pipelines(generation.pipeline, role)
+    everywhere = [(int(row["id"]), int(row["pipeline"])) for row in db.rows(SQL.model_tables, generation.model.id)]
     try:
-        return _look_into(everywhere, generation, hashes)
+        return _look_into(everywhere, generation, hashes, own)
     except db.DatabaseError as error:
         if db.sqlstate(error) not in {"55P03", "42P01"}:
             raise
-        return _look_into([generation.id], generation, hashes)  # another pipeline's table is being dropped
+        here = [(generation.id, generation.pipeline)]
+        return _look_into(here, generation, hashes, own)  # another pipeline's table is being dropped
 
 
-def _look_into(generations: list[int], generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:
+def _look_into(
+    generations: list[tuple[int, int]], generation: Generation, hashes: list[bytes], own: list[int] | None
+) -> Found:
     schema = models.vector_schema()
-    live = "\n".join(SQL.live_arm.on(generation=str(g), schema=schema).text for g in generations)
-    query: Query = SQL.look_up.on(live=live, schema=schema)
+    arms = (SQL.live_arm.on(generation=str(g), pipeline=str(p), schema=schema).text for g, p in generations)
+    query: Query = SQL.look_up.on(live="\n".join(arms), schema=schema)
     # Undone after reading: an open drain must not keep a lock on the tables of other pipelines.
-    found = db.released(lambda: db.rows(query, generation.model.id, hashes))
-    return {row["hash"]: row["embedding"] for row in found}
+    rows = db.released(lambda: db.rows(query, generation.model.id, hashes, own))
+    return Found({row["hash"]: row["embedding"] for row in rows}, {row["hash"] for row in rows if row["is_own"]})

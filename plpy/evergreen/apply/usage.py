@@ -1,10 +1,14 @@
 """What was spent and what was saved, written down with the batch it was spent for."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evergreen import db, journal
 from evergreen.catalog.pipelines import Generation
+from evergreen.model import tokens
 from evergreen.model.order import Spent
+from evergreen.model.packing import Texts, pack
+from evergreen.model.provider import Limits
 from evergreen.model.spec import Model
 from evergreen.queries import load
 
@@ -23,13 +27,46 @@ class Saved:
     by_dedupe: int = 0
 
 
-def record(generation: Generation, spent: Spent, saved: Saved, *, free: bool) -> None:
+@dataclass
+class Alone:
+    """What a batch would have cost without the pipelines of other owners; what its owner is told of it.
+
+    Tokens are estimated for all texts alike: what a provider bills for a text would tell whether it was sent.
+    """
+
+    calls: int = 0
+    texts: int = 0
+    tokens: int = 0
+    spared: int = 0  # tokens of texts that were not sent, thanks to others
+    by_cache: int = 0
+    by_dedupe: int = 0
+
+    def count(self, texts: Iterable[str]) -> None:
+        """Count texts that a model answered for."""
+        for text in texts:
+            self.texts += 1
+            self.tokens += tokens.estimate(text)
+
+    def spare(self, texts: Texts, sent: Texts, limits: Limits) -> None:
+        """Count texts that were not sent, thanks to others, as if they had been sent with those that were."""
+        before = self.tokens
+        self.calls += _requests({**sent, **texts}, limits) - _requests(sent, limits)
+        self.count(texts.values())
+        self.spared += self.tokens - before
+
+
+def _requests(texts: Texts, limits: Limits) -> int:
+    return sum(1 for _ in pack(texts, limits))
+
+
+def record(generation: Generation, spent: Spent, saved: Saved, alone: Alone, *, free: bool) -> None:
     """Write down what a batch cost. Only inserts, so that workers and open drains do not meet."""
     amounts = (spent.calls, spent.texts, spent.tokens, saved.by_fingerprint, saved.by_cache, saved.by_dedupe)
     if any(amounts):
         price = 0.0 if free else generation.model.price
-        cost = None if price is None else spent.tokens * price
-        db.run(SQL.record, generation.pipeline, generation.model.id, *amounts, cost)
+        cost, alone_cost = (None if price is None else used.tokens * price for used in (spent, alone))
+        own = (spent.calls + alone.calls, alone.texts, alone.tokens, alone_cost, alone.by_cache, alone.by_dedupe)
+        db.run(SQL.record, generation.pipeline, generation.model.id, *amounts, cost, *own)
 
 
 def record_questions(pipeline: int | None, model: Model, spent: Spent) -> None:

@@ -37,17 +37,20 @@ def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | No
                 hint="SELECT last_error FROM embed_status;",
             )
         seen: dict[int, set[bytes]] = {}
-        return sum((_of(found, g, seen.setdefault(g.model.id, set())) for g in found.generations), Bill())
+        return sum((_of(found, g, seen.setdefault(g.model.id, set()), role) for g in found.generations), Bill())
 
     return [astuple(elevated(estimate))]
 
 
-def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes]) -> Bill:
-    """Reckon one generation. ``seen``: texts that another generation of the same model sends already."""
+def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes], role: str) -> Bill:
+    """Reckon one generation. ``seen``: texts that another generation of the same model sends already.
+
+    ``role``: who is told; what others' pipelines have embedded counts as if it were to be sent.
+    """
     waiting = _waiting(pipeline, generation)
     load = Load()
     for start in range(0, len(waiting.keys), _SLICE):
-        _add(load, pipeline, generation, waiting.keys[start : start + _SLICE], seen)
+        _add(load, pipeline, generation, waiting.keys[start : start + _SLICE], seen, role)
         db.check_interrupts()
     if waiting.total > len(waiting.keys) > 0:
         load = load.times(waiting.total / len(waiting.keys))
@@ -98,14 +101,14 @@ def _page(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
     return read.held(pipeline, lambda: read.scan(pipeline, after, limit))
 
 
-def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes]) -> None:
+def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes], role: str) -> None:
     """Prepare keys as a worker would, and add what would be sent of them."""
     load.rows += len(keys)
     while keys:
         prepared = prepare(pipeline, generation, keys)
         texts: Texts = {h: text for d in prepared.documents for h, text in d.chunks if h not in seen}
         hashes = list(texts)
-        there = {*reuse.known(generation, hashes), *_in_flight(generation, hashes)}
+        there = {*reuse.look(generation, hashes, role).own, *_in_flight(generation, hashes, role)}
         send: Texts = {h: text for h, text in texts.items() if h not in there}
         seen.update(send)
         load.texts += len(send)
@@ -114,5 +117,6 @@ def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str]
         keys = prepared.unread
 
 
-def _in_flight(generation: Generation, hashes: list[bytes]) -> list[bytes]:
-    return [row["hash"] for row in db.rows(SQL.in_flight, generation.model.id, hashes)]
+def _in_flight(generation: Generation, hashes: list[bytes], role: str) -> list[bytes]:
+    own = reuse.own_pipelines(generation.pipeline, role)
+    return [row["hash"] for row in db.rows(SQL.in_flight, generation.model.id, hashes, own)]

@@ -34,7 +34,9 @@ SELECT count(*) FROM embed.document d WHERE d.generation = $1
 -- rows(oid): rows of the source
 SELECT embed.estimate_rows($1::pg_catalog.regclass)
 
--- in_flight(int4, bytea[]): texts that a living worker is sending; a drain that is left open shows nothing
+-- in_flight(int4, bytea[], int4[]): texts that a living worker is sending for one of these pipelines (NULL: any); a drain
+-- that is left open shows nothing
 SELECT i.hash FROM embed.inflight i JOIN embed.lease l ON l.token = i.token
 WHERE i.model = $1 AND i.hash = ANY ($2) AND i.expires_at > pg_catalog.clock_timestamp()
   AND NOT embed.is_abandoned(l.token, l.expires_at)
+  AND ($3 IS NULL OR EXISTS (SELECT FROM embed.generation g WHERE g.id = l.generation AND g.pipeline = ANY ($3)))

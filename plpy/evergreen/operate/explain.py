@@ -30,12 +30,12 @@ def embed_explain(pipeline: str | None, key: str | None) -> str:
     def explain() -> str:
         found = access.owned(pipeline, role)
         canonical = read.canonical(found, key if key is not None else "null")
-        return "\n".join(_lines(found, canonical))
+        return "\n".join(_lines(found, canonical, role))
 
     return elevated(explain)
 
 
-def _lines(pipeline: Pipeline, key: str) -> Iterator[str]:
+def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
     """Yield the diagnosis, of the active generation and of one that is being built, and the chunks at the end."""
     yield f"pipeline {pipeline.name}, key {key}, model {pipeline.active.model.name}, capture {pipeline.capture}"
     if pipeline.state != "active":
@@ -50,14 +50,14 @@ def _lines(pipeline: Pipeline, key: str) -> Iterator[str]:
     chunks: list[str] = []
     for generation in readable.generations:
         if generation is readable.active:
-            yield from _generation(readable, generation, key, chunks)
+            yield from _generation(readable, generation, key, chunks, role)
         elif generation.state == "building":
             yield f"generation {generation.id}, which is being built, model {generation.model.name}:"
-            yield from (f"  {line}" for line in _generation(readable, generation, key, chunks))
+            yield from (f"  {line}" for line in _generation(readable, generation, key, chunks, role))
     yield from chunks
 
 
-def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: list[str]) -> Iterator[str]:
+def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: list[str], role: str) -> Iterator[str]:
     yield from _queue(generation, key)
     stored = db.one(SQL.document, generation.id, key)
     yield _stored(stored)
@@ -75,7 +75,7 @@ def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: li
         f"source: {number(len(document.chunks))} chunks, about {number(tokens)} tokens,"
         f" fingerprint {document.fingerprint.hex()[:16]}"
     )
-    yield _verdict(generation, document, stored)
+    yield _verdict(generation, document, stored, role)
     chunks.extend(_listed(generation, document))
 
 
@@ -106,13 +106,13 @@ def _stored(stored: db.Row | None) -> str:
     )
 
 
-def _verdict(generation: Generation, document: Document, stored: db.Row | None) -> str:
-    """Tell whether the model would be called, and why."""
+def _verdict(generation: Generation, document: Document, stored: db.Row | None, role: str) -> str:
+    """Tell whether the model would be called, and why, as far as the role's own pipelines decide it."""
     if stored is not None and stored["src_hash"] == document.src_hash:
         return "the model would not be called: the embedding is fresh"
     if not document.chunks:
         return "the model would not be called: there is no text"
-    known = reuse.known(generation, [key for key, _ in document.chunks])
+    known = reuse.look(generation, [key for key, _ in document.chunks], role).own
     missing = sum(1 for key, _ in document.chunks if key not in known)
     why = "no row is stored" if stored is None else "the watched columns changed"
     if not missing:

@@ -4,16 +4,18 @@ import time
 
 from evergreen import db, journal
 from evergreen.apply import reuse, suspects, usage
-from evergreen.apply.usage import Saved
+from evergreen.apply.usage import Alone, Saved
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import Result, drop_kept, keep
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Pipeline
-from evergreen.errors import ModelError, PoisonError, RejectedError
+from evergreen.errors import ModelError, PoisonError, RejectedError, RetryableError
+from evergreen.model import budget as budgets
 from evergreen.model.courier import Courier
 from evergreen.model.order import LIVE, Budget, Order, Spent
 from evergreen.model.packing import Texts
 from evergreen.model.registry import provider
+from evergreen.model.spec import Model
 from evergreen.prepare.documents import Document, prepare
 from evergreen.schedule import claim as claims
 from evergreen.schedule import mishap
@@ -24,6 +26,14 @@ def budget(pipeline: Pipeline) -> Budget | None:
     """Return what a pipeline may spend a day, if that is limited."""
     tokens, cost = (options.effective(pipeline.options, name) for name in ("daily_tokens", "daily_cost"))
     return Budget(pipeline.id, tokens, cost) if tokens is not None or cost is not None else None
+
+
+def charge(pipeline: Pipeline, model: Model, tokens: int) -> None:
+    """Charge the day's budget for texts that vectors of other owners spared: what is left would tell which."""
+    try:
+        budgets.correct(budget(pipeline), model, tokens)
+    except RetryableError as error:  # a session sits on the budget's lock, and nothing was spent
+        journal.note("budget_not_charged", pipeline=pipeline.name, tokens=tokens, reason=str(error))
 
 
 class Batch:
@@ -46,6 +56,7 @@ class Batch:
         self._saved = Saved()
         self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were refused
         self._culprits: dict[bytes, bool] = {}  # texts that failed alone
+        self._alone = Alone()
 
     def prepare(self) -> None:
         """Read the rows and cut their texts; give back what there is no room for."""
@@ -62,7 +73,7 @@ class Batch:
         chunks = [(key, text) for d in self.result.prepared.documents for key, text in d.chunks]
         needed: Texts = dict(chunks)
         self._saved.by_fingerprint = self.result.prepared.unchanged
-        self._saved.by_dedupe = len(chunks) - len(needed)
+        self._saved.by_dedupe = self._alone.by_dedupe = len(chunks) - len(needed)
         self._sort(needed, memory, courier, own_tokens)
 
     def sort_again(self, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
@@ -81,6 +92,10 @@ class Batch:
         self._marked.update(found.send)
         self._saved.by_dedupe += len(remembered) + len(follow)
         self._saved.by_cache += len(found.known)
+        self._alone.by_cache += len(found.known) - len(found.foreign)
+        # Whose the texts are that this session has in hand is not known: as if they were others'.
+        spared = {**found.foreign, **{key: texts[key] for key in texts if key in remembered or key in follow}}
+        self._alone.spare(spared, found.send, self._provider.limits(generation.model))
         if found.send or follow:
             order = self._order(found.send)
             order.company = self._company(found.send)
@@ -118,7 +133,9 @@ class Batch:
         self._spent.append(order.spent)
         outcome = order.outcome
         self.result.vectors.update(outcome.vectors)
-        self.result.sent.update(key for key in order.texts if key in outcome.vectors)
+        answered = [key for key in order.texts if key in outcome.vectors]
+        self.result.sent.update(answered)
+        self._alone.count(order.texts[key] for key in answered)
         self._unsent.update(dict.fromkeys(order.unsent, (order.pause, order.trouble)))
         for key, error in outcome.failures.items():
             if type(error) in (PoisonError, RejectedError):
@@ -218,7 +235,8 @@ class Batch:
     def account(self) -> None:
         """Write down what this batch cost and saved."""
         spent = Spent(*(sum(getattr(one, name) for one in self._spent) for name in ("calls", "texts", "tokens")))
-        usage.record(self.claim.generation, spent, self._saved, free=self._provider.free)
+        usage.record(self.claim.generation, spent, self._saved, self._alone, free=self._provider.free)
+        charge(self.claim.pipeline, self.claim.generation.model, self._alone.spared)
 
     def tell(self) -> None:
         """Say in the log, where it is asked for so much, that this batch is done."""

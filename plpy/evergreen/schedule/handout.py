@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from evergreen import alarm, db
 from evergreen.apply import reuse, usage
-from evergreen.apply.usage import Saved
+from evergreen.apply.reuse import Sorted
+from evergreen.apply.usage import Alone, Saved
 from evergreen.apply.write import Result, apply
 from evergreen.catalog import counters, models, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -21,7 +22,7 @@ from evergreen.model.tokens import estimate
 from evergreen.prepare.documents import Document, prepare
 from evergreen.schedule import arguments, intake, maintenance, outside
 from evergreen.schedule import claim as claims
-from evergreen.schedule.batch import budget
+from evergreen.schedule.batch import budget, charge
 from evergreen.schedule.claim import Claim
 from evergreen.schedule.cursors import Private
 from evergreen.schedule.floors import Floor
@@ -166,10 +167,18 @@ class _HandedOut:
         kept = {row[4] for row in handed}
         reuse.land(claim.generation, [key for key in found.send if key not in kept], claim.token)
         apply(result)
-        saved = Saved(result.prepared.unchanged, len(found.known), len(chunks) - len(needed))
-        usage.record(claim.generation, Spent(), saved, free=provider(claim.generation.model.provider).free)
+        self._account(found, len(chunks) - len(needed))
         self._remember(documents, kept)
         return handed
+
+    def _account(self, found: Sorted, repeated: int) -> None:
+        generation = self._claim.generation
+        serving = provider(generation.model.provider)
+        saved = Saved(self._result.prepared.unchanged, len(found.known), repeated)
+        alone = Alone(by_cache=len(found.known) - len(found.foreign), by_dedupe=repeated)
+        alone.spare(found.foreign, found.send, serving.limits(generation.model))
+        usage.record(generation, Spent(), saved, alone, free=serving.free)
+        charge(self._claim.pipeline, generation.model, alone.spared)
 
     def _put_back(self, keys: list[str], pause: float) -> None:
         self._result.postponed.update(keys)

@@ -5,7 +5,7 @@ import orjson
 
 from evergreen import alarm, db
 from evergreen.apply import reuse, usage
-from evergreen.apply.usage import Saved
+from evergreen.apply.usage import Alone, Saved
 from evergreen.apply.vectors import Known
 from evergreen.apply.write import Result, apply, drop_kept
 from evergreen.detect import follow
@@ -145,7 +145,13 @@ class _Submission:
         billed = estimated if self._billed is None else self._billed
         budgets.correct(budget(self._outside.pipeline), generation.model, billed - estimated)
         spent = Spent(calls=1, texts=len(new), tokens=billed)
-        usage.record(generation, spent, Saved(), free=provider(generation.model.provider).free)
+        usage.record(
+            generation,
+            spent,
+            Saved(),
+            Alone(texts=len(new), tokens=estimated),
+            free=provider(generation.model.provider).free,
+        )
 
     def _renew(self, still_open: dict[bytes, Text]) -> None:
         """Put off the end of the claim; not each time, as that writes a row for each row and text that is left."""

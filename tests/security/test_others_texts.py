@@ -36,7 +36,9 @@ def told(session):
     """Everything that the figures say, without what differs from run to run: times, hashes, the texts themselves."""
     found = {name: [row[0] for row in session.execute(asked)] for name, asked in FIGURES.items()}
     text = re.sub(
-        r"\d{4}-\d\d-\d\d[ T][\d:.+]+|fingerprint [0-9a-f]+|generation \d+|'lag_\w+': '[^']*'|\b(secret|absent)\b", "_", str(found)
+        r"\d{4}-\d\d-\d\d[ T][\d:.+]+|fingerprint [0-9a-f]+|generation \d+|'lag_\w+': '[^']*'|\b(secret|absent)\b",
+        "_",
+        str(found),
     )
     return re.sub(r"'(live|bulk)?_?lag_p\d+': [^,}]*", "_", text)
 

@@ -1,6 +1,9 @@
 """Server side of Evergreen: what the extension's PL/Python imports. Only ``evergreen.db`` touches ``plpy``."""
 
 import os
+from pathlib import Path
+
+from evergreen import isolation
 
 # A backend must stay single-threaded where signals are concerned: a pool that a library starts would receive them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -9,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 __version__ = "0.2.0"
 
 _schema = "public"
+_ready = False
 
 
 def enter(version: str, schema: str) -> None:
@@ -23,6 +27,22 @@ def enter(version: str, schema: str) -> None:
             f"this session loaded evergreen {__version__} and the extension is now {version}: reconnect to go on"
         )
     _schema = schema
+    if not _ready:
+        _isolate()
+
+
+def _isolate() -> None:
+    """Keep our packages apart from others' of the same names, before the first of them is imported."""
+    global _ready  # noqa: PLW0603 - once a session
+    try:
+        isolation.activate(Path(__file__).parents[1])
+    except isolation.UnsuitableError as error:
+        from evergreen import db  # noqa: PLC0415 - it needs plpy, which only a server has
+        from evergreen.errors import UserError  # noqa: PLC0415
+
+        hint = "Reconnect and call evergreen first, or upgrade that numpy: a process cannot load two."
+        db.fail(UserError(str(error), "55000", hint=hint))
+    _ready = True
 
 
 def extension_schema() -> str:

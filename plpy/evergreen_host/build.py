@@ -12,10 +12,14 @@ _GUARD = r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file. \qu
 _BOOT_LINE = re.compile(r"^(\$python\$)?[ \t]*@boot@[ \t]*$", re.MULTILINE)
 _UPGRADE_NAME = re.compile(r"evergreen--[^-]+(?:-[^-]+)*--(?P<target>[^-]+(?:-[^-]+)*)\.sql")
 
-# Runs first in every PL/Python body. Postgres puts the control file's library path for MODULE_PATHNAME.
+# Runs first in every PL/Python body. Postgres puts the control file's library path for MODULE_PATHNAME, which is on
+# sys.path for the first import only: plpy/evergreen/isolation.py keeps its other packages to evergreen.
 _BOOT = """\
 import sys
-if "MODULE_PATHNAME" not in sys.path: sys.path.insert(0, "MODULE_PATHNAME")
+if "evergreen" not in sys.modules:
+    sys.path.insert(0, "MODULE_PATHNAME")
+    try: import evergreen
+    finally: sys.path.remove("MODULE_PATHNAME")
 import evergreen; evergreen.enter("{version}", r'''@extschema@''')"""
 
 

@@ -48,7 +48,10 @@ def test_control_file_names_version_and_library(extension: Path):
 
 BOOT = """\
 import sys
-if "MODULE_PATHNAME" not in sys.path: sys.path.insert(0, "MODULE_PATHNAME")
+if "evergreen" not in sys.modules:
+    sys.path.insert(0, "MODULE_PATHNAME")
+    try: import evergreen
+    finally: sys.path.remove("MODULE_PATHNAME")
 import evergreen; evergreen.enter("1.2.0", r'''@extschema@''')"""
 
 

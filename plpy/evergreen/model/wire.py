@@ -17,6 +17,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
 from evergreen.errors import RetryableError, doubtful
+from evergreen.isolation import own_packages
 from evergreen.model import addresses
 from evergreen.model.request import Lifeline
 
@@ -167,7 +168,8 @@ def _tls() -> ssl.SSLContext:
     """Trust what this machine trusts, and what certifi does: a slim container has no certificates of its own."""
     context = create_urllib3_context()
     context.load_default_certs()
-    context.load_verify_locations(certifi.where())
+    with own_packages():  # certifi finds its file by its own name
+        context.load_verify_locations(certifi.where())
     context.sslsocket_class = _TLSSocket
     return context
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.errors import UserError
+from evergreen.isolation import own_packages
 from evergreen.model.provider import Answer, Limits
 from evergreen.model.request import Request
 from evergreen.model.spec import Model
@@ -20,11 +21,12 @@ DIMENSIONS = (256, 128, 64)
 
 @cache
 def _loaded(dimensions: int) -> Any:
-    import wordllama  # noqa: PLC0415 - 0.3 s that only those pay who use it
+    with own_packages():
+        import wordllama  # noqa: PLC0415 - 0.3 s that only those pay who use it
 
-    folder = Path(wordllama.__file__).parent
-    # Its default look-up misses the tokenizer in the package and would download one.
-    return wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
+        folder = Path(wordllama.__file__).parent
+        # Its default look-up misses the tokenizer in the package and would download one.
+        return wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
 
 
 class WordLlama:

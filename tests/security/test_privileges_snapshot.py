@@ -20,11 +20,8 @@ GRANT SELECT ON alice.docs TO bob;
 """
 
 
-@pytest.fixture
-def lines(db, connect):
+def make(db, alice):
     """Alice has a pipeline with a budget, by a model on an endpoint, and one by a function of hers; bob reads hers."""
-    people(db)
-    alice = connect("alice")
     alice.execute(SETUP)
     db.execute("SELECT embed_endpoint_set('here', 'http://127.0.0.1:1/v1')")
     db.execute("SELECT embed_model_add('served', 'openai', 8, endpoint => 'here')")
@@ -34,9 +31,21 @@ def lines(db, connect):
             "SELECT embed_create(%s, 'alice.docs', '{body}', model => %s, options => '{\"daily_tokens\": 9}')",
             (f"p{number}", model),
         )
+
+
+def look(db):
+    """Every privilege as it is now."""
     db.execute("SET search_path = pg_catalog")
     found = db.execute((HERE / "privileges.sql").read_text(encoding="utf-8"))
     return sorted(" ".join(line.split()) for (line,) in found)
+
+
+@pytest.fixture
+def lines(db, connect):
+    """The list of a database in which everything was made."""
+    people(db)
+    make(db, connect("alice"))
+    return look(db)
 
 
 def test_every_privilege_is_as_it_was_thought_over(lines):

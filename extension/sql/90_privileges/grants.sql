@@ -1,3 +1,40 @@
+-- Default privileges, of the database or of a schema, may have opened what was made above to any role, or closed it to
+-- PUBLIC. So everything is given what Postgres gives without them; what differs follows.
+DO $do$
+DECLARE
+    opened record;
+BEGIN
+    FOR opened IN
+        WITH member AS (
+            SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+            JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'evergreen'
+            WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+        ), object AS (
+            SELECT 'ROUTINE ' || p.oid::pg_catalog.regprocedure AS name, 'EXECUTE' AS usual, p.proowner AS owner, p.proacl AS acl
+            FROM member m JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = m.objid
+            UNION ALL
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::pg_catalog.regclass,
+                   CASE c.relkind WHEN 'v' THEN 'SELECT' END, c.relowner, c.relacl
+            FROM member m JOIN pg_catalog.pg_class c ON m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = m.objid
+            WHERE c.relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT 'SCHEMA embed', NULL, n.nspowner, n.nspacl FROM pg_catalog.pg_namespace n WHERE n.nspname = 'embed'
+        )
+        SELECT o.name, o.usual, ARRAY(
+            SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
+            FROM pg_catalog.aclexplode(o.acl) a WHERE a.grantee <> o.owner) AS roles
+        FROM object o WHERE o.acl IS NOT NULL
+    LOOP
+        IF opened.roles <> '{}' THEN
+            EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', opened.name, pg_catalog.array_to_string(opened.roles, ', '));
+        END IF;
+        IF opened.usual IS NOT NULL THEN
+            EXECUTE pg_catalog.format('GRANT %s ON %s TO PUBLIC', opened.usual, opened.name);
+        END IF;
+    END LOOP;
+END
+$do$;
+
 -- Asking and administering is open to everybody: those calls check for themselves. Working is not.
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolean) FROM PUBLIC;

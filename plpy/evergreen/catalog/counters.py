@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from evergreen import db
+from evergreen.catalog import privileges
 from evergreen.errors import UserError
 from evergreen.model.spec import Model
 from evergreen.patience import patiently
@@ -24,6 +25,7 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
             for statement in (SQL.create, SQL.adopt):
                 db.ddl(statement.on(owner=owner, number=str(number), name=name))
+            privileges.close("SEQUENCE", f"embed.{owner}_{number}_{name}")
     db.run(SQL.create_mutex, owner, number)
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from evergreen import db
-from evergreen.catalog import options
+from evergreen.catalog import options, privileges
 from evergreen.catalog.columns import Column, Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import expressions as ex
@@ -43,20 +43,16 @@ class Function:
                     settings=self.settings,
                 )
             )
-            db.ddl(SQL.private_function.on(signature=self.signature))
+            privileges.close("FUNCTION", self.signature)
         else:
             db.ddl(SQL.replace_inlined_function.on(**on))
+            privileges.close("FUNCTION", self.signature)
+            db.ddl(SQL.open_function.on(signature=self.signature))
         if owner is not None:
             db.ddl(SQL.give_function.on(signature=self.signature, owner=db.identifier(owner)))
-        self._lend()
+        if self.borrower is not None:
+            db.ddl(SQL.lend_function.on(signature=self.signature, owner=db.identifier(self.borrower)))
         db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
-
-    def _lend(self) -> None:
-        if self.borrower is None:
-            return
-        for row in db.rows(SQL.borrowers, self.signature):
-            db.ddl(SQL.take_back_function.on(signature=self.signature, owner=db.identifier(row["name"])))
-        db.ddl(SQL.lend_function.on(signature=self.signature, owner=db.identifier(self.borrower)))
 
 
 @contextmanager

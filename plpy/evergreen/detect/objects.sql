@@ -8,9 +8,6 @@ CREATE SCHEMA embed_store
 -- store_schema_comment(): says what it is
 COMMENT ON SCHEMA embed_store IS 'evergreen: vectors and generated functions; read them through the <pipeline>_embedding views'
 
--- store_schema_closed(): nobody but the extension's owner names anything in it
-REVOKE ALL ON SCHEMA embed_store FROM PUBLIC
-
 -- replace_function(): a generated function; {body} is a quoted string, so nothing in it can end it
 CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
 LANGUAGE {language} {volatility} {security} SUPPORT embed.belongs
@@ -25,16 +22,8 @@ AS {body}
 -- check_bodies(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
 SELECT pg_catalog.current_setting('check_function_bodies') AS before, pg_catalog.set_config('check_function_bodies', $1, true)
 
--- private_function(): only its owner and the extension run it
-REVOKE ALL ON FUNCTION {signature} FROM PUBLIC
-
--- borrowers(text): roles that may run a function beside its owner
-SELECT pg_catalog.pg_get_userbyid(a.grantee)::text AS name
-FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a
-WHERE p.oid = pg_catalog.to_regprocedure($1) AND a.grantee <> 0 AND a.grantee <> p.proowner
-
--- take_back_function(): an earlier owner has no use for it
-REVOKE ALL ON FUNCTION {signature} FROM {owner}
+-- open_function(): it runs with the rights of whoever asks
+GRANT EXECUTE ON FUNCTION {signature} TO PUBLIC
 
 -- lend_function(): the owner of a partitioned table makes partitions, and copies of our triggers with them
 GRANT EXECUTE ON FUNCTION {signature} TO {owner}

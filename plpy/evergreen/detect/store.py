@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evergreen import db
-from evergreen.catalog import models
+from evergreen.catalog import models, privileges
 from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import functions
@@ -32,9 +32,9 @@ def ensure_schema() -> None:
         for statement in (
             functions.SQL.store_schema,
             functions.SQL.store_schema_comment,
-            functions.SQL.store_schema_closed,
         ):
             db.ddl(statement)
+        privileges.close("SCHEMA", "embed_store")
     elif not row["ours"]:
         raise UserError(
             "schema embed_store belongs to another role than the extension",
@@ -61,6 +61,8 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     db.ddl(SQL.index_hash.on(**table))
     comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"
     db.ddl(SQL.comment_table.on(**table, comment=db.literal(comment)))
+    privileges.close("TABLE", generation.table)
+    privileges.close("SEQUENCE", f"{generation.table}_id_seq")
     db.run(SQL.guard, generation.id)
     _create_policy(generation.table, generation, source)
     _create_readable(generation, source, [name for name, _ in keys])
@@ -70,6 +72,7 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
 def _create_readable(generation: Generation, source: Source, keys: list[str]) -> None:
     both = {"readable": generation.readable, "table": generation.table}
     db.ddl(SQL.create_readable.on(**both))
+    privileges.close("TABLE", generation.readable)
     _no_statistics(generation.readable, [*_COLUMNS, *keys])
     db.ddl(SQL.attach.on(**both))
     comment = f"evergreen: {generation.table} as readers see it, by their rights on the source"
@@ -99,7 +102,7 @@ def follow_row_security(generation: Generation, source: Source) -> None:
     if row["source"]:
         _protect(generation.table)
     else:
-        db.ddl(SQL.revoke_table.on(table=generation.table))
+        privileges.close("TABLE", generation.table)
         db.ddl(SQL.disable_policy.on(table=generation.table))
 
 
@@ -111,8 +114,9 @@ def drop_table(generation: Generation) -> None:
 def set_free(generation: Generation) -> None:
     """Make an ordinary table of a generation's own."""
     both = {"readable": generation.readable, "table": generation.table}
-    for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy, SQL.revoke_table):
+    for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):
         db.ddl(statement.on(**both))
+    privileges.close("TABLE", generation.table)
     for row in db.rows(SQL.guards, generation.table):
         db.ddl(SQL.drop_guard.on(**both, **row))
 
@@ -159,6 +163,7 @@ def view_columns(names: Sequence[str]) -> list[str]:
 def create_view(pipeline: Pipeline, generation: Generation, source: Source, view: str) -> int:
     """Create or switch the view ``view`` (qualified, quoted) to a generation; return its oid."""
     names = view_columns([c.name for c in source.key])
+    is_new = db.value(SQL.relation_oid, view) is None
     columns = (f"g.k{i} AS {db.identifier(name)}" for i, name in enumerate(names, 1))
     db.ddl(
         SQL.create_view.on(
@@ -175,6 +180,8 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
         " Where row security applies to you, stale chunks are left out"
     )
     db.ddl(SQL.comment_view.on(view=view, comment=db.literal(comment)))
+    if is_new:
+        privileges.close("TABLE", view)
     db.ddl(SQL.grant_view.on(view=view))
     return int(db.value(SQL.relation_oid, view))
 

@@ -117,9 +117,6 @@ ALTER TABLE {table} DROP COLUMN {column}
 -- disable_policy(): a kept table is an ordinary table
 ALTER TABLE {table} DISABLE ROW LEVEL SECURITY
 
--- revoke_table(): a kept table is its owner's alone
-REVOKE ALL ON {table} FROM PUBLIC
-
 -- rename_table(): under a name that says what it was
 ALTER TABLE {table} RENAME TO {name}
 

@@ -1,7 +1,7 @@
 """embed_model_add and embed_model_drop."""
 
 from evergreen import db
-from evergreen.catalog import counters, models, objects
+from evergreen.catalog import counters, models, objects, privileges
 from evergreen.detect import functions, store
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
@@ -86,7 +86,7 @@ def _create_wrapper(model: int, remote: str) -> None:
     path = ", ".join(dict.fromkeys([home["schema"], models.vector_schema(), "public", "pg_temp"]))
     db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
     signature = {"signature": f"{wrapper}(text[])"}
-    db.ddl(functions.SQL.private_function.on(**signature))
+    privileges.close("FUNCTION", signature["signature"])
     db.ddl(functions.SQL.give_function.on(**signature, owner=db.identifier(home["owner"])))
     db.ddl(SQL.follow_extension.on(**signature))
 

@@ -1,10 +1,12 @@
 """The weather at the model's server: random delays and faults, and an account of what was answered well."""
 
 import random
+import re
 import threading
 from collections import Counter
 
 from faults import Fault, Reply, backwards, count, html, in_base64, noise, reset, status, truncated
+from histories import POISONS
 from provider import LoopbackProvider
 
 HARMLESS: dict[str, Fault] = {"backwards": backwards(), "base64": in_base64()}
@@ -22,11 +24,18 @@ FAULTS: dict[str, Fault] = {
     "reset in the body": reset(after=20),
     "no HTTP": noise(),
 }
+#: What a request ends with that has a poison text in it, by the number of the poison.
+POISONED: tuple[Fault, ...] = (status(500), status(424), status(503), reset(), truncated(), status(400))
+assert len(POISONED) == POISONS
+_POISON = re.compile(r"poison (\d+)")
 _KEPT_CALLS = 500
 
 
 class Weather:
-    """What happens to the requests of a provider until ``clear_up()``."""
+    """What happens to the requests of a provider until ``clear_up()``.
+
+    Each poison fails every request that it is in. ``sent`` and ``answered`` leave the poisons out.
+    """
 
     def __init__(self, provider: LoopbackProvider, seed: str, *, share: float, longest: float = 2.0) -> None:
         self.injected: Counter[str] = Counter()
@@ -36,11 +45,13 @@ class Weather:
         self._share, self._longest = share, longest
         self._guard = threading.Lock()
         self._provider = provider
+        self._is_poisonous = True
         provider.fail(self._happen)
 
     def clear_up(self) -> None:
         """From now on all is well, and at once."""
         self._share = self._longest = 0.0
+        self._is_poisonous = False
 
     @property
     def minimum(self) -> int:
@@ -56,14 +67,21 @@ class Weather:
         with self._guard:
             dice, delay = self._chance.random(), self._chance.random() ** 8 * self._longest
             kind = self._chance.choice([*FAULTS, *HARMLESS]) if dice < self._share else None
-            pairs = [(reply.call.body["model"], text) for text in reply.call.texts if text != "evergreen"]
+            poisons = [int(found[1]) for text in reply.call.texts if (found := _POISON.search(text))]
+            texts = [text for text in reply.call.texts if text != "evergreen" and not _POISON.search(text)]
+            pairs = [(reply.call.body["model"], text) for text in texts]
             self.sent.update(pairs)
-            if kind not in FAULTS:
+            poison = poisons[0] if poisons and self._is_poisonous else None
+            if poison is not None:
+                self.injected[f"poison {poison}"] += 1
+            elif kind not in FAULTS:
                 self.answered.update(pairs)
-            if kind is not None:
+            if kind is not None and poison is None:
                 self.injected[kind] += 1
             if len(self._provider.calls) > _KEPT_CALLS:
                 self._provider.reset()
         self._provider.stopped.wait(delay)
-        if kind is not None:
+        if poison is not None:
+            POISONED[poison](reply)
+        elif kind is not None:
             (FAULTS | HARMLESS)[kind](reply)

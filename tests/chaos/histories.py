@@ -13,6 +13,7 @@ LEVELS = [READ_COMMITTED] * 6 + [REPEATABLE_READ] * 2 + [SERIALIZABLE] * 2
 PLAIN_KEYS = 40
 TENANTS, TENANT_KEYS = "abc", 14
 COMMON = 25  # texts that stand in several rows
+POISONS = 6  # texts that the model's server fails on, whatever else is in the request
 
 ON_ONE_ROW = {
     "insert": 6, "upsert": 16, "body": 24, "title": 6, "unwatched": 10, "no-op": 8, "revert": 8, "key change": 10,
@@ -130,6 +131,8 @@ def _texts(chance: random.Random, number: int) -> Iterator[str | None]:
             yield f"common {chance.randrange(COMMON)}"
         elif dice < 0.9:
             yield f"wörds of {number}, {made}"
+        elif dice < 0.905:
+            yield f"poison {chance.randrange(POISONS)}"
         elif dice < 0.94:
             yield f"long of {number}, {made}: " + "".join(chance.choices("abcdef ghij", k=3000))
         else:

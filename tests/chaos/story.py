@@ -24,6 +24,8 @@ from evergreen_host.cluster import Cluster
 Connection = psycopg.Connection[Any]
 
 WRITERS = 4
+#: What databases are often set to, and how they are replicated: nothing of it may hinder anybody.
+HABITS = ("ALTER DATABASE {} SET statement_timeout = '5s'", "CREATE PUBLICATION everything FOR ALL TABLES")
 _numbers = count(1)
 
 
@@ -62,6 +64,8 @@ class Stage:
             admin.execute(f"CREATE DATABASE {self._name}")
         with self.connect("stage") as db:
             make_tables(db)
+            for habit in HABITS:
+                db.execute(habit.format(self._name))
             if not bare:
                 db.execute("CREATE EXTENSION evergreen CASCADE")
                 make_pipelines(db, provider)

@@ -56,6 +56,12 @@ def _long_work(db: Connection, context: Context) -> str | None:
     return None
 
 
+def _scheduled_work(db: Connection, context: Context) -> str | None:
+    """As pg_cron runs it: for longer than the database lets a statement take."""
+    db.execute("CALL embed_work(max_runtime => '8 s')")
+    return None
+
+
 def _listen(db: Connection, context: Context) -> str | None:
     """What evergreen worker does, for a while: it works, sleeps and is woken."""
     listen(db)
@@ -201,6 +207,7 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "work": _work,
     "more work": _work,
     "long work": _long_work,
+    "scheduled work": _scheduled_work,
     "listen": _listen,
     "more listen": _listen,
     "work on news": _work_on_news,

@@ -101,3 +101,13 @@ def test_code_that_catches_its_cancel_costs_sessions_and_no_more(db, dsn, asleep
     wait_until(lambda: team.errors, timeout=60, what="a session's end")
     team.stop()
     assert {error.sqlstate for error in team.errors} <= {"57P01", None}
+
+
+def test_a_claim_outside_ends_before_its_statement_would_be_cancelled(db, connect, asleep):
+    """The kind: what bounds itself by a time of its own has to mind the statement_timeout of its session, too."""
+    asleep("sleeps")
+    db.execute("SELECT embed_setting('lease', '1 min')")
+    db.execute(f"ALTER DATABASE {db.info.dbname} SET statement_timeout = '4 s'")
+    session = connect()
+    session.execute("SET client_min_messages = error")
+    assert session.execute("SELECT * FROM embed_claim('hers', 10)").fetchall() == []

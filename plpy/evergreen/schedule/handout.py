@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from evergreen import alarm, db
+from evergreen import alarm, db, statement_timeout
 from evergreen.apply import reuse, usage
 from evergreen.apply.reuse import Sorted
 from evergreen.apply.usage import Alone, Saved
@@ -57,7 +57,7 @@ def embed_claim(pipeline: str | None, max_rows: int | None, lease: str | None, f
         if for_model is not None:
             models.by_name(for_model)
         with db.planning.by_index():
-            return Handout(found, max_rows, str(lease), for_model).run()
+            return Handout(found, max_rows, str(lease), for_model).in_time()
 
     with running("embed_claim"):
         return elevated(claim)
@@ -72,10 +72,17 @@ class Handout:
         self._lease = lease
         self._for_model = for_model
         self._cursors = Private()
-        self._deadline = time.monotonic() + _RUNTIME
+        allowed = statement_timeout.left()
+        self._deadline = time.monotonic() + min(_RUNTIME, allowed / 2)
+        self._patience = min(_PATIENCE, max(0.0, allowed) / 4)
 
-    def run(self) -> list[Handed]:
-        """Return the texts of one claim, or none."""
+    def in_time(self) -> list[Handed]:
+        """Return the texts of one claim, or none; leave a source alone whose reading takes too long."""
+        alarm.rang()
+        with alarm.patience(self._patience):
+            return self._run()
+
+    def _run(self) -> list[Handed]:
         maintenance.in_transaction([Task("counters", counters.create_all)])
         followed = self._look()
         if followed is None:
@@ -125,9 +132,8 @@ class Handout:
             claim = self._claim(generation)
             if claim is None:
                 return []
-            with alarm.patience(_PATIENCE):
-                texts = _HandedOut(claim).texts()
-            if texts:
+            texts = _HandedOut(claim).texts()
+            if texts or alarm.rang():
                 return texts
         return []
 

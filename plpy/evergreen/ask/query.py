@@ -15,12 +15,22 @@ from evergreen.model import parameters, secrets
 from evergreen.model.errand import carry
 from evergreen.model.order import Order, Spent
 from evergreen.model.registry import provider
+from evergreen.model.shared import Shared
 from evergreen.model.spec import Model
 from evergreen.setup import setting
 
 # A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
 _MEMORY = 1000
+_AGAIN = "Try again, or look at the model's server."
 _remembered: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+
+
+class NotEmbeddedError(UserError):
+    """A model did not give the vector of a text. ``told``: as much of the reason as may stand in a log."""
+
+    def __init__(self, model: Model, error: ModelError) -> None:
+        super().__init__(f"the text could not be embedded: {error}", "58000", hint=_hint(model, error))
+        self.told = error.told
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,34 @@ def vector(pipeline: Pipeline, model: Model, text: str) -> str:
     return asked.vector
 
 
+def vector_or_none(pipeline: Pipeline, model: Model, text: str) -> str | None:
+    """As ``vector``, for a search that can do without: None, and a WARNING, where the model does not answer."""
+    rests = None if (model.identity, "query", text) in _remembered else _rests(model)
+    try:
+        if rests is None:
+            return vector(pipeline, model, text)
+        why, hint = rests, _AGAIN
+    except NotEmbeddedError as error:
+        why, hint = error.told, error.hint
+    # It goes to the server's log, too: nothing in it may be what the model's server said.
+    because = f": {why}" if why is not None else ""
+    db.warning(f'model "{model.name}" did not embed the question, so only its words were looked for{because}', hint)
+    return None
+
+
+def _rests(model: Model) -> str | None:
+    """Return why a model is left alone after failures: a search that can do without does not wait for a time-out."""
+    if provider(model.provider).free:
+        return None
+    try:
+        leave = db.atomically(lambda: Shared().wait(model, None))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "42P01":
+            raise
+        return None  # restored a moment ago, and nothing is known yet
+    return leave.reason if leave.open else None
+
+
 def ask(model: Model, text: str, kind: str) -> Asked:
     """Embed one text, or remember it; raises UserError 58000 when the model does not answer."""
     identity = (model.identity, kind, text)
@@ -84,11 +122,7 @@ def ask(model: Model, text: str, kind: str) -> Asked:
     order = Order(provider(model.provider), model, {b"": text}, kind, patient=False)
     outcome = carry(order, db.check_interrupts)
     if outcome.failures:
-        raise UserError(
-            f"the text could not be embedded: {outcome.failures[b'']}",
-            "58000",
-            hint=_hint(model, outcome.failures[b""]),
-        )
+        raise NotEmbeddedError(model, outcome.failures[b""])
     _remembered[identity] = literal(outcome.vectors[b""])
     if len(_remembered) > _MEMORY:
         _remembered.popitem(last=False)
@@ -101,4 +135,4 @@ def _hint(model: Model, error: ModelError) -> str:
     if names and isinstance(error, ConfigurationError):
         named = next((name for name in names if f'secret "{name}"' in str(error)), names[0])
         return f"If it is the key: {secrets.how_to_replace(named)}"
-    return "Try again, or look at the model's server."
+    return _AGAIN

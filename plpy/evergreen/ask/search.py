@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from evergreen import db
@@ -117,12 +118,31 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
 
     def run() -> tuple[Target, int]:
         found = access.readable(pipeline, role)
-        vector = queries.vector(found, found.active.model, query) if mode != "keyword" else None
+        vector = _vector(found, query, mode) if mode != "keyword" else None
         words = keywords.of(found, query) if mode != "vector" else None
         return target(found, vector, words), found.source
 
     where, source = elevated(run)
     return replace(where, is_restricted=is_restricted(source))
+
+
+def _vector(pipeline: Pipeline, query: str, mode: str) -> str | None:
+    """Embed the question; a hybrid search goes on by keyword where that fails."""
+    if mode == "hybrid":
+        return queries.vector_or_none(pipeline, pipeline.active.model, query)
+    with by_words_meanwhile(pipeline):
+        return queries.vector(pipeline, pipeline.active.model, query)
+
+
+@contextmanager
+def by_words_meanwhile(pipeline: Pipeline) -> Generator[None]:
+    """Have the HINT of a question that was not embedded name the search that needs no model."""
+    try:
+        yield
+    except queries.NotEmbeddedError as error:
+        call = f"embed_search({db.literal(pipeline.name)}, 'question', mode => 'hybrid')"
+        error.hint = f"{call} searches by keyword while the model does not answer. {error.hint}"
+        raise
 
 
 def is_restricted(source: int) -> bool:

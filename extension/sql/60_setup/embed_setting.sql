@@ -7,4 +7,4 @@ from evergreen.setup import setting
 return setting.embed_setting(name, value)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_setting(text, text) IS
-    'a setting of this database: default_model, cache_retention, lease or index_from; with a value, sets it first (embed_admin)';
+    'a setting of this database: default_model, cache_retention, cache_limit, lease or index_from; with a value, sets it first (embed_admin)';

@@ -116,6 +116,7 @@ def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
         [given.vectors[place] for place in new],
         pipeline.id,
         [keys[place] for place in new],
+        False,  # noqa: FBT003 - a parameter of a query
     )
     there = live | {row["hash"] for row in db.rows(SQL.kept, generation.model.id, list(new.values()))}
     blank = sum(text.isspace() or not text for text in given.texts)

@@ -14,19 +14,24 @@ SQL = load(str(Path(__file__).with_name("write.py")))
 Kept = dict[bytes, tuple[Known, str | None]]
 
 
-def cache(claim: Claim, found: Kept) -> None:
-    """Keep vectors for later. One that another session is keeping just now needs no second copy."""
+def cache(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
+    """Keep vectors for later. One that another session is keeping just now needs no second copy.
+
+    ``replaced``: of texts that were live, for which ``cache_limit`` holds.
+    """
     if not found:
         return
     query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
     hashes = list(found)
     vectors, keys = [literal(vector) for vector, _ in found.values()], [key for _, key in found.values()]
     try:
-        db.atomically(lambda: db.run(query, claim.generation.model.id, hashes, vectors, claim.pipeline.id, keys))
+        db.atomically(
+            lambda: db.run(query, claim.generation.model.id, hashes, vectors, claim.pipeline.id, keys, replaced)
+        )
     except db.DatabaseError as error:
         if db.sqlstate(error) != "55P03":
             raise
         if len(hashes) > 1:
             middle = len(hashes) // 2
-            cache(claim, {h: found[h] for h in hashes[:middle]})
-            cache(claim, {h: found[h] for h in hashes[middle:]})
+            cache(claim, {h: found[h] for h in hashes[:middle]}, replaced=replaced)
+            cache(claim, {h: found[h] for h in hashes[middle:]}, replaced=replaced)

@@ -25,7 +25,7 @@ def empty(claim: Claim, keys: list[str]) -> None:
 
 def _drop_chunks(claim: Claim, documents: list[db.Row]) -> None:
     gone = db.rows(on_table(SQL.drop_all_chunks, claim), [row["id"] for row in documents])
-    cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
+    cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone}, replaced=True)
 
 
 def on_table(query: Query, claim: Claim) -> Query:

@@ -156,7 +156,7 @@ def _drop(claim: Claim, changes: Changes) -> None:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
     if dropped:
         gone = db.rows(on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))
-        cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone})
+        cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone}, replaced=True)
 
 
 def _keep(claim: Claim, changes: Changes) -> None:

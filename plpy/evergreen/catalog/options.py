@@ -90,6 +90,7 @@ GENERATION: dict[str, Option] = {
 SETTINGS: dict[str, str] = {
     "default_model": "wordllama-256",
     "cache_retention": "30 days",
+    "cache_limit": "auto",
     "lease": "5 minutes",
     "index_from": "10000",
 }

@@ -13,14 +13,22 @@ from evergreen.queries import load
 
 SQL = load(__file__)
 
-# Room on the page for a new version of a row keeps renumbering HOT. A row of up to 512 dimensions and some 850
-# characters is kept whole, where TOAST's usual 2 kB would compress the text and move the vector out: inserts ran 1.3
-# times as fast, and a search reads the vector where the row is. A longer vector is out of line, and the row small.
-# Chunks of one document are renumbered all at once, so each page has room for all its rows again: with 256 dimensions
-# and 450 characters 4.1 kB a row where 70 takes 2.8, and of 100 updates 33 were HOT. With one chunk a row none changes.
-_INLINE_DIMENSIONS = 512
+# Chunks of one document are renumbered all at once. Half of each page is left free, which has room for a new version of
+# every row on it, so that renumbering is HOT and touches no index. A row is kept whole, with its vector, where two fit
+# into the other half: inserts ran 1.3 times as fast, and a search reads the vector where the row is. Else the vector is
+# out of line, and renumbering does not copy it; whole rows of 384 dimensions and 400 characters were alone on their
+# pages, 8.2 kB where each has 2.5. With one chunk a row none is renumbered.
+_WHOLE_DIMENSIONS, _WHOLE_ROW = 512, 2000
+_FILLING = 0.65  # how long a chunk is on average, of the most it may be
+_REST = 330  # bytes of a row beside text and vector
 _INLINE = "toast_tuple_target = 8160"
-_WHOLE, _RENUMBERED = "fillfactor = 70", "fillfactor = 45"
+_WHOLE, _RENUMBERED = "fillfactor = 70", "fillfactor = 50"
+# A bulk edit replaces all rows, and what is dead is to be used again by the next one. Each VACUUM reads the whole HNSW
+# index, so not for less than a tenth.
+_VACUUM = (
+    "autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_limit = 2000,"
+    " toast.autovacuum_vacuum_scale_factor = 0.1, toast.autovacuum_vacuum_cost_limit = 2000"
+)
 _COLUMNS = tuple("document id key chunk_no chunk chunk_hash embedding model fingerprint src_hash embedded_at".split())
 _VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedded_at is_stale generation".split())
 
@@ -138,9 +146,12 @@ def _drop_statistics(table: str, names: Sequence[str]) -> None:
 
 
 def _storage(generation: Generation) -> str:
-    if generation.model.dimensions > _INLINE_DIMENSIONS:
-        return _RENUMBERED
-    return f"{_INLINE}, {_WHOLE if generation.chunker == {'chunker': 'none'} else _RENUMBERED}"
+    if generation.chunker == {"chunker": "none"}:
+        is_whole, fill = generation.model.dimensions <= _WHOLE_DIMENSIONS, _WHOLE
+    else:
+        text = _FILLING * float(generation.chunker.get("size", 0))
+        is_whole, fill = 4 * generation.model.dimensions + text + _REST <= _WHOLE_ROW, _RENUMBERED
+    return ", ".join([*([_INLINE] if is_whole else []), fill, _VACUUM])
 
 
 def _matches(source: Source, table: str) -> str:

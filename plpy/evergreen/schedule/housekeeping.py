@@ -34,6 +34,7 @@ def leftovers() -> list[Task]:
 def _counters() -> list[Task]:
     return [
         Task("cache", lambda: db.run(claim.SQL.purge_cache, setting.get("cache_retention"))),
+        Task("cache limit", _trim_cache),
         Task("suspects", suspects.purge),
         Task("counters", counters.create_all),
         Task("queue rows", intake.make_missing),
@@ -42,6 +43,11 @@ def _counters() -> list[Task]:
         Task("erased texts", forget.purge),
         Task("statistics of keys", store.drop_statistics),
     ]
+
+
+def _trim_cache() -> None:
+    limit = setting.get("cache_limit")
+    db.run(claim.SQL.trim_cache, None if limit == "auto" else int(limit))
 
 
 def _found(step: Step, name: str, search: Callable[[], list[Task]], kinds: tuple[str, ...]) -> None:

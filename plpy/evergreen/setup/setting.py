@@ -40,6 +40,12 @@ def _put(name: str, value: str, role: str) -> str:
     elif name == "index_from":
         if not value.isdecimal() or len(value) > _DIGITS or int(value) < 1:
             raise UserError(f'setting "{name}" must be a number of chunks, not "{value}"', hint="10000 is the default.")
+    elif name == "cache_limit":
+        if value != "auto" and (not value.isdecimal() or len(value) > _DIGITS):
+            raise UserError(
+                f'setting "{name}" must be a number of vectors or auto, not "{value}"',
+                hint="'auto', the default, is as many as are live.",
+            )
     elif not intervals.is_one(value):
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
     elif name == "lease" and float(db.value(SQL.seconds, value)) < 1:

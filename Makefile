@@ -19,14 +19,14 @@ PGSPOT_IGNORE := --ignore-lang plpython3u
 #   PS002, PS015 in an upgrade: what is replaced there belongs to the extension, or Postgres refuses to
 PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
-.PHONY: demo all test test-trixie test-next fresh roots bench attack chaos check install setup clean
+.PHONY: demo all test test-trixie test-next fresh roots bench attack chaos check install setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
 
 all: $(STAMP)  ## what `make install` needs; pgxn and packagers ask for it
 
-test: setup check  ## everything is proved
+test: test-packages check  ## everything is proved
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING)
 
 bench: setup
@@ -74,6 +74,9 @@ install: $(STAMP)  ## into the server that $PG_CONFIG (or the pg_config on PATH)
 setup: $(STAMP)
 	$(BIN)/evergreen setup
 	$(BIN)/evergreen install
+
+test-packages: setup  ## and the packages that no test may do without
+	$(BIN)/evergreen setup --for-tests
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -42,12 +42,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 @app.command()
 def setup(
     pg_major: Annotated[int | None, typer.Option(help="Major version of PostgreSQL; default the one there.")] = None,
+    for_tests: Annotated[bool, typer.Option("--for-tests", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
     """Install what Evergreen needs: PostgreSQL, PL/Python, pgvector, pg_cron (Debian and Ubuntu)."""
     report = Report(as_json=as_json)
     try:
-        major = steps.setup(pg_major, report)
+        major = steps.setup(pg_major, report, for_tests=for_tests)
     finally:
         report.close()
     report.next(f"PostgreSQL {major} is ready; next: evergreen install")

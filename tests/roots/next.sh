@@ -10,5 +10,5 @@ if [ ! -d "$wheels" ]; then
     mv "$wheels.new" "$wheels"
 fi
 export PIP_FIND_LINKS="$wheels"
-make setup
+make test-packages
 .venv/bin/pytest -n 2 --dist loadfile "$@"

@@ -11,6 +11,8 @@ from evergreen_host.report import Report
 from evergreen_host.setup import apt, pgvector
 from evergreen_host.setup.osrelease import OsRelease, this_system
 
+#: What the tests run besides.
+TEST_PACKAGES = ("pgbouncer",)
 _BY_HAND = "install PostgreSQL with PL/Python 3, pgvector and pg_cron, then run: evergreen install"
 
 
@@ -45,20 +47,20 @@ def _sort_out(packages: list[str], report: Report) -> list[str]:
     return lacking
 
 
-def _stop_if_not_root(lacking: list[str], report: Report) -> None:
+def _stop_if_not_root(lacking: list[str], report: Report, command: str = "setup") -> None:
     if lacking and os.geteuid() != 0:
         for package in lacking:
             report.missing(package)
-        raise MissingError(f"not installed: {' '.join(lacking)}", f"run: {as_root('setup')}")
+        raise MissingError(f"not installed: {' '.join(lacking)}", f"run: {as_root(command)}")
 
 
 def _postgres(major: int) -> Postgres:
     return Postgres(pgconfig.DEBIAN_ROOT / str(major) / "bin" / "pg_config")
 
 
-def _ensure_packages(packages: list[str], manager: apt.Apt) -> None:
+def _ensure_packages(packages: list[str], manager: apt.Apt, command: str = "setup") -> None:
     lacking = _sort_out(packages, manager.report)
-    _stop_if_not_root(lacking, manager.report)
+    _stop_if_not_root(lacking, manager.report, command)
     unknown = [package for package in lacking if not manager.knows(package)]
     if unknown:
         raise EvergreenError(
@@ -85,8 +87,8 @@ def _ensure_pgvector(major: int, system: OsRelease, manager: apt.Apt) -> None:
         pgvector.build(postgres, system, manager.report)
 
 
-def setup(wanted_major: int | None, report: Report) -> int:
-    """Install what is missing and return PostgreSQL's major version.
+def setup(wanted_major: int | None, report: Report, *, for_tests: bool = False) -> int:
+    """Install what is missing, with what the tests run besides, and return PostgreSQL's major version.
 
     Debian's own behaviour is kept: a new PostgreSQL comes with its cluster `main`.
     Raises MissingError, naming what to install, where that cannot be done from here.
@@ -98,4 +100,6 @@ def setup(wanted_major: int | None, report: Report) -> int:
     major = _choose_major(wanted_major, manager)
     _ensure_packages(_packages(major), manager)
     _ensure_pgvector(major, system, manager)
+    if for_tests:
+        _ensure_packages([*TEST_PACKAGES], manager, "setup --for-tests")
     return major

@@ -183,3 +183,28 @@ def test_full_coverage_can_be_reached_under_steady_writes(db, connect, built):
             running.result()
     drain_all(db)
     assert_as_source(db)
+
+
+def test_a_switch_before_the_index_is_there_says_so(db, connect, pipeline):
+    """The kind: searches become slow, in silence, by a switch to a generation without its index, forth or back."""
+    db.execute("SELECT embed_setting('index_from', '5')")
+    heard = []
+    db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+    db.execute("SELECT embed_build('docs', model => 'new')")
+    db.execute("SELECT embed_drain()")
+    for call in ("embed_promote", "embed_rollback"):
+        heard.clear()
+        db.execute(f"SELECT {call}('docs')")
+        assert "has no HNSW index yet" in heard[-1]
+        assert "10 vectors" in heard[-1]
+        assert heard[-1].endswith("about 1 s")
+    worker = connect()
+    worker.execute("CALL embed_work(until_empty => true)")
+    heard.clear()
+    db.execute("SELECT embed_rollback('docs')")
+    db.execute("SELECT embed_rollback('docs')")
+    assert not [said for said in heard if "generation 1 has no HNSW" in said]
+    db.execute("SELECT embed_setting('index_from', '100')")
+    heard.clear()
+    db.execute("SELECT embed_rollback('docs')")
+    assert not [said for said in heard if "HNSW" in said]

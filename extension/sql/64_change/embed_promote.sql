@@ -8,7 +8,7 @@ switch.embed_promote(pipeline, min_coverage, min_overlap)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_promote(text, float8, float8) IS
     'makes the generation that is being built the active one, for all searches at once; refused below min_coverage (the share '
-    'of the active generation''s rows that it has) or min_overlap (mean of embed_compare)';
+    'of the active generation''s rows that it has) or min_overlap (mean of embed_compare); a NOTICE says if its index is not there yet';
 
 CREATE FUNCTION @extschema@.embed_rollback(pipeline text) RETURNS void
 LANGUAGE plpython3u VOLATILE

@@ -8,6 +8,12 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = g.id LIMIT $1) d) >= $1
 
+-- lacks(int4, int8): a generation that should have an index and has none
+SELECT c.chunks
+FROM (SELECT embed.rough_chunks($1) AS chunks) c
+LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.g' || $1 || '_embedding_idx')
+WHERE c.chunks >= $2 AND i.indisvalid IS NOT TRUE
+
 -- pipeline_of(int4): a generation, by its number
 SELECT g.id, g.pipeline FROM embed.generation g WHERE g.id = $1
 

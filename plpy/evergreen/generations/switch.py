@@ -6,7 +6,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import store
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
-from evergreen.generations import coverage
+from evergreen.generations import coverage, indexing
 from evergreen.generations.build import built, hold
 from evergreen.generations.compare import mean_overlap
 from evergreen.queries import load
@@ -42,6 +42,7 @@ def embed_promote(pipeline: str | None, min_coverage: float | None, min_overlap:
             f"generation {building.id} ({building.model.name}) is active; it covers {reached.covered} of {reached.keys}"
             f" rows; embed_rollback({db.literal(found.name)}) goes back"
         )
+        _say_without_index(building)
 
     elevated(promote)
 
@@ -62,6 +63,7 @@ def embed_rollback(pipeline: str | None) -> None:
         last = found.previous[0]
         switch(found, last)
         db.notice(f"generation {last.id} ({last.model.name}) is active again; embed_rollback() again undoes that")
+        _say_without_index(last)
 
     elevated(rollback)
 
@@ -90,6 +92,12 @@ def switch(pipeline: Pipeline, to: Generation) -> None:
     event = "generation_promoted" if to.state == "building" else "generation_rolled_back"
     about = {"generation": to.id, "model": to.model.name, "instead_of": pipeline.active.id}
     journal.note(event, pipeline=pipeline.name, **about)
+
+
+def _say_without_index(generation: Generation) -> None:
+    said = indexing.not_yet(generation)
+    if said is not None:
+        db.notice(said)
 
 
 def _share(name: str, value: float) -> float:

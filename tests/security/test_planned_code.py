@@ -4,6 +4,8 @@ The planner runs them: those in conditions and expressions of indexes and in ext
 has its first query on the table. A superuser's count(*) was enough to be taken over.
 """
 
+from contextlib import suppress
+
 import psycopg
 import pytest
 from people import hash_model, people
@@ -149,3 +151,21 @@ def test_a_table_that_cannot_be_counted_is_estimated(db, connect, planned):
     )
     holder.commit()
     assert connect().execute(look).fetchall() == [("plain", True)]
+
+
+FUNCTIONS = ["reader_1(jsonb)", "scan_1(jsonb, int)", "key_1(jsonb)", "count_1()"]
+
+
+def test_functions_of_hers_that_she_altered_are_not_run(db, connect, planned):
+    """They belong to her. Only that she cannot name them keeps her from it, and a grant or default privileges may."""
+    planned("alice", ADMINISTER[0].format("plain"))
+    db.execute("SELECT embed_drain()")
+    db.execute("GRANT USAGE ON SCHEMA embed_store TO alice")
+    alice = connect("alice")
+    for statement in (call.format("plain") for call in [*ADMINISTER[1:-1], *WORK]):
+        for function in FUNCTIONS:
+            alice.execute(f"ALTER FUNCTION embed_store.{function} SECURITY INVOKER")
+        db.execute("UPDATE alice.plain SET body = body || '.'")
+        with suppress(psycopg.errors.ObjectNotInPrerequisiteState):  # which says that embed_drain() restores them
+            assert planned("postgres", statement) <= {"alice"}, statement
+    assert db.execute("SELECT count(*) FROM alice.plain_embedding WHERE NOT is_stale").fetchone() == (3,)

@@ -45,13 +45,14 @@ DECLARE
     rough bigint;
     counted bigint;
     is_small boolean;
+    pipeline int;
     session constant text[] = embed.session_state();
 BEGIN
     BEGIN
         SELECT r.rows, r.is_small INTO rough, is_small FROM embed.rough_rows(source) r;
-        IF is_small THEN
-            EXECUTE pg_catalog.format('SELECT embed_store.count_%s()', (
-                SELECT min(p.id) FROM embed.pipeline p WHERE p.source = estimate_rows.source)) INTO counted;
+        SELECT min(p.id) INTO pipeline FROM embed.pipeline p WHERE p.source = estimate_rows.source;
+        IF is_small AND embed.runs_as_owner(pipeline) THEN
+            EXECUTE pg_catalog.format('SELECT embed_store.count_%s()', pipeline) INTO counted;
         END IF;
         RAISE EXCEPTION 'undone';
     EXCEPTION WHEN OTHERS THEN

@@ -71,6 +71,7 @@ REVOKE EXECUTE ON FUNCTION embed.held_by_worker(int, int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.is_abandoned(bigint, timestamptz) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.refresh(int, boolean, int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.belongs(internal) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.runs_as_owner(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.session_state() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.advisory_call(text, jsonb) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.restore_session(text[]) FROM PUBLIC;

@@ -104,6 +104,7 @@ def _as_stored(pipeline: Pipeline, source: Source) -> bool:
         key == pipeline.key
         and source.qualified == pipeline.bound_name
         and all(names.get(number) == name for number, name in watched)
+        and bool(db.value(SQL.runs_as_owner, pipeline.id))
         and all(_is_as_made(g, source) for g in pipeline.generations)
     )
 

@@ -57,6 +57,9 @@ JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('tal
 -- enable_trigger(): as it was made
 ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
 
+-- runs_as_owner(int4): do the functions that read the source run as its owner
+SELECT embed.runs_as_owner($1)
+
 -- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself
 INSERT INTO embed.tally (generation, documents)
 SELECT g.id, c.number - embed.documents(g.id)

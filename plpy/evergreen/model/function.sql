@@ -1,8 +1,8 @@
 -- call(text[]): the user's function, through a wrapper that belongs to its owner
 SELECT {wrapper}($1)::pg_catalog.text[] AS vectors
 
--- state(text, text): is the wrapper still owned by the function's owner
-SELECT f.oid IS NOT NULL AS there, w.proowner = f.proowner AS same_owner,
+-- state(text, text): does the wrapper still run as the function's owner
+SELECT f.oid IS NOT NULL AS there, w.proowner = f.proowner AND w.prosecdef AS same_owner,
        coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = f.proowner), false) AS trusted
 FROM (SELECT 1) one
 LEFT JOIN pg_catalog.pg_proc f ON f.oid = pg_catalog.to_regprocedure($1)

@@ -43,6 +43,8 @@ def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
 
     def step() -> T:
         _hold(pipeline)
+        if not db.value(SQL.runs_as_owner, pipeline.id):
+            raise db.lost(f'functions of pipeline "{pipeline.name}" were altered; embed_drain() restores them')
         return body()
 
     return session_guard.contained(lambda: db.released(step))

@@ -13,6 +13,9 @@ LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
 -- is_bound(int4, text): is that the source, and were its functions made for this name
 SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source FROM embed.pipeline p WHERE p.id = $1
 
+-- runs_as_owner(int4): do the functions below run as the source's owner
+SELECT embed.runs_as_owner($1)
+
 -- read(jsonb): what the source has now for a JSON array of keys; {reader} is the generation's reader function
 SELECT r.ord, r.src_hash, r.content, r.frame FROM {reader}($1) r
 

@@ -16,6 +16,7 @@ CREATE TABLE embed.pipeline (
     system_identifier bigint NOT NULL,
     database_oid      oid NOT NULL,
     source_oid        oid NOT NULL,
+    partitions        oid[],
     created_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 COMMENT ON TABLE embed.pipeline IS 'one source table kept embedded; columns are known by attnum and by name';
@@ -23,6 +24,7 @@ COMMENT ON COLUMN embed.pipeline.bound_name IS 'the source''s name when its func
 COMMENT ON COLUMN embed.pipeline.key_types IS 'base types of the key columns, as format_type prints them';
 COMMENT ON COLUMN embed.pipeline.system_identifier IS
     'with database_oid and source_oid: where this row was last seen; a difference means it was restored or cloned';
+COMMENT ON COLUMN embed.pipeline.partitions IS 'of a partitioned source, as they were last seen: with one that is dropped go its rows';
 SELECT pg_catalog.pg_extension_config_dump('embed.pipeline', '');
 SELECT pg_catalog.pg_extension_config_dump('embed.pipeline_id_seq', '');
 CREATE INDEX pipeline_source_idx ON embed.pipeline (source);

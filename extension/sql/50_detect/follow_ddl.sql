@@ -43,11 +43,52 @@ AS $sql$
                    OR (c.classid = 'pg_class'::regclass AND t.typrelid = c.objid)
     JOIN watched w ON w.type = t.oid
     WHERE c.command_tag IN ('ALTER TYPE', 'ALTER TABLE')
-      AND (current_query() !~* '^\s*alter\s+type\s[^;]*\s(add\s+value|rename\s+to|owner\s+to|set\s+schema)\s[^;]*;?\s*$'
-           OR current_query() ~* '(rename\s+value|attribute)\s')
+      AND (current_query() !~* '^[[:space:]]*alter[[:space:]]+type[[:space:]][^;]*[[:space:]]'
+                              '(add[[:space:]]+value|rename[[:space:]]+to|owner[[:space:]]+to|set[[:space:]]+schema)'
+                              '[[:space:]][^;]*;?[[:space:]]*$'
+           OR current_query() ~* '(rename[[:space:]]+value|attribute)[[:space:]]')
 $sql$;
 COMMENT ON FUNCTION embed.with_altered_types() IS
     'internal: pipelines of which this DDL command may have changed the text or the keys, by a type that they use';
+
+CREATE FUNCTION embed.altered_types() RETURNS oid[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    found oid[];
+    more oid[];
+BEGIN
+    more = ARRAY(
+        SELECT c.objid FROM pg_catalog.pg_event_trigger_ddl_commands() c
+        WHERE c.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+        UNION ALL
+        SELECT t.oid FROM pg_catalog.pg_event_trigger_ddl_commands() c JOIN pg_catalog.pg_type t ON t.typnamespace = c.objid
+        WHERE c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+        UNION ALL
+        SELECT d.objid FROM pg_catalog.pg_event_trigger_ddl_commands() c
+        JOIN pg_catalog.pg_depend d ON d.refclassid = c.classid AND d.refobjid = c.objid AND d.deptype = 'e'
+        WHERE c.classid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+          AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass);
+    WHILE more <> '{}' LOOP
+        found = found || more;
+        more = ARRAY(
+            SELECT x.type FROM (
+                SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typbasetype = ANY (more) OR t.typelem = ANY (more)
+                UNION
+                SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngsubtype = ANY (more)
+                UNION
+                SELECT r.rngmultitypid FROM pg_catalog.pg_range r WHERE r.rngtypid = ANY (more)
+                UNION
+                SELECT c.reltype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+                WHERE a.atttypid = ANY (more) AND NOT a.attisdropped AND c.reltype <> 0) x (type)
+            WHERE x.type <> ALL (found));
+    END LOOP;
+    RETURN found;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.altered_types() IS
+    'internal: in an event trigger, the types that got another name or another home, and all that are made of them';
 
 CREATE FUNCTION embed.follow_ddl() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -55,7 +96,9 @@ SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
     touched record;
+    altered oid[];
 BEGIN
+    altered = embed.altered_types();
     FOR touched IN
         WITH RECURSIVE command AS (
             SELECT c.classid, c.objid, c.objsubid FROM pg_catalog.pg_event_trigger_ddl_commands() c
@@ -74,11 +117,9 @@ BEGIN
                       WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.relid = p.source)
            OR EXISTS (SELECT FROM command c
                       WHERE c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND c.objid = r.relnamespace)
-           OR (EXISTS (SELECT FROM command c WHERE c.classid IN ('pg_catalog.pg_type'::pg_catalog.regclass,
-                                                                'pg_catalog.pg_extension'::pg_catalog.regclass,
-                                                                'pg_catalog.pg_namespace'::pg_catalog.regclass))
-               AND (r.reloftype <> 0 OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                                                WHERE a.attrelid = p.source AND a.atttypid >= 16384)))
+           OR r.reloftype = ANY (altered)
+           OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                      WHERE a.attrelid = p.source AND NOT a.attisdropped AND a.atttypid = ANY (altered))
         GROUP BY p.id
     LOOP
         BEGIN
@@ -145,13 +186,13 @@ BEGIN
                 USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE ... is done.';
         END;
     END LOOP;
-    -- A partition that goes takes its rows with it, and no row trigger fires.
+    -- A partition that goes takes its rows with it, and no row trigger fires. Other tables are none of ours.
     INSERT INTO embed.change (pipeline, scope)
     SELECT DISTINCT p.id, 'document'
     FROM pg_catalog.pg_event_trigger_dropped_objects() d
-    JOIN embed.pipeline p ON d.object_type = 'table' AND d.objsubid = 0 AND d.objid <> p.source
-    JOIN pg_catalog.pg_class r ON r.oid = p.source AND r.relkind = 'p'
-    WHERE NOT d.is_temporary;
+    JOIN embed.pipeline p ON d.objid = ANY (p.partitions)
+    JOIN pg_catalog.pg_class r ON r.oid = p.source
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0;
 EXCEPTION
     WHEN undefined_table OR invalid_schema_name THEN
         NULL;  -- DROP EXTENSION evergreen: the catalog goes in this very command
@@ -186,27 +227,78 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.follow_rewrite() IS 'internal: event trigger, checks the rows of a source that was rewritten';
 
--- When the extension is gone nothing of it runs, and a slot that nobody reads fills the disk. It goes before it is known
--- whether the extension will: where it stays, a worker makes another slot, and checks all rows.
+-- When the extension is gone nothing of it runs, and a slot that nobody reads fills the disk. Before a command it is not
+-- known whether the extension goes, and after it our event triggers are gone as well. So a row with a deferred trigger, all
+-- of it temporary, looks at the end of the transaction; a transaction that is undone undoes it. Only where there is a slot,
+-- and the command may be one of somebody who can drop the extension, or the schema that it or what it needs is in.
 CREATE FUNCTION embed.follow_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+SET client_min_messages = warning
 AS $plpgsql$
+DECLARE
+    slot constant name = embed.slot_name();
+    number constant text = pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', '');
+    called_from text;
 BEGIN
-    IF pg_catalog.current_query() ~* '\mdrop\s+extension\M.*\mevergreen\M.*\mcascade\M' THEN
-        PERFORM pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
-        WHERE s.slot_name = embed.slot_name();
-        DROP PUBLICATION IF EXISTS evergreen_cdc;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = slot)
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication u WHERE u.pubname = 'evergreen_cdc') THEN
+        RETURN;
     END IF;
+    GET DIAGNOSTICS called_from = PG_CONTEXT;
+    -- From a function it may be anybody's right.
+    IF pg_catalog.strpos(called_from, pg_catalog.chr(10)) = 0 AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_extension e
+        JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+        JOIN pg_catalog.pg_roles r ON r.rolname IN (session_user, pg_catalog.current_setting('role'))
+        WHERE e.extname IN ('evergreen', 'vector', 'plpython3u')
+          AND (pg_catalog.pg_has_role(r.oid, e.extowner, 'USAGE') OR pg_catalog.pg_has_role(r.oid, n.nspowner, 'USAGE'))) THEN
+        RETURN;
+    END IF;
+    EXECUTE pg_catalog.format('CREATE TEMPORARY TABLE evergreen_end_%s () ON COMMIT DROP', number);
+    EXECUTE pg_catalog.format(
+        'CREATE FUNCTION pg_temp.evergreen_end_%s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER'
+        ' SET search_path = pg_catalog, pg_temp AS %L', number, pg_catalog.format($body$
+        BEGIN
+            IF EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'evergreen') THEN
+                RETURN NULL;
+            END IF;
+            DROP PUBLICATION IF EXISTS evergreen_cdc;
+            FOR attempt IN 1 .. 50 LOOP
+                BEGIN
+                    PERFORM pg_catalog.pg_drop_replication_slot(s.slot_name)
+                    FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L;
+                    EXIT;
+                EXCEPTION WHEN object_in_use THEN  -- a worker reads it just now
+                    IF attempt = 50 THEN
+                        RAISE;
+                    END IF;
+                    PERFORM pg_catalog.pg_sleep(0.1);
+                END;
+            END LOOP;
+            RETURN NULL;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'evergreen could not drop its replication slot %1$s: %%', SQLERRM
+                USING HINT = 'SELECT pg_drop_replication_slot(' || %2$L || '); DROP PUBLICATION IF EXISTS evergreen_cdc;';
+            RETURN NULL;
+        END
+        $body$, slot, pg_catalog.quote_literal(slot)));
+    EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION pg_temp.evergreen_end_%s() FROM PUBLIC', number);
+    EXECUTE pg_catalog.format(
+        'CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON evergreen_end_%1$s DEFERRABLE INITIALLY DEFERRED'
+        ' FOR EACH ROW EXECUTE FUNCTION pg_temp.evergreen_end_%1$s()', number);
+    EXECUTE pg_catalog.format('ALTER TABLE evergreen_end_%s ENABLE ALWAYS TRIGGER at_commit', number);
+    EXECUTE pg_catalog.format('INSERT INTO evergreen_end_%s DEFAULT VALUES', number);
 EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'evergreen could not drop its replication slot %: %', embed.slot_name(), SQLERRM
-        USING HINT = 'SELECT pg_drop_replication_slot(...); DROP PUBLICATION evergreen_cdc;';
+    RAISE WARNING 'evergreen could not prepare to drop its replication slot %: %', slot, SQLERRM
+        USING HINT = 'If the extension goes: SELECT pg_drop_replication_slot(...); DROP PUBLICATION evergreen_cdc;';
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.follow_end() IS 'internal: event trigger, drops the replication slot before DROP EXTENSION ... CASCADE';
+COMMENT ON FUNCTION embed.follow_end() IS 'internal: event trigger, has the replication slot dropped with the extension';
 
 CREATE EVENT TRIGGER evergreen_follow_end ON ddl_command_start
-    WHEN TAG IN ('DROP EXTENSION')
+    WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED')
     EXECUTE FUNCTION embed.follow_end();
 COMMENT ON EVENT TRIGGER evergreen_follow_end IS 'evergreen: leaves no replication slot behind';
 ALTER EVENT TRIGGER evergreen_follow_end ENABLE ALWAYS;

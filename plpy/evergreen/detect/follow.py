@@ -180,12 +180,18 @@ def bind(
         with own_ddl(pipeline.source):
             came = triggers.install(current, source)
             went = triggers.remove_strays(current, source)
+    is_one_less = note_partitions(current)
     scope = leaves.follow(current)
     renamed_key = current.capture == "cdc" and [name for _, name, _ in pipeline.key] != [c.name for c in source.key]
     if came or came_back or renamed_key or scope == "source":  # what the WAL has from before has the names of before
         db.run(SQL.log_scope, pipeline.id, "source")
-    elif went or scope == "document":
+    elif went or scope == "document" or (is_one_less and current.capture == "manual"):
         db.run(SQL.log_scope, pipeline.id, "document")
+
+
+def note_partitions(pipeline: Pipeline) -> bool:
+    """Remember the source's partitions, as nothing tells whose a dropped table was; True when there is one less."""
+    return bool(db.value(SQL.note_partitions, pipeline.id))
 
 
 def _find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None) -> Bound:

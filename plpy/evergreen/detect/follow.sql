@@ -66,3 +66,12 @@ SELECT g.id, c.number - embed.documents(g.id)
 FROM embed.generation g
 CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
 WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)
+
+-- note_partitions(int4): which tables' rows go with them when they are dropped; is one of those of before away
+UPDATE embed.pipeline p SET partitions = t.now
+FROM (SELECT s.partitions AS before,
+             (SELECT pg_catalog.array_agg(l.relid ORDER BY l.relid) FROM embed.partition_tree(s.source) l (relid)
+              WHERE l.relid <> s.source) AS now
+      FROM embed.pipeline s WHERE s.id = $1) t
+WHERE p.id = $1 AND t.before IS DISTINCT FROM t.now
+RETURNING NOT coalesce(t.before <@ coalesce(t.now, '{}'), true) AS gone

@@ -142,6 +142,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
         db.run(SQL.want_wal, number, not backfill, backfill)
         pipeline = replace(pipeline, triggers=not backfill)
     follow.functions_of(pipeline, source)
+    follow.note_partitions(pipeline)
     store.create_table(pipeline, generation, source)
     db.run(SQL.set_view, number, store.create_view(pipeline, generation, source, view))
     if pipeline.triggers:

@@ -1,10 +1,11 @@
 """The install script is the concatenation of extension/sql, the control file a filled-in template."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from evergreen_host import build
+from evergreen_host import build, dist
 from evergreen_host.errors import EvergreenError
 
 LIBDIR = Path("/srv/lib/evergreen/1.2.0")
@@ -81,3 +82,14 @@ def test_misnamed_upgrade_script_is_refused(extension: Path):
 def test_no_sql_is_an_error(tmp_path: Path):
     with pytest.raises(EvergreenError, match=r"no \.sql files"):
         build.render_script(tmp_path, "1.2.0")
+
+
+def test_the_script_means_the_same_in_any_encoding_and_with_any_escapes():
+    """It is read in the encoding of the database, and under its standard_conforming_strings."""
+    script = build.render_script(dist.extension_dir() / "sql", "9.9.9")
+    assert script.isascii()
+    escaped = [line for line in script.splitlines()[1:] if "\\" in line and "E'" not in line]
+    assert escaped == []
+    for path in (dist.extension_dir().parent / "plpy" / "evergreen").rglob("*.sql"):
+        statements = re.sub("^--.*", "", path.read_text("utf-8"), flags=re.MULTILINE)
+        assert "\\" not in statements, path

@@ -131,3 +131,39 @@ def test_texts_are_in_no_statistics(db, connect, docs):
         "SELECT word FROM ts_stat('SELECT to_tsvector(''simple'', chunk) FROM docs_embedding')"
     ).fetchall()
     assert "secret" not in {word for (word,) in words}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["x int", "s varchar(9)", "w numeric", "c mood", "x uuid, s int", "chunk text, distance numeric"],
+)
+def test_keys_and_names_of_every_kind(db, connect, key):
+    """Rows are looked up by key where its equality is leakproof, and joined where it is not."""
+    people(db)
+    hash_model(db)
+    values = {
+        "int": "i",
+        "varchar(9)": "'k' || i",
+        "numeric": "i / 4.0",
+        "mood": "(ARRAY['a', 'b', 'c', 'd'])[i]::mood",
+        "uuid": "md5(i::text)::uuid",
+        "text": "'k' || i",
+    }
+    columns = [column.split(" ", 1) for column in key.split(", ")]
+    db.execute("CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd')")
+    db.execute(
+        f"""
+        CREATE TABLE docs ({key}, tenant name, body text, PRIMARY KEY ({", ".join(name for name, _ in columns)}));
+        INSERT INTO docs SELECT {", ".join(values[kind] for _, kind in columns)}, (ARRAY['alice', 'bob'])[1 + i % 2],
+                                'text ' || i FROM generate_series(1, 4) i;
+        ALTER TABLE docs ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON docs USING (tenant = current_user);
+        GRANT SELECT ON docs TO bob;
+        SELECT embed_create('docs', 'docs', columns => '{{body}}', model => 'hash8'); SELECT embed_drain()
+        """
+    )
+    bob = connect("bob")
+    for mode in ("vector", "keyword", "hybrid"):
+        found = bob.execute("SELECT chunk FROM embed_search('docs', 'text', mode => %s)", (mode,)).fetchall()
+        assert sorted(found) == [("text 1",), ("text 3",)], mode
+    rows = bob.execute("SELECT (s.row).body, s.chunk FROM embed_search_rows(NULL::docs, 'text') s").fetchall()
+    assert sorted(rows) == [("text 1", "text 1"), ("text 3", "text 3")]

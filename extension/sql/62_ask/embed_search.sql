@@ -6,6 +6,7 @@ RETURNS TABLE (key jsonb, chunk_no int, chunk text, score float8, is_stale boole
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 SET hnsw.iterative_scan = 'strict_order'
+SET jit = off
 AS $python$
 @boot@
 from evergreen.ask import search

@@ -15,6 +15,7 @@ RETURNS TABLE (source_row anyelement, chunk text, score float8)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET hnsw.iterative_scan = 'strict_order'
+SET jit = off
 AS $plpgsql$
 DECLARE
     source pg_catalog.regclass = (SELECT t.typrelid FROM pg_catalog.pg_type t

@@ -52,13 +52,21 @@ def of(pipeline: Pipeline, query: str) -> Words:
     return Words(query, language, pipeline.active.table, view_of(pipeline), pipeline.active.id, found)
 
 
-def best(where: Words, condition: str, limit: int, *, loose: bool, is_restricted: bool) -> list[db.Row]:
-    """Return up to ``limit`` chunks with all words, best first; where that are few and ``loose``, then with any."""
-    matching = _through_view if is_restricted else _matching
-    found = matching(where, condition, limit, _ALL_WORDS)
+def best(where: Words, condition: str, limit: int, *, loose: bool, visible: str | None) -> list[db.Row]:
+    """Return up to ``limit`` chunks with all words, best first; where that are few and ``loose``, then with any.
+
+    ``visible``: what to read the chunks from where row security applies, see ``search.visible``.
+    """
+
+    def matching(form: str) -> list[db.Row]:
+        if visible is None:
+            return _matching(where, condition, limit, form)
+        return _read_all(where, visible, condition, limit, form)
+
+    found = matching(_ALL_WORDS)
     if loose and len(found) < limit:
         seen = {(row["key"], row["chunk_no"]) for row in found}
-        more = matching(where, condition, limit, _ANY_WORD)
+        more = matching(_ANY_WORD)
         found += [row for row in more if (row["key"], row["chunk_no"]) not in seen]
     return found[:limit]
 
@@ -74,9 +82,9 @@ def _matching(where: Words, condition: str, limit: int, form: str) -> list[db.Ro
         number *= _SPARE
 
 
-def _through_view(where: Words, condition: str, limit: int, form: str) -> list[db.Row]:
-    asked = SQL.through_view.on(
-        view=where.view,
+def _read_all(where: Words, visible: str, condition: str, limit: int, form: str) -> list[db.Row]:
+    asked = SQL.read_all.on(
+        visible=visible,
         generation=str(where.generation),
         condition=condition,
         words=words.of("m.chunk", where.language),

@@ -17,10 +17,10 @@ FROM asked a JOIN {view} v ON {matches} AND v.chunk_no OPERATOR(pg_catalog.=) a.
 WHERE v.generation OPERATOR(pg_catalog.=) {generation} AND v.key OPERATOR(pg_catalog.=) a.key {condition}
 ORDER BY a.place
 
--- through_view(text, int4): the best of the chunks that the caller may see
+-- read_all(text, int4): the best of the chunks that the caller may see
 SELECT m.key::pg_catalog.text AS key, m.chunk_no, m.chunk, m.is_stale,
        pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
-FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale FROM {view} v
+FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale FROM {visible}
       WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
         AND {words_of_view} OPERATOR(pg_catalog.@@) {query} LIMIT {most}) m
 ORDER BY score DESC, key, chunk_no

@@ -82,6 +82,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
     is_rough = where.is_indexed and index.more > 1 and not is_restricted
     nearest = (SQL.nearest_exactly if is_restricted else SQL.nearest).on(
         view=where.view,
+        visible=search.visible(pipeline) if is_restricted else "",
         generation=str(where.generation),
         distance=distance,
         condition=" AND false" if is_blank else where.not_blank,

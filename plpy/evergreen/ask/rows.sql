@@ -17,6 +17,6 @@ ORDER BY {order} LIMIT {fetch}
 
 -- nearest_exactly(): the same without an index, see ask/search.sql
 SELECT x.v, x.distance
-FROM (SELECT v, {distance} AS distance FROM {view} v
+FROM (SELECT v, {distance} AS distance FROM {visible}
       WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition} OFFSET 0) x
 ORDER BY x.distance LIMIT {fetch}

@@ -12,8 +12,8 @@ from evergreen.ask import keywords
 from evergreen.ask import query as queries
 from evergreen.ask.fuse import fuse
 from evergreen.ask.keywords import Words
-from evergreen.ask.view import shows_another, switched, view_of
-from evergreen.catalog import access, models
+from evergreen.ask.view import key_columns, shows_another, switched, view_of
+from evergreen.catalog import access, columns, models
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
@@ -33,9 +33,9 @@ _DEPTH = 60  # places of each list that are fused, at least
 class Target:
     """Where to search and what for, resolved in one snapshot. ``vector``: none where only words are looked for.
 
-    ``is_restricted``: row security applies to the caller. Then hidden rows must not decide what is looked at either:
-    how many rows an index comes upon can be read in the statistics views, and tells how many hidden ones have a word,
-    or are nearer. So candidates come through the view, and each one that the caller may see is compared.
+    ``visible``: where row security applies to the caller, what all chunks ``v`` that the caller may see are read from.
+    Hidden rows must not decide what is looked at either: how many rows an index comes upon can be read in the
+    statistics views, and tells how many hidden ones have a word, or are nearer.
     """
 
     view: str
@@ -45,7 +45,7 @@ class Target:
     index: Index
     is_indexed: bool
     not_blank: str  # condition on a chunk ``v``: its vector means something; empty where all do
-    is_restricted: bool = False
+    visible: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,16 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
     """
     role = caller()
 
-    def run() -> tuple[Target, int]:
+    def run() -> tuple[Target, Pipeline]:
         found = access.readable(pipeline, role)
         vector = _vector(found, query, mode) if mode != "keyword" else None
         words = keywords.of(found, query) if mode != "vector" else None
-        return target(found, vector, words), found.source
+        return target(found, vector, words), found
 
-    where, source = elevated(run)
-    return replace(where, is_restricted=is_restricted(source))
+    where, found = elevated(run)
+    if not is_restricted(found.source):
+        return where
+    return replace(where, visible=elevated(lambda: visible(found)))
 
 
 def _vector(pipeline: Pipeline, query: str, mode: str) -> str | None:
@@ -150,6 +152,21 @@ def is_restricted(source: int) -> bool:
     return bool(db.value(SQL.is_restricted, source))
 
 
+def visible(pipeline: Pipeline) -> str:
+    """Return what to read all chunks ``v`` from that the caller may see; needs the extension's rights.
+
+    By the rows of the source, so that it takes time for those that the caller may see. The planner would not do that by
+    itself, for it knows nothing of the keys in the store; nor can it where their equality is not leakproof.
+    """
+    view, source = view_of(pipeline), columns.describe(pipeline.source)
+    key = source.key if source is not None else ()
+    is_bound = tuple((c.attnum, c.name, c.type_name) for c in key) == pipeline.key
+    if source is None or not is_bound or not db.value(SQL.is_leakproof, [c.type_oid for c in key]):
+        return f"{view} v"
+    matches = (f"w.{n} {c.equal} s.{db.identifier(c.name)}" for n, c in zip(key_columns(pipeline), key, strict=True))
+    return SQL.by_source.on(source=source.from_clause, view=view, matches=" AND ".join(matches)).text
+
+
 def target(pipeline: Pipeline, vector: str | None, words: Words | None = None) -> Target:
     """Return the active generation of a pipeline as a target; needs the extension's rights."""
     active = pipeline.active
@@ -170,7 +187,8 @@ def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
     is_rough = target.is_indexed and index.more > 1
     by_index = SQL.nearest_of_rough if is_rough else SQL.nearest
     distance = f"v.embedding {index.operator} $1"
-    query = (SQL.nearest_exactly if target.is_restricted else by_index).on(
+    query = (SQL.nearest_exactly if target.visible else by_index).on(
+        visible=target.visible or "",
         view=target.view,
         generation=str(target.generation),
         condition=condition + target.not_blank,
@@ -178,14 +196,14 @@ def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
         rough=index.order("v.embedding", "$1"),
         more=str(index.more),
         distance=distance,
-        score=index.score("v.distance" if target.is_restricted else distance),
+        score=index.score("v.distance" if target.visible else distance),
     )
     return [row for row in db.rows(query, target.vector, limit) if not math.isnan(row["score"])]
 
 
 def _by_keyword(target: Target, condition: str, limit: int, *, loose: bool = False) -> list[db.Row]:
     assert target.words is not None
-    return keywords.best(target.words, condition, limit, loose=loose, is_restricted=target.is_restricted)
+    return keywords.best(target.words, condition, limit, loose=loose, visible=target.visible)
 
 
 def _hybrid(target: Target, condition: str, limit: int) -> list[db.Row]:

@@ -19,10 +19,22 @@ LIMIT $2
 
 -- nearest_exactly({vector}, int4): the same without an index, which would come upon hidden rows: OFFSET 0 keeps it away
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
-FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale, {distance} AS distance FROM {view} v
+FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale, {distance} AS distance FROM {visible}
       WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition} OFFSET 0) v
 ORDER BY v.distance
 LIMIT $2
 
 -- is_restricted(oid): does row security apply to the caller, on this table
 SELECT pg_catalog.row_security_active($1)
+
+-- by_source(): the chunks of the rows that the caller may see, row by row; OFFSET 0, or it would be joined in another order
+(SELECT c.* FROM {source} s CROSS JOIN LATERAL (SELECT w.* FROM {view} w WHERE {matches} OFFSET 0) c) v
+
+-- is_leakproof(oid[]): can an index on keys of these types be used before a policy is checked
+SELECT coalesce(pg_catalog.bool_and(coalesce(p.proleakproof, false)), false)
+FROM (SELECT CASE u.type WHEN 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype::oid
+                  ELSE u.type END AS type
+      FROM pg_catalog.unnest($1) u (type)) t
+LEFT JOIN pg_catalog.pg_operator o ON o.oprname = '=' AND o.oprleft = t.type AND o.oprright = t.type
+                                  AND o.oprnamespace = 'pg_catalog'::pg_catalog.regnamespace
+LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode

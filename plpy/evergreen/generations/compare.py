@@ -86,7 +86,9 @@ def _vector(sides: _Sides, generation: Generation, text: str) -> str:
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
     vector = _vector(sides, sides.pipeline.active, text)
-    where = replace(elevated(lambda: search.target(sides.pipeline, vector)), is_restricted=not sides.sees_all)
+    where = elevated(lambda: search.target(sides.pipeline, vector))
+    if not sides.sees_all:
+        where = replace(where, visible=elevated(lambda: search.visible(sides.pipeline)))
     return _distinct(lambda limit: [row["key"] for row in search.nearest(where, "", limit)], k)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evergreen import alarm, db
 from evergreen.patience import patiently
@@ -30,6 +30,14 @@ class _Place:
     walked: int = 0
 
 
+@dataclass(frozen=True)
+class Savepoint:
+    """Where private cursors were."""
+
+    places: dict[tuple[int, str], _Place]
+    seen: dict[int, int]  # by generation, how many keys
+
+
 class Private:
     """For a drain: it walks on from where the cursor stands, and moves it only at its end.
 
@@ -38,7 +46,19 @@ class Private:
 
     def __init__(self) -> None:
         self._places: dict[tuple[int, str], _Place] = {}
-        self._seen: defaultdict[int, set[str]] = defaultdict(set)
+        self._seen: defaultdict[int, dict[str, None]] = defaultdict(dict)  # keys, in the order in which they came
+
+    def savepoint(self) -> Savepoint:
+        """Return where the cursors are, to go back to when the rows that they come to from here on are not claimed."""
+        places = {identity: replace(place) for identity, place in self._places.items()}
+        return Savepoint(places, {generation: len(keys) for generation, keys in self._seen.items()})
+
+    def go_back(self, savepoint: Savepoint) -> None:
+        """Forget what was walked over since: its claims are undone, and a cursor that moved on would lose its rows."""
+        self._places = savepoint.places
+        for generation, keys in self._seen.items():
+            while len(keys) > savepoint.seen.get(generation, 0):
+                keys.popitem()
 
     def begin(self, generation: int) -> None:
         """Look where the cursors stand, before any row is read."""
@@ -47,7 +67,7 @@ class Private:
 
     def note(self, claim: Claim) -> None:
         """Remember keys that are claimed here, to be read after ``begin``: the cursors need not come to them too."""
-        self._seen[claim.generation.id].update(claim.jobs)
+        self._seen[claim.generation.id].update(dict.fromkeys(claim.jobs))
 
     def follow(self, claim: Claim, limit: int) -> None:
         """Add up to ``limit`` keys to the claim."""

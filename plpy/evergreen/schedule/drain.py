@@ -107,7 +107,7 @@ class Drain:
 
     def _fill(self, number: int, share: int) -> bool:
         """Claim for one pipeline; True when it may have more to do."""
-        mark, room, more = len(self._batches), self._room, [False]
+        mark, room, cursors, more = len(self._batches), self._room, self._cursors.savepoint(), [False]
 
         def fill() -> None:
             with alarm.patience(self._patience):
@@ -117,6 +117,7 @@ class Drain:
         if not self._guarded(number, fill):
             del self._batches[mark:]
             self._room = room
+            self._cursors.go_back(cursors)
             return False
         if waited := alarm.rang():
             self._patience = max(_LEAST_PATIENCE, waited / 2)
@@ -234,8 +235,11 @@ class Drain:
             time.sleep(_LOOK)  # another session's commit cannot wake a transaction that is waiting for it
             db.check_interrupts()
             for batch in waiting:
-                batch.sort_again(self._known(batch), self._courier, self._tokens())
+                self._guarded(batch.claim.pipeline.id, partial(self._sort_again, batch))
             self._carry()
+
+    def _sort_again(self, batch: Batch) -> None:
+        batch.sort_again(self._known(batch), self._courier, self._tokens())
 
     def _apply(self, batch: Batch) -> None:
         batch.postpone(0.0)

@@ -117,11 +117,18 @@ class Handout:
         return float(options.effective(self._pipeline.options, "live_share"))
 
     def _unless_gone(self, generation: Generation) -> list[Handed]:
-        """As ``_of``; nothing of a generation that is retired amid it."""
+        """As ``_of``; nothing of a generation that is retired or locked meanwhile."""
+        cursors = self._cursors.savepoint()
         try:
             return db.atomically(lambda: self._of(generation))
         except db.DatabaseError as error:
-            if db.sqlstate(error) != "42P01" or db.value(outside.SQL.is_there, generation.id):
+            self._cursors.go_back(cursors)
+            if db.sqlstate(error) == "55P03":
+                db.warning(
+                    f'generation {generation.id} of pipeline "{self._pipeline.name}" is locked; nothing is claimed',
+                    hint="Claim again later; pg_locks shows which session has embed_store locked.",
+                )
+            elif db.sqlstate(error) != "42P01" or db.value(outside.SQL.is_there, generation.id):
                 raise
             return []
 

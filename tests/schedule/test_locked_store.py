@@ -1,0 +1,61 @@
+"""A generation table that another session has locked ends no drain and no claim.
+
+The kind: whatever is looked up in embed_store may be locked for an instant by a promotion, a retirement or an index, or
+for long by an operator. That is one pipeline's matter: its rows wait, and the call goes on with the others.
+"""
+
+import pytest
+from documents import assert_as_source, drain_all
+from outside import claim, submit
+from waiting import Background, wait_until
+
+LOCK = "LOCK TABLE embed_store.g1 IN ACCESS EXCLUSIVE MODE"
+
+
+@pytest.fixture
+def pipeline(db, docs, model):
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+
+
+def test_a_drain_that_waits_for_texts_in_flight_elsewhere(db, connect, pipeline, provider):
+    texts, locker = claim(db), connect(autocommit=False)
+    db.execute("INSERT INTO docs SELECT i + 100, title, body FROM docs d (i, title, body)")
+    drain = Background(connect(), "SELECT embed_drain()")
+    has_looked = "SELECT 1 FROM pg_locks WHERE pid = %s AND relation = 'embed.inflight'::regclass"
+    wait_until(lambda: db.execute(has_looked, (drain.pid,)).fetchone(), what="the drain")
+    locker.execute(LOCK)
+    assert drain.result() == [(0,)]
+    locker.rollback()
+    submit(db, texts)
+    drain_all(db)
+    assert_as_source(db)
+    assert not provider.sent
+
+
+def test_a_claim_outside(db, connect, pipeline):
+    locker, notices = connect(autocommit=False), []
+    db.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    locker.execute(LOCK)
+    assert claim(db) == []
+    assert any("generation 1 is locked" in notice for notice in notices)
+    locker.rollback()
+    assert len(claim(db)) == 10
+
+
+def test_a_drain(db, connect, pipeline):
+    """What was claimed and undone is not stepped over: the backfill comes to it again."""
+    locker = connect(autocommit=False)
+    locker.execute(LOCK)
+    assert db.execute("SELECT embed_drain()").fetchone() == (0,)
+    locker.rollback()
+    drain_all(db)
+    assert_as_source(db)
+
+
+def test_a_worker(db, connect, pipeline):
+    locker = connect(autocommit=False)
+    locker.execute(LOCK)
+    db.execute("CALL embed_work(until_idle => true)")
+    locker.rollback()
+    db.execute("CALL embed_work(until_empty => true)")
+    assert_as_source(db)

@@ -8,5 +8,5 @@ return retry.embed_retry(pipeline, key)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_retry(text, jsonb) IS
     'queues dead letters again (one row, or all of the pipeline), and rows that wait after an error, to be tried at once and with '
-    'all their attempts; a model or endpoint that rests is sent one request, which decides whether it rests on. Lifts no budget. '
+    'all their attempts; a model or endpoint that rests is sent one text, which decides whether it rests on. Lifts no budget. '
     'Returns how many rows are queued';

@@ -92,7 +92,7 @@ class Shared:
         def change(state: State) -> State:
             held = state.endpoint
             if leave.probe and leave.endpoint_failures == held.failures:
-                held = replace(held, rests_until=0)
+                held = replace(held, rests_until=breaker.TRY_ONCE)
             if is_asked and pause is not None:
                 held = breaker.paused(held, state.now, pause, probe=leave.probe)
             return replace(state, model=_give_back(state.model, leave), endpoint=held)

@@ -21,7 +21,7 @@ def embed_retry(pipeline: str | None, key: str | None) -> int:
 
     The keys go by the change log, as every change does: no job that an open drain holds is waited for, a row that a
     worker has just now is done once more after it, and a key whose row is gone comes to nothing. Where the model or its
-    endpoint rests, one request is let through, and what comes of it decides over the next.
+    endpoint rests, one text is let through, and what comes of it decides over the next request.
     """
     role = caller()
 
@@ -55,7 +55,7 @@ def _in_the_way(pipeline: Pipeline) -> list[str]:
         return lines
     counters.create_all()
     rests = {_try_once(g.model) for g in pipeline.generations if not provider(g.model.provider).free}
-    return [*lines, *(f"{reason}; one request tries it now" for reason in sorted(r for r in rests if r is not None))]
+    return [*lines, *(f"{reason}; one text tries it now" for reason in sorted(r for r in rests if r is not None))]
 
 
 def _try_once(model: Model) -> str | None:

@@ -1,0 +1,78 @@
+"""An edit of a large document costs in proportion to its chunks.
+
+The kind: something looks at all chunks for each chunk (a chunker, the diff, a plan that reads the table once a row, an
+index that is written for a row that only got another number). So the work of an edit is counted, for a document and one
+twice as long: pages touched in the server, and rows whose new version needed an entry in every index.
+"""
+
+import pytest
+from documents import stale_keys
+from people import hash_model
+from waiting import wait_until
+
+WORK = "CALL embed_work(until_empty => true)"
+CHUNKERS = (
+    "embed_chunk_markdown(80)",
+    "embed_chunk_markdown(80, context => true)",
+    "embed_chunk_text(80, 20)",
+    "embed_chunk_html(80)",
+)
+EDITS = (
+    "E'# First of all\n\n' || body",
+    "body || E'\n\n# Last of all\n\nand the end'",
+    "overlay(body PLACING '' FROM 900 FOR 9)",
+)
+PARAGRAPHS = """
+SELECT string_agg(format(E'## Heading %s\n\nParagraph %s of many.\n\n', i, i), '') FROM generate_series(1, {}) i
+"""
+
+
+def pages(db):
+    """Pages that this session's transactions have touched so far, once its statistics are out."""
+    db.execute("SELECT pg_stat_force_next_flush()")
+    touched = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
+    return db.execute(touched).fetchone()[0]
+
+
+def work_of(db, edit):
+    """Pages touched by an edit and all that follows."""
+    before = pages(db)
+    db.execute(f"UPDATE docs SET body = {edit}")
+    db.execute(WORK)
+    return pages(db) - before
+
+
+@pytest.mark.parametrize("chunker", CHUNKERS)
+def test_an_edit_costs_in_proportion(db, chunker):
+    hash_model(db)
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'start')")
+    db.execute(f"SELECT embed_create('docs', 'docs', columns => '{{body}}', model => 'hash8', chunker => {chunker})")
+    db.execute(WORK)
+    costs = []
+    for length in (300, 600):
+        db.execute(f"UPDATE docs SET body = ({PARAGRAPHS.format(length)})")
+        db.execute(WORK)
+        costs.append([work_of(db, edit) for edit in EDITS])
+    assert stale_keys(db) == []
+    for edit, small, large in zip(EDITS, *costs, strict=True):
+        assert large < 3 * small, f"{edit}: {small} pages, twice the document {large}"
+
+
+def test_renumbering_writes_no_index(db):
+    """Else each chunk that only got another number is inserted into the HNSW index once more: milliseconds each."""
+    hash_model(db)
+    db.execute("SELECT embed_setting('index_from', '100')")
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
+    db.execute(f"INSERT INTO docs SELECT 1, ({PARAGRAPHS.format(1000)})")
+    chunker = "embed_chunk_markdown(60)"
+    db.execute(f"SELECT embed_create('docs', 'docs', columns => '{{body}}', model => 'hash8', chunker => {chunker})")
+    db.execute(WORK)
+    db.execute(WORK)
+    assert db.execute("SELECT indexed FROM embed_generations").fetchone() == (True,)
+    for number in range(3):
+        db.execute("UPDATE docs SET body = %s || body", (f"# Heading {number}\n\n",))
+        db.execute(WORK)
+    counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'embed_store.g1'::regclass"
+    wait_until(lambda: db.execute(counts).fetchone()[0] >= 2900, what="statistics")
+    updated, hot = db.execute(counts).fetchone()
+    assert hot > 0.98 * updated

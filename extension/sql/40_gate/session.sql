@@ -2,11 +2,13 @@
 -- session, prepared statements and cursors. The two functions below run around each call of such code. All else is undone
 -- with the subtransaction (settings, temporary tables, LISTEN, NOTIFY, deferred triggers, its own cursors) or refused in a
 -- function that runs as its owner (SET ROLE, SET SESSION AUTHORIZATION, DISCARD ALL).
+-- In PL/pgSQL, which keeps its plan: planning took most of the time.
 CREATE FUNCTION embed.session_state() RETURNS text[]
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
-AS $sql$
-    SELECT coalesce(array_agg(s.entry::text), '{}') FROM (
+AS $plpgsql$
+BEGIN
+    RETURN (SELECT coalesce(array_agg(s.entry::text), '{}') FROM (
         SELECT json_build_array('lock', l.classid::bigint, l.objid::bigint, l.objsubid, l.mode) FROM pg_locks l
         WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_backend_pid()
         UNION ALL
@@ -14,8 +16,9 @@ AS $sql$
         FROM pg_prepared_statements p
         UNION ALL
         SELECT json_build_array('cursor', c.name, c.creation_time) FROM pg_cursors c
-    ) s (entry)
-$sql$;
+    ) s (entry));
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.session_state() IS 'internal: advisory locks, prepared statements and cursors of this session';
 
 CREATE FUNCTION embed.advisory_call(verb text, lock jsonb) RETURNS text

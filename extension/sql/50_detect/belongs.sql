@@ -1,10 +1,11 @@
 -- They belong to the source's owner and run as that role. It cannot name them, unless an administrator or default
 -- privileges gave it USAGE on their schema; with SECURITY INVOKER its code would run as the extension's owner.
 CREATE FUNCTION embed.runs_as_owner(pipeline int) RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-AS $sql$
-    SELECT coalesce(bool_and(f.prosecdef AND f.proowner = c.relowner), false)
+AS $plpgsql$
+BEGIN
+    RETURN (SELECT coalesce(bool_and(f.prosecdef AND f.proowner = c.relowner), false)
     FROM embed.pipeline p
     JOIN pg_class c ON c.oid = p.source
     CROSS JOIN LATERAL (
@@ -14,8 +15,9 @@ AS $sql$
         SELECT format('reader_%s(jsonb)', g.id) FROM embed.generation g WHERE g.pipeline = p.id
     ) n (name)
     LEFT JOIN pg_proc f ON f.oid = to_regprocedure('embed_store.' || n.name)
-    WHERE p.id = runs_as_owner.pipeline
-$sql$;
+    WHERE p.id = runs_as_owner.pipeline);
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.runs_as_owner(int) IS 'internal: do the functions that read a pipeline''s source still run as its owner';
 
 -- Named as support function by everything that is generated, which so depends on the extension and goes with it. ALTER

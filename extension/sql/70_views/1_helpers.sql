@@ -46,19 +46,22 @@ DECLARE
     counted bigint;
     is_small boolean;
     pipeline int;
-    session constant text[] = embed.session_state();
+    session text[];
 BEGIN
     BEGIN
         SELECT r.rows, r.is_small INTO rough, is_small FROM embed.rough_rows(source) r;
         SELECT min(p.id) INTO pipeline FROM embed.pipeline p WHERE p.source = estimate_rows.source;
         IF is_small AND embed.runs_as_owner(pipeline) THEN
+            session = embed.session_state();
             EXECUTE pg_catalog.format('SELECT embed_store.count_%s()', pipeline) INTO counted;
         END IF;
         RAISE EXCEPTION 'undone';
     EXCEPTION WHEN OTHERS THEN
         NULL;  -- the variables keep what they got
     END;
-    PERFORM embed.restore_session(session);
+    IF session IS NOT NULL THEN
+        PERFORM embed.restore_session(session);
+    END IF;
     RETURN coalesce(counted, rough, (
         SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
         FROM embed.partition_tree(source) t (relid) JOIN pg_catalog.pg_class c ON c.oid = t.relid WHERE c.relkind = 'r'));

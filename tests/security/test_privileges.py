@@ -12,7 +12,8 @@ FUNCTIONS = {
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable
         may_see may_own slot_name slot_lag estimate_rows planned_rows documents rough_chunks spent_budgets
-        maintenance_problem endpoint_state model_trouble endpoint_problem model_limits torn""",
+        maintenance_problem endpoint_state model_trouble endpoint_problem model_limits torn
+        lost_documents""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": "embed_model_add embed_model_set embed_model_drop embed_endpoint_set embed_adopt",
@@ -20,7 +21,8 @@ FUNCTIONS = {
         farewell partition_tree belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop
         follow_rewrite follow_end leave_publication unfit refuse_forgotten count_documents cron_problems
         index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
-        advisory_call session_state""",
+        advisory_call session_state is_restored follow_truncate with_altered_types
+        altered_types runs_as_owner""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -38,6 +40,9 @@ DEFINERS = {
     "leave_publication",
     "slot_lag",
     "torn",
+    "is_restored",
+    "lost_documents",
+    "follow_truncate",
     "restore_session",
     "estimate_rows",
     "planned_rows",

@@ -7,3 +7,4 @@ CREATE TABLE embed.suspect (
 ) WITH (vacuum_truncate = false);
 COMMENT ON TABLE embed.suspect IS 'texts that made a request fail for all its texts: whatever row has them, they are sent alone';
 COMMENT ON COLUMN embed.suspect.refused IS 'the server said that it would not take it; otherwise the request failed without a word about the text';
+SELECT pg_catalog.pg_extension_config_dump('embed.suspect', '');

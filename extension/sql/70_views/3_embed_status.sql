@@ -5,7 +5,7 @@ SELECT p.name AS pipeline,
             ELSE p.state END AS state,
        s.source_rows AS rows,
        c.fresh,
-       j.waiting + l.keys
+       j.waiting + l.keys + CASE WHEN g.scanning OR l.restarts THEN 0 ELSE d.lost END
            + CASE WHEN g.scanning THEN greatest(s.source_rows - d.documents - j.new - l.new - f.failed, 0) ELSE 0 END AS pending,
        j.in_flight,
        f.failed,
@@ -13,6 +13,8 @@ SELECT p.name AS pipeline,
        coalesce(v.torn, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
+                CASE WHEN d.lost > 0 THEN pg_catalog.format(
+                    'the vectors of %s rows are missing from embed_store.g%s; a worker queues these rows', d.lost, g.id) END,
                 CASE WHEN p.state = 'active' AND (j.waiting + j.in_flight + l.keys > 0 OR g.scanning) THEN coalesce(
                     CASE WHEN y.budgets <> '{}' THEN pg_catalog.format('the pipeline''s daily budget is spent (%s); days are UTC',
                                                                        pg_catalog.array_to_string(y.budgets, ', ')) END,
@@ -72,7 +74,8 @@ CROSS JOIN LATERAL (
     SELECT embed.maintenance_problem(p.id, g.id, pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE'))
         AS maintenance_error OFFSET 0) i
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
-CROSS JOIN LATERAL (SELECT embed.documents(g.id) AS documents) d
+CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
+                    FROM (SELECT embed.lost_documents(p.id, g.id) AS lost OFFSET 0) x) d
 -- Of a queue that is longer than 5,000 the first 5,000 are looked at, and the rest is taken to be like them.
 CROSS JOIN LATERAL (
     SELECT (a.waiting * z.whole)::bigint AS waiting, (a.in_flight * z.whole)::bigint AS in_flight,

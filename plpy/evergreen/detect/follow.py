@@ -83,6 +83,19 @@ def check(pipeline: Pipeline) -> Pipeline | None:
     return followed if followed is not None and followed.broken_reason is None else None
 
 
+def ready(pipeline: Pipeline) -> Pipeline | None:
+    """As check, for a worker, who queues rows whose vectors are lost."""
+    found = check(pipeline)
+    if found is None:
+        return None
+    lost = [g for g in found.generations if db.value(store.SQL.lost, found.id, g.id)]
+    for generation in lost:
+        store.mend(found, generation)
+    if lost:
+        db.run(SQL.restart_scans, found.id)
+    return found
+
+
 def readable(pipeline: Pipeline) -> Pipeline:
     """As check, for somebody who is told when nothing can be read; raises UserError 55000."""
     found = check(pipeline)
@@ -119,6 +132,10 @@ def _settle(pipeline: Pipeline) -> None:
     counters.create_all()
     db.run(SQL.drop_leases, pipeline.id)
     db.run(SQL.drop_floor, pipeline.id)
+    db.value(store.SQL.document_numbers)
+    if pipeline.torn is None:
+        for generation in pipeline.generations:
+            store.mend(pipeline, generation)
     db.run(SQL.restart_scans, pipeline.id)
     db.run(SQL.count_documents, pipeline.id)
     for row in db.rows(SQL.changed_triggers):

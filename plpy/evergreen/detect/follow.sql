@@ -48,11 +48,12 @@ FROM pg_catalog.pg_proc p, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class g
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
 
 -- changed_triggers(): those of our own tables that fire otherwise than made: pg_restore --disable-triggers enables all alike
-SELECT t.tgname::text AS name, 'embed.' || pg_catalog.quote_ident(c.relname) AS "table", w.mode
+SELECT t.tgname::text AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS "table", w.mode
 FROM pg_catalog.pg_trigger t
-JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid AND c.relnamespace = 'embed'::pg_catalog.regnamespace
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN ('embed', 'embed_store')
 JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('tally_insert', 'A', 'ALWAYS'),
-             ('tally_delete', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
+             ('tally_delete', 'A', 'ALWAYS'), ('truncated', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
 
 -- enable_trigger(): as it was made
 ALTER TABLE {table} ENABLE {mode} TRIGGER {name}

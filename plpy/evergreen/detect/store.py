@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from evergreen import db
+from evergreen import db, journal
 from evergreen.catalog import models, privileges
 from evergreen.catalog.columns import Source
 from evergreen.catalog.pipelines import Generation, Pipeline
@@ -71,6 +71,8 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     db.ddl(SQL.comment_table.on(**table, comment=db.literal(comment)))
     privileges.close("TABLE", generation.table)
     privileges.close("SEQUENCE", f"{generation.table}_id_seq")
+    db.ddl(SQL.create_trigger.on(**table))
+    db.ddl(SQL.always.on(**table))
     db.run(SQL.guard, generation.id)
     _create_policy(generation.table, generation, source)
     _create_readable(generation, source, [name for name, _ in keys])
@@ -112,6 +114,24 @@ def follow_row_security(generation: Generation, source: Source) -> None:
     else:
         privileges.close("TABLE", generation.table)
         db.ddl(SQL.disable_policy.on(table=generation.table))
+
+
+def mend(pipeline: Pipeline, generation: Generation) -> None:
+    """Make documents and chunks agree again: a document without all its chunks, and a chunk without one, go.
+
+    Their vectors are kept, so the texts are not sent again. The rows are for the cursors to find.
+    """
+    table = {"table": generation.table}
+    lost = int(db.value(SQL.drop_incomplete.on(**table), generation.id))
+    db.run(SQL.keep_orphans.on(**table), generation.id, generation.model.id, pipeline.id)
+    strays = db.run(SQL.drop_orphans.on(**table), generation.id)
+    if lost or strays:
+        about = {"pipeline": pipeline.name, "generation": generation.id}
+        journal.warn("vectors_missing", **about, rows=lost, chunks_without_row=strays)
+        db.notice(
+            f'pipeline "{pipeline.name}": the vectors of {lost:,} rows are missing from {generation.table},'
+            f" and {strays:,} chunks belong to no row; all rows are checked"
+        )
 
 
 def drop_table(generation: Generation) -> None:

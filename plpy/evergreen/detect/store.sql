@@ -74,6 +74,37 @@ FROM pg_catalog.pg_class s, pg_catalog.pg_class g WHERE s.oid = $1 AND g.oid = p
 -- grant_table(): the schema stays closed, so this is reached through the view only
 GRANT SELECT ON {table} TO PUBLIC
 
+-- create_trigger(): TRUNCATE has every row checked
+CREATE TRIGGER truncated AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION embed.follow_truncate()
+
+-- always(): also under session_replication_role = replica
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER truncated
+
+-- lost(int4, int4): documents whose chunks are not there
+SELECT embed.lost_documents($1, $2)
+
+-- drop_incomplete(int4): documents of which not all chunks are there; returns how many
+WITH stored AS MATERIALIZED (SELECT g.document, count(*) AS chunks FROM {table} g GROUP BY g.document),
+     dropped AS (DELETE FROM embed.document WHERE ctid = ANY (ARRAY(
+         SELECT d.ctid FROM embed.document d LEFT JOIN stored s ON s.document = d.id
+         WHERE d.generation = $1 AND d.chunks <> coalesce(s.chunks, 0))) RETURNING 1)
+SELECT count(*) FROM dropped
+
+-- keep_orphans(int4, int4, int4): vectors of chunks without a document were paid for
+INSERT INTO embed.cache (model, hash, embedding, pipeline, key)
+SELECT DISTINCT ON (g.chunk_hash) $2, g.chunk_hash, g.embedding, $3, g.key FROM {table} g
+WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = g.key AND d.id = g.document)
+ORDER BY g.chunk_hash
+ON CONFLICT (model, hash) DO NOTHING
+
+-- drop_orphans(int4): chunks without a document
+DELETE FROM {table} g
+WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = g.key AND d.id = g.document)
+
+-- document_numbers(): go on behind those that are there
+SELECT pg_catalog.setval('embed.document_id_seq', m.id)
+FROM (SELECT max(d.id) AS id FROM embed.document d) m, embed.document_id_seq s WHERE m.id >= s.last_value
+
 -- guard(int4): keeps rows of another server's evergreen out of it, where this one subscribes to any
 SELECT embed.guard_generation($1)
 
@@ -101,9 +132,9 @@ ALTER TABLE {readable} DETACH PARTITION {table}
 -- drop_readable(): nobody reads through it
 DROP TABLE {readable}
 
--- guards(text): the trigger of guard(), where the table has it
+-- guards(text): our triggers on the table
 SELECT t.tgname::text AS name FROM pg_catalog.pg_trigger t
-WHERE t.tgrelid = pg_catalog.to_regclass($1) AND t.tgname = 'skip_replicated'
+WHERE t.tgrelid = pg_catalog.to_regclass($1) AND t.tgname IN ('skip_replicated', 'truncated')
 
 -- drop_guard(): a kept table is an ordinary table
 DROP TRIGGER {name} ON {table}

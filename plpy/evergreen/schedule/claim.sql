@@ -141,6 +141,7 @@ WITH working AS (
     WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= 2600)
+    OR EXISTS (SELECT FROM working p WHERE embed.is_restored(p.id))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id
                WHERE s.running AND g.id <> ALL ($2) AND ($3 OR s.last_error IS NULL))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id

@@ -146,7 +146,7 @@ class Drain:
             what, remedy = pipeline.torn
             db.warning(f'pipeline "{pipeline.name}" is not whole: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
             return False
-        pipeline = follow.check(pipeline)
+        pipeline = follow.ready(pipeline)
         if pipeline is None:
             return False
         intake.private(pipeline, share)

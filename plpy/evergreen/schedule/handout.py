@@ -104,7 +104,7 @@ class Handout:
         if not claims.may_have_work(number):
             return None
         found = pipelines.by_id(number)
-        return follow.check(found) if found is not None and found.state == "active" else None
+        return follow.ready(found) if found is not None and found.state == "active" else None
 
     def _in_turn(self) -> Iterator[Generation]:
         """The active generation first, and now and then last, so that one that is being built gets its share."""

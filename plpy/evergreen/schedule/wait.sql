@@ -26,7 +26,8 @@ SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
 -- read, if changes are read from there. Of a transaction that is read the log and the position are committed together.
 SELECT p.state <> 'active' OR p.broken_reason IS NOT NULL AS stopped,
        b.behind,
-       b.behind OR EXISTS (SELECT FROM embed.change c
+       b.behind OR embed.lost_documents(p.id, g.id) > 0
+    OR EXISTS (SELECT FROM embed.change c
                WHERE c.pipeline = p.id AND c.changed_at <= $3 AND ($2 IS NULL OR c.key IS NULL OR c.key = $2))
     OR CASE WHEN $2 IS NULL
             THEN EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND (j.changed_at <= $3 OR ($4 AND j.lane = 1)))

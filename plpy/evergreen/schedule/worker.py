@@ -295,7 +295,7 @@ def _look(number: int, floors: Floors) -> Pipeline | None:
     pipeline = pipelines.by_id(number)
     if pipeline is None or pipeline.state != "active":
         return None
-    pipeline = follow.check(pipeline)
+    pipeline = follow.ready(pipeline)
     if pipeline is not None:
         intake.shared(pipeline, floors.of("change", number))
     return pipeline

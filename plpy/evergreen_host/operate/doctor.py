@@ -8,7 +8,17 @@ import psycopg
 from rich.console import Console
 from rich.text import Text
 
-from evergreen_host.operate.checks import capture, maintenance, models, pipelines, server, settings, slots, workers
+from evergreen_host.operate.checks import (
+    capture,
+    maintenance,
+    models,
+    pipelines,
+    server,
+    settings,
+    slots,
+    store,
+    workers,
+)
 from evergreen_host.operate.finding import Finding
 from evergreen_host.operate.link import Link, linked
 
@@ -29,6 +39,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     pipelines.states,
     maintenance.indexes,
     maintenance.others,
+    store.strays,
 )
 
 

@@ -101,13 +101,19 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.spent_budgets(int, jsonb) IS 'internal: which of its daily budgets a pipeline has spent';
 
-CREATE FUNCTION embed.endpoint_state(endpoint int, OUT failures bigint, OUT rests_until timestamptz)
+-- What was learned is written as in plpy/evergreen/model/capacity.py, and read by the same rules.
+CREATE FUNCTION embed.endpoint_state(
+    endpoint int, OUT failures bigint, OUT rests_until timestamptz, OUT learned_inputs int, OUT seconds_per_text float8)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '50ms'
 AS $plpgsql$
 DECLARE
     until bigint;
+    served record;
+    text_micros bigint;
+    sizes bigint;
+    most bigint;
 BEGIN
     failures = 0;
     IF pg_catalog.to_regclass(pg_catalog.format('embed.endpoint_%s_failures', endpoint)) IS NULL
@@ -119,11 +125,25 @@ BEGIN
     IF until / 1e6 > extract(epoch FROM pg_catalog.clock_timestamp()) THEN
         rests_until = pg_catalog.to_timestamp(until / 1e6);
     END IF;
+    FOR served IN
+        SELECT m.id, l.inputs, least(coalesce((e.options ->> 'read_timeout')::float8, 30),
+                                     coalesce((e.options ->> 'total_timeout')::float8, 60)) AS seconds
+        FROM embed.endpoint e JOIN embed.model m ON m.endpoint = e.name
+        CROSS JOIN LATERAL embed.model_limits(m.name, m.provider, m.remote_name, m.dimensions, m.options) l
+        WHERE e.id = endpoint_state.endpoint LOOP
+        CONTINUE WHEN pg_catalog.to_regclass(pg_catalog.format('embed.model_%s_sizes', served.id)) IS NULL;
+        EXECUTE pg_catalog.format('SELECT t.last_value - 1, s.last_value - 1 FROM embed.model_%1$s_text_micros t, embed.model_%1$s_sizes s',
+                                  served.id) INTO text_micros, sizes;
+        seconds_per_text = greatest(seconds_per_text, nullif(text_micros, 0) / 1e6);
+        most = least(CASE WHEN text_micros > 0 THEN greatest(1, pg_catalog.floor(served.seconds * 0.8e6 / text_micros)) END,
+                     nullif((sizes >> 18) & 262143, 0));
+        learned_inputs = least(learned_inputs, CASE WHEN most < served.inputs THEN most END);
+    END LOOP;
 EXCEPTION WHEN lock_not_available OR undefined_table THEN
     failures = 0;  -- it is being dropped
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, and until when nothing is sent';
+COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, until when nothing is sent, and what was learned of it';
 
 -- The same counters as endpoint_state's, of the model and of its endpoint. A model that is free has none.
 CREATE FUNCTION embed.model_trouble(model int) RETURNS text

@@ -12,8 +12,8 @@ from evergreen.queries import load
 
 SQL = load(__file__)
 
-ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens")
-MODEL = ("failures", "rests_until")
+ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens", "flying")
+MODEL = ("failures", "rests_until", "text_micros", "sizes")
 BUDGET = ("tokens", "cost", "flying")
 _FREE = ("wordllama", "hash")
 _NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}

@@ -9,15 +9,16 @@ from functools import partial
 from typing import Any, Protocol
 
 from evergreen.errors import ModelError, RejectedError, RestingError, RetryableError, doubtful
-from evergreen.model import doubt, tokens
+from evergreen.model import capacity, doubt, tokens
+from evergreen.model.capacity import Capacity
 from evergreen.model.line import Flight, Line, answer
 from evergreen.model.order import Budget, Order, Parcel
-from evergreen.model.provider import Answer, Provider, Vector
+from evergreen.model.provider import Answer, Limits, Provider, Vector
 from evergreen.model.quota import fitting
 from evergreen.model.request import Request
 from evergreen.model.sentence import Sentence, sentence
 from evergreen.model.spec import Model
-from evergreen.model.traffic import Leave, Traffic
+from evergreen.model.traffic import UNKNOWN, Leave, Traffic
 
 _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
 _CANARY = "evergreen"
@@ -46,6 +47,7 @@ class Courier:
         self._longest_wait = longest_wait
         self._recalled = False
         self._lines: dict[str, Line] = {}
+        self._capacity: dict[int, Capacity] = {}  # of each model's server, as last heard
         self._orders: list[Order] = []
         self._senders: dict[tuple[int, bytes], Order] = {}
         self._followers: defaultdict[tuple[int, bytes], list[Order]] = defaultdict(list)
@@ -77,7 +79,14 @@ class Courier:
             leave: Leave = self._step(lambda: self._traffic.wait(model, budget))
         except RetryableError as error:
             leave = Leave(_AGAIN, open=True, reason=str(error))
+        self._capacity[model.id] = leave.capacity
         return leave if leave.open or leave.wait > self._longest_wait else None
+
+    def limits(self, provider: Provider, model: Model) -> Limits:
+        """Return what one request may hold, by the provider's limits and by what was learned of the server."""
+        limits = provider.limits(model)
+        largest = capacity.largest(self._capacity.get(model.id, UNKNOWN), limits, model.answer_timeout)
+        return replace(limits, inputs=largest)
 
     def has_room(self, provider: Provider, model: Model, lane: int) -> bool:
         """Tell whether more should be prepared for a model: as much waits as can fly next, and no more."""
@@ -120,11 +129,11 @@ class Courier:
     def close(self) -> None:
         """Give everything up at once; a probe that nobody will hear of keeps nobody else away."""
         for line in self._lines.values():
-            probes = [flight for flight in line.flights.values() if flight.leave.probe]
+            lost = [flight for flight in line.flights.values() if flight.leave.probe or flight.leave.booked]
             line.close()
             line.flights.clear()
-            for flight in probes:
-                self._note(flight.order, Sentence(partial(_lost, flight)))
+            for flight in lost:
+                self._note(flight.order, Sentence(partial(_lost, flight)), flight)
 
     def _line(self, provider: Provider, model: Model) -> Line:
         endpoint = model.endpoint
@@ -171,6 +180,7 @@ class Courier:
         """Ask leave for the next order of a lane; one that has to wait for itself alone lets the others pass."""
         while (order := line.next(lane)) is not None:
             estimates = _estimates(order)
+            order.cautious = line.tries_size(order.model)
             leave = self._ask(order, estimates)
             if not leave.aside:
                 return order, estimates, leave
@@ -210,11 +220,19 @@ class Courier:
         except ModelError as error:
             return error
 
-    def _note(self, order: Order, found: Sentence) -> None:
+    def _note(self, order: Order, found: Sentence, flight: Flight) -> None:
         if order.provider.free:
             return
+
+        def note() -> None:
+            found.note(self._traffic)
+            seconds = flight.ended - flight.began if found.works and flight.ended else None
+            self._traffic.landed(order, flight.leave, len(flight.request.texts), seconds)
+            if found.too_large is not None:
+                self._traffic.too_large(order, found.too_large.size, found.too_large.good)
+
         try:
-            self._step(lambda: found.note(self._traffic))
+            self._step(note)
         except RetryableError:
             return  # somebody sits on the shared state: what would be noted is only advice to others
 
@@ -257,7 +275,9 @@ class Courier:
         order.trouble = result if isinstance(result, ModelError) and result.scope == "service" else None
         found = sentence(flight, result, line.answers[order.model.id])
         line.answers[order.model.id] += found.works
-        self._note(order, found)
+        self._note(order, found, flight)
+        if flight.leave.booked is not None:
+            line.blocked_until = 0.0  # there is room again
         for key, vector in found.vectors.items():
             self._settle(order, key, vector)
         for key, error in found.failures.items():
@@ -340,7 +360,8 @@ def _resting(leave: Leave, why: str) -> RestingError:
 
 
 def _lost(flight: Flight, traffic: Traffic) -> None:
-    traffic.failed(flight.order, flight.leave, flight.estimated, None)
+    if flight.leave.probe:
+        traffic.failed(flight.order, flight.leave, flight.estimated, None)
 
 
 def _estimates(order: Order) -> list[int]:

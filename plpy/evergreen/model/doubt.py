@@ -10,7 +10,7 @@ import time
 
 from evergreen.errors import ConfigurationError, ModelError, PoisonError
 from evergreen.model.line import Line
-from evergreen.model.order import Doubt, Order, Parcel
+from evergreen.model.order import Case, Doubt, Order, Parcel
 
 _PARTS = 4
 _PATIENCE = 2.5  # seconds for which a batch waits for its culprit; then it is looked for in batches of its own
@@ -21,7 +21,8 @@ def quarters(doubt: Doubt, answers: int, *, acquitted: bool) -> list[Parcel]:
     keys = doubt.parcel.keys
     size = -(-len(keys) // _PARTS)
     parts = [keys[start : start + size] for start in range(0, len(keys), size)]
-    return [Parcel(part, since=answers, acquitted=acquitted, error=doubt.error) for part in parts]
+    case = Case(len(keys), len(keys))
+    return [Parcel(part, since=answers, acquitted=acquitted, error=doubt.error, case=case) for part in parts]
 
 
 def settle(order: Order, line: Line) -> dict[bytes, ModelError]:

@@ -31,6 +31,16 @@ class Flight:
     request: Request
     estimated: int  # tokens
     overdue_at: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+
+    def run(self) -> Answer:
+        """Make the request, in its thread."""
+        self.began = time.monotonic()
+        try:
+            return self.order.provider.embed(self.order.model, self.request)
+        finally:
+            self.ended = time.monotonic()
 
 
 @dataclass
@@ -96,6 +106,11 @@ class Line:
         is_open = parcel.since is not None and self.answers[order.model.id] <= parcel.since
         return not ((is_open or parcel.alone) and order.flying)
 
+    def tries_size(self, model: Model) -> bool:
+        """Tell whether a request is under way that is larger than any that passed since one was too large."""
+        flights = [flight for flight in self.flights.values() if flight.order.model.id == model.id]
+        return any(0 < flight.leave.capacity.good < len(flight.parcel.keys) for flight in flights)
+
     def has_canary(self, model: Model) -> bool:
         """Tell whether a harmless text is under way to a model."""
         return any(flight.parcel.canary and flight.order.model.id == model.id for flight in self.flights.values())
@@ -113,7 +128,7 @@ class Line:
         with signals_blocked():
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(MOST)  # a thread is started when it is needed
-            future = self._pool.submit(order.provider.embed, order.model, flight.request)
+            future = self._pool.submit(flight.run)
         self.flights[future] = flight
         ending.watch(future, flight.request.lifeline)
 

@@ -46,6 +46,22 @@ class Parcel:
     acquitted: bool = False
     error: ModelError | None = None
     alone: bool = False
+    case: "Case | None" = None
+
+
+@dataclass
+class Case:
+    """A parcel that failed and is sent in parts: if all of them pass, it was too large."""
+
+    size: int
+    left: int
+    good: int = 0
+
+    def passed(self, texts: int) -> bool:
+        """Note that a part passed; True when it was the last."""
+        self.left -= texts
+        self.good = max(self.good, texts)
+        return self.left == 0
 
 
 @dataclass
@@ -88,6 +104,7 @@ class Order:
     pause: float = 0.0  # seconds after which it is worth trying those
     trouble: ModelError | None = None  # what went wrong with the last request, and is nobody's fault here
     company: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
+    cautious: bool = False  # a request of a size that failed is under way: no second one at a time
     wary: bool = True  # what is to be sent alone may bring the server down
     doubts: list[Doubt] = field(default_factory=list[Doubt])
     doubted_at: float = 0.0  # monotonic: since when some parcel is taken apart; 0 while none is

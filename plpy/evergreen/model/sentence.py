@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, SuspectError
 from evergreen.model import doubt
 from evergreen.model.line import Flight
-from evergreen.model.order import Doubt, Order, Parcel
+from evergreen.model.order import Case, Doubt, Order, Parcel
 from evergreen.model.provider import Answer, Vector
 from evergreen.model.traffic import Traffic
 from evergreen.model.verdict import judge
@@ -25,6 +25,7 @@ class Sentence:
     again: list[Parcel] = field(default_factory=list[Parcel])
     doubts: list[Doubt] = field(default_factory=list[Doubt])
     works: bool = False  # the model gave a good vector
+    too_large: Case | None = None  # a request of which all parts have passed now
     fatal: ModelError | None = None  # whatever the order has not sent yet would fail too
 
 
@@ -64,6 +65,9 @@ def _answered(flight: Flight, answer: Answer) -> Sentence:
         if not verdict.good:
             return _misconfigured(flight, ConfigurationError(str(verdict.bad[0])))
         return done
+    case = flight.parcel.case
+    if case is not None and not verdict.bad and case.passed(len(keys)):
+        done.too_large = case
     done.vectors = {keys[place]: vector for place, vector in verdict.good.items()}
     for place, error in verdict.bad.items():
         _accuse(done, order, keys[place], error)
@@ -77,7 +81,8 @@ def _refused(done: Sentence, flight: Flight, error: ModelError) -> Sentence:
         return _misconfigured(flight, ConfigurationError(f"{error} (as to any text)"))
     if len(parcel.keys) > 1:
         middle = len(parcel.keys) // 2
-        done.again = [Parcel(parcel.keys[:middle]), Parcel(parcel.keys[middle:])]
+        case = Case(len(parcel.keys), len(parcel.keys))
+        done.again = [Parcel(parcel.keys[:middle], case=case), Parcel(parcel.keys[middle:], case=case)]
         return done
     key = parcel.keys[0]
     if isinstance(error, SuspectError):
@@ -145,10 +150,11 @@ def _doubted(flight: Flight, error: ModelError, answers: int) -> Sentence:
         return done
     done = Sentence(lambda t: t.doubted(order, leave, estimated, pause))
     is_first = parcel.since is None
+    is_trial = 0 < leave.capacity.good < len(parcel.keys)
     failed = replace(parcel, tries=parcel.tries + 1, since=answers if is_first else parcel.since, error=error)
     if is_first and error.slow and len(parcel.keys) > 1 and not leave.probe:
         done.again = doubt.quarters(Doubt(failed, error), answers, acquitted=False)
-    elif is_first and not (error.slow or is_refusal or leave.probe):
+    elif is_first and not (error.slow or is_refusal or is_trial or leave.probe):
         done.again = [failed]
     else:
         done.doubts = [Doubt(failed, error)]

@@ -11,12 +11,13 @@ from typing import TypeVar
 
 from evergreen import db, journal
 from evergreen.logfmt import moment
-from evergreen.model import breaker, budget, mutex, quota
+from evergreen.model import breaker, budget, capacity, mutex, quota
 from evergreen.model.breaker import Breaker
+from evergreen.model.capacity import Capacity
 from evergreen.model.order import LIVE, Budget, Order
 from evergreen.model.quota import Bucket, Limit
 from evergreen.model.spec import Endpoint, Model
-from evergreen.model.traffic import Leave
+from evergreen.model.traffic import UNKNOWN, Leave
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -24,6 +25,7 @@ SQL = load(__file__)
 _PROBE_GRACE = 5.0
 _BUDGET = "the pipeline's daily budget is spent; days are UTC"
 _UNSETTLED = "what is left of the pipeline's daily budget is reserved for requests under way"
+_LOOK_SOON = 0.05  # seconds until a slow server may have room
 _LOOK_AGAIN = 0.02  # seconds until it may be known what a request under way has cost
 _NO_PAUSE = 1.0  # seconds: a server that asks for less than this, again and again, is to be left alone for longer
 _FULL = Bucket(0, 0)
@@ -40,6 +42,8 @@ class State:
     endpoint: Breaker = breaker.CLOSED
     requests: Bucket = _FULL
     tokens: Bucket = _FULL
+    capacity: Capacity = UNKNOWN
+    flying: int = 0  # what all have under way at the endpoint
 
 
 class Shared:
@@ -48,7 +52,9 @@ class Shared:
     def wait(self, model: Model, spender: Budget | None) -> Leave:
         """Look, without a lock."""
         state = _read(model)
-        return _rest(model, state) or _spent(spender) or _turn(model, state, _limits(model.endpoint, 1.0), live=True)
+        leave = _rest(model, state) or _spent(spender)
+        leave = leave or _turn(model, state, _limits(model.endpoint, 1.0), live=True)
+        return replace(leave, capacity=state.capacity)
 
     def ask(self, order: Order, estimates: list[int]) -> Leave:
         """Give leave if model and endpoint work, and rate and budget have room; take what is given out of them."""
@@ -129,6 +135,33 @@ class Shared:
 
         _change(order.model, change)
 
+    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+        """Take the work off the endpoint's, and learn from a good answer."""
+        model, limit = order.model, order.model.answer_timeout
+        if model.endpoint is None:
+            return
+
+        def learn(found: Capacity) -> Capacity:
+            if seconds is None:
+                return found
+            found = capacity.measured(found, limit, seconds, texts, leave.ahead)
+            return capacity.passed(found, texts)
+
+        def change(state: State) -> State:
+            new = replace(state, capacity=learn(state.capacity))
+            if leave.booked is None:
+                return new
+            amount, at = leave.booked
+            return replace(new, flying=capacity.book(state.flying, capacity.period(state.now, limit), at, -amount))
+
+        if leave.booked is None and not leave.capacity.bad and not _is_slower(order, leave, texts, seconds):
+            return
+        _change(model, change)
+
+    def too_large(self, order: Order, size: int, good: int) -> None:
+        """Send no more than what passed, until it has grown again."""
+        _change(order.model, lambda s: replace(s, capacity=capacity.outgrown(s.capacity, size, good, s.now)))
+
 
 def try_once(model: Model) -> str | None:
     """Let one request through to a model or endpoint that rests; return why it rests, None where it does not.
@@ -148,6 +181,15 @@ def try_once(model: Model) -> str | None:
     return rest.reason if rest is not None else None
 
 
+def _is_slower(order: Order, leave: Leave, texts: int, seconds: float | None) -> bool:
+    """Tell whether a server that was fast has become slow: anything else is not worth the mutex."""
+    limit, limits = order.model.answer_timeout, order.provider.limits(order.model)
+    found = leave.capacity
+    if seconds is not None:
+        found = capacity.measured(found, limit, seconds, texts, leave.ahead)
+    return capacity.is_slow(found, limit, limits.inputs * limits.in_flight)
+
+
 def _ungoverned(order: Order, estimates: list[int]) -> Leave | None:
     """Give leave where nothing is to be taken out of anything: without the mutex, which costs a transaction id."""
     if order.budget is not None or _limits(order.model.endpoint, order.live_share):
@@ -155,7 +197,32 @@ def _ungoverned(order: Order, estimates: list[int]) -> Leave | None:
     state = _read(order.model)
     if _rest(order.model, state) or _is_probe(state):
         return None
-    return Leave(texts=len(estimates), endpoint_failures=state.endpoint.failures, model_failures=state.model.failures)
+    fits = _fitting(order, state, len(estimates))
+    if fits.booked is not None and fits.granted:
+        return None
+    return replace(fits, endpoint_failures=state.endpoint.failures, model_failures=state.model.failures)
+
+
+def _fitting(order: Order, state: State, texts: int) -> Leave:
+    """Give leave for as many texts as the server can do in time, by what was learned of it."""
+    model, found = order.model, state.capacity
+    if model.endpoint is None:
+        return Leave(texts=texts)
+    limits, limit = order.provider.limits(model), model.answer_timeout
+    most = capacity.largest(found, limits, limit)
+    if order.cautious and found.good:
+        most = min(most, found.good)
+    if not capacity.is_slow(found, limit, limits.inputs * limits.in_flight):
+        return Leave(texts=min(texts, most), capacity=found)
+    at = capacity.period(state.now, limit)
+    under_way = capacity.under_way(state.flying, at)
+    count = min(texts, most, capacity.room(found, limit, under_way))
+    if count < 1 and not order.waiting[0].canary:
+        return Leave(_LOOK_SOON, reason=f"{_where(model)} has as much to do as it can in time")
+    count = max(1, count)
+    ahead = round(under_way / capacity.a_text(found, limit))
+    booked = (capacity.work(found, limit, count), at)
+    return Leave(texts=count, capacity=found, ahead=ahead, booked=booked)
 
 
 def _ask(order: Order, estimates: list[int]) -> Leave:
@@ -165,7 +232,11 @@ def _ask(order: Order, estimates: list[int]) -> Leave:
     leave = _rest(model, state) or _turn(model, state, limits, live=live)
     if not leave.granted:
         return leave
+    fits = _fitting(order, state, len(estimates))
+    if not fits.granted:
+        return fits
     is_probe = _is_probe(state)
+    estimates = estimates[: fits.texts]
     count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
     if count is None:
         return Leave(_LOOK_AGAIN, aside=True, reason=_UNSETTLED)
@@ -173,10 +244,12 @@ def _ask(order: Order, estimates: list[int]) -> Leave:
         return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason=_BUDGET, scope="budget")
     taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
     new = _spend(state, limits, taken, live=live)
+    if fits.booked is not None:
+        amount, at = fits.booked
+        new = replace(new, flying=capacity.book(state.flying, at, at, amount))
     _write(model, state, _hold_probe(new, model) if is_probe else new)
-    return Leave(
-        texts=count, probe=is_probe, endpoint_failures=state.endpoint.failures, model_failures=state.model.failures
-    )
+    seen = {"endpoint_failures": state.endpoint.failures, "model_failures": state.model.failures}
+    return replace(fits, texts=count, probe=is_probe, **seen)
 
 
 def _turn(model: Model, state: State, limits: dict[str, Limit], *, live: bool) -> Leave:
@@ -287,6 +360,8 @@ def _read(model: Model) -> State:
         Breaker(row["failures"] - 1, row["rests_until"]),
         Bucket(row["requests"], row["backfill_requests"]),
         Bucket(row["tokens"], row["backfill_tokens"]),
+        capacity.read(row["text_micros"] - 1, row["sizes"] - 1, row["now"]),
+        row["flying"] - 1,
     )
 
 
@@ -297,7 +372,14 @@ def _write(model: Model, old: State, new: State) -> None:
     if new.model != old.model:
         query = SQL.write_model.on(model=str(model.id))
         db.run(query, new.model.failures + 1, max(1, new.model.rests_until))
-    if model.endpoint is None or replace(new, model=old.model) == old:
+    if model.endpoint is None:
+        return
+    if new.capacity != old.capacity:
+        query = SQL.write_capacity.on(model=str(model.id))
+        db.run(query, new.capacity.text + 1, new.capacity.sizes + 1)
+    if new.flying != old.flying:
+        db.run(SQL.write_flying.on(endpoint=str(model.endpoint.id)), new.flying + 1)
+    if replace(new, model=old.model, capacity=old.capacity, flying=old.flying) == old:
         return
     db.run(
         SQL.write_endpoint.on(endpoint=str(model.endpoint.id)),

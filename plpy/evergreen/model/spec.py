@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TOTAL_TIMEOUT = 60.0  # seconds
+READ_TIMEOUT = 30.0
 _LONG = 600.0  # for what runs in this process
 
 
@@ -41,6 +42,12 @@ class Model:
     def total_timeout(self) -> float:
         """Seconds after which a request is cut."""
         return float(self.endpoint.options.get("total_timeout", TOTAL_TIMEOUT)) if self.endpoint is not None else _LONG
+
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds within which a server that computes must begin to answer."""
+        options = self.endpoint.options if self.endpoint is not None else {}
+        return min(float(options.get("read_timeout", READ_TIMEOUT)), self.total_timeout)
 
     @property
     def identity(self) -> str:

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from evergreen.errors import ModelError
+from evergreen.model.capacity import Capacity
 from evergreen.model.order import Budget, Order
 from evergreen.model.spec import Model
+
+UNKNOWN = Capacity()
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Leave:
     probe: bool = False  # to see whether what failed works again
     endpoint_failures: int = 0  # in a row, when leave was given
     model_failures: int = 0
+    capacity: Capacity = UNKNOWN  # of the server, when leave was given
+    ahead: int = 0  # texts under way before this request
+    booked: tuple[int, int] | None = None  # work that is counted for it, and in which period
 
     @property
     def granted(self) -> bool:
@@ -60,6 +66,14 @@ class Traffic(Protocol):
         """Note an answer that is a refusal: of the texts, or because the model cannot work as it is set up."""
         ...
 
+    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+        """Note that a request is over, and how long its good answer took; None for a failure."""
+        ...
+
+    def too_large(self, order: Order, size: int, good: int) -> None:
+        """Note that a request of so many texts failed while its parts, of up to ``good``, passed."""
+        ...
+
 
 class Open:
     """No rules: for a single question that somebody waits for, perhaps on a standby, where nothing can be noted."""
@@ -85,4 +99,10 @@ class Open:
         """Nothing is kept."""
 
     def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+        """Nothing is kept."""
+
+    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+        """Nothing is kept."""
+
+    def too_large(self, order: Order, size: int, good: int) -> None:
         """Nothing is kept."""

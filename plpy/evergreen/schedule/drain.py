@@ -157,7 +157,7 @@ class Drain:
         """Claim live work up to its share, then backfill, then what live work is left; True when there may be more."""
         chosen, model = provider(generation.model.provider), generation.model
         self._cursors.begin(generation.id)
-        most = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
+        most = rows_worth_claiming(self._courier.limits(chosen, model), model.endpoint, BATCH)
         live = max(1, int(share * options.effective(pipeline.options, "live_share")))
         left = share
         for lane, limit in ((LIVE, live), (BACKFILL, share), (LIVE, share)):

@@ -190,7 +190,7 @@ class Worker:
                 self._blocked.add(generation.id)
                 continue
             self._blocked.discard(generation.id)
-            room = rows_worth_claiming(chosen.limits(model), model.endpoint, BATCH)
+            room = rows_worth_claiming(self._courier.limits(chosen, model), model.endpoint, BATCH)
             for lane in (LIVE, BACKFILL):
                 live = max(1, int(room * options.effective(pipeline.options, "live_share")))
                 limit = live if lane == LIVE else self._pace.room(room)

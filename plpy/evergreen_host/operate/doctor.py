@@ -36,6 +36,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     models.answers,
     models.secrets,
     models.breakers,
+    models.slow,
     pipelines.states,
     maintenance.indexes,
     maintenance.others,

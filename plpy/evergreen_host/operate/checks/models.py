@@ -14,6 +14,10 @@ WHERE g.state <> 'previous' GROUP BY g.model, m.endpoint ORDER BY g.model
 """
 _ASK = "SELECT {schema}.embed('evergreen', %s)"
 _IF_THE_KEY = "If it is the key: "  # what follows is a command, on the server's machine
+_SLOW = """
+SELECT e.endpoint, e.learned_inputs, e.seconds_per_text FROM {schema}.embed_endpoints e
+WHERE e.learned_inputs IS NOT NULL ORDER BY e.endpoint
+"""
 _RESTING = """
 SELECT e.endpoint, e.breaker, e.rests_until, e.failures FROM {schema}.embed_endpoints e
 WHERE e.breaker IN ('open', 'half-open') ORDER BY e.endpoint
@@ -66,4 +70,16 @@ def breakers(link: Link) -> Iterator[Finding]:
             "warning",
             f"endpoint {row['endpoint']} failed {row['failures']} times in a row and is left alone{until};"
             " it is tried again by itself",
+        )
+
+
+def slow(link: Link) -> Iterator[Finding]:
+    """Endpoints that take fewer texts at a time than the limits of their models."""
+    for row in link.rows(_SLOW):
+        pace = f" ({row['seconds_per_text']:.3g} s a text)" if row["seconds_per_text"] is not None else ""
+        yield Finding(
+            "endpoint",
+            "warning",
+            f"endpoint {row['endpoint']} takes {row['learned_inputs']} texts at a time{pace}: more were too slow for"
+            " its read_timeout, or too large. Work goes on at that pace; set the endpoint again when that changes",
         )

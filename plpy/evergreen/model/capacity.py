@@ -87,7 +87,8 @@ def measured(found: Capacity, limit: float, seconds: float, texts: int, ahead: i
     if found.text and sample > found.text and seconds < _CLOSE * limit:
         return found  # mostly what any request takes, however few its texts
     is_news = not found.text or abs(sample - found.text) > _CHANGED * found.text
-    return replace(found, text=sample if not found.text else (sample + found.text) // 2) if is_news else found
+    is_sure = not found.text or (sample < found.text and not ahead)
+    return replace(found, text=sample if is_sure else (sample + found.text) // 2) if is_news else found
 
 
 def outgrown(found: Capacity, size: int, good: int, now: int) -> Capacity:

@@ -14,7 +14,7 @@ BEGIN
             FROM member m JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = m.objid
             UNION ALL
             SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::pg_catalog.regclass,
-                   CASE c.relkind WHEN 'v' THEN 'SELECT' END, c.relowner, c.relacl
+                   CASE WHEN c.relkind = 'v' AND c.relnamespace <> 'embed'::pg_catalog.regnamespace THEN 'SELECT' END, c.relowner, c.relacl
             FROM member m JOIN pg_catalog.pg_class c ON m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = m.objid
             WHERE c.relkind IN ('r', 'v', 'S')
             UNION ALL

@@ -10,6 +10,7 @@ from evergreen.catalog import access, columns
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
+from evergreen.prepare import sight
 from evergreen.queries import load
 from evergreen.setup import create
 
@@ -46,7 +47,7 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
     role = caller()
     search.check(query, k, "vector", "serve", None)
     oid = int(db.value(create.SQL.source_oid, source)) if source is not None and source != "-" else None
-    is_restricted = oid is not None and search.is_restricted(oid)
+    is_restricted = oid is not None and sight.is_restricted(oid)
 
     def run() -> list[str]:
         name = pipeline if pipeline is not None else _only(source, role)

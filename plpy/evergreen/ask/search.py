@@ -20,6 +20,7 @@ from evergreen.gate import caller, elevated, entry
 from evergreen.generations import index as indexes
 from evergreen.generations.index import Index
 from evergreen.model.registry import provider
+from evergreen.prepare import sight
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -123,7 +124,7 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
         return target(found, vector, words), found
 
     where, found = elevated(run)
-    if not is_restricted(found.source):
+    if not sight.is_restricted(found.source):
         return where
     return replace(where, visible=elevated(lambda: visible(found)))
 
@@ -145,11 +146,6 @@ def by_words_meanwhile(pipeline: Pipeline) -> Generator[None]:
         call = f"embed_search({db.literal(pipeline.name)}, 'question', mode => 'hybrid')"
         error.hint = f"{call} searches by keyword while the model does not answer. {error.hint}"
         raise
-
-
-def is_restricted(source: int) -> bool:
-    """Tell whether row security applies to the caller on a table; ask outside of ``elevated``."""
-    return bool(db.value(SQL.is_restricted, source))
 
 
 def visible(pipeline: Pipeline) -> str:

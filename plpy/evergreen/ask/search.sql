@@ -24,9 +24,6 @@ FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale, {distance} AS distance FROM
 ORDER BY v.distance
 LIMIT $2
 
--- is_restricted(oid): does row security apply to the caller, on this table
-SELECT pg_catalog.row_security_active($1)
-
 -- by_source(): the chunks of the rows that the caller may see, row by row; OFFSET 0, or it would be joined in another order
 (SELECT c.* FROM {source} s CROSS JOIN LATERAL (SELECT w.* FROM {view} w WHERE {matches} OFFSET 0) c) v
 

@@ -14,6 +14,7 @@ from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.generations import index as indexes
 from evergreen.generations.build import built
+from evergreen.prepare import sight
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -69,7 +70,7 @@ def _sides(name: str | None) -> _Sides:
         return found, built(found), view_of(found)
 
     pipeline, building, view = elevated(look)
-    return _Sides(pipeline, building, view, not db.value(SQL.is_restricted, pipeline.source))
+    return _Sides(pipeline, building, view, not sight.is_restricted(pipeline.source), role)
 
 
 def _samples(sides: _Sides) -> list[str]:

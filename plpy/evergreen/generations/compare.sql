@@ -1,6 +1,3 @@
--- is_restricted(oid): are rows of the source hidden from whoever asks
-SELECT pg_catalog.row_security_active($1)
-
 -- some_texts(int4): of rows that stand anywhere in the generation
 SELECT pg_catalog."left"(c.chunk, 500) AS chunk
 FROM (SELECT b.low + pg_catalog.floor(pg_catalog.random() * (b.high - b.low + 1))::bigint AS place

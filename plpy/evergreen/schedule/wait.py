@@ -1,14 +1,14 @@
 """embed_wait: until what was committed before the call is searchable."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evergreen import db
 from evergreen.catalog import access, pipelines
 from evergreen.catalog.pipelines import Pipeline
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
-from evergreen.prepare import read
+from evergreen.prepare import read, sight
 from evergreen.queries import load
 from evergreen.schedule import arguments
 
@@ -18,6 +18,7 @@ _SHORTEST, _LONGEST = 0.005, 0.1  # seconds between two looks
 _SLICE = 0.02
 _SHARE = 3.0  # of the time a look takes: where the log is long, looking is not most of what is done
 _MOST = 86_400.0
+_NO_KEY = "null"  # of no row: a key is an array
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,24 @@ class _Watch:
     since: str
     wal: int | None  # where the WAL ended at that moment
     sweeping: bool  # a cursor was under way at that moment, and may not have come to the row
+    seen_by: Pipeline | None = None  # to be waited for as the caller sees it: row security applies
 
 
 @entry
 def embed_wait(pipeline: str | None, key: str | None, timeout: str | None) -> bool:
-    """Wait; raises 25001 (also in the transaction that made the change), 22023, 22P02, 42704.
+    """Wait; raises 25001 (also in the transaction that made the change), 22023, 22P02, 42501, 42704.
 
-    Each look has a snapshot of its own, and gives up its locks; only that of the calling statement lasts.
+    Each look has a snapshot of its own, and gives up its locks; only that of the calling statement lasts. Where row
+    security applies to the caller, a row that the caller may not see is no row.
     """
     arguments.check_isolation("embed_wait")
     deadline = time.monotonic() + arguments.seconds_of("timeout", timeout, 0.0, _MOST, "'10 s'")
     role = caller()
-    watch = elevated(lambda: db.released(lambda: _watch(access.readable(pipeline, role), key)))
+    watch = _begin(pipeline, key, role)
     pause = _SHORTEST
     while True:
         started = time.monotonic()
-        answer = elevated(lambda: db.released(lambda: _look(watch)))
+        answer = _look_as_caller(watch, watch.seen_by) if watch.seen_by is not None else _looked(watch)
         if answer is not None:
             return answer
         if not _sleep(max(pause, _SHARE * (time.monotonic() - started)), deadline):
@@ -60,6 +63,54 @@ def _sleep(seconds: float, deadline: float) -> bool:
         time.sleep(min(_SLICE, left))  # pg_sleep would keep a snapshot
         db.check_interrupts()
     return time.monotonic() < deadline
+
+
+def _begin(pipeline: str | None, key: str | None, role: str) -> _Watch:
+    """Note what is waited for. Who administers a pipeline is told of its dead letters anyway."""
+
+    def note() -> tuple[_Watch, Pipeline, bool]:
+        found = access.readable(pipeline, role)
+        return _watch(found, key), found, access.may_own(role, found.owner)
+
+    watch, found, administers = elevated(lambda: db.released(note))
+    return watch if administers or not sight.is_restricted(found.source) else replace(watch, seen_by=found)
+
+
+def _looked(watch: _Watch) -> bool | None:
+    return elevated(lambda: db.released(lambda: _look(watch)))
+
+
+def _look_as_caller(watch: _Watch, pipeline: Pipeline) -> bool | None:
+    """Look at the row, if the caller sees it; or at all rows that the caller sees."""
+    try:
+        if watch.key is None:
+            return _look_at_seen_rows(watch, pipeline)
+        return _looked(watch) if sight.sees_any(pipeline, [watch.key]) else True
+    except sight.UnboundError:
+        return False  # broken
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
+        return None  # the table is locked just now
+
+
+def _look_at_seen_rows(watch: _Watch, pipeline: Pipeline) -> bool | None:
+    """Look at what concerns every row first: it becomes work on single rows, and not the other way round."""
+    row = elevated(lambda: db.released(lambda: _state(replace(watch, key=_NO_KEY))))
+    waits = row["waits"] or (watch.sweeping and row["swept"])
+    if not waits:
+        dead, waiting = elevated(lambda: db.released(lambda: _unfinished(watch)))
+        if sight.sees_any(pipeline, dead):
+            return False
+        waits = sight.sees_any(pipeline, waiting)
+    if not waits:
+        return True
+    return False if row["stopped"] else None
+
+
+def _unfinished(watch: _Watch) -> tuple[list[str], list[str]]:
+    rows = db.rows(SQL.unfinished, watch.pipeline, watch.since, watch.sweeping)
+    return [row["key"] for row in rows if row["dead"]], [row["key"] for row in rows if not row["dead"]]
 
 
 def _watch(pipeline: Pipeline, key: str | None) -> _Watch:
@@ -78,18 +129,22 @@ def _watch(pipeline: Pipeline, key: str | None) -> _Watch:
 
 def _look(watch: _Watch) -> bool | None:
     """Return the answer, or None when there is none yet."""
-    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping, watch.wal)
-    if row is None:
-        raise pipelines.missing(watch.name)
+    row = _state(watch)
     if row["dead"]:
         return False
     if not row["waits"] and not (watch.sweeping and _is_behind(watch, row)):
         return True
-    if row["stopped"]:
-        return False
-    if row["behind"]:
+    return False if row["stopped"] else None
+
+
+def _state(watch: _Watch) -> db.Row:
+    """Return how things stand; has the WAL read where that is waited for."""
+    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping, watch.wal)
+    if row is None:
+        raise pipelines.missing(watch.name)
+    if row["behind"] and not row["stopped"]:
         db.run(SQL.await_wal, watch.wal)
-    return None
+    return row
 
 
 def _is_behind(watch: _Watch, row: db.Row) -> bool:

@@ -50,5 +50,18 @@ CROSS JOIN LATERAL (
                                        WHERE r.slot = embed.slot_name()), 0) < $5)) AS behind) b
 WHERE p.id = $1
 
+-- unfinished(int4, timestamptz, bool): the keys of all rows that wait for what was there at a moment, as look() has it for one, and of dead letters
+WITH g AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1 AND g.state = 'active'),
+waiting AS (
+    SELECT c.key FROM embed.change c WHERE c.pipeline = $1 AND c.changed_at <= $2 AND c.key IS NOT NULL
+    UNION
+    SELECT j.key FROM g JOIN embed.job j ON j.generation = g.id WHERE j.changed_at <= $2 OR ($3 AND j.lane = 1)
+)
+SELECT w.key::pg_catalog.text AS key, false AS dead FROM waiting w
+UNION ALL
+SELECT f.key::pg_catalog.text, true FROM g JOIN embed.failure f ON f.generation = g.id
+WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = f.key)
+  AND NOT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = $1 AND c.key = f.key)
+
 -- await_wal(int8): whoever reads the WAL notes that he came so far; one of those who wait may take the place of another
 SELECT pg_catalog.setval('embed.wal_awaited', $1) FROM embed.wal_awaited a WHERE a.last_value < $1

@@ -161,3 +161,31 @@ def test_a_function_is_given_to_pipelines_by_its_owner_or_who_may_spend(db, conn
     connect("bob").execute(TABLE.format("bob"))
     assert refused(connect("bob"), CREATE.format("bob", "hers"), count_as=db).sqlstate == "42501"
     assert connect("alice").execute(CREATE.format("alice", "hers")).fetchone() is not None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "SELECT embed('two words', 'loop')",
+        "SELECT embed_query('docs', 'two words')",
+        "SELECT * FROM embed_search('docs', 'two words')",
+        "SELECT * FROM embed_search('docs', 'two words', mode => 'hybrid')",
+        "SELECT * FROM embed_search_rows(NULL::the_payer.docs, 'two words')",
+        "SELECT * FROM embed_compare('docs', '{two words}')",
+    ],
+)
+def test_what_a_role_asked_is_remembered_for_that_role_only(db, connect, paid, call):
+    """In one session, as behind a pool: each role's question is sent and accounted, and tells nothing of another's."""
+    connect("the_payer").execute(CREATE.format("the_payer", "loop"))
+    drain_all(db)
+    if "compare" in call:
+        connect("the_payer").execute("SELECT embed_build('docs', chunker => embed_chunk_text())")
+        drain_all(db)
+    asked(paid)
+    session = connect()
+    for role in ("the_payer", "postgres", "the_payer"):
+        session.execute(f"SET ROLE {role}")
+        session.execute(call)
+        session.execute(call)
+    assert asked(paid) == ["two words"] * 2
+    assert db.execute("SELECT sum(questions) FROM embed_usage").fetchone() == (2,)

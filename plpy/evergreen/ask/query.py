@@ -20,9 +20,11 @@ from evergreen.model.spec import Model
 from evergreen.setup import setting
 
 # A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
+# Each role has its own: after SET ROLE a question that costs nothing would be one that the role before has asked.
 _MEMORY = 1000
 _AGAIN = "Try again, or look at the model's server."
-_remembered: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+_Identity = tuple[str, str, str, str]  # role, model, kind, text
+_remembered: OrderedDict[_Identity, str] = OrderedDict()
 
 
 class NotEmbeddedError(UserError):
@@ -52,7 +54,7 @@ def embed(text: str | None, model: str | None) -> str | None:
     def run() -> Asked:
         chosen = models.by_name(model if model is not None else setting.get("default_model"))
         access.check_may_spend(role, chosen)
-        return ask(chosen, text, "document")
+        return ask(chosen, text, "document", role)
 
     return _paid(elevated(run, stable=True), None)
 
@@ -66,7 +68,7 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
     found = elevated(lambda: access.readable(pipeline, role), stable=True)
     if snapshot_is_kept() and shows_another(elevated(lambda: view_of(found)), found.active.id):
         raise switched(pipeline)
-    return _paid(elevated(lambda: ask(found.active.model, text, "query"), stable=True), found.id)
+    return _paid(elevated(lambda: ask(found.active.model, text, "query", role), stable=True), found.id)
 
 
 def _paid(asked: Asked, pipeline: int | None) -> str:
@@ -77,20 +79,20 @@ def _paid(asked: Asked, pipeline: int | None) -> str:
     return asked.vector
 
 
-def vector(pipeline: Pipeline, model: Model, text: str) -> str:
-    """Embed a question to a pipeline, or remember it, and write down what it cost; raises UserError 58000."""
-    asked = ask(model, text, "query")
+def vector(pipeline: Pipeline, model: Model, text: str, role: str) -> str:
+    """Embed a role's question to a pipeline, or remember it, and write down what it cost; raises UserError 58000."""
+    asked = ask(model, text, "query", role)
     if asked.spent is not None and not provider(model.provider).free:
         usage.record_questions(pipeline.id, model, asked.spent)
     return asked.vector
 
 
-def vector_or_none(pipeline: Pipeline, model: Model, text: str) -> str | None:
+def vector_or_none(pipeline: Pipeline, model: Model, text: str, role: str) -> str | None:
     """As ``vector``, for a search that can do without: None, and a WARNING, where the model does not answer."""
-    rests = None if (model.identity, "query", text) in _remembered else _rests(model)
+    rests = None if (role, model.identity, "query", text) in _remembered else _rests(model)
     try:
         if rests is None:
-            return vector(pipeline, model, text)
+            return vector(pipeline, model, text, role)
         why, hint = rests, _AGAIN
     except NotEmbeddedError as error:
         why, hint = error.told, error.hint
@@ -113,9 +115,9 @@ def _rests(model: Model) -> str | None:
     return leave.reason if leave.open else None
 
 
-def ask(model: Model, text: str, kind: str) -> Asked:
-    """Embed one text, or remember it; raises UserError 58000 when the model does not answer."""
-    identity = (model.identity, kind, text)
+def ask(model: Model, text: str, kind: str, role: str) -> Asked:
+    """Embed one text, or remember that this role asked it; raises UserError 58000 when the model does not answer."""
+    identity = (role, model.identity, kind, text)
     if identity in _remembered:
         _remembered.move_to_end(identity)
         return Asked(model, _remembered[identity])

@@ -57,7 +57,7 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
                 f'pipeline "{name}" is not on table {source}', "42809", hint=f"Pass NULL::{found.source_name}."
             )
         with search.by_words_meanwhile(found):
-            vector = queries.vector(found, found.active.model, str(query))
+            vector = queries.vector(found, found.active.model, str(query), role)
         return [
             _statement(found, int(k or 0), is_blank=is_zero(vector), is_restricted=is_restricted),
             vector,

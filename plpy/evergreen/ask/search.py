@@ -119,7 +119,7 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
 
     def run() -> tuple[Target, Pipeline]:
         found = access.readable(pipeline, role)
-        vector = _vector(found, query, mode) if mode != "keyword" else None
+        vector = _vector(found, query, mode, role) if mode != "keyword" else None
         words = keywords.of(found, query) if mode != "vector" else None
         return target(found, vector, words), found
 
@@ -129,12 +129,12 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
     return replace(where, visible=elevated(lambda: visible(found)))
 
 
-def _vector(pipeline: Pipeline, query: str, mode: str) -> str | None:
+def _vector(pipeline: Pipeline, query: str, mode: str, role: str) -> str | None:
     """Embed the question; a hybrid search goes on by keyword where that fails."""
     if mode == "hybrid":
-        return queries.vector_or_none(pipeline, pipeline.active.model, query)
+        return queries.vector_or_none(pipeline, pipeline.active.model, query, role)
     with by_words_meanwhile(pipeline):
-        return queries.vector(pipeline, pipeline.active.model, query)
+        return queries.vector(pipeline, pipeline.active.model, query, role)
 
 
 @contextmanager

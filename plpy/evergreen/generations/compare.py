@@ -32,6 +32,7 @@ class _Sides:
     building: Generation
     view: str
     sees_all: bool  # the caller may see every row of the source
+    role: str
 
 
 @entry
@@ -82,7 +83,7 @@ def _samples(sides: _Sides) -> list[str]:
 
 
 def _vector(sides: _Sides, generation: Generation, text: str) -> str:
-    return elevated(lambda: queries.vector(sides.pipeline, generation.model, text))
+    return elevated(lambda: queries.vector(sides.pipeline, generation.model, text, sides.role))
 
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:

@@ -21,7 +21,7 @@ FUNCTIONS = {
         farewell partition_tree belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop
         follow_rewrite follow_end leave_publication unfit refuse_forgotten count_documents cron_problems
         index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
-        advisory_call session_state is_restored follow_truncate with_altered_types
+        advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
         altered_types runs_as_owner""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
@@ -43,6 +43,7 @@ DEFINERS = {
     "is_restored",
     "lost_documents",
     "follow_truncate",
+    "recount_documents",
     "restore_session",
     "estimate_rows",
     "planned_rows",

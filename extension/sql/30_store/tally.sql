@@ -29,3 +29,20 @@ CREATE TRIGGER tally_insert AFTER INSERT ON embed.document REFERENCING NEW TABLE
 CREATE TRIGGER tally_delete AFTER DELETE ON embed.document REFERENCING OLD TABLE AS moved
     FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
 ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_insert, ENABLE ALWAYS TRIGGER tally_delete;
+
+-- Whoever empties the table has the documents counted. When a worker adds rows up a row of each generation is left.
+CREATE FUNCTION embed.recount_documents() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    INSERT INTO embed.tally (generation, documents)
+    SELECT g.id, count(*) FROM embed.generation g JOIN embed.document d ON d.generation = g.id
+    WHERE NOT EXISTS (SELECT FROM embed.tally t WHERE t.generation = g.id) GROUP BY g.id;
+    RETURN NULL;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.recount_documents() IS 'internal: trigger, counts the documents of generations of which embed.tally has no row';
+
+CREATE TRIGGER recount AFTER DELETE OR TRUNCATE ON embed.tally FOR EACH STATEMENT EXECUTE FUNCTION embed.recount_documents();
+ALTER TABLE embed.tally ENABLE ALWAYS TRIGGER recount;

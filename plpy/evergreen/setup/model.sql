@@ -1,6 +1,12 @@
--- insert(text, text, text, int4, text, text): a new model
-INSERT INTO embed.model (name, provider, remote_name, dimensions, endpoint, options)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb) RETURNING id
+-- insert(text, text, text, int4, text, text): a new model, of a number that no vector is of; see insert_pipeline in create.sql
+INSERT INTO embed.model (id, name, provider, remote_name, dimensions, endpoint, options)
+SELECT n.id, $1, $2, $3, $4, $5, $6::jsonb
+FROM (SELECT pg_catalog.nextval('embed.model_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
+WHERE NOT EXISTS (SELECT FROM embed.model m WHERE m.id = n.id)
+  AND NOT EXISTS (SELECT FROM embed.generation g WHERE g.model = n.id)
+  AND NOT EXISTS (SELECT FROM embed.cache c WHERE c.model = n.id)
+LIMIT 1
+RETURNING id
 
 -- endpoint_exists(text): is it there
 SELECT EXISTS (SELECT FROM embed.endpoint e WHERE e.name = $1)
@@ -16,7 +22,11 @@ DELETE FROM embed.model WHERE id = $1
 SELECT m.built_in FROM embed.model m WHERE m.id = $1
 
 -- put_endpoint(text, text, text, text): new or changed
-INSERT INTO embed.endpoint (name, url, secret, options) VALUES ($1, $2, $3, $4::jsonb)
+INSERT INTO embed.endpoint (id, name, url, secret, options)
+SELECT n.id, $1, $2, $3, $4::jsonb
+FROM (SELECT pg_catalog.nextval('embed.endpoint_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
+WHERE NOT EXISTS (SELECT FROM embed.endpoint e WHERE e.id = n.id)
+LIMIT 1
 ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
 RETURNING id
 

@@ -74,8 +74,8 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
     while source.column(alias) is not None:
         alias += "_"
     several = pipeline.active.chunker.get("chunker") != "none"
-    named = zip(source.key, key_columns(pipeline), strict=False)
-    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} (b.v).{name}" for c, name in named)
+    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} b.k{i}" for i, c in enumerate(source.key, 1))
+    columns_of_key = (f"v.{name} AS k{i}" for i, name in enumerate(key_columns(pipeline), 1))
     where = search.target(pipeline, None)
     index = where.index
     question = f"$1::{index.schema}.vector"
@@ -84,6 +84,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
     nearest = (SQL.nearest_exactly if is_restricted else SQL.nearest).on(
         view=where.view,
         visible=search.visible(pipeline) if is_restricted else "",
+        columns=", ".join(columns_of_key),
         generation=str(where.generation),
         distance=distance,
         condition=" AND false" if is_blank else where.not_blank,

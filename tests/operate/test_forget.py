@@ -230,6 +230,16 @@ def test_a_late_vector_is_not_kept_while_the_forgetting_is_not_committed(db, con
     assert work_session_is_over == (True,)
 
 
+@pytest.mark.parametrize("role", ["origin", "replica", "local"])
+def test_every_way_into_the_cache_is_refused_whatever_triggers_the_session_fires(db, pipeline, role):
+    text, vector = db.execute("SELECT chunk_hash, embedding::text FROM embed_store.g1 LIMIT 1").fetchone()
+    db.execute("INSERT INTO embed.forgotten (model, hash) SELECT id, %s FROM embed.model WHERE name = 'loop'", [text])
+    db.execute(f"SET session_replication_role = {role}")
+    insert = "INSERT INTO embed.cache (model, hash, embedding) SELECT id, %s, %s FROM embed.model WHERE name = 'loop'"
+    assert db.execute(insert, [text, vector]).rowcount == 0
+    assert cached(db) == 0
+
+
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_an_open_drain_that_has_the_row_is_a_reason_to_refuse(db, connect, pipeline, end):
     db.execute("UPDATE docs SET body = 'new 3' WHERE id = 3")

@@ -23,3 +23,4 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.refuse_forgotten() IS 'internal: keeps the vectors of erased texts out of the cache';
 CREATE TRIGGER refuse_forgotten BEFORE INSERT ON embed.cache FOR EACH ROW EXECUTE FUNCTION embed.refuse_forgotten();
+ALTER TABLE embed.cache ENABLE ALWAYS TRIGGER refuse_forgotten;  -- also under session_replication_role = replica

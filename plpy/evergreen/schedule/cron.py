@@ -133,8 +133,12 @@ def _cleaning() -> str:
 
 
 def _command(pipeline: str | None, slot: int) -> str:
-    which = f"{db.literal(pipeline)}, " if pipeline is not None else ""
-    return f"CALL {evergreen.extension_schema()}.embed_work({which}max_runtime => '{_RUNTIME}', slot => {slot})"
+    """The call with every argument and its type: a procedure of this name by another role is never nearer to it."""
+    which = db.literal(pipeline) if pipeline is not None else "NULL"
+    return (
+        f"CALL {evergreen.extension_schema()}.embed_work({which}::pg_catalog.text,"
+        f" max_runtime => '{_RUNTIME}'::pg_catalog.interval, until_empty => false, slot => {slot}, until_idle => false)"
+    )
 
 
 def _is_here() -> bool:

@@ -26,6 +26,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     server.library,
     server.versions,
     server.event_triggers,
+    server.look_alikes,
     settings.settings,
     capture.triggers,
     slots.slots,

@@ -57,10 +57,14 @@ class Session:
         settle(link, **_SETTINGS)
         for channel in (WAKE, MORE):
             link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        self._work = sql.SQL("CALL {}.embed_work(%s, max_runtime => {}, until_idle => true)").format(
-            schema, sql.Literal(LONGEST_CALL)
-        )
-        self._sleep = sql.SQL("SELECT pg_catalog.pg_backend_pid(), s.* FROM {}.embed_sleep(%s) s").format(schema)
+        # Every argument with its type: a procedure of this name by another role is never nearer to the call.
+        self._work = sql.SQL(
+            "CALL {}.embed_work(%s::pg_catalog.text, max_runtime => {}::pg_catalog.interval, until_empty => false,"
+            " slot => NULL::pg_catalog.int4, until_idle => true)"
+        ).format(schema, sql.Literal(LONGEST_CALL))
+        self._sleep = sql.SQL(
+            "SELECT pg_catalog.pg_backend_pid(), s.* FROM {}.embed_sleep(%s::pg_catalog.text) s"
+        ).format(schema)
 
     def __enter__(self) -> Self:
         return self

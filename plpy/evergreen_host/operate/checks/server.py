@@ -14,13 +14,23 @@ SELECT e.name, e.installed_version, e.default_version FROM pg_catalog.pg_availab
 WHERE e.name IN ('evergreen', 'vector', 'pg_cron') AND e.installed_version IS NOT NULL
 """
 # Loads the library and does nothing else.
-_LIBRARY = "SELECT {schema}.embed_setting('lease')"
+_LIBRARY = "SELECT {schema}.embed_setting('lease'::pg_catalog.text, NULL::pg_catalog.text)"
 _EVENT_TRIGGERS = """
 SELECT t.evtname AS name FROM pg_catalog.pg_event_trigger t
 JOIN pg_catalog.pg_depend d
   ON d.objid = t.oid AND d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass AND d.deptype = 'e'
 JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'evergreen'
 WHERE t.evtenabled <> 'A' ORDER BY 1
+"""
+# A call that leaves out arguments takes the function that has no others, whoever made it.
+_LOOK_ALIKES = """
+SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text AS name, pg_catalog.pg_get_userbyid(p.proowner) AS owner
+FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_proc p ON p.pronamespace = e.extnamespace AND p.proowner <> e.extowner
+WHERE e.extname = 'evergreen' AND p.proname IN (
+    SELECT o.proname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc o ON o.oid = d.objid
+    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid = e.oid AND d.deptype = 'e')
+ORDER BY 1
 """
 _ITERATIVE = (0, 8)
 
@@ -72,3 +82,13 @@ def event_triggers(link: Link) -> Iterator[Finding]:
     for row in link.rows(_EVENT_TRIGGERS):
         says = f"event trigger {row['name']} is disabled: changes of tables are followed only when a worker meets them"
         yield Finding("event trigger", "error", says, f"ALTER EVENT TRIGGER {row['name']} ENABLE ALWAYS;")
+
+
+def look_alikes(link: Link) -> Iterator[Finding]:
+    """Routines of other roles under names of ours, which a call may take for ours."""
+    for row in link.rows(_LOOK_ALIKES):
+        says = (
+            f"{row['name']} of role {row['owner']} has the name of one of evergreen's and stands in its schema:"
+            " a call may run it instead, with the rights of the caller"
+        )
+        yield Finding("look-alike", "error", says, f"DROP ROUTINE {row['name']};")

@@ -55,6 +55,11 @@ class _Server:
     def is_utf8(self) -> bool:
         return self.encoding == "UTF8"
 
+    @cached_property
+    def takes_any_bytes(self) -> bool:
+        """True where a text may be bytes that are not UTF-8, which PL/Python is not given: it raises."""
+        return self.encoding == "SQL_ASCII"
+
     def _fits(self, text: str, name: str) -> bool:
         self._plan = self._plan or plpy.prepare(self._FITS, ["pg_catalog.bytea", "pg_catalog.name"])
         try:

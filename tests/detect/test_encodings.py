@@ -186,6 +186,36 @@ def test_bytes_that_are_no_text_fail_with_their_row(copy_of, provider, capture):
         assert rows(db, "SELECT capture, last_error FROM embed_status")[0][0] == capture
 
 
+@pytest.mark.parametrize("capture", ["trigger", "cdc"])
+def test_a_key_of_bytes_that_are_no_text_is_a_key(copy_of, provider, capture):
+    """Its row is embedded and found as any other; a key as JSON has its digits, and those of a text that looks so."""
+    with psycopg.connect(copy_of("SQL_ASCII"), autocommit=True, client_encoding="SQL_ASCII") as db:
+        provider.register(db)
+
+        def works(number: int) -> bool:
+            db.execute("CALL embed_work(until_empty => true)")
+            return rows(db, "SELECT state::text, rows FROM embed_verify('docs') WHERE rows > 0") == [(b"fresh", number)]
+
+        db.execute("CREATE TABLE docs (k text, t char(5), body text, PRIMARY KEY (k, t))")
+        keys = "(E'gr\\366\\337e'), (E'gr\\303\\266'), ('plain'), (E'\\\\x61'), ('')"
+        db.execute(f"INSERT INTO docs SELECT k, 'ab', 'body ' || length(k) FROM (VALUES {keys}) v (k)")
+        create = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop', capture => %s)"
+        db.execute(create, (capture,))
+        db.execute("CALL embed_work(until_empty => true)")
+        assert rows(db, "SELECT count(*), count(*) FILTER (WHERE is_stale) FROM docs_embedding") == [(5, 0)]
+        db.execute(
+            "UPDATE docs SET body = 'edited' WHERE k = E'gr\\366\\337e'; UPDATE docs SET body = 'b' WHERE k ~ 'x61'"
+        )
+        wait_until(lambda: works(5), what="fresh rows")
+        found = "SELECT key ->> 0 FROM embed_search('docs', 'edited', 1)"
+        assert rows(db, found) == [(b"\\x6772f6df65",)]
+        db.execute("SELECT embed_touch('docs', (SELECT key FROM embed_search('docs', 'edited', 1)))")
+        assert rows(db, "SELECT embed_drain()") == [(1,)]
+        db.execute("DELETE FROM docs WHERE k = E'gr\\366\\337e'; UPDATE docs SET k = E'\\377' WHERE k = 'plain'")
+        wait_until(lambda: works(4), what="fresh rows")
+        assert rows(db, "SELECT fresh, pending, failed FROM embed_status") == [(4, 0, 0)]
+
+
 @pytest.mark.parametrize("client", ["LATIN1", "SQL_ASCII", "EUC_JP"])
 def test_a_client_of_another_encoding(copy_of, client):
     """What it cannot be sent of a message is spelled otherwise."""

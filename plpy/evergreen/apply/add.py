@@ -10,6 +10,7 @@ from evergreen.apply import binary, vectors
 from evergreen.apply.vectors import Known
 from evergreen.catalog import models
 from evergreen.catalog.pipelines import Generation, Pipeline
+from evergreen.detect import expressions
 from evergreen.prepare.documents import Document
 from evergreen.queries import Query, load
 
@@ -93,9 +94,9 @@ def _insert_query(pipeline: Pipeline, generation: Generation) -> Query:
     for position, (_, _, type_name) in enumerate(pipeline.key):
         names.append(f"k{position + 1}")
         if type_name.startswith("pg_catalog."):
-            values.append(f"(u.key OPERATOR(pg_catalog.->>) {position})::{type_name}")
+            values.append(f"{expressions.key_text('u.key', position)}::{type_name}")
         else:
-            element = f"pg_catalog.jsonb_build_object('v', u.key OPERATOR(pg_catalog.->) {position})"
+            element = f"pg_catalog.jsonb_build_object('v', {expressions.key_text('u.key', position)})"
             values.append(f"(SELECT r.v FROM pg_catalog.jsonb_to_record({element}) r (v {type_name}))")
     return SQL.insert_chunks.on(
         table=generation.table,

@@ -13,6 +13,7 @@ from evergreen.catalog.columns import Column
 _NATURAL = frozenset(
     "int2 int4 int8 numeric float4 float8 bool text varchar bpchar name uuid date timestamp timestamptz".split()
 )
+_TEXTS = frozenset("text varchar bpchar name".split())
 # Their text depends on the settings named here, so it is either pinned or not used.
 _SETTINGS = {
     "float4": ("extra_float_digits",),
@@ -61,9 +62,10 @@ def key_part(row: str, column: Column) -> str:
     value = reference(row, column)
     if column.built_in and column.bare_type == "numeric":
         return f"pg_catalog.to_jsonb({_trimmed(value)})"
-    if column.built_in and column.bare_type in _NATURAL:
+    if column.built_in and column.bare_type in _NATURAL - (_TEXTS if db.server.takes_any_bytes else frozenset()):
         return f"pg_catalog.to_jsonb({value})"
-    return f"pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"
+    text = f"pg_catalog.format('%s', {value})"
+    return f"pg_catalog.to_jsonb({_spelled(text)})"
 
 
 def key(row: str, columns: Iterable[Column]) -> str:
@@ -82,10 +84,42 @@ def logged_key(document: str, first: int, columns: Iterable[Column]) -> str:
         text = f"({document} OPERATOR(pg_catalog.->>) {place})"
         if column.built_in and column.bare_type in _NATURAL:
             value = f"{text}::pg_catalog.{column.bare_type}"
+            if column.bare_type in _TEXTS and db.server.takes_any_bytes:
+                value = _spelled(f"pg_catalog.format('%s', {value})")
             parts.append(f"pg_catalog.to_jsonb({_trimmed(value) if column.bare_type == 'numeric' else value})")
         else:
-            parts.append(f"pg_catalog.to_jsonb({text})")
+            parts.append(f"pg_catalog.to_jsonb({_spelled(text)})")
     return f"pg_catalog.jsonb_build_array({', '.join(parts)})"
+
+
+# Bytes, as a database in SQL_ASCII has them: of UTF-8, and not taken for a spelled text.
+_UTF8 = (
+    r"^(?!\\x)([\x01-\x7F]|[\xC2-\xDF][\x80-\xBF]|\xE0[\xA0-\xBF][\x80-\xBF]|[\xE1-\xEC\xEE\xEF][\x80-\xBF]{2}"
+    r"|\xED[\x80-\x9F][\x80-\xBF]|\xF0[\x90-\xBF][\x80-\xBF]{2}|[\xF1-\xF3][\x80-\xBF]{3}|\xF4[\x80-\x8F][\x80-\xBF]{2})*$"
+)
+
+
+def _spelled(text: str) -> str:
+    """The text; where the database takes bytes that are no text, and Python cannot be given, those by their digits."""
+    if not db.server.takes_any_bytes:
+        return text
+    pattern = "E'" + _UTF8.replace("\\", "\\\\") + "'"
+    return (
+        f'CASE WHEN {text} COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) {pattern} THEN {text}'
+        f" ELSE pg_catalog.concat(E'\\\\x', pg_catalog.encode(pg_catalog.convert_to({text}, 'SQL_ASCII'), 'hex')) END"
+    )
+
+
+def key_text(document: str, position: int) -> str:
+    """The text of a column of a key document, as ``key`` made it."""
+    text = f"({document} OPERATOR(pg_catalog.->>) {position})"
+    if not db.server.takes_any_bytes:
+        return text
+    bytes_of = f"pg_catalog.decode(pg_catalog.substr({text}, 3), 'hex')"
+    return (
+        f"(CASE WHEN pg_catalog.starts_with({text}, E'\\\\x') THEN pg_catalog.convert_from({bytes_of}, 'SQL_ASCII')"
+        f" ELSE {text} END)"
+    )
 
 
 def _trimmed(value: str) -> str:
@@ -95,7 +129,7 @@ def _trimmed(value: str) -> str:
 
 def key_value(document: str, position: int, column: Column) -> str:
     """The value of the column of a key document, typed; runs the type's input function."""
-    return f"({document} OPERATOR(pg_catalog.->>) {position})::{column.type_name}"
+    return f"{key_text(document, position)}::{column.type_name}"
 
 
 def hash_part(row: str, column: Column) -> str:
@@ -154,7 +188,10 @@ def _name(value: str, type_name: str) -> str:
 def src_hash(row: str, columns: Iterable[Column]) -> str:
     """SHA-256 of the watched columns; JSON keeps NULL, empty and neighbouring values apart."""
     parts = ", ".join(hash_part(row, c) for c in columns)
-    return f"pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.json_build_array({parts})::pg_catalog.text, 'UTF8'))"
+    encoding = "SQL_ASCII" if db.server.takes_any_bytes else "UTF8"  # the same bytes, and those that are not UTF-8
+    return (
+        f"pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.json_build_array({parts})::pg_catalog.text, '{encoding}'))"
+    )
 
 
 def pins(columns: Iterable[Column]) -> str:

@@ -158,3 +158,41 @@ def test_a_schema_that_waits_for_us_is_refused(db, connect):
     alice.execute("CREATE FUNCTION alice.model(text[]) RETURNS vector[] LANGUAGE sql AS 'SELECT NULL::vector[]'")
     with pytest.raises(errors.InsufficientPrivilege):
         db.execute("SELECT embed_model_add('m', 'function', 2, 'alice.model')")
+
+
+def test_functions_that_wait_for_ours_become_ours(db, connect):
+    """Who may create in embed_store makes them first, under the names to come, and would replace them later."""
+    people(db)
+    hash_model(db)
+    db.execute("CREATE SCHEMA embed_store; GRANT ALL ON SCHEMA embed_store TO alice")
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'one')")
+    alice = connect("alice")
+    alice.execute(SETUP.partition("CREATE TABLE alice.docs")[0])
+    columns = "TABLE (k1 pg_catalog.int4, h bytea, shows_stale boolean)"
+    src = f"CREATE OR REPLACE FUNCTION embed_store.src_{{}}() RETURNS {columns} LANGUAGE plpgsql STABLE AS"
+    capture = "CREATE OR REPLACE FUNCTION embed_store.capture_{}() RETURNS trigger LANGUAGE plpgsql AS"
+    numbers = range(1, 6)
+    for number in numbers:
+        alice.execute(f"{src.format(number)} 'BEGIN END'; {capture.format(number)} 'BEGIN END'")
+    for name in ("docs", "more"):
+        db.execute(
+            "SELECT embed_create(%s, 'docs', columns => '{body}', model => 'hash8', view_name => %s)", [name, name * 2]
+        )
+    evil = "$$BEGIN PERFORM alice.evil(); RETURN NEW; END$$"
+    for number in numbers:
+        for statement in (
+            f"{src.format(number)} $$BEGIN PERFORM alice.evil(); END$$",
+            f"{capture.format(number)} {evil}",
+            f"ALTER FUNCTION embed_store.capture_{number}() SECURITY INVOKER",
+        ):
+            with suppress(Error):
+                alice.execute(statement)
+    read_everything(connect())
+    db.execute("INSERT INTO docs VALUES (2, 'two')")
+    for name in ("docs", "more"):
+        db.execute("SELECT embed_drain()")
+        assert db.execute(f"SELECT count(*) FROM {name * 2}").fetchone() == (2,)
+        db.execute("SELECT embed_drop(%s)", [name])
+    assert db.execute("SELECT DISTINCT who FROM alice.seen WHERE who <> 'alice'").fetchall() == []
+    with pytest.raises(errors.InsufficientPrivilege):
+        alice.execute("CREATE TABLE embed_store.g9 (id int)")

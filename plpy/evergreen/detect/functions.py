@@ -48,8 +48,9 @@ class Function:
             db.ddl(SQL.replace_inlined_function.on(**on))
             privileges.close("FUNCTION", self.signature)
             db.ddl(SQL.open_function.on(signature=self.signature))
-        if owner is not None:
-            db.ddl(SQL.give_function.on(signature=self.signature, owner=db.identifier(owner)))
+        given = db.identifier(owner) if owner is not None else db.value(SQL.other_owner, self.signature)
+        if given is not None:
+            db.ddl(SQL.give_function.on(signature=self.signature, owner=given))
         if self.borrower is not None:
             db.ddl(SQL.lend_function.on(signature=self.signature, owner=db.identifier(self.borrower)))
         db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))

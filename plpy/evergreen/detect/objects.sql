@@ -2,6 +2,14 @@
 SELECT n.nspowner = e.extowner AS ours
 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.nspname = 'embed_store' WHERE e.extname = 'evergreen'
 
+-- creators(): roles that may create in it, quoted
+SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS name
+FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a
+WHERE n.nspname = 'embed_store' AND a.grantee <> n.nspowner AND a.privilege_type = 'CREATE'
+
+-- close_store_schema(): nobody else makes functions where ours are looked for
+REVOKE CREATE ON SCHEMA embed_store FROM {role} CASCADE
+
 -- store_schema(): made by the first embed_create; never a member of the extension
 CREATE SCHEMA embed_store
 
@@ -30,6 +38,12 @@ GRANT EXECUTE ON FUNCTION {signature} TO {owner}
 
 -- give_function(): the user's code that it runs (casts, domain checks) runs as the user
 ALTER FUNCTION {signature} OWNER TO {owner}
+
+-- other_owner(text): the extension's owner, quoted, where a function belongs to another role: one that was there before it
+-- was made keeps its owner, who could replace it
+SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.extowner))
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_proc p ON p.proowner <> e.extowner
+WHERE e.extname = 'evergreen' AND p.oid = pg_catalog.to_regprocedure($1)
 
 -- comment_function(): says whose it is
 COMMENT ON FUNCTION {signature} IS {comment}

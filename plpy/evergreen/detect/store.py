@@ -49,6 +49,9 @@ def ensure_schema() -> None:
             "42501",
             hint="A superuser can rename that schema, or ALTER SCHEMA embed_store OWNER TO the extension's owner.",
         )
+    for creator in db.rows(functions.SQL.creators):  # by default privileges, as after a restore, or by mistake
+        db.ddl(functions.SQL.close_store_schema.on(role=creator["name"]))
+        db.notice(f"CREATE on schema embed_store was taken from {creator['name']}: what is made there runs as others")
 
 
 def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> None:

@@ -43,9 +43,11 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
 _HINTS = {
     "55P03": "Try again when the transaction of the session that has it locked is over; pg_locks shows whose.",
 }
+STANDBY_HINT = "Call it on the primary server."
 _READ_ONLY = {
-    True: "Call it on the primary server.",
-    False: "SET default_transaction_read_only = off; or BEGIN READ WRITE first. CALL embed_work() does so itself.",
+    True: STANDBY_HINT,
+    False: "This is the primary server, and the session is read-only: SET default_transaction_read_only = off; or BEGIN"
+    " READ WRITE first. CALL embed_work() does so itself.",
 }
 _IS_STANDBY = Query("is_standby", (), "SELECT pg_catalog.pg_is_in_recovery()")
 

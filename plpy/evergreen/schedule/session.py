@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from evergreen import db, statement_timeout
 from evergreen.errors import UserError
-from evergreen.gate import elevated
+from evergreen.gate import STANDBY_HINT, elevated
 from evergreen.queries import load
 
 SQL = load(__file__)
@@ -22,7 +22,9 @@ _SHARE = 0.75  # of a statement_timeout that cannot be lifted
 
 @contextmanager
 def as_needed() -> Generator[float]:
-    """Make the session one to work in; give the seconds that there are to work. Raises UserError 2D000."""
+    """Make the session one to work in; give the seconds that there are to work. Raises UserError 2D000, 25006."""
+    if db.value(SQL.is_standby):
+        raise UserError("embed_work cannot run on a standby, which is read-only", "25006", hint=STANDBY_HINT)
     seconds = elevated(statement_timeout.lift)
     before = _differing()
     _set({name: _NEEDED[name] for name in before})

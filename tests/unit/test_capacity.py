@@ -63,6 +63,29 @@ def test_a_size_that_failed_is_tried_again_after_a_while():
     assert read(5, found.sizes, NOW + 700 * SECOND).trial > 16
 
 
+def test_a_server_that_fails_by_chance_is_told_from_one_that_fails_on_a_size():
+    found = outgrown(Capacity(text=5), 200, 1, NOW)
+    found = outgrown(found, 40, 1, NOW)
+    later = NOW + 6 * SECOND
+    requests = 0
+    while largest(read(5, found.sizes, later), Limits(inputs=200, in_flight=2), LIMIT) < 200:
+        found = passed(read(5, found.sizes, later), read(5, found.sizes, later).trial)
+        requests += 1
+    assert requests < 10
+    assert found.failures == 0
+
+
+def test_a_size_that_fails_again_and_again_is_tried_more_and_more_rarely():
+    found, waits, now = outgrown(Capacity(text=5), 17, 16, NOW), [], NOW
+    for _ in range(9):
+        found = outgrown(read(5, found.sizes, found.again_at * SECOND), 17, 16, found.again_at * SECOND)
+        waits.append(found.again_at - now // SECOND)
+        now = found.again_at * SECOND
+    assert waits == sorted(waits)
+    assert waits[-1] >= 600
+    assert read(5, found.sizes, now - 10 * SECOND).trial == 16
+
+
 def test_work_of_a_session_that_died_is_forgotten():
     at = period(NOW, LIMIT)
     value = book(book(0, at, at, 12_000), at, at, 5_000)

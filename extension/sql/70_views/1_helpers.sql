@@ -136,7 +136,7 @@ BEGIN
                                   served.id) INTO text_micros, sizes;
         seconds_per_text = greatest(seconds_per_text, nullif(text_micros, 0) / 1e6);
         most = least(CASE WHEN text_micros > 0 THEN greatest(1, pg_catalog.floor(served.seconds * 0.8e6 / text_micros)) END,
-                     nullif((sizes >> 18) & 262143, 0));
+                     nullif((sizes >> 14) & 16383, 0));
         learned_inputs = least(learned_inputs, CASE WHEN most < served.inputs THEN most END);
     END LOOP;
 EXCEPTION WHEN lock_not_available OR undefined_table THEN

@@ -15,8 +15,11 @@ _AT_FIRST = 24  # texts under way at a server of which nothing is known
 _CLOSE = 0.3  # of the limit: an answer that took less says nothing of long ones, which are what matters
 _CHANGED = 0.2  # a share by which the seconds a text must differ to be written down
 _EXACT = 8  # a size is known well enough when it is off by less than this part of it
-_AGAIN = 600  # seconds until a size that failed is tried again
+_AGAIN, _LONGEST = 5, 600  # seconds until a size that failed is tried again: doubled each time that it fails
+_DOUBLINGS = 15
+_TICK = 4  # seconds: the exactness of that time as it is kept
 _GRACE = 5  # seconds that a request may take longer than its limit
+_SIZE_BITS, _LARGEST = 14, (1 << 14) - 1
 _BITS = 18
 _MOST = (1 << _BITS) - 1
 _MILLISECOND = 1000
@@ -24,12 +27,18 @@ _MILLISECOND = 1000
 
 @dataclass(frozen=True)
 class Capacity:
-    """``text``: microseconds a text, 0 while unknown. ``good``: texts in the largest request that passed."""
+    """``text``: microseconds a text, 0 while unknown. ``good``: texts in the largest request that passed.
+
+    A server that fails now and then, whatever the size, is told from one that fails on a size by trying the size again:
+    soon at first, then more and more rarely.
+    """
 
     text: int = 0
     good: int = 0  # 0 while none was too large
-    bad: int = 0  # texts in the smallest request that failed while its parts passed
-    bad_at: int = 0  # seconds since 1970
+    bad: int = 0  # texts in the smallest request that failed while its parts passed; more when it is tried again
+    failed: int = 0  # as it was when it failed
+    failures: int = 0  # in a row
+    again_at: int = 0  # seconds since 1970
 
     @property
     def trial(self) -> int:
@@ -40,13 +49,16 @@ class Capacity:
     @property
     def sizes(self) -> int:
         """What was learned of sizes as one number."""
-        return (self.bad_at // 60) << 2 * _BITS | min(self.good, _MOST) << _BITS | min(self.bad, _MOST)
+        when = (self.again_at // _TICK) << _SIZE_BITS * 2 + 4 | self.failures << _SIZE_BITS * 2
+        return when | min(self.good, _LARGEST) << _SIZE_BITS | min(self.failed, _LARGEST)
 
 
 def read(text: int, sizes: int, now: int) -> Capacity:
-    """Read what was written down; what failed long ago may pass now."""
-    good, bad, bad_at = sizes >> _BITS & _MOST, sizes & _MOST, (sizes >> 2 * _BITS) * 60
-    return Capacity(text, good, max(bad, 4 * good) if now // SECOND > bad_at + _AGAIN else bad, bad_at)
+    """Read what was written down; what failed a while ago may pass now."""
+    good, failed = sizes >> _SIZE_BITS & _LARGEST, sizes & _LARGEST
+    failures, again_at = sizes >> _SIZE_BITS * 2 & _DOUBLINGS, (sizes >> _SIZE_BITS * 2 + 4) * _TICK
+    bad = max(failed, 4 * good) if now // SECOND >= again_at else failed
+    return Capacity(text, good, bad, failed, failures, again_at)
 
 
 def window(found: Capacity, limit: float) -> int:
@@ -94,13 +106,19 @@ def measured(found: Capacity, limit: float, seconds: float, texts: int, ahead: i
 def outgrown(found: Capacity, size: int, good: int, now: int) -> Capacity:
     """Note that a request was too large, and that parts of it passed."""
     known = found.good if found.good < size else 0
-    smallest = min(size, found.bad) if found.bad else size
-    return replace(found, good=max(known, good), bad=smallest, bad_at=now // SECOND)
+    smallest = min(size, found.failed) if found.failed else size
+    failures = min(_DOUBLINGS, found.failures + 1) if size >= found.failed else found.failures
+    again_at = now // SECOND + min(_LONGEST, _AGAIN << max(0, failures - 1))
+    return replace(found, good=max(known, good), bad=smallest, failed=smallest, failures=failures, again_at=again_at)
 
 
 def passed(found: Capacity, size: int) -> Capacity:
-    """Note that a request passed."""
-    return replace(found, good=size) if 0 < found.good < size < found.bad else found
+    """Note that a request passed; one as large as what failed shows that it was not the size."""
+    if not 0 < found.good < size:
+        return found
+    if size >= found.failed:
+        return replace(found, good=size, bad=max(found.bad, 4 * size), failed=size + 1, failures=0)
+    return replace(found, good=size)
 
 
 def period(now: int, limit: float) -> int:

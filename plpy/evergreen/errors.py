@@ -26,7 +26,8 @@ class ModelError(Exception):
     """A model did not give the vectors; subclasses say what that means for the rows.
 
     ``told``: as much of the message as has nothing that the other side has said, for logs. ``doubtful``: a text of the
-    request, its size or the endpoint may be to blame; ``slow``: it was cut off by a time-out. ``company``: how many
+    request, its size or the endpoint may be to blame; ``slow``: it was cut off by a time-out. ``limited``: the server
+    asks for fewer requests, though there are some that say so of one text. ``company``: how many
     texts the next request may hold with one of these, as the reason was not found out. ``scope``: for how long the
     message holds, as embed.job.error_scope has it.
     """
@@ -36,6 +37,7 @@ class ModelError(Exception):
     scope = "service"
     doubtful = False
     slow = False
+    limited = False
     company: int | None = None
 
 
@@ -45,6 +47,12 @@ E = TypeVar("E", bound=ModelError)
 def doubtful(error: E, *, slow: bool = False) -> E:
     """Mark an error as one of a whole request that may be the fault of its contents or its size."""
     error.doubtful, error.slow = True, slow
+    return error
+
+
+def limited(error: E) -> E:
+    """Mark an error as a server's wish for fewer requests."""
+    error.limited = True
     return error
 
 

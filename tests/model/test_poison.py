@@ -2,8 +2,9 @@
 
 The kind: a request fails as a whole, and neither its status nor its body says whether a text, the size of the request
 or the endpoint is to blame. Members: any 5xx, a 4xx that is neither a refusal nor a matter of set-up, a time-out, a
-connection that is dropped, and an answer that is empty, cut off or broken. The poison is told from an outage by a
-harmless text, and found by quarters.
+connection that is dropped, an answer that is empty, cut off or broken, a 4xx or redirect as of a wrong set-up, a 429,
+and an answer with no good vector for any of the texts. The poison is told from an outage by a harmless text, and found
+by quarters.
 """
 
 from math import ceil, log2
@@ -30,9 +31,17 @@ KINDS = {
     "truncated": faults.truncated(),
     "empty": faults.status(200, b""),
     "a page": faults.html(),
+    "401": faults.status(401),
+    "404": faults.status(404),
+    "quota": faults.insufficient_quota(),
+    "redirect": faults.redirect("http://127.0.0.1:9/blocked"),
+    "asks for a pause": faults.status(503, retry_after="1"),
+    "no vectors": faults.each(lambda _: None),
+    "zeros": faults.each(lambda item: [0.0] * len(item)),
+    "other dimensions": faults.each(lambda item: item[:-1]),
     "times out": None,
 }
-OFTEN = {"500", "424", "503", "403 of a firewall", "dropped", "truncated", "times out"}
+OFTEN = {"500", "424", "503", "403 of a firewall", "dropped", "truncated", "404", "no vectors", "times out"}
 #: Twice as it is, a harmless text, and four quarters of each size: 2 log2(n) + 5.
 MOST = 2 * ceil(log2(ROWS)) + 5
 WORK = "CALL embed_work(max_runtime => '60 s')"
@@ -93,6 +102,54 @@ def test_neighbours_are_fresh_within_seconds(connect, db, provider, kind):
     assert len(provider.requests) <= MOST + 2, "and its first try alone"
     assert 137 not in shown(db)
     assert db.execute("SELECT count(*) FROM embed.job").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("kind", ["404", "429", "other dimensions"])
+def test_one_text_that_is_edited_alone_keeps_no_other_edit_waiting(connect, db, provider, kind):
+    make(db, provider, rows=20, culprits=())
+    drain_once(db)
+    provider.fail(KINDS.get(kind) or faults.status(429), when=poisoned)
+    session, work = work_in_background(connect)
+    db.execute("UPDATE docs SET body = 'poison' WHERE id = 7")
+    provider.wait_for_requests(2)
+    for number in range(4):
+        db.execute("UPDATE docs SET body = %s WHERE id = 5", (f"edit {number}",))
+        wait_until(lambda n=number: shown(db)[5][0].endswith(f"edit {n}"), timeout=10, what="another row's edit")
+    wait_until(lambda: db.execute("SELECT max(attempts) FROM embed.job").fetchone()[0], what="the culprit's attempt")
+    stop(session, work)
+    assert breaker(db) == ("closed", 0)
+
+
+def test_one_text_that_is_always_answered_429_is_told_from_a_rate_limit(connect, db, provider):
+    make(db, provider, rows=64, culprits=(7,), options={"max_attempts": 1})
+    provider.fail(faults.status(429), when=poisoned)
+    session, work = work_in_background(connect)
+    wait_until(lambda: are_fresh(db, 63), what="63 neighbours")
+    wait_until(
+        lambda: db.execute("SELECT key::text FROM embed_failures").fetchall() == [("[7]",)], what="a dead letter"
+    )
+    stop(session, work)
+    assert len(provider.requests) <= 2 * MOST
+
+
+@pytest.mark.parametrize("lets_small_ones_pass", [True, False])
+def test_a_rate_limit_costs_no_attempt(db, provider, lets_small_ones_pass):
+    make(db, provider, rows=64, culprits=(), model={"inputs": 32})
+    provider.fail(faults.status(429), when=lambda call: not lets_small_ones_pass or call.texts != ["evergreen"])
+    for _ in range(2):
+        let_time_pass(db)
+        drain_once(db)
+    attempts, smaller = db.execute("SELECT max(attempts), max(max_batch) FROM embed.job").fetchone()
+    assert attempts == 0
+    assert lets_small_ones_pass or smaller is None, "it wants fewer requests, not smaller ones"
+
+
+def test_a_text_that_spoils_the_vectors_of_some_others_is_found(db, provider):
+    """As in a padded batch: the vectors of those that are longer are not numbers."""
+    make(db, provider, rows=64, culprits=(7,), model={"inputs": 32})
+    provider.fail(faults.each(lambda _: None, only=lambda text: text > "poison"), when=poisoned)
+    drain_once(db)
+    assert sorted(shown(db)) == [i for i in range(1, 65) if i != 7]
 
 
 @pytest.mark.parametrize("kind", ["500", "times out"])
@@ -241,3 +298,23 @@ def test_the_bound_of_one_culprit_wherever_it_is(db, provider):
         db.execute("UPDATE docs SET body = 'well' WHERE id = %s", (place,))
         hurry(db)
         drain_once(db)
+
+
+def test_a_model_that_fails_for_everything_keeps_no_other_model_of_its_endpoint_waiting(connect, db, provider):
+    make(db, provider, rows=20, culprits=())
+    other = "SELECT embed_model_add('other', 'openai', 8, endpoint => 'loop', remote_name => 'other')"
+    db.execute(other)
+    table(db, "notes", 100)
+    create(db, "notes", "other")
+    db.execute("SELECT embed_pause('notes')")
+    provider.fail(faults.status(500), when=lambda call: call.body["model"] == "other")
+    session, work = work_in_background(connect)
+    wait_until(lambda: are_fresh(db, 20), what="the backfill")
+    db.execute("SELECT embed_resume('notes')")
+    wait_until(lambda: any(call.body["model"] == "other" for call in provider.calls), what="a request to the other")
+    for number in range(5):
+        db.execute("UPDATE docs SET body = %s WHERE id = 5", (f"edit {number}",))
+        wait_until(lambda n=number: shown(db)[5][0].endswith(f"edit {n}"), what="an edit")
+        assert breaker(db) == ("closed", 0)
+    stop(session, work)
+    assert db.execute("SELECT max(attempts), count(*) FROM embed.job").fetchone() == (0, 100)

@@ -273,8 +273,9 @@ class Courier:
         order = flight.order
         order.flying -= 1
         order.trouble = result if isinstance(result, ModelError) and result.scope == "service" else None
+        flight.others_work = line.others_work(order.model)
         found = sentence(flight, result, line.answers[order.model.id])
-        line.answers[order.model.id] += found.works
+        line.note_answer(order.model, works=found.works)
         self._note(order, found, flight)
         if flight.leave.booked is not None:
             line.blocked_until = 0.0  # there is room again
@@ -284,7 +285,7 @@ class Courier:
             self._settle(order, key, error)
         order.waiting.extendleft(reversed(found.again))
         order.doubts.extend(found.doubts)
-        if order.doubted_at or (isinstance(result, ModelError) and result.doubtful):
+        if order.doubted_at or order.doubts or (isinstance(result, ModelError) and result.doubtful):
             doubt.note_time(order)
         line.add(order)
         if found.fatal is not None or self._recalled:

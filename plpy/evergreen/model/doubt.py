@@ -68,6 +68,8 @@ def left(parcel: Parcel, error: ModelError | None, *, tried: bool) -> ModelError
     found = error or parcel.error
     if parcel.error is None or found is None or isinstance(error, ConfigurationError):
         return error
+    if parcel.error.limited and not parcel.acquitted:
+        return error  # it wanted fewer requests, not smaller ones
     found = copy.copy(found)
     found.company = max(1, len(parcel.keys) // _PARTS) if tried else len(parcel.keys)
     return found

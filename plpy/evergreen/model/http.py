@@ -12,7 +12,7 @@ from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 from urllib3.exceptions import TimeoutError as TimedOut
 
-from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, doubtful
+from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, doubtful, limited
 from evergreen.model import addresses, parameters, ratelimits, secrets, wire
 from evergreen.model.request import Lifeline
 from evergreen.model.spec import Endpoint
@@ -22,8 +22,7 @@ _HEADERS = 128 * 1024  # what a server may send beside the body
 _REFUSAL = 16 * 1024  # how much of an error's body is read
 _SHOWN = 200  # characters of a body in a message
 _REJECTED = (400, 413, 422)
-_CONFIGURATION = (401, 402, 404, 410)
-_FORBIDDEN = (403, 405)  # for anybody, or by a firewall for a text
+_CONFIGURATION = (401, 402, 403, 404, 405, 410)
 _BUSY = 429
 _ERRORS = 429  # from here on a server may say "too long" with a status of its own, as llama.cpp and Ollama do
 _TOO_LONG = re.compile(
@@ -138,12 +137,10 @@ def _meaning(status: int, reply: Reply, text: str) -> ModelError:
         return RejectedError(text)
     moved = 300 <= status < 400  # noqa: PLR2004
     if moved or status in _CONFIGURATION or b"insufficient_quota" in reply.body:
-        return ConfigurationError(text)
-    if status in _FORBIDDEN:
-        return doubtful(ConfigurationError(text))
+        return doubtful(ConfigurationError(text))  # or a firewall or gateway in between refuses a text
     pause = ratelimits.after_refusal(reply.headers, status, time.time())
     if status == _BUSY:
-        return RetryableError(text, pause)
+        return limited(RetryableError(text, pause))
     return doubtful(RetryableError(text, pause))
 
 

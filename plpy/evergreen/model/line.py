@@ -17,6 +17,7 @@ from evergreen.model.spec import Model
 from evergreen.model.traffic import Leave
 
 MOST = 64  # requests at a time, whatever an endpoint's option max_in_flight says
+_JUST_NOW = 10.0  # seconds
 _PATIENCE = 1.0  # seconds to wait for requests that were cut
 _GRACE = 5.0  # seconds that a request has to end after it was cut, before it is left behind
 
@@ -33,6 +34,7 @@ class Flight:
     overdue_at: float = 0.0
     began: float = 0.0
     ended: float = 0.0
+    others_work: bool = False  # other models of the endpoint answer
 
     def run(self) -> Answer:
         """Make the request, in its thread."""
@@ -52,6 +54,7 @@ class Line:
     blocked_until: float = 0.0  # no leave is given before
     flights: dict[Future[Answer], Flight] = field(default_factory=dict[Future[Answer], Flight])
     answers: Counter[int] = field(default_factory=Counter[int])  # good ones, by model
+    answered_at: dict[int, float] = field(default_factory=dict[int, float])  # monotonic, by model
     spent: Counter[int] = field(default_factory=Counter[int])  # up to which answer some text was convicted by it
     _lanes: dict[int, deque[Order]] = field(default_factory=lambda: {LIVE: deque[Order](), BACKFILL: deque[Order]()})
     _sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
@@ -110,6 +113,17 @@ class Line:
         """Tell whether a request is under way that is larger than any that passed since one was too large."""
         flights = [flight for flight in self.flights.values() if flight.order.model.id == model.id]
         return any(0 < flight.leave.capacity.good < len(flight.parcel.keys) for flight in flights)
+
+    def note_answer(self, model: Model, *, works: bool) -> None:
+        """Note that a model gave a good vector."""
+        if works:
+            self.answers[model.id] += 1
+            self.answered_at[model.id] = time.monotonic()
+
+    def others_work(self, model: Model) -> bool:
+        """Tell whether another model of the endpoint has just answered: then it is not the endpoint that is down."""
+        since = time.monotonic() - _JUST_NOW
+        return any(at > since for other, at in self.answered_at.items() if other != model.id)
 
     def has_canary(self, model: Model) -> bool:
         """Tell whether a harmless text is under way to a model."""

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, SuspectError
+from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, SuspectError, doubtful
 from evergreen.model import doubt
 from evergreen.model.line import Flight
 from evergreen.model.order import Case, Doubt, Order, Parcel
 from evergreen.model.provider import Answer, Vector
 from evergreen.model.traffic import Traffic
-from evergreen.model.verdict import judge
+from evergreen.model.verdict import Verdict, judge
 
 _TRIES = 3
+_LIMITED_TRIES = 2
 _SHORTEST = 8  # characters: what is shorter is not too long for any model
 
 
@@ -36,7 +37,7 @@ def sentence(flight: Flight, result: Answer | ModelError, answers: int) -> Sente
     if isinstance(result, Answer):
         order.spent.texts += len(flight.request.texts)
         order.spent.tokens += estimated if result.tokens is None else result.tokens
-        return _answered(flight, result)
+        return _answered(flight, result, answers)
     if isinstance(result, RejectedError):
         refused = Sentence(lambda t: t.refused(order, leave, estimated, misconfigured=False))
         return _refused(refused, flight, result)
@@ -44,10 +45,10 @@ def sentence(flight: Flight, result: Answer | ModelError, answers: int) -> Sente
         return _doubted(flight, result, answers)
     if isinstance(result, ConfigurationError):
         return _misconfigured(flight, result)
-    return _unanswered(flight, result)
+    return _limited(flight, result, answers) if result.limited else _unanswered(flight, result)
 
 
-def _answered(flight: Flight, answer: Answer) -> Sentence:
+def _answered(flight: Flight, answer: Answer, answers: int) -> Sentence:
     order, keys = flight.order, flight.parcel.keys
     spent = (order, flight.leave, flight.estimated, answer.tokens, answer.pause)
     done = Sentence(lambda t: t.succeeded(*spent))
@@ -56,22 +57,40 @@ def _answered(flight: Flight, answer: Answer) -> Sentence:
     except RejectedError as error:
         return _refused(done, flight, error)
     except ConfigurationError as error:
-        return _misconfigured(flight, error)
+        return _doubted(flight, error, answers)
+    if not verdict.good and len(keys) > 1:  # one text may spoil the vectors of all
+        error = doubtful(ConfigurationError(str(verdict.bad[0])))
+        return replace(_doubted(flight, error, answers), note=done.note)
+    if flight.parcel.canary and not verdict.good:
+        return _misconfigured(flight, ConfigurationError(str(verdict.bad[0])))
+    return _delivered(done, flight, verdict)
+
+
+def _delivered(done: Sentence, flight: Flight, verdict: Verdict) -> Sentence:
+    """Take the good vectors; a text that has none, in company, is sent in other company before it is to blame."""
+    order, keys = flight.order, flight.parcel.keys
     if verdict.good:
         order.trusted = done.works = True
         done.failures |= order.accused
         order.accused.clear()
     if flight.parcel.canary:
-        if not verdict.good:
-            return _misconfigured(flight, ConfigurationError(str(verdict.bad[0])))
         return done
     case = flight.parcel.case
     if case is not None and not verdict.bad and case.passed(len(keys)):
         done.too_large = case
     done.vectors = {keys[place]: vector for place, vector in verdict.good.items()}
+    if len(keys) > 1:
+        done.again = _halves([keys[place] for place in verdict.bad])
+        return done
     for place, error in verdict.bad.items():
-        _accuse(done, order, keys[place], error)
+        _accuse(done, order, keys[place], doubt.poison(error))
     return done
+
+
+def _halves(keys: list[bytes]) -> list[Parcel]:
+    """Cut texts into two parcels, or one."""
+    middle = len(keys) // 2
+    return [Parcel(part) for part in (keys[:middle], keys[middle:]) if part]
 
 
 def _refused(done: Sentence, flight: Flight, error: ModelError) -> Sentence:
@@ -137,15 +156,35 @@ def _unanswered(flight: Flight, error: ModelError) -> Sentence:
     return done
 
 
+def _limited(flight: Flight, error: ModelError, answers: int) -> Sentence:
+    """Once more when the server has rested; if it wants to rest again, see whether it does so for a harmless text."""
+    order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
+    pause = error.pause if isinstance(error, RetryableError) else None
+    done = Sentence(lambda t: t.failed(order, leave, estimated, pause))
+    if parcel.canary or not order.patient:
+        done.failures, done.fatal = dict.fromkeys(parcel.keys, error), error
+        return done
+    since = answers if parcel.since is None else parcel.since
+    failed = replace(parcel, tries=parcel.tries + 1, since=since, error=error)
+    if failed.tries < _LIMITED_TRIES:
+        done.again = [failed]
+    else:
+        done.doubts = [Doubt(failed, error)]
+    return done
+
+
 def _doubted(flight: Flight, error: ModelError, answers: int) -> Sentence:
     """Send it once more as it was, as most such failures pass; then find out what is to blame."""
     order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
     is_refusal = isinstance(error, ConfigurationError)
-    pause = error.pause if isinstance(error, RetryableError) else None
+    # What answers others does not need a pause, although it asks for one whenever it is sent this.
+    pause = error.pause if isinstance(error, RetryableError) and not parcel.acquitted else None
     if is_refusal and (parcel.canary or not order.patient):
         return _misconfigured(flight, error)
     if parcel.canary or not order.patient:
         done = Sentence(lambda t: t.down(order, leave, estimated, pause), fatal=error)
+        if flight.others_work:
+            done = Sentence(lambda t: t.refused(order, leave, estimated, misconfigured=True), fatal=error)
         done.failures = dict.fromkeys(parcel.keys, error)
         return done
     done = Sentence(lambda t: t.doubted(order, leave, estimated, pause))

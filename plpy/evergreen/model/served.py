@@ -118,7 +118,7 @@ def _check_dimensions(model: Model, vectors: Vectors) -> None:
         text += ": it ignores the number that it is sent (option send_dimensions)"
     else:
         text += '; add it with that number, or with options => {"send_dimensions": true} if it can give fewer'
-    raise ConfigurationError(text)
+    raise doubtful(ConfigurationError(text))
 
 
 def joined(base: str, path: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evergreen.errors import ConfigurationError, ModelError, SuspectError
+from evergreen.errors import ConfigurationError, ModelError, SuspectError, doubtful
 from evergreen.model.provider import Answer, Vector
 from evergreen.model.spec import Model
 
@@ -27,7 +27,7 @@ def judge(model: Model, answer: Answer, count: int, *, zeros: bool = False) -> V
         raise SuspectError(f"model {model.name}: {count} texts gave {len(vectors)} vectors")
     sizes = {vector.size for vector in vectors}
     if len(sizes) == 1 and not sizes & {model.dimensions, 0}:
-        raise ConfigurationError(_wrong_size(model, sizes.pop()))
+        raise doubtful(ConfigurationError(_wrong_size(model, sizes.pop())))
     verdict = Verdict()
     for place, vector in enumerate(vectors):
         wrong = _wrong(model, vector, zeros=zeros)

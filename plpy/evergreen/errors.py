@@ -88,6 +88,10 @@ class SuspectError(RejectedError):
     failure_class = "retryable"
 
 
+class OddVectorError(SuspectError):
+    """A text whose vector is no good, which may be the fault of its company: from now on it is sent alone."""
+
+
 class PoisonError(SuspectError):
     """A text that makes each request fail that it is in, while others pass: from now on it is sent alone."""
 

@@ -67,7 +67,7 @@ def _answered(flight: Flight, answer: Answer, answers: int) -> Sentence:
 
 
 def _delivered(done: Sentence, flight: Flight, verdict: Verdict) -> Sentence:
-    """Take the good vectors; a text that has none, in company, is sent in other company before it is to blame."""
+    """Take the good vectors; of several texts that have none, each may have spoiled the others'."""
     order, keys = flight.order, flight.parcel.keys
     if verdict.good:
         order.trusted = done.works = True
@@ -79,11 +79,11 @@ def _delivered(done: Sentence, flight: Flight, verdict: Verdict) -> Sentence:
     if case is not None and not verdict.bad and case.passed(len(keys)):
         done.too_large = case
     done.vectors = {keys[place]: vector for place, vector in verdict.good.items()}
-    if len(keys) > 1:
+    if len(verdict.bad) > 1:
         done.again = _halves([keys[place] for place in verdict.bad])
         return done
     for place, error in verdict.bad.items():
-        _accuse(done, order, keys[place], doubt.poison(error))
+        _accuse(done, order, keys[place], error)
     return done
 
 

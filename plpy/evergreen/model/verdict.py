@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evergreen.errors import ConfigurationError, ModelError, SuspectError, doubtful
+from evergreen.errors import ConfigurationError, ModelError, OddVectorError, SuspectError, doubtful
 from evergreen.model.provider import Answer, Vector
 from evergreen.model.spec import Model
 
@@ -34,7 +34,7 @@ def judge(model: Model, answer: Answer, count: int, *, zeros: bool = False) -> V
         if wrong is None:
             verdict.good[place] = vector
         else:
-            verdict.bad[place] = SuspectError(wrong)
+            verdict.bad[place] = OddVectorError(wrong)
     return verdict
 
 

@@ -9,7 +9,7 @@ from evergreen.apply.vectors import Known
 from evergreen.apply.write import Result, drop_kept, keep
 from evergreen.catalog import options
 from evergreen.catalog.pipelines import Pipeline
-from evergreen.errors import ModelError, PoisonError, RejectedError, RetryableError
+from evergreen.errors import ModelError, OddVectorError, PoisonError, RejectedError, RetryableError
 from evergreen.model import budget as budgets
 from evergreen.model.courier import Courier
 from evergreen.model.order import LIVE, Budget, Order, Spent
@@ -54,7 +54,7 @@ class Batch:
         self._explained: str | None = None  # why rows wait with the claim in hand, as it was said
         self._spent: list[Spent] = []
         self._saved = Saved()
-        self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were refused
+        self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were answered
         self._culprits: dict[bytes, bool] = {}  # texts that failed alone
         self._alone = Alone()
 
@@ -138,8 +138,8 @@ class Batch:
         self._alone.count(order.texts[key] for key in answered)
         self._unsent.update(dict.fromkeys(order.unsent, (order.pause, order.trouble)))
         for key, error in outcome.failures.items():
-            if type(error) in (PoisonError, RejectedError):
-                self._culprits[key] = type(error) is RejectedError
+            if type(error) in (PoisonError, OddVectorError, RejectedError):
+                self._culprits[key] = type(error) is not PoisonError
         for document in self.result.prepared.documents:
             error = _first_error(document, outcome.failures)
             if error is not None:

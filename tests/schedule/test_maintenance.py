@@ -177,3 +177,21 @@ def test_retirement_that_fails(db, dsn, pipeline):
     db.execute("DROP EVENT TRIGGER refuse")
     wait_until(lambda: db.execute(WORK) and db.execute("SELECT count(*) FROM embed_generations").fetchone() == (1,))
     assert Doctor(dsn).findings() == []
+
+
+def test_a_source_that_cannot_be_followed_is_said(db, dsn, pipeline):
+    """The owner's DDL goes through; what we have to do after it is refused, and its rows wait, but no others."""
+    db.execute("CREATE TABLE other (id int PRIMARY KEY, body text)")
+    db.execute("SELECT embed_create('other', 'other', columns => '{body}', model => 'hash8')")
+    refuse(db, "CREATE FUNCTION", "P0001", "functions only on Sundays")
+    db.execute("ALTER TABLE docs RENAME TO papers")
+    db.execute("UPDATE papers SET body = 'edited' WHERE id = 1; INSERT INTO other VALUES (1, 'one')")
+    db.execute(WORK)
+    said = dict(db.execute("SELECT pipeline, last_error FROM embed_status"))
+    assert said["other"] is None
+    assert said["docs"].startswith("following the source: functions only on Sundays (tried ")
+    assert db.execute("SELECT count(*) FROM other_embedding").fetchone() == (1,)
+    assert any("only on Sundays" in one["says"] for one in Doctor(dsn).findings())
+    db.execute("DROP EVENT TRIGGER refuse")
+    wait_until(lambda: db.execute(WORK) and status_of(db, "pending") == 0, what="followed")
+    assert status_of(db, "last_error") is None

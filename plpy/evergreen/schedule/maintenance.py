@@ -118,17 +118,22 @@ def problem(error: db.DatabaseError | UserError) -> Problem:
     return Problem("55P03" if state == _CANCELLED else state, db.message(error))
 
 
-def record(step: Step, task: Task, found: Problem, took: float = 0.0) -> None:
-    """Note a failure and when to try again; where even that fails, the worker only says so."""
+def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: float | None = None) -> None:
+    """Note a failure and when to try again, after a ``pause`` that is given or is longer with each failure.
+
+    Where even that fails, the worker only says so.
+    """
 
     def maintain() -> None:
         locked = found.sqlstate in LOCKED
         first, longest = (_FIRST_LOCKED, _LONGEST_LOCKED) if locked else (_FIRST, _LONGEST)
         least = first if locked else _SHARE * took
-        pause = db.value(SQL.record, *task.identity, found.sqlstate, found.message, first, least, longest)
+        if pause is not None:
+            first = least = longest = pause
+        rest = db.value(SQL.record, *task.identity, found.sqlstate, found.message, first, least, longest)
         if not locked:
             about = {"task": task.name, "generation": task.generation or None, "error": found.sqlstate}
-            journal.warn("maintenance_failed", pipeline=task.pipeline or None, **about, retry_in=round(pause))
+            journal.warn("maintenance_failed", pipeline=task.pipeline or None, **about, retry_in=round(rest))
 
     try:
         step(maintain)
@@ -136,6 +141,29 @@ def record(step: Step, task: Task, found: Problem, took: float = 0.0) -> None:
         if is_cancelled(error):
             raise
         db.warning(f"evergreen: maintenance failed ({task.name}): {found.message}; noting it: {db.message(error)}")
+
+
+class Looks:
+    """What a worker has to do to a pipeline before it claims any of its rows, as to follow DDL; failures are said."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._sound: set[int] = set()  # pipelines that it was done for, by this worker
+
+    def at(self, pipeline: int, body: Callable[[], T], pause: Callable[[db.DatabaseError], float]) -> T:
+        """Return what the body returns; what it raises is noted until it is done, and raised."""
+        task = Task("following the source", body, pipeline)
+        try:
+            found = self._step(body)
+        except db.DatabaseError as error:
+            if not is_cancelled(error) and db.sqlstate(error) not in LOCKED:
+                self._sound.discard(pipeline)
+                record(self._step, task, problem(error), pause=pause(error))
+            raise
+        if pipeline not in self._sound:
+            self._step(lambda: _recovered(task.identity))
+            self._sound.add(pipeline)
+        return found
 
 
 def _recovered(identity: Identity) -> None:

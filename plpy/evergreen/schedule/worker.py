@@ -63,6 +63,7 @@ class Worker:
         self._floors = memory.floors
         self._pace = Pace()
         self._reader = Reader(self._step)
+        self._looks = maintenance.Looks(self._step)
 
     def once(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
@@ -179,7 +180,7 @@ class Worker:
 
     def _fill(self, number: int) -> bool:
         """Claim and prepare what the pipeline's models have room for; True when anything was claimed."""
-        pipeline = self._step(lambda: _look(number, self._floors))
+        pipeline = self._looks.at(number, lambda: _look(number, self._floors), lambda error: mishap.pause(error, 0))
         if pipeline is None:
             return False
         done = False

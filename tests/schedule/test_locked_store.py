@@ -37,7 +37,7 @@ def test_a_claim_outside(db, connect, pipeline):
     db.add_notice_handler(lambda notice: notices.append(notice.message_primary))
     locker.execute(LOCK)
     assert claim(db) == []
-    assert any("generation 1 is locked" in notice for notice in notices)
+    assert any('generation 1 of pipeline "docs" is locked' in notice for notice in notices)
     locker.rollback()
     assert len(claim(db)) == 10
 

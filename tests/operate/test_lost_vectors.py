@@ -170,3 +170,5 @@ def test_a_store_without_its_catalog_is_said(restored, cluster):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'h8')")
     drain(db)
     assert verify(db, "docs") == all_fresh(10)
+    triggers = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'docs'::regclass AND tgname ~ '^evergreen_'"
+    assert db.execute(triggers).fetchone() == (4,)  # those of before logged every change, for nobody

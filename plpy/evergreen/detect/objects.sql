@@ -166,6 +166,17 @@ JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
 
+-- ownerless(oid): triggers on a table and its partitions that are of no pipeline, as after a restore without the catalog
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name, t.tgname::text AS trigger
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid AND f.proname ~ '^capture_[0-9]+$'
+JOIN pg_catalog.pg_namespace h ON h.oid = f.pronamespace AND h.nspname = 'embed_store'
+WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT l.relid FROM embed.partition_tree($1) l (relid)))
+  AND NOT t.tgisinternal AND t.tgparentid = 0
+  AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE f.proname = 'capture_' || p.id)
+
 -- has_pages(oid): may there be rows in it
 SELECT pg_catalog.pg_relation_size($1) > 0
 

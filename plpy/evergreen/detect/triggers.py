@@ -50,6 +50,12 @@ def remove_strays(pipeline: Pipeline, source: Source) -> bool:
     return bool(strays)
 
 
+def remove_ownerless(source: Source) -> None:
+    """Drop the triggers of pipelines that are not there: a restore without the catalog brings them."""
+    for row in db.rows(SQL.ownerless, source.oid):
+        db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+
+
 def remove(pipeline: Pipeline) -> None:
     """Drop the triggers wherever they are, also from partitions that were detached."""
     function = f"embed_store.capture_{pipeline.id}"

@@ -147,9 +147,14 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     db.run(SQL.set_view, number, store.create_view(pipeline, generation, source, view))
     if pipeline.triggers:
         with own_ddl(source.oid):
-            with_short_locks(lambda: triggers.install(pipeline, source), source.qualified)
+            with_short_locks(lambda: _capture(pipeline, source), source.qualified)
     _say_what_is_next(pipeline, source, backfill=backfill)
     return number
+
+
+def _capture(pipeline: Pipeline, source: Source) -> None:
+    triggers.remove_ownerless(source)
+    triggers.install(pipeline, source)
 
 
 def with_short_locks(body: Callable[[], object], table: str) -> None:

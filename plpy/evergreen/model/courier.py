@@ -198,6 +198,8 @@ class Courier:
             return Leave(_AGAIN, open=True, reason=str(error), scope=_SHARED_STATE)
 
     def _send(self, line: Line, order: Order, leave: Leave, estimates: list[int]) -> None:
+        if leave.probe and leave.model_failures and not order.waiting[0].canary:
+            order.waiting.appendleft(Parcel([], canary=True))  # a text might be refused for reasons of its own
         parcel = order.waiting.popleft()
         count = len(estimates) if leave.texts is None else leave.texts
         if count < len(parcel.keys):

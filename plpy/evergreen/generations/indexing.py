@@ -53,7 +53,10 @@ def _vectors(row: db.Row) -> Problem | None:
 
 def _words(row: db.Row) -> Problem | None:
     for pipeline, generation in _generations(row):
-        return _build(row["name"], words_index(pipeline), generation)
+        problem = _build(row["name"], words_index(pipeline), generation)
+        if any(one["name"] == row["name"] for one in db.rows(SQL.with_statistics)):
+            _no_statistics(row["name"])  # in the step that makes it: ANALYZE may come at any time
+        return problem
     return None
 
 

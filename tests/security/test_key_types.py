@@ -185,6 +185,38 @@ def test_an_operator_class_of_a_users_functions_is_refused(db, alice):
     assert_nobody_took_over(db)
 
 
+def test_a_function_of_an_operator_class_that_changes_hands_stops_the_pipeline(db, connect, alice):
+    """Before another value is written: no DDL of the source tells of it."""
+    alice.execute(EVIL + COMPARE)
+    db.execute(
+        "CREATE OR REPLACE FUNCTION alice.compare(a alice.mood, b alice.mood) RETURNS int IMMUTABLE"
+        " LANGUAGE internal AS 'enum_cmp'; ALTER FUNCTION alice.compare OWNER TO CURRENT_USER"
+    )
+    operators = []
+    for number, (name, function) in enumerate({"<": "lt", "<=": "le", "=": "eq", ">=": "ge", ">": "gt"}.items(), 1):
+        types = "(alice.mood, alice.mood)"
+        db.execute(
+            f"CREATE FUNCTION alice.{function}{types} RETURNS bool IMMUTABLE LANGUAGE internal AS 'enum_{function}';"
+            f"CREATE OPERATOR alice.{name} (leftarg = alice.mood, rightarg = alice.mood, function = alice.{function})"
+        )
+        operators.append(f"OPERATOR {number} alice.{name} {types}")
+    db.execute(
+        f"CREATE OPERATOR CLASS alice.moods DEFAULT FOR TYPE alice.mood USING btree AS {', '.join(operators)},"
+        " FUNCTION 1 alice.compare(alice.mood, alice.mood)"
+    )
+    alice.execute("CREATE TABLE alice.docs (id alice.mood PRIMARY KEY, body text)")
+    alice.execute("INSERT INTO alice.docs VALUES ('sad', 'one')")
+    alice.execute(CREATE)
+    assert db.execute("SELECT embed_drain()").fetchone() == (1,)
+    db.execute("ALTER FUNCTION alice.compare OWNER TO alice")
+    alice.execute(COMPARE.partition(";")[2].replace("CREATE", "CREATE OR REPLACE"))
+    alice.execute("INSERT INTO alice.docs VALUES ('glad', 'two')")
+    alice.execute("UPDATE alice.docs SET body = 'three'")
+    connect().execute("SELECT embed_drain()")
+    assert "alice.compare" in db.execute("SELECT last_error FROM embed_status").fetchone()[0]
+    assert_nobody_took_over(db)
+
+
 def test_a_range_without_code_of_its_own_is_a_key(db, alice):
     """By the server's functions, or none: as the documentation of Postgres makes ranges."""
     alice.execute("CREATE TYPE alice.floats AS RANGE (subtype = float8, subtype_diff = float8mi)")

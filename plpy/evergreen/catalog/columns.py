@@ -99,11 +99,13 @@ def describe(oid: int) -> Source | None:
     )
 
 
-def foreign_code(source: Source) -> tuple[Column, str] | None:
+def foreign_code(source: Source, *, in_indexes: bool = False) -> tuple[Column, str] | None:
     """Return a key column whose type runs a function that a role without superuser could replace, and that function.
+
+    ``in_indexes``: only functions of operator classes, which run with each value that is written.
 
     Such code would run in the generation table as the extension's owner: by ANALYZE, in an index, in the planner.
     """
-    found = db.one(SQL.foreign_code, source.oid)
+    found = db.one(SQL.foreign_code, source.oid, in_indexes)
     column = source.numbered(found["attnum"]) if found is not None else None
     return (column, found["function"]) if found is not None and column is not None else None

@@ -61,7 +61,7 @@ JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
 WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts
 ORDER BY k.position
 
--- foreign_code(oid): a function that a key column's type runs on its values, and that a role without superuser could replace
+-- foreign_code(oid, bool): a function that a key column's type runs on its values, and that a role without superuser could replace
 -- Of each type in it: input and output, statistics, what a range calls, and the default operator classes, which indexes,
 -- ANALYZE and the planner take their functions from.
 WITH RECURSIVE part (attnum, type) AS (
@@ -95,10 +95,12 @@ WITH RECURSIVE part (attnum, type) AS (
     FROM part p JOIN pg_catalog.pg_type w ON w.oid = p.type
     CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[w.typinput::oid, w.typoutput, w.typreceive, w.typsend, w.typmodin, w.typmodout,
                                                w.typanalyze, w.typsubscript]) f (oid)
+    WHERE NOT $2
     UNION ALL
     SELECT p.attnum, f.oid
     FROM part p JOIN pg_catalog.pg_range r ON r.rngtypid = p.type
     CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[r.rngcanonical::oid, r.rngsubdiff]) f (oid)
+    WHERE NOT $2
     UNION ALL
     SELECT c.attnum, m.amproc::oid
     FROM class c JOIN pg_catalog.pg_amproc m ON m.amprocfamily = c.family AND c.type IN (m.amproclefttype, m.amprocrighttype)

@@ -125,8 +125,10 @@ def test_a_dead_letter_goes_with_its_message(db, pipeline, provider):
     db.execute("UPDATE docs SET body = 'body 3333' WHERE id = 3")
     drain_all(db)
     assert db.execute("SELECT count(*) FROM embed_failures").fetchone() == (1,)
-    assert forget(db) == 1  # the text that was fresh before
+    assert cached(db) == 1  # the text that was fresh before went with the dead letter
+    assert forget(db) == 0
     assert everywhere(db, "3333") == everywhere(db, "body 3") == []
+    assert cached(db) == 0
 
 
 def test_the_same_text_in_another_row_stays_there(db, pipeline, provider):

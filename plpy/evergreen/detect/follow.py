@@ -16,6 +16,8 @@ from evergreen.queries import load
 
 SQL = load(__file__)
 
+_UNSEEN = 0  # in place of the database's oid: documents were truncated, and no worker has been here since
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -106,6 +108,16 @@ def readable(pipeline: Pipeline) -> Pipeline:
             hint="SELECT last_error FROM embed_status;",
         )
     return found
+
+
+def as_it_is(pipeline: Pipeline) -> Pipeline:
+    """As readable, for a look that changes nothing: what a TRUNCATE of embed.document left behind stays there."""
+    here = db.one(SQL.identity, pipeline.source)
+    source = columns.describe(pipeline.source)
+    is_truncated = here is not None and pipeline.seen == (here["system_identifier"], _UNSEEN, pipeline.source)
+    if is_truncated and source is not None and pipeline.broken_reason is None and _as_stored(pipeline, source):
+        return pipeline
+    return readable(pipeline)
 
 
 def _as_stored(pipeline: Pipeline, source: Source) -> bool:

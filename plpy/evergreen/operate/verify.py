@@ -30,7 +30,7 @@ def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, i
     role = caller()
 
     def verify() -> list[tuple[str, int]]:
-        return _verify(follow.readable(access.owned(pipeline, role)), repair=bool(repair))
+        return _verify(follow.as_it_is(access.owned(pipeline, role)), repair=bool(repair))
 
     return elevated(verify)
 

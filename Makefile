@@ -55,8 +55,8 @@ fresh: $(STAMP)  ## both commands in new roots of Debian 12 and 13 that have git
 roots: $(STAMP)  ## wheel and image put to use in new roots of Debian 12 and 13, as on clean machines (root only)
 	$(BIN)/pytest -m root
 
-META.json: pyproject.toml extension/evergreen.control.in plpy/evergreen_host/pgxn.py $(STAMP)
-	$(BIN)/python -m evergreen_host.pgxn > $@.new && mv $@.new $@
+META.json: pyproject.toml extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(STAMP)
+	$(BIN)/python -m evergreen_host.packaging.pgxn > $@.new && mv $@.new $@
 
 check: $(STAMP)
 	$(BIN)/ruff check
@@ -64,7 +64,7 @@ check: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	rm -rf $(SCRIPTS)
-	$(BIN)/python -m evergreen_host.build $(SCRIPTS)
+	$(BIN)/python -m evergreen_host.packaging.build $(SCRIPTS)
 	$(BIN)/pgspot $(PGSPOT_IGNORE) $$(ls $(SCRIPTS)/evergreen--*.sql | grep -v 'evergreen--.*--')
 	ls $(SCRIPTS)/evergreen--*--*.sql 2>/dev/null | xargs -r $(BIN)/pgspot $(PGSPOT_IGNORE) $(PGSPOT_UPGRADE)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
-from evergreen_host.operate import doctor as operate_doctor
-from evergreen_host.operate.link import linked
+from evergreen_host.database import linked
+from evergreen_host.monitor import doctor as operate_doctor
 
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 

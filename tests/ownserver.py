@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from evergreen_host import install
-from evergreen_host.pgconfig import Postgres
+from evergreen_host.packaging import install
+from evergreen_host.packaging.postgres import Postgres
 from evergreen_host.report import Report
 
 

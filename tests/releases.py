@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 
-from evergreen_host import build, install
-from evergreen_host.pgconfig import Postgres
+from evergreen_host.packaging import build, install
+from evergreen_host.packaging.postgres import Postgres
 
 WHEELS = Path(__file__).with_name("released")
 _WHEEL = re.compile(r"pg_evergreen-([0-9.]+)-py3-none-any\.whl")

@@ -11,19 +11,19 @@ from typing import Annotated
 
 import typer
 
-from evergreen_host import install as installer
-from evergreen_host import pgconfig
-from evergreen_host.compute import raypool
+from evergreen_host.compute import ray as ray_pool
 from evergreen_host.compute.embedder import Settings
+from evergreen_host.debian import setup as debian_setup
 from evergreen_host.demo import run as demonstration
 from evergreen_host.errors import EvergreenError
-from evergreen_host.moving import pgai as moving_pgai
-from evergreen_host.operate import backfill as operate_backfill
-from evergreen_host.operate import doctor as operate_doctor
-from evergreen_host.operate import metrics as operate_metrics
-from evergreen_host.operate import status as operate_status
+from evergreen_host.importers import pgai as moving_pgai
+from evergreen_host.monitor import backfill as operate_backfill
+from evergreen_host.monitor import doctor as operate_doctor
+from evergreen_host.monitor import metrics as operate_metrics
+from evergreen_host.monitor import status as operate_status
+from evergreen_host.packaging import install as installer
+from evergreen_host.packaging import postgres as pgconfig
 from evergreen_host.report import Report
-from evergreen_host.setup import steps
 from evergreen_host.worker import run as workforce
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def setup(
     """Install what Evergreen needs: PostgreSQL, PL/Python, pgvector, pg_cron (Debian and Ubuntu)."""
     report = Report(as_json=as_json)
     try:
-        major = steps.setup(pg_major, report, for_tests=for_tests)
+        major = debian_setup.setup(pg_major, report, for_tests=for_tests)
     finally:
         report.close()
     report.next(f"PostgreSQL {major} is ready; next: evergreen install")
@@ -100,7 +100,7 @@ def ray(
     """Embed on a Ray cluster: actors claim texts, call your function, and submit the vectors."""
     settings = Settings(dsn, pipeline, embed, batch, lease, model, until_empty)
     report = Report(as_json=False)
-    done = raypool.run(settings, raypool.Pool(actors, address, cpus, gpus), report)
+    done = ray_pool.run(settings, ray_pool.Pool(actors, address, cpus, gpus), report)
     report.done(f"{done} texts embedded")
 
 

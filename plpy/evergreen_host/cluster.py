@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from evergreen_host import pgconfig
-from evergreen_host.command import run
 from evergreen_host.errors import CommandError, EvergreenError
-from evergreen_host.pgconfig import Postgres
+from evergreen_host.packaging import postgres as pgconfig
+from evergreen_host.packaging.postgres import Postgres
+from evergreen_host.process import run
 
 StopMode = Literal["smart", "fast", "immediate"]
 Option = str | int | bool

@@ -8,9 +8,9 @@ from doctoring import Doctor
 from documents import drain_all
 from roads import create, serve
 
-from evergreen_host import pgconfig
-from evergreen_host.install import Payload
-from evergreen_host.pgconfig import Postgres
+from evergreen_host.packaging import postgres as pgconfig
+from evergreen_host.packaging.install import Payload
+from evergreen_host.packaging.postgres import Postgres
 
 PG_CONFIG = """\
 #!/bin/sh

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from evergreen_host import build, dist
 from evergreen_host.errors import EvergreenError
+from evergreen_host.packaging import build, dist
 
 LIBDIR = Path("/srv/lib/evergreen/1.2.0")
 

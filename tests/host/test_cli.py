@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from evergreen_host import cli, serverlib
-from evergreen_host import install as installer
-from evergreen_host.install import Payload
-from evergreen_host.pgconfig import Postgres
-from evergreen_host.setup import apt, osrelease, steps
+from evergreen_host import cli
+from evergreen_host.debian import apt, osrelease, setup
+from evergreen_host.packaging import install as installer
+from evergreen_host.packaging import library
+from evergreen_host.packaging.install import Payload
+from evergreen_host.packaging.postgres import Postgres
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def evergreen(monkeypatch: pytest.MonkeyPatch):
 def bare_machine(monkeypatch: pytest.MonkeyPatch):
     """A Debian with nothing installed, seen by an ordinary user."""
     monkeypatch.setattr(apt, "installed_version", lambda _: None)
-    monkeypatch.setattr(steps.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
 
 
 def test_unknown_command_is_wrong_usage(evergreen):
@@ -52,7 +53,7 @@ def test_setup_as_json_is_one_object_even_when_it_fails(evergreen, bare_machine,
 
 
 def test_setup_on_another_system_says_what_to_install(evergreen, monkeypatch, capsys):
-    monkeypatch.setattr(steps, "this_system", lambda: osrelease.parse("NAME=Fedora\nID=fedora\nPRETTY_NAME=Fedora\n"))
+    monkeypatch.setattr(setup, "this_system", lambda: osrelease.parse("NAME=Fedora\nID=fedora\nPRETTY_NAME=Fedora\n"))
     assert evergreen("setup") == 3
     assert "pgvector" in capsys.readouterr().err
 
@@ -64,7 +65,7 @@ def test_install_with_a_wrong_pg_config(evergreen, tmp_path: Path, capsys):
 
 def test_install_and_uninstall_report_as_json(evergreen, scratch: Postgres, payload: Payload, monkeypatch, capsys):
     monkeypatch.setattr(installer, "own_payload", lambda: payload)
-    monkeypatch.setattr(serverlib, "install_requirements", lambda *_: None)
+    monkeypatch.setattr(library, "install_requirements", lambda *_: None)
     assert evergreen("install", "--pg-config", str(scratch.pg_config), "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["pg_config"] == str(scratch.pg_config)

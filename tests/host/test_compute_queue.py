@@ -5,8 +5,8 @@ import threading
 from attack import make_docs
 from waiting import wait_until
 
+from evergreen_host.compute.client import Queue
 from evergreen_host.compute.embedder import literal
-from evergreen_host.compute.queue import Queue
 
 
 def test_a_submission_waits_for_whoever_has_the_vectors_locked(dsn, db, connect, model):

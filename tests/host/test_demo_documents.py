@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evergreen_host.demo import corpus, debian, queries, stdlib
-from evergreen_host.demo.document import Document, sample
+from evergreen_host.demo.documents import Document, sample
 
 TRANSLATION = """\
 Package: painter

@@ -12,8 +12,8 @@ from roads import create, serve
 from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
-from evergreen_host.operate.checks import workers
-from evergreen_host.operate.link import linked
+from evergreen_host.database import linked
+from evergreen_host.monitor.checks import workers
 
 
 def test_nothing_is_wrong_where_nothing_is(doctor, db, healthy, dsn):

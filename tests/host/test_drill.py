@@ -18,8 +18,9 @@ from serverlog import ServerLog
 from template import make_template
 from waiting import Background, wait_until
 
-from evergreen_host import dist, pgconfig
 from evergreen_host.cluster import Cluster
+from evergreen_host.packaging import dist
+from evergreen_host.packaging import postgres as pgconfig
 
 WORK = "CALL embed_work(max_runtime => '10 minutes')"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from evergreen_host import install, serverlib
 from evergreen_host.errors import CommandError, EvergreenError, MissingError, NotPermittedError
-from evergreen_host.install import Payload
-from evergreen_host.interpreter import ServerPython, linked_version
-from evergreen_host.pgconfig import Postgres
+from evergreen_host.packaging import install, library
+from evergreen_host.packaging.install import Payload
+from evergreen_host.packaging.interpreter import ServerPython, linked_version
+from evergreen_host.packaging.postgres import Postgres
 from evergreen_host.report import Report
 
 
@@ -23,7 +23,7 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         calls.append(requirements)
         (target / "some_package.py").write_text("VALUE = 1\n")
 
-    monkeypatch.setattr(serverlib, "install_requirements", fake)
+    monkeypatch.setattr(library, "install_requirements", fake)
     return calls
 
 
@@ -96,7 +96,7 @@ def test_failed_install_leaves_the_old_one_and_no_litter(
     def fail(*_: object) -> None:
         raise EvergreenError("the registry is gone")
 
-    monkeypatch.setattr(serverlib, "install_requirements", fail)
+    monkeypatch.setattr(library, "install_requirements", fail)
     with pytest.raises(EvergreenError, match="registry is gone"):
         run_install(scratch, dataclasses.replace(payload, requirements=["other"]))
     assert (library / "some_package.py").exists()
@@ -139,7 +139,7 @@ def test_a_package_without_a_wheel_for_the_servers_python_is_named(tmp_path: Pat
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(CommandError, match="some-package") as caught:
-        serverlib.install_requirements(tmp_path / "target", ServerPython("3.99", None), ["some-package>=1"])
+        library.install_requirements(tmp_path / "target", ServerPython("3.99", None), ["some-package>=1"])
     assert "wheel for Python 3.99" in caught.value.hint
 
 

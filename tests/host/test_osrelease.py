@@ -1,6 +1,6 @@
 """The operating system is told from os-release."""
 
-from evergreen_host.setup import osrelease
+from evergreen_host.debian import osrelease
 
 
 def test_debian():

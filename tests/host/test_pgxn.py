@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evergreen_host import dist, pgxn
 from evergreen_host.errors import EvergreenError
+from evergreen_host.packaging import dist, pgxn
 
 PROJECT = Path(__file__).resolve().parents[2]
 TERM = re.compile(r"[^/\\\s\x00-\x1f]{2,}")

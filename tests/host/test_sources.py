@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from evergreen_host.debian import sources
 from evergreen_host.errors import EvergreenError
-from evergreen_host.setup import sources
 
 DEB822 = """\
 # the distribution

@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from waiting import wait_until
 
-from evergreen_host.operate.link import linked
-from evergreen_host.operate.sparkline import sparkline
-from evergreen_host.operate.status import History, _view, duration, read
+from evergreen_host.database import linked
+from evergreen_host.monitor.sparkline import sparkline
+from evergreen_host.monitor.status import History, _view, duration, read
 
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 

@@ -8,7 +8,7 @@ from documents import assert_as_source, drain_all, drain_once, verified
 from dumping import dump, restore
 from releases import described, installed, versions
 
-from evergreen_host import dist
+from evergreen_host.packaging import dist
 
 _numbers = count(1)
 

@@ -8,7 +8,7 @@ from pages import README, ROOT, blocks
 #: The section of the README, and where the words of what is shown there are from.
 FROM = {
     "Two commands": ("plpy/evergreen_host/demo/*.*", "plpy/evergreen/setup/*.py", "plpy/evergreen/schedule/*.py"),
-    "Operate": ("plpy/evergreen_host/operate/status.py",),
+    "Operate": ("plpy/evergreen_host/monitor/status.py",),
 }
 #: Names of a database and its pipelines.
 NAMES = {"shop", "docs", "tickets"}

@@ -10,7 +10,7 @@ from doctoring import Doctor
 from documents import stale_keys
 from people import hash_model, people
 
-from evergreen_host.operate import metrics
+from evergreen_host.monitor import metrics
 
 VIEWS = ("generations", "status", "pipelines", "models", "failures", "usage", "endpoints")
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"

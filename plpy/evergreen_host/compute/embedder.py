@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from evergreen_host.compute.queue import Queue, Text
+from evergreen_host.compute.client import Queue, Text
 
 _PAUSE = 0.5  # seconds between two looks at a queue that is empty
 _LOOKS = 4  # at an empty queue: a row may have been put back for a moment, as its text is being embedded elsewhere

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from evergreen_host.demo import debian, stdlib
-from evergreen_host.demo.document import Document, sample
+from evergreen_host.demo.documents import Document, sample
 
 Name = Literal["debian", "python"]
 

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from evergreen_host.command import run
-from evergreen_host.demo.document import Document
+from evergreen_host.debian.privateapt import PrivateApt
+from evergreen_host.demo.documents import Document
 from evergreen_host.errors import CommandError
-from evergreen_host.setup.privateapt import PrivateApt
+from evergreen_host.process import run
 
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 _INDEXES = ("indextargets", "--format", "$(FILENAME)", "Created-By: Translations", "Language: en")

@@ -1,11 +1,11 @@
 """Runs the demo in a throw-away cluster."""
 
-from evergreen_host import pgconfig
 from evergreen_host.cluster import Cluster
 from evergreen_host.demo import corpus, story
 from evergreen_host.demo.screen import Screen
 from evergreen_host.demo.session import Session
-from evergreen_host.pgconfig import Postgres
+from evergreen_host.packaging import postgres as pgconfig
+from evergreen_host.packaging.postgres import Postgres
 
 
 def _tell(session: Session, screen: Screen, documents: corpus.Corpus, *, with_cron: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any, LiteralString, Self, cast
 import psycopg
 
 from evergreen_host.demo import queries
-from evergreen_host.demo.document import Document
+from evergreen_host.demo.documents import Document
 from evergreen_host.demo.screen import Screen
 from evergreen_host.errors import EvergreenError
 

@@ -6,7 +6,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from evergreen_host.demo.document import Document
+from evergreen_host.demo.documents import Document
 
 _ENOUGH_TEXT = 80  # characters
 _LEFT_OUT = {

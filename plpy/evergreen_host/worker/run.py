@@ -4,8 +4,8 @@ import os
 import signal
 
 from evergreen_host.errors import EvergreenError
-from evergreen_host.worker.log import Log
-from evergreen_host.worker.team import Team
+from evergreen_host.log import Log
+from evergreen_host.worker.pool import Team
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _MERCY = 5  # seconds for which a second signal lets the server answer

@@ -10,7 +10,7 @@ from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from evergreen_host.session import OPTIONS, settle
-from evergreen_host.worker import checks
+from evergreen_host.worker import requirements
 
 WAKE, MORE = "evergreen_wake", "evergreen_more"
 LONGEST_CALL = "60 s"
@@ -52,8 +52,8 @@ class Session:
         link = self._connection
         link.add_notice_handler(lambda notice: warn(notice.message_primary or ""))
         link.add_notify_handler(lambda notify: self._hear(notify.channel, notify.pid))
-        self.pid = checks.backend(link, lambda: connect(dsn))
-        schema = sql.Identifier(checks.schema(link))
+        self.pid = requirements.backend(link, lambda: connect(dsn))
+        schema = sql.Identifier(requirements.schema(link))
         settle(link, **_SETTINGS)
         for channel in (WAKE, MORE):
             link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
@@ -89,7 +89,7 @@ class Session:
         self._heard.clear()  # what came while it worked was of what it has seen
         pid, asleep, seconds = self._connection.execute(self._sleep, (self._pipeline,)).fetchall()[0]
         if pid != self.pid:
-            raise checks.pooled()
+            raise requirements.pooled()
         self._wait({WAKE, MORE} if asleep else {MORE}, seconds, also)
 
     def _wait(self, channels: set[str], seconds: float, also: int) -> None:

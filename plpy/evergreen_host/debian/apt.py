@@ -1,0 +1,70 @@
+"""What Evergreen asks of apt and dpkg: what is there, what could be there, install it."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from evergreen_host.errors import CommandError
+from evergreen_host.process import run
+from evergreen_host.report import Report
+
+_POSTGRES_PACKAGE = re.compile(r"Depends: postgresql-(\d+)\b")
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, None if it is not (fully) installed."""
+    try:
+        answer = run(["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Version}", package])
+    except CommandError:
+        return None  # dpkg-query fails for a package it has never heard of
+    status, _, version = answer.partition(" ")
+    return version if status == "installed" else None
+
+
+def is_known(package: str) -> bool:
+    """Return whether apt could install the package."""
+    answer = run(["apt-cache", "policy", package])
+    return "Candidate:" in answer and "Candidate: (none)" not in answer
+
+
+def default_major() -> int | None:
+    """Return the major version that the package `postgresql` stands for: the distribution's, or PGDG's newest."""
+    try:
+        match = _POSTGRES_PACKAGE.search(run(["apt-cache", "depends", "postgresql"]))
+    except CommandError:
+        return None  # no package lists yet
+    return int(match[1]) if match else None
+
+
+@dataclass
+class Apt:
+    """Installs packages; refreshes the package lists at most once, and only if something has to be installed."""
+
+    report: Report
+    _updated: bool = field(default=False, init=False)
+
+    def update(self) -> None:
+        """Refresh the package lists, once."""
+        if not self._updated:
+            self.report.busy("apt-get update")
+            run(["apt-get", "update"], env=_environment())
+            self._updated = True
+
+    def knows(self, package: str) -> bool:
+        """Return whether the package can be had; root looks at fresh lists if old ones do not name it."""
+        if not is_known(package) and os.geteuid() == 0:
+            self.update()
+        return is_known(package)
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install packages, from fresh lists: old ones name versions that may be gone or do not fit each other."""
+        self.update()
+        self.report.busy(f"installing {' '.join(packages)}")
+        run(["apt-get", "install", "--yes", "--no-install-recommends", *packages], env=_environment())
+        for package in packages:
+            self.report.done(package, installed_version(package) or "")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -1,0 +1,83 @@
+"""Copies vectors batch by batch, each a transaction, to where the next drain finds them by their text."""
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import errors, sql
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from evergreen_host.database import Link
+from evergreen_host.errors import EvergreenError
+from evergreen_host.importers.vectorizers import Vectorizer, identifier
+
+_FIRST = "00000000-0000-0000-0000-000000000000"
+_NUMBERS = 400_000  # in the vectors of a batch: some 4 MB as text
+_MOST_ROWS = 1000
+_TRIES = 50
+_PAUSE = 0.1
+
+_COUNT = sql.SQL("SELECT count(*) AS count FROM {target}")
+_BATCH = sql.SQL("""
+WITH batch AS MATERIALIZED (
+    SELECT t.embedding_uuid AS id, t.chunk, t.embedding, pg_catalog.jsonb_build_array({key}) AS key
+    FROM {target} t WHERE t.embedding_uuid > {after}::uuid ORDER BY t.embedding_uuid LIMIT {limit})
+SELECT count(*) AS seen, (pg_catalog.array_agg(b.id ORDER BY b.id DESC))[1]::text AS last,
+       CASE WHEN count(*) > 0 THEN {schema}.embed_adopt(
+           {pipeline}, pg_catalog.array_agg(b.chunk ORDER BY b.id), pg_catalog.array_agg(b.embedding ORDER BY b.id),
+           pg_catalog.array_agg(b.key ORDER BY b.id)) ELSE 0 END AS adopted
+FROM batch b
+""")
+
+
+def count(link: Link, vectorizer: Vectorizer) -> int:
+    """Count the chunks of a vectorizer."""
+    return int(link.connection.execute(_COUNT.format(target=identifier(vectorizer.target))).fetchall()[0]["count"])
+
+
+def adopt(link: Link, vectorizer: Vectorizer, pipeline: str, dimensions: int, *, quiet: bool) -> tuple[int, int]:
+    """Adopt every chunk; return how many there were and how many were taken."""
+    key = sql.SQL(", ").join(
+        sql.SQL("pg_catalog.to_jsonb({})").format(sql.Identifier("t", name)) for name in vectorizer.key
+    )
+    fixed = {
+        "key": key,
+        "target": identifier(vectorizer.target),
+        "schema": sql.Identifier(link.schema),
+        "pipeline": sql.Literal(pipeline),
+        "limit": sql.Literal(max(1, min(_MOST_ROWS, _NUMBERS // dimensions))),
+    }
+    last, seen, taken = _FIRST, 0, 0
+    with _bar(count(link, vectorizer), quiet=quiet) as advance:
+        while row := _one_batch(link, _BATCH.format(after=sql.Literal(last), **fixed)):
+            last, seen, taken = row["last"], seen + row["seen"], taken + row["adopted"]
+            advance(row["seen"])
+    return seen, taken
+
+
+def _one_batch(link: Link, query: sql.Composed) -> dict[str, Any] | None:
+    row = patiently(lambda: link.connection.execute(query).fetchall()[0], "a worker has the same texts at hand")
+    return row if row["seen"] else None
+
+
+def patiently(step: Callable[[], Any], why: str) -> Any:
+    """Try a step again while somebody holds a lock that it does not wait for; raises EvergreenError after a while."""
+    for _ in range(_TRIES):
+        try:
+            return step()
+        except errors.LockNotAvailable:
+            time.sleep(_PAUSE)
+    raise EvergreenError(f"no lock was to be had: {why}", "run the same command again: what was done stays done")
+
+
+@contextmanager
+def _bar(total: int, *, quiet: bool) -> Generator[Callable[[int], None]]:
+    if quiet or not sys.stdout.isatty():
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("vectors", total=total)
+        yield lambda more: bar.advance(task, more)

@@ -1,0 +1,101 @@
+"""Maintenance that fails: indexes that cannot be built, and everything else that a worker does besides embedding."""
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from evergreen_host.database import Link, Row
+from evergreen_host.monitor.checks.finding import Finding
+
+_WITHOUT_INDEX = """
+SELECT g.pipeline, g.generation, g.chunks, embed.index_statement(g.generation) AS statement, e.sqlstate, e.message,
+       pg_catalog.to_char(e.retry_at, 'HH24:MI:SS') AS retry_at
+FROM {schema}.embed_generations g
+LEFT JOIN embed.maintenance_error e ON e.task = 'vector index' AND e.generation = g.generation
+WHERE g.state <> 'previous' AND NOT g.backfilling AND NOT g.indexed
+  AND g.chunks >= {schema}.embed_setting('index_from')::bigint
+"""
+_OTHERS = """
+SELECT e.task, p.name AS pipeline, e.generation, e.failures, e.message, e.sqlstate,
+       pg_catalog.to_char(e.retry_at, 'HH24:MI:SS') AS retry_at
+FROM embed.maintenance_error e LEFT JOIN embed.pipeline p ON p.id = e.pipeline
+WHERE e.task <> 'vector index' AND (e.pipeline = 0 OR p.id IS NOT NULL)
+  AND (e.failures > 2 OR e.sqlstate NOT IN ('55P03', '40P01', '55006'))
+ORDER BY e.task, e.pipeline, e.generation
+"""
+_HOLDERS = """
+SELECT DISTINCT l.pid, a.usename, a.application_name
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.relation = pg_catalog.to_regclass('embed_store.g' || %s) AND l.mode <> 'AccessShareLock'
+  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+ORDER BY l.pid
+"""
+_FEW_RESOURCES = "SET max_parallel_maintenance_workers = 0; SET maintenance_work_mem = '64MB'"
+# SQLSTATE, a word of the message, what helps, and settings with which the build succeeds.
+_CURES = (
+    (
+        "53100", "shared memory", "give the server more (docker run --shm-size=1g), or build with one process:",
+        _FEW_RESOURCES,
+    ),
+    ("53100", "", "it goes on by itself when there is room on the disk", _FEW_RESOURCES),
+    ("53200", "", "less memory is enough for a slower build:", _FEW_RESOURCES),
+    ("42501", "tablespace", "elsewhere it can be built:", "SET default_tablespace = 'pg_default'"),
+)  # fmt: skip
+_LIMIT = "54000"  # program_limit_exceeded: pgvector's, on dimensions
+_LOCKED = {"55P03", "40P01"}
+
+
+def indexes(link: Link) -> Iterator[Finding]:
+    """Generations that have enough chunks and no HNSW index, and what keeps workers from building it."""
+    for row in link.rows(_WITHOUT_INDEX):
+        says = (
+            f"the {row['chunks']} vectors of pipeline {row['pipeline']} have no index: every search reads all of them"
+        )
+        yield Finding("index", "warning", *_cure(link, row, says))
+
+
+def _cure(link: Link, row: Row, says: str) -> tuple[str, str]:
+    """What is in the way of an index, and what to type."""
+    build = f"{row['statement']};"
+    if row["sqlstate"] is None:
+        return says, build
+    says = f"{says}; building it fails, and is tried again at {row['retry_at']}: {row['message']}"
+    if row["sqlstate"] in _LOCKED:
+        return _held(link, row["generation"], says)
+    if row["sqlstate"] == _LIMIT:
+        return f"{says}; a generation that stores halfvec or bit can have one:", _rebuild(link, row["pipeline"])
+    return next(
+        (
+            (f"{says}; {cure}", f"{settings}; {build}")
+            for state, word, cure, settings in _CURES
+            if row["sqlstate"] == state and word in row["message"]
+        ),
+        (says, build),
+    )
+
+
+def _held(link: Link, generation: int, says: str) -> tuple[str, str]:
+    held = link.rows(_HOLDERS, generation)
+    if not held:
+        return f"{says}; the session that was in the way is done", ""
+    who = f"{held[0]['usename']} ({held[0]['application_name'] or held[0]['pid']})"
+    return f"{says}; a transaction of {who} is in the way", f"SELECT pg_terminate_backend({held[0]['pid']});"
+
+
+def _rebuild(link: Link, pipeline: str) -> str:
+    call = 'SELECT {}.embed_build({}, options => \'{{"storage": "auto"}}\');'
+    filled = sql.SQL(call).format(sql.Identifier(link.schema), sql.Literal(pipeline))
+    return filled.as_string(link.connection)
+
+
+def others(link: Link) -> Iterator[Finding]:
+    """Everything else that failed the last time."""
+    for row in link.rows(_OTHERS):
+        of = f" of pipeline {row['pipeline']}" if row["pipeline"] is not None else ""
+        of += f", generation {row['generation']}," if row["generation"] else ""
+        yield Finding(
+            "maintenance",
+            "warning",
+            f"maintenance{of} ({row['task']}) failed {row['failures']} times, and is tried again at {row['retry_at']};"
+            f" rows are embedded nevertheless: {row['message']}",
+        )

@@ -1,0 +1,107 @@
+"""Who works: workers that are there, pg_cron's jobs, and old transactions that keep dead rows from going."""
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from evergreen_host.database import Link
+from evergreen_host.monitor.checks.finding import Finding
+
+_PATIENCE = "2 minutes"  # a job of pg_cron's minute has had its turn
+_OLD = "1 hour"
+_WAITING = """
+SELECT s.pipeline, s.pending, s.oldest_pending_age > interval '{patience}' AS is_old FROM {{schema}}.embed_status s
+WHERE s.state = 'active' AND s.pending + s.in_flight > 0
+"""
+_WORKERS = """
+SELECT count(*) AS number FROM pg_catalog.pg_stat_activity a
+WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
+  AND (a.query ~* 'embed_(work|drain|sleep)' AND a.state <> 'idle' OR a.application_name = 'evergreen worker')
+"""
+_CRON_HERE = "SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL AS here"
+_JOBS = """
+SELECT j.jobid, j.jobname, j.active, r.status, r.return_message
+FROM cron.job j
+LEFT JOIN LATERAL (SELECT d.status, d.return_message FROM cron.job_run_details d
+                   WHERE d.jobid = j.jobid AND d.status IN ('succeeded', 'failed')
+                   ORDER BY d.runid DESC LIMIT 1) r ON true
+WHERE j.command ~ '^CALL .*embed_work[(]' AND j.database = pg_catalog.current_database()
+ORDER BY j.jobid
+"""
+_OLD_TRANSACTIONS = """
+SELECT a.pid, a.usename, a.application_name,
+       pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start) AS age
+FROM pg_catalog.pg_stat_activity a
+WHERE a.backend_xmin IS NOT NULL AND a.xact_start < pg_catalog.clock_timestamp() - interval '{old}'
+  AND a.backend_type = 'client backend'
+ORDER BY a.xact_start LIMIT 3
+"""
+_PREPARED = """
+SELECT p.gid, pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - p.prepared) AS age
+FROM pg_catalog.pg_prepared_xacts p
+WHERE p.database = pg_catalog.current_database() AND p.prepared < pg_catalog.clock_timestamp() - interval '{old}'
+"""
+
+
+_LIMITS = "SELECT problem, hint FROM embed.cron_problems(0)"
+_IS_SCHEDULED = """
+SELECT EXISTS (SELECT FROM cron.job j
+               WHERE j.command ~ '^CALL .*embed_work[(]' AND j.database = pg_catalog.current_database()) AS it
+"""
+
+
+def limits(link: Link) -> Iterator[Finding]:
+    """What keeps pg_cron from running the workers that are scheduled."""
+    if link.rows(_CRON_HERE)[0]["here"] and link.rows(_IS_SCHEDULED)[0]["it"]:
+        for row in link.rows(_LIMITS):
+            yield Finding("limits", "error", row["problem"], row["hint"])
+
+
+def jobs(link: Link) -> Iterator[Finding]:
+    """Jobs of pg_cron that do not run, or that fail."""
+    if not link.rows(_CRON_HERE)[0]["here"]:
+        return
+    for row in link.rows(_JOBS):
+        if not row["active"]:
+            says = f'job "{row["jobname"]}" is not active'
+            yield Finding("workers", "error", says, f"SELECT cron.alter_job({row['jobid']}, active => true);")
+        elif row["status"] == "failed":
+            yield Finding(
+                "workers",
+                "error",
+                f'the last run of job "{row["jobname"]}" failed: {row["return_message"]}',
+                "SELECT * FROM cron.job_run_details ORDER BY runid DESC LIMIT 5;",
+            )
+
+
+def nobody(link: Link) -> Iterator[Finding]:
+    """Work that waits while nobody is there to do it."""
+    waiting = [row for row in link.rows(_WAITING.format(patience=_PATIENCE)) if row["is_old"]]
+    if waiting and not are_there(link):
+        names = ", ".join(row["pipeline"] for row in waiting)
+        rows = sum(row["pending"] for row in waiting)
+        yield Finding("workers", "error", f"nobody works: {rows} rows wait in {names}", how_to_work(link))
+
+
+def are_there(link: Link) -> bool:
+    """Tell whether any session works in this database just now, or is about to."""
+    return bool(link.rows(_WORKERS)[0]["number"])
+
+
+def how_to_work(link: Link) -> str:
+    """Return the statement after which somebody does."""
+    has_cron = link.rows(_CRON_HERE)[0]["here"]
+    what = "SELECT {}.embed_schedule();" if has_cron else "CALL {}.embed_work(until_empty => true);"
+    return sql.SQL(what).format(sql.Identifier(link.schema)).as_string(link.connection)  # pyright: ignore[reportArgumentType]
+
+
+def old_transactions(link: Link) -> Iterator[Finding]:
+    """Transactions that keep VACUUM from removing what is dead in every table, the queue's among them."""
+    for row in link.rows(_OLD_TRANSACTIONS.format(old=_OLD)):
+        who = f"{row['usename']} ({row['application_name']})" if row["application_name"] else row["usename"]
+        says = f"a transaction of {who} is open for {row['age']}: dead rows stay in every table"
+        yield Finding("held xmin", "warning", says, f"SELECT pg_terminate_backend({row['pid']});")
+    for row in link.rows(_PREPARED.format(old=_OLD)):
+        gid = sql.Literal(row["gid"]).as_string(link.connection)
+        says = f"transaction {row['gid']} is prepared since {row['age']}: its rows are locked, and dead rows stay"
+        yield Finding("held xmin", "warning", says, f"ROLLBACK PREPARED {gid};")

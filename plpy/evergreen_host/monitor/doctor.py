@@ -1,0 +1,86 @@
+"""`evergreen doctor`: what is wrong, and for each thing what to type."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+import psycopg
+from rich.console import Console
+from rich.text import Text
+
+from evergreen_host.database import Link, linked
+from evergreen_host.monitor.checks import (
+    capture,
+    maintenance,
+    models,
+    pipelines,
+    server,
+    settings,
+    slots,
+    store,
+    workers,
+)
+from evergreen_host.monitor.checks.finding import Finding
+
+CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
+    server.library,
+    server.versions,
+    server.event_triggers,
+    server.look_alikes,
+    settings.settings,
+    capture.triggers,
+    slots.slots,
+    workers.jobs,
+    workers.limits,
+    workers.nobody,
+    workers.old_transactions,
+    models.answers,
+    models.secrets,
+    models.breakers,
+    models.slow,
+    pipelines.states,
+    maintenance.indexes,
+    maintenance.others,
+    store.strays,
+)
+
+
+def findings(link: Link) -> Iterator[Finding]:
+    """Run every check; one that may not look is a finding itself, and keeps no other from looking."""
+    for check in CHECKS:
+        try:
+            yield from check(link)
+        except psycopg.Error as error:
+            if link.connection.closed:
+                raise
+            told = (error.diag.message_primary or str(error)).strip()
+            yield Finding(check.__name__, "warning", f"could not be looked at: {told}")
+
+
+def doctor(dsn: str, *, as_json: bool) -> int:
+    """Print what is wrong; return how many errors there are. Raises EvergreenError."""
+    with linked(dsn, "evergreen doctor") as link:
+        found = list(findings(link))
+        database = link.database
+    errors = sum(one.level == "error" for one in found)
+    if as_json:
+        print(json.dumps({"database": database, "errors": errors, "findings": [asdict(one) for one in found]}))
+        return errors
+    console = Console(highlight=False, soft_wrap=True)
+    for one in sorted(found, key=lambda one: one.level):
+        console.print(_line(one))
+        if one.advice:
+            console.print(Text(f"         {'$ ' if one.in_shell else ''}{one.advice}", style="bold"))
+    warnings = len(found) - errors
+    if not found:
+        console.print(
+            Text.assemble(("ok", "green"), f" nothing is wrong in database {database} ({len(CHECKS)} checks)")
+        )
+    else:
+        console.print(f"{errors} errors, {warnings} warnings in database {database}")
+    return errors
+
+
+def _line(one: Finding) -> Text:
+    colour = "bold red" if one.level == "error" else "yellow"
+    return Text.assemble((f"{one.level:8}", colour), f" {one.says}")

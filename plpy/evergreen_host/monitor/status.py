@@ -1,0 +1,156 @@
+"""`evergreen status`: the pipelines of a database as a table, as JSON, or as a table that stays up to date."""
+
+import json
+import sys
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group
+from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from evergreen_host.database import Link, Row, linked
+from evergreen_host.errors import EvergreenError
+from evergreen_host.monitor.sparkline import sparkline
+
+_STATUS = "SELECT * FROM {schema}.embed_status ORDER BY pipeline"
+_PLAIN_WIDTH = 160
+_REMEMBERED = 120
+_NARROW, _SPARK = 4, 16  # bars
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_COLOURS = {"active": "green", "paused": "yellow", "over budget": "yellow", "broken": "bold red"}
+
+
+def read(link: Link, pipeline: str | None) -> list[Row]:
+    """Return what embed_status says of one pipeline or of all; raises EvergreenError for one that is not there."""
+    rows = [row for row in link.rows(_STATUS) if pipeline is None or row["pipeline"] == pipeline]
+    if pipeline is not None and not rows:
+        raise EvergreenError(f'pipeline "{pipeline}" does not exist', "evergreen status lists those you may see")
+    return rows
+
+
+def status(dsn: str, pipeline: str | None, *, watch: bool, every: float, as_json: bool) -> None:
+    """Show the status once, or until interrupted; raises EvergreenError."""
+    with linked(dsn, "evergreen status") as link:
+        if watch and not as_json:
+            _watch(link, pipeline, every)
+            return
+        while True:
+            rows = read(link, pipeline)
+            if as_json:
+                print(as_json_line(link, rows), flush=True)
+            else:
+                _console().print(_view(link, rows, History()))
+            if not watch:
+                return
+            time.sleep(every)
+
+
+def as_json_line(link: Link, rows: list[Row]) -> str:
+    """Return the status as one JSON object on one line; intervals are seconds."""
+    return json.dumps({"database": link.database, "version": link.version, "pipelines": rows}, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return float(value) if isinstance(value, Decimal) else str(value)
+
+
+class History:
+    """Backlog and lag of each pipeline at the last looks."""
+
+    def __init__(self) -> None:
+        self.backlog: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+        self.lag: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+
+    def note(self, rows: Iterable[Row]) -> None:
+        """Remember one look."""
+        for row in rows:
+            self.backlog[row["pipeline"]].append(float(row["pending"] or 0) + float(row["in_flight"] or 0))
+            oldest = row["oldest_pending_age"]
+            self.lag[row["pipeline"]].append(oldest.total_seconds() if oldest is not None else 0.0)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+def _watch(link: Link, pipeline: str | None, every: float) -> None:
+    history = History()
+    with Live(console=_console(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
+        while True:
+            rows = read(link, pipeline)
+            history.note(rows)
+            live.update(_view(link, rows, history), refresh=True)
+            time.sleep(every)
+
+
+def _view(link: Link, rows: list[Row], history: History) -> Group:
+    head = Text.assemble(("evergreen ", "bold green"), f"{link.version} in database {link.database}")
+    if not rows:
+        return Group(head, Text("no pipelines; next: SELECT embed_create('docs', 'docs', columns => '{title,body}')"))
+    troubles = [Text(f"{row['pipeline']}: {row['last_error']}", style="red") for row in rows if row["last_error"]]
+    return Group(head, _table(rows, history), *troubles)
+
+
+class _Spark:
+    """A sparkline that gives way where the terminal is narrow: then it shows fewer looks, the last ones."""
+
+    def __init__(self, figures: list[float]) -> None:
+        self._figures = figures
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(_NARROW, _SPARK).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
+        yield Text(sparkline(self._figures, min(_SPARK, options.max_width)))
+
+
+def _table(rows: list[Row], history: History) -> Table:
+    table = Table(pad_edge=False)
+    watched = any(len(backlog) > 1 for backlog in history.backlog.values())
+    for title in ("pipeline", "state"):
+        table.add_column(title, no_wrap=True)
+    for title in ("rows", "fresh", "pending", "in flight", "failed", "oldest", "lag p50", "p99", "tokens", "cost"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if watched:
+        table.add_column("backlog")
+        table.add_column("waits")
+    for row in rows:
+        cells = [Text(row["pipeline"]), Text(row["state"], style=_COLOURS.get(row["state"], ""))]
+        cells += [Text(_number(row[name])) for name in ("rows", "fresh")]
+        cells += [Text(_number(row[name]), style="yellow" if row[name] else "") for name in ("pending", "in_flight")]
+        cells += [Text(_number(row["failed"]), style="red" if row["failed"] else "")]
+        cells += [Text(duration(row.get(name))) for name in ("oldest_pending_age", "lag_p50", "lag_p99")]
+        cells += [Text(_number(row["tokens"])), Text("" if row["cost"] is None else f"{row['cost']:.4f}")]
+        sparks: list[_Spark] = []
+        if watched:
+            sparks = [_Spark([*past[row["pipeline"]]]) for past in (history.backlog, history.lag)]
+        table.add_row(*cells, *sparks)
+    return table
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def duration(value: timedelta | None) -> str:
+    """Return an interval as one reads it: 35 ms, 2.5 s, 3 min, 4 h, 2 d."""
+    if value is None:
+        return ""
+    seconds = value.total_seconds()
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds / _HOUR:.0f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} d"

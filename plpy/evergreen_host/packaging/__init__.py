@@ -1,0 +1,1 @@
+"""What is shipped, and how it gets into a PostgreSQL installation."""

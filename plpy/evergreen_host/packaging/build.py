@@ -1,0 +1,81 @@
+"""Builds what CREATE EXTENSION reads, control file and scripts, from the folder `extension/`."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from evergreen_host.errors import EvergreenError
+from evergreen_host.packaging import dist
+
+_GUARD = r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file. \quit'
+_BOOT_LINE = re.compile(r"^(\$python\$)?[ \t]*@boot@[ \t]*$", re.MULTILINE)
+_UPGRADE_NAME = re.compile(r"evergreen--[^-]+(?:-[^-]+)*--(?P<target>[^-]+(?:-[^-]+)*)\.sql")
+
+# Runs first in every PL/Python body. Postgres puts the control file's library path for MODULE_PATHNAME, which is on
+# sys.path for the first import only: plpy/evergreen/isolation.py keeps its other packages to evergreen.
+_BOOT = """\
+import sys
+if "evergreen" not in sys.modules:
+    sys.path.insert(0, "MODULE_PATHNAME")
+    try: import evergreen
+    finally: sys.path.remove("MODULE_PATHNAME")
+import evergreen; evergreen.enter("{version}", r'''@extschema@''')"""
+
+
+def expand_boot(sql: str, version: str) -> str:
+    """Replace each `@boot@` line by the lines that load the server package of that version."""
+    boot = _BOOT.format(version=version)
+    return _BOOT_LINE.sub(lambda line: f"{line[1]}\n{boot}" if line[1] else boot, sql)
+
+
+def render_control(template: str, version: str, libdir: Path) -> str:
+    """Fill in the control file: `libdir` becomes the module path of this version."""
+    return template.replace("@VERSION@", version).replace("@LIBDIR@", str(libdir))
+
+
+def render_version_control(libdir: Path) -> str:
+    """Return the control file of one version, which says where its library is also when a later one is the default."""
+    return f"module_pathname = '{libdir}'\n"
+
+
+def render_script(sql_dir: Path, version: str) -> str:
+    """Concatenate every .sql file below `sql_dir`, in sorted path order, into the install script."""
+    files = sorted(sql_dir.rglob("*.sql"), key=lambda path: path.relative_to(sql_dir).parts)
+    if not files:
+        raise EvergreenError(f"no .sql files in {sql_dir}")
+    parts = [_GUARD]
+    for path in files:
+        name = path.relative_to(sql_dir.parent).as_posix()
+        parts.append(f"-- {name}\n{expand_boot(path.read_text('utf-8'), version).strip()}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _upgrades(upgrade_dir: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(upgrade_dir.glob("*.sql")):
+        match = _UPGRADE_NAME.fullmatch(path.name)
+        if match is None:
+            raise EvergreenError(f"{path} is not named evergreen--FROM--TO.sql")
+        yield path.name, expand_boot(path.read_text("utf-8"), match["target"])
+
+
+def render(extension_dir: Path, version: str, libdir: Path) -> dict[str, str]:
+    """Return every file of the extension directory, name to content."""
+    template = (extension_dir / "evergreen.control.in").read_text("utf-8")
+    return {
+        "evergreen.control": render_control(template, version, libdir),
+        f"evergreen--{version}.control": render_version_control(libdir),
+        f"evergreen--{version}.sql": render_script(extension_dir / "sql", version),
+        **dict(_upgrades(extension_dir / "upgrade")),
+    }
+
+
+def main(target: Path) -> None:
+    """Write the extension's files to a folder, for checks and packagers."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in render(dist.extension_dir(), dist.version(), Path("$libdir/evergreen")).items():
+        (target / name).write_text(content, "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,43 @@
+"""Where this distribution keeps what it installs: version, extension sources, server package, requirements."""
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+from evergreen_host.errors import EvergreenError
+
+DISTRIBUTION = "pg-evergreen"
+_HERE = Path(__file__).resolve().parents[1]
+_EXTRA = re.compile(r"""extra\s*==\s*['"]server['"]""")
+
+
+def version() -> str:
+    """Return the version of the distribution, which is also the extension's."""
+    return metadata.version(DISTRIBUTION)
+
+
+def extension_dir() -> Path:
+    """Return the folder with the extension's SQL: inside a wheel, or the source checkout's own."""
+    packaged = _HERE / "_extension"
+    found = packaged if packaged.is_dir() else _HERE.parents[1] / "extension"
+    if not found.is_dir():
+        raise EvergreenError(f"the extension's SQL is not at {found}", "reinstall pg-evergreen")
+    return found
+
+
+def server_package() -> Path:
+    """Return the folder of the `evergreen` package that runs inside the server."""
+    found = _HERE.parent / "evergreen"
+    if not (found / "__init__.py").is_file():
+        raise EvergreenError(f"the server package is not at {found}", "reinstall pg-evergreen")
+    return found
+
+
+def server_requirements() -> list[str]:
+    """Return the requirements of the extra `server`, as pip takes them, sorted."""
+    wanted: list[str] = []
+    for requirement in metadata.requires(DISTRIBUTION) or []:
+        spec, _, marker = requirement.partition(";")
+        if _EXTRA.search(marker):
+            wanted.append(spec.strip())
+    return sorted(wanted)

@@ -1,0 +1,117 @@
+"""Finds a Postgres installation and says where its parts live."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from evergreen_host.errors import CommandError, EvergreenError, MissingError
+from evergreen_host.process import run
+
+DEBIAN_ROOT = Path("/usr/lib/postgresql")
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """One installation, asked through its pg_config."""
+
+    pg_config: Path
+
+    def _ask(self, option: str) -> str:
+        return run([self.pg_config, option]).strip()
+
+    @cached_property
+    def version(self) -> str:
+        """The version as pg_config spells it, without the distribution's addition, e.g. '15.18'."""
+        return self._ask("--version").split()[1]
+
+    @property
+    def major(self) -> int:
+        """The major version."""
+        match = re.match(r"\d+", self.version)
+        if match is None:
+            raise EvergreenError(f"{self.pg_config} reports version {self.version!r}")
+        return int(match[0])
+
+    @cached_property
+    def bindir(self) -> Path:
+        """Where initdb, pg_ctl and postgres are."""
+        return Path(self._ask("--bindir"))
+
+    @cached_property
+    def extension_dir(self) -> Path:
+        """Where control files and scripts go."""
+        return Path(self._ask("--sharedir")) / "extension"
+
+    @cached_property
+    def libdir(self) -> Path:
+        """Where shared libraries, and our versioned Python, go."""
+        return Path(self._ask("--pkglibdir"))
+
+    @property
+    def has_server(self) -> bool:
+        """Whether this is a server and not just the client library's development files."""
+        return (self.bindir / "postgres").exists()
+
+    @property
+    def plpython(self) -> Path:
+        """The PL/Python library, there or not."""
+        return self.libdir / "plpython3.so"
+
+    @property
+    def has_cron(self) -> bool:
+        """Whether pg_cron can be preloaded."""
+        return (self.libdir / "pg_cron.so").exists()
+
+    @property
+    def vector_version(self) -> str | None:
+        """The version of pgvector that is installed, None if it is not."""
+        control = self.extension_dir / "vector.control"
+        if not control.exists():
+            return None
+        match = re.search(r"default_version\s*=\s*'([^']+)'", control.read_text("utf-8"))
+        return match[1] if match else "unknown"
+
+
+def _candidates() -> Iterator[Path]:
+    on_path = shutil.which("pg_config")
+    if on_path:
+        yield Path(on_path)
+    majors = (entry for entry in DEBIAN_ROOT.glob("*") if entry.name.isdigit())
+    for entry in sorted(majors, key=lambda entry: int(entry.name), reverse=True):
+        yield entry / "bin" / "pg_config"
+
+
+def _usable(pg_config: Path) -> Postgres | None:
+    """Return the installation if there is a server; Debian's pg_config may stand there and only complain."""
+    postgres = Postgres(pg_config)
+    try:
+        return postgres if postgres.has_server else None
+    except (CommandError, MissingError):
+        return None
+
+
+def installed() -> list[Postgres]:
+    """Return the installations with a server: the one on PATH first, then Debian's, newest first."""
+    found = [postgres for path in _candidates() if (postgres := _usable(path))]
+    return list({postgres.bindir: postgres for postgres in found}.values())
+
+
+def find(pg_config: Path | None = None) -> Postgres:
+    """Return the installation to use: the one named (or in $PG_CONFIG), else one with PL/Python, else any.
+
+    Raises MissingError if there is none.
+    """
+    named = pg_config or (Path(os.environ["PG_CONFIG"]) if os.environ.get("PG_CONFIG") else None)
+    if named:
+        resolved = shutil.which(str(named))
+        if resolved is None:
+            raise MissingError(f"no such pg_config: {named}", "give the path of the one of your server")
+        return Postgres(Path(resolved))
+    choices = installed()
+    if not choices:
+        raise MissingError("no PostgreSQL server found", "run: evergreen setup")
+    return next((postgres for postgres in choices if postgres.plpython.exists()), choices[0])

@@ -1,0 +1,105 @@
+"""Drafts an upgrade script: what the install script of one version has that the one of another has not.
+
+    python -m evergreen_host.packaging.upgrade evergreen--0.1.0.sql evergreen--0.2.0.sql > draft.sql
+
+Functions and views are replaced, comments and rights said again; what was there in another form stands behind
+`-- BY HAND`, to be turned into ALTER TABLE and the like. A test holds the outcome against a fresh installation.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_TOKEN = re.compile(r"--[^\n]*\n|(?P<tag>\$\w*\$).*?(?P=tag)|'(?:[^']|'')*'|\"[^\"]*\"|;|[^;$'\"-]+|.", re.DOTALL)
+_ROUTINE = re.compile(
+    r"CREATE (?P<kind>FUNCTION|PROCEDURE) (?P<name>\S+?)\((?P<arguments>.*?)\)\s*(?:RETURNS|LANGUAGE)", re.DOTALL
+)
+_VIEW = re.compile(r"CREATE VIEW (\S+)")
+_DEFAULT = re.compile(r"\s*(?:=|DEFAULT)\s*(?:'[^']*'|[^,'])+")
+_MADE = re.compile(
+    r"CREATE (?:UNIQUE )?(?:TABLE|INDEX|SEQUENCE|(?:CONSTRAINT |EVENT )?TRIGGER) (?P<made>[\w.]+)"
+    r"|(?:ALTER TABLE \S+ ENABLE ALWAYS TRIGGER |SELECT pg_catalog\.pg_extension_config_dump\(')(?P<told>[\w.]+)"
+)
+_PATHS = ("SET LOCAL search_path", "SELECT pg_catalog.set_config('search_path'")
+_SAID_AGAIN = ("COMMENT", "GRANT", "REVOKE", "ALTER EVENT TRIGGER")
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A function or procedure, by what tells it from others."""
+
+    kind: str
+    name: str
+    arguments: str
+
+    @property
+    def signature(self) -> str:
+        """As DROP takes it."""
+        return f"{self.kind} {self.name}({self.arguments})"
+
+
+def statements(script: str) -> Iterator[str]:
+    """Split a script into statements, without comments that stand between them."""
+    parts: list[str] = []
+    for token in _TOKEN.finditer(script):
+        text = token[0]
+        if text == ";":
+            yield "".join(parts).strip()
+            parts = []
+        elif not (text.startswith("--") and not "".join(parts).strip()):
+            parts.append(text)
+
+
+def routine(statement: str) -> Routine | None:
+    """Return which function a CREATE statement makes; None for other statements."""
+    found = _ROUTINE.match(statement)
+    if found is None:
+        return None
+    arguments = [_DEFAULT.sub("", one).strip() for one in _split(found["arguments"])]
+    return Routine(found["kind"], found["name"], ", ".join(one for one in arguments if not one.startswith("OUT ")))
+
+
+def _split(arguments: str) -> list[str]:
+    """Split at commas outside of quotes and parentheses."""
+    return [one for one in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", arguments) if one.strip()]
+
+
+def draft(old: str, new: str) -> Iterator[str]:
+    """Yield the statements of an upgrade from one install script to another."""
+    before, after = list(statements(old)), list(statements(new))
+    had, have = ({found for one in each if (found := routine(one))} for each in (before, after))
+    for gone in sorted(had - have, key=lambda one: one.signature):
+        yield f"DROP {gone.signature}"
+    known = set(before)
+    for statement in after:
+        if statement.startswith(_PATHS):
+            yield statement
+            continue
+        if statement in known or statement.startswith("\\echo"):
+            continue
+        view = _VIEW.match(statement)
+        if routine(statement) in had or (view and f"CREATE VIEW {view[1]} " in old):
+            yield statement.replace("CREATE ", "CREATE OR REPLACE ", 1)
+        elif routine(statement) is not None or view or statement.startswith(_SAID_AGAIN) or _is_new(statement, old):
+            yield statement
+        else:
+            yield "\n".join(f"-- BY HAND {line}" for line in statement.splitlines())
+
+
+def _is_new(statement: str, old: str) -> bool:
+    """Tell whether a statement makes something that was not there in any form, or speaks of nothing but that."""
+    made = _MADE.match(statement)
+    name = made and (made["made"] or made["told"])
+    return bool(name) and re.search(rf"(?<![\w.]){re.escape(name)}\b", old) is None
+
+
+def main(old: Path, new: Path) -> None:
+    """Print the draft."""
+    for statement in draft(old.read_text("utf-8"), new.read_text("utf-8")):
+        print(f"{statement}{'' if statement.startswith('--') else ';'}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evergreen_host import cli
-from evergreen_host.debian import apt, osrelease, setup
+from evergreen_host.debian import apt, setup, sources
 from evergreen_host.packaging import install as installer
 from evergreen_host.packaging import library
 from evergreen_host.packaging.install import Payload
@@ -53,7 +53,9 @@ def test_setup_as_json_is_one_object_even_when_it_fails(evergreen, bare_machine,
 
 
 def test_setup_on_another_system_says_what_to_install(evergreen, monkeypatch, capsys):
-    monkeypatch.setattr(setup, "this_system", lambda: osrelease.parse("NAME=Fedora\nID=fedora\nPRETTY_NAME=Fedora\n"))
+    monkeypatch.setattr(
+        setup, "this_system", lambda: sources.parse_os_release("NAME=Fedora\nID=fedora\nPRETTY_NAME=Fedora\n")
+    )
     assert evergreen("setup") == 3
     assert "pgvector" in capsys.readouterr().err
 

@@ -9,8 +9,7 @@ import pytest
 from evergreen_host.errors import CommandError, EvergreenError, MissingError, NotPermittedError
 from evergreen_host.packaging import install, library
 from evergreen_host.packaging.install import Payload
-from evergreen_host.packaging.interpreter import ServerPython, linked_version
-from evergreen_host.packaging.postgres import Postgres
+from evergreen_host.packaging.postgres import Postgres, ServerPython, linked_version
 from evergreen_host.report import Report
 
 
@@ -33,11 +32,11 @@ def run_install(postgres: Postgres, payload: Payload) -> Path:
 
 
 def test_files_are_where_postgres_looks(scratch: Postgres, payload: Payload, pip_calls: list[list[str]]):
-    library = run_install(scratch, payload)
-    assert (library / "some_package.py").exists()
-    assert (library / "evergreen" / "work" / "queries.sql").exists()
+    installed = run_install(scratch, payload)
+    assert (installed / "some_package.py").exists()
+    assert (installed / "evergreen" / "work" / "queries.sql").exists()
     control = (scratch.extension_dir / "evergreen.control").read_text()
-    assert f"module_pathname = '{library}'" in control
+    assert f"module_pathname = '{installed}'" in control
     assert (scratch.extension_dir / "evergreen--1.2.0.sql").exists()
 
 
@@ -50,10 +49,10 @@ def test_tests_and_foreign_bytecode_stay_out(scratch: Postgres, payload: Payload
 def test_everything_is_readable_under_a_strict_umask(scratch: Postgres, payload: Payload, pip_calls: list[list[str]]):
     before = os.umask(0o077)
     try:
-        library = run_install(scratch, payload)
+        installed = run_install(scratch, payload)
     finally:
         os.umask(before)
-    for path in [library.parent, library, library / "evergreen", *(library / "evergreen").rglob("*")]:
+    for path in [installed.parent, installed, installed / "evergreen", *(installed / "evergreen").rglob("*")]:
         assert path.stat().st_mode & 0o044 == 0o044, path
 
 
@@ -63,18 +62,18 @@ def test_second_install_copies_the_package_but_asks_pip_for_nothing(
     run_install(scratch, payload)
     (payload.package / "__init__.py").write_text("ANSWER = 43\n")
     (payload.package / "work" / "queries.sql").unlink()
-    library = run_install(scratch, payload)
+    installed = run_install(scratch, payload)
     assert len(pip_calls) == 1
-    assert (library / "evergreen" / "__init__.py").read_text() == "ANSWER = 43\n"
-    assert not (library / "evergreen" / "work" / "queries.sql").exists()
-    assert (library / "some_package.py").exists()
+    assert (installed / "evergreen" / "__init__.py").read_text() == "ANSWER = 43\n"
+    assert not (installed / "evergreen" / "work" / "queries.sql").exists()
+    assert (installed / "some_package.py").exists()
 
 
 def test_install_without_a_change_touches_nothing_and_needs_no_permission(
     scratch: Postgres, payload: Payload, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ):
-    library = run_install(scratch, payload)
-    before = {path: path.stat().st_ino for path in [*library.rglob("*"), *scratch.extension_dir.iterdir()]}
+    installed = run_install(scratch, payload)
+    before = {path: path.stat().st_ino for path in [*installed.rglob("*"), *scratch.extension_dir.iterdir()]}
     monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
     report = Report()
     install.install(scratch, payload, report)
@@ -91,7 +90,7 @@ def test_changed_requirements_are_resolved_again(scratch: Postgres, payload: Pay
 def test_failed_install_leaves_the_old_one_and_no_litter(
     scratch: Postgres, payload: Payload, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ):
-    library = run_install(scratch, payload)
+    installed = run_install(scratch, payload)
 
     def fail(*_: object) -> None:
         raise EvergreenError("the registry is gone")
@@ -99,14 +98,14 @@ def test_failed_install_leaves_the_old_one_and_no_litter(
     monkeypatch.setattr(library, "install_requirements", fail)
     with pytest.raises(EvergreenError, match="registry is gone"):
         run_install(scratch, dataclasses.replace(payload, requirements=["other"]))
-    assert (library / "some_package.py").exists()
-    assert [path.name for path in library.parent.iterdir()] == ["1.2.0"]
+    assert (installed / "some_package.py").exists()
+    assert [path.name for path in installed.parent.iterdir()] == ["1.2.0"]
 
 
 def test_bytecode_names_the_place_it_runs_from(scratch: Postgres, payload: Payload, pip_calls: list[list[str]]):
-    library = run_install(scratch, payload)
-    compiled = next((library / "evergreen" / "__pycache__").glob("__init__.*.pyc"))
-    assert str(library / "evergreen" / "__init__.py").encode() in compiled.read_bytes()
+    installed = run_install(scratch, payload)
+    compiled = next((installed / "evergreen" / "__pycache__").glob("__init__.*.pyc"))
+    assert str(installed / "evergreen" / "__init__.py").encode() in compiled.read_bytes()
 
 
 def test_uninstall_removes_every_version(scratch: Postgres, payload: Payload, pip_calls: list[list[str]]):

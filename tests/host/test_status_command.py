@@ -19,8 +19,7 @@ from rich.console import Console
 from waiting import wait_until
 
 from evergreen_host.database import linked
-from evergreen_host.monitor.sparkline import sparkline
-from evergreen_host.monitor.status import History, _view, duration, read
+from evergreen_host.monitor.status import History, _view, duration, read, sparkline
 
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 

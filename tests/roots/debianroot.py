@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen_host.debian import sources
-from evergreen_host.debian.osrelease import this_system
+from evergreen_host.debian.sources import this_system
 
 PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = PROJECT / "build" / "roots"

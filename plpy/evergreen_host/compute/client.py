@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from evergreen_host.session import OPTIONS, settle
+from evergreen_host.database import OPTIONS, settle
 
 _PATIENCE, _PAUSE = 300.0, 0.5  # seconds to wait for a server that is gone or a lock, and between two tries
 _SCHEMA = """

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 from evergreen_host.debian import sources
-from evergreen_host.debian.osrelease import OsRelease
-from evergreen_host.debian.privateapt import PrivateApt
+from evergreen_host.debian.apt import PrivateApt
+from evergreen_host.debian.sources import OsRelease
 from evergreen_host.errors import EvergreenError
 from evergreen_host.packaging.postgres import Postgres
 from evergreen_host.process import run

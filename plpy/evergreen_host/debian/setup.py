@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from evergreen_host.debian import apt, pgvector
-from evergreen_host.debian.osrelease import OsRelease, this_system
+from evergreen_host.debian.sources import OsRelease, this_system
 from evergreen_host.errors import EvergreenError, MissingError
 from evergreen_host.packaging import postgres as pgconfig
 from evergreen_host.packaging.postgres import Postgres

@@ -1,6 +1,7 @@
-"""Reads apt's sources and derives the entry of another suite's packages from them."""
+"""Which Debian this is, apt's sources, and the entry of another suite's packages derived from them."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,3 +110,36 @@ def derive(sources: Iterable[Source], codename: str, suite: str, kind: str = "de
     if best.signed_by:
         lines.append(f"Signed-By: {best.signed_by}")
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class OsRelease:
+    """What /etc/os-release tells: `ids` are the system and what it is like, e.g. ('ubuntu', 'debian')."""
+
+    name: str
+    ids: tuple[str, ...]
+    codename: str
+
+    @property
+    def has_apt(self) -> bool:
+        """Whether Debian's packages and tools are to be expected."""
+        return bool({"debian", "ubuntu"} & set(self.ids))
+
+    @property
+    def is_debian(self) -> bool:
+        """Whether this is Debian itself, so that another Debian suite's sources fit."""
+        return self.ids[:1] == ("debian",)
+
+
+def parse_os_release(text: str) -> OsRelease:
+    """Read the format of os-release(5)."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    fields = {name: " ".join(shlex.split(value)) for name, _, value in pairs}
+    ids = (fields.get("ID", ""), *fields.get("ID_LIKE", "").split())
+    return OsRelease(fields.get("PRETTY_NAME", "this system"), ids, fields.get("VERSION_CODENAME", ""))
+
+
+def this_system() -> OsRelease:
+    """Return this machine's."""
+    path = Path("/etc/os-release")
+    return parse_os_release(path.read_text("utf-8") if path.exists() else "")

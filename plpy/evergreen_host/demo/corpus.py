@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evergreen_host.demo import debian, stdlib
-from evergreen_host.demo.documents import Document, sample
+from evergreen_host.demo.documents import Document, debian_packages, python_docstrings, sample
 
 Name = Literal["debian", "python"]
 
@@ -33,7 +32,7 @@ def questions(name: Name) -> dict[str, str]:
 
 def load(name: Name, rows: int) -> Corpus | None:
     """Return up to `rows` documents of a collection, None if this machine has none of it."""
-    documents = debian.documents() if name == "debian" else stdlib.documents()
+    documents = debian_packages() if name == "debian" else python_docstrings()
     asked = questions(name)
     if not documents:
         return None

@@ -1,5 +1,6 @@
 """The demo's connection: runs its named statements, on screen or behind it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -7,12 +8,22 @@ from typing import Any, LiteralString, Self, cast
 
 import psycopg
 
-from evergreen_host.demo import queries
 from evergreen_host.demo.documents import Document
 from evergreen_host.demo.screen import Screen
 from evergreen_host.errors import EvergreenError
 
-_STATEMENTS = queries.load(Path(__file__).with_name("story.sql"))
+_NAME = re.compile(r"^-- (\w+) --\n", re.MULTILINE)
+_DESCRIPTION = re.compile(r"^(?:--.*\n)*")
+
+
+def load_queries(path: Path) -> dict[str, str]:
+    """Return name to statement, without descriptions and the final semicolon."""
+    _, *parts = _NAME.split(path.read_text("utf-8"))
+    statements = (_DESCRIPTION.sub("", text, count=1).strip().removesuffix(";") for text in parts[1::2])
+    return dict(zip(parts[::2], statements, strict=True))
+
+
+_STATEMENTS = load_queries(Path(__file__).with_name("story.sql"))
 
 
 def _statement(name: str) -> LiteralString:

@@ -15,9 +15,6 @@ from evergreen_host.monitor.checks import (
     models,
     pipelines,
     server,
-    settings,
-    slots,
-    store,
     workers,
 )
 from evergreen_host.monitor.checks.finding import Finding
@@ -27,9 +24,9 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     server.versions,
     server.event_triggers,
     server.look_alikes,
-    settings.settings,
+    server.settings,
     capture.triggers,
-    slots.slots,
+    capture.slots,
     workers.jobs,
     workers.limits,
     workers.nobody,
@@ -41,7 +38,7 @@ CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     pipelines.states,
     maintenance.indexes,
     maintenance.others,
-    store.strays,
+    maintenance.strays,
 )
 
 

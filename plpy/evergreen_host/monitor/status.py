@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,6 @@ from rich.text import Text
 
 from evergreen_host.database import Link, Row, linked
 from evergreen_host.errors import EvergreenError
-from evergreen_host.monitor.sparkline import sparkline
 
 _STATUS = "SELECT * FROM {schema}.embed_status ORDER BY pipeline"
 _PLAIN_WIDTH = 160
@@ -154,3 +153,15 @@ def duration(value: timedelta | None) -> str:
     if seconds < _HOUR:
         return f"{seconds / _MINUTE:.0f} min"
     return f"{seconds / _HOUR:.0f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} d"
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(figures: Sequence[float], width: int) -> str:
+    """Return the last ``width`` figures as bars, from zero to the largest of them."""
+    shown = figures[-width:]
+    top = max(shown, default=0.0)
+    if top <= 0:
+        return _BARS[0] * len(shown)
+    return "".join(_BARS[min(len(_BARS) - 1, round(max(0.0, one) / top * (len(_BARS) - 1)))] for one in shown)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from evergreen_host.errors import NotPermittedError
 from evergreen_host.packaging import build, dist, library
-from evergreen_host.packaging.interpreter import server_python
-from evergreen_host.packaging.postgres import Postgres
+from evergreen_host.packaging.postgres import Postgres, server_python
 from evergreen_host.process import as_root
 from evergreen_host.report import Report
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from evergreen_host.errors import MissingError
-from evergreen_host.packaging.interpreter import ServerPython
+from evergreen_host.packaging.postgres import ServerPython
 from evergreen_host.process import run
 
 Change = Literal["all", "package", "nothing"]  # what an installation had to write

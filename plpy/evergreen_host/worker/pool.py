@@ -1,5 +1,6 @@
 """The workers of one process: a thread and a session each; they end together, with what they have under way done."""
 
+import os
 import threading
 from contextlib import suppress
 from typing import Any
@@ -10,7 +11,28 @@ from evergreen_host.backoff import Pauses
 from evergreen_host.errors import EvergreenError, NotPermittedError
 from evergreen_host.log import Log
 from evergreen_host.worker.session import LONGEST_CALL, Session, connect
-from evergreen_host.worker.stopping import Stopping
+
+
+class Stopping:
+    """Set once and for good; ``fd`` becomes readable then, for whoever waits on a socket, too."""
+
+    def __init__(self) -> None:
+        self.fd, self._other_end = os.pipe()
+        self._event = threading.Event()
+
+    def begin(self) -> None:
+        """Tell everybody; may be called from a signal handler."""
+        if not self._event.is_set():
+            self._event.set()
+            os.write(self._other_end, b"x")  # never read, so that all who wait see it
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it begins, or so long; True when it has begun."""
+        return self._event.wait(seconds)
+
 
 _FOR_GOOD = {"42704": EvergreenError, "42501": NotPermittedError}  # no such pipeline, no right: waiting does not help
 _ASK = "SELECT pg_catalog.pg_try_advisory_lock(1163285067, %s)"

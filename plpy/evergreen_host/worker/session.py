@@ -9,7 +9,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict
 
-from evergreen_host.session import OPTIONS, settle
+from evergreen_host.database import OPTIONS, settle
 from evergreen_host.worker import requirements
 
 WAKE, MORE = "evergreen_wake", "evergreen_more"

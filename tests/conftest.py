@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 from hypothesis import settings
-from provider import LoopbackProvider
-from template import make_template
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.server.template import make_template
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _numbers = count(1)

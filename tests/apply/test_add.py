@@ -1,7 +1,8 @@
 """Chunks are added by COPY in binary where that is possible and by INSERT elsewhere: one sees no difference."""
 
 import pytest
-from documents import assert_as_source, drain_all
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 
 TABLE = "CREATE TABLE docs (a int2, b int4, c int8, d text, e varchar(9), f uuid, {extra} title text, body text, "
 ROWS = """INSERT INTO docs (a, b, c, d, e, f, title, body)

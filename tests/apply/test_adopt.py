@@ -1,12 +1,13 @@
 """embed_adopt: vectors made elsewhere are found by their text, make nothing fresh by themselves, and are for admins."""
 
 import pytest
-from documents import assert_as_source, drain_all, source_texts, verified
-from freshness import assert_fresh
-from people import people
-from provider import vector
 from psycopg import DataError, errors
-from refusals import agree, complaint
+
+from tests.fixtures.error_checks import agree, complaint
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts, verified
+from tests.fixtures.pipelines.freshness import assert_fresh
+from tests.fixtures.providers.loopback import vector
+from tests.fixtures.roles import people
 
 ADOPT = "SELECT embed_adopt(%s, %s::text[], %s::text[]::vector[], %s::text[]::jsonb[])"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop', options => %s)"

@@ -4,8 +4,18 @@ from math import log2
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, drain_once, rested, shown, source_texts, stale_keys, status_of
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import (
+    assert_as_source,
+    drain_all,
+    drain_once,
+    rested,
+    shown,
+    source_texts,
+    stale_keys,
+    status_of,
+)
+from tests.fixtures.waiting import Background, wait_until
 
 ROWS = 200
 

@@ -4,15 +4,15 @@ import threading
 from collections import Counter, defaultdict
 
 import pytest
-from documents import drain_all, verified
-from edits import document, edited, edits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from people import hash_model
-from provider import vector
-from waiting import wait_until
 
 from evergreen.prepare.chunk import split_markdown
+from tests.fixtures.markdown_edits import document, edited, edits
+from tests.fixtures.pipelines.documents import drain_all, verified
+from tests.fixtures.providers.loopback import vector
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
 
 SIZE = 400
 ROWS = "SELECT chunk_no, chunk, id, embedding::vector::float4[] FROM embed_store.g{} ORDER BY chunk_no"

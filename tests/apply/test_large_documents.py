@@ -6,9 +6,10 @@ twice as long: pages touched in the server, and rows whose new version needed an
 """
 
 import pytest
-from documents import stale_keys
-from people import hash_model
-from waiting import wait_until
+
+from tests.fixtures.pipelines.documents import stale_keys
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
 
 WORK = "CALL embed_work(until_empty => true)"
 CHUNKERS = (

@@ -1,8 +1,9 @@
 """What was spent and saved is written down as it was."""
 
 import pytest
-from documents import drain_all, drain_once, status_of
-from waiting import wait_until
+
+from tests.fixtures.pipelines.documents import drain_all, drain_once, status_of
+from tests.fixtures.waiting import wait_until
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 

@@ -1,8 +1,9 @@
 """A text that was embedded once, is at a model, or stands twice in a batch is not sent again."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, source_texts
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, source_texts
+from tests.fixtures.waiting import Background, wait_until
 
 
 @pytest.fixture

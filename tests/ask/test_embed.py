@@ -1,9 +1,10 @@
 """embed and embed_query: whose model, whose money, which errors."""
 
 import pytest
-from people import hash_model, people
 from psycopg import Error, errors
-from refusals import fault
+
+from tests.fixtures.error_checks import fault
+from tests.fixtures.roles import hash_model, people
 
 
 def test_a_model_that_may_cost_money_needs_embed_user(db, connect, docs, model):

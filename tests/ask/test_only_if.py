@@ -6,8 +6,9 @@ way to ask, every generation, every capture, and for NULL as for false.
 """
 
 import pytest
-from documents import drain_all
-from people import hash_model
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import hash_model
 
 ASKING = {
     "view": "SELECT id FROM docs_embedding",

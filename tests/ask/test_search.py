@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from people import hash_model
-from provider import vector
 from psycopg import errors
+
+from tests.fixtures.providers.loopback import vector
+from tests.fixtures.roles import hash_model
 
 SEARCH = "SELECT key, chunk_no, chunk, score, is_stale FROM embed_search('docs', %s, {})"
 

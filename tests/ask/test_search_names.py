@@ -7,9 +7,10 @@ every identifier of our own SQL that a statement over the source or the view has
 """
 
 import pytest
-from people import hash_model, people
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
+
+from tests.fixtures.roles import hash_model, people
 
 NAMES = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",

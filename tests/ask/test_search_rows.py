@@ -1,8 +1,9 @@
 """embed_search_rows gives whole, typed rows of the source, each once."""
 
 import pytest
-from people import hash_model
 from psycopg import sql
+
+from tests.fixtures.roles import hash_model
 
 
 def test_rows_are_typed_and_best_first(db, docs):

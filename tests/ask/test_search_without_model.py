@@ -6,12 +6,13 @@ HINT names that search. What is no failure of the model (a cancel, a time-out of
 
 import time
 
-import faults
 import psycopg
 import pytest
-from documents import drain_all
 from psycopg import errors
-from roads import change, create, rest_longer, serve
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.pipelines.endpoints import change, create, rest_longer, serve
+from tests.fixtures.providers import faults
 
 HYBRID = "SELECT key FROM embed_search('docs', %s, mode => 'hybrid')"
 

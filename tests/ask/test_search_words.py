@@ -1,9 +1,10 @@
 """embed_search by keyword and hybrid: the words, the fusion, the caller's own rights, and the index."""
 
 import pytest
-from documents import drain_all
-from people import hash_model, people
 from psycopg import errors
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import hash_model, people
 
 WORK = "CALL embed_work(until_empty => true)"
 TEXTS = {

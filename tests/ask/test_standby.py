@@ -5,11 +5,11 @@ import subprocess
 
 import psycopg
 import pytest
-from people import hash_model
 from psycopg import errors
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from waiting import Background, wait_until
+
+from tests.fixtures.waiting import Background, wait_until
 
 Connection = psycopg.Connection[Any]
 

@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.fixtures.paths import PROJECT
+
 _MOST = 300  # revisions of a repository, spread over its history
 
 
@@ -20,7 +22,7 @@ def repositories() -> list[Path]:
     if named := os.environ.get("EVERGREEN_HISTORIES"):
         return [Path(one) for one in named.split(os.pathsep)]
     home = sorted(path.parent for path in Path.home().glob("*/.git"))
-    return [Path(__file__).parents[2], *home]
+    return [PROJECT, *home]
 
 
 def revisions(repository: Path) -> list[Revision]:

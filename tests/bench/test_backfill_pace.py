@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from load import FULL, lags, make_docs, p50, p99
-from measure import timed
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.bench.load import FULL, lags, make_docs, p50, p99
+from tests.bench.measure import timed
+from tests.fixtures.waiting import Background, wait_until
 
 ROWS = 1_000_000 if FULL else 200_000
 LIVE = 1000  # rows at the end of the table, which are edited one after the other

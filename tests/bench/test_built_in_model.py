@@ -5,8 +5,9 @@ from pathlib import Path
 import psycopg
 import pytest
 import wordllama
-from measure import report, take_turns, timed
-from texts import documents, fill
+
+from tests.bench.measure import report, take_turns, timed
+from tests.bench.texts import documents, fill
 
 ROWS = 10_000
 BATCH = 64

@@ -4,10 +4,10 @@ import time
 
 import psycopg
 import pytest
-from load import FULL, Feed, TimedWorker, make_docs, p50, p99, queue_size
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.bench.load import FULL, Feed, TimedWorker, make_docs, p50, p99, queue_size
+from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.bench
 

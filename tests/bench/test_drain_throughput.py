@@ -6,10 +6,11 @@ HTTP see test_provider_throughput.py.
 
 import psycopg
 import pytest
-import script
-from hashing import DIMENSIONS, hash_vectors
-from measure import report, take_turns, timed
-from texts import fill
+
+from tests.bench import script
+from tests.bench.hashing import DIMENSIONS, hash_vectors
+from tests.bench.measure import report, take_turns, timed
+from tests.bench.texts import fill
 
 ROWS = 20_000
 BATCH = 1000

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from revisions import Revision, repositories, revisions
 
 from evergreen.apply.diff import StoredChunk, diff
 from evergreen.prepare.chunk import split_markdown, split_text
+from tests.bench.revisions import Revision, repositories, revisions
 
 SIZE = 800
 AIM = 1.5

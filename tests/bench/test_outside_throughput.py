@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from hashing import DIMENSIONS, hash_vectors
-from measure import report, take_turns, timed
-from texts import fill
+
+from tests.bench.hashing import DIMENSIONS, hash_vectors
+from tests.bench.measure import report, take_turns, timed
+from tests.bench.texts import fill
 
 ROWS = 20_000
 ROUNDS = 3

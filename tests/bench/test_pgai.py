@@ -10,10 +10,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from measure import report, take_turns, timed
-from model_server import serving
-from pgaienv import Worker, environment
-from texts import fill
+
+from tests.bench.measure import report, take_turns, timed
+from tests.bench.model_server import serving
+from tests.bench.texts import fill
+from tests.fixtures.pgai_environment import Worker, environment
 
 DIMENSIONS = 256
 ROWS = 5_000

@@ -16,10 +16,11 @@ import numpy as np
 import orjson
 import psycopg
 import pytest
-import script
-from measure import report, take_turns, timed
-from model_server import number, serving, vectors
-from texts import fill
+
+from tests.bench import script
+from tests.bench.measure import report, take_turns, timed
+from tests.bench.model_server import number, serving, vectors
+from tests.bench.texts import fill
 
 SCRIPT, LIMIT, DRAIN, WORK = "scripts, binary COPY", "the provider's limit", "embed_drain()", "CALL embed_work()"
 IN_FLIGHT = 4  # requests that a worker has under way

@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
-from listening import ListeningWorker
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.worker_processes import ListeningWorker
 
 WRITES, RATE = 1000, 50
 ROWS = 500

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from listening import ListeningWorker
-from measure import report, take_turns
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.bench.measure import report, take_turns
+from tests.fixtures.waiting import wait_until
+from tests.fixtures.worker_processes import ListeningWorker
 
 CLIENTS, WARM_UP, SECONDS, ROUNDS, ROWS = 8, 3, 10, 6, 5_000  # fewer rows than an index is built for
 

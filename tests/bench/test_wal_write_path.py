@@ -5,9 +5,9 @@ import subprocess
 
 import psycopg
 import pytest
-from measure import report, take_turns
 
 from evergreen_host.cluster import Cluster
+from tests.bench.measure import report, take_turns
 
 ROWS, CLIENTS, SECONDS, ROUNDS = 100_000, 4, 8, 3
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from measure import report, take_turns
 
 from evergreen_host.cluster import Cluster
+from tests.bench.measure import report, take_turns
 
 ROWS = 100_000
 CLIENTS = 4

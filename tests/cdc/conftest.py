@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from logical import OPTIONS, work
-from template import make_template
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.server.template import make_template
+from tests.fixtures.wal import OPTIONS, work
 
 
 @pytest.fixture(scope="session")

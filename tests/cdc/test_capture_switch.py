@@ -4,11 +4,12 @@ import threading
 
 import psycopg
 import pytest
-from attack import Writers, left, make_docs, seed_of
-from documents import assert_as_source
-from logical import capture_of, published, slots, triggers, work, work_until
-from people import people
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.roles import people
+from tests.fixtures.stress import Writers, left, make_docs, seed_of
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.wal import capture_of, published, slots, triggers, work, work_until
 
 ORDER = ["cdc", "trigger", "cdc", "manual", "cdc", "trigger"]
 

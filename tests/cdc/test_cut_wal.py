@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from waiting import Background, wait_until
+
+from tests.fixtures.waiting import Background, wait_until
 
 FLUSHERS = "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('background writer', 'checkpointer')"
 # Not to be compressed; a record of 3,000 bytes.

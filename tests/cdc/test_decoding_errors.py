@@ -1,8 +1,9 @@
 """An error of the server in decoding the WAL: nobody else is held up, and nothing is missed."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once
-from logical import capture_of, slots, work, work_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
+from tests.fixtures.wal import capture_of, slots, work, work_until
 
 # The next reading of this session asks for what pgoutput refuses once the slot is taken: so fails a WAL it cannot read.
 FAIL_ONCE = """

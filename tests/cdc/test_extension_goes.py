@@ -6,8 +6,9 @@ there to look. What looks has to outlive the extension, to the end of the transa
 
 import psycopg
 import pytest
-from logical import slots, some_of, work
-from people import people
+
+from tests.fixtures.roles import people
+from tests.fixtures.wal import slots, some_of, work
 
 SAY = "/* drop extension evergreen cascade */"
 GOES = {

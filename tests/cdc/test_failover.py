@@ -12,13 +12,13 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from documents import assert_as_source
-from freshness import all_fresh, verify
-from logical import OPTIONS, slots, work, work_until
-from people import hash_model
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.pipelines.freshness import all_fresh, verify
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
+from tests.fixtures.wal import OPTIONS, slots, work, work_until
 
 pytestmark = pytest.mark.attack
 

@@ -4,8 +4,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from logical import WORK, work
-from waiting import Background
+
+from tests.fixtures.waiting import Background
+from tests.fixtures.wal import WORK, work
 
 MOST = 160 << 10  # kB: what the server keeps of a transaction in memory is 64 MB (logical_decoding_work_mem)
 

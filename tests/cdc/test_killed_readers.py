@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from logical import OPTIONS, work_until
-from template import make_template
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.server.template import make_template
+from tests.fixtures.waiting import wait_until
+from tests.fixtures.wal import OPTIONS, work_until
 
 ROWS = 2000
 WRITERS = 8

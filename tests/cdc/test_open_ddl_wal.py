@@ -1,9 +1,10 @@
 """As tests/schedule/test_open_ddl.py, of changes read from the WAL: what one owner locks or breaks stops no other."""
 
 import pytest
-from documents import stale_keys, status_of
-from logical import WORK, work_until
-from people import hash_model, people
+
+from tests.fixtures.pipelines.documents import stale_keys, status_of
+from tests.fixtures.roles import hash_model, people
+from tests.fixtures.wal import WORK, work_until
 
 HELD = (
     "ALTER TABLE alice.parts_2 SET (fillfactor = 90)",

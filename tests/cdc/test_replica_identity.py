@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source
-from freshness import all_fresh, verify
-from logical import capture_of, published, some_of, triggers, work, work_until
+
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.pipelines.freshness import all_fresh, verify
+from tests.fixtures.wal import capture_of, published, some_of, triggers, work, work_until
 
 WRITES = [
     "UPDATE docs SET body = '{n} edited' WHERE id = 1",

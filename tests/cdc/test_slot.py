@@ -2,16 +2,16 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all
-from dumping import create_empty, dump, restore
-from freshness import all_fresh, verify
-from logical import OPTIONS, capture_of, drop_slot, published, slots, some_of, triggers, work, work_until
-from provider import LoopbackProvider
 from psycopg.types.json import Jsonb
-from template import make_template
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.dumps import create_empty, dump, restore
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.pipelines.freshness import all_fresh, verify
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.server.template import make_template
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.wal import OPTIONS, capture_of, drop_slot, published, slots, some_of, triggers, work, work_until
 
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop', capture => 'cdc')"
 

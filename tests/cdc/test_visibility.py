@@ -1,14 +1,14 @@
 """A commit that waits for a synchronous standby is in the WAL before anybody sees it: it is not read before, either."""
 
-import attack
 import psycopg
 import pytest
-from documents import assert_as_source
-from logical import OPTIONS, work, work_until
-from template import make_template
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures import stress
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.server.template import make_template
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.wal import OPTIONS, work, work_until
 
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
 
@@ -52,7 +52,7 @@ def test_a_server_that_restarts_meanwhile(cluster, provider):
         admin.execute("CREATE DATABASE restarted TEMPLATE evergreen_template")
     with psycopg.connect(cluster.dsn("restarted"), autocommit=True) as session:
         provider.register(session)
-        attack.make_docs(session, 10)
+        stress.make_docs(session, 10)
         session.execute("SELECT embed_capture_set('docs', 'cdc')")
         work_until(session, "docs", "cdc")
         provider.reset()

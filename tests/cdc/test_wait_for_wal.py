@@ -1,9 +1,10 @@
 """embed_wait where changes are read from the WAL: what is committed and not read yet is waited for."""
 
 import pytest
-from documents import shown
 from psycopg import errors
-from waiting import Background, begin_to_wait, wait_until
+
+from tests.fixtures.pipelines.documents import shown
+from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
 
 def waited(db, key, timeout="0 s"):

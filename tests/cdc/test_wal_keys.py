@@ -1,9 +1,10 @@
 """A key that comes out of the WAL is the very key that a trigger logs, whatever its types and whoever's settings."""
 
 import pytest
-from freshness import WORKER, WRITER, become
-from keykinds import KINDS
-from logical import WORK, work
+
+from tests.fixtures.pipelines.freshness import WORKER, WRITER, become
+from tests.fixtures.pipelines.key_types import KINDS
+from tests.fixtures.wal import WORK, work
 
 
 @pytest.fixture

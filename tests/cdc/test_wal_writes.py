@@ -2,11 +2,12 @@
 
 import psycopg
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all
-from freshness import all_fresh, texts_in_view, verify
-from logical import capture_of, published, triggers, work, work_until
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.pipelines.freshness import all_fresh, texts_in_view, verify
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.wal import capture_of, published, triggers, work, work_until
 
 PARTS = """
 CREATE TABLE parts (tenant text, id int, body text, PRIMARY KEY (tenant, id)) PARTITION BY LIST (tenant);

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from attack import left, locks
-from documents import verified
-from logical import work_until
-from outside import let_leases_run_out
-from roads import hurry, let_time_pass
-from sources import KEYS, PIPELINES, Pipeline, expected, is_of, shown
+
+from tests.chaos.sources import KEYS, PIPELINES, Pipeline, expected, is_of, shown
+from tests.fixtures.external_compute import let_leases_run_out
+from tests.fixtures.pipelines.documents import verified
+from tests.fixtures.pipelines.endpoints import hurry, let_time_pass
+from tests.fixtures.stress import left, locks
+from tests.fixtures.wal import work_until
 
 Connection = psycopg.Connection[Any]
 

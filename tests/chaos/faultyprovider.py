@@ -5,9 +5,20 @@ import re
 import threading
 from collections import Counter
 
-from faults import Fault, Reply, backwards, count, html, in_base64, noise, reset, status, truncated
-from histories import POISONS
-from provider import LoopbackProvider
+from tests.chaos.histories import POISONS
+from tests.fixtures.providers.faults import (
+    Fault,
+    Reply,
+    backwards,
+    count,
+    html,
+    in_base64,
+    noise,
+    reset,
+    status,
+    truncated,
+)
+from tests.fixtures.providers.loopback import LoopbackProvider
 
 HARMLESS: dict[str, Fault] = {"backwards": backwards(), "base64": in_base64()}
 FAULTS: dict[str, Fault] = {

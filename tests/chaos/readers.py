@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from sources import PIPELINES, Key, Pipeline, Shown, expected, is_of, shown, source_keys
+
+from tests.chaos.sources import PIPELINES, Key, Pipeline, Shown, expected, is_of, shown, source_keys
 
 Connection = psycopg.Connection[Any]
 

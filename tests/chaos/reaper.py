@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.waiting import wait_until
 
 Connection = psycopg.Connection[Any]
 

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from provider import LoopbackProvider, vector
 
 from evergreen.prepare.chunk import split_text
+from tests.fixtures.providers.loopback import LoopbackProvider, vector
 
 Connection = psycopg.Connection[Any]
 Key = tuple[Any, ...]

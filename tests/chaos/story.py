@@ -9,17 +9,17 @@ from itertools import count
 from typing import Any
 
 import psycopg
-from faultyprovider import Weather
-from histories import Style
-from lockwaits import LockWaits
-from provider import LoopbackProvider
-from readers import Reader
-from reaper import Reaper
-from sources import make_pipelines, make_tables
-from workers import KINDS, Worker
-from writers import Refused, Writer
 
 from evergreen_host.cluster import Cluster
+from tests.chaos.faultyprovider import Weather
+from tests.chaos.histories import Style
+from tests.chaos.lockwaits import LockWaits
+from tests.chaos.readers import Reader
+from tests.chaos.reaper import Reaper
+from tests.chaos.sources import make_pipelines, make_tables
+from tests.chaos.workers import KINDS, Worker
+from tests.chaos.writers import Refused, Writer
+from tests.fixtures.providers.loopback import LoopbackProvider
 
 Connection = psycopg.Connection[Any]
 

@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from aftermath import faults, settle
-from faultyprovider import Weather
-from provider import LoopbackProvider
-from reaper import LONGEST_STOP
-from story import Cast, Report, Stage, play, summary
-from workers import KINDS, MAY_TIME_OUT
 
 from evergreen_host.cluster import Cluster
+from tests.chaos.aftermath import faults, settle
+from tests.chaos.faultyprovider import Weather
+from tests.chaos.reaper import LONGEST_STOP
+from tests.chaos.story import Cast, Report, Stage, play, summary
+from tests.chaos.workers import KINDS, MAY_TIME_OUT
+from tests.fixtures.providers.loopback import LoopbackProvider
 
 KILLED = {"57P01", "57P02", "57P03", "57014"}
 BOUND = 0.05  # seconds that a worker may cost a writer

@@ -8,12 +8,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import outside
 import psycopg
-from listening import SLEEP, heard, listen
 from psycopg.pq import TransactionStatus
-from roads import rest_over
-from sources import PIPELINES
+
+from tests.chaos.sources import PIPELINES
+from tests.fixtures import external_compute
+from tests.fixtures.pipelines.endpoints import rest_over
+from tests.fixtures.worker_processes import SLEEP, heard, listen
 
 Connection = psycopg.Connection[Any]
 NAMES = [one.name for one in PIPELINES]
@@ -138,7 +139,7 @@ def _touch(db: Connection, context: Context) -> str | None:
 def _outside(db: Connection, context: Context) -> str | None:
     """Compute outside: slow, in parts, in any order; now and then it gives back, fails, or is never heard of again."""
     name, most = context.chance.choice(NAMES), context.chance.randint(1, 40)
-    texts = outside.claim(db, most, context.chance.choice(["0.3 s", "2 s"]), pipeline=name)
+    texts = external_compute.claim(db, most, context.chance.choice(["0.3 s", "2 s"]), pipeline=name)
     context.pause(0.6)
     if not texts:
         return "outside, idle"
@@ -147,10 +148,10 @@ def _outside(db: Connection, context: Context) -> str | None:
     for part in (texts[:middle], texts[middle:]):
         if part and fate < 0.8:
             dimensions = 16 if part[0].model == "wide" else 8
-            _patiently(context, partial(outside.submit, db, part, pipeline=name, dimensions=dimensions))
+            _patiently(context, partial(external_compute.submit, db, part, pipeline=name, dimensions=dimensions))
         elif part and fate < 0.9:
             why = context.chance.choice([None, "out of memory"])
-            _patiently(context, partial(outside.release, db, part, why, pipeline=name))
+            _patiently(context, partial(external_compute.release, db, part, why, pipeline=name))
         context.pause(0.2)
     return None if fate < 0.9 else "outside, died"
 

@@ -10,8 +10,9 @@ from itertools import islice
 from typing import Any
 
 import psycopg
-from histories import READ_COMMITTED, Step, Style, Transaction, history
-from sources import KEYS
+
+from tests.chaos.histories import READ_COMMITTED, Step, Style, Transaction, history
+from tests.chaos.sources import KEYS
 
 Connection = psycopg.Connection[Any]
 

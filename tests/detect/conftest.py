@@ -1,7 +1,8 @@
 """A live source for tests of its owner's DDL."""
 
 import pytest
-from freshness import assert_fresh, drain
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain
 
 
 @pytest.fixture

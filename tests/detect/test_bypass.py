@@ -1,7 +1,8 @@
 """Writes that pass triggers by: most are captured anyway, the rest heal by embed_verify."""
 
 import pytest
-from freshness import assert_fresh, drain, status, texts_in_view, verify
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
 
 
 @pytest.fixture

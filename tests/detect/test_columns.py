@@ -1,7 +1,18 @@
 """Watched columns of every kind, and what counts as a change of them."""
 
 import pytest
-from freshness import READER, WORKER, WRITER, assert_fresh, become, drain, status, texts_in_view, verify
+
+from tests.fixtures.pipelines.freshness import (
+    READER,
+    WORKER,
+    WRITER,
+    assert_fresh,
+    become,
+    drain,
+    status,
+    texts_in_view,
+    verify,
+)
 
 
 @pytest.fixture

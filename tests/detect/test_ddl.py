@@ -1,8 +1,9 @@
 """The owner's own DDL on a live source: it works, so do later writes of open sessions, and the pipeline follows."""
 
 import pytest
-from ddl import BROKEN, FOLLOWED, assert_others_go_on, names_now
-from freshness import assert_fresh, drain, status, texts_in_view, verify
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
+from tests.fixtures.pipelines.owner_ddl import BROKEN, FOLLOWED, assert_others_go_on, names_now
 
 
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())

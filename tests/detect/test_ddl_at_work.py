@@ -1,9 +1,10 @@
 """DDL while a worker has rows of the source at the model: the owner does not wait for it, and no row is lost by it."""
 
 import pytest
-from ddl import BROKEN, FOLLOWED, assert_others_go_on, cases, names_now
-from freshness import assert_fresh, drain, status, texts_in_view
-from waiting import Background
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view
+from tests.fixtures.pipelines.owner_ddl import BROKEN, FOLLOWED, assert_others_go_on, cases, names_now
+from tests.fixtures.waiting import Background
 
 WORKERS = ("CALL embed_work(until_empty => true)", "SELECT embed_drain()")
 

@@ -1,8 +1,9 @@
 """DDL that changes a source without naming it, or that cannot be followed at once: the owner's writes go through."""
 
 import pytest
-from freshness import assert_fresh, drain, status, texts_in_view, verify
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
+from tests.fixtures.waiting import Background, wait_until
 
 
 def pipeline(db, name, **arguments):

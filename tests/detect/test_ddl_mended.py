@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from ddl import BROKEN, assert_others_go_on, cases
-from freshness import all_fresh, assert_fresh, drain, status, texts_in_view, verify
+
+from tests.fixtures.pipelines.freshness import all_fresh, assert_fresh, drain, status, texts_in_view, verify
+from tests.fixtures.pipelines.owner_ddl import BROKEN, assert_others_go_on, cases
 
 DROP = "SELECT embed_drop('docs')"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')"

@@ -5,7 +5,8 @@ looked at, regenerated or swept for somebody else's command costs as much as tha
 """
 
 import pytest
-from freshness import assert_fresh, texts_in_view
+
+from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
 
 STRANGERS = {
     "a table": "CREATE TABLE x (); DROP TABLE x",

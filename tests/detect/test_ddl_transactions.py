@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from ddl import cases
-from freshness import assert_fresh, drain, status, texts_in_view
-from waiting import Background
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view
+from tests.fixtures.pipelines.owner_ddl import cases
+from tests.fixtures.waiting import Background
 
 DDL = {
     "column": ["ALTER TABLE docs RENAME body TO content"],

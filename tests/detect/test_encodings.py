@@ -11,12 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from documents import drain_all
-from faults import status
 from psycopg import sql
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.providers.faults import status
+from tests.fixtures.waiting import wait_until
 
 # With a word that UTF-8 has in more bytes, and an emoji that none of them but SQL_ASCII has.
 WORDS = {"LATIN1": "größe", "WIN1252": "größe", "EUC_JP": "表題", "SQL_ASCII": "größe", "UTF8": "größe"}

@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from freshness import assert_fresh, drain, texts_in_view
 from psycopg.sql import SQL, Identifier
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_view
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import psycopg
 import pytest
-from freshness import WRITER, assert_fresh, become, drain, texts_in_view
+
+from tests.fixtures.pipelines.freshness import WRITER, assert_fresh, become, drain, texts_in_view
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,20 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from freshness import READER, WORKER, WRITER, Connection, assert_fresh, become, drain, texts_in_view
-from keykinds import KINDS, Kind
-from provider import LoopbackProvider
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.freshness import (
+    READER,
+    WORKER,
+    WRITER,
+    Connection,
+    assert_fresh,
+    become,
+    drain,
+    texts_in_view,
+)
+from tests.fixtures.pipelines.key_types import KINDS, Kind
+from tests.fixtures.providers.loopback import LoopbackProvider
 
 
 @pytest.fixture(scope="module")

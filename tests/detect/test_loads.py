@@ -1,9 +1,10 @@
 """pg_restore and psql load data into a live source, with triggers disabled and without."""
 
 import pytest
-from dumping import dump, restore
-from freshness import assert_fresh, drain, texts_in_view
 from psycopg.conninfo import conninfo_to_dict
+
+from tests.fixtures.dumps import dump, restore
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_view
 
 
 @pytest.mark.parametrize("form", ["custom", "plain"])

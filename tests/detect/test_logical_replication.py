@@ -4,10 +4,10 @@ from collections import Counter
 
 import psycopg
 import pytest
-from freshness import all_fresh, assert_fresh, drain, texts_in_view, verify
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.freshness import all_fresh, assert_fresh, drain, texts_in_view, verify
+from tests.fixtures.waiting import Background, wait_until
 
 TABLES = """
 CREATE TABLE docs (id int PRIMARY KEY, title text, body text);

@@ -1,8 +1,9 @@
 """Every committed change is in the log, in a job, or fresh, however writers and workers interleave."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, shown, stale_keys, status_of
-from waiting import Background
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, stale_keys, status_of
+from tests.fixtures.waiting import Background
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 KEYS = [1, 2, 3]  # one for a writer of each level

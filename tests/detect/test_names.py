@@ -1,8 +1,9 @@
 """Names that are legal and hard to quote: of schemas, tables, columns, pipelines and views."""
 
 import pytest
-from freshness import assert_fresh, texts_in_view
 from psycopg.sql import SQL, Identifier, Literal
+
+from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
 
 NAMES = [
     "key", "locked", "embedding", "chunk", "chunk_no", "model", "fingerprint", "is_stale", "embedded_at", "key_key",

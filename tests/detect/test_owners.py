@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from freshness import assert_fresh, drain, status, texts_in_view, verify
-from people import people
+
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
+from tests.fixtures.roles import people
 
 
 @pytest.fixture

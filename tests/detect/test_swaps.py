@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from freshness import assert_fresh, texts_in_view
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
+from tests.fixtures.waiting import Background, wait_until
 
 WORKERS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true)"}
 SWAP = ["ALTER TABLE docs RENAME TO tmp", "ALTER TABLE other RENAME TO docs"]

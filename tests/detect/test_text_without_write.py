@@ -8,8 +8,9 @@ refused: composites and ranges of object names, and generated columns that are n
 """
 
 import pytest
-from freshness import assert_fresh, become, drain, texts_in_view, verify
-from refusals import refused
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.freshness import assert_fresh, become, drain, texts_in_view, verify
 
 BEFORE = """
 CREATE SCHEMA s; CREATE SCHEMA n; CREATE SCHEMA z;

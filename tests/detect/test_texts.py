@@ -3,7 +3,8 @@
 import unicodedata
 
 import pytest
-from freshness import Status, assert_fresh, drain, status, texts_in_view
+
+from tests.fixtures.pipelines.freshness import Status, assert_fresh, drain, status, texts_in_view
 
 BLANK = (None, "", " ", "\n\t \r\n", "\u00a0\u2003\u3000", "\x0b\x0c")
 

@@ -1,7 +1,8 @@
 """Generations: two models on one loopback provider, told apart by their dimensions."""
 
 import pytest
-from roads import serve
+
+from tests.fixtures.pipelines.endpoints import serve
 
 
 @pytest.fixture

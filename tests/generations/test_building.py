@@ -1,10 +1,11 @@
 """Building: both generations are kept fresh, searches go on, and texts that are there already are not sent again."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, shown, status_of
-from provider import LoopbackProvider
-from roads import serve
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, status_of
+from tests.fixtures.pipelines.endpoints import serve
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.waiting import Background, wait_until
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true)"}
 

@@ -1,8 +1,9 @@
 """Comparing: the same finds the same, and nobody learns of rows that he may not see."""
 
 import pytest
-from documents import drain_all
-from people import people
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import people
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ import random
 import orjson
 import psycopg
 import pytest
-from attack import seed_of
-from documents import drain_all, verified
-from provider import vector
-from roads import serve
+
+from tests.fixtures.pipelines.documents import drain_all, verified
+from tests.fixtures.pipelines.endpoints import serve
+from tests.fixtures.providers.loopback import vector
+from tests.fixtures.stress import seed_of
 
 DIMENSIONS = {"six": 6, "four": 4, "five": 5}
 STEPS = {

@@ -2,11 +2,11 @@
 
 import psycopg
 import pytest
-from documents import drain_all
-from people import people
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import people
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(until_empty => true)"
 DIMENSIONS = {"vector": 32, "halfvec": 32, "bit": 256}

@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.waiting import Background, wait_until
 
 
 @pytest.fixture

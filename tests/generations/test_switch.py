@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, shown
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown
+from tests.fixtures.waiting import Background, wait_until
 
 TWICE = "SELECT embed_promote('docs')", "SELECT embed_rollback('docs')"
 

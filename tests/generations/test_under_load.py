@@ -8,9 +8,10 @@ import numpy as np
 import orjson
 import psycopg
 import pytest
-from documents import drain_all
-from provider import LoopbackProvider, vector
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.providers.loopback import LoopbackProvider, vector
+from tests.fixtures.waiting import Background, wait_until
 
 QUESTIONS = [f"question {number}" for number in range(5)]
 K = 5

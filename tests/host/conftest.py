@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from doctoring import Doctor
-from documents import drain_all
-from roads import create, serve
 
 from evergreen_host.packaging import postgres as pgconfig
 from evergreen_host.packaging.install import Payload
 from evergreen_host.packaging.postgres import Postgres
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.pipelines.endpoints import create, serve
 
 PG_CONFIG = """\
 #!/bin/sh

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from documents import drain_all
-from programs import running
-from waiting import wait_until
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.processes import running
+from tests.fixtures.waiting import wait_until
 
 COMMAND = [sys.executable, "-c", "from evergreen_host.cli import main; main()", "backfill"]
 

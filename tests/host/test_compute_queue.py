@@ -2,11 +2,10 @@
 
 import threading
 
-from attack import make_docs
-from waiting import wait_until
-
 from evergreen_host.compute.client import Queue
 from evergreen_host.compute.embedder import literal
+from tests.fixtures.stress import make_docs
+from tests.fixtures.waiting import wait_until
 
 
 def test_a_submission_waits_for_whoever_has_the_vectors_locked(dsn, db, connect, model):

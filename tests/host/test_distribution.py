@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pytest
-from distributions import LEFT_OUT, PROJECT, build, files
+
+from tests.fixtures.distributions import LEFT_OUT, build, files
+from tests.fixtures.paths import PROJECT
 
 PLACES = {"evergreen": "plpy/evergreen", "evergreen_host": "plpy/evergreen_host"}
 EXTENSION = "evergreen_host/_extension"

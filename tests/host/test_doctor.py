@@ -5,15 +5,15 @@ import subprocess
 
 import psycopg
 import pytest
-from doctoring import EVERGREEN, Doctor
-from documents import drain_all
-from people import hash_model
-from roads import create, serve
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
 from evergreen_host.database import linked
 from evergreen_host.monitor.checks import workers
+from tests.fixtures.doctor import EVERGREEN, Doctor
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.pipelines.endpoints import create, serve
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
 
 
 def test_nothing_is_wrong_where_nothing_is(doctor, db, healthy, dsn):
@@ -100,7 +100,7 @@ def test_a_transaction_that_is_left_open(doctor, db, healthy, connect, monkeypat
 
 
 def test_a_role_that_may_not_look_is_told_so(cluster, db, healthy):
-    from people import people
+    from tests.fixtures.roles import people
 
     people(db)
     found = Doctor(f"{cluster.dsn(db.info.dbname)} options='-c role=bob'").findings()

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from doctoring import Doctor
-from documents import assert_as_source, drain_all, drain_once, status_of
-from freshness import all_fresh, verify
-from logical import OPTIONS, work, work_until
-from ownserver import copy_of
-from roads import create, hurry, let_time_pass, serve, table
-from serverlog import ServerLog
-from template import make_template
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
 from evergreen_host.packaging import dist
 from evergreen_host.packaging import postgres as pgconfig
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, status_of
+from tests.fixtures.pipelines.endpoints import create, hurry, let_time_pass, serve, table
+from tests.fixtures.pipelines.freshness import all_fresh, verify
+from tests.fixtures.server.log import ServerLog
+from tests.fixtures.server.own_server import copy_of
+from tests.fixtures.server.template import make_template
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.wal import OPTIONS, work, work_until
 
 WORK = "CALL embed_work(max_runtime => '10 minutes')"
 

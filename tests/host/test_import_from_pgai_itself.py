@@ -1,13 +1,13 @@
 """`evergreen import pgai` from what pgai itself made: its catalog, its worker, its splitters, and its own drop."""
 
-from pathlib import Path
-
 import pytest
-import vectorizers
-from documents import drain_all
-from freshness import assert_fresh
-from pgaienv import Worker, environment
-from test_import_pgai import imported
+
+from tests.fixtures import pgai_catalog
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.pgai_environment import Worker, environment
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.pipelines.freshness import assert_fresh
+from tests.host.test_import_pgai import imported
 
 pytestmark = pytest.mark.attack
 
@@ -35,7 +35,7 @@ def worker(db, dsn):
 @pytest.fixture
 def wiki(db):
     """Real texts: the documentation of this project, by paragraphs and whole."""
-    root = Path(__file__).parents[2]
+    root = PROJECT
     texts = [text for name in ("README.md", "CHANGELOG.md") for text in (root / name).read_text("utf-8").split("\n## ")]
     db.execute("CREATE TABLE wiki (id int PRIMARY KEY, title text NOT NULL, body text)")
     for number, text in enumerate([*texts, "", "é" * 500, "one\n\n\n\ntwo\n", None]):
@@ -77,11 +77,11 @@ def test_the_catalog_of_the_other_tests_is_as_pgais(db, dsn, cluster, worker, wi
 
     def parts():
         (found,) = db.execute("SELECT config FROM ai.vectorizer").fetchone()
-        return {name: sorted(part) for name, part in found.items() if name in vectorizers.config()}
+        return {name: sorted(part) for name, part in found.items() if name in pgai_catalog.config()}
 
     catalog, target, real = columns("ai.vectorizer"), columns("wiki_real_store"), parts()
     db.execute("SELECT ai.drop_vectorizer('real', drop_all => true); DROP SCHEMA ai CASCADE")
-    vectorizers.make(db, "wiki", vectorizers.config())
+    pgai_catalog.make(db, "wiki", pgai_catalog.config())
     assert {name for name, *_ in columns("ai.vectorizer")} == {name for name, *_ in catalog}
     assert columns("wiki_embedding_store") == target
     assert {name: set(real[name]) >= set(part) for name, part in parts().items()} == dict.fromkeys(parts(), True)

@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 import psycopg
 import pytest
-import vectorizers
-from attack import WORK, Team
-from documents import assert_as_source, drain_all, source_texts
-from freshness import assert_fresh, drain, status
-from people import people
 from psycopg import sql
-from refusals import everything
-from vectorizers import config, recursive, template
-from waiting import wait_until
 
 from evergreen_host.cli import app
 from evergreen_host.errors import EvergreenError
+from tests.fixtures import pgai_catalog
+from tests.fixtures.error_checks import everything
+from tests.fixtures.pgai_catalog import config, recursive, template
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status
+from tests.fixtures.roles import people
+from tests.fixtures.stress import WORK, Team
+from tests.fixtures.waiting import wait_until
 
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 FRAME = {"formatting": template("$title\n\n$chunk")}
@@ -74,9 +74,9 @@ def served(db, provider):
 def vectorizer(db, docs, served):
     """A vectorizer of docs that has embedded rows 1 to 8; then 2 was edited, 3 deleted, 11 added."""
     db.execute("ALTER TABLE docs ALTER title SET NOT NULL")
-    made = vectorizers.make(db, "docs", config(**FRAME), name="docs_vectorizer")
+    made = pgai_catalog.make(db, "docs", config(**FRAME), name="docs_vectorizer")
     texts = source_texts(db)
-    vectorizers.embedded(db, "docs", [(key, [texts[key]]) for key in range(1, 9)])
+    pgai_catalog.embedded(db, "docs", [(key, [texts[key]]) for key in range(1, 9)])
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 2")
     db.execute("DELETE FROM docs WHERE id = 3")
     db.execute("INSERT INTO docs VALUES (11, 'title 11', 'body 11')")
@@ -152,7 +152,7 @@ def test_chunks_are_found_where_pgai_cut_them(db, dsn, served, provider):
     db.execute("CREATE TABLE wiki (id int PRIMARY KEY, title text NOT NULL, body text)")
     body = "One sentence. Another one!\n\nA paragraph that is longer than the others are."
     db.execute("INSERT INTO wiki VALUES (1, 'T', %s), (2, 'U', NULL), (3, 'V', 'short')", (body,))
-    vectorizers.make(db, "wiki", config(chunking=recursive(30, 15), formatting=template("${title}: $chunk ($$)")))
+    pgai_catalog.make(db, "wiki", config(chunking=recursive(30, 15), formatting=template("${title}: $chunk ($$)")))
     # As langchain-text-splitters cuts it.
     chunks = [
         "One sentence. Another one!",
@@ -161,7 +161,7 @@ def test_chunks_are_found_where_pgai_cut_them(db, dsn, served, provider):
         "than the others are",
         ".",
     ]
-    vectorizers.embedded(db, "wiki", [(1, [f"T: {chunk} ($)" for chunk in chunks]), (3, ["V: short ($)"])])
+    pgai_catalog.embedded(db, "wiki", [(1, [f"T: {chunk} ($)" for chunk in chunks]), (3, ["V: short ($)"])])
     assert imported(dsn)["to_embed"] == 0
     drain_all(db)
     shown = db.execute("SELECT id, chunk FROM wiki_evergreen ORDER BY id, chunk_no").fetchall()
@@ -180,8 +180,8 @@ def test_a_separator_stays_where_langchain_leaves_it(db, dsn, served, provider):
         "implementation": "character_text_splitter", "chunk_size": 10, "chunk_overlap": 4, "separator": ", ",
         "is_separator_regex": True,  # though it is none
     }  # fmt: skip
-    vectorizers.make(db, "wiki", config(chunking=chunking))
-    vectorizers.embedded(db, "wiki", [(1, ["a, b, c, d", "longer than ten", "e"])])
+    pgai_catalog.make(db, "wiki", config(chunking=chunking))
+    pgai_catalog.embedded(db, "wiki", [(1, ["a, b, c, d", "longer than ten", "e"])])
     assert imported(dsn)["to_embed"] == 0
     drain_all(db)
     assert provider.requests == []
@@ -190,9 +190,9 @@ def test_a_separator_stays_where_langchain_leaves_it(db, dsn, served, provider):
 def test_where_a_text_is_not_what_pgai_wrote_it_is_embedded_again(db, dsn, docs, served, provider):
     """NULL is None in Python; the note says so, and nobody believes that such a vector is of our text."""
     db.execute("UPDATE docs SET title = NULL WHERE id = 1")
-    vectorizers.make(db, "docs", config(**FRAME))
+    pgai_catalog.make(db, "docs", config(**FRAME))
     texts = source_texts(db) | {1: "None\n\nbody 1"}
-    vectorizers.embedded(db, "docs", [(key, [text]) for key, text in texts.items()])
+    pgai_catalog.embedded(db, "docs", [(key, [text]) for key, text in texts.items()])
     assert "where column title is NULL" in run(dsn).out
     drain_all(db)
     assert provider.sent == {"\n\nbody 1": 1}
@@ -212,9 +212,9 @@ def test_hostile_names(db, dsn, served, provider):
     do("CREATE SCHEMA {schema}")
     do("""CREATE TABLE {table} ("k""ey" text, "né" timestamptz, "bo dy" text, PRIMARY KEY ("né", "k""ey"))""")
     do("""INSERT INTO {table} VALUES ($$"a'$$, '2024-05-01 12:00+02', 'one'), ('b', 'infinity', 'two')""")
-    vectorizers.make(db, table, config("bo dy"), schema=schema)
+    pgai_catalog.make(db, table, config("bo dy"), schema=schema)
     chunks = [(("\"a'", "2024-05-01 12:00+02"), ["one"]), (("b", "infinity"), ["was two"])]
-    vectorizers.embedded(db, table, chunks, schema=schema)
+    pgai_catalog.embedded(db, table, chunks, schema=schema)
     said = imported(dsn, "--view", view)
     assert (said["pipeline"], said["to_embed"]) == (table, 1)
     assert_fresh(db, table, 2)
@@ -240,7 +240,7 @@ def test_it_is_not_dropped_when_something_is_left(db, dsn, vectorizer, provider)
     db.execute("UPDATE embed.model SET options = options || '{\"input_tokens\": 10}'")
     long = "x" * 100
     db.execute("INSERT INTO docs VALUES (12, '', %s)", (long,))
-    vectorizers.embedded(db, "docs", [(12, [f"\n\n{long}"])])
+    pgai_catalog.embedded(db, "docs", [(12, [f"\n\n{long}"])])
     done = run(dsn, "--drop")
     assert done.code == 0
     assert "the vectorizer stays" in done.out
@@ -287,7 +287,7 @@ WHY_NOT = [
 
 def test_what_cannot_be_taken_over_is_refused_before_anything_is_changed(db, dsn, docs, served):
     db.execute("ALTER TABLE docs ADD blob bytea")
-    number = vectorizers.make(db, "docs", config())
+    number = pgai_catalog.make(db, "docs", config())
     (made,) = db.execute("SELECT config FROM ai.vectorizer").fetchone()
     for configuration, why in WHY_NOT:
         db.execute("UPDATE ai.vectorizer SET config = %s", (json.dumps(made | configuration),))
@@ -300,7 +300,7 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_changed(db, dsn
 def test_which_vectorizer(db, dsn, vectorizer):
     assert 'no vectorizer "nope"' in refused(db, dsn, "--vectorizer", "nope")
     db.execute("CREATE TABLE other (id int PRIMARY KEY, body text)")
-    vectorizers.make(db, "other", config(), name="others")
+    pgai_catalog.make(db, "other", config(), name="others")
     assert "others" in refused(db, dsn)
     assert imported(dsn, "--vectorizer", "docs_vectorizer", "--dry-run")["vectorizer"] == vectorizer
     assert imported(dsn, "--vectorizer", str(vectorizer), "--dry-run")["vectorizer"] == vectorizer
@@ -328,9 +328,9 @@ def test_a_database_without_pgai(db, dsn):
 
 
 def test_the_model_is_the_same_or_it_is_said_how_to_register_it(db, dsn, docs, provider):
-    vectorizers.make(db, "docs", config(**FRAME))
+    pgai_catalog.make(db, "docs", config(**FRAME))
     texts = source_texts(db)
-    vectorizers.embedded(db, "docs", [(key, [text]) for key, text in texts.items()])
+    pgai_catalog.embedded(db, "docs", [(key, [text]) for key, text in texts.items()])
     told = refused(db, dsn)
     assert "embed_endpoint_set('openai', 'https://api.openai.com/v1', secret => 'KEY')" in told
     assert """embed_model_add('m', 'openai', 8, endpoint => 'openai', options => '{"send_dimensions": true}')""" in told
@@ -393,8 +393,8 @@ def test_extensions_in_schemas_of_their_own(cluster, provider):
         db.execute('SET search_path = public, "Ever green", vec')
         db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'one'), (2, 'two')")
         provider.register(db, "m")
-        vectorizers.make(db, "docs", config())
-        vectorizers.embedded(db, "docs", [(1, ["one"])])
+        pgai_catalog.make(db, "docs", config())
+        pgai_catalog.embedded(db, "docs", [(1, ["one"])])
         assert imported(dsn, "--drop")["to_embed"] == 1
         assert_fresh(db, "docs", 2)
         assert provider.sent == {"two": 1}

@@ -1,14 +1,15 @@
 """docs/moving-in.md: its statements run where the others' tables are, and what they take in is not paid for again."""
 
 import re
-from pathlib import Path
 
 import pytest
-from documents import drain_all
-from freshness import assert_fresh
-from provider import vector
 
-PAGE = Path(__file__).parents[2] / "docs" / "moving-in.md"
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.pipelines.freshness import assert_fresh
+from tests.fixtures.providers.loopback import vector
+
+PAGE = PROJECT / "docs" / "moving-in.md"
 
 # The tables that the other made, what they hold, and the texts that are left to embed.
 THEIRS = {

@@ -4,15 +4,14 @@ import json
 import re
 import tomllib
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evergreen_host.errors import EvergreenError
 from evergreen_host.packaging import dist, pgxn
+from tests.fixtures.paths import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 TERM = re.compile(r"[^/\\\s\x00-\x1f]{2,}")
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?")  # of semver.org
 RELATIONS = {"requires", "recommends", "suggests", "conflicts"}

@@ -4,31 +4,31 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from attack import left, make_docs
-from documents import assert_as_source
-from outside import claim
-from waiting import wait_until
 
 from evergreen_host.compute.embedder import Embedded, Embedder, FailedError, Settings, literal, load
 from evergreen_host.compute.openai import URL, factory
+from tests.fixtures.external_compute import claim
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.stress import left, make_docs
+from tests.fixtures.waiting import wait_until
 
-TESTS = Path(__file__).parents[1]
+FUNCTIONS = "tests.fixtures.ray_embedders"
 
 
 @pytest.fixture
 def ray(dsn, tmp_path):
-    """Starts `evergreen ray` with a function of embedders.py."""
+    """Starts `evergreen ray` with a function of ray_embedders.py."""
     pytest.importorskip("ray", reason="the extra pg-evergreen[ray] is not installed")
     started = []
 
     def start(embed, *options):
         code = "import sys; from evergreen_host.cli import main; sys.argv[0] = 'evergreen'; main()"
-        given = ["ray", "--dsn", dsn, "--pipeline", "docs", "--embed", f"embedders:{embed}", *options]
+        given = ["ray", "--dsn", dsn, "--pipeline", "docs", "--embed", f"{FUNCTIONS}:{embed}", *options]
         environment = os.environ | {
-            "PYTHONPATH": str(TESTS), "EVERGREEN_NOTES": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": str(PROJECT), "EVERGREEN_NOTES": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0",
         }  # fmt: skip
         started.append(
             subprocess.Popen(
@@ -64,7 +64,7 @@ def test_actors_embed_and_one_that_is_killed_costs_only_time(db, model, provider
 
 
 def settings(dsn, embed, **options):
-    return Settings(dsn, "docs", f"embedders:{embed}", until_empty=True, **{"batch": 50, **options})
+    return Settings(dsn, "docs", f"{FUNCTIONS}:{embed}", until_empty=True, **{"batch": 50, **options})
 
 
 def test_a_text_that_fails_is_found_and_its_row_alone_waits(dsn, db, model):
@@ -106,7 +106,7 @@ def test_a_server_that_speaks_as_openai_does(provider, monkeypatch):
 
 
 def test_what_cannot_be_imported(monkeypatch):
-    for name in ("", "embedders", "embedders:nope", "no_such_module:x"):
+    for name in ("", FUNCTIONS, f"{FUNCTIONS}:nope", "no_such_module:x"):
         with pytest.raises(LookupError, match=r"module:factory"):
             load(name)
     monkeypatch.delenv(URL, raising=False)

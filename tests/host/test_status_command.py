@@ -12,14 +12,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from people import hash_model
-from programs import running
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from waiting import wait_until
 
 from evergreen_host.database import linked
 from evergreen_host.monitor.status import History, _view, duration, read, sparkline
+from tests.fixtures.processes import running
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
 
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 

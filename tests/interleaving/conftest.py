@@ -1,8 +1,9 @@
 """A pipeline on ten fresh rows, and sessions that stop where they are told."""
 
 import pytest
-from documents import drain_all
-from stopping import Stoppable
+
+from tests.fixtures.breakpoints import Stoppable
+from tests.fixtures.pipelines.documents import drain_all
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 import psycopg
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, drain_once, status_of
-from history import MIND, MISS
-from waiting import wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, status_of
+from tests.fixtures.pipelines.history import MIND, MISS
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 BACKFILL = "SELECT embed_backfill('docs')"

@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, drain_once
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
+from tests.fixtures.stress import left
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 

@@ -1,10 +1,11 @@
 """Compute outside, stopped in the middle of a claim or a submit, while rows change and leases run out."""
 
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, drain_once, verified
-from outside import Text, claim, release, statement, submit
-from waiting import Background, begin_to_wait, wait_until
+
+from tests.fixtures.external_compute import Text, claim, release, statement, submit
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, verified
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
 CLAIM = "SELECT count(*) FROM embed_claim('docs', 100)"
 ATTACK = pytest.mark.attack

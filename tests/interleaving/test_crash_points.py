@@ -7,13 +7,13 @@ from typing import NamedTuple
 import orjson
 import psycopg
 import pytest
-from attack import left, locks
-from documents import assert_as_source, drain_all, drain_once
-from provider import LoopbackProvider, vector
-from stopping import Stoppable
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.breakpoints import Stoppable
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
+from tests.fixtures.providers.loopback import LoopbackProvider, vector
+from tests.fixtures.stress import left, locks
+from tests.fixtures.waiting import wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 DRAIN = "SELECT embed_drain()"

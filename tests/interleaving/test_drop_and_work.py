@@ -2,10 +2,11 @@
 
 import psycopg
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all
-from stopping import STEPS
-from waiting import Background, wait_until
+
+from tests.fixtures.breakpoints import STEPS
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 

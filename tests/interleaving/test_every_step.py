@@ -1,9 +1,10 @@
 """While a worker stands at a step the world moves on: nobody waits for it, and nothing is lost or paid twice."""
 
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, source_texts
-from stopping import STEPS
+
+from tests.fixtures.breakpoints import STEPS
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts
+from tests.fixtures.stress import left
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 MOVES = {

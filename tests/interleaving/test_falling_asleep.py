@@ -1,9 +1,10 @@
 """A writer at every step of a worker that falls asleep: what it commits is seen, or wakes the worker."""
 
 import pytest
-from documents import stale_keys
-from listening import SLEEP, WORK, is_woken, listen
-from stopping import Stoppable
+
+from tests.fixtures.breakpoints import Stoppable
+from tests.fixtures.pipelines.documents import stale_keys
+from tests.fixtures.worker_processes import SLEEP, WORK, is_woken, listen
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 INSIDE = [

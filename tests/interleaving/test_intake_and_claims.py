@@ -1,10 +1,11 @@
 """Writers, intake and claims side by side: each goes around what another holds, and nothing falls between them."""
 
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, drain_once, shown, source_texts, stale_keys
-from roads import let_time_pass
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, source_texts, stale_keys
+from tests.fixtures.pipelines.endpoints import let_time_pass
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 FOREVER = "CALL embed_work(max_runtime => '60 s')"

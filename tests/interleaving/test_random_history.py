@@ -1,12 +1,13 @@
 """Random histories of one session, with every operation there is, against what must be true of them."""
 
 import pytest
-from documents import status_of
-from history import BAD, MIND, MISS, Clerk, History, text_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from roads import let_time_pass
+
+from tests.fixtures.pipelines.documents import status_of
+from tests.fixtures.pipelines.endpoints import let_time_pass
+from tests.fixtures.pipelines.history import BAD, MIND, MISS, Clerk, History, text_of
 
 KEYS = st.integers(1, 5)
 BODIES = ["red", "blue", f"{BAD} apple", " ", None]

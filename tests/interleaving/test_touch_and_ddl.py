@@ -1,6 +1,6 @@
 """A trigger of the user's own that touches rows never fails because somebody has the source locked."""
 
-from documents import assert_as_source, drain_all
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 
 
 def test_a_touch_beside_a_truncate_or_an_alter_table_is_not_refused(connect, db, docs, model, provider):

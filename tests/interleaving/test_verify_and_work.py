@@ -1,9 +1,10 @@
 """embed_verify(repair) and workers: neither waits for the other, also where the one's transaction stays open."""
 
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, drain_once, stale_keys, verified
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, stale_keys, verified
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import Background, wait_until
 
 REPAIR = "SELECT * FROM embed_verify('docs', repair => true)"
 CALLS = {

@@ -4,14 +4,14 @@ from itertools import count
 
 import psycopg
 import pytest
-from attack import left
-from documents import assert_as_source
-from logical import OPTIONS, WORK, capture_of, some_of, triggers, work, work_until
-from stopping import Stoppable
-from template import make_template
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.breakpoints import Stoppable
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.server.template import make_template
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import wait_until
+from tests.fixtures.wal import OPTIONS, WORK, capture_of, some_of, triggers, work, work_until
 
 # What is run, by name, while a change is read, and while a pipeline goes from triggers to the WAL.
 READING = ["start", "set", "log_keys", "add_position", "drop_positions", "advance"]

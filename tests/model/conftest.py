@@ -1,9 +1,9 @@
 """Providers asked directly, without a database: real sockets, short times."""
 
 import pytest
-from served import SERVED, model_of
 
 from evergreen.model.request import Request
+from tests.fixtures.providers.direct import SERVED, model_of
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Whatever a model's server answers becomes the right kind of error, and never a wrong text's vector."""
 
-import faults
 import numpy as np
 import pytest
-from provider import vector
-from served import SERVED
 
 from evergreen.errors import ConfigurationError, RejectedError, RetryableError, SuspectError
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.direct import SERVED
+from tests.fixtures.providers.loopback import vector
 
 TEXTS = ["one", "two words", "three words here"]
 

@@ -7,15 +7,15 @@ text of which it knows no token; its row is fresh, no search finds it, and as a 
 import json
 import math
 
-import faults
 import numpy as np
 import psycopg
 import pytest
-from documents import drain_all, drain_once, shown
-from people import hash_model
-from refusals import refused
 
 from evergreen.apply.vectors import is_zero, literal
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import drain_all, drain_once, shown
+from tests.fixtures.providers import faults
+from tests.fixtures.roles import hash_model
 
 BAD = {
     "zeros": [0.0] * 8,

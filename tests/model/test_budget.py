@@ -2,7 +2,8 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, drain_once, shown, status_of
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, status_of
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 

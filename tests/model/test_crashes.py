@@ -10,12 +10,12 @@ from pathlib import Path
 import certifi
 import psycopg
 import pytest
-from attack import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
-from documents import assert_as_source, drain_all, drain_once
-from provider import LoopbackProvider
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.stress import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
+from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = pytest.mark.attack
 

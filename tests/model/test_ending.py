@@ -5,9 +5,9 @@ import threading
 
 import psycopg
 import pytest
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.waiting import wait_until
 
 ROUNDS = 10
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(max_runtime => '20 s')"}

@@ -5,14 +5,14 @@ import socket
 import threading
 import time
 
-import faults
 import numpy as np
 import pytest
-from provider import vector
 
 from evergreen.errors import RejectedError, RetryableError
 from evergreen.model import http
 from evergreen.model.request import Lifeline
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.loopback import vector
 
 TEXTS = ["one", "two words", "three words here"]
 

@@ -6,12 +6,12 @@ place; nothing that is sent can change where a request ends, who reads it, or be
 
 import json
 
-import faults
 import psycopg
 import pytest
-from refusals import refused
 
 from evergreen.errors import ModelError
+from tests.fixtures.error_checks import refused
+from tests.fixtures.providers import faults
 
 KEY = "sk-Zr7QmW2vT9+xLpB4nKd8s/c3f"  # + and / are sent percent-encoded in a query string
 SET = "SELECT embed_endpoint_set('az', %s, secret => %s, options => %s)"

@@ -2,12 +2,13 @@
 
 import threading
 
-import faults
 import psycopg
 import pytest
-from documents import assert_as_source, drain_once, shown, status_of
-from provider import LoopbackProvider
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_once, shown, status_of
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.waiting import Background, wait_until
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 SHORT = {"connect_timeout": 1, "read_timeout": 0.3, "total_timeout": 0.5}

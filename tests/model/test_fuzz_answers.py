@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from documents import assert_as_source, drain_all, shown, stale_keys, status_of
-from garbled import GARBLED
 from hypothesis import given
-from provider import vector
-from refusals import RAW
-from repeatable import often
-from roads import CALLS, let_time_pass
-from served import SERVED, model_of
 
 from evergreen.errors import ModelError
 from evergreen.model.request import Request
+from tests.fixtures.deterministic import often
+from tests.fixtures.error_checks import RAW
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown, stale_keys, status_of
+from tests.fixtures.pipelines.endpoints import CALLS, let_time_pass
+from tests.fixtures.providers.direct import SERVED, model_of
+from tests.fixtures.providers.loopback import vector
+from tests.fixtures.providers.malformed_answers import GARBLED
 
 TEXTS = ["one", "two words", "three words here"]
 SHORT = {"connect_timeout": 1, "read_timeout": 0.3, "total_timeout": 0.4}

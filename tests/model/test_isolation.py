@@ -3,14 +3,15 @@
 import time
 from collections import Counter
 
-import faults
 import psycopg
 import pytest
-from documents import assert_as_source, drain_once, shown, status_of
-from provider import LoopbackProvider
 from psycopg.types.json import Jsonb
-from roads import CALLS, change, create, hurry, let_time_pass, serve, table
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_once, shown, status_of
+from tests.fixtures.pipelines.endpoints import CALLS, change, create, hurry, let_time_pass, serve, table
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = pytest.mark.attack
 

@@ -4,11 +4,11 @@ import contextlib
 
 import psycopg
 import pytest
-from provider import LoopbackProvider
-from roads import create, serve, table
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.endpoints import create, serve, table
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = pytest.mark.attack
 

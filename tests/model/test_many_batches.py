@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from attack import Counting, finish, left, locks, make_docs
-from documents import assert_as_source, drain_all, shown, source_texts
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown, source_texts
+from tests.fixtures.stress import Counting, finish, left, locks, make_docs
+from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = pytest.mark.attack
 

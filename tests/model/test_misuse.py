@@ -5,15 +5,16 @@ import random
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_once, shown, status_of
-from dumping import create_empty, dump, restore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from people import people
 from psycopg.types.json import Jsonb
-from refusals import complaint, refused
-from roads import CALLS, create, hurry, serve, table
-from waiting import Background
+
+from tests.fixtures.dumps import create_empty, dump, restore
+from tests.fixtures.error_checks import complaint, refused
+from tests.fixtures.pipelines.documents import assert_as_source, drain_once, shown, status_of
+from tests.fixtures.pipelines.endpoints import CALLS, create, hurry, serve, table
+from tests.fixtures.roles import people
+from tests.fixtures.waiting import Background
 
 pytestmark = pytest.mark.attack
 

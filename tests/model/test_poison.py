@@ -9,13 +9,14 @@ by quarters.
 
 from math import ceil, log2
 
-import faults
 import psycopg
 import pytest
-from documents import drain_once, shown, status_of
-from listening import ListeningWorker
-from roads import create, hurry, let_time_pass, serve, table
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import drain_once, shown, status_of
+from tests.fixtures.pipelines.endpoints import create, hurry, let_time_pass, serve, table
+from tests.fixtures.providers import faults
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.worker_processes import ListeningWorker
 
 ROWS = 300
 SHORT = {"read_timeout": 0.4, "total_timeout": 0.6}

@@ -2,14 +2,15 @@
 
 import json
 
-import faults
 import numpy as np
 import orjson
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all
-from provider import vector
-from served import SERVED
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.direct import SERVED
+from tests.fixtures.providers.loopback import vector
 
 KINDS = {
     "openai": {"document": {}, "query": {}},

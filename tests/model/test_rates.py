@@ -5,11 +5,11 @@ import time
 
 import psycopg
 import pytest
-from documents import drain_once, shown, status_of
-from roads import Meter, change, create, hurry, serve, table
-from waiting import Background, wait_until
 
 from evergreen.model.quota import MINUTE, Bucket, Limit, spend, wait
+from tests.fixtures.pipelines.documents import drain_once, shown, status_of
+from tests.fixtures.pipelines.endpoints import Meter, change, create, hurry, serve, table
+from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = pytest.mark.attack
 

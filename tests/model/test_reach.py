@@ -5,10 +5,10 @@ import socket
 import threading
 
 import pytest
-from served import SERVED, model_of
 
 from evergreen.errors import ConfigurationError, RetryableError
 from evergreen.model.request import Request
+from tests.fixtures.providers.direct import SERVED, model_of
 
 SHORT = {"connect_timeout": 1, "read_timeout": 1, "total_timeout": 2}
 

@@ -3,15 +3,15 @@
 import logging
 import traceback
 
-import faults
 import psycopg
 import pytest
-from documents import drain_once, status_of
-from people import people
-from refusals import refused
-from served import SERVED
 
 from evergreen.errors import ModelError
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import drain_once, status_of
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.direct import SERVED
+from tests.fixtures.roles import people
 
 KEY = "sk-proj-0123456789abcdefghij"
 ECHOES = [

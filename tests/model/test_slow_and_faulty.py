@@ -3,11 +3,12 @@
 import random
 import threading
 
-import faults
 import pytest
-from attack import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
-from documents import assert_as_source, rested, source_texts
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, rested, source_texts
+from tests.fixtures.providers import faults
+from tests.fixtures.stress import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
+from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = pytest.mark.attack
 

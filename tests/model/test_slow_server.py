@@ -7,12 +7,13 @@ text after the other and a time-out cuts it off, it takes only so many texts, or
 import threading
 import time
 
-import faults
 import pytest
-from doctoring import Doctor
-from documents import assert_as_source, drain_once
-from roads import change, create, hurry, serve, table
-from waiting import Background, wait_until
+
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.documents import assert_as_source, drain_once
+from tests.fixtures.pipelines.endpoints import change, create, hurry, serve, table
+from tests.fixtures.providers import faults
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(max_runtime => '60 s', until_empty => true)"
 A_TEXT = 0.04  # seconds; 30 s for 1.2 s a text are 1 s for this

@@ -2,11 +2,12 @@
 
 import threading
 
-import faults
 import pytest
-from attack import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
-from documents import assert_as_source, shown, verified
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, shown, verified
+from tests.fixtures.providers import faults
+from tests.fixtures.stress import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
+from tests.fixtures.waiting import Background, wait_until
 
 DRAIN = "SELECT embed_drain()"
 SMALL = "SELECT embed_drain(max_rows => 7)"

@@ -6,14 +6,14 @@ import subprocess
 import threading
 import time
 
-import faults
 import pytest
-from provider import LoopbackProvider, vector
-from served import SERVED, model_of
 
 from evergreen.errors import RetryableError
 from evergreen.model import wire
 from evergreen.model.request import Lifeline, Request
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.direct import SERVED, model_of
+from tests.fixtures.providers.loopback import LoopbackProvider, vector
 
 _MAKE = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout k.pem -out c.pem -days 1"

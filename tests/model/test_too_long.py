@@ -6,8 +6,9 @@ than ``input_tokens``, and the refusal may come with any status.
 
 import orjson
 import pytest
-from documents import drain_once, shown, status_of
-from roads import create, serve, table
+
+from tests.fixtures.pipelines.documents import drain_once, shown, status_of
+from tests.fixtures.pipelines.endpoints import create, serve, table
 
 REFUSALS = {
     "413 of TEI": (413, b'{"error": "Input validation error: inputs must have less than 512 tokens"}'),

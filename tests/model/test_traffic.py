@@ -1,13 +1,22 @@
 """Rate limits and breakers are shared by all sessions, seen at once, and survive a rollback."""
 
-import faults
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, drain_once, rested, shown, stale_keys, status_of
-from dumping import create_empty, dump, restore
-from provider import LoopbackProvider
-from roads import rest_longer
-from waiting import Background, wait_until
+
+from tests.fixtures.dumps import create_empty, dump, restore
+from tests.fixtures.pipelines.documents import (
+    assert_as_source,
+    drain_all,
+    drain_once,
+    rested,
+    shown,
+    stale_keys,
+    status_of,
+)
+from tests.fixtures.pipelines.endpoints import rest_longer
+from tests.fixtures.providers import faults
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.waiting import Background, wait_until
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from dumping import Place, create_empty, dump, restore
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.dumps import Place, create_empty, dump, restore
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Move = Callable[..., Connection]

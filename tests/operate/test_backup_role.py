@@ -8,9 +8,10 @@ import subprocess
 
 import psycopg
 import pytest
-from dumping import create_empty, dump_as, restore
-from freshness import all_fresh, drain, verify
-from people import hash_model, people
+
+from tests.fixtures.dumps import create_empty, dump_as, restore
+from tests.fixtures.pipelines.freshness import all_fresh, drain, verify
+from tests.fixtures.roles import hash_model, people
 
 SECRET = "body 7"
 

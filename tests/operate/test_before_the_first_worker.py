@@ -4,8 +4,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from dumping import Place, contents, drain, verified
-from waiting import Background
+
+from tests.fixtures.dumps import Place, contents, drain, verified
+from tests.fixtures.waiting import Background
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -2,7 +2,8 @@
 
 import psycopg
 import pytest
-from waiting import Background
+
+from tests.fixtures.waiting import Background
 
 LEFT = """
 SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'evergreen%'

@@ -4,8 +4,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from dumping import Place, contents, drain, dump, verified
-from lively import goes_on, make_lively, once_each, status, work_and_vectors
+
+from tests.fixtures.dumps import Place, contents, drain, dump, verified
+from tests.fixtures.pipelines.sample_database import goes_on, make_lively, once_each, status, work_and_vectors
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -1,10 +1,11 @@
 """embed_estimate says what the provider is then really sent; it calls no model and changes nothing."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, rested
-from people import hash_model, people
-from refusals import everything, refused
-from waiting import Background
+
+from tests.fixtures.error_checks import everything, refused
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, rested
+from tests.fixtures.roles import hash_model, people
+from tests.fixtures.waiting import Background
 
 
 def estimate(db, pipeline="docs"):

@@ -1,7 +1,7 @@
 """embed_explain tells one row's whole story, in each of its states."""
 
-from people import hash_model
-from waiting import Background
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import Background
 
 
 def story(db, key="[1]"):

@@ -1,7 +1,8 @@
 """embed_failures lists dead letters, to those who administer the pipeline."""
 
 import pytest
-from people import people
+
+from tests.fixtures.roles import people
 
 COLUMNS = "pipeline, key, class, attempts, message"
 

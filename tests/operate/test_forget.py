@@ -1,10 +1,18 @@
 """embed_forget erases a row from all that is stored, whoever is working on it, and says what remains."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, source_texts, status_of, verified
-from people import hash_model, people
-from refusals import refused
-from waiting import Background, wait_until
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import (
+    assert_as_source,
+    drain_all,
+    drain_once,
+    source_texts,
+    status_of,
+    verified,
+)
+from tests.fixtures.roles import hash_model, people
+from tests.fixtures.waiting import Background, wait_until
 
 OLD = "title 3\n\nbody 3"
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from waiting import Background
+
+from tests.fixtures.waiting import Background
 
 # Each: the schema of evergreen, the schema of pgvector, the search_path of whoever calls.
 PLACES = {

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 import pytest
-from documents import drain_all, status_of
-from outside import claim, submit
+
+from tests.fixtures.external_compute import claim, submit
+from tests.fixtures.pipelines.documents import drain_all, status_of
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ bulk (more than 1,000 rows a transaction) and alone, and each way in which rows 
 """
 
 import pytest
-from documents import drain_all, drain_once, status_of
-from logical import OPTIONS, work
-from people import hash_model
-from provider import LoopbackProvider
-from template import make_template
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import drain_all, drain_once, status_of
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.roles import hash_model
+from tests.fixtures.server.template import make_template
+from tests.fixtures.wal import OPTIONS, work
 
 MANY = 1100
 NEW = f"SELECT i, 'title', 'new ' || i FROM generate_series(101, {100 + MANY}) i"

@@ -4,13 +4,14 @@ A message that was written down when something failed outlives its reason: the b
 endpoint answers again, the row was edited. So each reason is made and unmade, alone and with another one after it.
 """
 
-import faults
 import psycopg
 import pytest
-from doctoring import Doctor
-from documents import assert_as_source, drain_all, drain_once, status_of
-from people import people
-from waiting import Background, wait_until
+
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, status_of
+from tests.fixtures.providers import faults
+from tests.fixtures.roles import people
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '30 s')"
 PAUSE = {"Retry-After": "25"}

@@ -4,8 +4,9 @@ import json
 
 import psycopg
 import pytest
-from people import people
-from refusals import everything, fault, refused
+
+from tests.fixtures.error_checks import everything, fault, refused
+from tests.fixtures.roles import people
 
 PREVIEW = "SELECT key, chunk_no, chunk, tokens FROM embed_preview({})"
 

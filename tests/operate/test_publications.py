@@ -7,10 +7,10 @@ the extension.
 
 import psycopg
 import pytest
-from freshness import assert_fresh, drain, status, texts_in_view
-from waiting import wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view
+from tests.fixtures.waiting import wait_until
 
 PUBLICATIONS = {
     "all tables": "FOR ALL TABLES",

@@ -8,10 +8,11 @@ import subprocess
 
 import psycopg
 import pytest
-from dumping import create_empty, verified
-from freshness import assert_fresh
-from lively import goes_on, make_lively, once_each, status, work_and_vectors
-from logical import some_of
+
+from tests.fixtures.dumps import create_empty, verified
+from tests.fixtures.pipelines.freshness import assert_fresh
+from tests.fixtures.pipelines.sample_database import goes_on, make_lively, once_each, status, work_and_vectors
+from tests.fixtures.wal import some_of
 
 FOLDER = ("--format", "directory", "--jobs", "4")
 BY_DEFAULT = ("parallel", "tables reversed", "data later, without triggers")

@@ -1,10 +1,11 @@
 """embed_retry queues what failed, once more and at once; it waits for nobody and loses nothing."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, rested, status_of
-from people import people
-from refusals import refused
-from waiting import Background
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, rested, status_of
+from tests.fixtures.roles import people
+from tests.fixtures.waiting import Background
 
 
 @pytest.fixture

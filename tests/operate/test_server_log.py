@@ -2,10 +2,11 @@
 
 import psycopg
 import pytest
-from documents import drain_all, drain_once
-from people import hash_model, people
-from roads import CALLS, create, let_time_pass, rest_longer, serve, table
-from serverlog import ServerLog
+
+from tests.fixtures.pipelines.documents import drain_all, drain_once
+from tests.fixtures.pipelines.endpoints import CALLS, create, let_time_pass, rest_longer, serve, table
+from tests.fixtures.roles import hash_model, people
+from tests.fixtures.server.log import ServerLog
 
 
 @pytest.fixture

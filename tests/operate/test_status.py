@@ -1,9 +1,10 @@
 """embed_status at every stage of a row's way."""
 
 import pytest
-from documents import drain_once
-from people import hash_model
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import drain_once
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import Background, wait_until
 
 COLUMNS = "state, rows, fresh, pending, in_flight, failed, oldest_pending_age IS NOT NULL, last_error"
 

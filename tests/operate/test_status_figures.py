@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from documents import drain_all, drain_once
-from people import hash_model
+
+from tests.fixtures.pipelines.documents import drain_all, drain_once
+from tests.fixtures.roles import hash_model
 
 FIGURES = "SELECT rows, fresh, pending, in_flight, failed, coverage FROM embed_status"
 

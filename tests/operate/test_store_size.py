@@ -5,9 +5,10 @@ an index, vectors out of line, or vectors that are kept for a revert.
 """
 
 import pytest
-from documents import drain_all
-from people import hash_model
-from refusals import refused
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import hash_model
 
 DIMENSIONS, DOCUMENTS, PARAGRAPHS = 384, 60, 20
 SIZE = """SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c

@@ -6,9 +6,10 @@ what is named mends it; other pipelines go on.
 
 import psycopg
 import pytest
-from doctoring import Doctor
-from freshness import assert_fresh, status
-from people import hash_model
+
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.freshness import assert_fresh, status
+from tests.fixtures.roles import hash_model
 
 #: What is lost, and what every message says of it.
 TEARS = {

@@ -5,16 +5,16 @@ that is being written), or leaves something behind: tables, jobs of pg_cron, rol
 """
 
 import re
-from pathlib import Path
 
 import psycopg
 import pytest
-from logical import WORK
-from people import hash_model
-from refusals import refused
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.error_checks import refused
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.wal import WORK
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_the_documented_way_out_leaves_nothing(db):
     db.execute(WORK)
     db.execute(WORK)
     assert len(jobs(db)) == 5, "two workers, housekeeping, two indexes"
-    page = (Path(__file__).parents[2] / "docs" / "uninstall.md").read_text("utf-8")
+    page = (PROJECT / "docs" / "uninstall.md").read_text("utf-8")
     (sequence,) = re.findall(r"^```sql\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     for statement in re.findall(r"^[A-Z].*?;", sequence, re.MULTILINE):
         db.execute(statement)

@@ -4,11 +4,11 @@ from itertools import count
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, drain_once, verified
-from dumping import dump, restore
-from releases import described, installed, versions
 
 from evergreen_host.packaging import dist
+from tests.fixtures.dumps import dump, restore
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, verified
+from tests.fixtures.releases import described, installed, versions
 
 _numbers = count(1)
 

@@ -1,8 +1,9 @@
 """embed_verify believes nothing that is recorded; repair heals whatever it finds."""
 
 import pytest
-from people import hash_model
-from refusals import agree
+
+from tests.fixtures.error_checks import agree
+from tests.fixtures.roles import hash_model
 
 STATES = ("fresh", "stale", "missing", "orphan", "mixed")
 # What somebody may have done to the tables, and what embed_verify must find. The pipeline has ten fresh rows.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from documents import drain_all
 from psycopg.conninfo import conninfo_to_dict
+
+from tests.fixtures.pipelines.documents import drain_all
 
 FILES = {
     "settings.py": """

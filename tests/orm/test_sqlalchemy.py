@@ -7,13 +7,14 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from documents import drain_all, verified
-from people import hash_model
 from pgvector.psycopg import register_vector
 from pgvector.sqlalchemy import Vector
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, Column, Integer, MetaData, Table, Text, create_engine, func, inspect, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from tests.fixtures.pipelines.documents import drain_all, verified
+from tests.fixtures.roles import hash_model
 
 
 class Base(DeclarativeBase):

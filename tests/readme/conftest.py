@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pages import tutorial
 
 from evergreen_host.cluster import Cluster
+from tests.readme.pages import tutorial
 
 _numbers = count(1)
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from pages import Block, name_of
+from tests.readme.pages import Block, name_of
 
 _MARK = "\x02line"
 _END = "\x03"

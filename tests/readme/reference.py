@@ -1,12 +1,13 @@
 """The README's API section: what COMMENT ON says of functions and views, by the folders of extension/sql."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
-SQL = Path(__file__).parents[2] / "extension" / "sql"
+from tests.fixtures.paths import PROJECT
+
+SQL = PROJECT / "extension" / "sql"
 SECTIONS = {
     "60_setup": "Set up",
     "61_work": "Work",

@@ -8,8 +8,9 @@ import os
 import re
 
 import pytest
-import reference
-from pages import PAGES, README
+
+from tests.readme import reference
+from tests.readme.pages import PAGES, README
 
 MARKED = re.compile(r"(?<=<!-- api: begin -->\n).*?(?=<!-- api: end -->)", re.DOTALL)
 

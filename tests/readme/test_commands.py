@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 import typer
-from pages import PAGES, ROOT, command_lines, inline, tutorial
 
 from evergreen_host import cli
+from tests.readme.pages import PAGES, ROOT, command_lines, inline, tutorial
 
 WHEEL = "tests/roots/test_clean_machine.py::test_what_is_installed_is_what_the_wheel_says"
 IMAGE = "tests/roots/test_image_in_engine.py::test_it_works_as_the_official_image_and_has_the_extension"

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from pages import README, ROOT, blocks
+
+from tests.readme.pages import README, ROOT, blocks
 
 #: The section of the README, and where the words of what is shown there are from.
 FROM = {

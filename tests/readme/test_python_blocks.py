@@ -3,7 +3,8 @@
 import numpy as np
 import psycopg
 import pytest
-from pages import PAGES, blocks
+
+from tests.readme.pages import PAGES, blocks
 
 
 class Model:

@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
-import psql
 import pytest
-from pages import PAGES, README, ROOT, blocks, inline, name_of, section, tutorial
+
+from tests.readme import psql
+from tests.readme.pages import PAGES, README, ROOT, blocks, inline, name_of, section, tutorial
 
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {

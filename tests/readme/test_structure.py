@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from pages import LANGUAGES, PAGES, README, blocks, name_of
+
+from tests.readme.pages import LANGUAGES, PAGES, README, blocks, name_of
 
 SECTIONS = [
     "Two commands", "Five minutes", "How it works", "Operate", "Tune", "Security", "API", "Compare", "Develop",

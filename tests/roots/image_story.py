@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from waiting import wait_until
+
+from tests.fixtures.waiting import wait_until
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

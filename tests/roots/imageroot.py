@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from debianroot import FOLDER, PROJECT, DebianRoot
-from dockerfile import Dockerfile, Instruction, Stage, expand, parse
-from waiting import wait_until
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.waiting import wait_until
+from tests.roots.debianroot import FOLDER, DebianRoot
+from tests.roots.dockerfile import Dockerfile, Instruction, Stage, expand, parse
 
 SUITE = "trixie"
 MAJOR = "17"  # the suite's own

@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from debianroot import PROJECT, DebianRoot
-from distributions import LEFT_OUT, build
+
+from tests.fixtures.distributions import LEFT_OUT, build
+from tests.fixtures.paths import PROJECT
+from tests.roots.debianroot import DebianRoot
 
 pytestmark = [
     pytest.mark.root,

@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from distributions import LEFT_OUT, PROJECT, build
-from dockerfile import Dockerfile, Stage, expand, parse
+
+from tests.fixtures.distributions import LEFT_OUT, build
+from tests.fixtures.paths import PROJECT
+from tests.roots.dockerfile import Dockerfile, Stage, expand, parse
 
 TEXT = (PROJECT / "Dockerfile.postgres").read_text("utf-8")
 #: What the official image says, or what would change how it is used.

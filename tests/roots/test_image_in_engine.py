@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import image_story
 import pytest
-from debianroot import PROJECT
 from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.image import DockerImage
-from waiting import wait_until
+
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.waiting import wait_until
+from tests.roots import image_story
 
 PASSWORD = "only-for-the-test"
 PORT = 5432

@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import image_story
-import imageroot
 import psycopg
 import pytest
-from debianroot import PROJECT, DebianRoot
-from dockerfile import parse
-from imageroot import Server
-from provider import LoopbackProvider
-from waiting import wait_until
 
 from evergreen_host.cluster import free_port
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.waiting import wait_until
+from tests.roots import image_story, imageroot
+from tests.roots.debianroot import DebianRoot
+from tests.roots.dockerfile import parse
+from tests.roots.imageroot import Server
 
 pytestmark = [
     pytest.mark.root,

@@ -5,18 +5,17 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-import image_story
-import imageroot
 import psycopg
 import pytest
-from documents import assert_as_source
-from dumping import dump
-from imageroot import Server
-from lively import goes_on, make_lively, once_each, status, work_and_vectors
-from logical import OPTIONS, capture_of, work, work_until
-from template import make_template
 
 from evergreen_host.cluster import Cluster, free_port
+from tests.fixtures.dumps import dump
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.pipelines.sample_database import goes_on, make_lively, once_each, status, work_and_vectors
+from tests.fixtures.server.template import make_template
+from tests.fixtures.wal import OPTIONS, capture_of, work, work_until
+from tests.roots import image_story, imageroot
+from tests.roots.imageroot import Server
 
 pytestmark = [
     pytest.mark.root,

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from cron_story import CronStory
-from provider import LoopbackProvider
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.cron_story import CronStory
+from tests.fixtures.providers.loopback import LoopbackProvider
 
 
 def pytest_configure(config: pytest.Config) -> None:

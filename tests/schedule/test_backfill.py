@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, status_of
-from history import MIND, MISS
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, status_of
+from tests.fixtures.pipelines.history import MIND, MISS
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 BACKFILL = "SELECT embed_backfill('docs')"

@@ -3,10 +3,19 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from attack import Team, left, make_docs
-from documents import assert_as_source, drain_all, drain_once, source_texts, stale_keys, status_of, verified
-from outside import claim, embed_all, kept, let_leases_run_out, submit
-from waiting import Background, wait_until
+
+from tests.fixtures.external_compute import claim, embed_all, kept, let_leases_run_out, submit
+from tests.fixtures.pipelines.documents import (
+    assert_as_source,
+    drain_all,
+    drain_once,
+    source_texts,
+    stale_keys,
+    status_of,
+    verified,
+)
+from tests.fixtures.stress import Team, left, make_docs
+from tests.fixtures.waiting import Background, wait_until
 
 
 @pytest.fixture

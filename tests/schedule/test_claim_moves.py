@@ -1,10 +1,11 @@
 """The source moves on between a claim and its submit; rows are given back, fail, and cost what they may."""
 
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, drain_once, status_of
-from outside import claim, embed_all, kept, let_leases_run_out, release, submit
-from roads import hurry
+
+from tests.fixtures.external_compute import claim, embed_all, kept, let_leases_run_out, release, submit
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, status_of
+from tests.fixtures.pipelines.endpoints import hurry
+from tests.fixtures.stress import left
 
 
 @pytest.fixture

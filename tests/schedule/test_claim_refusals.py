@@ -3,12 +3,13 @@
 from itertools import product
 
 import pytest
-from documents import drain_all, verified
-from outside import claim, kept, submit
-from people import people
-from provider import vector
 from psycopg import errors
-from refusals import agree, refused
+
+from tests.fixtures.error_checks import agree, refused
+from tests.fixtures.external_compute import claim, kept, submit
+from tests.fixtures.pipelines.documents import drain_all, verified
+from tests.fixtures.providers.loopback import vector
+from tests.fixtures.roles import people
 
 SUBMIT = "SELECT embed_submit('docs', %s, %s, %s)"
 GOOD = str(vector("x", 8))

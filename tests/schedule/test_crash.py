@@ -5,11 +5,11 @@ import signal
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, drain_once
-from provider import LoopbackProvider
-from waiting import Background, wait_until
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
+from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.waiting import Background, wait_until
 
 CALLS = ["SELECT embed_drain()", "CALL embed_work(until_empty => true)"]
 

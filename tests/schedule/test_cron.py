@@ -4,12 +4,12 @@ from collections import Counter
 
 import psycopg
 import pytest
-from cron_story import DATABASES
-from people import people
 
 from evergreen_host.cluster import Cluster
 from evergreen_host.database import linked
 from evergreen_host.monitor.checks import workers
+from tests.fixtures.cron_story import DATABASES
+from tests.fixtures.roles import people
 
 ODD_NAMES = ["docs", "*", "docs #1", "50%_off", "50x_off", 'it\'s "quoted" \\ ü']
 SCHEDULED = "SELECT jobname, command, database FROM cron.job WHERE jobname LIKE 'evergreen%#%' ORDER BY jobid"

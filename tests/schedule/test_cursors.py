@@ -3,8 +3,9 @@
 import threading
 
 import pytest
-from documents import assert_as_source, drain_all
-from waiting import Background
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.waiting import Background
 
 
 @pytest.fixture

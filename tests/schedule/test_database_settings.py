@@ -9,10 +9,11 @@ import threading
 
 import psycopg
 import pytest
-from doctoring import Doctor
-from documents import assert_as_source
-from listening import ListeningWorker
-from waiting import Background, wait_until
+
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.waiting import Background, wait_until
+from tests.fixtures.worker_processes import ListeningWorker
 
 TIMEOUTS = {
     "statement_timeout": "'4s'", "lock_timeout": "'20ms'", "idle_in_transaction_session_timeout": "'1s'",

@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from attack import left
-from documents import assert_as_source, drain_all, shown, source_texts, stale_keys
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown, source_texts, stale_keys
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import Background, wait_until
 
 FOREVER = "CALL embed_work(max_runtime => '60 s')"
 DEAR = """

@@ -5,7 +5,8 @@ import threading
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, source_texts
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts
 
 WORK = "CALL embed_work(until_empty => true)"
 DRAIN = "SELECT embed_drain()"

@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from documents import assert_as_source, drain_all
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.waiting import Background, wait_until
 
 AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.schedule import mishap; mishap._FIRST = 0.02'"
 FAILS = """

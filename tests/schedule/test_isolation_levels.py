@@ -4,8 +4,9 @@ import threading
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all
-from waiting import Background
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.waiting import Background
 
 ABOVE = ["REPEATABLE READ", "SERIALIZABLE"]
 PARTITIONS = 6

@@ -1,7 +1,8 @@
 """Plans that a session made while the queue was empty are good enough when it is full."""
 
 import pytest
-from people import hash_model
+
+from tests.fixtures.roles import hash_model
 
 ROWS = 20_000
 OURS = """

@@ -1,9 +1,10 @@
 """Two lanes: live work goes before backfill, and each has its share however much there is in the other."""
 
 import pytest
-from documents import assert_as_source, drain_all
-from roads import create, serve, table
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.pipelines.endpoints import create, serve, table
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '60 s')"
 SHARES = [0.8, 0.5, 0.2]

@@ -1,6 +1,6 @@
 """Folding a log of many rows by a plan that was made, and kept, when it was short."""
 
-from people import hash_model
+from tests.fixtures.roles import hash_model
 
 ROWS = 50_000
 FOLD = """

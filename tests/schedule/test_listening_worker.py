@@ -7,17 +7,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from documents import assert_as_source, source_texts
-from listening import ListeningWorker, heard, listen
-from people import people
-from pooler import MiniPool
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
-from waiting import wait_until
 
 from evergreen_host import cli
 from evergreen_host.cluster import Cluster
 from evergreen_host.worker import session as sessions
+from tests.fixtures.pipelines.documents import assert_as_source, source_texts
+from tests.fixtures.roles import people
+from tests.fixtures.server.pooler import MiniPool
+from tests.fixtures.waiting import wait_until
+from tests.fixtures.worker_processes import ListeningWorker, heard, listen
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 FRESH = "SELECT count(*) FILTER (WHERE NOT is_stale) FROM docs_embedding"

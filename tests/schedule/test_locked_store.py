@@ -5,9 +5,10 @@ for long by an operator. That is one pipeline's matter: its rows wait, and the c
 """
 
 import pytest
-from documents import assert_as_source, drain_all
-from outside import claim, submit
-from waiting import Background, wait_until
+
+from tests.fixtures.external_compute import claim, submit
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.waiting import Background, wait_until
 
 LOCK = "LOCK TABLE embed_store.g1 IN ACCESS EXCLUSIVE MODE"
 

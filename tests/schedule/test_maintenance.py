@@ -7,10 +7,11 @@ embed_status, doctor and the log say what failed, with the cure; it is done when
 
 import psycopg
 import pytest
-from doctoring import Doctor
-from documents import stale_keys, status_of
-from people import hash_model
-from waiting import wait_until
+
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.documents import stale_keys, status_of
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 NO_SPACE = 'could not resize shared memory segment "/PostgreSQL.1" to 268435456 bytes: No space left on device'

@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, shown, status_of
-from freshness import assert_fresh
-from waiting import Background
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown, status_of
+from tests.fixtures.pipelines.freshness import assert_fresh
+from tests.fixtures.waiting import Background
 
 WORK = "CALL embed_work(until_empty => true)"
 STORM = """

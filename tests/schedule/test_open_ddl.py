@@ -6,11 +6,11 @@ indexes due; each time the others' rows become fresh, their index is built, and 
 """
 
 import pytest
-from doctoring import Doctor
-from documents import stale_keys
-from people import hash_model, people
 
 from evergreen_host.monitor import metrics
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.pipelines.documents import stale_keys
+from tests.fixtures.roles import hash_model, people
 
 VIEWS = ("generations", "status", "pipelines", "models", "failures", "usage", "endpoints")
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"

@@ -1,8 +1,9 @@
 """A drain whose transaction is left open keeps nothing from anybody but the keys it claimed."""
 
 import pytest
-from documents import assert_as_source, drain_all, drain_once, rested, shown, source_texts
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, rested, shown, source_texts
+from tests.fixtures.waiting import Background, wait_until
 
 WORKERS = {
     "drain": "SELECT embed_drain({pipeline})",

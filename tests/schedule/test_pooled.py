@@ -4,12 +4,13 @@ import threading
 
 import psycopg
 import pytest
-from attack import locks
-from documents import assert_as_source
-from freshness import assert_fresh, status
-from people import hash_model, people
-from pooler import PGBOUNCER, Emulated, Pooled, pgbouncer
-from waiting import wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.pipelines.freshness import assert_fresh, status
+from tests.fixtures.roles import hash_model, people
+from tests.fixtures.server.pooler import PGBOUNCER, Emulated, Pooled, pgbouncer
+from tests.fixtures.stress import locks
+from tests.fixtures.waiting import wait_until
 
 WORK = "CALL embed_work(until_empty => true)"
 KINDS = [

@@ -5,8 +5,9 @@ import signal
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_once, shown, status_of
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, drain_once, shown, status_of
+from tests.fixtures.waiting import Background, wait_until
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 

@@ -1,11 +1,12 @@
 """A queue that is empty and full of what was done is begun anew; never while anybody has something in it."""
 
 import pytest
-from documents import assert_as_source, drain_all
-from history import MIND, MISS
-from people import hash_model
-from stopping import Stoppable
-from waiting import wait_until
+
+from tests.fixtures.breakpoints import Stoppable
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.pipelines.history import MIND, MISS
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
 
 EMPTY = """
 DO LANGUAGE plpython3u $$

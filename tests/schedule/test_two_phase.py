@@ -2,10 +2,10 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, drain_once, shown, stale_keys
-from freshness import assert_fresh, drain, status
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, stale_keys
+from tests.fixtures.pipelines.freshness import assert_fresh, drain, status
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '10 s')"
 

@@ -1,12 +1,13 @@
 """embed_wait: true once a change is searchable; false, or an error, where waiting is in vain."""
 
 import pytest
-from attack import left
-from documents import drain_all, drain_once, shown
-from outside import claim, embed_all, release, submit
-from people import people
 from psycopg import errors
-from waiting import Background, begin_to_wait, wait_until
+
+from tests.fixtures.external_compute import claim, embed_all, release, submit
+from tests.fixtures.pipelines.documents import drain_all, drain_once, shown
+from tests.fixtures.roles import people
+from tests.fixtures.stress import left
+from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from itertools import combinations
 
 import psycopg
 import pytest
-from documents import assert_as_source, stale_keys
-from listening import SLEEP, WORK, fall_asleep, heard, is_woken, listen
-from people import people
-from waiting import wait_until
+
+from tests.fixtures.pipelines.documents import assert_as_source, stale_keys
+from tests.fixtures.roles import people
+from tests.fixtures.waiting import wait_until
+from tests.fixtures.worker_processes import SLEEP, WORK, fall_asleep, heard, is_woken, listen
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 

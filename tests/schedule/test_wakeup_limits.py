@@ -4,10 +4,10 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from documents import assert_as_source, stale_keys
-from listening import SLEEP, WORK, fall_asleep, heard, listen
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.documents import assert_as_source, stale_keys
+from tests.fixtures.worker_processes import SLEEP, WORK, fall_asleep, heard, listen
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 ON = """SELECT embed_alter('docs', '{"wakeup": true}')"""

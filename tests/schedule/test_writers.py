@@ -1,7 +1,8 @@
 """Writers never wait for workers."""
 
 import pytest
-from waiting import Background, wait_until
+
+from tests.fixtures.waiting import Background, wait_until
 
 STATEMENTS = {
     "update": "UPDATE docs SET body = 'changed' WHERE id = 1",

@@ -6,9 +6,10 @@ each call after it: functions, tables, sequences, schemas, views. What is grante
 
 import psycopg
 import pytest
-from freshness import drain
-from people import people
-from test_privileges_snapshot import LIST, look, make
+
+from tests.fixtures.pipelines.freshness import drain
+from tests.fixtures.roles import people
+from tests.security.test_privileges_snapshot import LIST, look, make
 
 #: For the role that installs, and whose rights everything is made with.
 DEFAULTS = {

@@ -2,10 +2,11 @@
 
 import psycopg
 import pytest
-from attack import Team
-from documents import drain_all, stale_keys, status_of
-from people import hash_model, people
-from waiting import Background, wait_until
+
+from tests.fixtures.pipelines.documents import drain_all, stale_keys, status_of
+from tests.fixtures.roles import hash_model, people
+from tests.fixtures.stress import Team
+from tests.fixtures.waiting import Background, wait_until
 
 PLANT = """
 CREATE TABLE alice.asleep (since timestamptz);

@@ -19,8 +19,9 @@ type's output function, never by a cast to json. Where Postgres runs code of suc
 """
 
 import pytest
-from people import hash_model, people
-from refusals import refused
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.roles import hash_model, people
 
 EVIL = """
 CREATE TABLE alice.seen (who name);

@@ -13,8 +13,9 @@ is not part of any transaction. Tried below, by every call that runs such code:
 
 import psycopg
 import pytest
-from documents import status_of
-from people import hash_model, people
+
+from tests.fixtures.pipelines.documents import status_of
+from tests.fixtures.roles import hash_model, people
 
 PLANT = """
 CREATE TABLE alice.orders (statement text);

@@ -10,10 +10,10 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from doctoring import Doctor
-from people import people
 
 from evergreen_host.worker.session import Session
+from tests.fixtures.doctor import Doctor
+from tests.fixtures.roles import people
 
 NEARER = [
     "embed_work()",

@@ -6,11 +6,11 @@ import subprocess
 import threading
 from pathlib import Path
 
-import faults
 import psycopg
 import pytest
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.providers import faults
 
 KEY = "sk-Zr7QmW2vT9xLpB4nKd8sHc3f"
 PIECES = [KEY[i : i + 8] for i in range(len(KEY) - 7)]

@@ -8,8 +8,9 @@ have to say to them must look the same. How many rows there are in all is no sec
 
 import psycopg
 import pytest
-from documents import drain_all
-from people import hash_model, people
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import hash_model, people
 
 HIDDEN, OWN = 600, 5
 TABLES = """

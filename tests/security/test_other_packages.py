@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from documents import drain_all
-from roads import create, serve
+
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.pipelines.endpoints import create, serve
 
 STUBS = {
     "urllib3/__init__.py": "__version__ = '1.26.12'\n",

@@ -9,7 +9,8 @@ Time is not hidden: a text that needs no call is searchable sooner.
 import re
 
 import pytest
-from people import people
+
+from tests.fixtures.roles import people
 
 GUESSES = 6
 FIGURES = {

@@ -6,9 +6,10 @@ cost is in embed_usage where it can be written; where it cannot, the question is
 """
 
 import pytest
-from documents import drain_all
-from people import people
-from refusals import refused
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import people
 
 TABLE = """
 CREATE TABLE {0}.docs (id int PRIMARY KEY, body text);

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from people import hash_model, people
+
+from tests.fixtures.roles import hash_model, people
 
 PLANT = """
 CREATE FUNCTION alice.constant(what text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS

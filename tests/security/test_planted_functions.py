@@ -1,8 +1,9 @@
 """Provider ``function``: it runs as its owner, whoever works or asks, and leaves nothing behind in the session."""
 
 import pytest
-from people import people
 from psycopg import errors
+
+from tests.fixtures.roles import people
 
 SETUP = """
 CREATE TABLE alice.seen (who name, what text);

@@ -1,8 +1,9 @@
 """Names and templates are data: none of them ends a quotation, a body or a placeholder of ours."""
 
 import pytest
-from people import hash_model, people
 from psycopg import sql
+
+from tests.fixtures.roles import hash_model, people
 
 HOSTILE = [
     'x"; DROP TABLE embed.pipeline; --',

@@ -3,8 +3,9 @@
 from contextlib import suppress
 
 import pytest
-from people import hash_model, people
 from psycopg import Error, errors
+
+from tests.fixtures.roles import hash_model, people
 
 SETUP = """
 CREATE TABLE alice.seen (who name, what text);

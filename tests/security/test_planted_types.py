@@ -5,9 +5,10 @@ COMMIT, when the function that protected the worker has long returned.
 """
 
 import pytest
-from people import hash_model, people
 from psycopg import errors
-from refusals import refused
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.roles import hash_model, people
 
 SPIES = """
 CREATE TABLE alice.seen (who name, what text);

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-from people import people
+
+from tests.fixtures.roles import people
 
 HERE = Path(__file__).parent
 LIST = HERE / "privileges.txt"

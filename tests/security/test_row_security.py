@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from people import hash_model, people
-from refusals import fault
+
+from tests.fixtures.error_checks import fault
+from tests.fixtures.roles import hash_model, people
 
 TENANTS = ("alice", "bob")
 

@@ -7,8 +7,9 @@ refused. Whoever reads all rows of the source goes on being served the old text 
 
 import psycopg
 import pytest
-from people import hash_model, people
-from test_row_security import seen
+
+from tests.fixtures.roles import hash_model, people
+from tests.security.test_row_security import seen
 
 WAYS = {
     "view": "SELECT chunk FROM shop.docs_embedding",

@@ -1,18 +1,18 @@
 """No role without rights on a pipeline keeps it from being fresh: not by locks, open transactions or floods."""
 
 import re
-from pathlib import Path
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all, status_of
-from people import hash_model, people
-from roads import serve
-from waiting import Background, wait_until
 
 from evergreen.queries import parse
+from tests.fixtures.paths import PROJECT
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, status_of
+from tests.fixtures.pipelines.endpoints import serve
+from tests.fixtures.roles import hash_model, people
+from tests.fixtures.waiting import Background, wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = PROJECT
 SOURCES = [path for folder in ("plpy/evergreen", "extension/sql") for path in (ROOT / folder).rglob("*.*")]
 TAKEN = 300  # of each class, from 0 on: more than a test has pipelines, models, endpoints, slots and claims
 ROADS = {

@@ -2,8 +2,9 @@
 
 import psycopg
 import pytest
-from people import hash_model, people
-from refusals import complaint, refused
+
+from tests.fixtures.error_checks import complaint, refused
+from tests.fixtures.roles import hash_model, people
 
 MAY_NOT_ADMINISTER = {
     "embed_alter": "SELECT embed_alter('docs', '{\"max_attempts\": 1}')",

@@ -5,8 +5,8 @@ default ends the scan after the first 40. The setting that the page names, and t
 were asked for.
 """
 
-from documents import drain_all
-from people import hash_model, people
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.roles import hash_model, people
 
 HIDDEN, OWN = 1500, 20
 

@@ -5,11 +5,12 @@ they exist. Hidden rows change between two calls that must answer alike; rows th
 """
 
 import pytest
-from outside import claim, embed_all, release, submit
-from people import people
 from psycopg import errors
 from psycopg.types.json import Jsonb
-from waiting import Background, wait_until
+
+from tests.fixtures.external_compute import claim, embed_all, release, submit
+from tests.fixtures.roles import people
+from tests.fixtures.waiting import Background, wait_until
 
 KEYS = {  # a key's columns and how its values are made of a number: natural and not, of several columns
     "id int": "i",

@@ -1,8 +1,9 @@
 """embed_alter, embed_setting, embed_pause and embed_resume."""
 
 import pytest
-from people import hash_model, people
 from psycopg import errors
+
+from tests.fixtures.roles import hash_model, people
 
 DEFAULTS = {
     "on_too_long": "fail", "max_attempts": 5, "live_share": 0.8, "daily_tokens": None, "daily_cost": None,

@@ -1,9 +1,10 @@
 """Every other call of the API refuses nonsense properly: SQLSTATE, message, HINT, nothing changed."""
 
 import pytest
-from people import hash_model
 from psycopg import errors
-from refusals import agree, complaint, fault
+
+from tests.fixtures.error_checks import agree, complaint, fault
+from tests.fixtures.roles import hash_model
 
 # A call and the SQLSTATE it must give; % stands for each of the nobody's names.
 UNKNOWN = [

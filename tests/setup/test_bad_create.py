@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from people import hash_model
-from refusals import agree, complaint, refused
+
+from tests.fixtures.error_checks import agree, complaint, refused
+from tests.fixtures.roles import hash_model
 
 TABLES = """
 CREATE TABLE docs (id int PRIMARY KEY, title text, body text, n int, hot boolean);

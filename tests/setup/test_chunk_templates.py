@@ -1,8 +1,9 @@
 """Templates around chunks: ``$chunk`` is each chunk of the columns, and the rest of the row stands around it."""
 
 import pytest
-from documents import drain_all, verified
-from people import hash_model
+
+from tests.fixtures.pipelines.documents import drain_all, verified
+from tests.fixtures.roles import hash_model
 
 BODY = "\n\n".join(f"Paragraph {i} of the body says {'something ' * 6}and ends." for i in range(8))
 TEMPLATE = "$title\n\n$chunk"

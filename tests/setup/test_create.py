@@ -1,10 +1,11 @@
 """embed_create: what becomes text, which rows have vectors, what is queued, what an identical second call does."""
 
 import pytest
-from people import hash_model
 from psycopg import errors
-from refusals import refused
-from waiting import Background
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import Background
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import psycopg
 import pytest
-from documents import assert_as_source, drain_all
-from refusals import everything
-from waiting import Background, wait_until
+
+from tests.fixtures.error_checks import everything
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.waiting import Background, wait_until
 
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')"
 # What the server has counted of the table, by all sessions.

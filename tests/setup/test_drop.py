@@ -1,9 +1,10 @@
 """embed_drop leaves nothing, or the vectors as a table of the owner's."""
 
 import pytest
-from people import hash_model, people
 from psycopg import errors
-from refusals import everything, refused
+
+from tests.fixtures.error_checks import everything, refused
+from tests.fixtures.roles import hash_model, people
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import json
 import random
 
 import psycopg
-from people import hash_model
-from refusals import RAW_STATES
+
+from tests.fixtures.error_checks import RAW_STATES
+from tests.fixtures.roles import hash_model
 
 ROUNDS = 60
 NOT_HERE = {"embed_schedule", "embed_unschedule", "embed_drop", "embed_model_drop", "embed_search_rows", "embed_work"}

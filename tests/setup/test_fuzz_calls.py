@@ -7,12 +7,13 @@ import json
 
 import psycopg
 import pytest
-from freshness import assert_fresh
 from hypothesis import given
 from hypothesis import strategies as st
-from people import hash_model, people
-from refusals import RAW, everything
-from repeatable import often
+
+from tests.fixtures.deterministic import often
+from tests.fixtures.error_checks import RAW, everything
+from tests.fixtures.pipelines.freshness import assert_fresh
+from tests.fixtures.roles import hash_model, people
 
 CALLERS = ("postgres", "alice", "bob")  # superuser, owner of the source, reader
 # Internal error, what PL/Python makes of an exception that nobody translated, and other failures of external routines.

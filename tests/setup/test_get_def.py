@@ -1,8 +1,9 @@
 """embed_get_def prints calls that make the same pipeline again."""
 
 import pytest
-from people import hash_model, people
 from psycopg import sql
+
+from tests.fixtures.roles import hash_model, people
 
 DEFINITIONS = {
     "columns": {"columns": ["body"]},

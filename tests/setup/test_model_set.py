@@ -6,12 +6,13 @@ request on, embeds nothing again, and what had stopped for it goes on. The ident
 
 import json
 
-import faults
 import pytest
-from documents import drain_all, drain_once, status_of
-from people import hash_model, people
 from psycopg import errors
-from refusals import refused
+
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import drain_all, drain_once, status_of
+from tests.fixtures.providers import faults
+from tests.fixtures.roles import hash_model, people
 
 SET = "SELECT embed_model_set(%s, %s)"
 

@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-PLPY = Path(__file__).parents[2] / "plpy"
+from tests.fixtures.paths import PROJECT
+
+PLPY = PROJECT / "plpy"
 PROGRAM = """
 import threading
 from concurrent.futures import Future

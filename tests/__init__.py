@@ -1,0 +1,1 @@
+"""The tests: `tests/fixtures` is what they stand on."""

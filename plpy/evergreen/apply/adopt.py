@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 
 from evergreen import db
-from evergreen.apply import write
-from evergreen.catalog import access, models
+from evergreen.apply import cache
+from evergreen.catalog import access
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.errors import RejectedError, UserError
@@ -109,15 +109,8 @@ def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
     kept = _hashed(pipeline, generation, given.texts)
     live = {row["hash"] for row in db.rows(SQL.live.on(table=generation.table), list(kept.values()))}
     new = {place: text for place, text in kept.items() if text not in live}
-    db.run(
-        write.SQL.cache.on(vector=f"{models.vector_schema()}.vector"),
-        generation.model.id,
-        list(new.values()),
-        [given.vectors[place] for place in new],
-        pipeline.id,
-        [keys[place] for place in new],
-        False,  # noqa: FBT003 - a parameter of a query
-    )
+    vectors, rows = [given.vectors[place] for place in new], [keys[place] for place in new]
+    cache.put(pipeline, generation, list(new.values()), vectors, rows)
     there = live | {row["hash"] for row in db.rows(SQL.kept, generation.model.id, list(new.values()))}
     blank = sum(text.isspace() or not text for text in given.texts)
     return blank + sum(text in there for text in kept.values())

@@ -5,10 +5,12 @@ from pathlib import Path
 from evergreen import db
 from evergreen.apply.vectors import Known, literal
 from evergreen.catalog import models
+from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.queries import load
 from evergreen.schedule.claim import Claim
 
 SQL = load(str(Path(__file__).with_name("write.py")))
+PURGE = load(str(Path(__file__).with_name("reuse.py")))
 
 #: Vectors to keep, by hash, each with the key of the row whose text it is.
 Kept = dict[bytes, tuple[Known, str | None]]
@@ -21,13 +23,10 @@ def cache(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
     """
     if not found:
         return
-    query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
     hashes = list(found)
     vectors, keys = [literal(vector) for vector, _ in found.values()], [key for _, key in found.values()]
     try:
-        db.atomically(
-            lambda: db.run(query, claim.generation.model.id, hashes, vectors, claim.pipeline.id, keys, replaced)
-        )
+        db.atomically(lambda: put(claim.pipeline, claim.generation, hashes, vectors, keys, replaced=replaced))
     except db.DatabaseError as error:
         if db.sqlstate(error) != "55P03":
             raise
@@ -35,3 +34,32 @@ def cache(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
             middle = len(hashes) // 2
             cache(claim, {h: found[h] for h in hashes[:middle]}, replaced=replaced)
             cache(claim, {h: found[h] for h in hashes[middle:]}, replaced=replaced)
+
+
+def put(
+    pipeline: Pipeline,
+    generation: Generation,
+    hashes: list[bytes],
+    vectors: list[str],
+    keys: list[str | None],
+    *,
+    replaced: bool = False,
+) -> None:
+    """Store vectors, as pgvector writes them, by the hashes of their texts; ``keys``: the rows of these texts."""
+    query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
+    db.run(query, generation.model.id, hashes, vectors, pipeline.id, keys, replaced)
+
+
+def purge(retention: str) -> None:
+    """Drop vectors that were kept longer than an interval."""
+    db.run(PURGE.purge_cache, retention)
+
+
+def trim(limit: int | None) -> None:
+    """Drop the oldest vectors of replaced texts where there are more than ``limit``; None: more than are live."""
+    db.run(PURGE.trim_cache, limit)
+
+
+def purge_erased() -> None:
+    """Forget what was erased so long ago that no late vector of it can come any more."""
+    db.run(PURGE.purge_erased)

@@ -7,7 +7,7 @@ from evergreen import db
 from evergreen.apply.vectors import Known
 from evergreen.catalog import models
 from evergreen.catalog.pipelines import Generation
-from evergreen.model.packing import Texts
+from evergreen.model.provider import Texts
 from evergreen.patience import patiently
 from evergreen.queries import Query, load
 

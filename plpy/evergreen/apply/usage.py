@@ -7,8 +7,8 @@ from evergreen import db, journal
 from evergreen.catalog.pipelines import Generation
 from evergreen.model import tokens
 from evergreen.model.order import Spent
-from evergreen.model.packing import Texts, pack
-from evergreen.model.provider import Limits
+from evergreen.model.packing import pack
+from evergreen.model.provider import Limits, Texts
 from evergreen.model.spec import Model
 from evergreen.queries import load
 

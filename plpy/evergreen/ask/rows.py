@@ -12,7 +12,6 @@ from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.prepare import sight
 from evergreen.queries import load
-from evergreen.setup import create
 
 SQL = load(__file__)
 
@@ -29,7 +28,7 @@ def only_pipeline(source: str | None) -> str:
 def _only(source: str | None, role: str) -> str:
     if source is None or source == "-":
         raise UserError("the first argument is not a row of a table", "42809", hint="Pass NULL::your_table.")
-    oid = int(db.value(create.SQL.source_oid, source))
+    oid = columns.oid_of(source)
     names = [str(row["name"]) for row in db.rows(SQL.names_of_source, oid)] if access.may_read(role, oid) else []
     if not names:
         raise UserError(f"table {source} has no pipeline", "42704", hint="Make one with embed_create().")
@@ -46,7 +45,7 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
     whether the view shows another generation by now. Of the catalog as it is now, see ``search.resolve``."""
     role = caller()
     search.check(query, k, "vector", "serve", None)
-    oid = int(db.value(create.SQL.source_oid, source)) if source is not None and source != "-" else None
+    oid = columns.oid_of(source) if source is not None and source != "-" else None
     is_restricted = oid is not None and sight.is_restricted(oid)
 
     def run() -> list[str]:

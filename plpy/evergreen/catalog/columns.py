@@ -99,6 +99,11 @@ def describe(oid: int) -> Source | None:
     )
 
 
+def oid_of(table: str) -> int:
+    """Return the oid of a table by its name; raises 42P01."""
+    return int(db.value(SQL.source_oid, table))
+
+
 def foreign_code(source: Source, *, in_indexes: bool = False) -> tuple[Column, str] | None:
     """Return a key column whose type runs a function that a role without superuser could replace, and that function.
 

@@ -116,3 +116,6 @@ JOIN pg_catalog.pg_roles r ON r.oid = p.proowner AND NOT r.rolsuper
 WHERE p.oid >= 16384
 ORDER BY c.attnum, p.oid
 LIMIT 1
+
+-- source_oid(text): the table that was named
+SELECT $1::pg_catalog.regclass::oid::bigint

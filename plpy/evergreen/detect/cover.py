@@ -13,6 +13,7 @@ from evergreen.catalog.pipelines import Pipeline
 from evergreen.detect import follow, leaves, slot, triggers
 from evergreen.detect.own_ddl import own_ddl
 from evergreen.queries import load
+from evergreen.schedule import intake
 
 SQL = load(__file__)
 
@@ -112,7 +113,7 @@ def mend(number: int) -> bool:
     if held["checks"]:
         if not _undisturbed(source, partial(_capture, pipeline, source)):
             return False
-        db.run(follow.SQL.log_scope, pipeline.id, "source")
+        intake.log_scope(pipeline.id, "source")
         db.run(SQL.set_checked, pipeline.id)
         return True
     if unfit is None:
@@ -148,7 +149,7 @@ def begin(number: int) -> bool:
 def _begin(pipeline: Pipeline) -> None:
     """The triggers go last: who writes waits from there to the commit."""
     if db.value(SQL.checks, pipeline.id):
-        db.run(follow.SQL.log_scope, pipeline.id, "source")
+        intake.log_scope(pipeline.id, "source")
     if db.run(SQL.set_reading, pipeline.id, leaves.now(pipeline.source)):
         triggers.remove(pipeline)
 
@@ -163,5 +164,5 @@ def follow_partitions(number: int) -> bool:
     pipeline = pipelines.by_id(number)
     scope = leaves.follow(pipeline) if pipeline is not None else None
     if pipeline is not None and scope is not None:
-        db.run(follow.SQL.log_scope, pipeline.id, scope)
+        intake.log_scope(pipeline.id, scope)
     return scope is not None

@@ -13,6 +13,7 @@ from evergreen.errors import UserError
 from evergreen.patience import patiently
 from evergreen.prepare import template as templates
 from evergreen.queries import load
+from evergreen.schedule import intake
 
 SQL = load(__file__)
 
@@ -175,14 +176,14 @@ def _let_go(pipeline: Pipeline) -> None:
     """Leave nothing that keeps the owner from dropping the schema, or the type of the key, too."""
     view = store.relation_name(pipeline.view)
     if view is not None:
-        db.ddl(store.SQL.drop_view.on(view=view))
+        store.drop_view(view)
     for generation in pipeline.generations:
         columns_of_key = db.rows(SQL.stored_key_types, db.value(SQL.table_oid, generation.table))
         users = [row["name"] for row in columns_of_key if not row["built_in"]]
         if users:
             for table in (generation.table, generation.readable):
-                db.ddl(store.SQL.drop_policy.on(table=table))
-            db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.src_{generation.id}()"))
+                store.drop_policy(table)
+            functions.drop(f"embed_store.src_{generation.id}()")
         for name in users:
             db.ddl(store.SQL.drop_column.on(table=generation.readable, column=db.identifier(name)))
 
@@ -215,9 +216,9 @@ def bind(
     scope = leaves.follow(current)
     renamed_key = current.capture == "cdc" and [name for _, name, _ in pipeline.key] != [c.name for c in source.key]
     if came or came_back or renamed_key or scope == "source":  # what the WAL has from before has the names of before
-        db.run(SQL.log_scope, pipeline.id, "source")
+        intake.log_scope(pipeline.id, "source")
     elif went or scope == "document" or (is_one_less and current.capture == "manual"):
-        db.run(SQL.log_scope, pipeline.id, "document")
+        intake.log_scope(pipeline.id, "document")
 
 
 def note_partitions(pipeline: Pipeline) -> bool:

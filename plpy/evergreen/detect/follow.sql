@@ -39,9 +39,6 @@ UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, st
     walked = 0, worked = '0', moved_at = NULL
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 
--- log_scope(int4, text): check every document, or every source row too
-INSERT INTO embed.change (pipeline, scope) VALUES ($1, $2)
-
 -- generation_state(text, oid, text): does a reader still run as the source's owner, and has the table row security as the source
 SELECT p.prosecdef AND p.proowner = c.relowner AND coalesce(g.relrowsecurity = c.relrowsecurity, true)
 FROM pg_catalog.pg_proc p, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class g ON g.oid = pg_catalog.to_regclass($3)

@@ -50,10 +50,20 @@ class Function:
             db.ddl(SQL.open_function.on(signature=self.signature))
         given = db.identifier(owner) if owner is not None else db.value(SQL.other_owner, self.signature)
         if given is not None:
-            db.ddl(SQL.give_function.on(signature=self.signature, owner=given))
+            give(self.signature, given)
         if self.borrower is not None:
             db.ddl(SQL.lend_function.on(signature=self.signature, owner=db.identifier(self.borrower)))
         db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
+
+
+def give(signature: str, owner: str) -> None:
+    """Make a role, quoted, the owner of a function."""
+    db.ddl(SQL.give_function.on(signature=signature, owner=owner))
+
+
+def drop(signature: str) -> None:
+    """Drop a function if it exists."""
+    db.ddl(SQL.drop_function.on(signature=signature))
 
 
 @contextmanager

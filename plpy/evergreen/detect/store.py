@@ -142,6 +142,16 @@ def drop_table(generation: Generation) -> None:
     db.ddl(SQL.drop_table.on(table=generation.table, readable=generation.readable))
 
 
+def drop_view(view: str) -> None:
+    """Drop a view, quoted and qualified; raises 2BP01 where something depends on it."""
+    db.ddl(SQL.drop_view.on(view=view))
+
+
+def drop_policy(table: str) -> None:
+    """Drop our row security policy of a table."""
+    db.ddl(SQL.drop_policy.on(table=table))
+
+
 def set_free(generation: Generation) -> None:
     """Make an ordinary table of a generation's own."""
     both = {"readable": generation.readable, "table": generation.table}

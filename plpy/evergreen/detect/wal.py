@@ -13,6 +13,7 @@ from evergreen.detect.pgoutput import Begin, Change, Commit, GarbledError, Relat
 from evergreen.detect.slot import number, printed
 from evergreen.detect.visible import Snapshot
 from evergreen.queries import Query, load
+from evergreen.schedule import intake
 
 SQL = load(__file__)
 
@@ -218,7 +219,7 @@ class _Log:
                 db.run(self._queries[pipeline], pipeline, keys)
         self.total += self._count + len(self._scopes)
         for pipeline, scope in sorted(self._scopes):
-            db.run(SQL.log_scope, pipeline, scope)
+            intake.log_scope(pipeline, scope)
         self._keys.clear()
         self._scopes.clear()
         self._count = 0

@@ -29,9 +29,6 @@ SELECT $1, {key}, '2000-01-01 00:00:00+00'::timestamptz + (e ->> 0)::pg_catalog.
        (e ->> 1)::pg_catalog.bool
 FROM pg_catalog.jsonb_array_elements($2) e
 
--- log_scope(int4, text): check every document, or every source row too
-INSERT INTO embed.change (pipeline, scope) VALUES ($1, $2)
-
 -- add_position(text, text): all up to there is logged
 INSERT INTO embed.wal_position (slot, lsn) VALUES ($1, $2::pg_catalog.pg_lsn)
 

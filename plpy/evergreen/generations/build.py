@@ -10,6 +10,7 @@ from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
+from evergreen.schedule import cursors
 from evergreen.setup import create, request
 from evergreen.setup.request import Preparation
 
@@ -97,7 +98,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     generation = pipeline.building
     assert generation is not None
     backfill = True
-    db.run(create.SQL.insert_scans, number, backfill)
+    cursors.create(number, backfill=backfill)
     with functions.unchecked():
         follow.functions_of(pipeline, source)
     store.create_table(pipeline, generation, source)

@@ -58,7 +58,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
         db.run(SQL.delete, generation.id)
         store.drop_table(generation)
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
-            db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.{signature}"))
+            functions.drop(f"embed_store.{signature}")
         journal.note("generation_retired", pipeline=pipeline.name, generation=generation.id)
     left, source = pipelines.by_id(pipeline.id), columns.describe(pipeline.source)
     if generations and left is not None and source is not None and left.broken_reason is None:

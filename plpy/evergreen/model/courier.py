@@ -13,6 +13,7 @@ from evergreen.model import capacity, doubt, tokens
 from evergreen.model.capacity import Capacity
 from evergreen.model.line import Flight, Line, answer
 from evergreen.model.order import Budget, Order, Parcel
+from evergreen.model.packing import pack_order
 from evergreen.model.provider import Answer, Limits, Provider, Vector
 from evergreen.model.quota import fitting
 from evergreen.model.request import Request
@@ -63,7 +64,9 @@ class Courier:
         """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
         order.sender = sender
         line = self._line(order.provider, order.model)
-        order.pack(fitting(order.provider.limits(order.model), order.model.endpoint), line.answers[order.model.id])
+        pack_order(
+            order, fitting(order.provider.limits(order.model), order.model.endpoint), line.answers[order.model.id]
+        )
         for key in order.texts:
             self._senders[order.model.id, key] = order
         for key in follow:

@@ -1,12 +1,11 @@
 """An order: the texts of one batch on their way to one model, and what became of each."""
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from evergreen.errors import ModelError
-from evergreen.model.packing import Texts, pack
-from evergreen.model.provider import Limits, Provider, Vector
+from evergreen.model.provider import Provider, Texts, Vector
 from evergreen.model.spec import Model
 
 LIVE, BACKFILL = 0, 1
@@ -111,22 +110,6 @@ class Order:
     aside_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
     accused: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
     trusted: bool = False  # some text passed: a refusal is the text's own fault
-
-    def pack(self, limits: Limits, answers: int = 0) -> None:
-        """Cut the texts into parcels; those that were in a request that failed come last, and in smaller ones.
-
-        One that is to be sent alone may bring the server down: when no other text goes first, a harmless one does.
-        ``answers``: how many the model has given.
-        """
-        fresh = {key: text for key, text in self.texts.items() if key not in self.company}
-        self.waiting = deque(Parcel(keys) for keys in pack(fresh, limits))
-        for most in sorted({*self.company.values()}, reverse=True):
-            some = {key: self.texts[key] for key, company in self.company.items() if company == most}
-            smaller = replace(limits, inputs=min(most, limits.inputs))
-            again = Parcel([], since=answers, acquitted=True, alone=most == 1)
-            self.waiting.extend(replace(again, keys=keys) for keys in pack(some, smaller))
-        if self.wary and {*self.company.values()} == {1} and not fresh:
-            self.waiting.appendleft(Parcel([], canary=True))
 
     @property
     def done(self) -> bool:

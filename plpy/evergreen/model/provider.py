@@ -11,6 +11,7 @@ from evergreen.model.spec import Model
 
 Vector = NDArray[np.float32]  # shape (dimensions,)
 Vectors = list[Vector]  # one a text, in the order of the texts
+Texts = dict[bytes, str]  # by hash
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from evergreen.catalog.pipelines import Pipeline
 from evergreen.detect import follow
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
+from evergreen.schedule import intake
 from evergreen.setup.create import rows_estimate
 
 SQL = load(__file__)
@@ -24,7 +25,7 @@ def embed_backfill(pipeline: str | None) -> None:
     def backfill() -> None:
         found = follow.readable(access.owned(pipeline, role))
         is_under_way = bool(db.value(SQL.is_under_way, found.id))
-        db.run(follow.SQL.log_scope, found.id, "source")
+        intake.log_scope(found.id, "source")
         db.notice(_next(found, is_under_way=is_under_way))
 
     elevated(backfill)

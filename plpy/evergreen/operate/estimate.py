@@ -10,8 +10,9 @@ from evergreen.detect import follow
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.model import tokens
-from evergreen.model.packing import Texts, pack
+from evergreen.model.packing import pack
 from evergreen.model.price import Bill, Load, bill
+from evergreen.model.provider import Texts
 from evergreen.model.registry import provider
 from evergreen.prepare import read
 from evergreen.prepare.documents import prepare

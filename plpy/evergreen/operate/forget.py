@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evergreen import db
+from evergreen.apply import cache
 from evergreen.catalog import access, models, objects
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
@@ -45,11 +46,6 @@ def embed_forget(pipeline: str | None, key: str | None) -> int:
         return count
 
     return elevated(forget)
-
-
-def purge() -> None:
-    """Forget what was forgotten so long ago that nobody comes late any more."""
-    db.run(SQL.purge)
 
 
 def _as_given(key: str) -> str:
@@ -151,4 +147,4 @@ def _clear_cache(generation: Generation, hashes: Iterable[bytes]) -> None:
     db.run(SQL.block_cache.on(vector=f"{models.vector_schema()}.vector"), *given)
     db.run(SQL.clear_cache, *given)
     db.run(SQL.remember, *given)
-    db.run(SQL.purge)
+    cache.purge_erased()

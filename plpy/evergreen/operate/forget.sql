@@ -57,10 +57,5 @@ INSERT INTO embed.forgotten (model, hash)
 SELECT $1, u.hash FROM pg_catalog.unnest($2) u (hash) ORDER BY u.hash
 ON CONFLICT (model, hash) DO UPDATE SET forgotten_at = pg_catalog.clock_timestamp()
 
--- purge(): by now whoever was late has come
-DELETE FROM embed.forgotten WHERE ctid = ANY (ARRAY(
-    SELECT f.ctid FROM embed.forgotten f
-    WHERE f.forgotten_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1) FOR UPDATE SKIP LOCKED))
-
 -- others(oid, int4): pipelines of the same table
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass AND p.id <> $2 ORDER BY p.name

@@ -15,7 +15,7 @@ from evergreen.prepare.documents import Document
 from evergreen.prepare.fingerprint import Hasher
 from evergreen.prepare.read import SourceRow
 from evergreen.queries import load
-from evergreen.schedule import cursors
+from evergreen.schedule import cursors, intake
 from evergreen.wording import counted
 
 SQL = load(__file__)
@@ -64,7 +64,7 @@ def _slices(pipeline: Pipeline, generation: Generation) -> Iterator[list[str]]:
         yield keys
         after = keys[-1]
     after = None
-    while keys := [row["key"] for row in db.rows(cursors.SQL.stored_keys, generation.id, after, _SLICE)]:
+    while keys := cursors.stored_keys(generation.id, after, _SLICE):
         present = _read(pipeline, generation, keys)
         if orphans := [key for key in keys if key not in present]:
             yield orphans
@@ -165,6 +165,6 @@ def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> int:
     if wrong:
         recorded = sum(found.states[key] != "missing" for key in wrong)
         busy = recorded - db.run(SQL.spoil, generation.id, wrong)
-        db.run(cursors.SQL.log, pipeline.id, wrong)
+        intake.log_keys(pipeline.id, wrong)
         return busy
     return 0

@@ -13,7 +13,7 @@ from evergreen.errors import ModelError, OddVectorError, PoisonError, RejectedEr
 from evergreen.model import budget as budgets
 from evergreen.model.courier import Courier
 from evergreen.model.order import LIVE, Budget, Order, Spent
-from evergreen.model.packing import Texts
+from evergreen.model.provider import Texts
 from evergreen.model.registry import provider
 from evergreen.model.spec import Model
 from evergreen.prepare.documents import Document, prepare

@@ -11,8 +11,6 @@ from evergreen.schedule.floors import Floor, Floors, Seen
 
 SQL = load(__file__)
 
-UNREADABLE = True  # sources that could not be read count as work
-
 
 @dataclass(frozen=True)
 class Job:
@@ -87,7 +85,7 @@ def take(
 
 def may_have_work(pipeline: int) -> bool:
     """Tell whether it is worth looking at a pipeline: who polls leaves no dead rows behind."""
-    return bool(db.value(SQL.anything_left, [pipeline], [], UNREADABLE) or db.value(SQL.lost_claims, pipeline))
+    return is_anything_left([pipeline], [], unreadable=True) or bool(db.value(SQL.lost_claims, pipeline))
 
 
 def start(pipeline: Pipeline, generation: Generation, lane: int, *, leased: bool) -> Claim:
@@ -124,9 +122,27 @@ def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: Floor)
 
 def renew(claim: Claim, hashes: list[bytes]) -> None:
     """Put off the end of a claim that takes long: its worker lives."""
-    db.run(SQL.renew_lease, claim.token)
-    db.run(SQL.renew_jobs, claim.generation.id, claim.token, [*claim.jobs])
-    db.run(SQL.renew_texts, claim.generation.model.id, claim.token, hashes)
+    renew_lease(claim.token, claim.generation, [*claim.jobs], hashes)
+
+
+def renew_lease(token: int, generation: Generation, keys: list[str], hashes: list[bytes]) -> None:
+    """Put off the end of a claim of these rows, and of what is in flight for it."""
+    db.run(SQL.renew_lease, token)
+    db.run(SQL.renew_jobs, generation.id, token, keys)
+    db.run(SQL.renew_texts, generation.model.id, token, hashes)
+
+
+def free_lock(claim: Claim) -> None:
+    """Let go of the session's lock on a claim that is over."""
+    db.value(SQL.free_token, claim.lock)
+
+
+def is_anything_left(pipelines: list[int], resting: list[int], *, unreadable: bool) -> bool:
+    """Tell whether anything could be claimed now or in an instant, in generations whose model is not ``resting``.
+
+    ``unreadable``: rows of sources that could not be read count, too.
+    """
+    return bool(db.value(SQL.anything_left, pipelines, resting, unreadable))
 
 
 def release(claim: Claim) -> None:

@@ -8,6 +8,7 @@ from evergreen import alarm, db
 from evergreen.patience import patiently
 from evergreen.prepare import read
 from evergreen.queries import load
+from evergreen.schedule import intake
 from evergreen.schedule.claim import Claim, add
 
 SQL = load(__file__)
@@ -143,7 +144,7 @@ class Shared:
             position = keys[-1] if keys else cursor["position"]
             db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit, len(keys))
             if not queue(claim, keys):
-                db.run(SQL.log, claim.pipeline.id, keys)  # an open drain has queued one: they come by the log
+                intake.log_keys(claim.pipeline.id, keys)  # an open drain has queued one: they come by the log
         return True
 
     def _wait(self, place: tuple[int, str]) -> db.Row | None:
@@ -160,6 +161,16 @@ class Shared:
         return cursor
 
 
+def create(generation: int, *, backfill: bool) -> None:
+    """Make the cursors of a new generation; with ``backfill`` the one over the source starts at once."""
+    db.run(SQL.insert_scans, generation, backfill)
+
+
+def stored_keys(generation: int, after: str | None, limit: int) -> list[str]:
+    """Return the next keys that have a document, in their order."""
+    return [row["key"] for row in db.rows(SQL.stored_keys, generation, after, limit)]
+
+
 def queue(claim: Claim, keys: list[str]) -> bool:
     """Queue keys as jobs of the claim; False when another session, not committed, has one of them.
 
@@ -173,7 +184,7 @@ def queue(claim: Claim, keys: list[str]) -> bool:
         return False
     add(claim, added)
     if late := [key for key in keys if key not in claim.jobs]:
-        db.run(SQL.log, claim.pipeline.id, late)
+        intake.log_keys(claim.pipeline.id, late)
     return True
 
 
@@ -182,7 +193,7 @@ def _around(claim: Claim, keys: list[str], until: float) -> None:
     if queue(claim, keys):
         return
     if len(keys) == 1 or time.monotonic() > until:
-        db.run(SQL.log, claim.pipeline.id, keys)
+        intake.log_keys(claim.pipeline.id, keys)
         return
     middle = len(keys) // 2
     _around(claim, keys[:middle], until)
@@ -192,7 +203,7 @@ def _around(claim: Claim, keys: list[str], until: float) -> None:
 def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] | None:
     """Return the next keys; None, and the reason beside the cursor, when the source cannot be read."""
     if scope == "document":
-        return [row["key"] for row in db.rows(SQL.stored_keys, claim.generation.id, after, limit)]
+        return stored_keys(claim.generation.id, after, limit)
     try:
         return alarm.within(lambda: read.held(claim.pipeline, lambda: read.scan(claim.pipeline, after, limit)))
     except db.DatabaseError as error:

@@ -48,5 +48,7 @@ ON CONFLICT DO NOTHING
 RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at,
           unserved_since::pg_catalog.text AS unserved_since
 
--- log(int4, jsonb[]): keys that are queued already are looked at again after whoever has them; they did not change
-INSERT INTO embed.change (pipeline, key, recheck) SELECT $1, k.key, true FROM pg_catalog.unnest($2) k (key)
+-- insert_scans(int4, bool): the cursors of a generation; the backfill starts at once
+INSERT INTO embed.scan (generation, scope, running, started_at)
+SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
+FROM (VALUES ('source', $2), ('document', false)) s (scope, running)

@@ -16,7 +16,7 @@ from evergreen.errors import ModelError, RejectedError, UserError, shown
 from evergreen.gate import elevated, entry
 from evergreen.model import budget as budgets
 from evergreen.model.order import BACKFILL, LIVE, Spent
-from evergreen.model.packing import Texts
+from evergreen.model.provider import Texts
 from evergreen.model.registry import provider
 from evergreen.model.tokens import estimate
 from evergreen.prepare.documents import Document, prepare

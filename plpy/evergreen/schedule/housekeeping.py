@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 
-from evergreen import db
-from evergreen.apply import lag, suspects, usage
+from evergreen.apply import cache, lag, suspects, usage
 from evergreen.catalog import counters, pipelines
 from evergreen.detect import store
 from evergreen.generations import indexing, retire
-from evergreen.operate import forget
 from evergreen.schedule import claim, intake, maintenance
 from evergreen.schedule.maintenance import Step, Task
 from evergreen.setup import setting
@@ -33,21 +31,21 @@ def leftovers() -> list[Task]:
 
 def _counters() -> list[Task]:
     return [
-        Task("cache", lambda: db.run(claim.SQL.purge_cache, setting.get("cache_retention"))),
+        Task("cache", lambda: cache.purge(setting.get("cache_retention"))),
         Task("cache limit", _trim_cache),
         Task("suspects", suspects.purge),
         Task("counters", counters.create_all),
         Task("queue rows", intake.make_missing),
         Task("torn pipelines", pipelines.say_torn),
         Task("usage", usage.fold),
-        Task("erased texts", forget.purge),
+        Task("erased texts", cache.purge_erased),
         Task("statistics of keys", store.drop_statistics),
     ]
 
 
 def _trim_cache() -> None:
     limit = setting.get("cache_limit")
-    db.run(claim.SQL.trim_cache, None if limit == "auto" else int(limit))
+    cache.trim(None if limit == "auto" else int(limit))
 
 
 def _found(step: Step, name: str, search: Callable[[], list[Task]], kinds: tuple[str, ...]) -> None:

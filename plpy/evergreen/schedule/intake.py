@@ -37,6 +37,21 @@ class _Look:
     earlier: tuple[int, ...] = ()
 
 
+def create(pipeline: int) -> None:
+    """Make the row that ``shared`` locks."""
+    db.run(SQL.insert_intake, pipeline)
+
+
+def log_scope(pipeline: int, scope: str) -> None:
+    """Have every document of a pipeline checked (scope 'document'), or every source row, too ('source')."""
+    db.run(SQL.log_scope, pipeline, scope)
+
+
+def log_keys(pipeline: int, keys: list[str]) -> None:
+    """Have rows checked."""
+    db.run(SQL.log_keys, pipeline, keys)
+
+
 def make_missing() -> None:
     """Make the rows of the queue's own that a partial restore left out; with no cursor all rows are looked at."""
     db.run(SQL.make_missing_intake)

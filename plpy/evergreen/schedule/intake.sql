@@ -127,3 +127,12 @@ SELECT g.id, s.scope, true, pg_catalog.clock_timestamp()
 FROM embed.generation g CROSS JOIN (VALUES ('source'), ('document')) s (scope)
 WHERE NOT EXISTS (SELECT FROM embed.scan n WHERE n.generation = g.id AND n.scope = s.scope)
 ON CONFLICT DO NOTHING
+
+-- log_scope(int4, text): check every document, or every source row too
+INSERT INTO embed.change (pipeline, scope) VALUES ($1, $2)
+
+-- insert_intake(int4): the row that intake locks
+INSERT INTO embed.intake (pipeline) VALUES ($1)
+
+-- log_keys(int4, jsonb[]): keys that are queued already are looked at again after whoever has them; they did not change
+INSERT INTO embed.change (pipeline, key, recheck) SELECT $1, k.key, true FROM pg_catalog.unnest($2) k (key)

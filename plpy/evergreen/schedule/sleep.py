@@ -13,7 +13,6 @@ SQL = load(__file__)
 
 SHORTEST, LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
 _ANNOUNCED = 4.0  # seconds for which it is said at a time that somebody sleeps
-_READABLE = False  # sources that could not be read do not count as work
 
 
 @dataclass
@@ -88,7 +87,7 @@ def _has_to_wait(chosen: list[int]) -> bool:
     if floor.known() is not None:
         return True
     floor.seen = Seen(0)
-    return floor.timed(lambda: bool(db.value(claim.SQL.anything_left, chosen, [], _READABLE)), int, from_start=True)
+    return floor.timed(lambda: claim.is_anything_left(chosen, [], unreadable=False), int, from_start=True)
 
 
 def _lie_down() -> bool:

@@ -159,9 +159,7 @@ class _Submission:
         if not claimed.is_old:
             return
         keys = [*dict.fromkeys(key for text in still_open.values() for key in text.keys)]
-        db.run(claims.SQL.renew_lease, claimed.token)
-        db.run(claims.SQL.renew_jobs, claimed.generation.id, claimed.token, keys)
-        db.run(claims.SQL.renew_texts, claimed.generation.model.id, claimed.token, [*still_open])
+        claims.renew_lease(claimed.token, claimed.generation, keys, [*still_open])
 
 
 def _parsed(claim: Outside, given: Given) -> dict[bytes, Known]:

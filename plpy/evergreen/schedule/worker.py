@@ -142,7 +142,7 @@ class Worker:
     def anything_left(self) -> bool:
         """True while there is work that this worker could do now or in an instant."""
         return self._read_wal(at_once=True) or self._step(
-            lambda: bool(db.value(claim.SQL.anything_left, self._chosen(), [*self._blocked], not claim.UNREADABLE))
+            lambda: claim.is_anything_left(self._chosen(), [*self._blocked], unreadable=False)
         )
 
     def _step(self, body: Callable[[], T]) -> T:
@@ -276,7 +276,7 @@ class Worker:
     def _forget(self, batch: Batch) -> None:
         if batch in self._batches:
             self._batches.remove(batch)
-            db.value(claim.SQL.free_token, batch.claim.lock)
+            claim.free_lock(batch.claim)
             db.commit()  # the snapshot of that statement must not last while others wait for their models
 
 

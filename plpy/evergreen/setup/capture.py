@@ -9,6 +9,7 @@ from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
+from evergreen.schedule import intake
 from evergreen.setup import request
 from evergreen.setup.create import with_short_locks
 
@@ -56,7 +57,7 @@ def _switch(number: int, source: Source, wanted: str) -> None:
     complete = before.capture == "trigger" or (before.capture == "cdc" and db.value(SQL.leave_wal, number))
     slot.unpublish_in_vain(source.oid)
     if not complete:
-        db.run(follow.SQL.log_scope, number, "source")
+        intake.log_scope(number, "source")
 
 
 def _capture(number: int, source: Source) -> None:

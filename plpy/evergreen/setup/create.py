@@ -15,7 +15,7 @@ from evergreen.detect.own_ddl import own_ddl
 from evergreen.errors import UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
-from evergreen.schedule import cron
+from evergreen.schedule import cron, cursors, intake
 from evergreen.setup import definition, request
 from evergreen.setup.request import Preparation
 from evergreen.wording import counted
@@ -135,8 +135,8 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     assert pipeline is not None
     generation = pipeline.active
     store.ensure_schema()
-    db.run(SQL.insert_intake, number)
-    db.run(SQL.insert_scans, generation.id, backfill)
+    intake.create(number)
+    cursors.create(generation.id, backfill=backfill)
     if pipeline.capture == "cdc":
         # Where the rows of now are left out triggers tell, until the WAL is read, which change; else all are checked.
         db.run(SQL.want_wal, number, not backfill, backfill)

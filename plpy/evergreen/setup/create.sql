@@ -29,22 +29,11 @@ RETURNING id
 -- hold_model(int4, int4): neither the pipeline nor the model goes before this transaction ends
 SELECT FROM embed.pipeline p, embed.model m WHERE p.id = $1 AND m.id = $2 FOR KEY SHARE
 
--- insert_intake(int4): the row that intake locks
-INSERT INTO embed.intake (pipeline) VALUES ($1)
-
--- insert_scans(int4, bool): the cursors of a generation; the backfill starts at once
-INSERT INTO embed.scan (generation, scope, running, started_at)
-SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
-FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
-
 -- want_wal(int4, bool, bool): its changes are to be read from the WAL; are there triggers until then, is all checked then
 INSERT INTO embed.wal (pipeline, state, triggers, checks) VALUES ($1, 'wanted', $2, $3)
 
 -- set_view(int4, oid): remember the view
 UPDATE embed.pipeline SET view = $2::pg_catalog.regclass WHERE id = $1
-
--- source_oid(text): the table that was named
-SELECT $1::pg_catalog.regclass::oid::bigint
 
 -- rows_estimate(oid): how many rows will be checked
 SELECT embed.estimate_rows($1::pg_catalog.regclass)

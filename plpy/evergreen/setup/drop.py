@@ -62,7 +62,7 @@ def _drop_view(pipeline: Pipeline) -> None:
     if view is None:
         return
     try:
-        db.atomically(lambda: db.ddl(store.SQL.drop_view.on(view=view)))
+        db.atomically(lambda: store.drop_view(view))
     except db.DatabaseError as error:
         if db.sqlstate(error) != "2BP01":
             raise
@@ -96,4 +96,4 @@ def _drop_functions(pipeline: Pipeline) -> None:
     for generation in pipeline.generations:
         signatures += [f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"]
     for signature in signatures:
-        db.ddl(functions.SQL.drop_function.on(signature=f"embed_store.{signature}"))
+        functions.drop(f"embed_store.{signature}")

@@ -87,7 +87,7 @@ def _create_wrapper(model: int, remote: str) -> None:
     db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
     signature = {"signature": f"{wrapper}(text[])"}
     privileges.close("FUNCTION", signature["signature"])
-    db.ddl(functions.SQL.give_function.on(**signature, owner=db.identifier(home["owner"])))
+    functions.give(f"{wrapper}(text[])", db.identifier(home["owner"]))
     db.ddl(SQL.follow_extension.on(**signature))
 
 
@@ -116,6 +116,6 @@ def embed_model_drop(name: str | None) -> None:
         _check_unused(model)  # by a pipeline whose session was waited for
         counters.drop("model", model.id, counters.MODEL)
         if model.provider == "function":
-            db.ddl(functions.SQL.drop_function.on(signature=f"{function.wrapper(model.id)}(text[])"))
+            functions.drop(f"{function.wrapper(model.id)}(text[])")
 
     elevated(drop)

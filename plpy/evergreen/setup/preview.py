@@ -10,9 +10,9 @@ from evergreen.detect import functions
 from evergreen.errors import RejectedError, UserError
 from evergreen.gate import caller, elevated, entry
 from evergreen.model import tokens
-from evergreen.model.packing import Texts, pack
+from evergreen.model.packing import pack
 from evergreen.model.price import Bill, Load, bill
-from evergreen.model.provider import Limits
+from evergreen.model.provider import Limits, Texts
 from evergreen.model.registry import provider
 from evergreen.model.spec import Model
 from evergreen.prepare import chunk, fingerprint, render

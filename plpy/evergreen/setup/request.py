@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evergreen import db
 from evergreen.catalog import access, columns, intervals, languages, models, objects, options
 from evergreen.catalog.columns import Column, Source
 from evergreen.detect import expressions as ex
@@ -70,11 +69,7 @@ def check_readable(source: str | None, role: str) -> Source:
 def _find_source(source: str | None) -> Source:
     if source is None:
         raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
-    found = (
-        columns.describe(int(source) if source.isdigit() else int(db.value(SQL.source_oid, source)))
-        if source != "-"
-        else None
-    )
+    found = columns.describe(int(source) if source.isdigit() else columns.oid_of(source)) if source != "-" else None
     if found is None:
         raise UserError(f"table {source} does not exist", "42P01", hint="Pass its name: source => 'docs'.")
     return found

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import evergreen
 from evergreen import db, encoding
-from evergreen.errors import UserError
+from evergreen.errors import ModelError, UserError
 from evergreen.queries import Query
 
 P = ParamSpec("P")
@@ -81,12 +81,12 @@ def run() -> None:
 def elevated(body: Callable[[], T], *, stable: bool = False) -> T:
     """Run body with the extension's rights. ``stable``: read-only, in the snapshot of the calling query."""
     results: list[T] = []
-    errors: list[UserError] = []
+    errors: list[UserError | ModelError] = []
 
     def step() -> None:
         try:
             results.append(body())
-        except UserError as error:  # keep its type across the SQL call
+        except (UserError, ModelError) as error:  # keep its type across the SQL call
             errors.append(error)
 
     name = "embed_elevate_stable" if stable else "embed_elevate"

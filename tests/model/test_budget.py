@@ -98,3 +98,12 @@ def test_a_budget_is_a_number_above_0(db, docs, model, value):
                 "SELECT embed_create('docs', 'docs', columns => '{title}', options => %s)",
                 (f'{{"{option}": {value}}}',),
             )
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_text_that_no_day_can_pay_for_is_a_dead_letter_and_delays_no_other(connect, db, docs, model, call):
+    db.execute("UPDATE docs SET body = repeat('word ', 2000) WHERE id = 3")
+    create(db, {"daily_tokens": 1000})
+    connect().execute(CALLS[call])
+    assert sorted(shown(db)) == [i for i in range(1, 11) if i != 3]
+    assert db.execute("SELECT key::text, class FROM embed_failures").fetchall() == [("[3]", "permanent")]

@@ -13,7 +13,7 @@ from evergreen.catalog import options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow
 from evergreen.detect.reader import Reader
-from evergreen.errors import UserError
+from evergreen.errors import ModelError, UserError
 from evergreen.gate import elevated
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
@@ -150,7 +150,7 @@ class Worker:
         try:
             result = elevated(db.planning.by_index()(body))
             db.commit()
-        except (db.DatabaseError, UserError):
+        except (db.DatabaseError, UserError, ModelError):
             db.rollback()
             raise
         return result

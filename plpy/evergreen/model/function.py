@@ -6,9 +6,9 @@ from typing import TypeVar
 import numpy as np
 import orjson
 
-from evergreen import db, session_guard
+from evergreen import cancel, db, session_guard
 from evergreen.catalog import models
-from evergreen.errors import ConfigurationError, RejectedError, SuspectError, UserError
+from evergreen.errors import ConfigurationError, RejectedError, SuspectError, UserError, doubtful
 from evergreen.model.provider import Answer, Limits
 from evergreen.model.request import Request
 from evergreen.model.spec import Model
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 # What a text can be to blame for: bad data, a violated rule, a RAISE EXCEPTION.
 _REJECTED = ("22", "23", "P0001")
-# What no text is to blame for: rights, missing objects, wrong code.
+# What seldom is a text's fault: rights, missing objects, wrong code. A harmless text tells.
 _CONFIGURATION = ("42", "0A", "2F")
 
 
@@ -106,11 +106,11 @@ def _count(answer: list[str | None] | None) -> int:
 
 def _translated(error: db.DatabaseError, model: Model) -> Exception:
     state = db.sqlstate(error)
-    if state in {"57014", "57P01", "57P02"}:  # cancelled or terminated: not the model's answer
+    if cancel.is_cancel(error):  # not the model's answer
         return error
     text = f"model {model.name}: {db.message(error)}"
     if state.startswith(_REJECTED):
         return RejectedError(text)
     if state.startswith(_CONFIGURATION):
-        return ConfigurationError(text)
+        return doubtful(ConfigurationError(text))
     return SuspectError(text)

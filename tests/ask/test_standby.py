@@ -144,7 +144,7 @@ def test_a_model_behind_http_answers_questions_and_nothing_that_writes_does(pair
             assert reader.execute(statement).fetchall() == db.execute(statement).fetchall(), statement
         for statement in WRITES:
             if kind != "standby" and "embed_work" in statement:
-                continue  # a worker brings its own settings: tests/schedule/test_database_settings.py
+                continue  # a worker brings its own settings: tests/integration/worker/test_database_settings.py
             with pytest.raises(errors.ReadOnlySqlTransaction) as refused:
                 reader.execute(statement)
             assert "primary" in (refused.value.diag.message_hint or ""), statement

@@ -12,7 +12,7 @@ from tests.readme.pages import PAGES, ROOT, command_lines, inline, tutorial
 
 WHEEL = "tests/roots/test_clean_machine.py::test_what_is_installed_is_what_the_wheel_says"
 IMAGE = "tests/roots/test_image_in_engine.py::test_it_works_as_the_official_image_and_has_the_extension"
-STATUS = "tests/host/test_status_command.py::"
+STATUS = "tests/integration/host/test_status_command.py::"
 IMPORT = "tests/host/test_import_pgai.py::"
 #: Lines that need a machine or a container of their own, or for ever, and the tests that have it.
 ELSEWHERE = {

@@ -10,7 +10,7 @@ from tests.readme.pages import PAGES, README, ROOT, blocks, inline, name_of, sec
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {
     "docs/moving-in.md": "tests/host/test_moving_in_page.py",
-    "docs/uninstall.md": "tests/operate/test_uninstall.py",
+    "docs/uninstall.md": "tests/integration/operate/test_uninstall.py",
 }
 #: What a reader of the page has besides what the README's tutorial made.
 BEFORE = {

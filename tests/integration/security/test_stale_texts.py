@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.fixtures.roles import hash_model, people
-from tests.security.test_row_security import seen
+from tests.integration.security.test_row_security import seen
 
 WAYS = {
     "view": "SELECT chunk FROM shop.docs_embedding",

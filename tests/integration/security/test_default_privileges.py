@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures.pipelines.freshness import drain
 from tests.fixtures.roles import people
-from tests.security.test_privileges_snapshot import LIST, look, make
+from tests.integration.security.test_privileges_snapshot import LIST, look, make
 
 #: For the role that installs, and whose rights everything is made with.
 DEFAULTS = {

@@ -53,6 +53,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What tests/chaos is played with."""
+    """What tests/scenarios/chaos is played with."""
     parser.addoption("--chaos-seed", default=None, help="play the chaos test of this seed (default: a new one)")
     parser.addoption("--chaos-seconds", default="25", help="how long writers, workers and the reaper go on")

@@ -1,6 +1,6 @@
 """Every privilege on every object, as a list to read: a change of it is a change of who may do what.
 
-``REGENERATE=1 pytest tests/integration/security/test_privileges_snapshot.py`` writes the list anew, for ``git diff`` to show.
+``REGENERATE=1 pytest tests/integration/security/test_privileges_snapshot.py`` rewrites it, for ``git diff`` to show.
 """
 
 import difflib

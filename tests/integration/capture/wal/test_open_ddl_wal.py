@@ -1,4 +1,4 @@
-"""As tests/integration/worker/test_open_ddl.py, of changes read from the WAL: what one owner locks or breaks stops no other."""
+"""As worker/test_open_ddl.py, of changes read from the WAL: what one owner locks or breaks stops no other."""
 
 import pytest
 

@@ -1,0 +1,32 @@
+"""Every Python block of the README and of docs/ runs as it stands, against a database with work that waits."""
+
+import numpy as np
+import psycopg
+import pytest
+
+from tests.docs.pages import PAGES, blocks
+
+
+class Model:
+    """What a reader has as `model`: vectors of the pipeline's size, and now and then an error."""
+
+    def __init__(self):
+        self.texts = []
+
+    def encode(self, texts):
+        self.texts += texts
+        if len(self.texts) == len(texts):
+            raise RuntimeError("out of memory")
+        return np.ones((len(texts), 256), np.float32)
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "python")], ids=str)
+def test_it_runs_and_leaves_nothing_to_do(block, reader):
+    reader.execute("UPDATE docs SET body = body || ' Edited.'")
+    model = Model()
+    namespace = {"psycopg": psycopg, "dsn": reader.info.dsn, "model": model}
+    exec(compile(block.code, str(block), "exec"), namespace)
+    assert len(model.texts) == 2
+    reader.execute("SELECT embed_retry('docs')")
+    exec(compile(block.code, str(block), "exec"), namespace)
+    assert reader.execute("SELECT rows FROM embed_verify('docs') WHERE state = 'fresh'").fetchone() == (2,)

@@ -5,6 +5,8 @@ index that is written for a row that only got another number). So the work of an
 twice as long: pages touched in the server, and rows whose new version needed an entry in every index.
 """
 
+from contextlib import contextmanager
+
 import pytest
 
 from tests.fixtures.pipelines.documents import stale_keys
@@ -77,3 +79,44 @@ def test_renumbering_writes_no_index(db):
     wait_until(lambda: db.execute(counts).fetchone()[0] >= 2900, what="statistics")
     updated, hot = db.execute(counts).fetchone()
     assert hot > 0.98 * updated
+
+
+def test_an_old_snapshot_keeps_edits_in_proportion(db, connect):
+    """It keeps every version of a row, so pages fill up and kept chunks are inserted into the HNSW index again.
+
+    That costs milliseconds a chunk, but nothing may look at all versions for each of them.
+    """
+    hash_model(db)
+    db.execute("SELECT embed_setting('index_from', '100')")
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'start')")
+    chunker = "embed_chunk_markdown(80)"
+    db.execute(f"SELECT embed_create('docs', 'docs', columns => '{{body}}', model => 'hash8', chunker => {chunker})")
+    costs = []
+    for length in (300, 600):
+        db.execute(f"UPDATE docs SET body = ({PARAGRAPHS.format(length)})")
+        db.execute(WORK)
+        db.execute(WORK)
+        assert db.execute("SELECT indexed FROM embed_generations").fetchone() == (True,)
+        with held_snapshot(connect):
+            before = not_hot(db)
+            costs.append([work_of(db, f"E'# Heading {number}\n\n' || body") for number in range(4)])
+            assert not_hot(db) - before >= length, "no page was full"
+    assert stale_keys(db) == []
+    small, large = map(sum, costs)
+    assert large < 3 * small, f"{small} pages, twice the document {large}"
+
+
+@contextmanager
+def held_snapshot(connect):
+    """A session whose snapshot is older than all that follows."""
+    with connect(autocommit=False) as session:
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        session.execute("SELECT count(*) FROM docs")
+        yield
+
+
+def not_hot(db):
+    """Rows whose new version needed an entry in every index."""
+    db.execute("SELECT pg_stat_force_next_flush()")
+    counts = "SELECT n_tup_upd - n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'embed_store.g1'::regclass"
+    return db.execute(counts).fetchone()[0]

@@ -2,17 +2,21 @@
 
 Values of users' types stand in the key columns (k1, k2, …) of generation tables ``embed_store.gN`` and nowhere else:
 documents, jobs, the change log, the cache and the rest have the key as jsonb, made by ``format('%s')`` and so by the
-type's output function, never by a cast to json. Where Postgres runs code of such a type there, and why it is nobody's:
+type's output function, never by a cast to json. Where Postgres runs code of such a type there, and why that is safe:
 
 * ANALYZE, also by autovacuum, as the table's owner: ``typanalyze`` and, of ranges and multiranges, ``subtype_diff``,
-  which anybody may define. No statistics on key columns; a type whose code belongs to no superuser is refused.
+  which any role may define. No statistics on key columns; a type whose code belongs to no superuser is refused. See
+  ``test_key_statistics.py``, also for the list of columns that hold such values.
 * Planning, as the role that asks: estimates of ``=`` run the operator on the most common values, those of range
-  operators ``subtype_diff``. Without statistics there is no such value.
+  operators ``subtype_diff``. Without statistics there is no such value. Support functions of the planner and
+  estimators are a superuser's. See ``test_key_statistics.py`` and ``test_key_operators.py``.
 * Index builds, REINDEX, CLUSTER, inserts and merge joins: support functions and operators of the operator class. Only a
-  superuser can make one; one whose functions belong to another role is refused.
+  superuser can make one; one whose functions belong to another role is refused. See ``test_key_operators.py``. An
+  operator that is planted for the type is not looked up: names are qualified, and the path is pinned.
 * INSERT and COPY: input and receive functions, and ``canonical`` of a range, which only C can have. A domain's CHECK
   runs there too: the column has the base type below it; a domain inside an array, a range or a composite is refused.
 * Casts to json, to text and from text, found by type, which the type's owner can make: no statement of ours has one.
+  See ``test_planted_types.py``, also for domains.
 * CHECK constraints, generated columns, defaults, rules, triggers, policies, extended statistics and index expressions
   on a generation table: only its owner can make them, and ours name no user's function.
 * VACUUM runs no code of types. Enums have none at all. Collations have none that a user can define.
@@ -22,21 +26,8 @@ import pytest
 
 from tests.fixtures.error_checks import refused
 from tests.fixtures.roles import hash_model, people
+from tests.fixtures.takeover import CREATE, DIFF, EVIL, SPAN, TAKE_OVER, assert_no_takeover, give
 
-EVIL = """
-CREATE TABLE alice.seen (who name);
-GRANT INSERT ON alice.seen TO PUBLIC;
-CREATE FUNCTION alice.spy() RETURNS void LANGUAGE plpgsql VOLATILE AS $$BEGIN
-    INSERT INTO alice.seen VALUES (current_user);
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN ALTER ROLE alice SUPERUSER; END IF;
-END$$;
-"""
-DIFF = """
-CREATE OR REPLACE FUNCTION alice.diff(a int4, b int4) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS
-    $$BEGIN {body} RETURN a - b; END$$;
-"""
-TAKE_OVER = "PERFORM alice.spy();"
-SPAN = "CREATE TYPE alice.span AS RANGE (subtype = int4, subtype_diff = alice.diff, multirange_type_name = alice.spans)"
 ROWS = {
     "alice.span": "int4range(i, i + 5)::text::alice.span",
     "alice.span[]": "ARRAY[int4range(i, i + 5)::text::alice.span]",
@@ -72,20 +63,6 @@ def table(alice, type_name):
     alice.execute(f"INSERT INTO alice.docs SELECT {ROWS[type_name]}, 'body ' || i FROM generate_series(1, 40) i")
 
 
-CREATE = "SELECT embed_create('docs', 'alice.docs', columns => '{body}', model => 'hash8')"
-
-
-def give(db, alice):
-    """A superuser gives his function to alice, who replaces it."""
-    db.execute("ALTER FUNCTION alice.diff(int4, int4) OWNER TO alice")
-    alice.execute(DIFF.format(body=TAKE_OVER))
-
-
-def assert_nobody_took_over(db):
-    assert db.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'alice'").fetchone() == (False,)
-    assert {who for (who,) in db.execute("SELECT who FROM alice.seen")} <= {"alice"}
-
-
 @pytest.mark.parametrize("type_name", ROWS)
 def test_a_key_whose_type_runs_its_owners_code_is_refused(db, alice, type_name):
     alice.execute(EVIL + DIFF.format(body=TAKE_OVER) + SPAN)
@@ -111,27 +88,28 @@ def test_no_code_of_a_keys_type_runs_in_a_generation_table(db, connect, alice, t
         session.execute(statement)
         alice.execute("UPDATE alice.docs SET body = body || '.'")
         session.execute("SELECT embed_drain()")
-    assert_nobody_took_over(db)
+    assert_no_takeover(db)
     assert db.execute(STATISTICS).fetchall() == []
 
 
-def test_a_table_that_had_statistics_loses_them(db, connect, alice):
+@pytest.mark.parametrize("relation", ["embed_store.g1", "embed_store.readable_1"])
+def test_a_table_that_had_statistics_loses_them(db, connect, alice, relation):
     """As of an earlier version, or after ALTER TABLE by an administrator."""
     db.execute(EVIL + DIFF.format(body=""))
     alice.execute(SPAN)
     table(alice, "alice.span")
     alice.execute(CREATE)
     db.execute("SELECT embed_drain()")
-    db.execute("ALTER TABLE embed_store.g1 ALTER k1 SET STATISTICS 100, ALTER chunk SET STATISTICS 100")
-    db.execute("ANALYZE embed_store.g1")
+    db.execute(f"ALTER TABLE {relation} ALTER k1 SET STATISTICS 100, ALTER chunk SET STATISTICS 100")
+    db.execute(f"ANALYZE {relation}")
     assert db.execute(STATISTICS).fetchall() != []
     give(db, alice)
     db.execute("CALL embed_work(until_empty => true)")
     assert db.execute(STATISTICS).fetchall() == []
     session = connect()
-    session.execute("ANALYZE embed_store.g1")
-    session.execute("EXPLAIN SELECT FROM embed_store.g1 WHERE k1 && '[3,5)' AND k1 < '[4,9)'")
-    assert_nobody_took_over(db)
+    session.execute(f"ANALYZE {relation}")
+    session.execute(f"EXPLAIN SELECT FROM {relation} WHERE k1 && '[3,5)' AND k1 < '[4,9)'")
+    assert_no_takeover(db)
 
 
 def test_a_type_that_becomes_its_owners_later_stops_the_pipeline(db, alice):
@@ -158,7 +136,7 @@ def test_a_key_that_is_given_such_a_type_stops_the_pipeline(db, connect, alice):
     session.execute("SELECT embed_drain()")
     session.execute("ANALYZE embed_store.g1")
     assert "primary key" in session.execute("SELECT last_error FROM embed_status").fetchone()[0]
-    assert_nobody_took_over(db)
+    assert_no_takeover(db)
 
 
 COMPARE = """
@@ -183,7 +161,7 @@ def test_an_operator_class_of_a_users_functions_is_refused(db, alice):
         assert error.sqlstate == "0A000"
         assert "alice.compare" in error.diag.message_hint
         alice.execute("DROP TABLE alice.docs")
-    assert_nobody_took_over(db)
+    assert_no_takeover(db)
 
 
 def test_a_function_of_an_operator_class_that_changes_hands_stops_the_pipeline(db, connect, alice):
@@ -215,7 +193,7 @@ def test_a_function_of_an_operator_class_that_changes_hands_stops_the_pipeline(d
     alice.execute("UPDATE alice.docs SET body = 'three'")
     connect().execute("SELECT embed_drain()")
     assert "alice.compare" in db.execute("SELECT last_error FROM embed_status").fetchone()[0]
-    assert_nobody_took_over(db)
+    assert_no_takeover(db)
 
 
 def test_a_range_without_code_of_its_own_is_a_key(db, alice):

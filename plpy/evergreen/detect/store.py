@@ -170,7 +170,7 @@ def _no_statistics(table: str, names: Sequence[str]) -> None:
 def drop_statistics() -> None:
     """Leave no statistics on texts, vectors and keys of any generation; a locked table waits."""
     for row in db.rows(SQL.with_statistics):
-        patiently(lambda row=row: _drop_statistics(f"embed_store.g{row['id']}", row["columns"]), "50ms")
+        patiently(lambda row=row: _drop_statistics(row["name"], row["columns"]), "50ms")
 
 
 def _drop_statistics(table: str, names: Sequence[str]) -> None:

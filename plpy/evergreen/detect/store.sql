@@ -23,14 +23,15 @@ ALTER TABLE ONLY {table} {columns}
 -- column_without_statistics(): one of its columns
 ALTER COLUMN {column} SET STATISTICS 0
 
--- with_statistics(): generation tables of which ANALYZE might keep values that it must not, or has kept
-SELECT g.id, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS columns
+-- with_statistics(): tables of generations of which ANALYZE might keep values that it must not, or has kept
+SELECT t.name, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS columns
 FROM embed.generation g
-JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass('embed_store.g' || g.id) AND NOT a.attisdropped
+CROSS JOIN LATERAL (VALUES ('embed_store.g' || g.id), ('embed_store.readable_' || g.id)) t (name)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(t.name) AND NOT a.attisdropped
 WHERE (a.attname IN ('chunk', 'embedding') OR a.attname ~ '^k[0-9]+$')
   AND (a.attstattarget IS DISTINCT FROM 0
        OR EXISTS (SELECT FROM pg_catalog.pg_statistic s WHERE s.starelid = a.attrelid AND s.staattnum = a.attnum))
-GROUP BY g.id
+GROUP BY t.name
 
 -- forget_statistics(text, text[]): what ANALYZE has kept of these columns
 DELETE FROM pg_catalog.pg_statistic s USING pg_catalog.pg_attribute a

@@ -1,5 +1,6 @@
 """Rows in the binary format of COPY, handed to the server in memory."""
 
+import fcntl
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -15,6 +16,10 @@ from evergreen.catalog.pipelines import Pipeline
 _START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 _JSONB = b"\1"  # the version of its binary form
+
+# The first descriptor that a file of ours is given. The server's own are below: it has at most max_files_per_process,
+# 1,000 unless set, and most systems allow 1,024.
+_DESCRIPTOR = 1000
 
 #: Where the server counts a timestamptz from: 2000-01-01 in microseconds of Unix time.
 EPOCH = 946_684_800_000_000
@@ -91,4 +96,22 @@ def in_memory(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Ge
         whole = memoryview(b"".join(parts))
         while whole:
             whole = whole[file.write(whole) :]
-        yield f"/proc/self/fd/{file.fileno()}"
+        with _under_a_fixed_number(file.fileno()) as number:
+            yield f"/proc/self/fd/{number}"
+
+
+@contextmanager
+def _under_a_fixed_number(descriptor: int) -> Generator[int]:
+    """Yield the number of a duplicate, the same each time.
+
+    The path is part of the text of COPY, and pg_stat_statements would have an entry for each number.
+    """
+    try:
+        duplicate = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR)
+    except OSError:  # the system allows fewer
+        yield descriptor
+        return
+    try:
+        yield duplicate
+    finally:
+        os.close(duplicate)

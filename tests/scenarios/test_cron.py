@@ -45,6 +45,22 @@ def test_pg_cron_that_is_not_loaded_is_named():
             assert "shared_preload_libraries" in refused.value.diag.message_hint
 
 
+def test_a_worker_role_schedules_once_it_may_use_pg_cron(cron_story, home):
+    """It does not see shared_preload_libraries, and pg_cron grants nothing by itself."""
+    home.execute("DO $$ BEGIN IF to_regrole('the_worker') IS NULL THEN CREATE ROLE the_worker; END IF; END $$")
+    home.execute("GRANT embed_worker TO the_worker; SET ROLE the_worker")
+    try:
+        for call in ("embed_schedule()", "embed_unschedule()"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+                home.execute(f"SELECT {call}")
+            assert refused.value.diag.message_hint == "GRANT USAGE ON SCHEMA cron TO the_worker;"
+        home.execute(f"RESET ROLE; {refused.value.diag.message_hint} SET ROLE the_worker")
+        assert home.execute("SELECT embed_schedule(pipeline => 'docs')").fetchone()[0].startswith("scheduled: ")
+        home.execute("SELECT embed_unschedule('docs')")
+    finally:
+        home.execute("RESET ROLE; REVOKE ALL ON SCHEMA cron FROM the_worker")
+
+
 def test_embed_create_says_that_a_worker_is_there(cron_story, home):
     home.execute("CREATE TABLE heard (id int PRIMARY KEY, body text)")
     heard = []

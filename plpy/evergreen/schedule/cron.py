@@ -3,7 +3,7 @@
 import evergreen
 from evergreen import db
 from evergreen.errors import UserError, shown
-from evergreen.gate import elevated, entry
+from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
 from evergreen.schedule import arguments, cadence
 from evergreen.schedule.cadence import Limits, Problem
@@ -50,9 +50,8 @@ def problems(workers: int, replaced: list[str]) -> list[Problem]:
     ``replaced``: names of jobs that do not count, because these workers are to come in their place.
     """
     row = db.one(SQL.limits)
-    here = db.one(SQL.extension)
+    here = _extension()
     assert row is not None
-    assert here is not None
     others = int(db.value(SQL.others, replaced)) if here["version"] is not None else 0
     return cadence.problems(Limits(**row, others=others), workers)
 
@@ -88,9 +87,15 @@ def embed_unschedule(pipeline: str | None) -> str:
 
 def is_scheduled(pipeline: str) -> bool:
     """Tell whether pg_cron runs workers here that work on a pipeline; needs the extension's rights."""
-    here = db.one(SQL.extension)
-    assert here is not None
+    here = _extension()
     return here["version"] is not None and bool(db.value(SQL.is_scheduled, [*_names(None), *_names(pipeline)]))
+
+
+def _extension() -> db.Row:
+    """Return where pg_cron is. Whether it is loaded is a setting that only pg_read_all_settings sees."""
+    row = elevated(lambda: db.one(SQL.extension))
+    assert row is not None
+    return row
 
 
 def _names(pipeline: str | None) -> list[str]:
@@ -100,9 +105,7 @@ def _names(pipeline: str | None) -> list[str]:
 
 
 def _here() -> str:
-    row = db.one(SQL.extension)
-    assert row is not None
-    return str(row["here"])
+    return str(_extension()["here"])
 
 
 def _house() -> str:
@@ -111,8 +114,7 @@ def _house() -> str:
 
 def _put(name: str, command: str) -> None:
     """Schedule a worker, by the minute where pg_cron's library is older than its extension says."""
-    here = db.one(SQL.extension)
-    assert here is not None
+    here = _extension()
     try:
         db.atomically(lambda: db.run(SQL.schedule, name, cadence.schedule(here["version"]), command))
     except db.DatabaseError as error:
@@ -142,9 +144,8 @@ def _command(pipeline: str | None, slot: int) -> str:
 
 
 def _is_here() -> bool:
-    """True when pg_cron runs in this database; raises when it runs nowhere."""
-    here = db.one(SQL.extension)
-    assert here is not None
+    """True when pg_cron runs in this database and the caller may use it; raises when it runs nowhere."""
+    here = _extension()
     if not here["preloaded"] or here["home"] is None:
         raise UserError(
             "pg_cron is not loaded in this server",
@@ -155,12 +156,16 @@ def _is_here() -> bool:
         return False
     if here["version"] is None:
         raise UserError("extension pg_cron is not created in this database", "55000", hint="CREATE EXTENSION pg_cron;")
+    if not db.value(SQL.may_use):
+        role = caller()
+        raise UserError(
+            f'role "{role}" may not use pg_cron', "42501", hint=f"GRANT USAGE ON SCHEMA cron TO {db.identifier(role)};"
+        )
     return True
 
 
 def _elsewhere(commands: dict[str, str]) -> str:
-    here = db.one(SQL.extension)
-    assert here is not None
+    here = _extension()
     database = db.literal(here["here"])
     every = db.literal(cadence.schedule(None))
     calls = [

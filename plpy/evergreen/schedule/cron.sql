@@ -4,6 +4,9 @@ SELECT e.extversion AS version, pg_catalog.current_setting('cron.database_name',
        pg_catalog.current_setting('shared_preload_libraries') ~ '(^|[ ,"/])pg_cron' AS preloaded
 FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'pg_cron'
 
+-- may_use(): is the calling role granted pg_cron
+SELECT pg_catalog.has_schema_privilege('cron', 'USAGE')
+
 -- schedule(text, text, text): a job of the calling role: name, schedule, command; one of this name is replaced
 SELECT cron.schedule($1, $2, $3)
 

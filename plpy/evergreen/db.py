@@ -209,8 +209,49 @@ def run(query: Query, *arguments: Any) -> int:
 
 def ddl(query: Query) -> None:
     """Run a generated statement without parameters, once: no plan is kept."""
-    with server.reading():
-        plpy.execute(server.sql(query.text))
+    try:
+        with server.reading():
+            plpy.execute(server.sql(query.text))
+    except DatabaseError as error:
+        _name_event_trigger(error)
+        raise
+
+
+# One that is not ours, in whose function the statement stands that failed.
+_EVENT_TRIGGER = Query(
+    "event_trigger",
+    ("text",),
+    "SELECT pg_catalog.quote_ident(t.evtname) AS name, t.evtfoid::pg_catalog.regprocedure::pg_catalog.text AS function,"
+    " pg_catalog.quote_ident(n.nspname) AS schema,"
+    " EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) c WHERE c LIKE 'search_path=%') AS has_path"
+    " FROM pg_catalog.pg_event_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.evtfoid"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+    " WHERE t.evtenabled <> 'D' AND pg_catalog.strpos(p.prosrc, $1) > 0 LIMIT 1",
+)
+
+
+_NAMED = "event trigger "
+
+
+def is_of_event_trigger(error: DatabaseError) -> bool:
+    """Tell whether an error of our DDL was raised by an event trigger."""
+    return message(error).startswith(_NAMED)
+
+
+def _name_event_trigger(error: Any) -> None:
+    """Say of an error which event trigger raised it: our DDL runs with a search_path that it may not be made for.
+
+    It cannot run with the caller's: it acts with the extension's rights here, and would take the caller's tables.
+    """
+    found: tuple[Any, ...] = getattr(error, "spidata", None) or (None,) * 4
+    statement = found[3]  # where the error came from a statement inside
+    trigger = one(_EVENT_TRIGGER, statement) if statement else None
+    if trigger is None:
+        return
+    error.args = (f"{_NAMED}{trigger['name']} failed on DDL of evergreen: {message(error)}",)
+    path = f"ALTER FUNCTION {trigger['function']} SET search_path = {trigger['schema']}, pg_temp;"
+    advice = f"{path} evergreen runs DDL with the search_path pg_catalog, pg_temp"
+    error.spidata = (*found[:2], found[2] if trigger["has_path"] else advice, *found[3:])
 
 
 def stream(query: Query, *arguments: Any, size: int = 64) -> Iterator[Row]:
@@ -297,10 +338,16 @@ def undefined(text: str) -> DatabaseError:
     return plpy.spiexceptions.UndefinedTable(text)
 
 
+def hint(error: BaseException) -> str | None:
+    """Return the HINT of a DatabaseError."""
+    found: tuple[Any, ...] = getattr(error, "spidata", None) or (None, None, None)
+    return found[2]
+
+
 def plain(error: BaseException) -> UserError:
     """Return a DatabaseError as one to show: its message, SQLSTATE, detail and hint."""
     found: tuple[Any, ...] = getattr(error, "spidata", None) or (None, None, None)
-    return UserError(message(error), sqlstate(error), hint=found[2], detail=found[1])
+    return UserError(message(error), sqlstate(error), hint=hint(error), detail=found[1])
 
 
 # PL/Python puts the class's name before the message: "evergreen: pipeline … does not exist" is one to read.

@@ -114,8 +114,9 @@ def problem(error: db.DatabaseError | UserError) -> Problem:
     """Return what an error says; a cancel that was meant for a task is a lock that another session wants."""
     if isinstance(error, UserError):
         return Problem(error.sqlstate, error.message)
-    state = db.sqlstate(error)
-    return Problem("55P03" if state == _CANCELLED else state, db.message(error))
+    state, cure = db.sqlstate(error), db.hint(error)
+    message = f"{db.message(error)}; {cure}" if cure else db.message(error)
+    return Problem("55P03" if state == _CANCELLED else state, message)
 
 
 def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: float | None = None) -> None:

@@ -164,7 +164,7 @@ def with_short_locks(body: Callable[[], object], table: str) -> None:
         try:
             db.atomically(body)
         except db.DatabaseError as error:
-            if db.sqlstate(error) == "42P01":
+            if db.sqlstate(error) == "42P01" and not db.is_of_event_trigger(error):
                 raise UserError(db.message(error), "42P01", hint="Try again with its name as it is now.") from error
             if db.sqlstate(error) != "55P03":
                 raise

@@ -35,7 +35,11 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith("57"):  # a cancel is not ours to rewrite
                 raise
-            db.fail(_with_hint(db.plain(error)))
+            try:
+                shown = _with_hint(db.plain(error))
+            except UserError as reason:
+                shown = reason
+            db.fail(shown)
 
     return called
 
@@ -52,7 +56,29 @@ _READ_ONLY = {
 _IS_STANDBY = Query("is_standby", (), "SELECT pg_catalog.pg_is_in_recovery()")
 
 
+_OWNER = Query(
+    "owner_without_rights",
+    (),
+    "SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_extension e"
+    " JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) e.extowner"
+    " WHERE e.extname OPERATOR(pg_catalog.=) 'evergreen' AND NOT r.rolsuper",
+)
+
+
+def check_owner() -> None:
+    """Raise 42501 where the extension's owner has lost what he had when he created it: no worker can work then."""
+    owner = db.value(_OWNER)
+    if owner is not None:
+        raise UserError(
+            f"role {owner} owns extension evergreen and is not a superuser any more",
+            "42501",
+            hint=f"ALTER ROLE {owner} SUPERUSER; or hand all that it owns over: REASSIGN OWNED BY {owner} TO postgres;",
+        )
+
+
 def _with_hint(error: UserError) -> UserError:
+    if error.sqlstate == "42501" and error.hint is None:
+        check_owner()
     if error.sqlstate == "25006" and error.hint is None:
         error.hint = _READ_ONLY[bool(db.value(_IS_STANDBY))]
     error.hint = error.hint or _HINTS.get(error.sqlstate)

@@ -33,8 +33,13 @@ BEGIN
             ' WHERE d.generation = $1 AND d.chunks <> coalesce(s.chunks, 0)', generation) USING generation INTO lost;
     END IF;
     RETURN lost;
-EXCEPTION WHEN lock_not_available THEN
+EXCEPTION
+WHEN lock_not_available THEN
     RETURN 0;
+WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'role % owns extension evergreen and is not a superuser any more', pg_catalog.quote_ident(current_user)
+    USING ERRCODE = 'insufficient_privilege',
+          HINT = pg_catalog.format('ALTER ROLE %1$I SUPERUSER; or hand all that it owns over: REASSIGN OWNED BY %1$I TO postgres;', current_user);
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.lost_documents(int, int) IS 'internal: documents of a generation whose chunks are not there, as far as is known at once';

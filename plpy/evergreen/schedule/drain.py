@@ -12,7 +12,7 @@ from evergreen.catalog import counters, options, pipelines
 from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.detect import follow, reader
 from evergreen.errors import UserError, shown
-from evergreen.gate import elevated, entry
+from evergreen.gate import check_owner, elevated, entry
 from evergreen.model import shared as traffic
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE
@@ -47,6 +47,7 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
     if max_rows is None or max_rows < 1:
         raise UserError(f"max_rows must be at least 1, not {shown(max_rows)}", hint="1000 is the default.")
     seconds = arguments.check_runtime(max_runtime)
+    check_owner()  # else each pipeline would be passed over with a warning
     with running("embed_drain"):
         return elevated(db.planning.by_index()(lambda: Drain(arguments.chosen(pipeline), max_rows, seconds).run()))
 
@@ -131,7 +132,7 @@ class Drain:
         except db.DatabaseError as error:
             if db.sqlstate(error).startswith(("25", "53", "57")):  # the transaction's, the server's or a user's doing
                 raise
-            db.warning(f"evergreen: pipeline {number} could not be worked on: {db.message(error)}")
+            db.warning(f"evergreen: pipeline {number} could not be worked on: {db.message(error)}", hint=db.hint(error))
             return False
         return True
 

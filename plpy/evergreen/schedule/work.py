@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from evergreen import db, session_guard
-from evergreen.gate import elevated, entry
+from evergreen.gate import check_owner, elevated, entry
 from evergreen.queries import load
 from evergreen.schedule import arguments, session, sleep
 from evergreen.schedule.recursion import running
@@ -33,6 +33,7 @@ def embed_work(
 ) -> None:
     """Work until the time is up, nothing is left, or nothing can be done now; raises 2D000, 22023, 42704."""
     seconds = arguments.check_runtime(max_runtime)
+    check_owner()  # else it would try until its time is up
     elevated(lambda: arguments.chosen(pipeline))  # an unknown name is an error at once
     with session.as_needed() as allowed:
         deadline = time.monotonic() + min(seconds, allowed)

@@ -21,6 +21,7 @@ from evergreen_host.monitor.checks.finding import Finding
 
 CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
     server.library,
+    server.owner,
     server.versions,
     server.event_triggers,
     server.look_alikes,

@@ -7,8 +7,9 @@ with those rights. So a trigger that takes an unqualified name fails here, and t
 
 import psycopg
 import pytest
-from freshness import assert_fresh, status
 from psycopg import errors
+
+from tests.fixtures.pipelines.freshness import assert_fresh, status
 
 UNQUALIFIED = "INSERT INTO audit (tag) SELECT tg_tag FROM pg_event_trigger_ddl_commands()"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')"

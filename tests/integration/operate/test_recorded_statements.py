@@ -8,9 +8,9 @@ import re
 
 import psycopg
 import pytest
-from freshness import assert_fresh
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.pipelines.freshness import assert_fresh
 
 PRIVATE = "Mrs Robinson"
 OBSERVERS = {

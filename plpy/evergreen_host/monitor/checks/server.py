@@ -33,6 +33,10 @@ WHERE e.extname = 'evergreen' AND p.proname IN (
     WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid = e.oid AND d.deptype = 'e')
 ORDER BY 1
 """
+_OWNER = """
+SELECT pg_catalog.quote_ident(r.rolname) AS role FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_roles r ON r.oid = e.extowner WHERE e.extname = 'evergreen' AND NOT r.rolsuper
+"""
 _ITERATIVE = (0, 8)
 
 
@@ -76,6 +80,13 @@ def library(link: Link) -> Iterator[Finding]:
             "warning",
             f"this command is of evergreen {dist.version()}, the extension in this database {link.version}",
         )
+
+
+def owner(link: Link) -> Iterator[Finding]:
+    """Whether the extension's owner is a superuser still: workers act with its rights."""
+    for row in link.rows(_OWNER):
+        says = f"role {row['role']} owns extension evergreen and is not a superuser any more: no worker can work"
+        yield Finding("owner", "error", says, f"ALTER ROLE {row['role']} SUPERUSER;")
 
 
 def event_triggers(link: Link) -> Iterator[Finding]:

@@ -2,20 +2,20 @@
 
 import random
 
-_FIRST, _LONGEST = 0.1, 30.0  # seconds
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 30.0  # seconds
 
 
-class Pauses:
+class Backoff:
     """Exponential backoff with jitter."""
 
     def __init__(self) -> None:
-        self._next = _FIRST
+        self._delay = _FIRST_DELAY
 
     def reset(self) -> None:
         """Begin anew: something went well."""
-        self._next = _FIRST
+        self._delay = _FIRST_DELAY
 
-    def next(self) -> float:
+    def next_delay(self) -> float:
         """Return how many seconds to wait now."""
-        pause, self._next = self._next, min(2 * self._next, _LONGEST)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
+        delay, self._delay = self._delay, min(2 * self._delay, _LONGEST_DELAY)
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets

@@ -11,20 +11,20 @@ from typing import Annotated
 
 import typer
 
-from evergreen_host.compute import ray as ray_pool
+from evergreen_host.compute import ray as compute_ray
 from evergreen_host.compute.embedder import Settings
 from evergreen_host.debian import setup as debian_setup
-from evergreen_host.demo import run as demonstration
+from evergreen_host.demo import run as demo_run
 from evergreen_host.errors import EvergreenError
-from evergreen_host.importers import pgai as moving_pgai
-from evergreen_host.monitor import backfill as operate_backfill
-from evergreen_host.monitor import doctor as operate_doctor
-from evergreen_host.monitor import metrics as operate_metrics
-from evergreen_host.monitor import status as operate_status
-from evergreen_host.packaging import install as installer
-from evergreen_host.packaging import postgres as pgconfig
+from evergreen_host.importers import pgai
+from evergreen_host.monitor import backfill as monitor_backfill
+from evergreen_host.monitor import doctor as monitor_doctor
+from evergreen_host.monitor import metrics as monitor_metrics
+from evergreen_host.monitor import status as monitor_status
+from evergreen_host.packaging import install as packaging_install
+from evergreen_host.packaging.postgres import find_postgres
 from evergreen_host.report import Report
-from evergreen_host.worker import run as workforce
+from evergreen_host.worker import run as worker_run
 
 app = typer.Typer(
     help="Evergreen keeps embeddings fresh inside Postgres.",
@@ -62,11 +62,11 @@ def install(
 ) -> None:
     """Install the extension's files and its server-side Python into a PostgreSQL installation."""
     report = Report(as_json=as_json)
-    postgres = pgconfig.find(pg_config)
+    postgres = find_postgres(pg_config)
     if uninstall:
-        installer.uninstall(postgres, report)
+        packaging_install.uninstall(postgres, report)
     else:
-        installer.install(postgres, installer.own_payload(), report)
+        packaging_install.install(postgres, packaging_install.own_payload(), report)
         report.next("CREATE EXTENSION evergreen CASCADE;")
     report.close(pg_config=str(postgres.pg_config))
 
@@ -78,7 +78,7 @@ def demo(
     pg_config: PgConfig = None,
 ) -> None:
     """Tell the whole story in a throw-away cluster, over real documents, in about a minute."""
-    demonstration.run(rows, keep=keep, postgres=pgconfig.find(pg_config))
+    demo_run.run(rows, keep=keep, postgres=find_postgres(pg_config))
 
 
 @app.command()
@@ -100,7 +100,7 @@ def ray(
     """Embed on a Ray cluster: actors claim texts, call your function, and submit the vectors."""
     settings = Settings(dsn, pipeline, embed, batch, lease, model, until_empty)
     report = Report(as_json=False)
-    done = ray_pool.run(settings, ray_pool.Pool(actors, address, cpus, gpus), report)
+    done = compute_ray.run(settings, compute_ray.RayPool(actors, address, cpus, gpus), report)
     report.done(f"{done} texts embedded")
 
 
@@ -112,7 +112,7 @@ def worker(
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
     """Keep a database fresh: work, sleep, and wake within milliseconds of a commit, until SIGTERM."""
-    workforce.run(dsn, workers, pipeline, as_json=as_json)
+    worker_run.run(dsn, workers, pipeline, as_json=as_json)
 
 
 @app.command()
@@ -126,7 +126,7 @@ def backfill(
     """Have every row of a pipeline's table checked, and show how far that is. Ctrl-C ends the showing only."""
     if follow and no_wait:
         raise typer.BadParameter("--follow and --no-wait leave nothing to do")
-    operate_backfill.backfill(dsn, pipeline, Report(as_json=as_json), start=not follow, follow=not no_wait)
+    monitor_backfill.backfill(dsn, pipeline, Report(as_json=as_json), start=not follow, follow=not no_wait)
 
 
 @app.command()
@@ -138,7 +138,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show the pipelines of a database: what is fresh, what waits and for how long, what failed, what it cost."""
-    operate_status.status(dsn, pipeline, watch=watch, every=every, as_json=as_json)
+    monitor_status.status(dsn, pipeline, watch=watch, every=every, as_json=as_json)
 
 
 @app.command()
@@ -147,7 +147,7 @@ def doctor(dsn: Dsn = "", as_json: Json = False) -> None:
 
     Each model that a pipeline uses is asked for the vector of one word.
     """
-    if operate_doctor.doctor(dsn, as_json=as_json):
+    if monitor_doctor.doctor(dsn, as_json=as_json):
         raise typer.Exit(EvergreenError.exit_code)
 
 
@@ -161,11 +161,11 @@ def metrics(
 ) -> None:
     """Print the status as Prometheus metrics, or serve it for Prometheus to fetch."""
     if dashboard:
-        print(operate_metrics.dashboard(), end="")
+        print(monitor_metrics.dashboard(), end="")
     elif serve:
-        operate_metrics.serve(dsn, address, port)
+        monitor_metrics.serve(dsn, address, port)
     else:
-        print(operate_metrics.exposition(dsn), end="")
+        print(monitor_metrics.exposition(dsn), end="")
 
 
 imports = typer.Typer(help="Take over what another extension has embedded.", no_args_is_help=True)
@@ -190,8 +190,8 @@ def import_pgai(
     as_json: Json = False,
 ) -> None:
     """Make a pgai vectorizer a pipeline, and embed only what changed since pgai embedded it."""
-    wish = moving_pgai.Wish(vectorizer, name, view, model, endpoint, dry_run, drop)
-    moving_pgai.import_pgai(dsn, wish, Report(as_json=as_json))
+    options = pgai.ImportOptions(vectorizer, name, view, model, endpoint, dry_run, drop)
+    pgai.import_pgai(dsn, options, Report(as_json=as_json))
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from evergreen_host.errors import CommandError, EvergreenError
-from evergreen_host.packaging import postgres as pgconfig
-from evergreen_host.packaging.postgres import Postgres
+from evergreen_host.packaging.postgres import Postgres, find_postgres
 from evergreen_host.process import run
 
 StopMode = Literal["smart", "fast", "immediate"]
@@ -22,9 +21,9 @@ Option = str | int | bool
 _SUPERUSER = "postgres"
 _SOCKET_PATH_LIMIT = 107  # of sockaddr_un
 _TIMEOUT = "60"
-_WARDEN = 'cat; "$1" stop --pgdata "$2" --mode immediate; rm -rf "$3"'
+_CLEANUP_SCRIPT = 'cat; "$1" stop --pgdata "$2" --mode immediate; rm -rf "$3"'
 # What would change the server's behaviour, or that of the Python inside it, from where we happen to be started.
-_LEAKS = re.compile(r"PG[A-Z]+|PYTHON\w*|VIRTUAL_ENV\w*|LC_\w+|LANG|LANGUAGE")
+_NOT_INHERITED = re.compile(r"PG[A-Z]+|PYTHON\w*|VIRTUAL_ENV\w*|LC_\w+|LANG|LANGUAGE")
 
 
 def free_port() -> int:
@@ -60,15 +59,15 @@ class Cluster:
         durable: bool = False,
         keep: bool = False,
     ) -> None:
-        self.postgres = postgres or pgconfig.find()
+        self.postgres = postgres or find_postgres()
         self.keep = keep
         self.os_user = _SUPERUSER if os.geteuid() == 0 else None
         self.port = free_port()
         self.root = Path(tempfile.mkdtemp(prefix="evergreen-"))
         self._options = {**self._defaults(durable=durable), **(options or {})}
-        inherited = {name: value for name, value in os.environ.items() if not _LEAKS.fullmatch(name)}
+        inherited = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.fullmatch(name)}
         self._env = {**inherited, "LC_ALL": "C.UTF-8", **(env or {})}
-        self._warden: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     @property
     def data(self) -> Path:
@@ -136,7 +135,7 @@ class Cluster:
         )  # fmt: skip
         self.configure(self._options)
         if not self.keep:
-            self._post_warden()
+            self._start_watchdog()
 
     def configure(self, options: Mapping[str, Option]) -> None:
         """Append settings to postgresql.conf; they take effect at the next start."""
@@ -144,20 +143,20 @@ class Cluster:
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as conf:
             conf.writelines(lines)
 
-    def _post_warden(self) -> None:
+    def _start_watchdog(self) -> None:
         """Have a shell outlive us, should we be killed: its input ends with us, and then it clears up."""
         group: list[str] | None = None if self.os_user is None else []
-        self._warden = subprocess.Popen(
-            ["sh", "-c", _WARDEN, "evergreen-warden", self.bin("pg_ctl"), self.data, self.root],
+        self._watchdog = subprocess.Popen(
+            ["sh", "-c", _CLEANUP_SCRIPT, "evergreen-cleanup", self.bin("pg_ctl"), self.data, self.root],
             cwd="/", env=self._env, user=self.os_user, group=self.os_user, extra_groups=group,
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
 
-    def _dismiss_warden(self) -> None:
-        if self._warden is not None:
-            self._warden.kill()
-            self._warden.communicate()
-            self._warden = None
+    def _stop_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
 
     def start(self) -> None:
         """Start the server and return when it takes connections; the error shows the end of its log."""
@@ -185,7 +184,7 @@ class Cluster:
 
     def remove(self) -> None:
         """Stop the server if it runs, and remove everything."""
-        self._dismiss_warden()
+        self._stop_watchdog()
         if self.pid is not None:
             self._pg_ctl("stop", "--mode", "immediate")
         shutil.rmtree(self.root)

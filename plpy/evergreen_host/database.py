@@ -12,27 +12,27 @@ from psycopg.rows import dict_row
 from evergreen_host.errors import EvergreenError, MissingError
 
 # With SQL_ASCII, which a database may set, psycopg gives bytes for text.
-OPTIONS: Mapping[str, Any] = {"autocommit": True, "client_encoding": "UTF8"}
-SETTINGS: Mapping[str, str] = {
+SESSION_OPTIONS: Mapping[str, Any] = {"autocommit": True, "client_encoding": "UTF8"}
+_SETTINGS: Mapping[str, str] = {
     "statement_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0", "default_transaction_read_only": "off",
     "default_transaction_isolation": "read committed", "default_transaction_deferrable": "off",
 }  # fmt: skip
-_SET = """
+_SET_SETTINGS = """
 SELECT pg_catalog.set_config(s.name, w.value, false)
 FROM pg_catalog.pg_settings s JOIN pg_catalog.jsonb_each_text(%s::pg_catalog.jsonb) w (name, value)
   ON s.name OPERATOR(pg_catalog.=) w.name
 """
 
 
-def settle(connection: psycopg.Connection[Any], **more: str) -> None:
+def configure_session(connection: psycopg.Connection[Any], **more: str) -> None:
     """Set what a session of ours needs, where this server has the setting."""
-    connection.execute(_SET, (json.dumps({**SETTINGS, **more}),))
+    connection.execute(_SET_SETTINGS, (json.dumps({**_SETTINGS, **more}),))
 
 
 Row = dict[str, Any]
 
-_FOUND = """
+_EXTENSION = """
 SELECT pg_catalog.current_database() AS database, e.extversion AS version, n.nspname AS schema
 FROM (SELECT 1) one
 LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'evergreen'
@@ -40,16 +40,16 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
 """
 
 
-class Link:
+class Database:
     """Runs queries in which ``{schema}`` is where the extension lives; an error of the server is one of ours."""
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
-        row = connection.execute(_FOUND).fetchall()[0]
-        self.database = str(row["database"])
+        row = connection.execute(_EXTENSION).fetchall()[0]
+        self.name = str(row["database"])
         if row["version"] is None:
             raise MissingError(
-                f'extension evergreen is not created in database "{self.database}"',
+                f'extension evergreen is not created in database "{self.name}"',
                 "CREATE EXTENSION evergreen CASCADE; or name another database in --dsn",
             )
         self.version = str(row["version"])
@@ -62,17 +62,17 @@ class Link:
 
 
 @contextmanager
-def linked(dsn: str, application: str) -> Generator[Link]:
+def open_database(dsn: str, application_name: str) -> Generator[Database]:
     """Connect; raises EvergreenError when there is no such server, or when it says no to something."""
     try:
         with psycopg.Connection[Row].connect(
-            dsn, **OPTIONS, application_name=application, row_factory=dict_row
+            dsn, **SESSION_OPTIONS, application_name=application_name, row_factory=dict_row
         ) as connection:
-            settle(connection)
-            yield Link(connection)
+            configure_session(connection)
+            yield Database(connection)
     except psycopg.Error as error:
-        told = error.diag.message_primary or str(error).strip() or type(error).__name__
-        raise EvergreenError(told, error.diag.message_hint or _hint(error)) from error
+        message = error.diag.message_primary or str(error).strip() or type(error).__name__
+        raise EvergreenError(message, error.diag.message_hint or _hint(error)) from error
 
 
 def _hint(error: psycopg.Error) -> str:

@@ -27,16 +27,16 @@ def run(
     argv = [str(arg) for arg in args]
     groups: list[str] | None = None if user is None else []
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             argv, cwd=cwd, env=env, user=user, group=user, extra_groups=groups,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
     except FileNotFoundError as error:
         raise MissingError(f"cannot run {argv[0]}: {error.strerror}", hint) from error
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().splitlines()[-_TAIL_LINES:]
-        raise CommandError("\n".join([f"failed ({done.returncode}): {shlex.join(argv)}", *said]), hint)
-    return done.stdout
+    if completed.returncode != 0:
+        output = (completed.stdout + completed.stderr).strip().splitlines()[-_TAIL_LINES:]
+        raise CommandError("\n".join([f"failed ({completed.returncode}): {shlex.join(argv)}", *output]), hint)
+    return completed.stdout
 
 
 def as_root(subcommand: str) -> str:

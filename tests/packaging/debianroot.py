@@ -67,7 +67,7 @@ class DebianRoot:
             _command("cp", "-a", "--reflink=auto", self._base, self.path)
 
     def _bootstrap(self) -> None:
-        entry = sources.derive(sources.read(), this_system().codename, self.suite, "deb")
+        entry = sources.suite_entry(sources.read(), this_system().codename, self.suite, "deb")
         mirror = next(line.split()[1] for line in entry.splitlines() if line.startswith("URIs:"))
         shutil.rmtree(self._base, ignore_errors=True)
         FOLDER.mkdir(parents=True, exist_ok=True)

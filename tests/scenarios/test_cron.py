@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from evergreen_host.cluster import Cluster
-from evergreen_host.database import linked
+from evergreen_host.database import open_database
 from evergreen_host.monitor.checks import workers
 from tests.fixtures.roles import people
 from tests.scenarios.cron_story import DATABASES
@@ -225,7 +225,7 @@ def test_background_workers_and_what_is_switched_off_are_named():
         said = [problem for (problem,) in db.execute("SELECT problem FROM embed.cron_problems(2)")]
         assert any("max_worker_processes is 4" in problem for problem in said)
         assert db.execute("SELECT count(*) FROM embed.cron_problems(1)").fetchone() == (0,)
-        with linked(cluster.dsn(), "test") as link:
+        with open_database(cluster.dsn(), "test") as link:
             assert [*workers.limits(link)] == []
             db.execute("SELECT embed_schedule(2)")
             (finding,) = workers.limits(link)

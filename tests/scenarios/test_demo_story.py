@@ -18,7 +18,7 @@ def session() -> Iterator[Session]:
     assert documents is not None
     with Cluster() as cluster, Session(cluster.dsn(), Screen()) as session:
         story.set_up(session, Screen(), documents)
-        story.settle(session)
+        story.drain_until_empty(session)
         yield session
 
 
@@ -31,6 +31,6 @@ def test_only_edited_texts_are_sent(session: Session):
 
 def test_undone_edits_need_no_call(session: Session):
     session.do("edit")
-    story.settle(session)
+    story.drain_until_empty(session)
     session.do("undo")
     assert "the model would not be called" in session.value("explain")

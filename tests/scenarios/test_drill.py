@@ -11,7 +11,7 @@ import pytest
 
 from evergreen_host.cluster import Cluster
 from evergreen_host.packaging import dist
-from evergreen_host.packaging import postgres as pgconfig
+from evergreen_host.packaging.postgres import find_postgres
 from tests.fixtures.doctor import Doctor
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, status_of
 from tests.fixtures.pipelines.endpoints import create, hurry, let_time_pass, serve, table
@@ -63,8 +63,8 @@ def test_1_the_provider_is_down(doctor, db, healthy, provider):
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 1")
     drain_once(db)
     found = doctor.one("model")
-    assert "model loop at endpoint loop of docs does not answer" in found["says"]
-    assert "503: 'down for maintenance'; it is asked again by itself" in found["says"]
+    assert "model loop at endpoint loop of docs does not answer" in found["message"]
+    assert "503: 'down for maintenance'; it is asked again by itself" in found["message"]
     assert found["advice"] == ""
     assert "503" in status_of(db, "last_error")
     provider.answer = None
@@ -88,8 +88,8 @@ def test_2_the_key_is_revoked(doctor, db, docs, provider, folder, cluster):
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 1")
     drain_once(db)
     found = doctor.one("model")
-    assert "401" in found["says"]
-    assert "Incorrect API key provided" in found["says"]
+    assert "401" in found["message"]
+    assert "Incorrect API key provided" in found["message"]
     assert str(key) in found["advice"]
     doctor.type(found, typed="sk-new\n")
     recovers(doctor, db)
@@ -108,8 +108,8 @@ def test_3_rows_are_poison(doctor, db, healthy, provider):
     db.execute("UPDATE docs SET body = 'good' WHERE id = 3")
     drain_all(db)
     found = doctor.one("dead letters")
-    assert found["says"].startswith("2 rows of pipeline docs were given up")
-    assert "I do not like that" in found["says"]
+    assert found["message"].startswith("2 rows of pipeline docs were given up")
+    assert "I do not like that" in found["message"]
     provider.answer = None
     doctor.type(found)
     drain_all(db)
@@ -121,7 +121,7 @@ def test_4_nobody_works(doctor, db, healthy):
     assert doctor.findings() == [], "a moment ago is not yet for too long"
     db.execute("UPDATE embed.change SET changed_at = changed_at - interval '1 hour'")
     found = doctor.one("workers")
-    assert "10 rows wait in docs" in found["says"]
+    assert "10 rows wait in docs" in found["message"]
     doctor.type(found)
     is_well(doctor, db)
 
@@ -151,9 +151,9 @@ def test_5_the_slot_grows_because_nobody_reads(doctor, db, read_from_the_wal, cl
     write_wal(db, 40)
     found = doctor.one("slot")
     assert found["level"] == "error"
-    assert "nobody reads the WAL: replication slot evergreen_" in found["says"]
-    assert "of docs keeps " in found["says"]
-    assert "slot_limit: 128 MB" in found["says"]
+    assert "nobody reads the WAL: replication slot evergreen_" in found["message"]
+    assert "of docs keeps " in found["message"]
+    assert "slot_limit: 128 MB" in found["message"]
     doctor.type(found)
     is_well(doctor, db)
 
@@ -165,7 +165,7 @@ def test_5_the_slot_grows_because_of_a_transaction(doctor, db, read_from_the_wal
     write_wal(db, 70)
     work(db)
     found = doctor.one("slot")
-    assert "a transaction of postgres" in found["says"]
+    assert "a transaction of postgres" in found["message"]
     assert str(holder.info.backend_pid) in found["advice"]
     doctor.type(found)
     with pytest.raises(psycopg.OperationalError):
@@ -257,8 +257,8 @@ def test_6_the_disk_is_full_and_room_is_made(doctor, db, full, provider, cluster
     wait_until(lambda: verify(db, "notes") == all_fresh(3), what="the pipeline on another disk")
     found = doctor.one("disk")
     provider.sent.pop("evergreen")  # as the doctor asks models
-    assert "in tablespace small, " in found["says"]
-    assert "work goes on by itself when there is room" in found["says"]
+    assert "in tablespace small, " in found["message"]
+    assert "work goes on by itself when there is room" in found["message"]
     full.make_room()
     hurry(db)
     wait_until(lambda: verify(db, "docs") == all_fresh(300), 60, "the work to go on by itself")
@@ -291,7 +291,7 @@ def test_7_a_trigger_is_disabled(doctor, db, healthy, trouble):
         db.execute("UPDATE docs SET body = 'unseen' WHERE id = 1")
     found = doctor.findings("trigger")
     assert found
-    assert all("docs" in one["says"] for one in found)
+    assert all("docs" in one["message"] for one in found)
     for one in found:
         doctor.type(one)
     drain_all(db)
@@ -313,7 +313,7 @@ def test_9_the_budget_is_spent(doctor, db, healthy, cluster):
     db.execute("UPDATE docs SET body = 'edited ' || id")
     drain_once(db)
     found = doctor.one("budget")
-    assert "docs" in found["says"]
+    assert "docs" in found["message"]
     assert status_of(db, "state") == "over budget"
     assert log.one("budget_spent").details["pipeline"] == "docs"
     doctor.type(found)
@@ -323,7 +323,7 @@ def test_9_the_budget_is_spent(doctor, db, healthy, cluster):
 
 def test_10_the_library_is_of_another_version(folder, provider, monkeypatch):
     """As where the files of an earlier installation were copied back over it."""
-    own = copy_of(pgconfig.find(), folder / "own")
+    own = copy_of(find_postgres(), folder / "own")
     monkeypatch.setenv("PG_CONFIG", str(own.pg_config))
     with Cluster(own) as cluster, psycopg.connect(cluster.dsn(), autocommit=True) as db:
         db.execute("CREATE EXTENSION evergreen CASCADE")
@@ -336,7 +336,7 @@ def test_10_the_library_is_of_another_version(folder, provider, monkeypatch):
         db.execute("UPDATE docs SET body = 'edited' WHERE id = 1")  # captured, whatever Python there is
         doctor = Doctor(cluster.dsn())
         found = doctor.one("library")
-        assert "loaded evergreen 0.0.9 and the extension is now" in found["says"]
+        assert "loaded evergreen 0.0.9 and the extension is now" in found["message"]
         doctor.type(found)
         with psycopg.connect(cluster.dsn(), autocommit=True) as session:
             drain_all(session)

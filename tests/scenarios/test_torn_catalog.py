@@ -70,7 +70,7 @@ def test_every_call_says_what_is_missing_and_what_to_do(db, two, dsn, part):
     found = db.execute("SELECT state, last_error FROM embed_status WHERE pipeline = 'docs'").fetchone()
     assert (found[0], says in found[1], "SELECT embed_" in found[1]) == ("broken", True, True)
     assert db.execute("SELECT state FROM embed_pipelines WHERE pipeline = 'docs'").fetchone() == ("broken",)
-    assert [says in f["says"] for f in Doctor(dsn).findings("pipeline")] == [True]
+    assert [says in f["message"] for f in Doctor(dsn).findings("pipeline")] == [True]
     heard = []
     db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
     db.execute("SELECT embed_drain()")

@@ -250,7 +250,7 @@ def test_it_is_not_dropped_when_something_is_left(db, dsn, vectorizer, provider)
 
 def test_dropping_waits_for_no_writer(db, dsn, vectorizer, connect, monkeypatch):
     """Writers would wait behind it."""
-    monkeypatch.setattr("evergreen_host.importers.vectors._TRIES", 3)
+    monkeypatch.setattr("evergreen_host.importers.vectors._LOCK_ATTEMPTS", 3)
     imported(dsn)
     writer = connect(autocommit=False)
     writer.execute("UPDATE docs SET n = 1 WHERE id = 1")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evergreen_host.compute.embedder import Embedded, Embedder, FailedError, Settings, literal, load
+from evergreen_host.compute.embedder import Embedded, Embedder, ModelFailedError, Settings, format_vector, load
 from evergreen_host.compute.openai import URL, factory
 from tests.fixtures.external_compute import claim
 from tests.fixtures.paths import PROJECT
@@ -80,8 +80,8 @@ def test_a_text_that_fails_is_found_and_its_row_alone_waits(dsn, db, model):
 
 def test_where_nothing_passes_no_row_is_to_blame(dsn, db, model, monkeypatch):
     make_docs(db, 60)
-    monkeypatch.setattr("evergreen_host.compute.embedder._FAILURES", 2)
-    with pytest.raises(FailedError, match="no GPU here"):
+    monkeypatch.setattr("evergreen_host.compute.embedder._MAX_FAILURES", 2)
+    with pytest.raises(ModelFailedError, match="no GPU here"):
         Embedder(settings(dsn, "broken")).run()
     assert db.execute("SELECT max(attempts), count(token) FROM embed.job").fetchone() == (0, 0)
     assert claim(db) != []
@@ -112,4 +112,4 @@ def test_what_cannot_be_imported(monkeypatch):
     monkeypatch.delenv(URL, raising=False)
     with pytest.raises(LookupError, match=URL):
         factory("any")
-    assert literal((1, 2.5)) == "[1.0,2.5]"
+    assert format_vector((1, 2.5)) == "[1.0,2.5]"

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from evergreen_host.database import OPTIONS, settle
+from evergreen_host.database import SESSION_OPTIONS, configure_session
 
-_PATIENCE, _PAUSE = 300.0, 0.5  # seconds to wait for a server that is gone or a lock, and between two tries
-_SCHEMA = """
+_RETRY_FOR, _RETRY_DELAY = 300.0, 0.5  # seconds to wait for a server that is gone or a lock, and between two tries
+_EXTENSION_SCHEMA = """
 SELECT n.nspname FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
 WHERE e.extname OPERATOR(pg_catalog.=) %s::pg_catalog.text
@@ -19,7 +19,7 @@ WHERE e.extname OPERATOR(pg_catalog.=) %s::pg_catalog.text
 
 
 @dataclass(frozen=True)
-class Text:
+class ClaimedText:
     """A text that needs a model."""
 
     token: int
@@ -28,7 +28,7 @@ class Text:
     model: str
 
 
-class Queue:
+class QueueClient:
     """One pipeline's queue. Each call is a transaction of its own, so nothing is open while a model works."""
 
     def __init__(self, dsn: str, pipeline: str, lease: str, model: str | None) -> None:
@@ -37,64 +37,67 @@ class Queue:
         self._lease = lease
         self._model = model
         self._connection: psycopg.Connection[Any] | None = None
-        self._names: dict[str, sql.Identifier] = {}
+        self._identifiers: dict[str, sql.Identifier] = {}
 
-    def claim(self, rows: int) -> list[Text]:
+    def claim(self, rows: int) -> list[ClaimedText]:
         """Claim the texts of up to so many rows."""
         query = "SELECT token, hash, text, model FROM {claim}(%s, %s, %s, %s)"
-        found = self._run(query, (self._pipeline, rows, self._lease, self._model))
-        return [Text(*row) for row in found]
+        found = self._run_with_retry(query, (self._pipeline, rows, self._lease, self._model))
+        return [ClaimedText(*row) for row in found]
 
-    def submit(self, texts: Sequence[Text], vectors: Sequence[str], tokens: int | None) -> int:
+    def submit(self, texts: Sequence[ClaimedText], vectors: Sequence[str], tokens: int | None) -> int:
         """Submit the vectors of texts of one claim; return how many rows are up to date by it."""
         query = "SELECT {submit}(%s, %s, %s, %s::text[]::{vector}[], %s)"
-        given = (self._pipeline, texts[0].token, [one.hash for one in texts], [*vectors], tokens)
-        return int(self._run(query, given)[0][0])
+        parameters = (self._pipeline, texts[0].token, [one.hash for one in texts], [*vectors], tokens)
+        return int(self._run_with_retry(query, parameters)[0][0])
 
-    def release(self, texts: Sequence[Text], error: str | None = None) -> None:
+    def release(self, texts: Sequence[ClaimedText], error: str | None = None) -> None:
         """Give texts of one claim back, or fail them."""
-        given = (self._pipeline, texts[0].token, [one.hash for one in texts], error)
-        self._run("SELECT {release}(%s, %s, %s, %s)", given)
+        parameters = (self._pipeline, texts[0].token, [one.hash for one in texts], error)
+        self._run_with_retry("SELECT {release}(%s, %s, %s, %s)", parameters)
 
-    def _run(self, query: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _run_with_retry(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Run a call, for a while again where the connection is lost or a lock in the way: it may be done twice."""
-        until = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _RETRY_FOR
         while True:
             try:
-                return self._execute(query, given)
+                return self._execute(query, parameters)
             except psycopg.OperationalError as error:
-                is_lost = self._connection is None or self._connection.closed
-                if not (is_lost or isinstance(error, psycopg.errors.LockNotAvailable)) or time.monotonic() > until:
+                disconnected = self._connection is None or self._connection.closed
+                if (
+                    not (disconnected or isinstance(error, psycopg.errors.LockNotAvailable))
+                    or time.monotonic() > deadline
+                ):
                     raise
-                if is_lost:
+                if disconnected:
                     self._connection = None
-                time.sleep(_PAUSE)
+                time.sleep(_RETRY_DELAY)
 
-    def _execute(self, query: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        connection = self._connected()
-        return connection.execute(sql.SQL(query).format(**self._names), given).fetchall()  # pyright: ignore[reportArgumentType]
+    def _execute(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        connection = self._connect()
+        return connection.execute(sql.SQL(query).format(**self._identifiers), parameters).fetchall()  # pyright: ignore[reportArgumentType]
 
-    def _connected(self) -> psycopg.Connection[Any]:
+    def _connect(self) -> psycopg.Connection[Any]:
         if self._connection is None:
-            self._connection = psycopg.connect(self._dsn, **OPTIONS)
-            settle(self._connection)
+            self._connection = psycopg.connect(self._dsn, **SESSION_OPTIONS)
+            configure_session(self._connection)
             schemas = {name: _schema(self._connection, name) for name in ("evergreen", "vector")}
-            self._names = {
+            self._identifiers = {
                 name: sql.Identifier(schemas["evergreen"], f"embed_{name}") for name in ("claim", "submit", "release")
             }
-            self._names["vector"] = sql.Identifier(schemas["vector"], "vector")
+            self._identifiers["vector"] = sql.Identifier(schemas["vector"], "vector")
         return self._connection
 
 
 def lease_seconds(dsn: str, lease: str) -> float:
     """Return a lease in seconds, as the server reads it; raises psycopg.Error."""
-    with psycopg.connect(dsn, **OPTIONS) as connection:
+    with psycopg.connect(dsn, **SESSION_OPTIONS) as connection:
         row = connection.execute("SELECT pg_catalog.date_part('epoch', %s::pg_catalog.interval)", (lease,)).fetchone()
     return float(row[0]) if row is not None else 0.0
 
 
 def _schema(connection: psycopg.Connection[Any], extension: str) -> str:
-    row = connection.execute(_SCHEMA, (extension,)).fetchone()
+    row = connection.execute(_EXTENSION_SCHEMA, (extension,)).fetchone()
     if row is None:
         raise LookupError(f"extension {extension} is not in this database: CREATE EXTENSION evergreen CASCADE")
     return str(row[0])

@@ -29,15 +29,15 @@ def factory(model: str) -> Embed:
     def embed(texts: list[str]) -> Embedded:
         body = json.dumps({"model": name, "input": texts, "encoding_format": "base64"}).encode()
         request = urllib.request.Request(url.rstrip("/") + "/embeddings", body, headers)  # noqa: S310 - see above
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310
-            answer = json.load(reply)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310
+            answer = json.load(response)
         items = sorted(answer["data"], key=lambda item: item["index"])
-        return Embedded([_vector(item["embedding"]) for item in items], answer.get("usage", {}).get("total_tokens"))
+        return Embedded([_decode(item["embedding"]) for item in items], answer.get("usage", {}).get("total_tokens"))
 
     return embed
 
 
-def _vector(item: Any) -> Any:
+def _decode(item: Any) -> Any:
     if not isinstance(item, str):
         return item
     raw = base64.b64decode(item)

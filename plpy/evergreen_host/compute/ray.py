@@ -16,11 +16,11 @@ from evergreen_host.compute.embedder import Embedder, Settings
 from evergreen_host.errors import CommandError, MissingError
 from evergreen_host.report import Report
 
-_OBJECTS = 100 * 1024 * 1024  # bytes of a local cluster's store: nothing of ours is in it
+_OBJECT_STORE_BYTES = 100 * 1024 * 1024  # bytes of a local cluster's store: nothing of ours is in it
 
 
 @dataclass(frozen=True)
-class Pool:
+class RayPool:
     """How many actors, where, with what."""
 
     actors: int
@@ -29,25 +29,25 @@ class Pool:
     gpus: float = 0.0
 
 
-def run(settings: Settings, pool: Pool, report: Report) -> int:
+def run(settings: Settings, pool: RayPool, report: Report) -> int:
     """Run the pool until the queue is empty, or for ever; return how many texts were embedded.
 
     Raises MissingError without Ray, CommandError with what an actor raised.
     """
-    ray = _ray()
+    ray = _import_ray()
     try:
         seconds = lease_seconds(settings.dsn, settings.lease)
     except psycopg.Error as error:
         raise CommandError(str(error).strip(), "Check --dsn and --lease.") from error
-    local = {"object_store_memory": _OBJECTS, "include_dashboard": False}
-    ray.init(address=pool.address, log_to_driver=False, **({} if pool.address else local))
+    local_options = {"object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
+    ray.init(address=pool.address, log_to_driver=False, **({} if pool.address else local_options))
     try:
         return _Supervisor(ray, settings, pool, seconds, report).run()
     finally:
         ray.shutdown()
 
 
-def _ray() -> Any:
+def _import_ray() -> Any:
     try:
         return import_module("ray")
     except ImportError as error:
@@ -57,34 +57,34 @@ def _ray() -> Any:
 class _Supervisor:
     """Keeps the actors at work."""
 
-    def __init__(self, ray: Any, settings: Settings, pool: Pool, lease_seconds: float, report: Report) -> None:
+    def __init__(self, ray: Any, settings: Settings, pool: RayPool, lease_seconds: float, report: Report) -> None:
         self._ray = ray
         self._report = report
         self._lease_seconds = lease_seconds
         self._last_death: float | None = None
-        kind = ray.remote(Embedder).options(num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=-1)
-        self._actors: list[Any] = [kind.remote(settings) for _ in range(pool.actors)]
+        actor_class = ray.remote(Embedder).options(num_cpus=pool.cpus, num_gpus=pool.gpus, max_restarts=-1)
+        self._actors: list[Any] = [actor_class.remote(settings) for _ in range(pool.actors)]
         self._done = 0
 
     def run(self) -> int:
         """See all actors to their end; what died with a claim is waited for."""
-        self._round()
+        self._run_actors()
         while self._last_death is not None:
-            pause = self._last_death + self._lease_seconds - time.monotonic()
+            delay = self._last_death + self._lease_seconds - time.monotonic()
             self._last_death = None
-            if pause > 0:
-                self._report.busy(f"waiting {pause:.0f} s for the lease of an actor that died")
-                time.sleep(pause)
-            self._round()
+            if delay > 0:
+                self._report.busy(f"waiting {delay:.0f} s for the lease of an actor that died")
+                time.sleep(delay)
+            self._run_actors()
         return self._done
 
-    def _round(self) -> None:
-        working = {actor.run.remote(): actor for actor in self._actors}
-        while working:
-            (ended,), _ = self._ray.wait([*working], num_returns=1)
-            actor = working.pop(ended)
+    def _run_actors(self) -> None:
+        running = {actor.run.remote(): actor for actor in self._actors}
+        while running:
+            (finished,), _ = self._ray.wait([*running], num_returns=1)
+            actor = running.pop(finished)
             try:
-                self._done += int(self._ray.get(ended))
+                self._done += int(self._ray.get(finished))
             except self._ray.exceptions.RayTaskError as error:
                 raise CommandError(
                     f"an actor failed: {error.cause}", "Nothing is lost: its rows were given back."
@@ -92,4 +92,4 @@ class _Supervisor:
             except self._ray.exceptions.RayActorError:
                 self._last_death = time.monotonic()
                 self._report.busy("an actor died and is started anew")
-                working[actor.run.remote()] = actor
+                running[actor.run.remote()] = actor

@@ -12,7 +12,7 @@ from evergreen_host.errors import CommandError
 from evergreen_host.process import run
 from evergreen_host.report import Report
 
-_POSTGRES_PACKAGE = re.compile(r"Depends: postgresql-(\d+)\b")
+_DEFAULT_VERSION = re.compile(r"Depends: postgresql-(\d+)\b")
 
 
 def installed_version(package: str) -> str | None:
@@ -25,7 +25,7 @@ def installed_version(package: str) -> str | None:
     return version if status == "installed" else None
 
 
-def is_known(package: str) -> bool:
+def is_available(package: str) -> bool:
     """Return whether apt could install the package."""
     answer = run(["apt-cache", "policy", package])
     return "Candidate:" in answer and "Candidate: (none)" not in answer
@@ -34,7 +34,7 @@ def is_known(package: str) -> bool:
 def default_major() -> int | None:
     """Return the major version that the package `postgresql` stands for: the distribution's, or PGDG's newest."""
     try:
-        match = _POSTGRES_PACKAGE.search(run(["apt-cache", "depends", "postgresql"]))
+        match = _DEFAULT_VERSION.search(run(["apt-cache", "depends", "postgresql"]))
     except CommandError:
         return None  # no package lists yet
     return int(match[1]) if match else None
@@ -54,11 +54,11 @@ class Apt:
             run(["apt-get", "update"], env=_environment())
             self._updated = True
 
-    def knows(self, package: str) -> bool:
+    def can_install(self, package: str) -> bool:
         """Return whether the package can be had; root looks at fresh lists if old ones do not name it."""
-        if not is_known(package) and os.geteuid() == 0:
+        if not is_available(package) and os.geteuid() == 0:
             self.update()
-        return is_known(package)
+        return is_available(package)
 
     def install(self, packages: Sequence[str]) -> None:
         """Install packages, from fresh lists: old ones name versions that may be gone or do not fit each other."""

@@ -19,7 +19,7 @@ def build_packages(major: int) -> list[str]:
     return [f"postgresql-server-dev-{major}", "gcc", "make", "dpkg-dev"]
 
 
-def fetch_source(scratch: Path, entry: str) -> Path:
+def _fetch_source(scratch: Path, entry: str) -> Path:
     """Download pgvector's source package, its signature checked by apt, and return the unpacked tree."""
     apt = PrivateApt.create(scratch / "apt", entry=entry)
     apt.get("update")
@@ -34,12 +34,12 @@ def fetch_source(scratch: Path, entry: str) -> Path:
 
 def build(postgres: Postgres, system: OsRelease, report: Report) -> None:
     """Fetch, build and install pgvector for that server."""
-    entry = sources.derive(sources.read(), system.codename, SUITE)
+    entry = sources.suite_entry(sources.read(), system.codename, SUITE)
     with tempfile.TemporaryDirectory(prefix="evergreen-pgvector-") as folder:
         scratch = Path(folder)
         scratch.chmod(0o755)
         report.busy(f"fetching pgvector's source package from {SUITE}")
-        tree = fetch_source(scratch, entry)
+        tree = _fetch_source(scratch, entry)
         report.busy(f"building pgvector for PostgreSQL {postgres.version}")
         make = ["make", f"PG_CONFIG={postgres.pg_config}", "OPTFLAGS="]  # no -march=native: the files may be copied
         run([*make, "-j2"], cwd=tree)

@@ -6,25 +6,24 @@ from pathlib import Path
 from evergreen_host.debian import apt, pgvector
 from evergreen_host.debian.sources import OsRelease, this_system
 from evergreen_host.errors import EvergreenError, MissingError
-from evergreen_host.packaging import postgres as pgconfig
-from evergreen_host.packaging.postgres import Postgres
+from evergreen_host.packaging.postgres import DEBIAN_ROOT, Postgres, installed_servers
 from evergreen_host.process import as_root
 from evergreen_host.report import Report
 
 #: What the tests run besides.
 TEST_PACKAGES = ("pgbouncer",)
-_BY_HAND = "install PostgreSQL with PL/Python 3, pgvector and pg_cron, then run: evergreen install"
+_MANUAL_HINT = "install PostgreSQL with PL/Python 3, pgvector and pg_cron, then run: evergreen install"
 
 
-def _choose_major(wanted: int | None, manager: apt.Apt) -> int:
+def _choose_version(requested: int | None, apt_get: apt.Apt) -> int:
     """Return the version asked for, else the newest that is installed, else the one apt offers."""
-    if wanted is not None:
-        return wanted
-    packaged = (one for one in pgconfig.installed() if one.bindir.is_relative_to(pgconfig.DEBIAN_ROOT))
-    there = [postgres.major for postgres in packaged]
-    major = max(there) if there else apt.default_major()
+    if requested is not None:
+        return requested
+    packaged = (one for one in installed_servers() if one.bindir.is_relative_to(DEBIAN_ROOT))
+    packaged_majors = [postgres.major for postgres in packaged]
+    major = max(packaged_majors) if packaged_majors else apt.default_major()
     if major is None and os.geteuid() == 0:
-        manager.update()
+        apt_get.update()
         major = apt.default_major()
     if major is None:
         raise MissingError("PostgreSQL is not installed", f"run: {as_root('setup')}")
@@ -35,56 +34,56 @@ def _packages(major: int) -> list[str]:
     return [f"postgresql-{major}", f"postgresql-plpython3-{major}", f"postgresql-{major}-cron"]
 
 
-def _sort_out(packages: list[str], report: Report) -> list[str]:
+def _missing_packages(packages: list[str], report: Report) -> list[str]:
     """Report the packages that are there and return the others."""
-    lacking: list[str] = []
+    missing: list[str] = []
     for package in packages:
         version = apt.installed_version(package)
         if version is None:
-            lacking.append(package)
+            missing.append(package)
         else:
             report.present(package, version)
-    return lacking
+    return missing
 
 
-def _stop_if_not_root(lacking: list[str], report: Report, command: str = "setup") -> None:
-    if lacking and os.geteuid() != 0:
-        for package in lacking:
+def _require_root(missing: list[str], report: Report, command: str = "setup") -> None:
+    if missing and os.geteuid() != 0:
+        for package in missing:
             report.missing(package)
-        raise MissingError(f"not installed: {' '.join(lacking)}", f"run: {as_root(command)}")
+        raise MissingError(f"not installed: {' '.join(missing)}", f"run: {as_root(command)}")
 
 
 def _postgres(major: int) -> Postgres:
-    return Postgres(pgconfig.DEBIAN_ROOT / str(major) / "bin" / "pg_config")
+    return Postgres(DEBIAN_ROOT / str(major) / "bin" / "pg_config")
 
 
-def _ensure_packages(packages: list[str], manager: apt.Apt, command: str = "setup") -> None:
-    lacking = _sort_out(packages, manager.report)
-    _stop_if_not_root(lacking, manager.report, command)
-    unknown = [package for package in lacking if not manager.knows(package)]
+def _ensure_packages(packages: list[str], apt_get: apt.Apt, command: str = "setup") -> None:
+    missing = _missing_packages(packages, apt_get.report)
+    _require_root(missing, apt_get.report, command)
+    unknown = [package for package in missing if not apt_get.can_install(package)]
     if unknown:
         raise EvergreenError(
             f"apt offers no {' '.join(unknown)}",
             "choose another version with --pg-major, or add the PostgreSQL project's apt source",
         )
-    if lacking:
-        manager.install(lacking)
+    if missing:
+        apt_get.install(missing)
 
 
-def _ensure_pgvector(major: int, system: OsRelease, manager: apt.Apt) -> None:
+def _ensure_pgvector(major: int, system: OsRelease, apt_get: apt.Apt) -> None:
     """Leave it if it is there; take the package if apt knows one; else build it."""
     postgres = _postgres(major)
     package = f"postgresql-{major}-pgvector"
     if postgres.vector_version:
-        manager.report.present("pgvector", postgres.vector_version)
-    elif manager.knows(package):
-        _ensure_packages([package], manager)
+        apt_get.report.present("pgvector", postgres.vector_version)
+    elif apt_get.can_install(package):
+        _ensure_packages([package], apt_get)
     elif not system.is_debian:
         raise MissingError(f"apt offers no {package}", "add the PostgreSQL project's apt source, or build pgvector")
     else:
-        _stop_if_not_root(["pgvector"], manager.report)
-        _ensure_packages(pgvector.build_packages(major), manager)
-        pgvector.build(postgres, system, manager.report)
+        _require_root(["pgvector"], apt_get.report)
+        _ensure_packages(pgvector.build_packages(major), apt_get)
+        pgvector.build(postgres, system, apt_get.report)
 
 
 def setup(wanted_major: int | None, report: Report, *, for_tests: bool = False) -> int:
@@ -95,11 +94,11 @@ def setup(wanted_major: int | None, report: Report, *, for_tests: bool = False) 
     """
     system = this_system()
     if not system.has_apt or not Path("/usr/bin/apt-get").exists():
-        raise MissingError(f"{system.name} has no apt; this command knows Debian and Ubuntu", _BY_HAND)
-    manager = apt.Apt(report)
-    major = _choose_major(wanted_major, manager)
-    _ensure_packages(_packages(major), manager)
-    _ensure_pgvector(major, system, manager)
+        raise MissingError(f"{system.name} has no apt; this command knows Debian and Ubuntu", _MANUAL_HINT)
+    apt_get = apt.Apt(report)
+    major = _choose_version(wanted_major, apt_get)
+    _ensure_packages(_packages(major), apt_get)
+    _ensure_pgvector(major, system, apt_get)
     if for_tests:
-        _ensure_packages([*TEST_PACKAGES], manager, "setup --for-tests")
+        _ensure_packages([*TEST_PACKAGES], apt_get, "setup --for-tests")
     return major

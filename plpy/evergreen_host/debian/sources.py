@@ -8,12 +8,12 @@ from pathlib import Path
 
 from evergreen_host.errors import EvergreenError
 
-_ONE_LINE = re.compile(
+_LIST_LINE = re.compile(
     r"(?P<type>deb|deb-src)\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>.*)"
 )
 _SIGNED_BY = re.compile(r"signed-by\s*=\s*(\S+)", re.IGNORECASE)
 _ARCHIVE_KEYRING = "debian-archive-keyring"
-_ROLLING = {"stable", "oldstable", "oldoldstable", "testing"}
+_SUITE_ALIASES = {"stable", "oldstable", "oldoldstable", "testing"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def parse_one_line(text: str) -> list[Source]:
     """Read a `.list` file: `deb [options] uri suite components`."""
     found: list[Source] = []
     for line in text.splitlines():
-        match = _ONE_LINE.fullmatch(line.partition("#")[0].strip())
+        match = _LIST_LINE.fullmatch(line.partition("#")[0].strip())
         if match:
             signed = _SIGNED_BY.search(match["options"] or "")
             signed_by = signed[1].replace(",", " ") if signed else ""
@@ -90,25 +90,25 @@ def _rank(source: Source, codename: str) -> tuple[bool, bool]:
     return (_ARCHIVE_KEYRING not in source.signed_by, codename not in source.suites)
 
 
-def derive(sources: Iterable[Source], codename: str, suite: str, kind: str = "deb-src") -> str:
+def suite_entry(sources: Iterable[Source], codename: str, suite: str, kind: str = "deb-src") -> str:
     """Return a deb822 entry for the packages of `suite`, of that kind, from where `codename` comes from.
 
     Archive and signing key stay as the machine has them. Raises EvergreenError if no entry fits.
     """
-    fits = [
+    candidates = [
         source
         for source in sources
-        if "main" in source.components and ({codename} | _ROLLING) & set(source.suites) and source.uris
+        if "main" in source.components and ({codename} | _SUITE_ALIASES) & set(source.suites) and source.uris
     ]
-    if not fits:
+    if not candidates:
         raise EvergreenError(
             f"apt's sources name no archive of {codename} main to take packages of {suite} from",
             "install pgvector by hand, then run: evergreen setup",
         )
-    best = min(fits, key=lambda source: _rank(source, codename))
-    lines = [f"Types: {kind}", f"URIs: {best.uris[0]}", f"Suites: {suite}", "Components: main"]
-    if best.signed_by:
-        lines.append(f"Signed-By: {best.signed_by}")
+    chosen = min(candidates, key=lambda source: _rank(source, codename))
+    lines = [f"Types: {kind}", f"URIs: {chosen.uris[0]}", f"Suites: {suite}", "Components: main"]
+    if chosen.signed_by:
+        lines.append(f"Signed-By: {chosen.signed_by}")
     return "\n".join(lines) + "\n"
 
 

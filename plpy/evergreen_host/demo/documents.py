@@ -44,7 +44,7 @@ _ENGLISH_ONLY = {
 }
 _SHORTEST_DESCRIPTION = 200  # characters
 # Packages nobody looks for by what they do: parts of others, and the libraries of one language.
-_PART = re.compile(
+_NOT_A_PROGRAM = re.compile(
     r"lib.*|.*-(dev|dbg|dbgsym|data|common|doc|docs|l10n|locales?|perl|plugins?|examples|tests?|udeb|modules?)"
     r"|(node|golang|ruby|python3?|r-cran|r-bioc|php|elpa|haskell|ocaml|fonts|hunspell|aspell|task|linux|gir1.2|vim|xfonts)-.*"
 )
@@ -74,7 +74,7 @@ def _unfold(description: str) -> str:
 
 def is_program(document: Document) -> bool:
     """Tell what somebody might look for from the parts and libraries that most packages are."""
-    return len(document.body) >= _SHORTEST_DESCRIPTION and not _PART.fullmatch(document.name)
+    return len(document.body) >= _SHORTEST_DESCRIPTION and not _NOT_A_PROGRAM.fullmatch(document.name)
 
 
 def _read(indexes: Iterable[str]) -> list[Document]:
@@ -86,7 +86,7 @@ def _read(indexes: Iterable[str]) -> list[Document]:
     return [document for document in found.values() if is_program(document)]
 
 
-def _fetched() -> list[Document]:
+def _fetch() -> list[Document]:
     with tempfile.TemporaryDirectory(prefix="evergreen-apt-") as folder:
         apt = PrivateApt.create(Path(folder) / "apt", options=_ENGLISH_ONLY)
         Path(folder).chmod(0o755)
@@ -102,13 +102,13 @@ def debian_packages() -> list[Document]:
     if not shutil.which("apt-get"):
         return []
     try:
-        return _read(run(["apt-get", *_INDEXES]).split()) or _fetched()
+        return _read(run(["apt-get", *_INDEXES]).split()) or _fetch()
     except CommandError:
         return []  # apt said why; the demo has other documents
 
 
 _SHORTEST_DOCSTRING = 80  # characters
-_LEFT_OUT = {
+_EXCLUDED = {
     "test",
     "tests",
     "idlelib",
@@ -119,10 +119,10 @@ _LEFT_OUT = {
     "turtledemo",
     "__pycache__",
 }
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_DocumentedNode = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _documented(node: _Documented, name: str) -> Iterator[Document]:
+def _docstrings(node: _DocumentedNode, name: str) -> Iterator[Document]:
     """Walk a module's public classes and functions."""
     text = ast.get_docstring(node)
     if text and len(text) >= _SHORTEST_DOCSTRING:
@@ -130,14 +130,14 @@ def _documented(node: _Documented, name: str) -> Iterator[Document]:
         yield Document(name, f"{name}: {title}", body.strip())
     for child in node.body:
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and child.name[0] != "_":
-            yield from _documented(child, f"{name}.{child.name}")
+            yield from _docstrings(child, f"{name}.{child.name}")
 
 
 def _modules(root: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
-        if not _LEFT_OUT & set(parts) and not any(part.startswith("_") for part in name.split(".")):
+        if not _EXCLUDED & set(parts) and not any(part.startswith("_") for part in name.split(".")):
             yield name, path
 
 
@@ -146,5 +146,5 @@ def python_docstrings() -> list[Document]:
     found: dict[str, Document] = {}
     for name, path in _modules(Path(sysconfig.get_path("stdlib"))):
         tree = ast.parse(path.read_bytes())
-        found |= {document.name: document for document in _documented(tree, name)}
+        found |= {document.name: document for document in _docstrings(tree, name)}
     return list(found.values())

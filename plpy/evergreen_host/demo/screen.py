@@ -26,13 +26,13 @@ class Screen:
         self.console = console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
         self._acts = 0
 
-    def act(self, title: str, explanation: str) -> None:
+    def heading(self, title: str, explanation: str) -> None:
         """Begin a part of the story."""
         self._acts += 1
         self.console.print(Text(f"\n{self._acts}. {title}", style="bold green"))
-        self.say(f"{explanation}\n")
+        self.text(f"{explanation}\n")
 
-    def say(self, text: str) -> None:
+    def text(self, text: str) -> None:
         """Say something in prose."""
         self.console.print(Text(text), soft_wrap=not self.console.is_terminal)
 
@@ -45,15 +45,15 @@ class Screen:
         else:
             self.console.out(textwrap.indent(text, "    "))
 
-    def answer(self, text: str) -> None:
+    def server_output(self, text: str) -> None:
         """Show what the server said."""
         self.console.print(Text(f"    {text}", style="dim"), soft_wrap=True)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]], total: Sequence[object] = ()) -> None:
         """Show rows; columns of numbers are aligned to the right, `total` stands below a line."""
         table = Table(pad_edge=False, show_footer=bool(total))
-        feet = [_cell(value) for value in total] or [""] * len(headers)
-        for number, (header, foot) in enumerate(zip(headers, feet, strict=True)):
+        footers = [_cell(value) for value in total] or [""] * len(headers)
+        for number, (header, foot) in enumerate(zip(headers, footers, strict=True)):
             table.add_column(Text(header), Text(foot), justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_cell(value)) for value in row))
@@ -76,7 +76,7 @@ class Screen:
         def advance(more: int) -> None:
             nonlocal done
             done += more
-            self.answer(f"{done:,} of {total:,} {what}")
+            self.server_output(f"{done:,} of {total:,} {what}")
 
         return advance
 
@@ -84,7 +84,7 @@ class Screen:
     def waiting(self, text: str) -> Generator[Callable[[str], None], None, None]:
         """Show that something is awaited; gives a function that changes the text on a terminal."""
         if not self.console.is_terminal:
-            self.answer(text)
+            self.server_output(text)
             yield lambda _: None
             return
         with self.console.status(text) as status:

@@ -48,7 +48,7 @@ class Session:
         self._connection.close()
 
     def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
-        self._screen.answer(f"{notice.severity}: {notice.message_primary}")
+        self._screen.server_output(f"{notice.severity}: {notice.message_primary}")
 
     def _run(self, name: str, parameters: dict[str, Any], *, show: bool) -> psycopg.ClientCursor[Any]:
         cursor = psycopg.ClientCursor[Any](self._connection)

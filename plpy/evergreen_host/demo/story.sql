@@ -91,7 +91,7 @@ SELECT pending + in_flight FROM embed_status WHERE pipeline = 'docs';
 
 -- embedded_since --
 -- Documents whose vectors are newer than a point in time; each document is one text.
-SELECT count(DISTINCT id) FROM docs_embedding WHERE embedded_at > %(mark)s;
+SELECT count(DISTINCT id) FROM docs_embedding WHERE embedded_at > %(since)s;
 
 -- now --
 -- The server's clock.

@@ -4,12 +4,12 @@ import string
 from dataclasses import dataclass, field
 from typing import Any
 
-from evergreen_host.importers.vectorizers import Part, Vectorizer
+from evergreen_host.importers.vectorizers import Config, Vectorizer
 
 # Their text is the same in Python, where pgai made it, and in Postgres.
-_ALIKE = frozenset({"text", "character varying", "smallint", "integer", "bigint", "uuid", "name"})
+_SAME_TEXT = frozenset({"text", "character varying", "smallint", "integer", "bigint", "uuid", "name"})
 _DISTANCES = {"vector_cosine_ops": "cosine", "vector_ip_ops": "ip"}
-_SPECIAL = frozenset(".^$*+?{}[]\\|()")
+_REGEX_CHARACTERS = frozenset(".^$*+?{}[]\\|()")
 
 
 @dataclass
@@ -27,74 +27,74 @@ class Plan:
     notes: list[str] = field(default_factory=list[str])
 
 
-def plan(vectorizer: Vectorizer, columns: dict[str, Part]) -> Plan:
+def make_plan(vectorizer: Vectorizer, columns: dict[str, Config]) -> Plan:
     """Plan a vectorizer on a source with these columns."""
     # Texts that are too long were cut by pgai or by the server; a vector of such a text is taken for no other's.
-    made = Plan(options={"on_too_long": "truncate"})
+    plan = Plan(options={"on_too_long": "truncate"})
     if not columns:
-        made.obstacles.append(f"its table {'.'.join(vectorizer.source)} does not exist")
+        plan.obstacles.append(f"its table {'.'.join(vectorizer.source)} does not exist")
     if vectorizer.part("destination").get("implementation") != "table":
-        made.obstacles.append(
+        plan.obstacles.append(
             "its vectors stand in a column of the table itself, without the text that they were made from: whether they"
             " are those of the text as it is now cannot be known"
         )
-    _load(made, vectorizer, columns)
-    _cut(made, vectorizer.part("chunking"))
-    _frame(made, vectorizer.part("formatting"), columns)
-    _index(made, vectorizer.part("indexing"))
+    _plan_columns(plan, vectorizer, columns)
+    _plan_chunker(plan, vectorizer.part("chunking"))
+    _plan_template(plan, vectorizer.part("formatting"), columns)
+    _plan_index(plan, vectorizer.part("indexing"))
     if vectorizer.part("scheduling").get("implementation") == "timescaledb":
-        made.notes.append("TimescaleDB's job runs pgai until it is dropped; here: SELECT embed_schedule()")
+        plan.notes.append("TimescaleDB's job runs pgai until it is dropped; here: SELECT embed_schedule()")
     if not vectorizer.disabled:
-        made.notes.append("stop pgai's worker, or it goes on paying for the same texts until its vectorizer is dropped")
-    return made
+        plan.notes.append("stop pgai's worker, or it goes on paying for the same texts until its vectorizer is dropped")
+    return plan
 
 
-def _load(made: Plan, vectorizer: Vectorizer, columns: dict[str, Part]) -> None:
+def _plan_columns(plan: Plan, vectorizer: Vectorizer, columns: dict[str, Config]) -> None:
     loading = vectorizer.part("loading")
     column = str(loading.get("column_name"))
-    made.columns = [column]
+    plan.columns = [column]
     if loading.get("implementation") != "column":
-        made.obstacles.append(f"it loads documents from the addresses in column {column}: Evergreen reads columns")
+        plan.obstacles.append(f"it loads documents from the addresses in column {column}: Evergreen reads columns")
     elif columns and column not in columns:
-        made.obstacles.append(f"its column {column} does not exist any more")
+        plan.obstacles.append(f"its column {column} does not exist any more")
     elif columns and columns[column]["type"] == "bytea":
-        made.obstacles.append(
+        plan.obstacles.append(
             f"it parses the documents in column {column} (bytea): keep their text in a text column, and embed that"
         )
     elif vectorizer.part("parsing").get("implementation") not in {"none", "auto", None}:
-        made.obstacles.append("it parses documents, and Evergreen embeds text")
+        plan.obstacles.append("it parses documents, and Evergreen embeds text")
 
 
-def _cut(made: Plan, chunking: Part) -> None:
+def _plan_chunker(plan: Plan, chunking: Config) -> None:
     kind = chunking.get("implementation")
     if kind == "none":
         return
     size, overlap = chunking.get("chunk_size"), chunking.get("chunk_overlap")
     if kind == "recursive_character_text_splitter":
         separators: list[str] = list(chunking.get("separators") or [])
-        made.chunker = {"chunker": "recursive", "size": size, "overlap": overlap, "separators": separators}
+        plan.chunker = {"chunker": "recursive", "size": size, "overlap": overlap, "separators": separators}
     elif kind == "character_text_splitter":
         separators = [str(chunking.get("separator"))]
-        made.chunker = {"chunker": "separator", "size": size, "overlap": overlap, "separator": separators[0]}
+        plan.chunker = {"chunker": "separator", "size": size, "overlap": overlap, "separator": separators[0]}
     else:
-        made.obstacles.append(f"its chunking {kind} is not known here")
+        plan.obstacles.append(f"its chunking {kind} is not known here")
         return
-    if chunking.get("is_separator_regex") and any(_SPECIAL.intersection(one) for one in separators):
-        made.obstacles.append("it cuts at regular expressions, which may take any time; no chunker here does")
+    if chunking.get("is_separator_regex") and any(_REGEX_CHARACTERS.intersection(one) for one in separators):
+        plan.obstacles.append("it cuts at regular expressions, which may take any time; no chunker here does")
     if not (isinstance(size, int) and isinstance(overlap, int)) or overlap > size // 2:
-        made.obstacles.append(f"its chunks overlap by {overlap} of {size} characters; at most half is possible here")
+        plan.obstacles.append(f"its chunks overlap by {overlap} of {size} characters; at most half is possible here")
 
 
-def _frame(made: Plan, formatting: Part, columns: dict[str, Part]) -> None:
-    given = formatting.get("template", "$chunk")
+def _plan_template(plan: Plan, formatting: Config, columns: dict[str, Config]) -> None:
+    source_template = formatting.get("template", "$chunk")
     if formatting.get("implementation") != "python_template":
-        made.obstacles.append(f"its formatting {formatting.get('implementation')} is not known here")
-    elif given != "$chunk":
-        made.template, used = translated(given, made.obstacles)
-        made.notes += [note for name in used if (note := _difference(name, columns))]
+        plan.obstacles.append(f"its formatting {formatting.get('implementation')} is not known here")
+    elif source_template != "$chunk":
+        plan.template, used = translate_template(source_template, plan.obstacles)
+        plan.notes += [note for name in used if (note := _difference(name, columns))]
 
 
-def translated(template: str, obstacles: list[str]) -> tuple[str, list[str]]:
+def translate_template(template: str, obstacles: list[str]) -> tuple[str, list[str]]:
     """Return a template for Python's string.Template as one of ours, and the columns that it names."""
     text, used, end = "", dict[str, None](), 0
 
@@ -121,25 +121,25 @@ def translated(template: str, obstacles: list[str]) -> tuple[str, list[str]]:
     return text, list(used)
 
 
-def _difference(name: str, columns: dict[str, Part]) -> str | None:
+def _difference(name: str, columns: dict[str, Config]) -> str | None:
     """Say for which rows the text around a chunk is not what pgai wrote."""
     column = columns.get(name)
     if column is None:
         return None  # embed_create says so
-    if column["type"] not in _ALIKE:
+    if column["type"] not in _SAME_TEXT:
         return f"{column['type']} {name} may be written otherwise than by pgai: such rows are embedded again"
-    if not column["filled"]:
+    if not column["not_null"]:
         return f"where column {name} is NULL pgai wrote None, and here nothing stands: such rows are embedded again"
     return None
 
 
-def _index(made: Plan, indexing: Part) -> None:
+def _plan_index(plan: Plan, indexing: Config) -> None:
     kind, operators = indexing.get("implementation"), indexing.get("opclass", "vector_cosine_ops")
     if kind == "hnsw" and operators in _DISTANCES:
-        made.options["distance"] = _DISTANCES[operators]
+        plan.options["distance"] = _DISTANCES[operators]
     elif kind == "hnsw":
-        made.notes.append(f"an index by {operators} has no counterpart: distance is cosine")
+        plan.notes.append(f"an index by {operators} has no counterpart: distance is cosine")
     elif kind == "diskann":
-        made.notes.append("a DiskANN index has no counterpart: it is HNSW, from the setting index_from on")
+        plan.notes.append("a DiskANN index has no counterpart: it is HNSW, from the setting index_from on")
     elif kind == "none":
-        made.notes.append("it had no index; here an HNSW index is made from the setting index_from on")
+        plan.notes.append("it had no index; here an HNSW index is made from the setting index_from on")

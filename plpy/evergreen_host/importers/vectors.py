@@ -9,15 +9,15 @@ from typing import Any
 from psycopg import errors, sql
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evergreen_host.database import Link
+from evergreen_host.database import Database
 from evergreen_host.errors import EvergreenError
 from evergreen_host.importers.vectorizers import Vectorizer, identifier
 
-_FIRST = "00000000-0000-0000-0000-000000000000"
-_NUMBERS = 400_000  # in the vectors of a batch: some 4 MB as text
-_MOST_ROWS = 1000
-_TRIES = 50
-_PAUSE = 0.1
+_LOWEST_UUID = "00000000-0000-0000-0000-000000000000"
+_MAX_NUMBERS = 400_000  # in the vectors of a batch: some 4 MB as text
+_MAX_ROWS = 1000
+_LOCK_ATTEMPTS = 50
+_LOCK_RETRY_DELAY = 0.1
 
 _COUNT = sql.SQL("SELECT count(*) AS count FROM {target}")
 _BATCH = sql.SQL("""
@@ -27,57 +27,59 @@ WITH batch AS MATERIALIZED (
 SELECT count(*) AS seen, (pg_catalog.array_agg(b.id ORDER BY b.id DESC))[1]::text AS last,
        CASE WHEN count(*) > 0 THEN {schema}.embed_adopt(
            {pipeline}, pg_catalog.array_agg(b.chunk ORDER BY b.id), pg_catalog.array_agg(b.embedding ORDER BY b.id),
-           pg_catalog.array_agg(b.key ORDER BY b.id)) ELSE 0 END AS adopted
+           pg_catalog.array_agg(b.key ORDER BY b.id)) ELSE 0 END AS copied
 FROM batch b
 """)
 
 
-def count(link: Link, vectorizer: Vectorizer) -> int:
+def count(database: Database, vectorizer: Vectorizer) -> int:
     """Count the chunks of a vectorizer."""
-    return int(link.connection.execute(_COUNT.format(target=identifier(vectorizer.target))).fetchall()[0]["count"])
+    return int(database.connection.execute(_COUNT.format(target=identifier(vectorizer.target))).fetchall()[0]["count"])
 
 
-def adopt(link: Link, vectorizer: Vectorizer, pipeline: str, dimensions: int, *, quiet: bool) -> tuple[int, int]:
+def copy(database: Database, vectorizer: Vectorizer, pipeline: str, dimensions: int, *, quiet: bool) -> tuple[int, int]:
     """Adopt every chunk; return how many there were and how many were taken."""
     key = sql.SQL(", ").join(
         sql.SQL("pg_catalog.to_jsonb({})").format(sql.Identifier("t", name)) for name in vectorizer.key
     )
-    fixed = {
+    parameters = {
         "key": key,
         "target": identifier(vectorizer.target),
-        "schema": sql.Identifier(link.schema),
+        "schema": sql.Identifier(database.schema),
         "pipeline": sql.Literal(pipeline),
-        "limit": sql.Literal(max(1, min(_MOST_ROWS, _NUMBERS // dimensions))),
+        "limit": sql.Literal(max(1, min(_MAX_ROWS, _MAX_NUMBERS // dimensions))),
     }
-    last, seen, taken = _FIRST, 0, 0
-    with _bar(count(link, vectorizer), quiet=quiet) as advance:
-        while row := _one_batch(link, _BATCH.format(after=sql.Literal(last), **fixed)):
-            last, seen, taken = row["last"], seen + row["seen"], taken + row["adopted"]
+    last, seen, copied = _LOWEST_UUID, 0, 0
+    with _progress_bar(count(database, vectorizer), quiet=quiet) as advance:
+        while row := _copy_batch(database, _BATCH.format(after=sql.Literal(last), **parameters)):
+            last, seen, copied = row["last"], seen + row["seen"], copied + row["copied"]
             advance(row["seen"])
-    return seen, taken
+    return seen, copied
 
 
-def _one_batch(link: Link, query: sql.Composed) -> dict[str, Any] | None:
-    row = patiently(lambda: link.connection.execute(query).fetchall()[0], "a worker has the same texts at hand")
+def _copy_batch(database: Database, query: sql.Composed) -> dict[str, Any] | None:
+    row = retry_while_locked(
+        lambda: database.connection.execute(query).fetchall()[0], "a worker has the same texts at hand"
+    )
     return row if row["seen"] else None
 
 
-def patiently(step: Callable[[], Any], why: str) -> Any:
+def retry_while_locked(step: Callable[[], Any], why: str) -> Any:
     """Try a step again while somebody holds a lock that it does not wait for; raises EvergreenError after a while."""
-    for _ in range(_TRIES):
+    for _ in range(_LOCK_ATTEMPTS):
         try:
             return step()
         except errors.LockNotAvailable:
-            time.sleep(_PAUSE)
+            time.sleep(_LOCK_RETRY_DELAY)
     raise EvergreenError(f"no lock was to be had: {why}", "run the same command again: what was done stays done")
 
 
 @contextmanager
-def _bar(total: int, *, quiet: bool) -> Generator[Callable[[int], None]]:
+def _progress_bar(total: int, *, quiet: bool) -> Generator[Callable[[int], None]]:
     if quiet or not sys.stdout.isatty():
         yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
         task = bar.add_task("vectors", total=total)
-        yield lambda more: bar.advance(task, more)
+        yield lambda count: bar.advance(task, count)

@@ -5,18 +5,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Column
 
-from evergreen_host.database import Link, linked
+from evergreen_host.database import Database, open_database
 from evergreen_host.errors import EvergreenError
 from evergreen_host.report import Report
 
-_LOOK = 0.5  # seconds between two looks
-_LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
-_NOBODY = 15.0  # seconds without a move after which it is said that nobody works
+_POLL_INTERVAL = 0.5  # seconds between two looks
+_LINE_INTERVAL = 10.0  # seconds between two lines where there is no terminal
+_IDLE_AFTER = 15.0  # seconds without a move after which it is said that nobody works
 
 _START = "SELECT {schema}.embed_backfill(%s)"
 _STATUS = """
@@ -50,38 +51,38 @@ class Status:
 def backfill(dsn: str, pipeline: str, report: Report, *, start: bool, follow: bool) -> None:
     """Start a backfill, follow it to its end, or both; raises EvergreenError."""
     last = None
-    with linked(dsn, "evergreen backfill") as link:
+    with open_database(dsn, "evergreen backfill") as database:
         if start:
-            link.rows(_START, pipeline)
+            database.rows(_START, pipeline)
             report.done("backfill", f"of {pipeline} begins")
         if follow:
-            last = _follow(_looks(link, pipeline), report)
+            last = _follow(_poll(database, pipeline), report)
     report.close(pipeline=pipeline, **({} if last is None else _result(last)))
 
 
-def _looks(link: Link, pipeline: str) -> Iterator[Status]:
+def _poll(database: Database, pipeline: str) -> Iterator[Status]:
     """Yield the status again and again."""
     while True:
-        found = link.rows(_STATUS, pipeline)
+        found = database.rows(_STATUS, pipeline)
         if not found:
             raise EvergreenError(f'pipeline "{pipeline}" is gone, or is not yours to see')
         yield Status(**found[0])
-        time.sleep(_LOOK)
+        time.sleep(_POLL_INTERVAL)
 
 
-def _follow(looks: Iterator[Status], report: Report) -> Status:
+def _follow(statuses: Iterator[Status], report: Report) -> Status:
     """Show each look until the backfill is over; raises EvergreenError when the pipeline is broken."""
-    show = _Bar() if sys.stdout.isatty() and not report.as_json else _Lines(report)
-    moved_at, before = time.monotonic(), -1.0
-    status = next(looks)
+    show = _BarProgress() if sys.stdout.isatty() and not report.as_json else _LineProgress(report)
+    moved_at, last_progress = time.monotonic(), -1.0
+    status = next(statuses)
     with show:
         while status.progress is not None and status.progress < 1:
             if status.state == "broken":
                 raise EvergreenError(f"the pipeline is broken: {status.last_error}", "SELECT * FROM embed_status;")
-            if status.progress != before:
-                moved_at, before = time.monotonic(), status.progress
-            show.show(status, is_idle=status.state == "active" and time.monotonic() > moved_at + _NOBODY)
-            status = next(looks)
+            if status.progress != last_progress:
+                moved_at, last_progress = time.monotonic(), status.progress
+            show.show(status, is_idle=status.state == "active" and time.monotonic() > moved_at + _IDLE_AFTER)
+            status = next(statuses)
     failed = f"; {status.failed} rows failed: embed_failures says why" if status.failed else ""
     report.done("backfill", f"is over: about {status.rows} rows{failed}")
     return status
@@ -91,17 +92,17 @@ def _result(status: Status) -> dict[str, object]:
     return {**asdict(status), "eta": None}
 
 
-_IDLE = "nothing moves: is there a worker? SELECT embed_schedule(), or CALL embed_work()"
+_IDLE_MESSAGE = "nothing moves: is there a worker? SELECT embed_schedule(), or CALL embed_work()"
 
 
-class _Lines:
+class _LineProgress:
     """A line now and then."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._said_at = float("-inf")
+        self._last_line_at = float("-inf")
 
-    def __enter__(self) -> "_Lines":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,14 +110,14 @@ class _Lines:
 
     def show(self, status: Status, *, is_idle: bool) -> None:
         """Say how far it is."""
-        if time.monotonic() >= self._said_at + _LINE_EVERY:
-            self._said_at = time.monotonic()
+        if time.monotonic() >= self._last_line_at + _LINE_INTERVAL:
+            self._last_line_at = time.monotonic()
             self._report.busy(status.line)
             if is_idle:
-                self._report.busy(_IDLE)
+                self._report.busy(_IDLE_MESSAGE)
 
 
-class _Bar:
+class _BarProgress:
     """A bar on a terminal."""
 
     def __init__(self) -> None:
@@ -124,7 +125,7 @@ class _Bar:
         self._progress = Progress(BarColumn(bar_width=30), TaskProgressColumn(), text, console=Console())
         self._task = self._progress.add_task("", total=1.0)
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -133,5 +134,5 @@ class _Bar:
 
     def show(self, status: Status, *, is_idle: bool) -> None:
         """Move it."""
-        text = _IDLE if is_idle else status.line.split("%", 1)[1].strip()
+        text = _IDLE_MESSAGE if is_idle else status.line.split("%", 1)[1].strip()
         self._progress.update(self._task, completed=status.progress, description=text)

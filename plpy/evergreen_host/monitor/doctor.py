@@ -8,7 +8,7 @@ import psycopg
 from rich.console import Console
 from rich.text import Text
 
-from evergreen_host.database import Link, linked
+from evergreen_host.database import Database, open_database
 from evergreen_host.monitor.checks import (
     capture,
     maintenance,
@@ -19,50 +19,50 @@ from evergreen_host.monitor.checks import (
 )
 from evergreen_host.monitor.checks.finding import Finding
 
-CHECKS: tuple[Callable[[Link], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Database], Iterator[Finding]], ...] = (
     server.library,
     server.owner,
     server.versions,
     server.event_triggers,
-    server.look_alikes,
+    server.shadowing_routines,
     server.settings,
     capture.triggers,
     capture.slots,
     workers.jobs,
     workers.limits,
-    workers.nobody,
+    workers.no_worker,
     workers.old_transactions,
-    models.answers,
+    models.unanswered,
     models.secrets,
     models.breakers,
     models.slow,
     pipelines.states,
     maintenance.indexes,
-    maintenance.others,
-    maintenance.strays,
+    maintenance.failed_tasks,
+    maintenance.orphaned_tables,
 )
 
 
-def findings(link: Link) -> Iterator[Finding]:
+def findings(database: Database) -> Iterator[Finding]:
     """Run every check; one that may not look is a finding itself, and keeps no other from looking."""
     for check in CHECKS:
         try:
-            yield from check(link)
+            yield from check(database)
         except psycopg.Error as error:
-            if link.connection.closed:
+            if database.connection.closed:
                 raise
-            told = (error.diag.message_primary or str(error)).strip()
-            yield Finding(check.__name__, "warning", f"could not be looked at: {told}")
+            message = (error.diag.message_primary or str(error)).strip()
+            yield Finding(check.__name__, "warning", f"could not be looked at: {message}")
 
 
 def doctor(dsn: str, *, as_json: bool) -> int:
     """Print what is wrong; return how many errors there are. Raises EvergreenError."""
-    with linked(dsn, "evergreen doctor") as link:
-        found = list(findings(link))
-        database = link.database
+    with open_database(dsn, "evergreen doctor") as database:
+        found = list(findings(database))
+        name = database.name
     errors = sum(one.level == "error" for one in found)
     if as_json:
-        print(json.dumps({"database": database, "errors": errors, "findings": [asdict(one) for one in found]}))
+        print(json.dumps({"database": name, "errors": errors, "findings": [asdict(one) for one in found]}))
         return errors
     console = Console(highlight=False, soft_wrap=True)
     for one in sorted(found, key=lambda one: one.level):
@@ -71,14 +71,12 @@ def doctor(dsn: str, *, as_json: bool) -> int:
             console.print(Text(f"         {'$ ' if one.in_shell else ''}{one.advice}", style="bold"))
     warnings = len(found) - errors
     if not found:
-        console.print(
-            Text.assemble(("ok", "green"), f" nothing is wrong in database {database} ({len(CHECKS)} checks)")
-        )
+        console.print(Text.assemble(("ok", "green"), f" nothing is wrong in database {name} ({len(CHECKS)} checks)"))
     else:
-        console.print(f"{errors} errors, {warnings} warnings in database {database}")
+        console.print(f"{errors} errors, {warnings} warnings in database {name}")
     return errors
 
 
 def _line(one: Finding) -> Text:
     colour = "bold red" if one.level == "error" else "yellow"
-    return Text.assemble((f"{one.level:8}", colour), f" {one.says}")
+    return Text.assemble((f"{one.level:8}", colour), f" {one.message}")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from evergreen_host.database import Link, Row, linked
+from evergreen_host.database import Database, Row, open_database
 from evergreen_host.errors import EvergreenError
 from evergreen_host.monitor import status
 
@@ -46,14 +46,14 @@ class StatusCollector(Collector):
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of now."""
-        with self._one_at_a_time:
+        with self._lock:
             try:
-                with linked(self._dsn, "evergreen metrics") as link:
-                    found = list(families(link, status.read(link, None)))
+                with open_database(self._dsn, "evergreen metrics") as database:
+                    found = list(families(database, status.read(database, None)))
             except EvergreenError:
                 yield GaugeMetricFamily("evergreen_up", "whether the database answers", value=0)
                 return
@@ -61,16 +61,16 @@ class StatusCollector(Collector):
         yield from found
 
 
-def families(link: Link, rows: list[Row]) -> Iterator[Metric]:
+def families(database: Database, rows: list[Row]) -> Iterator[Metric]:
     """Yield the metrics of pipelines; what this version of the extension does not tell is left out."""
-    yield _info(link)
+    yield _info(database)
     yield _states(rows)
-    for name, told in _GAUGES.items():
-        yield _family(GaugeMetricFamily, name, told, {r["pipeline"]: r[name] for r in rows})
-    for column, (name, told) in (_SECONDS | _RATIOS).items():
-        yield _family(GaugeMetricFamily, name, told, {r["pipeline"]: r.get(column) for r in rows})
-    for name, told in _COUNTERS.items():
-        yield _family(CounterMetricFamily, name, told, {r["pipeline"]: r[name] for r in rows})
+    for name, description in _GAUGES.items():
+        yield _family(GaugeMetricFamily, name, description, {r["pipeline"]: r[name] for r in rows})
+    for column, (name, description) in (_SECONDS | _RATIOS).items():
+        yield _family(GaugeMetricFamily, name, description, {r["pipeline"]: r.get(column) for r in rows})
+    for name, description in _COUNTERS.items():
+        yield _family(CounterMetricFamily, name, description, {r["pipeline"]: r[name] for r in rows})
     yield from _lags(rows)
 
 
@@ -82,16 +82,16 @@ def _lags(rows: list[Row]) -> Iterator[Metric]:
     for row in rows:
         for column, quantile in _LAGS.items():
             if row.get(column) is not None:
-                lag.add_metric((row["pipeline"], quantile), _figure(row[column]))
+                lag.add_metric((row["pipeline"], quantile), _to_float(row[column]))
             for lane in _LANES:
                 if row.get(f"{lane}_{column}") is not None:
-                    lanes.add_metric((row["pipeline"], lane, quantile), _figure(row[f"{lane}_{column}"]))
+                    lanes.add_metric((row["pipeline"], lane, quantile), _to_float(row[f"{lane}_{column}"]))
     yield from (lag, lanes)
 
 
-def _info(link: Link) -> Metric:
+def _info(database: Database) -> Metric:
     info = GaugeMetricFamily("evergreen_info", "version of the extension", labels=("version", "database"))
-    info.add_metric((link.version, link.database), 1)
+    info.add_metric((database.version, database.name), 1)
     return info
 
 
@@ -104,16 +104,16 @@ def _states(rows: list[Row]) -> Metric:
 
 
 def _family(
-    kind: type[GaugeMetricFamily] | type[CounterMetricFamily], name: str, told: str, of: dict[str, Any]
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily], name: str, description: str, values: dict[str, Any]
 ) -> Metric:
-    family = kind(f"evergreen_{name}", told, labels=("pipeline",))
-    for pipeline, value in of.items():
+    family = kind(f"evergreen_{name}", description, labels=("pipeline",))
+    for pipeline, value in values.items():
         if value is not None:
-            family.add_metric((pipeline,), _figure(value))
+            family.add_metric((pipeline,), _to_float(value))
     return family
 
 
-def _figure(value: Any) -> float:
+def _to_float(value: Any) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
@@ -126,7 +126,7 @@ def registry(dsn: str) -> CollectorRegistry:
 
 def exposition(dsn: str) -> str:
     """Return the metrics as text; raises EvergreenError when the database cannot be reached."""
-    with linked(dsn, "evergreen metrics"):
+    with open_database(dsn, "evergreen metrics"):
         return generate_latest(registry(dsn)).decode()
 
 

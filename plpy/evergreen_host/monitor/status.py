@@ -15,20 +15,20 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from evergreen_host.database import Link, Row, linked
+from evergreen_host.database import Database, Row, open_database
 from evergreen_host.errors import EvergreenError
 
 _STATUS = "SELECT * FROM {schema}.embed_status ORDER BY pipeline"
 _PLAIN_WIDTH = 160
-_REMEMBERED = 120
-_NARROW, _SPARK = 4, 16  # bars
+_HISTORY_LENGTH = 120
+_MIN_SPARKLINE_WIDTH, _SPARKLINE_WIDTH = 4, 16  # bars
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _COLOURS = {"active": "green", "paused": "yellow", "over budget": "yellow", "broken": "bold red"}
 
 
-def read(link: Link, pipeline: str | None) -> list[Row]:
+def read(database: Database, pipeline: str | None) -> list[Row]:
     """Return what embed_status says of one pipeline or of all; raises EvergreenError for one that is not there."""
-    rows = [row for row in link.rows(_STATUS) if pipeline is None or row["pipeline"] == pipeline]
+    rows = [row for row in database.rows(_STATUS) if pipeline is None or row["pipeline"] == pipeline]
     if pipeline is not None and not rows:
         raise EvergreenError(f'pipeline "{pipeline}" does not exist', "evergreen status lists those you may see")
     return rows
@@ -36,27 +36,27 @@ def read(link: Link, pipeline: str | None) -> list[Row]:
 
 def status(dsn: str, pipeline: str | None, *, watch: bool, every: float, as_json: bool) -> None:
     """Show the status once, or until interrupted; raises EvergreenError."""
-    with linked(dsn, "evergreen status") as link:
+    with open_database(dsn, "evergreen status") as database:
         if watch and not as_json:
-            _watch(link, pipeline, every)
+            _watch(database, pipeline, every)
             return
         while True:
-            rows = read(link, pipeline)
+            rows = read(database, pipeline)
             if as_json:
-                print(as_json_line(link, rows), flush=True)
+                print(as_json_line(database, rows), flush=True)
             else:
-                _console().print(_view(link, rows, History()))
+                _console().print(_render(database, rows, History()))
             if not watch:
                 return
             time.sleep(every)
 
 
-def as_json_line(link: Link, rows: list[Row]) -> str:
+def as_json_line(database: Database, rows: list[Row]) -> str:
     """Return the status as one JSON object on one line; intervals are seconds."""
-    return json.dumps({"database": link.database, "version": link.version, "pipelines": rows}, default=_plain)
+    return json.dumps({"database": database.name, "version": database.version, "pipelines": rows}, default=_json_value)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return float(value) if isinstance(value, Decimal) else str(value)
@@ -66,10 +66,10 @@ class History:
     """Backlog and lag of each pipeline at the last looks."""
 
     def __init__(self) -> None:
-        self.backlog: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
-        self.lag: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+        self.backlog: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_HISTORY_LENGTH))
+        self.lag: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_HISTORY_LENGTH))
 
-    def note(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[Row]) -> None:
         """Remember one look."""
         for row in rows:
             self.backlog[row["pipeline"]].append(float(row["pending"] or 0) + float(row["in_flight"] or 0))
@@ -82,35 +82,35 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
-def _watch(link: Link, pipeline: str | None, every: float) -> None:
+def _watch(database: Database, pipeline: str | None, every: float) -> None:
     history = History()
     with Live(console=_console(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
         while True:
-            rows = read(link, pipeline)
-            history.note(rows)
-            live.update(_view(link, rows, history), refresh=True)
+            rows = read(database, pipeline)
+            history.add(rows)
+            live.update(_render(database, rows, history), refresh=True)
             time.sleep(every)
 
 
-def _view(link: Link, rows: list[Row], history: History) -> Group:
-    head = Text.assemble(("evergreen ", "bold green"), f"{link.version} in database {link.database}")
+def _render(database: Database, rows: list[Row], history: History) -> Group:
+    head = Text.assemble(("evergreen ", "bold green"), f"{database.version} in database {database.name}")
     if not rows:
         return Group(head, Text("no pipelines; next: SELECT embed_create('docs', 'docs', columns => '{title,body}')"))
-    troubles = [Text(f"{row['pipeline']}: {row['last_error']}", style="red") for row in rows if row["last_error"]]
-    return Group(head, _table(rows, history), *troubles)
+    errors = [Text(f"{row['pipeline']}: {row['last_error']}", style="red") for row in rows if row["last_error"]]
+    return Group(head, _table(rows, history), *errors)
 
 
-class _Spark:
+class _Sparkline:
     """A sparkline that gives way where the terminal is narrow: then it shows fewer looks, the last ones."""
 
-    def __init__(self, figures: list[float]) -> None:
-        self._figures = figures
+    def __init__(self, values: list[float]) -> None:
+        self._figures = values
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(_NARROW, _SPARK).with_maximum(options.max_width)
+        return Measurement(_MIN_SPARKLINE_WIDTH, _SPARKLINE_WIDTH).with_maximum(options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
-        yield Text(sparkline(self._figures, min(_SPARK, options.max_width)))
+        yield Text(sparkline(self._figures, min(_SPARKLINE_WIDTH, options.max_width)))
 
 
 def _table(rows: list[Row], history: History) -> Table:
@@ -130,10 +130,10 @@ def _table(rows: list[Row], history: History) -> Table:
         cells += [Text(_number(row["failed"]), style="red" if row["failed"] else "")]
         cells += [Text(duration(row.get(name))) for name in ("oldest_pending_age", "lag_p50", "lag_p99")]
         cells += [Text(_number(row["tokens"])), Text("" if row["cost"] is None else f"{row['cost']:.4f}")]
-        sparks: list[_Spark] = []
+        sparklines: list[_Sparkline] = []
         if watched:
-            sparks = [_Spark([*past[row["pipeline"]]]) for past in (history.backlog, history.lag)]
-        table.add_row(*cells, *sparks)
+            sparklines = [_Sparkline([*series[row["pipeline"]]]) for series in (history.backlog, history.lag)]
+        table.add_row(*cells, *sparklines)
     return table
 
 
@@ -158,10 +158,10 @@ def duration(value: timedelta | None) -> str:
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def sparkline(figures: Sequence[float], width: int) -> str:
+def sparkline(values: Sequence[float], width: int) -> str:
     """Return the last ``width`` figures as bars, from zero to the largest of them."""
-    shown = figures[-width:]
-    top = max(shown, default=0.0)
+    visible = values[-width:]
+    top = max(visible, default=0.0)
     if top <= 0:
-        return _BARS[0] * len(shown)
-    return "".join(_BARS[min(len(_BARS) - 1, round(max(0.0, one) / top * (len(_BARS) - 1)))] for one in shown)
+        return _BARS[0] * len(visible)
+    return "".join(_BARS[min(len(_BARS) - 1, round(max(0.0, value) / top * (len(_BARS) - 1)))] for value in visible)

@@ -8,13 +8,13 @@ from pathlib import Path
 from evergreen_host.errors import EvergreenError
 from evergreen_host.packaging import dist
 
-_GUARD = r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file. \quit'
+_PSQL_GUARD = r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file. \quit'
 _BOOT_LINE = re.compile(r"^(\$python\$)?[ \t]*@boot@[ \t]*$", re.MULTILINE)
 _UPGRADE_NAME = re.compile(r"evergreen--[^-]+(?:-[^-]+)*--(?P<target>[^-]+(?:-[^-]+)*)\.sql")
 
 # Runs first in every PL/Python body. Postgres puts the control file's library path for MODULE_PATHNAME, which is on
 # sys.path for the first import only: plpy/evergreen/isolation.py keeps its other packages to evergreen.
-_BOOT = """\
+_BOOT_CODE = """\
 import sys
 if "evergreen" not in sys.modules:
     sys.path.insert(0, "MODULE_PATHNAME")
@@ -25,7 +25,7 @@ import evergreen; evergreen.enter("{version}", r'''@extschema@''')"""
 
 def expand_boot(sql: str, version: str) -> str:
     """Replace each `@boot@` line by the lines that load the server package of that version."""
-    boot = _BOOT.format(version=version)
+    boot = _BOOT_CODE.format(version=version)
     return _BOOT_LINE.sub(lambda line: f"{line[1]}\n{boot}" if line[1] else boot, sql)
 
 
@@ -44,7 +44,7 @@ def render_script(sql_dir: Path, version: str) -> str:
     files = sorted(sql_dir.rglob("*.sql"), key=lambda path: path.relative_to(sql_dir).parts)
     if not files:
         raise EvergreenError(f"no .sql files in {sql_dir}")
-    parts = [_GUARD]
+    parts = [_PSQL_GUARD]
     for path in files:
         name = path.relative_to(sql_dir.parent).as_posix()
         parts.append(f"-- {name}\n{expand_boot(path.read_text('utf-8'), version).strip()}")

@@ -36,7 +36,7 @@ def library_root(postgres: Postgres) -> Path:
 
 
 @contextmanager
-def _readable_by_all() -> Generator[None, None, None]:
+def _world_readable() -> Generator[None, None, None]:
     """Set aside the installer's umask: the server's OS user must be able to read everything."""
     before = os.umask(0o022)
     try:
@@ -46,7 +46,7 @@ def _readable_by_all() -> Generator[None, None, None]:
 
 
 @contextmanager
-def _permission_explained(postgres: Postgres) -> Generator[None, None, None]:
+def _translate_permission_error(postgres: Postgres) -> Generator[None, None, None]:
     try:
         yield
     except PermissionError as error:
@@ -63,11 +63,11 @@ def _check_writable(*folders: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
-def _replace(path: Path, content: str) -> None:
+def _write_atomically(path: Path, content: str) -> None:
     """Write a file in one step: a reader sees the old or the new one."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(content, "utf-8")
-    fresh.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(content, "utf-8")
+    temporary.replace(path)
 
 
 def _install_library(postgres: Postgres, payload: Payload, report: Report) -> None:
@@ -95,7 +95,7 @@ def _install_extension(postgres: Postgres, payload: Payload, report: Report) -> 
         if not path.exists() or path.read_text("utf-8") != content
     }
     for path, content in changed.items():
-        _replace(path, content)
+        _write_atomically(path, content)
     if changed:
         report.done(name, detail)
     else:
@@ -108,7 +108,7 @@ def install(postgres: Postgres, payload: Payload, report: Report) -> None:
     What is up to date is left alone, so that needs no permission.
     Raises MissingError without PL/Python, NotPermittedError without write permission.
     """
-    with _permission_explained(postgres), _readable_by_all():
+    with _translate_permission_error(postgres), _world_readable():
         _install_library(postgres, payload, report)
         _install_extension(postgres, payload, report)
 
@@ -126,7 +126,7 @@ def uninstall(postgres: Postgres, report: Report) -> None:
     """Remove the files of every version; databases that use the extension keep their data."""
     files = _extension_files(postgres)
     root = library_root(postgres)
-    with _permission_explained(postgres):
+    with _translate_permission_error(postgres):
         for path in files:
             path.unlink()
         if root.exists():

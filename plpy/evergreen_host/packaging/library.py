@@ -18,16 +18,16 @@ from evergreen_host.process import run
 Change = Literal["all", "package", "nothing"]  # what an installation had to write
 
 _PACKAGE = "evergreen"
-_STAMP = "evergreen-install.json"
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "test_*")
+_STAMP_FILE = "evergreen-install.json"
+_EXCLUDED = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "test_*")
 
 
 def _stamp(python: ServerPython, requirements: list[str]) -> str:
     return json.dumps({"python": python.version, "requirements": requirements}, indent=1)
 
 
-def _matches(target: Path, stamp: str) -> bool:
-    path = target / _STAMP
+def _is_current(target: Path, stamp: str) -> bool:
+    path = target / _STAMP_FILE
     return path.is_file() and path.read_text("utf-8") == stamp
 
 
@@ -56,7 +56,7 @@ def install_requirements(target: Path, python: ServerPython, requirements: list[
 
 def copy_package(source: Path, target: Path) -> None:
     """Copy the server package's modules and SQL, nothing else, readable by all."""
-    shutil.copytree(source, target, ignore=_LEFT_OUT, dirs_exist_ok=True)
+    shutil.copytree(source, target, ignore=_EXCLUDED, dirs_exist_ok=True)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
@@ -83,7 +83,7 @@ def _swap(stage: Path, target: Path) -> None:
 
 
 @contextmanager
-def _staged(target: Path) -> Generator[Path, None, None]:
+def _staging_folder(target: Path) -> Generator[Path, None, None]:
     """Give a folder beside `target` to fill, then put it in its place; on an error nothing has changed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -99,9 +99,9 @@ def _contents(folder: Path) -> dict[str, bytes]:
     """Return what `copy_package` copies: file name to content."""
     found: dict[str, bytes] = {}
     for here, folders, names in os.walk(folder):
-        left_out = _LEFT_OUT(here, [*folders, *names])
-        folders[:] = [name for name in folders if name not in left_out]
-        for name in set(names) - left_out:
+        excluded = _EXCLUDED(here, [*folders, *names])
+        folders[:] = [name for name in folders if name not in excluded]
+        for name in set(names) - excluded:
             path = Path(here, name)
             found[path.relative_to(folder).as_posix()] = path.read_bytes()
     return found
@@ -110,16 +110,16 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def install(target: Path, package: Path, python: ServerPython, requirements: list[str]) -> Change:
     """Make `target` hold the package and its requirements, doing no more than is needed for that."""
     stamp = _stamp(python, requirements)
-    if not _matches(target, stamp):
-        with _staged(target) as stage:
+    if not _is_current(target, stamp):
+        with _staging_folder(target) as stage:
             install_requirements(stage, python, requirements)
             copy_package(package, stage / _PACKAGE)
             _compile(stage, target, python)
-            (stage / _STAMP).write_text(stamp, "utf-8")
+            (stage / _STAMP_FILE).write_text(stamp, "utf-8")
         return "all"
     if _contents(package) == _contents(target / _PACKAGE):
         return "nothing"
-    with _staged(target / _PACKAGE) as stage:
+    with _staging_folder(target / _PACKAGE) as stage:
         copy_package(package, stage)
         _compile(stage, target / _PACKAGE, python)
     return "package"

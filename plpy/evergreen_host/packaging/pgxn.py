@@ -14,7 +14,7 @@ _CONTROL = "extension/evergreen.control.in"
 _REQUIRES = re.compile(r"^requires = '(.+)'$", re.MULTILINE)
 _LICENSES = {"PostgreSQL": "postgresql"}  # SPDX's name: PGXN's
 # The oldest each works with; what the control file requires and is not named here may be of any version.
-_OLDEST = {"PostgreSQL": "15.0.0", "vector": "0.8.0"}
+_MIN_VERSIONS = {"PostgreSQL": "15.0.0", "vector": "0.8.0"}
 _RECOMMENDED = {"pg_cron": "1.4.0"}
 _SPEC = {"version": "1.0.0", "url": "https://pgxn.org/meta/spec.txt"}
 
@@ -23,7 +23,7 @@ def _required(control: str) -> dict[str, str | int]:
     match = _REQUIRES.search(control)
     if match is None:
         raise EvergreenError(f"{_CONTROL} does not say what it requires")
-    return {name: _OLDEST.get(name, 0) for name in ("PostgreSQL", *re.split(r"\s*,\s*", match[1]))}
+    return {name: _MIN_VERSIONS.get(name, 0) for name in ("PostgreSQL", *re.split(r"\s*,\s*", match[1]))}
 
 
 def describe(about: metadata.PackageMetadata, control: str) -> dict[str, Any]:

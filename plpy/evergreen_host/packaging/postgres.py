@@ -21,13 +21,13 @@ class Postgres:
 
     pg_config: Path
 
-    def _ask(self, option: str) -> str:
+    def _pg_config(self, option: str) -> str:
         return run([self.pg_config, option]).strip()
 
     @cached_property
     def version(self) -> str:
         """The version as pg_config spells it, without the distribution's addition, e.g. '15.18'."""
-        return self._ask("--version").split()[1]
+        return self._pg_config("--version").split()[1]
 
     @property
     def major(self) -> int:
@@ -40,17 +40,17 @@ class Postgres:
     @cached_property
     def bindir(self) -> Path:
         """Where initdb, pg_ctl and postgres are."""
-        return Path(self._ask("--bindir"))
+        return Path(self._pg_config("--bindir"))
 
     @cached_property
     def extension_dir(self) -> Path:
         """Where control files and scripts go."""
-        return Path(self._ask("--sharedir")) / "extension"
+        return Path(self._pg_config("--sharedir")) / "extension"
 
     @cached_property
     def libdir(self) -> Path:
         """Where shared libraries, and our versioned Python, go."""
-        return Path(self._ask("--pkglibdir"))
+        return Path(self._pg_config("--pkglibdir"))
 
     @property
     def has_server(self) -> bool:
@@ -86,7 +86,7 @@ def _candidates() -> Iterator[Path]:
         yield entry / "bin" / "pg_config"
 
 
-def _usable(pg_config: Path) -> Postgres | None:
+def _as_server(pg_config: Path) -> Postgres | None:
     """Return the installation if there is a server; Debian's pg_config may stand there and only complain."""
     postgres = Postgres(pg_config)
     try:
@@ -95,27 +95,27 @@ def _usable(pg_config: Path) -> Postgres | None:
         return None
 
 
-def installed() -> list[Postgres]:
+def installed_servers() -> list[Postgres]:
     """Return the installations with a server: the one on PATH first, then Debian's, newest first."""
-    found = [postgres for path in _candidates() if (postgres := _usable(path))]
+    found = [postgres for path in _candidates() if (postgres := _as_server(path))]
     return list({postgres.bindir: postgres for postgres in found}.values())
 
 
-def find(pg_config: Path | None = None) -> Postgres:
+def find_postgres(pg_config: Path | None = None) -> Postgres:
     """Return the installation to use: the one named (or in $PG_CONFIG), else one with PL/Python, else any.
 
     Raises MissingError if there is none.
     """
-    named = pg_config or (Path(os.environ["PG_CONFIG"]) if os.environ.get("PG_CONFIG") else None)
-    if named:
-        resolved = shutil.which(str(named))
+    explicit = pg_config or (Path(os.environ["PG_CONFIG"]) if os.environ.get("PG_CONFIG") else None)
+    if explicit:
+        resolved = shutil.which(str(explicit))
         if resolved is None:
-            raise MissingError(f"no such pg_config: {named}", "give the path of the one of your server")
+            raise MissingError(f"no such pg_config: {explicit}", "give the path of the one of your server")
         return Postgres(Path(resolved))
-    choices = installed()
-    if not choices:
+    servers = installed_servers()
+    if not servers:
         raise MissingError("no PostgreSQL server found", "run: evergreen setup")
-    return next((postgres for postgres in choices if postgres.plpython.exists()), choices[0])
+    return next((postgres for postgres in servers if postgres.plpython.exists()), servers[0])
 
 
 _LIBPYTHON = re.compile(r"libpython(\d+\.\d+)")

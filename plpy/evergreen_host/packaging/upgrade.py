@@ -18,12 +18,12 @@ _ROUTINE = re.compile(
 )
 _VIEW = re.compile(r"CREATE VIEW (\S+)")
 _DEFAULT = re.compile(r"\s*(?:=|DEFAULT)\s*(?:'[^']*'|[^,'])+")
-_MADE = re.compile(
+_CREATED = re.compile(
     r"CREATE (?:UNIQUE )?(?:TABLE|INDEX|SEQUENCE|(?:CONSTRAINT |EVENT )?TRIGGER) (?P<made>[\w.]+)"
     r"|(?:ALTER TABLE \S+ ENABLE ALWAYS TRIGGER |SELECT pg_catalog\.pg_extension_config_dump\(')(?P<told>[\w.]+)"
 )
-_PATHS = ("SET LOCAL search_path", "SELECT pg_catalog.set_config('search_path'")
-_SAID_AGAIN = ("COMMENT", "GRANT", "REVOKE", "ALTER EVENT TRIGGER")
+_SEARCH_PATH = ("SET LOCAL search_path", "SELECT pg_catalog.set_config('search_path'")
+_REPEATED = ("COMMENT", "GRANT", "REVOKE", "ALTER EVENT TRIGGER")
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,20 @@ def _split(arguments: str) -> list[str]:
 def draft(old: str, new: str) -> Iterator[str]:
     """Yield the statements of an upgrade from one install script to another."""
     before, after = list(statements(old)), list(statements(new))
-    had, have = ({found for one in each if (found := routine(one))} for each in (before, after))
-    for gone in sorted(had - have, key=lambda one: one.signature):
-        yield f"DROP {gone.signature}"
-    known = set(before)
+    old_routines, new_routines = ({found for one in each if (found := routine(one))} for each in (before, after))
+    for dropped in sorted(old_routines - new_routines, key=lambda one: one.signature):
+        yield f"DROP {dropped.signature}"
+    unchanged = set(before)
     for statement in after:
-        if statement.startswith(_PATHS):
+        if statement.startswith(_SEARCH_PATH):
             yield statement
             continue
-        if statement in known or statement.startswith("\\echo"):
+        if statement in unchanged or statement.startswith("\\echo"):
             continue
         view = _VIEW.match(statement)
-        if routine(statement) in had or (view and f"CREATE VIEW {view[1]} " in old):
+        if routine(statement) in old_routines or (view and f"CREATE VIEW {view[1]} " in old):
             yield statement.replace("CREATE ", "CREATE OR REPLACE ", 1)
-        elif routine(statement) is not None or view or statement.startswith(_SAID_AGAIN) or _is_new(statement, old):
+        elif routine(statement) is not None or view or statement.startswith(_REPEATED) or _is_new(statement, old):
             yield statement
         else:
             yield "\n".join(f"-- BY HAND {line}" for line in statement.splitlines())
@@ -90,7 +90,7 @@ def draft(old: str, new: str) -> Iterator[str]:
 
 def _is_new(statement: str, old: str) -> bool:
     """Tell whether a statement makes something that was not there in any form, or speaks of nothing but that."""
-    made = _MADE.match(statement)
+    made = _CREATED.match(statement)
     name = made and (made["made"] or made["told"])
     return bool(name) and re.search(rf"(?<![\w.]){re.escape(name)}\b", old) is None
 

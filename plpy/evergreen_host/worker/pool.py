@@ -7,24 +7,24 @@ from typing import Any
 
 import psycopg
 
-from evergreen_host.backoff import Pauses
+from evergreen_host.backoff import Backoff
 from evergreen_host.errors import EvergreenError, NotPermittedError
 from evergreen_host.log import Log
-from evergreen_host.worker.session import LONGEST_CALL, Session, connect
+from evergreen_host.worker.session import MAX_CALL, Session, connect
 
 
-class Stopping:
+class StopSignal:
     """Set once and for good; ``fd`` becomes readable then, for whoever waits on a socket, too."""
 
     def __init__(self) -> None:
-        self.fd, self._other_end = os.pipe()
+        self.fd, self._write_fd = os.pipe()
         self._event = threading.Event()
 
-    def begin(self) -> None:
+    def set(self) -> None:
         """Tell everybody; may be called from a signal handler."""
         if not self._event.is_set():
             self._event.set()
-            os.write(self._other_end, b"x")  # never read, so that all who wait see it
+            os.write(self._write_fd, b"x")  # never read, so that all who wait see it
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -34,22 +34,23 @@ class Stopping:
         return self._event.wait(seconds)
 
 
-_FOR_GOOD = {"42704": EvergreenError, "42501": NotPermittedError}  # no such pipeline, no right: waiting does not help
-_ASK = "SELECT pg_catalog.pg_try_advisory_lock(1163285067, %s)"
-_SLICE = 0.05
+# No such pipeline, no privilege: a retry does not help.
+_PERMANENT_ERRORS = {"42704": EvergreenError, "42501": NotPermittedError}
+_REQUEST_STOP = "SELECT pg_catalog.pg_try_advisory_lock(1163285067, %s)"
+_POLL_INTERVAL = 0.05
 
 
-class Member:
+class WorkerThread:
     """One worker; ``error`` is what it ended for, if it was not told to end."""
 
-    def __init__(self, number: int, dsn: str, pipeline: str | None, stopping: Stopping, log: Log) -> None:
+    def __init__(self, number: int, dsn: str, pipeline: str | None, stop_signal: StopSignal, log: Log) -> None:
         self.error: EvergreenError | None = None
         self.session: Session | None = None
         self._number, self._dsn, self._pipeline = number, dsn, pipeline
-        self._stopping, self._log = stopping, log
+        self._stop_signal, self._log = stop_signal, log
         self._was_connected = False
-        self._pauses = Pauses()
-        self._thread = threading.Thread(target=self._live, name=f"worker {number}", daemon=True)
+        self._backoff = Backoff()
+        self._thread = threading.Thread(target=self._run, name=f"worker {number}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -64,104 +65,104 @@ class Member:
         """Wait for its end."""
         self._thread.join(seconds)
 
-    def _say(self, event: str, *, level: str = "info", **details: str | int | float | None) -> None:
-        self._log.say(event, level=level, worker=self._number, **details)
+    def _log_event(self, event: str, *, level: str = "info", **details: str | int | float | None) -> None:
+        self._log.write(event, level=level, worker=self._number, **details)
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         try:
-            while not self._stopping:
-                self._connected()
+            while not self._stop_signal:
+                self._run_session()
         except EvergreenError as error:
             self.error = error
         finally:
-            self._stopping.begin()  # one that cannot go on ends them all, so that whoever started them takes notice
+            self._stop_signal.set()  # one that cannot go on ends them all, so that whoever started them takes notice
 
-    def _connected(self) -> None:
+    def _run_session(self) -> None:
         """Work over one connection, until it is lost."""
         try:
             with Session(
-                self._dsn, self._pipeline, lambda text: self._say("warning", level="warning", text=text)
+                self._dsn, self._pipeline, lambda text: self._log_event("warning", level="warning", text=text)
             ) as session:
                 self.session, self._was_connected = session, True
-                self._say("connected", backend=session.pid)
+                self._log_event("connected", backend=session.pid)
                 self._work(session)
         except psycopg.Error as error:
-            if self._stopping:
-                self._say("broken off", level="warning", error=str(error))
+            if self._stop_signal:
+                self._log_event("broken off", level="warning", error=str(error))
                 return
-            self._judge(error)
-            pause = self._pauses.next()
-            self._say(
-                "disconnected", level="warning", error=str(error), sqlstate=error.sqlstate, retry_in=round(pause, 3)
+            self._raise_if_permanent(error)
+            delay = self._backoff.next_delay()
+            self._log_event(
+                "disconnected", level="warning", error=str(error), sqlstate=error.sqlstate, retry_in=round(delay, 3)
             )
-            self._stopping.wait(pause)
+            self._stop_signal.wait(delay)
         finally:
             self.session = None
 
     def _work(self, session: Session) -> None:
-        while not self._stopping:
+        while not self._stop_signal:
             session.work()
-            self._pauses.reset()
-            if not self._stopping:
-                session.sleep(self._stopping.fd)
+            self._backoff.reset()
+            if not self._stop_signal:
+                session.sleep(self._stop_signal.fd)
 
-    def _judge(self, error: psycopg.Error) -> None:
+    def _raise_if_permanent(self, error: psycopg.Error) -> None:
         """Raise what no attempt will mend: a wrong call, and a first connection that does not come about."""
-        kind = _FOR_GOOD.get(error.sqlstate or "")
-        if kind is not None:
-            raise kind(error.diag.message_primary or str(error), error.diag.message_hint or "") from error
+        error_class = _PERMANENT_ERRORS.get(error.sqlstate or "")
+        if error_class is not None:
+            raise error_class(error.diag.message_primary or str(error), error.diag.message_hint or "") from error
         if not self._was_connected:
             raise EvergreenError(
                 f"cannot connect: {error}".strip(), "Is --dsn right, and does the server run?"
             ) from error
 
 
-class Team:
+class WorkerPool:
     """All workers of the process."""
 
     def __init__(self, dsn: str, workers: int, pipeline: str | None, log: Log) -> None:
-        self.stopping = Stopping()
+        self.stop_signal = StopSignal()
         self._dsn, self._log = dsn, log
-        self._asked: set[int] = set()
-        self._members = [Member(number, dsn, pipeline, self.stopping, log) for number in range(1, workers + 1)]
+        self._requested: set[int] = set()
+        self._threads = [WorkerThread(number, dsn, pipeline, self.stop_signal, log) for number in range(1, workers + 1)]
 
     def run(self) -> None:
         """Work until it is to stop and everybody has; raises the EvergreenError for which one of them ended."""
-        for member in self._members:
-            member.start()
-        while not self.stopping.wait(1.0):  # in slices: a signal is handled between them
+        for thread in self._threads:
+            thread.start()
+        while not self.stop_signal.wait(1.0):  # in slices: a signal is handled between them
             pass
-        self._finish()
-        errors = [member.error for member in self._members if member.error is not None]
+        self._wait_for_threads()
+        errors = [thread.error for thread in self._threads if thread.error is not None]
         if errors:
             raise errors[0]
 
-    def break_off(self) -> None:
+    def cancel_calls(self) -> None:
         """Give up what is under way; the server gives it to others at once."""
-        for member in self._members:
-            session = member.session
+        for thread in self._threads:
+            session = thread.session
             if session is not None:
                 with suppress(psycopg.Error):
                     session.cancel()
 
-    def _finish(self) -> None:
+    def _wait_for_threads(self) -> None:
         """Ask those that are in a call to end it with what they have under way, and wait for them."""
         try:
-            with connect(self._dsn) as link:
-                while self._is_at_work():
-                    self._ask(link)
-                    self._members[0].join(_SLICE)
+            with connect(self._dsn) as connection:
+                while self._any_alive():
+                    self._request_stop(connection)
+                    self._threads[0].join(_POLL_INTERVAL)
         except psycopg.Error as error:
-            self._log.say("cannot ask for the end", level="warning", error=str(error), within=LONGEST_CALL)
-        for member in self._members:
-            member.join(None)
+            self._log.write("cannot ask for the end", level="warning", error=str(error), within=MAX_CALL)
+        for thread in self._threads:
+            thread.join(None)
 
-    def _is_at_work(self) -> bool:
-        return any(member.is_alive for member in self._members)
+    def _any_alive(self) -> bool:
+        return any(thread.is_alive for thread in self._threads)
 
-    def _ask(self, link: psycopg.Connection[Any]) -> None:
+    def _request_stop(self, connection: psycopg.Connection[Any]) -> None:
         """Take the lock that stands for it, once: it is kept until we are gone."""
-        sessions = [member.session for member in self._members if member.is_alive]
-        for pid in {session.pid for session in sessions if session is not None} - self._asked:
-            if link.execute(_ASK, (pid,)).fetchone() == (True,):
-                self._asked.add(pid)
+        sessions = [thread.session for thread in self._threads if thread.is_alive]
+        for pid in {session.pid for session in sessions if session is not None} - self._requested:
+            if connection.execute(_REQUEST_STOP, (pid,)).fetchone() == (True,):
+                self._requested.add(pid)

@@ -10,9 +10,9 @@ from evergreen_host.errors import EvergreenError, MissingError, NotPermittedErro
 
 Connection = psycopg.Connection[Any]
 
-_PATIENCE = 5000  # milliseconds for which a pool may keep a second session waiting
+_POOL_TIMEOUT_MS = 5000  # milliseconds for which a pool may keep a second session waiting
 _PID = "SELECT pg_catalog.pg_backend_pid()"
-_FOUND = """
+_REQUIREMENTS = """
 SELECT pg_catalog.current_database() AS database, current_user AS role, pg_catalog.pg_is_in_recovery() AS standby,
        e.extversion AS version, n.nspname AS schema, p.proname AS callable,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND
@@ -24,9 +24,9 @@ LEFT JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid AND p.proname = 'embed_
 """
 
 
-def schema(link: Connection) -> str:
+def extension_schema(connection: Connection) -> str:
     """Return where the extension is; raises MissingError, NotPermittedError, psycopg.OperationalError on a standby."""
-    database, role, standby, version, where, callable_, allowed = link.execute(_FOUND).fetchall()[0]
+    database, role, standby, version, schema, sleep_function, allowed = connection.execute(_REQUIREMENTS).fetchall()[0]
     if standby:  # it may be promoted, or another server stand behind the same address
         raise psycopg.OperationalError("this server is a standby, where nothing can be written")
     if version is None:
@@ -34,7 +34,7 @@ def schema(link: Connection) -> str:
             f'extension evergreen is not created in database "{database}"',
             "CREATE EXTENSION evergreen CASCADE; or name another database in --dsn",
         )
-    if callable_ is None:
+    if sleep_function is None:
         raise MissingError(
             f'extension evergreen {version} in database "{database}" knows no LISTEN workers',
             "evergreen install, then ALTER EXTENSION evergreen UPDATE;",
@@ -42,12 +42,12 @@ def schema(link: Connection) -> str:
     if not allowed:
         raise NotPermittedError(
             f'role "{role}" may not work in database "{database}"',
-            f'GRANT embed_worker TO "{role}"; (and USAGE on schema {where}, if PUBLIC has it not)',
+            f'GRANT embed_worker TO "{role}"; (and USAGE on schema {schema}, if PUBLIC has it not)',
         )
-    return str(where)
+    return str(schema)
 
 
-def pooled() -> EvergreenError:
+def pooler_error() -> EvergreenError:
     """Build the error for a pooler that gives each transaction another backend."""
     return EvergreenError(
         "the connection goes through a pooler in transaction mode, where LISTEN and a worker's locks do not last",
@@ -55,36 +55,38 @@ def pooled() -> EvergreenError:
     )
 
 
-def backend(link: Connection, another: Callable[[], Connection]) -> int:
+def backend_pid(connection: Connection, open_second: Callable[[], Connection]) -> int:
     """Return the number of the session's backend; raises EvergreenError if it has none of its own.
 
     A pooler tells another number at the start than the backend itself: only then is a second session asked for. If that
     one gets the backend of the first, which is between two transactions, both have it in turn.
     """
-    pid = _backend_of(link)
-    if pid == link.info.backend_pid:
+    pid = _current_backend(connection)
+    if pid == connection.info.backend_pid:
         return pid
-    second = another()
+    second = open_second()
     try:
-        if _backend_in_transaction(second) == pid or _backend_of(link) != pid:
-            raise pooled()
+        if _backend_in_transaction(second) == pid or _current_backend(connection) != pid:
+            raise pooler_error()
     finally:
         second.close()
     return pid
 
 
-def _backend_of(link: Connection) -> int:
-    return int(link.execute(_PID).fetchall()[0][0])
+def _current_backend(connection: Connection) -> int:
+    return int(connection.execute(_PID).fetchall()[0][0])
 
 
-def _backend_in_transaction(link: Connection) -> int | None:
+def _backend_in_transaction(connection: Connection) -> int | None:
     """Return its backend's number and leave the transaction open; None where none is to be had (a full pool)."""
-    link.pgconn.send_query(f"BEGIN; {_PID}".encode())
+    connection.pgconn.send_query(f"BEGIN; {_PID}".encode())
     poll = select.poll()
-    poll.register(link.pgconn.socket, select.POLLIN)
-    if not poll.poll(_PATIENCE):
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    if not poll.poll(_POOL_TIMEOUT_MS):
         return None
     numbers = [
-        result.get_value(0, 0) for result in iter(link.pgconn.get_result, None) if result.ntuples and result.nfields
+        result.get_value(0, 0)
+        for result in iter(connection.pgconn.get_result, None)
+        if result.ntuples and result.nfields
     ]
     return int(numbers[0] or 0) if numbers else None

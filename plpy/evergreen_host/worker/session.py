@@ -9,19 +9,19 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict
 
-from evergreen_host.database import OPTIONS, settle
+from evergreen_host.database import SESSION_OPTIONS, configure_session
 from evergreen_host.worker import requirements
 
-WAKE, MORE = "evergreen_wake", "evergreen_more"
-LONGEST_CALL = "60 s"
+WAKE_CHANNEL, BACKLOG_CHANNEL = "evergreen_wake", "evergreen_more"
+MAX_CALL = "60 s"
 
 # Without these a connection whose other end is gone looks as if nothing were to be told, for hours.
-_DEFAULTS = {
+_CONNECTION_DEFAULTS = {
     "application_name": "evergreen worker", "connect_timeout": "10", "keepalives": "1", "keepalives_idle": "10",
     "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000",
 }  # fmt: skip
 # The server must notice it as well: while it does not, a sleeper that is gone keeps its lock.
-_SETTINGS = {
+_SESSION_SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
     "tcp_user_timeout": "30000", "client_min_messages": "warning",
 }  # fmt: skip
@@ -30,9 +30,9 @@ _SETTINGS = {
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """Open a connection that notices when its other end is gone; what the DSN says of that counts."""
     given = conninfo_to_dict(dsn)
-    defaults: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
+    defaults: dict[str, Any] = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in given}
     # A pooler may know nothing of prepared statements.
-    return psycopg.connect(dsn, **OPTIONS, prepare_threshold=None, **defaults)
+    return psycopg.connect(dsn, **SESSION_OPTIONS, prepare_threshold=None, **defaults)
 
 
 class Session:
@@ -41,27 +41,27 @@ class Session:
     def __init__(self, dsn: str, pipeline: str | None, warn: Callable[[str], None]) -> None:
         self._connection = connect(dsn)
         self._pipeline = pipeline
-        self._heard: set[str] = set()
+        self._notified: set[str] = set()
         try:
-            self._begin(dsn, warn)
+            self._set_up(dsn, warn)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, dsn: str, warn: Callable[[str], None]) -> None:
-        link = self._connection
-        link.add_notice_handler(lambda notice: warn(notice.message_primary or ""))
-        link.add_notify_handler(lambda notify: self._hear(notify.channel, notify.pid))
-        self.pid = requirements.backend(link, lambda: connect(dsn))
-        schema = sql.Identifier(requirements.schema(link))
-        settle(link, **_SETTINGS)
-        for channel in (WAKE, MORE):
-            link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+    def _set_up(self, dsn: str, warn: Callable[[str], None]) -> None:
+        connection = self._connection
+        connection.add_notice_handler(lambda notice: warn(notice.message_primary or ""))
+        connection.add_notify_handler(lambda notify: self._on_notify(notify.channel, notify.pid))
+        self.pid = requirements.backend_pid(connection, lambda: connect(dsn))
+        schema = sql.Identifier(requirements.extension_schema(connection))
+        configure_session(connection, **_SESSION_SETTINGS)
+        for channel in (WAKE_CHANNEL, BACKLOG_CHANNEL):
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         # Every argument with its type: a procedure of this name by another role is never nearer to the call.
         self._work = sql.SQL(
             "CALL {}.embed_work(%s::pg_catalog.text, max_runtime => {}::pg_catalog.interval, until_empty => false,"
             " slot => NULL::pg_catalog.int4, until_idle => true)"
-        ).format(schema, sql.Literal(LONGEST_CALL))
+        ).format(schema, sql.Literal(MAX_CALL))
         self._sleep = sql.SQL(
             "SELECT pg_catalog.pg_backend_pid(), s.* FROM {}.embed_sleep(%s::pg_catalog.text) s"
         ).format(schema)
@@ -84,32 +84,32 @@ class Session:
         """Work until there is nothing to do, or for a minute."""
         self._connection.execute(self._work, (self._pipeline,))
 
-    def sleep(self, also: int) -> None:
-        """Wait until there may be something to do, or until ``also``, a file descriptor, is readable."""
-        self._heard.clear()  # what came while it worked was of what it has seen
+    def sleep(self, stop_fd: int) -> None:
+        """Wait until there may be something to do, or until ``stop_fd``, a file descriptor, is readable."""
+        self._notified.clear()  # what came while it worked was of what it has seen
         pid, asleep, seconds = self._connection.execute(self._sleep, (self._pipeline,)).fetchall()[0]
         if pid != self.pid:
-            raise requirements.pooled()
-        self._wait({WAKE, MORE} if asleep else {MORE}, seconds, also)
+            raise requirements.pooler_error()
+        self._wait({WAKE_CHANNEL, BACKLOG_CHANNEL} if asleep else {BACKLOG_CHANNEL}, seconds, stop_fd)
 
-    def _wait(self, channels: set[str], seconds: float, also: int) -> None:
-        link = self._connection.pgconn
+    def _wait(self, channels: set[str], seconds: float, stop_fd: int) -> None:
+        connection = self._connection.pgconn
         until = time.monotonic() + seconds
         poll = select.poll()
-        poll.register(link.socket, select.POLLIN)
-        poll.register(also, select.POLLIN)
-        while not self._heard & channels and (left := until - time.monotonic()) > 0:
+        poll.register(connection.socket, select.POLLIN)
+        poll.register(stop_fd, select.POLLIN)
+        while not self._notified & channels and (left := until - time.monotonic()) > 0:
             ready = [number for number, _ in poll.poll(1000 * left + 1)]
-            if also in ready:
+            if stop_fd in ready:
                 return
             if ready:
-                self._listen(link)
+                self._read_notifications(connection)
 
-    def _listen(self, link: pq.abc.PGconn) -> None:
-        link.consume_input()  # raises when the other end is gone
-        while (notify := link.notifies()) is not None:
-            self._hear(notify.relname.decode(), notify.be_pid)
+    def _read_notifications(self, connection: pq.abc.PGconn) -> None:
+        connection.consume_input()  # raises when the other end is gone
+        while (notify := connection.notifies()) is not None:
+            self._on_notify(notify.relname.decode(), notify.be_pid)
 
-    def _hear(self, channel: str, pid: int) -> None:
+    def _on_notify(self, channel: str, pid: int) -> None:
         if pid != self.pid:  # what it says itself is for the others
-            self._heard.add(channel)
+            self._notified.add(channel)

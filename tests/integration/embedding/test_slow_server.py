@@ -137,4 +137,4 @@ def test_doctor_says_what_was_learned(dsn, db, provider):
     create(db)
     provider.fail(faults.status(500), when=lambda call: len(call.texts) > 16)
     drain_once(db)
-    assert any("texts at a time" in found["says"] for found in Doctor(dsn).findings("endpoint"))
+    assert any("texts at a time" in found["message"] for found in Doctor(dsn).findings("endpoint"))

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from evergreen_host.cluster import Cluster
-from evergreen_host.database import linked
+from evergreen_host.database import open_database
 from evergreen_host.monitor.checks import workers
 from tests.fixtures.doctor import EVERGREEN, Doctor
 from tests.fixtures.pipelines.documents import drain_all
@@ -33,7 +33,7 @@ def test_nothing_is_wrong_where_nothing_is(doctor, db, healthy, dsn):
 def test_a_secret_that_cannot_be_read(doctor, db, healthy, provider):
     db.execute("SELECT embed_endpoint_set('loop', %s, secret => 'no_such_key')", (provider.url,))
     found = doctor.one("model")
-    assert 'secret "no_such_key" is neither a file in' in found["says"]
+    assert 'secret "no_such_key" is neither a file in' in found["message"]
 
 
 @pytest.mark.parametrize("where", ["secret", "headers", "query"])
@@ -45,7 +45,7 @@ def test_a_secret_is_looked_at_before_its_endpoint_is_used(doctor, db, healthy, 
     db.execute(statement, (secret, json.dumps(options)))
     found = doctor.one("endpoint")
     assert (found["level"], found["in_shell"]) == ("error", True)
-    assert 'endpoint later: secret "no_such_key" is neither a file in' in found["says"]
+    assert 'endpoint later: secret "no_such_key" is neither a file in' in found["message"]
     assert found["advice"].startswith("install -m 0640")
     assert found["advice"].endswith("/no_such_key")
 
@@ -54,8 +54,8 @@ def test_a_column_that_was_dropped(doctor, db, healthy):
     db.execute("ALTER TABLE docs DROP COLUMN body")
     found = doctor.one("pipeline")
     assert found["level"] == "error"
-    assert '"body"' in found["says"]
-    assert "embed_drop()" in found["says"]
+    assert '"body"' in found["message"]
+    assert "embed_drop()" in found["message"]
     db.execute("SELECT embed_drop('docs')")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title}', model => 'loop')")
     drain_all(db)
@@ -91,8 +91,8 @@ def test_a_transaction_that_is_left_open(doctor, db, healthy, connect, monkeypat
     old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     old.execute("SELECT count(*) FROM docs")
     assert doctor.findings() == []
-    monkeypatch.setattr(workers, "_OLD", "0 s")
-    with linked(doctor.dsn, "a test") as link:
+    monkeypatch.setattr(workers, "_MAX_TRANSACTION_AGE", "0 s")
+    with open_database(doctor.dsn, "a test") as link:
         (found,) = [one for one in workers.old_transactions(link) if str(old.info.backend_pid) in one.advice]
     db.execute(found.advice)
     with pytest.raises(psycopg.OperationalError):
@@ -123,4 +123,4 @@ def test_jobs_of_pg_cron_that_do_not_run_or_fail():
             " VALUES (%s, 1000000, 'CALL embed_work()', 'failed', 'connection failed')",
             (job,),
         )
-        assert "connection failed" in doctor.one("workers")["says"]
+        assert "connection failed" in doctor.one("workers")["message"]

@@ -15,8 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from evergreen_host.database import linked
-from evergreen_host.monitor.status import History, _view, duration, read, sparkline
+from evergreen_host.database import open_database
+from evergreen_host.monitor.status import History, _render, duration, read, sparkline
 from tests.fixtures.processes import running
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
@@ -157,13 +157,13 @@ def test_metrics_are_served_also_while_the_database_is_away(dsn, two, db, cluste
 
 def test_on_a_narrow_terminal_the_last_bars_are_shown(dsn, two):
     history = History()
-    with linked(dsn, "status") as link:
+    with open_database(dsn, "status") as link:
         rows = read(link, "docs")
         for backlog in (1, 1, 1, 1, 1, 1, 8, 4, 8):
-            history.note([{**rows[0], "pending": backlog, "in_flight": 0}])
+            history.add([{**rows[0], "pending": backlog, "in_flight": 0}])
         for width in (120, 160):
             console = Console(width=width, file=io.StringIO())
-            console.print(_view(link, rows, history))
+            console.print(_render(link, rows, history))
             assert "█▅█" in console.file.getvalue()
 
 

@@ -258,8 +258,8 @@ def test_the_doctor_raises_the_limit_that_is_spent_and_no_other(db, dsn, docs, p
     drain_all(db)
     doctor = Doctor(dsn)
     found = doctor.one("budget")
-    assert "daily_tokens" in found["says"]
-    assert "daily_cost" not in found["says"] + found["advice"]
+    assert "daily_tokens" in found["message"]
+    assert "daily_cost" not in found["message"] + found["advice"]
     doctor.type(found)
     assert db.execute("SELECT options -> 'daily_cost' FROM embed_pipelines").fetchone() == (7.5,)
     drain_all(db)

@@ -56,7 +56,7 @@ def test_a_dump_without_vectors_is_found_out_at_first_contact(restored, provider
     fresh, pending, coverage = look(db)
     assert (fresh, pending, coverage) == (0, 10, 0)
     assert SAYS in db.execute("SELECT last_error FROM embed_status").fetchone()[0]
-    assert any(SAYS in one["says"] for one in Doctor(cluster.dsn("partly")).findings("pipeline"))
+    assert any(SAYS in one["message"] for one in Doctor(cluster.dsn("partly")).findings("pipeline"))
     provider.reset()  # the doctor has asked the model
     assert db.execute("SELECT embed_wait('docs', timeout => '0.1 s')").fetchone() == (False,)
     heard = []
@@ -164,7 +164,7 @@ def test_a_store_without_its_catalog_is_said(restored, cluster):
     db = restored("--exclude-table-data=embed.*")
     doctor = Doctor(cluster.dsn("partly"))
     found = doctor.one("store")
-    assert "embed_store.g1, embed_store.g2" in found["says"]
+    assert "embed_store.g1, embed_store.g2" in found["message"]
     doctor.type(found)
     assert doctor.findings("store") == []
     db.execute("SELECT embed_model_add('h8', 'hash', 8)")

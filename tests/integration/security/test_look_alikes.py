@@ -69,7 +69,7 @@ def test_doctor_names_them(db, dsn, connect, plant):
     connect("alice").execute("CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     doctor = Doctor(dsn)
     found = doctor.one("look-alike")
-    assert "embed_work()" in found["says"]
-    assert "alice" in found["says"]
+    assert "embed_work()" in found["message"]
+    assert "alice" in found["message"]
     doctor.type(found)
     assert doctor.findings("look-alike") == []

@@ -175,7 +175,7 @@ def test_doctor_names_a_setting_and_its_advice_mends_it(dsn, db, name, value, fo
     try:
         doctor = Doctor(dsn)
         found = doctor.one("setting")
-        assert found["says"].startswith(f"{name} is {value.strip(chr(39))} for role postgres (set for ")
+        assert found["message"].startswith(f"{name} is {value.strip(chr(39))} for role postgres (set for ")
         doctor.type(found)
         assert doctor.findings("setting") == []
     finally:

@@ -74,8 +74,8 @@ def test_an_index_that_cannot_be_built(db, dsn, pipeline):
         (found,) = doctor.findings()
         assert found["check"] == "index"
         assert found["level"] == "warning"
-        assert message in found["says"]
-        assert cure in found["says"] + found["advice"]
+        assert message in found["message"]
+        assert cure in found["message"] + found["advice"]
         db.execute("DROP EVENT TRIGGER refuse")
         if state != "54000":
             doctor.type(found)
@@ -159,7 +159,7 @@ def test_cleaning_up_that_fails(db, dsn, pipeline):
     assert indexed(db), "what comes after it in the round is done"
     found = Doctor(dsn).findings("maintenance")
     assert len(found) == len(OLD)
-    assert all("refused" in one["says"] for one in found)
+    assert all("refused" in one["message"] for one in found)
     assert "refused" in status_of(db, "last_error")
     for table in tables:
         db.execute(f"DROP TRIGGER refuse ON {table}")
@@ -174,7 +174,7 @@ def test_retirement_that_fails(db, dsn, pipeline):
     db.execute("SELECT embed_alter('docs', '{\"previous_kept\": \"0 s\"}')")
     refuse(db, "DROP TABLE", "P0001", "tables stay")
     works(db, 1)
-    assert "tables stay" in Doctor(dsn).one("maintenance")["says"]
+    assert "tables stay" in Doctor(dsn).one("maintenance")["message"]
     db.execute("DROP EVENT TRIGGER refuse")
     wait_until(lambda: db.execute(WORK) and db.execute("SELECT count(*) FROM embed_generations").fetchone() == (1,))
     assert Doctor(dsn).findings() == []
@@ -192,7 +192,7 @@ def test_a_source_that_cannot_be_followed_is_said(db, dsn, pipeline):
     assert said["other"] is None
     assert said["docs"].startswith("following the source: functions only on Sundays (tried ")
     assert db.execute("SELECT count(*) FROM other_embedding").fetchone() == (1,)
-    assert any("only on Sundays" in one["says"] for one in Doctor(dsn).findings())
+    assert any("only on Sundays" in one["message"] for one in Doctor(dsn).findings())
     db.execute("DROP EVENT TRIGGER refuse")
     wait_until(lambda: db.execute(WORK) and status_of(db, "pending") == 0, what="followed")
     assert status_of(db, "last_error") is None

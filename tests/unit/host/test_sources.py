@@ -32,7 +32,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 
 def derive(entries: list[sources.Source]) -> str:
-    return sources.derive(entries, "bookworm", "trixie")
+    return sources.suite_entry(entries, "bookworm", "trixie")
 
 
 def test_deb822_entry_keeps_archive_and_key():

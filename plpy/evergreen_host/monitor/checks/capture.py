@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from evergreen_host.database import Link
+from evergreen_host.database import Database
 from evergreen_host.monitor.checks import workers
 from evergreen_host.monitor.checks.finding import Finding
 
@@ -26,34 +26,35 @@ ORDER BY p.pipeline
 """
 
 
-def triggers(link: Link) -> Iterator[Finding]:
+def triggers(database: Database) -> Iterator[Finding]:
     """Triggers that are disabled or were dropped; what they missed is then looked for."""
-    for row in link.rows(_DISABLED):
-        trigger = sql.Identifier(row["trigger"]).as_string(link.connection)
+    for row in database.rows(_DISABLED):
+        trigger = sql.Identifier(row["trigger"]).as_string(database.connection)
         yield Finding(
             "trigger",
             "error",
             f"trigger {row['trigger']} on table {row['table']} does not fire always: changes are missed",
-            f"ALTER TABLE {row['table']} ENABLE ALWAYS TRIGGER {trigger}; {_check(link, row['pipeline'])}",
+            f"ALTER TABLE {row['table']} ENABLE ALWAYS TRIGGER {trigger}; {_verify(database, row['pipeline'])}",
         )
-    for row in link.rows(_MISSING):
-        name = sql.Literal(row["pipeline"]).as_string(link.connection)
-        where = sql.Identifier(link.schema).as_string(link.connection)
+    for row in database.rows(_MISSING):
+        name = sql.Literal(row["pipeline"]).as_string(database.connection)
+        where = sql.Identifier(database.schema).as_string(database.connection)
         again = "; ".join(f"SELECT {where}.embed_capture_set({name}, '{capture}')" for capture in ("manual", "trigger"))
         yield Finding(
             "trigger",
             "error",
             f"triggers of pipeline {row['pipeline']} are missing on table {row['table']}: changes are missed",
-            f"{again}; {_check(link, row['pipeline'])}",
+            f"{again}; {_verify(database, row['pipeline'])}",
         )
 
 
-def _check(link: Link, pipeline: str) -> str:
+def _verify(database: Database, pipeline: str) -> str:
     call = sql.SQL("SELECT * FROM {}.embed_verify({}, repair => true);")
-    return call.format(sql.Identifier(link.schema), sql.Literal(pipeline)).as_string(link.connection)
+    return call.format(sql.Identifier(database.schema), sql.Literal(pipeline)).as_string(database.connection)
 
 
-_UNREAD = 64 << 20  # bytes that nobody has read, or a quarter of what the slot may keep: more than a pause between runs
+# Bytes, or a quarter of slot_limit if that is less: more than is written between two runs of a worker.
+_MAX_UNREAD = 64 << 20
 _SLOTS = """
 SELECT s.slot_name AS slot, k.pipelines, k.lag, k.most,
        pg_catalog.pg_size_pretty(k.lag) AS kept, pg_catalog.pg_size_pretty(k.most) AS allowed,
@@ -69,7 +70,7 @@ WHERE s.database = pg_catalog.current_database()
   AND NOT pg_catalog.pg_is_in_recovery()
 """
 # What has a transaction id keeps the slot where it was when that began.
-_HOLDERS = """
+_OLDEST_TRANSACTION = """
 SELECT a.pid, a.usename, a.application_name, NULL AS gid,
        pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start) AS age, a.xact_start AS since
 FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
@@ -81,24 +82,24 @@ ORDER BY since LIMIT 1
 """
 
 
-def slots(link: Link) -> Iterator[Finding]:
+def slots(database: Database) -> Iterator[Finding]:
     """A slot that grows: nobody reads it, or an open transaction keeps it where it is."""
-    for row in link.rows(_SLOTS):
-        keeps = (
+    for row in database.rows(_SLOTS):
+        retained = (
             f"replication slot {row['slot']} of {row['pipelines']} keeps {row['kept']} of WAL on disk"
             f" (slot_limit: {row['allowed']}, beyond which a worker drops it and checks every row)"
         )
-        if row["unread"] > min(_UNREAD, row["most"] // 4) and not workers.are_there(link):
-            yield Finding("slot", "error", f"nobody reads the WAL: {keeps}", workers.how_to_work(link))
+        if row["unread"] > min(_MAX_UNREAD, row["most"] // 4) and not workers.any_worker(database):
+            yield Finding("slot", "error", f"nobody reads the WAL: {retained}", workers.start_statement(database))
         elif row["lag"] > row["most"] // 2:
-            yield _held(link, keeps)
+            yield _slot_held_back(database, retained)
 
 
-def _held(link: Link, keeps: str) -> Finding:
-    for row in link.rows(_HOLDERS):
-        who = f"of {row['usename']} ({row['application_name'] or row['gid'] or row['pid']})"
+def _slot_held_back(database: Database, retained: str) -> Finding:
+    for row in database.rows(_OLDEST_TRANSACTION):
+        client = f"of {row['usename']} ({row['application_name'] or row['gid'] or row['pid']})"
         advice = f"SELECT pg_terminate_backend({row['pid']});"
         if row["gid"] is not None:
-            advice = f"ROLLBACK PREPARED {sql.Literal(row['gid']).as_string(link.connection)};"
-        return Finding("slot", "warning", f"{keeps}; a transaction {who} has been open for {row['age']}", advice)
-    return Finding("slot", "warning", f"{keeps}; it is being read, and more is written than that")
+            advice = f"ROLLBACK PREPARED {sql.Literal(row['gid']).as_string(database.connection)};"
+        return Finding("slot", "warning", f"{retained}; a transaction {client} has been open for {row['age']}", advice)
+    return Finding("slot", "warning", f"{retained}; it is being read, and more is written than that")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from evergreen_host.database import Link, Row
+from evergreen_host.database import Database, Row
 from evergreen_host.monitor.checks.finding import Finding
 
 _WITHOUT_INDEX = """
@@ -15,7 +15,7 @@ LEFT JOIN embed.maintenance_error e ON e.task = 'vector index' AND e.generation 
 WHERE g.state <> 'previous' AND NOT g.backfilling AND NOT g.indexed
   AND g.chunks >= {schema}.embed_setting('index_from')::bigint
 """
-_OTHERS = """
+_FAILED_TASKS = """
 SELECT e.task, p.name AS pipeline, e.generation, e.failures, e.message, e.sqlstate,
        pg_catalog.to_char(e.retry_at, 'HH24:MI:SS') AS retry_at
 FROM embed.maintenance_error e LEFT JOIN embed.pipeline p ON p.id = e.pipeline
@@ -30,67 +30,67 @@ WHERE l.granted AND l.relation = pg_catalog.to_regclass('embed_store.g' || %s) A
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 ORDER BY l.pid
 """
-_FEW_RESOURCES = "SET max_parallel_maintenance_workers = 0; SET maintenance_work_mem = '64MB'"
+_LOW_MEMORY_SETTINGS = "SET max_parallel_maintenance_workers = 0; SET maintenance_work_mem = '64MB'"
 # SQLSTATE, a word of the message, what helps, and settings with which the build succeeds.
-_CURES = (
+_REMEDIES = (
     (
         "53100", "shared memory", "give the server more (docker run --shm-size=1g), or build with one process:",
-        _FEW_RESOURCES,
+        _LOW_MEMORY_SETTINGS,
     ),
-    ("53100", "", "it goes on by itself when there is room on the disk", _FEW_RESOURCES),
-    ("53200", "", "less memory is enough for a slower build:", _FEW_RESOURCES),
+    ("53100", "", "it goes on by itself when there is room on the disk", _LOW_MEMORY_SETTINGS),
+    ("53200", "", "less memory is enough for a slower build:", _LOW_MEMORY_SETTINGS),
     ("42501", "tablespace", "elsewhere it can be built:", "SET default_tablespace = 'pg_default'"),
 )  # fmt: skip
-_LIMIT = "54000"  # program_limit_exceeded: pgvector's, on dimensions
-_LOCKED = {"55P03", "40P01"}
+_PROGRAM_LIMIT_EXCEEDED = "54000"  # program_limit_exceeded: pgvector's, on dimensions
+_LOCK_ERRORS = {"55P03", "40P01"}
 
 
-def indexes(link: Link) -> Iterator[Finding]:
+def indexes(database: Database) -> Iterator[Finding]:
     """Generations that have enough chunks and no HNSW index, and what keeps workers from building it."""
-    for row in link.rows(_WITHOUT_INDEX):
-        says = (
+    for row in database.rows(_WITHOUT_INDEX):
+        message = (
             f"the {row['chunks']} vectors of pipeline {row['pipeline']} have no index: every search reads all of them"
         )
-        yield Finding("index", "warning", *_cure(link, row, says))
+        yield Finding("index", "warning", *_advice(database, row, message))
 
 
-def _cure(link: Link, row: Row, says: str) -> tuple[str, str]:
+def _advice(database: Database, row: Row, message: str) -> tuple[str, str]:
     """What is in the way of an index, and what to type."""
     build = f"{row['statement']};"
     if row["sqlstate"] is None:
-        return says, build
-    says = f"{says}; building it fails, and is tried again at {row['retry_at']}: {row['message']}"
-    if row["sqlstate"] in _LOCKED:
-        return _held(link, row["generation"], says)
-    if row["sqlstate"] == _LIMIT:
-        return f"{says}; a generation that stores halfvec or bit can have one:", _rebuild(link, row["pipeline"])
+        return message, build
+    message = f"{message}; building it fails, and is tried again at {row['retry_at']}: {row['message']}"
+    if row["sqlstate"] in _LOCK_ERRORS:
+        return _blocked(database, row["generation"], message)
+    if row["sqlstate"] == _PROGRAM_LIMIT_EXCEEDED:
+        return f"{message}; a generation that stores halfvec or bit can have one:", _rebuild(database, row["pipeline"])
     return next(
         (
-            (f"{says}; {cure}", f"{settings}; {build}")
-            for state, word, cure, settings in _CURES
+            (f"{message}; {remedy}", f"{settings}; {build}")
+            for state, word, remedy, settings in _REMEDIES
             if row["sqlstate"] == state and word in row["message"]
         ),
-        (says, build),
+        (message, build),
     )
 
 
-def _held(link: Link, generation: int, says: str) -> tuple[str, str]:
-    held = link.rows(_HOLDERS, generation)
-    if not held:
-        return f"{says}; the session that was in the way is done", ""
-    who = f"{held[0]['usename']} ({held[0]['application_name'] or held[0]['pid']})"
-    return f"{says}; a transaction of {who} is in the way", f"SELECT pg_terminate_backend({held[0]['pid']});"
+def _blocked(database: Database, generation: int, message: str) -> tuple[str, str]:
+    blockers = database.rows(_HOLDERS, generation)
+    if not blockers:
+        return f"{message}; the session that was in the way is done", ""
+    client = f"{blockers[0]['usename']} ({blockers[0]['application_name'] or blockers[0]['pid']})"
+    return f"{message}; a transaction of {client} is in the way", f"SELECT pg_terminate_backend({blockers[0]['pid']});"
 
 
-def _rebuild(link: Link, pipeline: str) -> str:
+def _rebuild(database: Database, pipeline: str) -> str:
     call = 'SELECT {}.embed_build({}, options => \'{{"storage": "auto"}}\');'
-    filled = sql.SQL(call).format(sql.Identifier(link.schema), sql.Literal(pipeline))
-    return filled.as_string(link.connection)
+    filled = sql.SQL(call).format(sql.Identifier(database.schema), sql.Literal(pipeline))
+    return filled.as_string(database.connection)
 
 
-def others(link: Link) -> Iterator[Finding]:
+def failed_tasks(database: Database) -> Iterator[Finding]:
     """Everything else that failed the last time."""
-    for row in link.rows(_OTHERS):
+    for row in database.rows(_FAILED_TASKS):
         of = f" of pipeline {row['pipeline']}" if row["pipeline"] is not None else ""
         of += f", generation {row['generation']}," if row["generation"] else ""
         yield Finding(
@@ -102,7 +102,7 @@ def others(link: Link) -> Iterator[Finding]:
 
 
 # Only an admin sees every generation, and so knows which tables belong to none.
-_STRAYS = """
+_ORPHANED_TABLES = """
 SELECT c.oid::pg_catalog.regclass::text AS name, pg_catalog.substr(c.relname, 2) AS number
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'embed_store'
 WHERE c.relkind = 'r' AND c.relname ~ '^g[0-9]+$' AND pg_catalog.pg_has_role('embed_admin', 'USAGE')
@@ -111,9 +111,9 @@ ORDER BY pg_catalog.substr(c.relname, 2)::int
 """
 
 
-def strays(link: Link) -> Iterator[Finding]:
+def orphaned_tables(database: Database) -> Iterator[Finding]:
     """Tables that outlived their pipelines: an extension that was dropped, or a restore without the catalog."""
-    rows = list(link.rows(_STRAYS))
+    rows = list(database.rows(_ORPHANED_TABLES))
     if not rows:
         return
     names = ", ".join(row["name"] for row in rows)

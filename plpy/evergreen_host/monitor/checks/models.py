@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from evergreen_host.database import Link
+from evergreen_host.database import Database
 from evergreen_host.monitor.checks.finding import Finding
 
 _MODELS = """
@@ -12,13 +12,13 @@ SELECT g.model, m.endpoint, pg_catalog.string_agg(DISTINCT g.pipeline, ', ' ORDE
 FROM {schema}.embed_generations g JOIN {schema}.embed_models m ON m.model = g.model
 WHERE g.state <> 'previous' GROUP BY g.model, m.endpoint ORDER BY g.model
 """
-_ASK = "SELECT {schema}.embed('evergreen', %s)"
+_EMBED = "SELECT {schema}.embed('evergreen', %s)"
 _IF_THE_KEY = "If it is the key: "  # what follows is a command, on the server's machine
 _SLOW = """
 SELECT e.endpoint, e.learned_inputs, e.seconds_per_text FROM {schema}.embed_endpoints e
 WHERE e.learned_inputs IS NOT NULL ORDER BY e.endpoint
 """
-_RESTING = """
+_OPEN_BREAKERS = """
 SELECT e.endpoint, e.breaker, e.rests_until, e.failures FROM {schema}.embed_endpoints e
 WHERE e.breaker IN ('open', 'half-open') ORDER BY e.endpoint
 """
@@ -32,38 +32,38 @@ ORDER BY e.endpoint
 """
 
 
-def secrets(link: Link) -> Iterator[Finding]:
-    """Secrets that the server cannot read, of endpoints that no pipeline uses yet: ``answers`` tells of the others."""
-    for row in link.rows(_SECRETS):
-        says = f"endpoint {row['endpoint']}: {row['problem']}; type the key into this:"
-        yield Finding("endpoint", "error", says, row["remedy"], in_shell=True)
+def secrets(database: Database) -> Iterator[Finding]:
+    """Secrets that the server cannot read, for endpoints not in use yet; ``unanswered`` covers the others."""
+    for row in database.rows(_SECRETS):
+        message = f"endpoint {row['endpoint']}: {row['problem']}; type the key into this:"
+        yield Finding("endpoint", "error", message, row["remedy"], in_shell=True)
 
 
-def answers(link: Link) -> Iterator[Finding]:
+def unanswered(database: Database) -> Iterator[Finding]:
     """Models that do not answer: the endpoint is away, the key is refused or cannot be read."""
-    for row in link.rows(_MODELS):
+    for row in database.rows(_MODELS):
         try:
-            link.rows(_ASK, row["model"])
+            database.rows(_EMBED, row["model"])
         except psycopg.Error as error:
             if error.sqlstate == "42501":
                 yield Finding("model", "warning", f"model {row['model']} was not asked: that needs the role embed_user")
                 continue
-            yield _silent(row["model"], row["endpoint"], row["pipelines"], error)
+            yield _no_answer(row["model"], row["endpoint"], row["pipelines"], error)
 
 
-def _silent(model: str, endpoint: str | None, pipelines: str, error: psycopg.Error) -> Finding:
-    told = (error.diag.message_primary or str(error)).removeprefix("evergreen: ").strip()
+def _no_answer(model: str, endpoint: str | None, pipelines: str, error: psycopg.Error) -> Finding:
+    reason = (error.diag.message_primary or str(error)).removeprefix("evergreen: ").strip()
     at = f" at endpoint {endpoint}" if endpoint else ""
-    says = f"model {model}{at} of {pipelines} does not answer: {told}"
+    message = f"model {model}{at} of {pipelines} does not answer: {reason}"
     hint = (error.diag.message_hint or "").removeprefix(_IF_THE_KEY)
     if error.diag.message_hint and hint != error.diag.message_hint:
-        return Finding("model", "error", f"{says}; if it is the key, type it into this:", hint, in_shell=True)
-    return Finding("model", "error", f"{says}; it is asked again by itself")
+        return Finding("model", "error", f"{message}; if it is the key, type it into this:", hint, in_shell=True)
+    return Finding("model", "error", f"{message}; it is asked again by itself")
 
 
-def breakers(link: Link) -> Iterator[Finding]:
+def breakers(database: Database) -> Iterator[Finding]:
     """Endpoints that are left alone after failures."""
-    for row in link.rows(_RESTING):
+    for row in database.rows(_OPEN_BREAKERS):
         until = f" until {row['rests_until']:%H:%M:%S}" if row["rests_until"] else ""
         yield Finding(
             "endpoint",
@@ -73,9 +73,9 @@ def breakers(link: Link) -> Iterator[Finding]:
         )
 
 
-def slow(link: Link) -> Iterator[Finding]:
+def slow(database: Database) -> Iterator[Finding]:
     """Endpoints that take fewer texts at a time than the limits of their models."""
-    for row in link.rows(_SLOW):
+    for row in database.rows(_SLOW):
         pace = f" ({row['seconds_per_text']:.3g} s a text)" if row["seconds_per_text"] is not None else ""
         yield Finding(
             "endpoint",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from evergreen_host.database import Link
+from evergreen_host.database import Database
 from evergreen_host.monitor.checks.finding import Finding
 from evergreen_host.packaging import dist
 
@@ -24,7 +24,7 @@ JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'evergreen'
 WHERE t.evtenabled <> 'A' ORDER BY 1
 """
 # A call that leaves out arguments takes the function that has no others, whoever made it.
-_LOOK_ALIKES = """
+_SHADOWING_ROUTINES = """
 SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text AS name, pg_catalog.pg_get_userbyid(p.proowner) AS owner
 FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_proc p ON p.pronamespace = e.extnamespace AND p.proowner <> e.extowner
@@ -37,27 +37,27 @@ _OWNER = """
 SELECT pg_catalog.quote_ident(r.rolname) AS role FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_roles r ON r.oid = e.extowner WHERE e.extname = 'evergreen' AND NOT r.rolsuper
 """
-_ITERATIVE = (0, 8)
+_ITERATIVE_SCAN = (0, 8)
 
 
-def versions(link: Link) -> Iterator[Finding]:
+def versions(database: Database) -> Iterator[Finding]:
     """PostgreSQL itself, and extensions that are older than what is installed beside them."""
-    major = link.connection.info.server_version // 10000
+    major = database.connection.info.server_version // 10000
     if not _OLDEST <= major <= _NEWEST:
         yield Finding(
             "version", "warning", f"PostgreSQL {major} is not one of {_OLDEST} to {_NEWEST}, which are supported"
         )
-    for row in link.rows(_EXTENSIONS):
-        name, here, there = row["name"], row["installed_version"], row["default_version"]
-        if here != there and there is not None:
+    for row in database.rows(_EXTENSIONS):
+        name, installed, available = row["name"], row["installed_version"], row["default_version"]
+        if installed != available and available is not None:
             level = "error" if name == "evergreen" else "warning"
-            says = f"extension {name} is {here} in this database, and {there} is installed"
-            yield Finding("version", level, says, f"ALTER EXTENSION {name} UPDATE;")
-        if name == "vector" and _number(here) < _ITERATIVE:
+            message = f"extension {name} is {installed} in this database, and {available} is installed"
+            yield Finding("version", level, message, f"ALTER EXTENSION {name} UPDATE;")
+        if name == "vector" and _number(installed) < _ITERATIVE_SCAN:
             yield Finding(
                 "version",
                 "warning",
-                f"pgvector {here} has no iterative scan: searches under row security may find too few",
+                f"pgvector {installed} has no iterative scan: searches under row security may find too few",
             )
 
 
@@ -65,45 +65,47 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def library(link: Link) -> Iterator[Finding]:
+def library(database: Database) -> Iterator[Finding]:
     """Whether the server's Python loads what the extension needs."""
     try:
-        link.rows(_LIBRARY)
+        database.rows(_LIBRARY)
     except psycopg.Error as error:
-        told = (error.diag.message_primary or str(error)).strip()
+        reason = (error.diag.message_primary or str(error)).strip()
         yield Finding(
-            "library", "error", f"the server-side library does not load: {told}", "evergreen install", in_shell=True
+            "library", "error", f"the server-side library does not load: {reason}", "evergreen install", in_shell=True
         )
-    if link.version != dist.version():
+    if database.version != dist.version():
         yield Finding(
             "library",
             "warning",
-            f"this command is of evergreen {dist.version()}, the extension in this database {link.version}",
+            f"this command is of evergreen {dist.version()}, the extension in this database {database.version}",
         )
 
 
-def owner(link: Link) -> Iterator[Finding]:
+def owner(database: Database) -> Iterator[Finding]:
     """Whether the extension's owner is a superuser still: workers act with its rights."""
-    for row in link.rows(_OWNER):
-        says = f"role {row['role']} owns extension evergreen and is not a superuser any more: no worker can work"
-        yield Finding("owner", "error", says, f"ALTER ROLE {row['role']} SUPERUSER;")
+    for row in database.rows(_OWNER):
+        message = f"role {row['role']} owns extension evergreen and is not a superuser any more: no worker can work"
+        yield Finding("owner", "error", message, f"ALTER ROLE {row['role']} SUPERUSER;")
 
 
-def event_triggers(link: Link) -> Iterator[Finding]:
+def event_triggers(database: Database) -> Iterator[Finding]:
     """Those that follow ALTER TABLE and the like."""
-    for row in link.rows(_EVENT_TRIGGERS):
-        says = f"event trigger {row['name']} is disabled: changes of tables are followed only when a worker meets them"
-        yield Finding("event trigger", "error", says, f"ALTER EVENT TRIGGER {row['name']} ENABLE ALWAYS;")
+    for row in database.rows(_EVENT_TRIGGERS):
+        message = (
+            f"event trigger {row['name']} is disabled: changes of tables are followed only when a worker meets them"
+        )
+        yield Finding("event trigger", "error", message, f"ALTER EVENT TRIGGER {row['name']} ENABLE ALWAYS;")
 
 
-def look_alikes(link: Link) -> Iterator[Finding]:
+def shadowing_routines(database: Database) -> Iterator[Finding]:
     """Routines of other roles under names of ours, which a call may take for ours."""
-    for row in link.rows(_LOOK_ALIKES):
-        says = (
+    for row in database.rows(_SHADOWING_ROUTINES):
+        message = (
             f"{row['name']} of role {row['owner']} has the name of one of evergreen's and stands in its schema:"
             " a call may run it instead, with the rights of the caller"
         )
-        yield Finding("look-alike", "error", says, f"DROP ROUTINE {row['name']};")
+        yield Finding("look-alike", "error", message, f"DROP ROUTINE {row['name']};")
 
 
 _CRON_HERE = "SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL AS here"
@@ -112,7 +114,7 @@ SELECT DISTINCT j.username AS role FROM cron.job j
 WHERE j.command ~ '^CALL .*embed_work[(]' AND j.database = pg_catalog.current_database()
 """
 # What holds for a role, in this order: its own in this database, its own, the database's, all roles', the server's.
-_IN_FORCE = """
+_EFFECTIVE_SETTINGS = """
 WITH here AS (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()),
 said AS (
     SELECT s.setrole, s.setdatabase, pg_catalog.split_part(c, '=', 1) AS name,
@@ -135,11 +137,11 @@ _SECONDS = """
 SELECT pg_catalog.date_part('epoch', (CASE WHEN v ~ '^[0-9]+$' THEN v || 'ms' ELSE v END)::interval) AS number
 FROM (SELECT %s::pg_catalog.text) x (v)
 """
-_SHORT = 60.0  # seconds: a drain may take as many
+_MIN_TIMEOUT = 60.0  # seconds: a drain may take as many
 _ON = {"on", "true", "yes", "1"}
 _OFF = {"off", "false", "no", "0"}
 _TIMEOUT = "embed_drain() ends before it, and embed_verify() and embed_create() may be cancelled; workers {}"
-_HARM: dict[str, tuple[str, str]] = {  # what it does, and the value that does not
+_HARMFUL_SETTINGS: dict[str, tuple[str, str]] = {  # what it does, and the value that does not
     "statement_timeout": (_TIMEOUT.format("lift it"), "0"),
     "transaction_timeout": (_TIMEOUT.format("set it to 0"), "0"),
     "default_transaction_read_only": (
@@ -155,27 +157,27 @@ _HARM: dict[str, tuple[str, str]] = {  # what it does, and the value that does n
 }
 
 
-def settings(link: Link) -> Iterator[Finding]:
+def settings(database: Database) -> Iterator[Finding]:
     """Settings of this database, of the role that asks, and of the roles that pg_cron works as."""
-    has_cron = link.rows(_CRON_HERE)[0]["here"]
-    roles = [row["role"] for row in link.rows(_CRON_ROLES)] if has_cron else []
-    for row in link.rows(_IN_FORCE, roles, [*_HARM]):
-        if _hurts(link, row["name"], str(row["value"]).lower()):
-            what, better = _HARM[row["name"]]
-            says = f"{row['name']} is {row['value']} for role {row['role']} (set for {row['at']}): {what}"
-            yield Finding("setting", "warning", says, _set(link, row["role"], row["name"], better))
+    has_cron = database.rows(_CRON_HERE)[0]["here"]
+    roles = [row["role"] for row in database.rows(_CRON_ROLES)] if has_cron else []
+    for row in database.rows(_EFFECTIVE_SETTINGS, roles, [*_HARMFUL_SETTINGS]):
+        if _is_harmful(database, row["name"], str(row["value"]).lower()):
+            effect, harmless = _HARMFUL_SETTINGS[row["name"]]
+            message = f"{row['name']} is {row['value']} for role {row['role']} (set for {row['at']}): {effect}"
+            yield Finding("setting", "warning", message, _set_statement(database, row["role"], row["name"], harmless))
 
 
-def _hurts(link: Link, name: str, value: str) -> bool:
+def _is_harmful(database: Database, name: str, value: str) -> bool:
     if name.endswith("_timeout"):
-        return 0 < link.rows(_SECONDS, value)[0]["number"] < _SHORT
+        return 0 < database.rows(_SECONDS, value)[0]["number"] < _MIN_TIMEOUT
     if name == "default_transaction_isolation":
         return value not in {"read committed", "read uncommitted"}
     return value in (_ON if name == "default_transaction_read_only" else _OFF)
 
 
-def _set(link: Link, role: str, name: str, value: str) -> str:
+def _set_statement(database: Database, role: str, name: str, value: str) -> str:
     first = f"SET {name} = off; " if name == "default_transaction_read_only" else ""  # or it could not be changed
     text = sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {};")
-    names = (sql.Identifier(one) for one in (role, link.database, name))
-    return first + text.format(*names, sql.SQL(value)).as_string(link.connection)  # pyright: ignore[reportArgumentType]
+    names = (sql.Identifier(one) for one in (role, database.name, name))
+    return first + text.format(*names, sql.SQL(value)).as_string(database.connection)  # pyright: ignore[reportArgumentType]

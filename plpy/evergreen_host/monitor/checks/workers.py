@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from evergreen_host.database import Link
+from evergreen_host.database import Database
 from evergreen_host.monitor.checks.finding import Finding
 
-_PATIENCE = "2 minutes"  # a job of pg_cron's minute has had its turn
-_OLD = "1 hour"
+_MAX_WAIT = "2 minutes"  # a job of pg_cron's minute has had its turn
+_MAX_TRANSACTION_AGE = "1 hour"
 _WAITING = """
 SELECT s.pipeline, s.pending, s.oldest_pending_age > interval '{patience}' AS is_old FROM {{schema}}.embed_status s
 WHERE s.state = 'active' AND s.pending + s.in_flight > 0
@@ -50,21 +50,21 @@ SELECT EXISTS (SELECT FROM cron.job j
 """
 
 
-def limits(link: Link) -> Iterator[Finding]:
+def limits(database: Database) -> Iterator[Finding]:
     """What keeps pg_cron from running the workers that are scheduled."""
-    if link.rows(_CRON_HERE)[0]["here"] and link.rows(_IS_SCHEDULED)[0]["it"]:
-        for row in link.rows(_LIMITS):
+    if database.rows(_CRON_HERE)[0]["here"] and database.rows(_IS_SCHEDULED)[0]["it"]:
+        for row in database.rows(_LIMITS):
             yield Finding("limits", "error", row["problem"], row["hint"])
 
 
-def jobs(link: Link) -> Iterator[Finding]:
+def jobs(database: Database) -> Iterator[Finding]:
     """Jobs of pg_cron that do not run, or that fail."""
-    if not link.rows(_CRON_HERE)[0]["here"]:
+    if not database.rows(_CRON_HERE)[0]["here"]:
         return
-    for row in link.rows(_JOBS):
+    for row in database.rows(_JOBS):
         if not row["active"]:
-            says = f'job "{row["jobname"]}" is not active'
-            yield Finding("workers", "error", says, f"SELECT cron.alter_job({row['jobid']}, active => true);")
+            message = f'job "{row["jobname"]}" is not active'
+            yield Finding("workers", "error", message, f"SELECT cron.alter_job({row['jobid']}, active => true);")
         elif row["status"] == "failed":
             yield Finding(
                 "workers",
@@ -74,34 +74,34 @@ def jobs(link: Link) -> Iterator[Finding]:
             )
 
 
-def nobody(link: Link) -> Iterator[Finding]:
+def no_worker(database: Database) -> Iterator[Finding]:
     """Work that waits while nobody is there to do it."""
-    waiting = [row for row in link.rows(_WAITING.format(patience=_PATIENCE)) if row["is_old"]]
-    if waiting and not are_there(link):
+    waiting = [row for row in database.rows(_WAITING.format(patience=_MAX_WAIT)) if row["is_old"]]
+    if waiting and not any_worker(database):
         names = ", ".join(row["pipeline"] for row in waiting)
         rows = sum(row["pending"] for row in waiting)
-        yield Finding("workers", "error", f"nobody works: {rows} rows wait in {names}", how_to_work(link))
+        yield Finding("workers", "error", f"nobody works: {rows} rows wait in {names}", start_statement(database))
 
 
-def are_there(link: Link) -> bool:
+def any_worker(database: Database) -> bool:
     """Tell whether any session works in this database just now, or is about to."""
-    return bool(link.rows(_WORKERS)[0]["number"])
+    return bool(database.rows(_WORKERS)[0]["number"])
 
 
-def how_to_work(link: Link) -> str:
+def start_statement(database: Database) -> str:
     """Return the statement after which somebody does."""
-    has_cron = link.rows(_CRON_HERE)[0]["here"]
+    has_cron = database.rows(_CRON_HERE)[0]["here"]
     what = "SELECT {}.embed_schedule();" if has_cron else "CALL {}.embed_work(until_empty => true);"
-    return sql.SQL(what).format(sql.Identifier(link.schema)).as_string(link.connection)  # pyright: ignore[reportArgumentType]
+    return sql.SQL(what).format(sql.Identifier(database.schema)).as_string(database.connection)  # pyright: ignore[reportArgumentType]
 
 
-def old_transactions(link: Link) -> Iterator[Finding]:
+def old_transactions(database: Database) -> Iterator[Finding]:
     """Transactions that keep VACUUM from removing what is dead in every table, the queue's among them."""
-    for row in link.rows(_OLD_TRANSACTIONS.format(old=_OLD)):
-        who = f"{row['usename']} ({row['application_name']})" if row["application_name"] else row["usename"]
-        says = f"a transaction of {who} is open for {row['age']}: dead rows stay in every table"
-        yield Finding("held xmin", "warning", says, f"SELECT pg_terminate_backend({row['pid']});")
-    for row in link.rows(_PREPARED.format(old=_OLD)):
-        gid = sql.Literal(row["gid"]).as_string(link.connection)
-        says = f"transaction {row['gid']} is prepared since {row['age']}: its rows are locked, and dead rows stay"
-        yield Finding("held xmin", "warning", says, f"ROLLBACK PREPARED {gid};")
+    for row in database.rows(_OLD_TRANSACTIONS.format(old=_MAX_TRANSACTION_AGE)):
+        client = f"{row['usename']} ({row['application_name']})" if row["application_name"] else row["usename"]
+        message = f"a transaction of {client} is open for {row['age']}: dead rows stay in every table"
+        yield Finding("held xmin", "warning", message, f"SELECT pg_terminate_backend({row['pid']});")
+    for row in database.rows(_PREPARED.format(old=_MAX_TRANSACTION_AGE)):
+        gid = sql.Literal(row["gid"]).as_string(database.connection)
+        message = f"transaction {row['gid']} is prepared since {row['age']}: its rows are locked, and dead rows stay"
+        yield Finding("held xmin", "warning", message, f"ROLLBACK PREPARED {gid};")

@@ -68,10 +68,10 @@ def left(parcel: Parcel, error: ModelError | None, *, tried: bool) -> ModelError
     found = error or parcel.error
     if parcel.error is None or found is None or isinstance(error, ConfigurationError):
         return error
-    if parcel.error.limited and not parcel.acquitted:
-        return error  # it wanted fewer requests, not smaller ones
     found = copy.copy(found)
-    found.company = max(1, len(parcel.keys) // _PARTS) if tried else len(parcel.keys)
+    # A server that limits wants fewer requests, not smaller ones, unless it lets some of the texts pass.
+    is_smaller = tried and (not parcel.error.limited or (parcel.case is not None and parcel.case.good > 0))
+    found.company = max(1, len(parcel.keys) // _PARTS) if is_smaller else len(parcel.keys)
     return found
 
 

@@ -55,6 +55,12 @@ class Case:
     size: int
     left: int
     good: int = 0
+    limited: int = 0  # parts after which the server asked for fewer requests
+
+    def is_limited(self) -> bool:
+        """Note that the server asks for fewer requests; True when it does so of several parts, and none passed."""
+        self.limited += 1
+        return self.limited > 1 and not self.good
 
     def passed(self, texts: int) -> bool:
         """Note that a part passed; True when it was the last."""

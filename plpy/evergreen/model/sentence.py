@@ -12,7 +12,6 @@ from evergreen.model.traffic import Traffic
 from evergreen.model.verdict import Verdict, judge
 
 _TRIES = 3
-_LIMITED_TRIES = 2
 _SHORTEST = 8  # characters: what is shorter is not too long for any model
 
 
@@ -157,20 +156,26 @@ def _unanswered(flight: Flight, error: ModelError) -> Sentence:
 
 
 def _limited(flight: Flight, error: ModelError, answers: int) -> Sentence:
-    """Once more when the server has rested; if it wants to rest again, see whether it does so for a harmless text."""
+    """Once more when the server has rested; if it wants to rest again, see whether it does so for a harmless text.
+
+    The server's wish to rest is not believed of a text for which it is repeated, unless it says so of the harmless one.
+    """
     order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
     pause = error.pause if isinstance(error, RetryableError) else None
     done = Sentence(lambda t: t.failed(order, leave, estimated, pause))
     if parcel.canary or not order.patient:
         done.failures, done.fatal = dict.fromkeys(parcel.keys, error), error
         return done
-    since = answers if parcel.since is None else parcel.since
-    failed = replace(parcel, tries=parcel.tries + 1, since=since, error=error)
-    if failed.tries < _LIMITED_TRIES:
+    is_first = parcel.since is None
+    failed = replace(parcel, tries=parcel.tries + 1, since=answers if is_first else parcel.since, error=error)
+    if is_first or leave.probe:
         done.again = [failed]
-    else:
-        done.doubts = [Doubt(failed, error)]
-    return done
+        return done
+    if parcel.case is not None and parcel.case.is_limited():
+        done.failures = dict.fromkeys(parcel.keys, doubt.left(failed, error, tried=True) or error)
+        done.fatal = error
+        return done
+    return Sentence(lambda t: t.doubted(order, leave, estimated, None), doubts=[Doubt(failed, error)])
 
 
 def _doubted(flight: Flight, error: ModelError, answers: int) -> Sentence:
@@ -178,7 +183,7 @@ def _doubted(flight: Flight, error: ModelError, answers: int) -> Sentence:
     order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
     is_refusal = isinstance(error, ConfigurationError)
     # What answers others does not need a pause, although it asks for one whenever it is sent this.
-    pause = error.pause if isinstance(error, RetryableError) and not parcel.acquitted else None
+    pause = error.pause if isinstance(error, RetryableError) and parcel.since is None else None
     if is_refusal and (parcel.canary or not order.patient):
         return _misconfigured(flight, error)
     if parcel.canary or not order.patient:

@@ -19,21 +19,30 @@ PGSPOT_IGNORE := --ignore-lang plpython3u
 #   PS002, PS015 in an upgrade: what is replaced there belongs to the extension, or Postgres refuses to
 PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
-.PHONY: demo all test test-trixie test-next fresh roots bench attack chaos check install setup test-packages clean
+.PHONY: help demo all test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos check install \
+    setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a throw-away cluster
 	$(BIN)/evergreen demo
 
 all: $(STAMP)  ## what `make install` needs; pgxn and packagers ask for it
 
-test: test-packages check  ## everything is proved
-	$(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING)
+test-unit: $(STAMP)  ## what needs no server, in seconds
+	$(BIN)/pytest tests/unit -n 2 -m "not stress"
+
+test-fast: setup  ## and each package against a server, but for the tests that take long, in minutes
+	$(BIN)/pytest tests/unit tests/integration -m "not slow and not stress" $(SIDE_BY_SIDE)
+
+test: check test-packages  ## checks, and every test but those of stress, roots and bench
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING) --durations=25
 
 bench: setup
 	$(BIN)/pytest -m bench
 
-attack: setup  ## the long stories: what independent attackers tried
-	$(BIN)/pytest -m attack $(SIDE_BY_SIDE)
+stress: setup  ## the long stories: what independent attackers tried
+	$(BIN)/pytest -m stress $(SIDE_BY_SIDE)
+
+attack: stress  ## another name of it
 
 chaos: setup  ## twenty minutes of writers, workers, faults and kills; CHAOS="--chaos-seed 7 --chaos-seconds 300" for others
 	$(BIN)/pytest -m "" tests/scenarios/chaos --chaos-seconds 1200 $(CHAOS)
@@ -83,6 +92,9 @@ $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
 	touch $@
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

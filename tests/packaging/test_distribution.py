@@ -13,6 +13,9 @@ import pytest
 from tests.fixtures.distributions import LEFT_OUT, build, files
 from tests.fixtures.paths import PROJECT
 
+pytestmark = pytest.mark.stress
+
+
 PLACES = {"evergreen": "plpy/evergreen", "evergreen_host": "plpy/evergreen_host"}
 EXTENSION = "evergreen_host/_extension"
 

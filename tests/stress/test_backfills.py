@@ -8,6 +8,9 @@ from tests.fixtures.pipelines.history import MIND, MISS
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.stress
+
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 BACKFILL = "SELECT embed_backfill('docs')"
 # On the way of the cursor: the keys read and queued, the cursor moved, the claim committed, the result written.

@@ -17,7 +17,7 @@ from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.stress import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 DRAIN = "SELECT embed_drain()"
 

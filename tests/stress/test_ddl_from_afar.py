@@ -5,6 +5,8 @@ import pytest
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.stress
+
 
 def pipeline(db, name, **arguments):
     given = {"columns": "'{body}'", "model": "'loop'"} | arguments

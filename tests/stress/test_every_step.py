@@ -26,7 +26,7 @@ MOVES = {
     "touched and retried": ["SELECT embed_touch('docs', '1', '2', '5')", "SELECT embed_retry('docs')"],
     "altered": ["SELECT embed_alter('docs', '{{\"live_share\": 0.5}}')"],
 }
-# What others cover nearly as well: run by `make attack`.
+# What others cover nearly as well: run by `make stress`.
 LONG_STORIES = {"reverted", "deleted and inserted", "truncated", "altered"}
 
 
@@ -41,7 +41,7 @@ def fill(db, number):
 
 
 @pytest.mark.parametrize(
-    "move", [pytest.param(move, marks=[pytest.mark.attack] if move in LONG_STORIES else []) for move in MOVES]
+    "move", [pytest.param(move, marks=[pytest.mark.stress] if move in LONG_STORIES else []) for move in MOVES]
 )
 def test_the_world_moves_on_while_a_worker_stands(connect, db, pipeline, provider, stoppable, move):
     """Another drain comes by as well. What a text costs is the same as if nobody had met anybody."""

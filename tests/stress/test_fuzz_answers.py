@@ -28,7 +28,7 @@ def check_vectors(answer):
     assert answer.tokens is None or 0 <= answer.tokens < 1e15
 
 
-@pytest.mark.parametrize("examples", [60, pytest.param(3000, marks=pytest.mark.attack)])
+@pytest.mark.parametrize("examples", [60, pytest.param(3000, marks=pytest.mark.stress)])
 @pytest.mark.parametrize("name", SERVED)
 def test_an_answer_is_read_as_vectors_or_refused(provider, name, examples):
     @often(examples)
@@ -48,7 +48,7 @@ def test_an_answer_is_read_as_vectors_or_refused(provider, name, examples):
     ask()
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(150, marks=pytest.mark.attack)])
+@pytest.mark.parametrize("examples", [4, pytest.param(150, marks=pytest.mark.stress)])
 def test_rows_wait_or_are_given_up_with_a_reason_and_all_is_fresh_in_the_end(db, connect, docs, provider, examples):
     """One table, and a pipeline of each provider: each gets the same kind of answer to its own requests."""
     for name in SERVED:

@@ -1,6 +1,6 @@
 """Every function in the extension's schema, by random arguments of its types, for three kinds of callers.
 
-They are found in the catalog, so a new function is in from its first day. `make attack` tries many more.
+They are found in the catalog, so a new function is in from its first day. `make stress` tries many more.
 """
 
 import json
@@ -188,7 +188,7 @@ def fuzz(caller, call, examples):
     run()
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.attack)])
+@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.stress)])
 def test_no_argument_gets_through_to_python_or_leaves_anything_behind(db, callers, examples):
     calls = db.execute(CALLS).fetchall()
     assert len(calls) > 30

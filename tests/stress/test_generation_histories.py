@@ -71,7 +71,7 @@ def pipeline(db, docs, provider):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'six')")
 
 
-@pytest.mark.parametrize("steps", [60, pytest.param(1000, marks=pytest.mark.attack)])
+@pytest.mark.parametrize("steps", [60, pytest.param(1000, marks=pytest.mark.stress)])
 def test_histories(db, pipeline, provider, steps):
     run(db, seed_of("histories"), steps)
     drain_all(db)

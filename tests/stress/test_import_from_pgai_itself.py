@@ -9,7 +9,7 @@ from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.freshness import assert_fresh
 from tests.stress.test_import_pgai import imported
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 CREATE = """SELECT ai.create_vectorizer('wiki'::regclass, name => %s,
     loading => ai.loading_column('body'), embedding => ai.embedding_openai('m', 8, base_url => %s),

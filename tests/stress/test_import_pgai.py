@@ -23,6 +23,9 @@ from tests.fixtures.roles import people
 from tests.fixtures.stress import WORK, Team
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.stress
+
+
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 FRAME = {"formatting": template("$title\n\n$chunk")}
 

@@ -13,7 +13,7 @@ from tests.fixtures.providers import faults
 from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 ONE = {"inputs": 1}
 WORK = "CALL embed_work(max_runtime => '60 s')"

@@ -10,7 +10,7 @@ from tests.fixtures.pipelines.endpoints import create, serve, table
 from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 TRIES = 12
 

@@ -7,7 +7,7 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, show
 from tests.fixtures.stress import Counting, finish, left, locks, make_docs
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 LONG = "CALL embed_work(max_runtime => '20 s', until_empty => true)"
 XMIN = "SELECT backend_xmin FROM pg_stat_activity WHERE pid = %s"

@@ -16,7 +16,7 @@ from tests.fixtures.pipelines.endpoints import CALLS, create, hurry, serve, tabl
 from tests.fixtures.roles import people
 from tests.fixtures.waiting import Background
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 VIEWS = ("embed_models", "embed_endpoints", "embed_usage", "embed_failures", "embed_status", "embed_pipelines")
 A_DAY = 1 << 44

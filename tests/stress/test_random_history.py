@@ -228,7 +228,7 @@ def test_random_histories(machine):
     )
 
 
-@pytest.mark.attack
+@pytest.mark.stress
 def test_many_random_histories(machine):
     """Other ones in every run; a failure prints the steps that lead to it."""
     run_state_machine_as_test(

@@ -11,7 +11,7 @@ from tests.fixtures.pipelines.documents import drain_once, shown, status_of
 from tests.fixtures.pipelines.endpoints import Meter, change, create, hurry, serve, table
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 RATE = 1200  # a minute: 20 a second, of which 40 may go at once
 ONE = {"inputs": 1}

@@ -15,6 +15,9 @@ from tests.fixtures.pipelines.documents import assert_as_source
 from tests.fixtures.stress import left, make_docs
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.stress
+
+
 FUNCTIONS = "tests.fixtures.ray_embedders"
 
 

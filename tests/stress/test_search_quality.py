@@ -11,6 +11,9 @@ from evergreen_host.demo.screen import Screen
 from evergreen_host.demo.session import Session
 from evergreen_host.demo.story import settle
 
+pytestmark = pytest.mark.stress
+
+
 ROWS = 3000
 FIRST = 5
 ENOUGH = 8

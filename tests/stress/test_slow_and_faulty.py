@@ -10,7 +10,7 @@ from tests.fixtures.providers import faults
 from tests.fixtures.stress import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 LONG = "CALL embed_work(max_runtime => '30 s', until_empty => true)"
 USAGE = "SELECT sum(calls)::int, sum(texts)::int FROM embed.usage"

@@ -13,6 +13,8 @@ from tests.fixtures.stress import left
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.wal import OPTIONS, WORK, capture_of, some_of, triggers, work, work_until
 
+pytestmark = pytest.mark.stress
+
 # What is run, by name, while a change is read, and while a pipeline goes from triggers to the WAL.
 READING = ["start", "set", "log_keys", "add_position", "drop_positions", "advance"]
 JOINING = ["set_joining", "create_slot", "adopt_slot", "mark_horizon", "settle", "settled", "set_reading"]

@@ -35,7 +35,7 @@ def server() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(params=[pytest.param(one, marks=[pytest.mark.attack] if one in OTHERS else []) for one in WORDS])
+@pytest.fixture(params=[pytest.param(one, marks=[pytest.mark.stress] if one in OTHERS else []) for one in WORDS])
 def encoding(request) -> str:
     return request.param
 

@@ -100,7 +100,7 @@ def test_nobody_listens_until_somebody_does(connect, db, docs, call):
         become_fresh(db)
 
 
-@pytest.mark.parametrize("call", ["drain", pytest.param("work", marks=pytest.mark.attack)])
+@pytest.mark.parametrize("call", ["drain", pytest.param("work", marks=pytest.mark.stress)])
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_costs_one_text_at_a_time_until_it_is_mended(connect, db, pipeline, provider, mistake, call):
     provider.fail(MISTAKES[mistake])

@@ -90,7 +90,7 @@ def stop(session, work):
 
 
 @pytest.mark.parametrize(
-    "kind", [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.attack) for kind in KINDS]
+    "kind", [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.stress) for kind in KINDS]
 )
 def test_neighbours_are_fresh_within_seconds(connect, db, provider, kind):
     make(db, provider)

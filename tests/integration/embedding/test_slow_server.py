@@ -47,7 +47,7 @@ def all_fresh(db, rows, pipeline="docs"):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("in_flight", [2, pytest.param(8, marks=pytest.mark.attack)])
+@pytest.mark.parametrize("in_flight", [2, pytest.param(8, marks=pytest.mark.stress)])
 def test_a_serial_server_is_kept_busy_and_never_cut_off(connect, db, provider, workers, in_flight):
     rows = 150
     serve(db, provider, "loop", {"inputs": 32}, max_in_flight=in_flight, **SHORT)

@@ -61,7 +61,7 @@ def test_texts_that_stay_the_same_cost_no_call(db, docs, models, provider):
     assert generations(db, "coverage") == {1: None, 2: 1.0}
 
 
-@pytest.mark.attack
+@pytest.mark.stress
 def test_of_ten_thousand_documents_only_those_that_are_cut_in_another_way_cost(db, connect, models, provider):
     """Every tenth is long; the others are one chunk before and after."""
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
@@ -131,7 +131,7 @@ def test_a_column_that_is_watched_from_now_on_waits_for_its_writers(connect, db,
     assert stored(db, 2)[3] == "later"
 
 
-@pytest.mark.attack  # a lock is tried for a quarter of a minute
+@pytest.mark.stress  # a lock is tried for a quarter of a minute
 def test_a_writer_that_stays_is_named_and_nothing_is_left(connect, db, docs, models):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'old')")
     drain_all(db)

@@ -93,7 +93,7 @@ def test_a_worker_whose_generation_goes_goes_on_with_the_others(db, connect, pip
     assert leftovers(db, 2) == (0, 0, 0)
 
 
-@pytest.mark.attack  # a lock is tried for a quarter of a minute
+@pytest.mark.stress  # a lock is tried for a quarter of a minute
 def test_an_open_drain_that_works_on_it_is_a_reason_to_refuse(db, connect, pipeline):
     db.execute("SELECT embed_build('docs', model => 'short')")
     drain = connect(autocommit=False)

@@ -175,7 +175,7 @@ def test_every_result_is_of_one_model_and_there_always_is_one(connect, db, docs,
     assert not [text for text in long.sent if "body" in text], "what the previous generation has, of the same model"
 
 
-@pytest.mark.attack
+@pytest.mark.stress
 def test_the_same_with_the_built_in_model(connect, db, docs, built_in):
     found = there_and_back(connect, db, "wordllama-256", "wordllama-128")
     check(db, built_in, found, "wordllama-256")

@@ -90,7 +90,7 @@ def test_a_cancel_of_the_users_is_still_one(db, connect, asleep):
     assert session.execute("SELECT 1").fetchone() == (1,)
 
 
-@pytest.mark.attack
+@pytest.mark.stress
 def test_code_that_catches_its_cancel_costs_sessions_and_no_more(db, dsn, asleep):
     """Who is thrown out is started again, as pg_cron and the shell's worker do."""
     asleep("catches")

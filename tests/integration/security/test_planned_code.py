@@ -81,7 +81,7 @@ def planned(db, connect, dsn):
     return run
 
 
-@pytest.mark.parametrize("table", ["plain", pytest.param("parted", marks=pytest.mark.attack)])
+@pytest.mark.parametrize("table", ["plain", pytest.param("parted", marks=pytest.mark.stress)])
 def test_nothing_is_planned_as_the_extension_or_a_worker(db, planned, table):
     create, *others, drop = (statement.format(table) for statement in ADMINISTER)
     found = {("alice", create): planned("alice", create)}

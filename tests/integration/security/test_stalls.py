@@ -198,7 +198,7 @@ LEFT_OPEN = {
 }
 
 
-@pytest.mark.parametrize("road", ["drain", pytest.param("work", marks=pytest.mark.attack)])
+@pytest.mark.parametrize("road", ["drain", pytest.param("work", marks=pytest.mark.stress)])
 def test_what_an_owner_leaves_open_holds_up_her_own_pipeline_at_most(connect, db, neighbours, road):
     """Her pipeline comes first in every pass, and is changed too."""
     worker = connect("the_worker")

@@ -86,7 +86,7 @@ def test_edits_at_random_leave_what_cutting_from_scratch_gives(db, model, provid
     stories(4, 12)(db, provider)
 
 
-@pytest.mark.attack
+@pytest.mark.stress
 def test_a_thousand_edits_at_random_leave_what_cutting_from_scratch_gives(db, model, provider):
     stories(40, 25)(db, provider)
 

@@ -8,14 +8,14 @@ from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
 CLAIM = "SELECT count(*) FROM embed_claim('docs', 100)"
-ATTACK = pytest.mark.attack
+STRESS = pytest.mark.stress
 CLAIM_STEPS = [
     ("claim", "after"), ("hand", "after"),
-    *(pytest.param(*step, marks=ATTACK) for step in (("claim_texts", "after"), ("lock_jobs", "after"))),
+    *(pytest.param(*step, marks=STRESS) for step in (("claim_texts", "after"), ("lock_jobs", "after"))),
 ]  # fmt: skip
 SUBMIT_STEPS = [
     ("hold_jobs", "before"), ("hold_jobs", "after"),
-    *(pytest.param(*step, marks=ATTACK) for step in (
+    *(pytest.param(*step, marks=STRESS) for step in (
         ("hold_lease", "before"), ("lock_jobs", "before"), ("put_documents", "after"))),
 ]  # fmt: skip
 MOVES = {

@@ -99,7 +99,7 @@ def test_nothing_is_lost_whatever_happens(doomed, seed, say, request):
     assert _crashes(doomed) == []
 
 
-@pytest.mark.attack
+@pytest.mark.stress
 @pytest.mark.parametrize("apart", [False, True], ids=["sharing rows", "apart"])
 def test_writers_wait_no_longer_than_without_evergreen(doomed, seed, say, apart):
     transactions = 400

@@ -20,7 +20,7 @@ from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.wal import OPTIONS, slots, work, work_until
 
-pytestmark = pytest.mark.attack
+pytestmark = pytest.mark.stress
 
 COPY = "COPY docs (id, title, body) FROM STDIN"
 

@@ -8,6 +8,9 @@ import pytest
 from tests.fixtures.waiting import Background
 from tests.fixtures.wal import WORK, work
 
+pytestmark = pytest.mark.stress
+
+
 MOST = 160 << 10  # kB: what the server keeps of a transaction in memory is 64 MB (logical_decoding_work_mem)
 
 
@@ -40,7 +43,7 @@ def peak(session, change, db):
     return memory.stop()
 
 
-@pytest.mark.parametrize("rows", [50_000, pytest.param(1_000_000, marks=pytest.mark.attack)])
+@pytest.mark.parametrize("rows", [50_000, pytest.param(1_000_000, marks=pytest.mark.stress)])
 def test_memory(connect, db, rows, capsys):
     db.execute("SELECT embed_model_add('h8', 'hash', 8)")
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")

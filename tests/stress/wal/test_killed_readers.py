@@ -13,6 +13,8 @@ from tests.fixtures.server.template import make_template
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.wal import OPTIONS, work_until
 
+pytestmark = pytest.mark.stress
+
 ROWS = 2000
 WRITERS = 8
 READS = "SELECT active_pid FROM pg_replication_slots WHERE active_pid IS NOT NULL"
@@ -127,6 +129,6 @@ def test_a_few_updates_and_kills(doomed):
     play(doomed, "few", 4000, 8)
 
 
-@pytest.mark.attack
+@pytest.mark.stress
 def test_a_hundred_thousand_updates_and_kills(doomed):
     play(doomed, "many", 100_000, 40)

@@ -7,6 +7,9 @@ from tests.fixtures.pipelines.documents import assert_as_source
 from tests.fixtures.pipelines.freshness import all_fresh, verify
 from tests.fixtures.wal import capture_of, published, some_of, triggers, work, work_until
 
+pytestmark = pytest.mark.stress
+
+
 WRITES = [
     "UPDATE docs SET body = '{n} edited' WHERE id = 1",
     "UPDATE docs SET n = n + 1",

@@ -13,6 +13,8 @@ from tests.fixtures.server.template import make_template
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import OPTIONS, capture_of, drop_slot, published, slots, some_of, triggers, work, work_until
 
+pytestmark = pytest.mark.stress
+
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop', capture => 'cdc')"
 
 

@@ -6,6 +6,8 @@ from tests.fixtures.pipelines.freshness import WORKER, WRITER, become
 from tests.fixtures.pipelines.key_types import KINDS
 from tests.fixtures.wal import WORK, work
 
+pytestmark = pytest.mark.stress
+
 
 @pytest.fixture
 def kinds(db):

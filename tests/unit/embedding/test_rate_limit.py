@@ -1,6 +1,6 @@
 """Rate limits hold in any sixty seconds, whoever asks when; live work comes first and backfill has its share."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergreen.model.quota import MINUTE, Bucket, Limit, spend, wait
@@ -60,6 +60,7 @@ def saturated(limit, minutes, lanes):
     return count
 
 
+@settings(max_examples=25)  # each is thousands of steps
 @given(st.integers(60, 6000), st.sampled_from([0.1, 0.2, 0.5]))
 def test_live_work_comes_first_and_backfill_has_its_share(per_minute, share):
     count = saturated(Limit(per_minute, share), 5, [True, False])
@@ -68,6 +69,7 @@ def test_live_work_comes_first_and_backfill_has_its_share(per_minute, share):
     assert 0.6 * share <= count[False] / total <= 1.3 * share + 0.02
 
 
+@settings(max_examples=25)  # each is thousands of steps
 @given(st.integers(60, 6000))
 def test_backfill_alone_uses_it_all(per_minute):
     assert saturated(Limit(per_minute), 5, [False])[False] >= 5 * 0.9 * per_minute

@@ -11,27 +11,29 @@ import pytest
 
 from evergreen_host.cluster import Cluster
 from tests.docs.pages import tutorial
+from tests.fixtures.server.template import janitor
 
 _numbers = count(1)
 
 
 @pytest.fixture(scope="package")
-def cluster() -> Iterator[Cluster]:
+def page_cluster() -> Iterator[Cluster]:
     """One server for all pages."""
     with Cluster(options={"wal_level": "logical", "wal_writer_delay": "10ms"}) as made:
         yield made
 
 
 @pytest.fixture
-def environment(cluster: Cluster) -> Callable[[], dict[str, str]]:
+def environment(page_cluster: Cluster) -> Callable[[], dict[str, str]]:
     """Make an empty database, and return the environment in which psql and evergreen find it, and are found."""
 
     def make() -> dict[str, str]:
         name = f"page_{next(_numbers)}"
-        with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name}")
-        path = os.pathsep.join([str(Path(sys.executable).parent), str(cluster.postgres.bindir), os.environ["PATH"]])
-        place = {"PGHOST": str(cluster.root), "PGPORT": str(cluster.port), "PGUSER": "postgres", "PGDATABASE": name}
+        janitor(page_cluster, name).init()
+        folders = [Path(sys.executable).parent, page_cluster.postgres.bindir, os.environ["PATH"]]
+        path = os.pathsep.join(map(str, folders))
+        where = {"PGHOST": str(page_cluster.root), "PGPORT": str(page_cluster.port)}
+        place = {**where, "PGUSER": "postgres", "PGDATABASE": name}
         return {**os.environ, **place, "PATH": path}
 
     return make

@@ -52,8 +52,13 @@ def cluster() -> Iterator[Cluster]:
         hba = made.data / "pg_hba.conf"
         hba.write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
         made.restart()
-        make_template(made)
         yield made
+
+
+@pytest.fixture(scope="module")
+def template(cluster):
+    """Its database with the extension."""
+    return make_template(cluster)
 
 
 @pytest.fixture

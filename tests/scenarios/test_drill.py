@@ -40,8 +40,13 @@ def folder():
 def cluster(folder):
     """A server whose WAL can be decoded, with secrets of its own."""
     with Cluster(options=OPTIONS, env={"EVERGREEN_SECRETS": str(folder / "secrets")}) as made:
-        make_template(made)
         yield made
+
+
+@pytest.fixture(scope="module")
+def template(cluster):
+    """Its database with the extension."""
+    return make_template(cluster)
 
 
 def is_well(doctor, db):

@@ -8,12 +8,13 @@ import pytest
 from evergreen_host.cluster import Cluster
 from tests.fixtures.breakpoints import Stoppable
 from tests.fixtures.pipelines.documents import assert_as_source
-from tests.fixtures.server.template import make_template
+from tests.fixtures.server.template import TEMPLATE, make_template
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.wal import OPTIONS, WORK, capture_of, some_of, triggers, work, work_until
 
 pytestmark = pytest.mark.stress
+
 
 # What is run, by name, while a change is read, and while a pipeline goes from triggers to the WAL.
 READING = ["start", "set", "log_keys", "add_position", "drop_positions", "advance"]
@@ -25,8 +26,13 @@ LEAVING = ["leave"]
 def cluster():
     """A server whose WAL can be decoded."""
     with Cluster(options=OPTIONS) as made:
-        make_template(made)
         yield made
+
+
+@pytest.fixture(scope="module")
+def template(cluster):
+    """Its database with the extension."""
+    return make_template(cluster)
 
 
 @pytest.fixture
@@ -117,7 +123,7 @@ def test_a_killed_server_takes_up_where_it_was(provider):
     """A crash between the note of a position and the slot's move; what is read twice costs nothing."""
     with Cluster(options=OPTIONS) as made:
         make_template(made)
-        with psycopg.connect(made.dsn("evergreen_template"), autocommit=True) as db:
+        with psycopg.connect(made.dsn(TEMPLATE), autocommit=True) as db:
             provider.register(db)
             db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
             db.execute("INSERT INTO docs SELECT i, 'title', 'body ' || i FROM generate_series(1, 10) i")
@@ -129,7 +135,7 @@ def test_a_killed_server_takes_up_where_it_was(provider):
             work(db)
             write(db, "two")
         made.restart("immediate")
-        with psycopg.connect(made.dsn("evergreen_template"), autocommit=True) as db:
+        with psycopg.connect(made.dsn(TEMPLATE), autocommit=True) as db:
             write(db, "three")
             settled(db, provider)
             assert capture_of(db) == "cdc"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from pytest_postgresql.executors import NoopExecutor
 
 from evergreen_host.cluster import Cluster
 from tests.fixtures.pipelines.freshness import (
@@ -18,18 +19,17 @@ from tests.fixtures.pipelines.freshness import (
 )
 from tests.fixtures.pipelines.key_types import KINDS, Kind
 from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.server.template import janitor
 
 
 @pytest.fixture(scope="module")
-def home(cluster: Cluster) -> Iterator[tuple[Connection, Connection, LoopbackProvider]]:
+def home(cluster: Cluster, template: NoopExecutor) -> Iterator[tuple[Connection, Connection, LoopbackProvider]]:
     """One database for all kinds: a session that asks and works, one that writes, and the provider."""
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin, LoopbackProvider() as provider:
-        admin.execute("CREATE DATABASE kinds TEMPLATE evergreen_template")
+    with janitor(cluster, "kinds", template.template_dbname), LoopbackProvider() as provider:
         dsn = cluster.dsn("kinds")
         with psycopg.connect(dsn, autocommit=True) as db, psycopg.connect(dsn, autocommit=True) as writer:
             provider.register(db)
             yield db, writer, provider
-        admin.execute("DROP DATABASE kinds WITH (FORCE)")
 
 
 class Table:

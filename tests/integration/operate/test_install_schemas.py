@@ -83,29 +83,24 @@ def test_it_cannot_be_created_twice_in_a_database(db):
         db.execute("CREATE EXTENSION evergreen SCHEMA second")
 
 
-def test_two_databases_work_at_the_same_time(cluster, connect, db, docs, model, provider):
+def test_two_databases_work_at_the_same_time(cluster, connect, database, db, docs, model, provider):
     """Same names, same numbers, other rows: workers, locks and sessions of the one are nothing to the other."""
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-        admin.execute("CREATE DATABASE neighbour TEMPLATE evergreen_template")
-        try:
-            with psycopg.connect(cluster.dsn("neighbour"), autocommit=True) as other:
-                provider.register(other)
-                other.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
-                other.execute("INSERT INTO docs SELECT i, 'other', 'row ' || i FROM generate_series(1, 10) i")
-                for each in (db, other):
-                    each.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
-                provider.hold()
-                work = Background(connect(), "CALL embed_work(until_empty => true, slot => 1)")
-                provider.wait_for_requests(1)
-                with psycopg.connect(cluster.dsn("neighbour"), autocommit=True) as worker:
-                    beside = Background(worker, "CALL embed_work(until_empty => true, slot => 1)")
-                    provider.wait_for_requests(2)  # neither waits for the other's slot or claim
-                    provider.release()
-                    beside.result()
-                work.result()
-                for each in (db, other):
-                    assert dict(each.execute("SELECT * FROM embed_verify('docs')").fetchall())["fresh"] == 10
-                assert set(provider.sent.values()) == {1}
-                assert len(provider.sent) == 20
-        finally:
-            admin.execute("DROP DATABASE neighbour WITH (FORCE)")
+    with database("neighbour"), psycopg.connect(cluster.dsn("neighbour"), autocommit=True) as other:
+        provider.register(other)
+        other.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
+        other.execute("INSERT INTO docs SELECT i, 'other', 'row ' || i FROM generate_series(1, 10) i")
+        for each in (db, other):
+            each.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+        provider.hold()
+        work = Background(connect(), "CALL embed_work(until_empty => true, slot => 1)")
+        provider.wait_for_requests(1)
+        with psycopg.connect(cluster.dsn("neighbour"), autocommit=True) as worker:
+            beside = Background(worker, "CALL embed_work(until_empty => true, slot => 1)")
+            provider.wait_for_requests(2)  # neither waits for the other's slot or claim
+            provider.release()
+            beside.result()
+        work.result()
+        for each in (db, other):
+            assert dict(each.execute("SELECT * FROM embed_verify('docs')").fetchall())["fresh"] == 10
+        assert set(provider.sent.values()) == {1}
+        assert len(provider.sent) == 20

@@ -10,7 +10,7 @@ from evergreen_host.cluster import Cluster
 from tests.fixtures.pipelines.documents import drain_all, drain_once, status_of
 from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.roles import hash_model
-from tests.fixtures.server.template import make_template
+from tests.fixtures.server.template import TEMPLATE, janitor, make_template
 from tests.fixtures.wal import OPTIONS, work
 
 MANY = 1100
@@ -194,8 +194,7 @@ def logical():
 def test_changes_read_from_the_wal_count(logical):
     import psycopg
 
-    with psycopg.connect(logical.dsn(), autocommit=True) as admin:
-        admin.execute("CREATE DATABASE wal TEMPLATE evergreen_template")
+    janitor(logical, "wal", TEMPLATE).init()
     with psycopg.connect(logical.dsn("wal"), autocommit=True) as db, LoopbackProvider():
         hash_model(db)
         db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")

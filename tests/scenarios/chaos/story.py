@@ -12,6 +12,7 @@ import psycopg
 
 from evergreen_host.cluster import Cluster
 from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.server.template import janitor
 from tests.scenarios.chaos.faultyprovider import Weather
 from tests.scenarios.chaos.histories import Style
 from tests.scenarios.chaos.lockwaits import LockWaits
@@ -60,8 +61,7 @@ class Stage:
     def __init__(self, cluster: Cluster, provider: LoopbackProvider, *, bare: bool = False) -> None:
         self.cluster = cluster
         self._name = f"chaos_{next(_numbers)}"
-        with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {self._name}")
+        janitor(cluster, self._name).init()
         with self.connect("stage") as db:
             make_tables(db)
             for habit in HABITS:

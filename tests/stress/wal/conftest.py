@@ -1,6 +1,7 @@
 """A server whose WAL can be decoded, in the place of the usual one."""
 
 import pytest
+from pytest_postgresql.executors import NoopExecutor
 
 from evergreen_host.cluster import Cluster
 
@@ -9,6 +10,12 @@ from evergreen_host.cluster import Cluster
 def cluster(wal_cluster: Cluster) -> Cluster:
     """One server for all tests of the WAL."""
     return wal_cluster
+
+
+@pytest.fixture(scope="session")
+def template(wal_template: NoopExecutor) -> NoopExecutor:
+    """The database there that each test's is a copy of."""
+    return wal_template
 
 
 @pytest.fixture

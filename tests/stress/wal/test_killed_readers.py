@@ -9,11 +9,12 @@ import psycopg
 import pytest
 
 from evergreen_host.cluster import Cluster
-from tests.fixtures.server.template import make_template
+from tests.fixtures.server.template import TEMPLATE, janitor, make_template
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.wal import OPTIONS, work_until
 
 pytestmark = pytest.mark.stress
+
 
 ROWS = 2000
 WRITERS = 8
@@ -100,8 +101,7 @@ class Story:
 
 
 def play(cluster, name, updates, strikes):
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE evergreen_template")
+    janitor(cluster, name, TEMPLATE).init()
     story = Story(cluster, name, updates)
     with story.session("the beginning") as db:
         db.execute("SELECT embed_model_add('h8', 'hash', 8)")

@@ -9,11 +9,12 @@ from tests.fixtures.dumps import create_empty, dump, restore
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.pipelines.freshness import all_fresh, verify
 from tests.fixtures.providers.loopback import LoopbackProvider
-from tests.fixtures.server.template import make_template
+from tests.fixtures.server.template import TEMPLATE, make_template
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import OPTIONS, capture_of, drop_slot, published, slots, some_of, triggers, work, work_until
 
 pytestmark = pytest.mark.stress
+
 
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop', capture => 'cdc')"
 
@@ -204,7 +205,7 @@ def physical():
     made = Cluster(options=OPTIONS | {"wal_level": "replica"})
     with made, LoopbackProvider() as provider:
         make_template(made)
-        with psycopg.connect(made.dsn("evergreen_template"), autocommit=True) as session:
+        with psycopg.connect(made.dsn(TEMPLATE), autocommit=True) as session:
             provider.register(session)
             session.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
             session.execute("INSERT INTO docs VALUES (1, 'title', 'body')")
@@ -214,7 +215,7 @@ def physical():
 
 
 def refused(cluster, state, what, hint):
-    with psycopg.connect(cluster.dsn("evergreen_template"), autocommit=True) as session:
+    with psycopg.connect(cluster.dsn(TEMPLATE), autocommit=True) as session:
         for call in (CREATE.replace("'docs', 'docs'", "'more', 'docs'"), "SELECT embed_capture_set('docs', 'cdc')"):
             with pytest.raises(psycopg.Error, match=what) as refusal:
                 session.execute(call)
@@ -231,7 +232,7 @@ def test_servers_that_cannot_say_what_to_set(physical):
     refused(physical, "55000", "replication slot, and all 0 are in use", "ALTER SYSTEM SET max_replication_slots = 5")
     physical.configure({"max_replication_slots": 1})
     physical.restart()
-    with psycopg.connect(physical.dsn("evergreen_template"), autocommit=True) as session:
+    with psycopg.connect(physical.dsn(TEMPLATE), autocommit=True) as session:
         session.execute("SELECT embed_capture_set('docs', 'cdc')")
         session.execute("SELECT pg_create_physical_replication_slot('taken')")
         work(session)
@@ -246,7 +247,7 @@ def test_servers_that_cannot_say_what_to_set(physical):
         drop_slot(session)
     physical.configure({"wal_level": "replica"})
     physical.restart()
-    with psycopg.connect(physical.dsn("evergreen_template"), autocommit=True) as session:
+    with psycopg.connect(physical.dsn(TEMPLATE), autocommit=True) as session:
         session.execute("UPDATE docs SET body = 'in no log'")
         work(session)
         assert "wal_level" in last_error(session)

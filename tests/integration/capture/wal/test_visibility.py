@@ -17,10 +17,15 @@ WAITS = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = '
 def cluster():
     """A server with a synchronous standby that never answers."""
     with Cluster(options=OPTIONS | {"synchronous_commit": "local"}) as made:
-        make_template(made)
         made.configure({"synchronous_standby_names": "nobody"})
         made.restart()
         yield made
+
+
+@pytest.fixture(scope="module")
+def template(cluster):
+    """Its database with the extension."""
+    return make_template(cluster)
 
 
 @pytest.mark.parametrize("by", ["work", "drain"])
@@ -46,10 +51,9 @@ def test_what_nobody_sees_yet_is_not_read_and_not_passed_over(connect, db, pipel
     }
 
 
-def test_a_server_that_restarts_meanwhile(cluster, provider):
+def test_a_server_that_restarts_meanwhile(cluster, database, provider):
     """After a crash the transaction is seen: it was in the WAL."""
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-        admin.execute("CREATE DATABASE restarted TEMPLATE evergreen_template")
+    database("restarted").init()
     with psycopg.connect(cluster.dsn("restarted"), autocommit=True) as session:
         provider.register(session)
         stress.make_docs(session, 10)

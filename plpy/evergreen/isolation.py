@@ -25,6 +25,8 @@ from typing import Any
 _US = __name__.partition(".")[0]
 _SHARED = "numpy"
 _OLDEST = (1, 24)  # the oldest numpy that was tried: Debian 12's
+# requests and urllib3 use these where they find them. What they find would be the user's, of any version.
+_NONE_OF = frozenset({"brotli", "brotlicffi", "chardet", "simplejson", "socks", "zstandard"})
 _INSTALLED = "evergreen-install.json"  # stands in a library directory, and in no source tree
 
 _plain_import = builtins.__import__
@@ -59,7 +61,7 @@ def activate(library: Path) -> None:
         return
     share_numpy(str(library))
     here = {path.name.partition(".")[0] for path in library.iterdir() if path.suffix in {"", ".py", ".so"}}
-    _state.names = frozenset(here - {_US, _SHARED, "__pycache__", ""})
+    _state.names = frozenset((here | _NONE_OF) - {_US, _SHARED, "__pycache__", ""})
     _state.library = str(library)
     sys.meta_path.insert(0, _Finder())
 
@@ -181,12 +183,14 @@ class _Finder(MetaPathFinder):
         path: Sequence[str] | None,
         target: ModuleType | None = None,  # noqa: ARG002 - as importlib calls it
     ) -> ModuleSpec | None:
-        """Return the spec with our loader; None for modules that are not ours."""
+        """Return the spec with our loader; None for modules that are not ours; raises ModuleNotFoundError."""
         top = _top(fullname)
         if top != _US and (top not in _state.names or _state.depth == 0):
             return None
         where: Iterable[str] = path if path is not None else [str(_state.library)]
         spec = PathFinder.find_spec(fullname, [*where])
+        if spec is None and top in _NONE_OF:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(spec.loader.name, spec.loader.path)
         return spec

@@ -19,6 +19,9 @@ STUBS = {
     "urllib3/__init__.py": "__version__ = '1.26.12'\n",
     "urllib3/exceptions.py": "class HTTPError(Exception): pass\n",
     "requests.py": "import urllib3\n__version__ = '2.28.1'\nused = urllib3.__version__\n",
+    "chardet.py": "__version__ = '0'\n",
+    "simplejson.py": "__version__ = '0'\n",
+    "charset_normalizer.py": "__version__ = '0'\n",
     "certifi.py": "def where(): return '/nowhere'\n",
     "orjson.py": "__version__ = '0'\n",
     "idna/__init__.py": "__version__ = '0'\n",
@@ -96,6 +99,22 @@ def test_ours_are_ours_and_theirs_are_theirs(connect, pipelines, python, first):
     assert python(session, LOOK) == ALL
     path = python(session, "return '\\n'.join(sys.path)")
     assert "/evergreen/" not in path
+
+
+def test_requests_does_without_what_we_do_not_install(connect, pipelines, python):
+    """An installed chardet or simplejson would replace charset_normalizer and json, and might not fit."""
+    session = connect()
+    python(session, "import chardet, simplejson")
+    use(session, "one")
+    found = python(
+        session,
+        """
+        from evergreen import isolation
+        compat = isolation._state.modules['requests.compat']
+        return f"{compat.chardet.__name__} {compat.json.__name__} {sys.modules['chardet'].__version__}"
+        """,
+    )
+    assert found == "charset_normalizer json 0"
 
 
 def test_no_package_of_ours_is_left_for_others(connect, pipelines, python):

@@ -3,14 +3,14 @@
 import json
 
 from evergreen.gate import entry
-from evergreen.model.registry import PROVIDERS
+from evergreen.model import registry
 from evergreen.model.spec import Model
 
 
 @entry
 def shown(name: str, provider: str, remote_name: str | None, dimensions: int, options: str) -> dict[str, int | None]:
     """Return what one request to a model may hold: the provider's limits, or those of the model's options."""
-    found = PROVIDERS[provider].limits(
+    found = registry.provider(provider).limits(
         Model(0, name, provider, remote_name, dimensions, json.loads(options), endpoint=None)
     )
     return {"inputs": found.inputs, "request_tokens": found.request_tokens, "input_tokens": found.input_tokens}

@@ -1,25 +1,35 @@
 """The providers by name: adding one is one file and one line here."""
 
+from functools import cache
+
 from evergreen.errors import UserError, shown
-from evergreen.model.cohere import Cohere
 from evergreen.model.function import Function
 from evergreen.model.hash import Hash
-from evergreen.model.ollama import Ollama
-from evergreen.model.openai import OpenAI
 from evergreen.model.provider import Provider
 from evergreen.model.spec import Model
-from evergreen.model.voyage import Voyage
 from evergreen.model.wordllama import WordLlama
 
-PROVIDERS: dict[str, Provider] = {
+_LOCAL: dict[str, Provider] = {
     "wordllama": WordLlama(),
     "hash": Hash(),
     "function": Function(),
-    "openai": OpenAI(),
-    "ollama": Ollama(),
-    "cohere": Cohere(),
-    "voyage": Voyage(),
 }
+
+
+@cache
+def _over_http() -> dict[str, Provider]:
+    """Return the others. Importing HTTP takes a session 0.1 s: once it is needed, and never in a request's thread."""
+    from evergreen.model.cohere import Cohere  # noqa: PLC0415
+    from evergreen.model.ollama import Ollama  # noqa: PLC0415
+    from evergreen.model.openai import OpenAI  # noqa: PLC0415
+    from evergreen.model.voyage import Voyage  # noqa: PLC0415
+
+    return {
+        "openai": OpenAI(),
+        "ollama": Ollama(),
+        "cohere": Cohere(),
+        "voyage": Voyage(),
+    }
 
 
 def may_cost(model: Model) -> bool:
@@ -29,6 +39,9 @@ def may_cost(model: Model) -> bool:
 
 def provider(name: str | None) -> Provider:
     """Find a provider; raises UserError 22023."""
-    if name not in PROVIDERS:
-        raise UserError(f"there is no provider {shown(name)}", hint=f"Providers are: {', '.join(sorted(PROVIDERS))}.")
-    return PROVIDERS[name]
+    if name in _LOCAL:
+        return _LOCAL[name]
+    if name not in _over_http():
+        names = ", ".join(sorted([*_LOCAL, *_over_http()]))
+        raise UserError(f"there is no provider {shown(name)}", hint=f"Providers are: {names}.")
+    return _over_http()[name]

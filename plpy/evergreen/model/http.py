@@ -2,14 +2,26 @@
 
 import copy
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3 import HTTPHeaderDict
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
+import requests
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 from urllib3.exceptions import TimeoutError as TimedOut
 
 from evergreen.errors import ConfigurationError, ModelError, RejectedError, RetryableError, doubtful, limited
@@ -38,6 +50,43 @@ _USUAL = {
 }
 
 
+class _NoCookies(RequestsCookieJar):
+    """Takes no cookie: the next request of the process may be for somebody else's texts."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Leave an answer's cookies unread."""
+
+
+class HttpClient(requests.Session):
+    """Sends what it is given and nothing of the environment's: no proxy, no login of .netrc, no certificate bundle."""
+
+    def __init__(self, scheme: str) -> None:
+        """``scheme``: the only one that it speaks."""
+        super().__init__()
+        self.trust_env = False
+        self.headers = CaseInsensitiveDict(_USUAL)
+        self.cookies = _NoCookies()
+        self.adapters.clear()
+        self.mount(f"{scheme}://", wire.Transport(secure=scheme == "https"))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow no redirect, and do not prepare to: that would read the whole body, and decompress it."""
+
+
+_making = threading.Lock()
+
+
+def _client(scheme: str) -> HttpClient:
+    """Return the client of this process; threads share its connections."""
+    with _making:
+        return _made(scheme)
+
+
+@cache
+def _made(scheme: str) -> HttpClient:
+    return HttpClient(scheme)
+
+
 @dataclass(frozen=True)
 class Reply:
     """A body and the headers it came with."""
@@ -59,8 +108,7 @@ def post(
     ``largest``: bytes that the body of an answer can have; ``lifeline`` ends the request from another thread.
     """
     own = parameters.resolve(endpoint)
-    sent = HTTPHeaderDict(_USUAL)  # names in any case: what the endpoint sets replaces what is usual
-    sent.update({**headers, **own.headers})
+    sent = {**headers, **own.headers}  # replaces what is usual, in upper or lower case
     if own.query:
         url = f"{url}?{own.query}"
     call = _call(endpoint, url, min(largest, MAX_BODY), lifeline)
@@ -75,7 +123,7 @@ def post(
         failure = error
         failure.told = str(error)
     except (HTTPError, OSError, ValueError) as error:  # ValueError: what is no HTTP at all
-        failure = _broken(error, call)
+        failure = _broken(_cause(error), call)
         failure.told = str(failure)
     # Outside of the handlers: an error of the layers below would come along as its context, with the request in it.
     raise _at(failure, endpoint)
@@ -95,26 +143,27 @@ def _exchange(
 ) -> tuple[int, Reply]:
     parts = urlsplit(url)
     addresses.check_literal(parts.hostname or "")
-    response = wire.connections(endpoint.options.get("proxy"), secure=parts.scheme == "https").request(
+    proxy = endpoint.options.get("proxy")
+    response = _client(parts.scheme).request(
         "POST",
         url,
-        body=body,
+        data=body,
         headers=headers,
-        redirect=False,
-        retries=False,
-        preload_content=False,
-        decode_content=False,
+        proxies={parts.scheme: proxy} if proxy else None,
+        allow_redirects=False,
+        stream=True,
     )
+    raw: BaseHTTPResponse = response.raw
     try:
-        content = _read(response)
+        content = _read(raw)
     except BaseException:
-        response.close()
+        raw.close()
         raise
-    response.release_conn()
-    return response.status, Reply(content, response.headers, keys)
+    raw.release_conn()
+    return response.status_code, Reply(content, response.headers, keys)
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+def _read(response: BaseHTTPResponse) -> bytes:
     """Read the body; of a refusal, which may be endless, only its beginning."""
     if response.status != 200:  # noqa: PLR2004
         content = response.read(_REFUSAL, decode_content=False)
@@ -144,9 +193,17 @@ def _meaning(status: int, reply: Reply, text: str) -> ModelError:
     return doubtful(RetryableError(text, pause))
 
 
+def _cause(error: Exception) -> Exception:
+    """Return urllib3's error, which requests puts into one of its own that says less."""
+    inner = error.args[0] if isinstance(error, requests.RequestException) and error.args else None
+    return inner if isinstance(inner, Exception) else error
+
+
 def _broken(error: Exception, call: wire.Call) -> ModelError:
     """Say what went wrong in words of our own: those of the layers below may repeat headers."""
     timeouts = call.timeouts
+    if isinstance(error, requests.exceptions.InvalidURL | LocationValueError):
+        return RetryableError("the host in the URL cannot be looked up: it is not a valid name")
     if isinstance(error, ConnectTimeoutError | NewConnectionError):
         return RetryableError(f"no connection within {timeouts.connect:g} s")
     if isinstance(error, TimedOut):

@@ -7,17 +7,18 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import certifi
-import urllib3
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import BaseHTTPResponse, PoolManager, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
 from evergreen.errors import RetryableError, doubtful
-from evergreen.isolation import own_packages
 from evergreen.model import addresses
 from evergreen.model.request import Lifeline
 
@@ -168,31 +169,51 @@ def _tls() -> ssl.SSLContext:
     """Trust what this machine trusts, and what certifi does: a slim container has no certificates of its own."""
     context = create_urllib3_context()
     context.load_default_certs()
-    with own_packages():  # certifi finds its file by its own name
-        context.load_verify_locations(certifi.where())
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)  # certifi's
     context.sslsocket_class = _TLSSocket
     return context
 
 
-_making = threading.Lock()
+class Transport(HTTPAdapter):
+    """Sends the requests of a session over these connections, each once, and keeps the connections for later ones."""
+
+    def __init__(self, *, secure: bool) -> None:
+        """``secure``: for https, whose certificates take 50 ms to load."""
+        self._context = _tls() if secure else None
+        self._lock = threading.Lock()
+        super().__init__(_ENDPOINTS, _AT_ONCE, max_retries=Retry(total=False))
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        """Make the pool of direct connections."""
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **pool_kwargs)
+        _use_ours(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> PoolManager:
+        """Return the pool of connections through a proxy; threads share it."""
+        with self._lock:
+            made = super().proxy_manager_for(proxy, ssl_context=self._context, **proxy_kwargs)
+            _use_ours(made)
+        return made
+
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return host and port; what is trusted is the context's to say, not the request's."""
+        return super().build_connection_pool_key_attributes(request, verify, cert)[0], {}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Change nothing: requests would read the certificates once more for every connection."""
+
+    def build_response(self, req: PreparedRequest, resp: BaseHTTPResponse) -> Response:
+        """Return the response; its cookies are not even parsed."""
+        made = Response()
+        made.status_code, made.reason, made.raw = resp.status, resp.reason or "", resp
+        made.headers = CaseInsensitiveDict(resp.headers)
+        made.url, made.request, made.connection = req.url or "", req, self
+        return made
 
 
-def connections(proxy: str | None, *, secure: bool) -> urllib3.PoolManager:
-    """Return the connections of this process, kept for the next request; proxies of the environment are ignored.
-
-    ``secure``: for https, whose certificates take 50 ms to load, once.
-    """
-    with _making:
-        return _connections(proxy, secure=secure)
-
-
-@cache
-def _connections(proxy: str | None, *, secure: bool) -> urllib3.PoolManager:
-    options: dict[str, Any] = {"num_pools": _ENDPOINTS, "maxsize": _AT_ONCE}
-    if secure:
-        options["ssl_context"] = _tls()
-    made = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
+def _use_ours(manager: PoolManager) -> None:
     classes: dict[str, type[HTTPConnectionPool] | type[HTTPSConnectionPool]]
     classes = {"http": _HTTPPool, "https": _HTTPSPool}
-    made.pool_classes_by_scheme = classes  # pyright: ignore[reportAttributeAccessIssue] - urllib3 leaves it unannotated
-    return made
+    manager.pool_classes_by_scheme = classes  # pyright: ignore[reportAttributeAccessIssue] - urllib3 leaves it unannotated

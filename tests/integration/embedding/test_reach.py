@@ -129,7 +129,7 @@ def test_a_second_answer_of_the_resolver_is_not_asked_for(monkeypatch, connected
     assert connected == ["10.0.0.1"]
 
 
-@pytest.mark.parametrize("name", ["x" * 64 + ".com", "a..b", "no-such-name.invalid"])
+@pytest.mark.parametrize("name", ["x" * 64 + ".com", "a..b", ".a.b", "*.a.b", "no-such-name.invalid"])
 def test_a_name_that_is_none(name):
     with pytest.raises(RetryableError, match="looked up"):
         ask(f"https://{name}/v1")

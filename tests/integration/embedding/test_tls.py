@@ -9,7 +9,7 @@ import time
 import pytest
 
 from evergreen.errors import RetryableError
-from evergreen.model import wire
+from evergreen.model import http
 from evergreen.model.request import Lifeline, Request
 from tests.fixtures.providers import faults
 from tests.fixtures.providers.direct import SERVED, model_of
@@ -44,9 +44,9 @@ def secure(certificate):
 def trusted(certificate, monkeypatch):
     """This machine trusts the certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "c.pem"))
-    wire._connections.cache_clear()
+    http._made.cache_clear()
     yield
-    wire._connections.cache_clear()
+    http._made.cache_clear()
 
 
 def ask(provider, texts=("text",), host="localhost", lifeline=None, **endpoint):
@@ -61,6 +61,15 @@ def test_a_server_that_this_machine_trusts_is_asked(secure, trusted):
 
 
 def test_a_server_that_nobody_vouches_for_gets_nothing(secure):
+    with pytest.raises(RetryableError, match="self-signed certificate"):
+        ask(secure)
+    assert secure.requests == []
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_bundle_that_requests_would_take_vouches_for_nobody(secure, certificate, monkeypatch, name):
+    """What is trusted is what this machine trusts: requests' own variables are not asked."""
+    monkeypatch.setenv(name, str(certificate / "c.pem"))
     with pytest.raises(RetryableError, match="self-signed certificate"):
         ask(secure)
     assert secure.requests == []

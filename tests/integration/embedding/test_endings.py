@@ -61,6 +61,28 @@ def test_a_server_that_reads_nothing_meets_the_total_time_out(ask):
         assert time.monotonic() - started < 5
 
 
+def test_a_server_that_reads_no_second_request_meets_the_total_time_out(ask):
+    """Over a connection that was kept: nothing is left of the time to connect."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer_once():
+            with server.accept()[0] as wire:
+                wire.recv(65536)
+                wire.sendall(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
+                over.wait(60)
+
+        threading.Thread(target=answer_once, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        with pytest.raises(RetryableError, match="503"):
+            ask("openai", ["x"], url=url)
+        started = time.monotonic()
+        with pytest.raises(RetryableError):
+            ask("openai", ["x" * 50_000_000], url=url, endpoint={"total_timeout": 0.5})
+        over.set()
+        assert time.monotonic() - started < 5
+
+
 def test_a_port_where_nobody_listens(ask):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"

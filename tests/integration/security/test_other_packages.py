@@ -35,14 +35,19 @@ NAMES = sorted({path.partition("/")[0].removesuffix(".py") for path in STUBS})
 
 
 @pytest.fixture
-def python(tmp_path, db):
+def folder():
+    """A folder that the server can read, also when another run of pytest closes the folder that they share."""
+    with tempfile.TemporaryDirectory(prefix="theirs-") as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def python(folder, db):
     """Runs Python in a session that finds old packages of ours first, as one on a server of Debian's would."""
-    folder = tmp_path / "theirs"
     for path, text in STUBS.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    temporary = Path(tempfile.gettempdir())
-    for path in (folder, *folder.rglob("*"), *(one for one in folder.parents if temporary in one.parents)):
+    for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
 
     def run(session, body):

@@ -44,9 +44,8 @@ def entry(function: Callable[P, T]) -> Callable[P, T]:
     return called
 
 
-_HINTS = {
-    "55P03": "Try again when the transaction of the session that has it locked is over; pg_locks shows whose.",
-}
+LOCKED_HINT = "Try again when the transaction of the session that has it locked is over; pg_locks shows whose."
+_HINTS = {"55P03": LOCKED_HINT}
 STANDBY_HINT = "Call it on the primary server."
 _READ_ONLY = {
     True: STANDBY_HINT,

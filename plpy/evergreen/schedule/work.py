@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 
 from evergreen import db, session_guard
-from evergreen.gate import check_owner, elevated, entry
+from evergreen.gate import LOCKED_HINT, check_owner, elevated, entry
 from evergreen.queries import load
-from evergreen.schedule import arguments, session, sleep
+from evergreen.schedule import arguments, mishap, session, sleep
 from evergreen.schedule.recursion import running
 from evergreen.schedule.sleep import LONGEST, SHORTEST, Memory
 from evergreen.schedule.worker import Worker
@@ -85,13 +85,39 @@ def _take_slot(slot: int, patience: float) -> bool:
 
 def _work(worker: Worker, memory: Memory, extent: Extent) -> None:
     try:
-        _loop(worker, memory, extent)
+        locked = _loop(worker, memory, extent)
         worker.finish()
+        if locked is not None:
+            raise locked
     finally:
         worker.close()
 
 
-def _loop(worker: Worker, memory: Memory, extent: Extent) -> None:
+def _loop(worker: Worker, memory: Memory, extent: Extent) -> db.DatabaseError | None:
+    """Work until it is time to end; return the error where a table of ours was locked to the last.
+
+    A VACUUM FULL or REINDEX of one is over some time, and texts in flight are not to be paid for again.
+    """
+    locked: db.DatabaseError | None = None
+    pause = SHORTEST
+    while time.monotonic() < extent.deadline:
+        try:
+            if _passes(worker, memory, extent):
+                return None
+            locked = None
+        except db.DatabaseError as error:
+            if not mishap.is_locked(error):
+                raise
+            if locked is None:
+                db.warning(f"evergreen: waiting until a table is unlocked: {db.message(error)}", hint=LOCKED_HINT)
+            locked = error
+        _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
+        pause = min(2 * pause, LONGEST) if locked is not None else SHORTEST
+    return locked
+
+
+def _passes(worker: Worker, memory: Memory, extent: Extent) -> bool:
+    """Make passes until time is up or there is nothing to do; True when that is the end of the work."""
     memory.note(idle=True)
     pause = SHORTEST
     told = False
@@ -104,9 +130,10 @@ def _loop(worker: Worker, memory: Memory, extent: Extent) -> None:
                 sleep.pass_on()
             continue
         if extent.until_idle or (extent.until_empty and not worker.anything_left()):
-            return
+            return True
         _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
         pause = min(2 * pause, LONGEST)
+    return True
 
 
 def _pause(seconds: float) -> None:

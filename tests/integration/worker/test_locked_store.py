@@ -5,6 +5,7 @@ for long by an operator. That is one pipeline's matter: its rows wait, and the c
 """
 
 import pytest
+from psycopg import errors
 
 from tests.fixtures.external_compute import claim, submit
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
@@ -51,6 +52,30 @@ def test_a_drain(db, connect, pipeline):
     locker.rollback()
     drain_all(db)
     assert_as_source(db)
+
+
+@pytest.mark.parametrize("table", ["change", "pipeline"])
+def test_a_worker_waits_until_a_table_of_ours_is_unlocked(db, connect, pipeline, provider, table):
+    """As by VACUUM FULL or REINDEX: embed_work(until_empty => true) goes on when that is over."""
+    provider.hold()
+    work = Background(connect(), "CALL embed_work(until_empty => true)")
+    provider.wait_for_requests()
+    locker = connect(autocommit=False)
+    locker.execute(f"SET LOCAL lock_timeout = '5 s'; LOCK TABLE embed.{table} IN ACCESS EXCLUSIVE MODE")
+    provider.release()
+    with pytest.raises(TimeoutError):
+        work.result(timeout=1.0)
+    locker.rollback()
+    work.result()
+    assert_as_source(db)
+
+
+def test_a_worker_that_has_waited_to_its_end_says_so(connect, pipeline):
+    locker = connect(autocommit=False)
+    locker.execute("LOCK TABLE embed.change IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(errors.LockNotAvailable) as found:
+        connect().execute("CALL embed_work(max_runtime => '2 s', until_empty => true)")
+    assert "pg_locks" in found.value.diag.message_hint
 
 
 def test_a_worker(db, connect, pipeline):

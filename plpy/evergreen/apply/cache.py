@@ -1,7 +1,5 @@
 """Keep vectors of texts that are no longer live, or that came too late."""
 
-from pathlib import Path
-
 from evergreen import db
 from evergreen.apply.vectors import Known, literal
 from evergreen.catalog import models
@@ -9,8 +7,7 @@ from evergreen.catalog.pipelines import Generation, Pipeline
 from evergreen.queries import load
 from evergreen.schedule.claim import Claim
 
-SQL = load(str(Path(__file__).with_name("write.py")))
-PURGE = load(str(Path(__file__).with_name("reuse.py")))
+SQL = load(__file__)
 
 #: Vectors to keep, by hash, each with the key of the row whose text it is.
 Kept = dict[bytes, tuple[Known, str | None]]
@@ -52,14 +49,14 @@ def put(
 
 def purge(retention: str) -> None:
     """Drop vectors that were kept longer than an interval."""
-    db.run(PURGE.purge_cache, retention)
+    db.run(SQL.purge_cache, retention)
 
 
 def trim(limit: int | None) -> None:
     """Drop the oldest vectors of replaced texts where there are more than ``limit``; None: more than are live."""
-    db.run(PURGE.trim_cache, limit)
+    db.run(SQL.trim_cache, limit)
 
 
 def purge_erased() -> None:
     """Forget what was erased so long ago that no late vector of it can come any more."""
-    db.run(PURGE.purge_erased)
+    db.run(SQL.purge_erased)

@@ -67,13 +67,6 @@ FROM (SELECT c.ctid, u.* FROM unnest($1, $2, $3, $4, $5) u (document, id, chunk_
       CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c OFFSET 0) w
 WHERE g.ctid = w.ctid
 
--- cache(int4, bytea[], {vector}[], int4, jsonb[], bool): vectors of texts no longer live (then $6), or that came too late, and
--- whose they were
-INSERT INTO embed.cache (model, hash, embedding, pipeline, key, replaced)
-SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding, $4, u.key, $6 FROM unnest($2, $3, $5) u (hash, embedding, key) ORDER BY u.hash
-ON CONFLICT (model, hash) DO UPDATE
-SET kept_at = pg_catalog.clock_timestamp(), pipeline = EXCLUDED.pipeline, key = EXCLUDED.key, replaced = EXCLUDED.replaced
-
 -- finish(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
 DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM unnest($3, $4) u (key, changes)

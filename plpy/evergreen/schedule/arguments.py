@@ -20,9 +20,14 @@ def check_isolation(function: str) -> None:
         )
 
 
+def interval_seconds(interval: str) -> float:
+    """Return an interval in seconds."""
+    return float(db.value(SQL.seconds, interval))
+
+
 def check_runtime(interval: str | None) -> float:
     """Return max_runtime in seconds; raises 22023."""
-    seconds = float(db.value(SQL.seconds, interval)) if interval is not None else -1.0
+    seconds = interval_seconds(interval) if interval is not None else -1.0
     if seconds <= 0:
         raise UserError(
             f"max_runtime must be a positive interval, not {shown(interval)}", hint="'55 s' is the default."
@@ -51,7 +56,7 @@ def named(pipeline: str | None) -> Pipeline:
 
 def seconds_of(name: str, interval: str | None, least: float, most: float, example: str) -> float:
     """Return an interval's seconds; raises 22023 where it is not from ``least`` to ``most`` of them."""
-    seconds = float(db.value(SQL.seconds, interval)) if interval is not None else -1.0
+    seconds = interval_seconds(interval) if interval is not None else -1.0
     if not least <= seconds <= most:
         raise UserError(
             f"{name} must be an interval from {least:g} to {most:g} seconds, not {shown(interval)}",

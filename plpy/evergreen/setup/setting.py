@@ -6,6 +6,7 @@ from evergreen.catalog.options import SETTINGS
 from evergreen.errors import UserError, shown
 from evergreen.gate import caller, elevated, entry
 from evergreen.queries import load
+from evergreen.schedule.arguments import interval_seconds
 
 SQL = load(__file__)
 
@@ -20,7 +21,7 @@ def get(name: str) -> str:
 
 def lease_seconds() -> float:
     """Return how long a claim is good without being renewed; needs the extension's rights."""
-    return float(db.value(SQL.seconds, get("lease")))
+    return interval_seconds(get("lease"))
 
 
 @entry
@@ -48,7 +49,7 @@ def _put(name: str, value: str, role: str) -> str:
             )
     elif not intervals.is_one(value):
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
-    elif name == "lease" and float(db.value(SQL.seconds, value)) < 1:
+    elif name == "lease" and interval_seconds(value) < 1:
         raise UserError(f'setting "lease" must be at least a second, not "{value}"', hint="'5 minutes' is the default.")
     db.run(SQL.put, name, value)
     return value

@@ -3,6 +3,3 @@ SELECT s.value FROM embed.setting s WHERE s.name = $1
 
 -- put(text, text): store it
 INSERT INTO embed.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value
-
--- seconds(text): of an interval
-SELECT pg_catalog.date_part('epoch', $1::pg_catalog.interval)

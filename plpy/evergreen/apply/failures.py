@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 from evergreen import db, journal
-from evergreen.apply.remove import empty
 from evergreen.catalog import options
 from evergreen.errors import ModelError, RejectedError, RestingError, RetryableError, SuspectError
 from evergreen.queries import load
@@ -25,8 +24,8 @@ class Failures:
         self._claim = claim
         self._max_attempts = int(options.effective(claim.pipeline.options, "max_attempts"))
 
-    def record(self, failures: dict[str, ModelError]) -> None:
-        """Put failed keys back to wait, or bury them."""
+    def record(self, failures: dict[str, ModelError]) -> list[str]:
+        """Put failed keys back to wait, or make dead letters of them; return the keys of the dead letters."""
         # Jitter keeps workers from coming back in step; one factor for all, so that a batch comes back as a batch.
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
         waiting: list[tuple[str, str, float, int, str, int | None]] = []
@@ -44,9 +43,10 @@ class Failures:
         if buried:
             since = [self._claim.jobs[key].unserved_since for key, *_ in buried]
             db.run(SQL.bury, self._claim.generation.id, *_columns(buried), since)
-            empty(self._claim, [key for key, *_ in buried])
             self._close([key for key, *_ in buried])
-        self._tell(failures, {key for key, *_ in buried})
+        dead = [key for key, *_ in buried]
+        self._tell(failures, {*dead})
+        return dead
 
     def _tell(self, failures: dict[str, ModelError], buried: set[str]) -> None:
         """Write down how many rows failed, and why, as far as that may stand in a log."""

@@ -13,7 +13,7 @@ from evergreen.apply.cache import Kept, cache
 from evergreen.apply.diff import Diff, StoredChunk, diff
 from evergreen.apply.failures import Failures
 from evergreen.apply.precision import reject_unfit
-from evergreen.apply.remove import on_table, remove
+from evergreen.apply.remove import empty, on_table, remove
 from evergreen.apply.vectors import Known
 from evergreen.prepare.documents import Document, Prepared
 from evergreen.queries import load
@@ -80,8 +80,12 @@ def _apply(result: Result) -> list[str]:
     _write(result, documents)
     written = {key for document in documents for key, _ in document.chunks}
     cache(claim, _sent(result, result.sent - written))
-    Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
-    return _finish(claim, [*fresh, *removed, *(document.key for document in documents)], again=is_swept)
+    given_up = Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
+    empty(claim, given_up)
+    done = [*fresh, *removed, *(document.key for document in documents)]
+    lag.record(claim, done)
+    _finish(claim, done, again=is_swept)
+    return done
 
 
 def _put_back_held(claim: Claim, keys: list[str]) -> set[str]:
@@ -179,18 +183,16 @@ def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
-def _finish(claim: Claim, keys: list[str], *, again: bool) -> list[str]:
+def _finish(claim: Claim, keys: list[str], *, again: bool) -> None:
     """End jobs; those that changed meanwhile, or all with ``again``, are queued once more."""
     if not keys:
-        return keys
-    lag.record(claim, keys)
+        return
     if again:
         db.run(SQL.requeue, claim.generation.id, claim.token, keys, claim.at)
-        return keys
+        return
     changes = [claim.jobs[key].changes for key in keys]
     finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
     db.run(SQL.forgive, claim.generation.id, keys)
     changed = [key for key in keys if key not in finished]
     if changed:
         db.run(SQL.requeue, claim.generation.id, claim.token, changed, claim.at)
-    return keys

@@ -8,7 +8,6 @@ import pytest
 
 from evergreen_host.cluster import Cluster
 from tests.fixtures.roles import hash_model, people
-from tests.fixtures.server.template import make_template
 from tests.fixtures.takeover import CREATE, DIFF, EVIL, SPAN, assert_no_takeover, give
 from tests.fixtures.waiting import wait_until
 
@@ -32,12 +31,13 @@ def make_pipeline(db, alice):
     db.execute("SELECT embed_drain()")
 
 
+@pytest.mark.slow
 def test_autovacuum_analyzes_a_generation_without_code_of_its_keys():
     options = {"autovacuum_naptime": "1s", "autovacuum_analyze_threshold": 1, "autovacuum_analyze_scale_factor": "0"}
     with Cluster(options=options) as cluster:
-        make_template(cluster)
-        dsn = cluster.dsn("evergreen_template")
+        dsn = cluster.dsn()
         with psycopg.connect(dsn, autocommit=True) as db, psycopg.connect(dsn, autocommit=True) as alice:
+            db.execute("CREATE EXTENSION evergreen CASCADE")
             people(db)
             hash_model(db)
             alice.execute("SET ROLE alice")

@@ -10,6 +10,7 @@ unless --fresh says otherwise.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = PROJECT / "build" / "roots"
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 NEEDED = "git,make,python3-venv"
+# One file system: nothing that is mounted in the original.
+_COPY = ("cp", "-a", "-x", "--reflink=auto")
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
 _PIP = ("/etc/pip.conf", "/etc/xdg/pip", "/root/.config/pip", "/root/.pip")
 _ENV = ("PIP_", "SSL_", "REQUESTS_", "CURL_", "http_", "https_", "no_", "HTTP_", "HTTPS_", "NO_")
@@ -45,6 +48,20 @@ def _script(suite: str) -> Path:
     return known if known.exists() else _SCRIPTS / "sid"
 
 
+def mounts_below(folder: Path, mountinfo: str) -> list[str]:
+    """Return what /proc/self/mountinfo says is mounted below a folder, the last first."""
+    points = [
+        re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4]) for line in mountinfo.splitlines()
+    ]
+    return [point for point in reversed(points) if folder in Path(point).parents]
+
+
+def unmount_below(folder: Path) -> None:
+    """Leave nothing mounted below a folder, so that it can be copied or removed."""
+    for point in mounts_below(folder, Path("/proc/self/mountinfo").read_text("utf-8")):
+        _command("umount", point)
+
+
 class DebianRoot:
     """One root: a base of debootstrap with few packages, kept, and a copy of it that commands change.
 
@@ -64,15 +81,20 @@ class DebianRoot:
         if fresh and self.path.exists():
             shutil.rmtree(self.path)
         if not self.path.exists():
-            _command("cp", "-a", "--reflink=auto", self._base, self.path)
+            unmount_below(self._base)  # also where an earlier version left something mounted
+            _command(*_COPY, self._base, self.path)
 
     def _bootstrap(self) -> None:
         entry = sources.suite_entry(sources.read(), this_system().codename, self.suite, "deb")
         mirror = next(line.split()[1] for line in entry.splitlines() if line.startswith("URIs:"))
+        unmount_below(self._base)
         shutil.rmtree(self._base, ignore_errors=True)
         FOLDER.mkdir(parents=True, exist_ok=True)
         options = ["--variant=minbase", f"--include=ca-certificates,{self._packages}".rstrip(",")]
-        _command("debootstrap", *options, self.suite, self._base, mirror, _script(self.suite))
+        try:
+            _command("debootstrap", *options, self.suite, self._base, mirror, _script(self.suite))
+        finally:
+            unmount_below(self._base)  # debootstrap leaves /proc there, in which files are without end
         (self._base / "etc/apt/sources.list").unlink(missing_ok=True)
         (self._base / "etc/apt/sources.list.d/debian.sources").write_text(entry, "utf-8")
         (self._base / "etc/apt/apt.conf.d/mirror").write_text('Acquire::Check-Valid-Until "false";\n', "utf-8")
@@ -93,7 +115,7 @@ class DebianRoot:
         """Return a copy of it as it is now, in place of an earlier one of that name."""
         other = DebianRoot(self.suite, self._packages, name)
         shutil.rmtree(other.path, ignore_errors=True)
-        _command("cp", "-a", "--reflink=auto", self.path, other.path)
+        _command(*_COPY, self.path, other.path)
         return other
 
     def clone_project(self) -> None:

@@ -39,7 +39,7 @@ test: check test-packages  ## checks, and every test but those of stress, roots 
 bench: setup
 	$(BIN)/pytest -m bench
 
-stress: setup  ## the long stories: what independent attackers tried
+stress: test-packages  ## the long stories: what independent attackers tried
 	$(BIN)/pytest -m stress $(SIDE_BY_SIDE)
 
 attack: stress  ## another name of it
@@ -47,22 +47,22 @@ attack: stress  ## another name of it
 chaos: setup  ## twenty minutes of writers, workers, faults and kills; CHAOS="--chaos-seed 7 --chaos-seconds 300" for others
 	$(BIN)/pytest -m "" tests/scenarios/chaos --chaos-seconds 1200 $(CHAOS)
 
-test-trixie: $(STAMP)  ## the same in a root of Debian 13: PostgreSQL 17 and Python 3.13 from its own packages (root only)
+test-trixie: test-packages  ## the same in a root of Debian 13: PostgreSQL 17 and Python 3.13 from its own packages (root only)
 	$(BIN)/python tests/packaging/debianroot.py trixie make test
 
 # Debian's next release: PostgreSQL 18 and Python 3.14 when this was written.
 NEXT := --packages=git,make,python3-venv,python3-dev,gcc,g++ forky
 
-test-next: $(STAMP)  ## the parts that talk to the server most, in a root of Debian's next release (root only)
+test-next: test-packages  ## the parts that talk to the server most, in a root of Debian's next release (root only)
 	$(BIN)/python tests/packaging/debianroot.py $(NEXT) \
 	    sh tests/packaging/next.sh tests/integration/capture tests/integration/queue tests/integration/worker \
 	    tests/integration/storage tests/integration/search
 
-fresh: $(STAMP)  ## both commands in new roots of Debian 12 and 13 that have git, make and python3-venv (root only)
+fresh: test-packages  ## both commands in new roots of Debian 12 and 13 that have git, make and python3-venv (root only)
 	for suite in bookworm trixie; do for command in demo test; do \
 	    $(BIN)/python tests/packaging/debianroot.py --fresh $$suite make $$command || exit 1; done; done
 
-roots: $(STAMP)  ## wheel and image put to use in new roots of Debian 12 and 13, as on clean machines (root only)
+roots: test-packages  ## wheel and image put to use in new roots of Debian 12 and 13, as on clean machines (root only)
 	$(BIN)/pytest -m root
 
 META.json: pyproject.toml extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(STAMP)

@@ -14,7 +14,6 @@ from tests.packaging.debianroot import DebianRoot
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes roots, which only root may"),
-    pytest.mark.skipif(shutil.which("debootstrap") is None, reason="debootstrap is not installed"),
 ]
 #: In a new place for people's own programs, with no more than Debian's Python.
 INSTALL = """

@@ -20,7 +20,6 @@ from tests.packaging.imageroot import Server
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes roots, which only root may"),
-    pytest.mark.skipif(shutil.which("debootstrap") is None, reason="debootstrap is not installed"),
 ]
 Connection = psycopg.Connection[tuple[Any, ...]]
 #: Two generations, and changes that are read from the WAL.

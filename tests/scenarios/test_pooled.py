@@ -8,18 +8,14 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source
 from tests.fixtures.pipelines.freshness import assert_fresh, status
 from tests.fixtures.roles import hash_model, people
-from tests.fixtures.server.pooler import PGBOUNCER, Emulated, Pooled, pgbouncer
+from tests.fixtures.server.pooler import Emulated, Pooled, pgbouncer
 from tests.fixtures.stress import locks
 from tests.fixtures.waiting import wait_until
 
 WORK = "CALL embed_work(until_empty => true)"
-KINDS = [
-    "emulated",
-    pytest.param("pgbouncer", marks=pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")),
-]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["emulated", "pgbouncer"])
 def client(request, cluster, dsn):
     """Opens clients of the pool."""
     opened = []

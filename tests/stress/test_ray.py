@@ -24,7 +24,6 @@ FUNCTIONS = "tests.fixtures.ray_embedders"
 @pytest.fixture
 def ray(dsn, tmp_path):
     """Starts `evergreen ray` with a function of ray_embedders.py."""
-    pytest.importorskip("ray", reason="the extra pg-evergreen[ray] is not installed")
     started = []
 
     def start(embed, *options):

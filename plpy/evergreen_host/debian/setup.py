@@ -10,8 +10,8 @@ from evergreen_host.packaging.postgres import DEBIAN_ROOT, Postgres, installed_s
 from evergreen_host.process import as_root
 from evergreen_host.report import Report
 
-#: What the tests run besides.
-TEST_PACKAGES = ("pgbouncer",)
+#: What the tests run besides; debootstrap is for those that make roots.
+TEST_PACKAGES = ("debootstrap", "pgbouncer")
 _MANUAL_HINT = "install PostgreSQL with PL/Python 3, pgvector and pg_cron, then run: evergreen install"
 
 

@@ -10,6 +10,7 @@ import re
 import time
 from pathlib import Path
 
+import langchain_text_splitters
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,11 +43,11 @@ def test_what_langchain_made_of_these_texts():
 @pytest.fixture(scope="module")
 def theirs():
     logging.getLogger("langchain_text_splitters").setLevel(logging.ERROR)  # it warns of every long chunk
-    return pytest.importorskip("langchain_text_splitters", reason="langchain-text-splitters is not installed here")
+    return langchain_text_splitters
 
 
 @given(text=texts, size_and_overlap=sizes, separators=separators)
-def test_as_langchain_where_it_is_installed(theirs, text, size_and_overlap, separators):
+def test_as_langchain(theirs, text, size_and_overlap, separators):
     size, overlap = size_and_overlap
     sizes = {"chunk_size": size, "chunk_overlap": overlap}
     recursive = theirs.RecursiveCharacterTextSplitter(separators=separators, **sizes)

@@ -18,6 +18,7 @@ _EXACT = 8  # a size is known well enough when it is off by less than this part 
 _AGAIN, _LONGEST = 5, 600  # seconds until a size that failed is tried again: doubled each time that it fails
 _DOUBLINGS = 15
 _TICK = 4  # seconds: the exactness of that time as it is kept
+_AMPLE, _LEAST_PATIENCE = 20, 2.0  # times what texts took before; seconds
 _GRACE = 5  # seconds that a request may take longer than its limit
 _SIZE_BITS, _LARGEST = 14, (1 << 14) - 1
 _BITS = 18
@@ -80,6 +81,13 @@ def largest(found: Capacity, limits: Limits, limit: float) -> int:
 def a_text(found: Capacity, limit: float) -> float:
     """Return the milliseconds that a text takes, or is taken to take at first."""
     return (found.text or limit * _SHARE * SECOND / _AT_FIRST) / _MILLISECOND
+
+
+def patience(found: Capacity, texts: int, ahead: int) -> float:
+    """Return the seconds in which a server that works will have answered; inf while nothing is known of it."""
+    if not found.text:
+        return float("inf")
+    return max(_LEAST_PATIENCE, _AMPLE * found.text * (texts + ahead) / SECOND)
 
 
 def work(found: Capacity, limit: float, texts: int) -> int:

@@ -211,6 +211,8 @@ class Courier:
         texts = [_CANARY] if parcel.canary else [order.texts[key] for key in parcel.keys]
         request = Request(texts, order.kind, truncate=order.truncate)
         flight = Flight(order, parcel, leave, request, sum(estimates[:count]))
+        if doubt.is_hurried(parcel):
+            flight.hurry_at = time.monotonic() + capacity.patience(leave.capacity, count, leave.ahead)
         line.sent(order, flight.estimated)
         order.flying += 1
         if order.provider.sql:
@@ -277,6 +279,8 @@ class Courier:
         """Take a result in, and do what it asks for."""
         order = flight.order
         order.flying -= 1
+        if flight.hurried and isinstance(result, ModelError):
+            result = doubt.hurried(flight)
         order.trouble = result if isinstance(result, ModelError) and result.scope == "service" else None
         flight.others_work = line.others_work(order.model)
         found = sentence(flight, result, line.answers[order.model.id])

@@ -8,8 +8,8 @@ requests for each culprit, and log4(n) time-outs where it makes the server hang.
 import copy
 import time
 
-from evergreen.errors import ConfigurationError, ModelError, PoisonError
-from evergreen.model.line import Line
+from evergreen.errors import ConfigurationError, ModelError, PoisonError, RetryableError, doubtful
+from evergreen.model.line import Flight, Line
 from evergreen.model.order import Case, Doubt, Order, Parcel
 
 _PARTS = 4
@@ -50,6 +50,19 @@ def needs_canary(order: Order) -> bool:
         return False
     siblings = order.flying or (order.waiting and order.waiting[0].acquitted)
     return not (siblings and len(order.doubts) == 1 and order.doubts[0].parcel.acquitted)
+
+
+def is_hurried(parcel: Parcel) -> bool:
+    """Tell whether a parcel is to be cut before its time: some text of it hung, and others wait for it to be found."""
+    is_slow = parcel.error is None or parcel.error.slow
+    return parcel.since is not None and is_slow and len(parcel.keys) > 1
+
+
+def hurried(flight: Flight) -> ModelError:
+    """Return what a request failed with that was cut before its time."""
+    error = RetryableError(f"no answer within {flight.hurry_at - flight.began:.1f} s")
+    error.told = str(error)
+    return doubtful(error, slow=True)
 
 
 def takes_long(order: Order) -> bool:

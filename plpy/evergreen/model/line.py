@@ -34,6 +34,8 @@ class Flight:
     overdue_at: float = 0.0
     began: float = 0.0
     ended: float = 0.0
+    hurry_at: float = float("inf")  # it is cut then, which is not the end of its time
+    hurried: bool = False
     others_work: bool = False  # other models of the endpoint answer
 
     def run(self) -> Answer:
@@ -106,8 +108,14 @@ class Line:
         parcel = order.waiting[0]
         if order.doubts and not (parcel.canary or parcel.acquitted):
             return False
+        if parcel.alone and self.width > 1 and self._alone() >= self.width // 2:
+            return False  # each may hold its seat until its time is over
         is_open = parcel.since is not None and self.answers[order.model.id] <= parcel.since
         return not ((is_open or parcel.alone) and order.flying)
+
+    def _alone(self) -> int:
+        """Count the requests under way with a text that is sent alone because it made others fail."""
+        return sum(flight.parcel.alone for flight in self.flights.values())
 
     def tries_size(self, model: Model) -> bool:
         """Tell whether a request is under way that is larger than any that passed since one was too large."""
@@ -153,7 +161,8 @@ class Line:
         for future, flight in list(self.flights.items()):
             if now > flight.overdue_at + _GRACE:
                 lost.append(self.flights.pop(future))
-            elif now > flight.overdue_at:
+            elif now > min(flight.overdue_at, flight.hurry_at):
+                flight.hurried = now <= flight.overdue_at
                 flight.request.lifeline.cut()
         if lost and self._pool is not None:
             self._pool.shutdown(wait=False)  # its threads hang: the next request finds new ones

@@ -337,3 +337,42 @@ def test_a_model_that_fails_for_everything_keeps_no_other_model_of_its_endpoint_
         assert breaker(db) == ("closed", 0)
     stop(session, work)
     assert db.execute("SELECT max(attempts), count(*) FROM embed.job").fetchone() == (0, 100)
+
+
+def test_a_text_that_hangs_costs_its_neighbours_one_time_out(connect, db, provider):
+    """What a text takes is known: the parts of the request that hung are not waited for as long as the whole."""
+    serve(db, provider, "loop", read_timeout=8.0, total_timeout=9.0)
+    table(db, "docs", ROWS)
+    create(db)
+    drain_once(db)
+    provider.fail(lambda _: provider.stopped.wait(10), when=poisoned)
+    db.execute("UPDATE docs SET body = CASE id WHEN 137 THEN 'poison' ELSE 'edit ' || id END")
+    session, work = work_in_background(connect)
+    edited = "SELECT count(*) >= 280 FROM docs_embedding WHERE chunk LIKE '%edit%'"
+    wait_until(lambda: db.execute(edited).fetchone() == (True,), timeout=20, what="all but the nearest neighbours")
+    assert breaker(db) == ("closed", 0)
+    stop(session, work)
+
+
+def test_texts_that_hang_leave_seats_to_others(connect, db, provider):
+    serve(db, provider, "loop", read_timeout=8.0, total_timeout=9.0, max_in_flight=2)
+    names = ("a", "b", "c")
+    for name in ("docs", *names):
+        table(db, name, 5)
+        create(db, name)
+    drain_once(db)
+    db.execute("SELECT embed_drain()")
+    provider.fail(faults.status(500), when=poisoned)
+    for name in names:
+        db.execute(f"UPDATE {name} SET body = 'poison' WHERE id = 3")
+        drain_once(db, name)
+    provider.mend()
+    provider.fail(lambda _: provider.stopped.wait(10), when=poisoned)
+    provider.reset()
+    hurry(db)
+    session, work = work_in_background(connect)
+    provider.wait_for_requests(1)
+    for number in range(3):
+        db.execute("UPDATE docs SET body = %s WHERE id = 5", (f"edit {number}",))
+        wait_until(lambda n=number: shown(db)[5][0].endswith(f"edit {n}"), timeout=4, what="another row's edit")
+    stop(session, work)

@@ -1,4 +1,4 @@
-"""Pauses between attempts to connect: each about twice as long as the one before, and no two workers' alike."""
+"""Exponential backoff with jitter between attempts to connect."""
 
 import random
 
@@ -6,16 +6,16 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.1, 30.0  # seconds
 
 
 class Backoff:
-    """Exponential backoff with jitter."""
+    """Delays that double up to a maximum; jitter keeps workers from reconnecting at the same moment."""
 
     def __init__(self) -> None:
         self._delay = _FIRST_DELAY
 
     def reset(self) -> None:
-        """Begin anew: something went well."""
+        """Start over after a success."""
         self._delay = _FIRST_DELAY
 
     def next_delay(self) -> float:
-        """Return how many seconds to wait now."""
+        """Return the seconds to wait before the next attempt."""
         delay, self._delay = self._delay, min(2 * self._delay, _LONGEST_DELAY)
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets

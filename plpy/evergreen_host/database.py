@@ -1,4 +1,4 @@
-"""Connections to a database: how a session of ours is set up, and queries where the extension is."""
+"""Connections to a database that has the extension, with session settings of their own."""
 
 import json
 from collections.abc import Generator, Mapping
@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from evergreen_host.errors import EvergreenError, MissingError
 
-# With SQL_ASCII, which a database may set, psycopg gives bytes for text.
+# psycopg returns bytes for text if the client encoding is SQL_ASCII.
 SESSION_OPTIONS: Mapping[str, Any] = {"autocommit": True, "client_encoding": "UTF8"}
 _SETTINGS: Mapping[str, str] = {
     "statement_timeout": "0", "transaction_timeout": "0", "idle_session_timeout": "0",
@@ -26,7 +26,7 @@ FROM pg_catalog.pg_settings s JOIN pg_catalog.jsonb_each_text(%s::pg_catalog.jso
 
 
 def configure_session(connection: psycopg.Connection[Any], **more: str) -> None:
-    """Set what a session of ours needs, where this server has the setting."""
+    """Override settings of the database or role; settings that this server does not have are skipped."""
     connection.execute(_SET_SETTINGS, (json.dumps({**_SETTINGS, **more}),))
 
 
@@ -41,7 +41,7 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
 
 
 class Database:
-    """Runs queries in which ``{schema}`` is where the extension lives; an error of the server is one of ours."""
+    """Runs queries; ``{schema}`` in a query is the schema of the extension."""
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
@@ -63,7 +63,7 @@ class Database:
 
 @contextmanager
 def open_database(dsn: str, application_name: str) -> Generator[Database]:
-    """Connect; raises EvergreenError when there is no such server, or when it says no to something."""
+    """Connect; raises EvergreenError for every error of the connection or of a query within the block."""
     try:
         with psycopg.Connection[Row].connect(
             dsn, **SESSION_OPTIONS, application_name=application_name, row_factory=dict_row
@@ -76,7 +76,11 @@ def open_database(dsn: str, application_name: str) -> Generator[Database]:
 
 
 def _hint(error: psycopg.Error) -> str:
-    """What to do where the server has not said it: where there was none, or it may not be asked that."""
+    """Return a hint for errors to which the server adds none."""
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return "connect as a role that may, or have it granted"
-    return "" if error.sqlstate else "name the server in --dsn as psql takes it, or in PGHOST and the like"
+        return "connect as a role that has the privilege, or GRANT it"
+    return (
+        ""
+        if error.sqlstate
+        else "set --dsn, for example: --dsn 'host=/var/run/postgresql dbname=app'; or PGHOST and PGDATABASE"
+    )

@@ -2,7 +2,7 @@
 
 
 class EvergreenError(Exception):
-    """Something a command could not do; `hint` says what to do about it. Exit code 1."""
+    """A command failed; `hint` says what to do about it. Exit code 1."""
 
     exit_code = 1
 
@@ -12,16 +12,16 @@ class EvergreenError(Exception):
 
 
 class CommandError(EvergreenError):
-    """A program we ran ended with an error. Exit code 1."""
+    """A program that the command ran failed. Exit code 1."""
 
 
 class MissingError(EvergreenError):
-    """Something has to be installed first; the hint names it. Exit code 3."""
+    """Something must be installed first; the hint names it. Exit code 3."""
 
     exit_code = 3
 
 
 class NotPermittedError(EvergreenError):
-    """The operating system's user may not do this. Exit code 4."""
+    """The user or role lacks a permission. Exit code 4."""
 
     exit_code = 4

@@ -1,31 +1,36 @@
-"""What a worker has to say: one line an event, for people or as JSON."""
+"""The log of a command: one line per event, in logfmt or as JSON."""
 
 import json
-import shlex
+import re
 import sys
 import threading
 from datetime import UTC, datetime
 
+_UNQUOTED = re.compile(r"[\w.:/+-]+", re.ASCII)
+
 
 class Log:
-    """Writes lines to standard output; may be used by several threads at once."""
+    """Writes events to standard output; safe to use from several threads."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self._as_json = as_json
         self._lock = threading.Lock()
 
     def write(self, event: str, *, level: str = "info", **details: str | int | float | None) -> None:
-        """Write one line: when, how bad, what, and the details that there are."""
+        """Write one line: time, level, event, and the details that are not None."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        fields = {name: value for name, value in details.items() if value is not None}
+        given = {"at": now, "level": level, "event": event, **details}
+        fields = {name: value for name, value in given.items() if value is not None}
         if self._as_json:
-            line = json.dumps({"at": now, "level": level, "event": event, **fields}, ensure_ascii=False)
+            line = json.dumps(fields, ensure_ascii=False)
         else:
-            parts = (f"{name}={_format_value(value)}" for name, value in fields.items())
-            line = " ".join([now, level, event, *parts])
+            line = " ".join(f"{name}={format_value(value)}" for name, value in fields.items())
         with self._lock:
             print(line, file=sys.stdout, flush=True)
 
 
-def _format_value(value: str | int | float) -> str:
-    return shlex.quote(" ".join(value.split())) if isinstance(value, str) else str(value)
+def format_value(value: str | int | float) -> str:
+    """Return a value in logfmt; text with other characters than those of names, paths and times is quoted."""
+    if not isinstance(value, str):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    return value if _UNQUOTED.fullmatch(value) else json.dumps(value, ensure_ascii=False)

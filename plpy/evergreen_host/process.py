@@ -1,4 +1,4 @@
-"""Runs programs and turns their failure into an error that shows what they said."""
+"""Runs programs; an error shows the end of their output."""
 
 import shlex
 import subprocess
@@ -19,9 +19,9 @@ def run(
     user: str | None = None,
     hint: str = "",
 ) -> str:
-    """Run a program to its end and return its standard output.
+    """Run a program and return its standard output.
 
-    `user` drops root's rights first (the group of the same name goes with it).
+    `user` drops root privileges first, to that user and the group of the same name.
     Raises CommandError with the end of the program's output, MissingError if there is no such program.
     """
     argv = [str(arg) for arg in args]
@@ -40,6 +40,6 @@ def run(
 
 
 def as_root(subcommand: str) -> str:
-    """Return what to type to run one of our own commands as root, who may not have us on the PATH."""
+    """Return the sudo command line for an `evergreen` subcommand; root's PATH may not include it."""
     program = Path(sys.argv[0])
     return f"sudo {program.resolve() if program.is_file() else 'evergreen'} {subcommand}"

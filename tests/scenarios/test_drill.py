@@ -69,7 +69,7 @@ def test_1_the_provider_is_down(doctor, db, healthy, provider):
     drain_once(db)
     found = doctor.one("model")
     assert "model loop at endpoint loop of docs does not answer" in found["message"]
-    assert "503: 'down for maintenance'; it is asked again by itself" in found["message"]
+    assert "503: 'down for maintenance'; workers retry automatically" in found["message"]
     assert found["advice"] == ""
     assert "503" in status_of(db, "last_error")
     provider.answer = None
@@ -113,7 +113,7 @@ def test_3_rows_are_poison(doctor, db, healthy, provider):
     db.execute("UPDATE docs SET body = 'good' WHERE id = 3")
     drain_all(db)
     found = doctor.one("dead letters")
-    assert found["message"].startswith("2 rows of pipeline docs were given up")
+    assert found["message"].startswith("2 rows of pipeline docs failed for good")
     assert "I do not like that" in found["message"]
     provider.answer = None
     doctor.type(found)
@@ -126,7 +126,7 @@ def test_4_nobody_works(doctor, db, healthy):
     assert doctor.findings() == [], "a moment ago is not yet for too long"
     db.execute("UPDATE embed.change SET changed_at = changed_at - interval '1 hour'")
     found = doctor.one("workers")
-    assert "10 rows wait in docs" in found["message"]
+    assert "10 rows pending in docs" in found["message"]
     doctor.type(found)
     is_well(doctor, db)
 
@@ -156,8 +156,8 @@ def test_5_the_slot_grows_because_nobody_reads(doctor, db, read_from_the_wal, cl
     write_wal(db, 40)
     found = doctor.one("slot")
     assert found["level"] == "error"
-    assert "nobody reads the WAL: replication slot evergreen_" in found["message"]
-    assert "of docs keeps " in found["message"]
+    assert "no worker reads the WAL: replication slot evergreen_" in found["message"]
+    assert "of docs retains " in found["message"]
     assert "slot_limit: 128 MB" in found["message"]
     doctor.type(found)
     is_well(doctor, db)

@@ -56,7 +56,7 @@ def test_what_pgai_embedded_is_not_sent_again(db, dsn, provider, worker, wiki, n
     assert chunks >= 19
     provider.reset()
     said = imported(dsn, "--drop")
-    assert (said["chunks"], said["adopted"], said["to_embed"], said["dropped"]) == (chunks, chunks, 2, True)
+    assert (said["chunks"], said["imported"], said["to_embed"], said["dropped"]) == (chunks, chunks, 2, True)
     drain_all(db)
     assert sum(provider.sent.values()) == 2
     assert_fresh(db, "wiki", db.execute("SELECT count(*) FROM wiki").fetchone()[0])

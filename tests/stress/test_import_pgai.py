@@ -91,7 +91,7 @@ CHANGED = (2, 9, 10, 11)
 
 def test_only_what_is_stale_or_new_is_sent(db, dsn, vectorizer, provider):
     said = imported(dsn)
-    assert (said["chunks"], said["adopted"], said["to_embed"], said["dropped"]) == (8, 8, 4, False)
+    assert (said["chunks"], said["imported"], said["to_embed"], said["dropped"]) == (8, 8, 4, False)
     assert status(db, "docs").fresh == 0  # nothing is fresh on anybody's word
     drain_all(db)
     texts = source_texts(db)
@@ -108,7 +108,7 @@ def test_only_what_is_stale_or_new_is_sent(db, dsn, vectorizer, provider):
 def test_it_may_be_done_again_at_any_point(db, dsn, vectorizer, provider):
     imported(dsn)
     again = imported(dsn)
-    assert (again["adopted"], again["to_embed"]) == (8, 4)
+    assert (again["imported"], again["to_embed"]) == (8, 4)
     drain_all(db)
     assert imported(dsn)["to_embed"] == 0
     assert status(db, "docs").state == "active"
@@ -259,7 +259,7 @@ def test_dropping_waits_for_no_writer(db, dsn, vectorizer, connect, monkeypatch)
     writer.execute("UPDATE docs SET n = 1 WHERE id = 1")
     done = run(dsn, "--drop")
     assert done.code == 1
-    assert "others keep writing" in done.error
+    assert "other sessions keep writing" in done.error
     writer.rollback()
     assert db.execute("SELECT count(*) FROM ai.vectorizer").fetchone() == (1,)
     assert imported(dsn, "--drop")["dropped"] is True
@@ -301,7 +301,7 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_changed(db, dsn
 
 
 def test_which_vectorizer(db, dsn, vectorizer):
-    assert 'no vectorizer "nope"' in refused(db, dsn, "--vectorizer", "nope")
+    assert 'vectorizer "nope" does not exist' in refused(db, dsn, "--vectorizer", "nope")
     db.execute("CREATE TABLE other (id int PRIMARY KEY, body text)")
     pgai_catalog.make(db, "other", config(), name="others")
     assert "others" in refused(db, dsn)
@@ -320,10 +320,10 @@ def test_as_one_runs_it(db, dsn, vectorizer, cluster):
     assert typed(cluster.dsn("template1")).code == 3
     wrong = typed(dsn, "--vectorizer", "nope")
     assert (wrong.code, wrong.out) == (1, "")
-    assert wrong.error.startswith('evergreen: there is no vectorizer "nope"\n  hint: ')
+    assert wrong.error.startswith('evergreen: vectorizer "nope" does not exist\n  hint: ')
     done = typed(dsn)
     assert (done.code, done.error) == (0, "")
-    assert "ok adopted 8 of 8 vectors" in done.out
+    assert "ok imported 8 of 8 vectors" in done.out
 
 
 def test_a_database_without_pgai(db, dsn):
@@ -363,12 +363,12 @@ def test_vectors_of_another_size_than_is_said(db, dsn, vectorizer):
 
 def test_vectors_that_would_not_be_kept_long_enough(db, dsn, vectorizer):
     db.execute("SELECT embed_setting('cache_retention', '1 hour')")
-    assert "kept for" in refused(db, dsn)
+    assert "cache_retention is 1 hour" in refused(db, dsn)
 
 
 def test_a_name_that_another_pipeline_has(db, dsn, vectorizer):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title}', view_name => 'mine')")
-    assert "with another" in refused(db, dsn)
+    assert "with a different" in refused(db, dsn)
     assert imported(dsn, "--name", "moved")["pipeline"] == "moved"
 
 

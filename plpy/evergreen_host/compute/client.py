@@ -1,4 +1,4 @@
-"""The queue as compute outside sees it: claims, submits and releases, over a connection that comes back."""
+"""Client of a pipeline's queue: claim, submit and release, with reconnects."""
 
 import time
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from psycopg import sql
 
 from evergreen_host.database import SESSION_OPTIONS, configure_session
 
-_RETRY_FOR, _RETRY_DELAY = 300.0, 0.5  # seconds to wait for a server that is gone or a lock, and between two tries
+_RETRY_FOR, _RETRY_DELAY = 300.0, 0.5  # seconds, for lost connections and locks
 _EXTENSION_SCHEMA = """
 SELECT n.nspname FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
@@ -20,7 +20,7 @@ WHERE e.extname OPERATOR(pg_catalog.=) %s::pg_catalog.text
 
 @dataclass(frozen=True)
 class ClaimedText:
-    """A text that needs a model."""
+    """A text to embed."""
 
     token: int
     hash: bytes
@@ -29,7 +29,7 @@ class ClaimedText:
 
 
 class QueueClient:
-    """One pipeline's queue. Each call is a transaction of its own, so nothing is open while a model works."""
+    """One pipeline's queue; each call is its own transaction, so none is open while the model runs."""
 
     def __init__(self, dsn: str, pipeline: str, lease: str, model: str | None) -> None:
         self._dsn = dsn
@@ -40,24 +40,24 @@ class QueueClient:
         self._identifiers: dict[str, sql.Identifier] = {}
 
     def claim(self, rows: int) -> list[ClaimedText]:
-        """Claim the texts of up to so many rows."""
+        """Claim the texts of at most `rows` rows."""
         query = "SELECT token, hash, text, model FROM {claim}(%s, %s, %s, %s)"
         found = self._run_with_retry(query, (self._pipeline, rows, self._lease, self._model))
         return [ClaimedText(*row) for row in found]
 
     def submit(self, texts: Sequence[ClaimedText], vectors: Sequence[str], tokens: int | None) -> int:
-        """Submit the vectors of texts of one claim; return how many rows are up to date by it."""
+        """Submit vectors for texts of one claim; return the number of rows that are now fresh."""
         query = "SELECT {submit}(%s, %s, %s, %s::text[]::{vector}[], %s)"
         parameters = (self._pipeline, texts[0].token, [one.hash for one in texts], [*vectors], tokens)
         return int(self._run_with_retry(query, parameters)[0][0])
 
     def release(self, texts: Sequence[ClaimedText], error: str | None = None) -> None:
-        """Give texts of one claim back, or fail them."""
+        """Release texts of one claim; with an `error`, their rows lose an attempt."""
         parameters = (self._pipeline, texts[0].token, [one.hash for one in texts], error)
         self._run_with_retry("SELECT {release}(%s, %s, %s, %s)", parameters)
 
     def _run_with_retry(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Run a call, for a while again where the connection is lost or a lock in the way: it may be done twice."""
+        """Run a call; retry after a lost connection or a lock timeout, so the call must be idempotent."""
         deadline = time.monotonic() + _RETRY_FOR
         while True:
             try:
@@ -90,7 +90,7 @@ class QueueClient:
 
 
 def lease_seconds(dsn: str, lease: str) -> float:
-    """Return a lease in seconds, as the server reads it; raises psycopg.Error."""
+    """Return the seconds of a lease, parsed by the server; raises psycopg.Error."""
     with psycopg.connect(dsn, **SESSION_OPTIONS) as connection:
         row = connection.execute("SELECT pg_catalog.date_part('epoch', %s::pg_catalog.interval)", (lease,)).fetchone()
     return float(row[0]) if row is not None else 0.0
@@ -99,5 +99,7 @@ def lease_seconds(dsn: str, lease: str) -> float:
 def _schema(connection: psycopg.Connection[Any], extension: str) -> str:
     row = connection.execute(_EXTENSION_SCHEMA, (extension,)).fetchone()
     if row is None:
-        raise LookupError(f"extension {extension} is not in this database: CREATE EXTENSION evergreen CASCADE")
+        raise LookupError(
+            f"extension {extension} does not exist in this database; run: CREATE EXTENSION evergreen CASCADE"
+        )
     return str(row[0])

@@ -1,4 +1,4 @@
-"""Embeds claims one after the other: a text that fails is found by halving, and its rows alone lose an attempt."""
+"""Embeds claim after claim; a failing batch is bisected, so only the bad text's rows lose an attempt."""
 
 import importlib
 import math
@@ -10,29 +10,29 @@ from typing import Any, NamedTuple, cast
 
 from evergreen_host.compute.client import ClaimedText, QueueClient
 
-_IDLE_DELAY = 0.5  # seconds between two looks at a queue that is empty
-# The queue is empty after so many claims: a row is put back for a moment while its text is embedded elsewhere.
+_IDLE_DELAY = 0.5  # seconds between claims on an empty queue
+# The queue counts as empty after so many claims: a row is released briefly while its text is in flight elsewhere.
 _EMPTY_CLAIMS = 4
 _MAX_FAILURES = 5  # in a row, then the process ends with the error
 _PROBE_TEXT = "evergreen"
 
 
 class Embedded(NamedTuple):
-    """What a function may return instead of vectors alone: with the tokens that were billed."""
+    """Vectors with the billed tokens; an Embed function returns this or vectors alone."""
 
     vectors: Sequence[Any]
     tokens: int | None = None
 
 
-#: From texts to one vector each, in order: lists, tuples, or rows of an array.
+#: Embeds texts: one vector for each, in order, as lists, tuples, or rows of an array.
 Embed = Callable[[list[str]], Any]
-#: From the name of a model to its function.
+#: Returns the Embed function of a model.
 Factory = Callable[[str], Embed]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an embedder is told. ``embed``: module:factory, where factory(model) returns an Embed."""
+    """Settings of an embedder; ``embed`` is module:factory, and factory(model) returns an Embed."""
 
     dsn: str
     pipeline: str
@@ -49,16 +49,16 @@ def load(name: str) -> Factory:
     try:
         found: object = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise LookupError(f"{name} is not module:factory of something that can be imported here: {error}") from error
+        raise LookupError(f"cannot import {name}, which must be module:factory: {error}") from error
     return cast("Factory", found)
 
 
 class ModelFailedError(Exception):
-    """No text passes, not even a harmless one."""
+    """The model fails for every text, including a harmless one."""
 
 
 class Embedder:
-    """One process of compute: claims ahead while it embeds, so that the model never waits for the database."""
+    """One embedding process; it claims the next batch while it embeds, so the model never waits for the database."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -66,7 +66,10 @@ class Embedder:
         self._queue = QueueClient(settings.dsn, settings.pipeline, settings.lease, settings.model)
 
     def run(self) -> int:
-        """Embed until the queue is empty, or for ever; return how many texts. Raises FailedError, LookupError."""
+        """Embed until the queue is empty, or forever; return the number of texts.
+
+        Raises ModelFailedError, LookupError.
+        """
         factory = load(self._settings.embed)
         done = empty = failed = 0
         with ThreadPoolExecutor(1) as pool:
@@ -75,7 +78,7 @@ class Embedder:
                 texts = next_claim.result()
                 empty = 0 if texts else empty + 1
                 if not texts:
-                    time.sleep(_IDLE_DELAY)  # the queue is empty: the next look is a claim, and those are not free
+                    time.sleep(_IDLE_DELAY)  # each look is a claim, which costs the database
                 next_claim = pool.submit(self._claim)
                 try:
                     done += self._embed(texts, factory) if texts else 0
@@ -85,7 +88,7 @@ class Embedder:
                     failed += 1
                     if failed == _MAX_FAILURES:
                         raise
-                    time.sleep(2.0**failed)  # the model takes nothing: each time it is left alone for longer
+                    time.sleep(2.0**failed)  # back off: the model fails for every text
                     next_claim = pool.submit(self._claim)
             self._release(next_claim.result())
         return done
@@ -101,11 +104,11 @@ class Embedder:
             self._queue.release(claimed)
 
     def _embed(self, texts: list[ClaimedText], factory: Factory) -> int:
-        """Embed and submit; halve what fails until the text that is to blame is alone."""
+        """Embed and submit; bisect a failing batch down to the bad text."""
         try:
             embedded = self._call_model([one.text for one in texts], texts[0].model, factory)
             vectors = [format_vector(vector) for vector in embedded.vectors]
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+        except Exception as error:  # noqa: BLE001 - the user's code raises anything
             if len(texts) == 1:
                 self._fail_text(texts[0], error, factory)
                 return 0
@@ -115,7 +118,7 @@ class Embedder:
         return len(texts)
 
     def _fail_text(self, text: ClaimedText, error: Exception, factory: Factory) -> None:
-        """Fail a text's rows if a harmless one passes: else it is not to blame."""
+        """Fail a text's rows if a harmless text passes; otherwise the model is at fault."""
         message = f"{type(error).__name__}: {error}"
         try:
             format_vector(self._call_model([_PROBE_TEXT], text.model, factory).vectors[0])
@@ -129,14 +132,14 @@ class Embedder:
         answer: Any = self._models[model](texts)
         embedded = answer if isinstance(answer, Embedded) else Embedded(answer)
         if len(embedded.vectors) != len(texts):
-            raise ValueError(f"{len(texts)} texts gave {len(embedded.vectors)} vectors")
+            raise ValueError(f"the model returned {len(embedded.vectors)} vectors for {len(texts)} texts")
         return embedded
 
 
 def format_vector(vector: Any) -> str:
-    """Return pgvector's text for a list, a tuple or a row of an array; raises ValueError for one that is no answer."""
+    """Return pgvector's text format of a list, a tuple or a row of an array; raises ValueError."""
     values: Any = vector.tolist() if hasattr(vector, "tolist") else vector
     numbers = [float(number) for number in values]
     if not 0.0 < sum(number * number for number in numbers) < math.inf:
-        raise ValueError("a vector is all zeros, or has NaN or infinity in it")
+        raise ValueError("the vector is all zeros, or contains NaN or infinity")
     return "[" + ",".join(map(repr, numbers)) + "]"

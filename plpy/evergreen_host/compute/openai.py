@@ -1,4 +1,4 @@
-"""A factory for servers that speak as OpenAI does: where and with what key, the environment of each process says."""
+"""A factory for OpenAI-compatible servers; URL and key come from the environment of each process."""
 
 import base64
 import json
@@ -14,13 +14,15 @@ _TIMEOUT = 120.0
 
 
 def factory(model: str) -> Embed:
-    """Return the function that asks the server; raises LookupError where no URL is set.
+    """Return a function that calls the server; raises LookupError if no URL is set.
 
-    The secrets of the database's own endpoints stay there: a key for this comes from the environment.
+    Secrets of the database's endpoints never leave the database, so the key comes from the environment.
     """
     url = os.environ.get(URL)
     if not url or not url.startswith(("http://", "https://")):
-        raise LookupError(f"set {URL} to the server's URL, up to /v1, in the environment of every process")
+        raise LookupError(
+            f"{URL} is not set; set it in every process, for example: export {URL}=http://localhost:8080/v1"
+        )
     name = os.environ.get(NAME, model)
     headers = {"Content-Type": "application/json"}
     if key := os.environ.get(KEY):

@@ -1,7 +1,7 @@
-"""A pool of Ray actors, each an embedder; who dies is started anew, and what it had comes back when its lease is over.
+"""A pool of Ray actors, each an embedder. Ray restarts an actor that dies; its rows return when their lease expires.
 
-Ray's core and not Ray Data: a queue without an end is no data set, and what Ray Data does again after a node is lost it
-does with what it read before, when those claims may long be others'. An actor that is started anew claims anew.
+Ray Core rather than Ray Data: an endless queue is not a data set, and after the loss of a node Ray Data repeats work on
+rows whose claims may have expired. A restarted actor claims new rows.
 """
 
 import time
@@ -16,12 +16,12 @@ from evergreen_host.compute.embedder import Embedder, Settings
 from evergreen_host.errors import CommandError, MissingError
 from evergreen_host.report import Report
 
-_OBJECT_STORE_BYTES = 100 * 1024 * 1024  # bytes of a local cluster's store: nothing of ours is in it
+_OBJECT_STORE_BYTES = 100 * 1024 * 1024  # of a local cluster; actors share no objects
 
 
 @dataclass(frozen=True)
 class RayPool:
-    """How many actors, where, with what."""
+    """Number, place and resources of the actors."""
 
     actors: int
     address: str | None = None
@@ -30,15 +30,15 @@ class RayPool:
 
 
 def run(settings: Settings, pool: RayPool, report: Report) -> int:
-    """Run the pool until the queue is empty, or for ever; return how many texts were embedded.
+    """Run the pool until the queue is empty, or forever; return the number of embedded texts.
 
-    Raises MissingError without Ray, CommandError with what an actor raised.
+    Raises MissingError without Ray, CommandError if an actor fails.
     """
     ray = _import_ray()
     try:
         seconds = lease_seconds(settings.dsn, settings.lease)
     except psycopg.Error as error:
-        raise CommandError(str(error).strip(), "Check --dsn and --lease.") from error
+        raise CommandError(str(error).strip(), "check --dsn and --lease") from error
     local_options = {"object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
     ray.init(address=pool.address, log_to_driver=False, **({} if pool.address else local_options))
     try:
@@ -51,11 +51,11 @@ def _import_ray() -> Any:
     try:
         return import_module("ray")
     except ImportError as error:
-        raise MissingError("Ray is not installed here", "pip install 'pg-evergreen[ray]'") from error
+        raise MissingError("Ray is not installed", "run: pip install 'pg-evergreen[ray]'") from error
 
 
 class _Supervisor:
-    """Keeps the actors at work."""
+    """Runs the actors and waits for them."""
 
     def __init__(self, ray: Any, settings: Settings, pool: RayPool, lease_seconds: float, report: Report) -> None:
         self._ray = ray
@@ -67,7 +67,7 @@ class _Supervisor:
         self._done = 0
 
     def run(self) -> int:
-        """See all actors to their end; what died with a claim is waited for."""
+        """Wait for all actors; after a death, run again once the lost claim's lease has expired."""
         self._run_actors()
         while self._last_death is not None:
             delay = self._last_death + self._lease_seconds - time.monotonic()
@@ -86,10 +86,8 @@ class _Supervisor:
             try:
                 self._done += int(self._ray.get(finished))
             except self._ray.exceptions.RayTaskError as error:
-                raise CommandError(
-                    f"an actor failed: {error.cause}", "Nothing is lost: its rows were given back."
-                ) from error
+                raise CommandError(f"an actor failed: {error.cause}", "its rows are back in the queue") from error
             except self._ray.exceptions.RayActorError:
                 self._last_death = time.monotonic()
-                self._report.busy("an actor died and is started anew")
+                self._report.busy("an actor died; Ray restarts it")
                 running[actor.run.remote()] = actor

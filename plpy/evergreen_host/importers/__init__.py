@@ -1,1 +1,1 @@
-"""Moving in: what other extensions have embedded is taken over instead of being paid for again."""
+"""Imports embeddings of other extensions, so they need not be computed again."""

@@ -1,4 +1,4 @@
-"""pgai's embedding configurations as models of ours: the one that is there, or the calls that make it."""
+"""Maps pgai's embedding configuration to a registered model, or to the calls that register it."""
 
 import json
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ _DEFAULT_URLS = {
     "voyage": "https://api.voyageai.com",
     "cohere": "https://api.cohere.com",
 }
-_LITELLM = frozenset(_DEFAULT_URLS)  # what LiteLLM's names may begin with, and we speak too
-_FIXED_DIMENSIONS = "text-embedding-ada-002"  # refuses to be asked for dimensions
+_LITELLM = frozenset(_DEFAULT_URLS)  # LiteLLM's prefixes that are our providers, too
+_FIXED_DIMENSIONS = "text-embedding-ada-002"  # rejects the parameter dimensions
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _MODELS = """
@@ -29,7 +29,7 @@ _ADD = "SELECT {schema}.embed_model_add(%s, %s, %s, remote_name => %s, endpoint 
 
 @dataclass(frozen=True)
 class SourceModel:
-    """The model of a vectorizer. ``provider`` None: one of LiteLLM's that we know under another name, if at all."""
+    """The model of a vectorizer; ``provider`` is None for a LiteLLM provider that Evergreen lacks."""
 
     provider: str | None
     remote_name: str
@@ -40,7 +40,7 @@ class SourceModel:
 
     @property
     def description(self) -> str:
-        """The model as one names it."""
+        """Name, provider and dimensions, for messages."""
         return f"{self.remote_name} of {self.provider or 'LiteLLM'} with {self.dimensions} dimensions"
 
 
@@ -53,7 +53,7 @@ class Model:
 
 
 def source_model(embedding: Config, obstacles: list[str]) -> SourceModel:
-    """Read what embeds a vectorizer's texts; adds to obstacles what makes its vectors others than ours would be."""
+    """Return the model that a vectorizer embeds with; appends to obstacles if its vectors would differ from ours."""
     kind, remote_name = embedding.get("implementation"), str(embedding.get("model"))
     dimensions = embedding["dimensions"]
     secret = embedding.get("api_key_name")
@@ -67,7 +67,7 @@ def source_model(embedding: Config, obstacles: list[str]) -> SourceModel:
         return SourceModel("voyage", remote_name, dimensions, None, secret)
     if kind == "litellm":
         return _from_litellm(remote_name, dimensions, secret, embedding.get("extra_options") or {}, obstacles)
-    obstacles.append(f"its embedding {kind} is not known here")
+    obstacles.append(f"its embedding {kind} is not supported")
     return SourceModel(None, remote_name, dimensions)
 
 
@@ -88,13 +88,13 @@ def _from_litellm(
 def _check_input_type(given: Any, expected: set[str], obstacles: list[str]) -> None:
     if given not in expected:
         obstacles.append(
-            f"its texts were embedded with input_type {json.dumps(given)}, and Evergreen embeds them as documents:"
-            " other vectors"
+            f"its texts were embedded with input_type {json.dumps(given)}; Evergreen embeds them as documents, which"
+            " gives different vectors"
         )
 
 
 def resolve(database: Database, model: SourceModel, named: str | None, endpoint: str | None) -> Model:
-    """Find the model, or say how it is to be added on an endpoint; raises EvergreenError with the calls to make."""
+    """Find the model, or plan its registration; raises EvergreenError whose hint is the calls that register it."""
     registered = {row["model"]: row for row in database.rows(_MODELS)}
     if named is not None:
         return _by_name(registered, model, named)
@@ -102,9 +102,7 @@ def resolve(database: Database, model: SourceModel, named: str | None, endpoint:
     if matching:
         return Model(matching[0])
     if endpoint is None or model.provider is None:
-        raise EvergreenError(
-            f"model {model.description} is not registered here", registration_calls(model, database.schema)
-        )
+        raise EvergreenError(f"model {model.description} is not registered", registration_calls(model, database.schema))
     if not database.rows(_ENDPOINT, endpoint):
         raise EvergreenError(f'endpoint "{endpoint}" does not exist', registration_calls(model, database.schema))
     name = model.remote_name if model.remote_name not in registered else f"{model.remote_name}-{model.dimensions}"
@@ -114,12 +112,12 @@ def resolve(database: Database, model: SourceModel, named: str | None, endpoint:
 
 def _by_name(registered: dict[str, Row], model: SourceModel, named: str) -> Model:
     if named not in registered:
-        raise EvergreenError(f'model "{named}" does not exist', "SELECT model FROM embed_models lists those that do")
+        raise EvergreenError(f'model "{named}" does not exist', "SELECT model FROM embed_models;")
     difference = _difference(registered[named], model)
     if difference is not None:
         raise EvergreenError(
-            f'the vectors are not those of model "{named}", which {difference}; they are of {model.description}',
-            "leave --model out to have the right one found; vectors of another model cannot be used",
+            f'model "{named}" {difference}; the vectors are of {model.description}',
+            "omit --model to find the matching model; vectors of different models cannot be mixed",
         )
     return Model(named)
 
@@ -127,21 +125,21 @@ def _by_name(registered: dict[str, Row], model: SourceModel, named: str) -> Mode
 def _difference(row: Row, model: SourceModel) -> str | None:
     if row["dimensions"] != model.dimensions:
         return f"has {row['dimensions']} dimensions"
-    if model.provider is None:  # who names a model of LiteLLM's says that it is the same
+    if model.provider is None:  # the user vouches for the model
         return None if row["provider"] in {*_DEFAULT_URLS, "function"} else f"is {row['provider']}'s"
     if (row["provider"], row["remote_name"]) != (model.provider, model.remote_name):
         return f"is {row['remote_name']} of {row['provider']}"
-    return "puts a prompt before documents" if row["options"].get("document_prompt") else None
+    return "prefixes documents with a prompt" if row["options"].get("document_prompt") else None
 
 
 def add(database: Database, model: Model) -> None:
-    """Register the model where that is still to be done."""
+    """Register the model if it is not registered yet."""
     if model.add_arguments is not None:
         database.rows(_ADD, *model.add_arguments)
 
 
 def registration_calls(model: SourceModel, schema: str) -> str:
-    """Return the calls that register a model, to be typed."""
+    """Return the calls that register a model, for the user to run."""
     provider = model.provider or "openai"
     url = model.url or (_DEFAULT_URLS[provider] if model.provider else "http://localhost:4000/v1")
     needs_allow_http = url.startswith("http:") and (urlsplit(url).hostname or "") not in _LOOPBACK
@@ -152,8 +150,12 @@ def registration_calls(model: SourceModel, schema: str) -> str:
         f"SELECT {schema}.embed_endpoint_set({_quote(provider)}, {_quote(url)}{secret}{allow_http});"
         f" SELECT {schema}.embed_model_add({_quote(model.remote_name)}, {_quote(provider)}, {model.dimensions},"
         f" endpoint => {_quote(provider)}{options});"
-        + ("" if model.provider else " and name it in --model, if it is the same (a LiteLLM proxy can serve it)")
-        + (" The secret is a file of that name in /etc/evergreen/secrets." if model.secret else "")
+        + (
+            ""
+            if model.provider
+            else " then pass it with --model, if it is the same model (a LiteLLM proxy can serve it)"
+        )
+        + (" Store the key in the file /etc/evergreen/secrets/" + (model.secret or "") + "." if model.secret else "")
     )
 
 

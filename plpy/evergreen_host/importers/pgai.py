@@ -1,4 +1,4 @@
-"""`evergreen import pgai`: a vectorizer becomes a pipeline, and what it has embedded is not paid for again."""
+"""`evergreen import pgai`: turns a vectorizer into a pipeline and imports its vectors."""
 
 from dataclasses import dataclass
 
@@ -22,12 +22,12 @@ SELECT s.kept, s.kept::interval < '1 day' AS short FROM (SELECT {schema}.embed_s
 """
 _ESTIMATE = "SELECT texts, tokens FROM {schema}.embed_estimate(%s)"
 _DROP = "SELECT ai.drop_vectorizer(%s)"
-_HINT = "docs/moving-in.md says what can be done instead"
+_HINT = "see docs/moving-in.md for alternatives"
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What was asked for on the command line."""
+    """The options of the command."""
 
     vectorizer: str | None = None
     name: str | None = None
@@ -39,7 +39,7 @@ class ImportOptions:
 
 
 def import_pgai(dsn: str, options: ImportOptions, report: Report) -> None:
-    """Take a vectorizer over; raises EvergreenError, before anything is changed where it cannot be done."""
+    """Import a vectorizer; raises EvergreenError before any change if it cannot be imported."""
     with open_database(dsn, "evergreen import pgai") as database:
         vectorizer = vectorizers.find(database, options.vectorizer)
         plan = make_plan(vectorizer, vectorizers.columns(database, vectorizer.source))
@@ -64,7 +64,7 @@ def import_pgai(dsn: str, options: ImportOptions, report: Report) -> None:
 def _check_obstacles(vectorizer: Vectorizer, plan: Plan) -> None:
     if plan.obstacles:
         reasons = "".join(f"\n  - {one}" for one in plan.obstacles)
-        raise EvergreenError(f'vectorizer {vectorizer.id} ("{vectorizer.name}") cannot be taken over:{reasons}', _HINT)
+        raise EvergreenError(f'vectorizer {vectorizer.id} ("{vectorizer.name}") cannot be imported:{reasons}', _HINT)
 
 
 def _check_rights(database: Database, vectorizer: Vectorizer) -> None:
@@ -73,8 +73,8 @@ def _check_rights(database: Database, vectorizer: Vectorizer) -> None:
     role = sql.Identifier(rights["role"]).as_string(database.connection)
     if not rights["admin"]:
         raise EvergreenError(
-            f"role {role} may not adopt vectors: they are shared by all pipelines of a model",
-            f"GRANT embed_admin TO {role}; or connect as a role that has it",
+            f"role {role} may not import vectors: all pipelines of a model share them",
+            f"GRANT embed_admin TO {role};",
         )
     if rights["readable"] is None:
         raise EvergreenError(f"the vectors' table {target} does not exist", "SELECT * FROM ai.vectorizer;")
@@ -85,21 +85,23 @@ def _check_rights(database: Database, vectorizer: Vectorizer) -> None:
 def _check_vectors(vectorizer: Vectorizer, columns: dict[str, Config], source_model: SourceModel) -> None:
     missing = [name for name in ("embedding_uuid", "chunk", "embedding", *vectorizer.key) if name not in columns]
     if missing:
-        raise EvergreenError(f"the vectors' table has no column {', '.join(missing)}", "it must be as pgai made it")
+        raise EvergreenError(
+            f"the vectors' table has no column {', '.join(missing)}", "import a table that pgai created"
+        )
     dimensions = columns["embedding"]["modifier"]
     if dimensions != source_model.dimensions:
         raise EvergreenError(
-            f"the vectors have {dimensions} dimensions, and the vectorizer's model {source_model.dimensions}",
-            "vectors of another model cannot be used",
+            f"the vectors have {dimensions} dimensions, but the vectorizer's model has {source_model.dimensions}",
+            "vectors of different models cannot be mixed",
         )
 
 
 def _check_retention(database: Database) -> None:
-    """What is adopted must still be there when a worker comes to it."""
+    """Imported vectors must stay in the cache until a worker needs them."""
     setting = database.rows(_RETENTION)[0]
     if setting["short"]:
         raise EvergreenError(
-            f"vectors are kept for {setting['kept']} only, and might be gone before a worker uses them",
+            f"cache_retention is {setting['kept']}; imported vectors could expire before a worker uses them",
             "SELECT embed_setting('cache_retention', '30 days');",
         )
 
@@ -107,14 +109,14 @@ def _check_retention(database: Database) -> None:
 def _print_plan(
     database: Database, vectorizer: Vectorizer, target: Pipeline, plan: Plan, model: Model, report: Report
 ) -> None:
-    """Say what would be done."""
+    """Print what an import would do."""
     call = pipeline.create_call(database, target, plan, model).as_string(database.connection)
     if model.add_arguments is not None:
         report.done("would add model", f"{model.name} on endpoint {model.add_arguments[4]}")
     if target.existing is None:
         report.done("would call", call)
-    report.done("would adopt", f"the vectors of texts that are still what they were, into pipeline {target.name}")
-    report.next("nothing was changed; run it again without --dry-run")
+    report.done("would import", f"the vectors of unchanged texts into pipeline {target.name}")
+    report.next("nothing was changed; run again without --dry-run")
     report.close(vectorizer=vectorizer.id, pipeline=target.name, call=call, notes=plan.notes)
 
 
@@ -134,9 +136,9 @@ def _run_import(
     else:
         report.present("pipeline", target.name)
     seen, copied = vectors.copy(database, vectorizer, target.name, source_model.dimensions, quiet=report.as_json)
-    report.done("adopted", f"{copied} of {seen} vectors")
+    report.done("imported", f"{copied} of {seen} vectors")
     estimate = database.rows(_ESTIMATE, target.name)[0]
-    report.done("to embed", f"{estimate['texts']} texts, that changed since or are new")
+    report.done("to embed", f"{estimate['texts']} new or changed texts")
     if target.paused_by_import:
         pipeline.resume(database, target)
         report.next("SELECT embed_drain(); or SELECT embed_schedule();")
@@ -144,15 +146,15 @@ def _run_import(
         report.next(f"pipeline {target.name} is {target.existing['state'] if target.existing else 'active'}")
     dropped = options.drop and _drop_vectorizer(database, vectorizer, report, complete=seen == copied)
     if not dropped:
-        report.next(f"when searches use the pipeline: SELECT ai.drop_vectorizer({vectorizer.id}, drop_all => true);")
-    result = {"chunks": seen, "adopted": copied, "to_embed": estimate["texts"], "dropped": dropped}
+        report.next(f"once searches use the pipeline: SELECT ai.drop_vectorizer({vectorizer.id}, drop_all => true);")
+    result = {"chunks": seen, "imported": copied, "to_embed": estimate["texts"], "dropped": dropped}
     report.close(vectorizer=vectorizer.id, pipeline=target.name, **result)
 
 
 def _drop_vectorizer(database: Database, vectorizer: Vectorizer, report: Report, *, complete: bool) -> bool:
-    """Drop the vectorizer, not its vectors: triggers, queue and job go; whoever reads its view goes on."""
+    """Drop the vectorizer with its triggers, queue and job; its vectors and view stay."""
     if not complete:
-        report.missing("drop:", "not all vectors were taken, so the vectorizer stays")
+        report.missing("drop:", "not all vectors were imported, so the vectorizer stays")
         return False
 
     def drop() -> None:
@@ -160,8 +162,8 @@ def _drop_vectorizer(database: Database, vectorizer: Vectorizer, report: Report,
             database.connection.execute("SET LOCAL lock_timeout = '50ms'")
             database.rows(_DROP, vectorizer.id)
 
-    vectors.retry_while_locked(drop, f"others keep writing to {'.'.join(vectorizer.source)}")
+    vectors.retry_while_locked(drop, f"other sessions keep writing to {'.'.join(vectorizer.source)}")
     table = sql.SQL("DROP TABLE {} CASCADE;").format(identifier(vectorizer.target)).as_string(database.connection)
     report.done("dropped", f"vectorizer {vectorizer.id}; its vectors and its view stay")
-    report.next(f"when nobody reads them any more: {table}")
+    report.next(f"once nothing reads them any more: {table}")
     return True

@@ -1,4 +1,4 @@
-"""The pipeline that a vectorizer becomes: made and paused in one transaction, or found as it was made before."""
+"""The pipeline for a vectorizer: created paused in one transaction, or found from an earlier import."""
 
 import json
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ class Pipeline:
 
     @property
     def paused_by_import(self) -> bool:
-        """True when it is paused because we paused it."""
+        """Whether an import paused it: it is paused and no row is fresh yet."""
         return self.existing is None or (self.existing["state"] == "paused" and not self.existing["fresh"])
 
 
 def choose(database: Database, vectorizer: Vectorizer, name: str | None, view: str | None) -> Pipeline:
-    """Choose name and view; pgai's own view has often the name that ours would have."""
+    """Choose name and view; pgai's view often has the default name of ours already."""
     name = name or vectorizer.source[1]
     source = identifier(vectorizer.source).as_string(database.connection)
     found = database.rows(_EXISTING, source, name)
@@ -51,7 +51,7 @@ def choose(database: Database, vectorizer: Vectorizer, name: str | None, view: s
 
 
 def check(pipeline: Pipeline, plan: Plan, model: Model) -> None:
-    """Raise EvergreenError when the pipeline that is there is another one than would be made."""
+    """Raise EvergreenError if the existing pipeline differs from the planned one."""
     existing = pipeline.existing
     if existing is None:
         return
@@ -65,15 +65,15 @@ def check(pipeline: Pipeline, plan: Plan, model: Model) -> None:
     different = [name for name, value in wanted.items() if existing[name] != value]
     if different:
         raise EvergreenError(
-            f'pipeline "{pipeline.name}" exists already, with another {", ".join(different)}',
-            "choose another name with --name",
+            f'pipeline "{pipeline.name}" already exists with a different {", ".join(different)}',
+            "choose another name: --name NAME",
         )
     if existing["state"] == "broken":
-        raise EvergreenError(f'pipeline "{pipeline.name}" is broken', "evergreen doctor says what to do")
+        raise EvergreenError(f'pipeline "{pipeline.name}" is broken', "run: evergreen doctor")
 
 
 def create_call(database: Database, pipeline: Pipeline, plan: Plan, model: Model, **overrides: Any) -> sql.Composed:
-    """Return the call that makes the pipeline."""
+    """Return the embed_create call."""
     arguments: dict[str, Any] = {
         "columns": plan.columns,
         "template": plan.template,
@@ -94,7 +94,7 @@ def create_call(database: Database, pipeline: Pipeline, plan: Plan, model: Model
 
 
 def create(database: Database, pipeline: Pipeline, plan: Plan, model: Model) -> None:
-    """Register the model and make the pipeline, paused: a worker would pay for what is adopted a moment later."""
+    """Register the model and create the pipeline, paused, so no worker embeds texts whose vectors come next."""
 
     def create_paused() -> None:
         with database.connection.transaction():
@@ -102,11 +102,11 @@ def create(database: Database, pipeline: Pipeline, plan: Plan, model: Model) -> 
             database.connection.execute(create_call(database, pipeline, plan, model))
             database.rows(_PAUSE, pipeline.name)
 
-    retry_while_locked(create_paused, f"others keep writing to {pipeline.source}")
+    retry_while_locked(create_paused, f"other sessions keep writing to {pipeline.source}")
 
 
 def dry_run(database: Database, pipeline: Pipeline, plan: Plan, model: Model) -> None:
-    """Do it and undo it, without triggers: what the server has to say against it, it says now."""
+    """Create and roll back, without triggers, so the server's errors appear before any change."""
     with database.connection.transaction(force_rollback=True):
         models.add(database, model)
         if pipeline.existing is None:
@@ -114,5 +114,5 @@ def dry_run(database: Database, pipeline: Pipeline, plan: Plan, model: Model) ->
 
 
 def resume(database: Database, pipeline: Pipeline) -> None:
-    """Let workers begin."""
+    """Resume the pipeline."""
     database.rows(_RESUME, pipeline.name)

@@ -1,4 +1,4 @@
-"""pgai's catalog: a vectorizer as it was created, and the table with its chunks."""
+"""Reads pgai's catalog: vectorizers, and the tables with their chunks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +33,12 @@ class Vectorizer:
     disabled: bool
 
     def part(self, name: str) -> Config:
-        """One part of how it was configured."""
+        """Return one part of the configuration."""
         return self.config.get(name) or {}
 
     @property
     def target(self) -> tuple[str, str]:
-        """Schema and name of the table that has the chunks."""
+        """Schema and name of the table of chunks."""
         destination = self.part("destination")
         return str(destination.get("target_schema")), str(destination.get("target_table"))
 
@@ -47,17 +47,21 @@ def find(database: Database, selector: str | None) -> Vectorizer:
     """Find a vectorizer by id or name, or the only one; raises EvergreenError."""
     if not database.rows(_HAS_PGAI)[0]["available"]:
         raise EvergreenError(
-            f'database "{database.name}" has no pgai: there is no table ai.vectorizer',
-            "name the database that has it in --dsn; Evergreen must be created in the same one",
+            f'database "{database.name}" has no pgai: table ai.vectorizer does not exist',
+            "pass its database with --dsn; Evergreen must be in the same database",
         )
     rows = [row["row"] for row in database.rows(_ALL)]
     found = [row for row in rows if selector is None or selector in {row.get("name"), str(row["id"])}]
     if len(found) == 1:
         return _vectorizer(found[0])
     available = ", ".join(f"{row['id']} ({row.get('name')})" for row in rows) or "none"
-    problem = f'there is no vectorizer "{selector}"' if selector is not None else "choose one of them with --vectorizer"
+    problem = (
+        f'vectorizer "{selector}" does not exist'
+        if selector is not None
+        else "there are several vectorizers; choose one with --vectorizer"
+    )
     raise EvergreenError(
-        problem if rows else "pgai has no vectorizer here", f"vectorizers in this database: {available}"
+        problem if rows else "pgai has no vectorizer in this database", f"vectorizers in this database: {available}"
     )
 
 
@@ -65,7 +69,7 @@ def _vectorizer(row: Config) -> Vectorizer:
     config = row["config"]
     if not {"loading", "destination"} <= set(config):
         raise EvergreenError(
-            f"vectorizer {row['id']} was created by a version of pgai before 0.10, whose catalog is another",
+            f"vectorizer {row['id']} was created by pgai before 0.10, which has a different catalog",
             "upgrade pgai first: pip install -U pgai; pgai install -d 'postgres://…'",
         )
     key = sorted(row["source_pk"], key=lambda column: column["pknum"])
@@ -85,5 +89,5 @@ def columns(database: Database, table: tuple[str, str]) -> dict[str, Config]:
 
 
 def identifier(table: tuple[str, str]) -> sql.Identifier:
-    """The qualified name of a table."""
+    """Return the qualified name of a table."""
     return sql.Identifier(*table)

@@ -1,4 +1,4 @@
-"""Copies vectors batch by batch, each a transaction, to where the next drain finds them by their text."""
+"""Copies vectors into the cache in batches, each its own transaction; the next drain finds them by their text."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from evergreen_host.errors import EvergreenError
 from evergreen_host.importers.vectorizers import Vectorizer, identifier
 
 _LOWEST_UUID = "00000000-0000-0000-0000-000000000000"
-_MAX_NUMBERS = 400_000  # in the vectors of a batch: some 4 MB as text
+_MAX_NUMBERS = 400_000  # per batch, about 4 MB as text
 _MAX_ROWS = 1000
 _LOCK_ATTEMPTS = 50
 _LOCK_RETRY_DELAY = 0.1
@@ -38,7 +38,7 @@ def count(database: Database, vectorizer: Vectorizer) -> int:
 
 
 def copy(database: Database, vectorizer: Vectorizer, pipeline: str, dimensions: int, *, quiet: bool) -> tuple[int, int]:
-    """Adopt every chunk; return how many there were and how many were taken."""
+    """Copy the vectors of all chunks; return the number of chunks and of copied vectors."""
     key = sql.SQL(", ").join(
         sql.SQL("pg_catalog.to_jsonb({})").format(sql.Identifier("t", name)) for name in vectorizer.key
     )
@@ -59,19 +59,19 @@ def copy(database: Database, vectorizer: Vectorizer, pipeline: str, dimensions: 
 
 def _copy_batch(database: Database, query: sql.Composed) -> dict[str, Any] | None:
     row = retry_while_locked(
-        lambda: database.connection.execute(query).fetchall()[0], "a worker has the same texts at hand"
+        lambda: database.connection.execute(query).fetchall()[0], "a worker is embedding the same texts"
     )
     return row if row["seen"] else None
 
 
 def retry_while_locked(step: Callable[[], Any], why: str) -> Any:
-    """Try a step again while somebody holds a lock that it does not wait for; raises EvergreenError after a while."""
+    """Retry a step that fails on a lock; raises EvergreenError after the last attempt."""
     for _ in range(_LOCK_ATTEMPTS):
         try:
             return step()
         except errors.LockNotAvailable:
             time.sleep(_LOCK_RETRY_DELAY)
-    raise EvergreenError(f"no lock was to be had: {why}", "run the same command again: what was done stays done")
+    raise EvergreenError(f"lock not available: {why}", "run the same command again; it continues where it stopped")
 
 
 @contextmanager

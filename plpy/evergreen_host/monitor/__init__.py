@@ -1,1 +1,1 @@
-"""What an operator looks at: status, metrics, doctor."""
+"""Commands for operators: status, metrics, doctor, backfill."""

@@ -1,4 +1,4 @@
-"""`evergreen doctor`: what is wrong, and for each thing what to type."""
+"""`evergreen doctor`: lists problems, each with what to type."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from evergreen_host.monitor.checks import (
     workers,
 )
 from evergreen_host.monitor.checks.finding import Finding
+from evergreen_host.report import pluralize
 
 CHECKS: tuple[Callable[[Database], Iterator[Finding]], ...] = (
     server.library,
@@ -44,7 +45,7 @@ CHECKS: tuple[Callable[[Database], Iterator[Finding]], ...] = (
 
 
 def findings(database: Database) -> Iterator[Finding]:
-    """Run every check; one that may not look is a finding itself, and keeps no other from looking."""
+    """Run every check; a check that fails, e.g. for lack of a privilege, becomes a finding itself."""
     for check in CHECKS:
         try:
             yield from check(database)
@@ -52,11 +53,11 @@ def findings(database: Database) -> Iterator[Finding]:
             if database.connection.closed:
                 raise
             message = (error.diag.message_primary or str(error)).strip()
-            yield Finding(check.__name__, "warning", f"could not be looked at: {message}")
+            yield Finding(check.__name__, "warning", f"check failed: {message}")
 
 
 def doctor(dsn: str, *, as_json: bool) -> int:
-    """Print what is wrong; return how many errors there are. Raises EvergreenError."""
+    """Print the findings and return the number of errors; raises EvergreenError."""
     with open_database(dsn, "evergreen doctor") as database:
         found = list(findings(database))
         name = database.name
@@ -71,9 +72,10 @@ def doctor(dsn: str, *, as_json: bool) -> int:
             console.print(Text(f"         {'$ ' if one.in_shell else ''}{one.advice}", style="bold"))
     warnings = len(found) - errors
     if not found:
-        console.print(Text.assemble(("ok", "green"), f" nothing is wrong in database {name} ({len(CHECKS)} checks)"))
+        console.print(Text.assemble(("ok", "green"), f" no problems found in database {name} ({len(CHECKS)} checks)"))
     else:
-        console.print(f"{errors} errors, {warnings} warnings in database {name}")
+        counts = f"{pluralize(errors, 'error')}, {pluralize(warnings, 'warning')}"
+        console.print(f"{counts} in database {name}")
     return errors
 
 

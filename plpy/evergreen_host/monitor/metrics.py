@@ -16,40 +16,40 @@ from evergreen_host.monitor import status
 
 STATES = ("active", "paused", "over budget", "broken")
 _GAUGES = {
-    "rows": "rows of the source table, an estimate where it is large",
+    "rows": "rows of the source table; an estimate for large tables",
     "fresh": "rows whose embedding is up to date",
-    "pending": "rows that wait for a worker",
-    "in_flight": "rows that a worker has claimed",
+    "pending": "rows waiting for a worker",
+    "in_flight": "rows claimed by a worker",
     "failed": "dead letters",
 }
 _SECONDS = {
-    "oldest_pending_age": ("oldest_pending_age_seconds", "age of the oldest change that waits"),
-    "backfill_eta": ("backfill_eta_seconds", "until the backfill is over, about"),
+    "oldest_pending_age": ("oldest_pending_age_seconds", "age of the oldest pending change"),
+    "backfill_eta": ("backfill_eta_seconds", "estimated time until the backfill is complete"),
 }
 _RATIOS = {
-    "coverage": ("coverage_ratio", "share of the rows that are fresh"),
-    "backfill_progress": ("backfill_progress_ratio", "share of the table that the backfill has come to"),
+    "coverage": ("coverage_ratio", "share of fresh rows"),
+    "backfill_progress": ("backfill_progress_ratio", "share of the table that the backfill has processed"),
 }
 _COUNTERS = {
     "calls": "requests to models",
-    "texts": "texts that models answered for",
-    "tokens": "tokens, as billed where the provider says",
+    "texts": "texts embedded by models",
+    "tokens": "tokens, as billed if the provider reports it",
     "cost": "cost, in the unit of the models' price",
-    "texts_saved": "texts that were not sent",
+    "texts_saved": "texts that needed no request",
 }
 _LAGS = {"lag_p50": "0.5", "lag_p95": "0.95", "lag_p99": "0.99"}
 _LANES = ("live", "bulk")
 
 
 class StatusCollector(Collector):
-    """Looks at embed_status each time it is asked; a database that cannot be reached is evergreen_up 0."""
+    """Reads embed_status at each scrape; evergreen_up is 0 if the database cannot be reached."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics of now."""
+        """Yield the current metrics."""
         with self._lock:
             try:
                 with open_database(self._dsn, "evergreen metrics") as database:
@@ -62,7 +62,7 @@ class StatusCollector(Collector):
 
 
 def families(database: Database, rows: list[Row]) -> Iterator[Metric]:
-    """Yield the metrics of pipelines; what this version of the extension does not tell is left out."""
+    """Yield the metrics of pipelines, without columns that this version of the extension lacks."""
     yield _info(database)
     yield _states(rows)
     for name, description in _GAUGES.items():
@@ -77,7 +77,7 @@ def families(database: Database, rows: list[Row]) -> Iterator[Metric]:
 def _lags(rows: list[Row]) -> Iterator[Metric]:
     lag = GaugeMetricFamily("evergreen_lag_seconds", "from change to searchable", labels=("pipeline", "quantile"))
     lanes = GaugeMetricFamily(
-        "evergreen_lane_lag_seconds", "as evergreen_lag_seconds, by lane", labels=("pipeline", "lane", "quantile")
+        "evergreen_lane_lag_seconds", "evergreen_lag_seconds by lane", labels=("pipeline", "lane", "quantile")
     )
     for row in rows:
         for column, quantile in _LAGS.items():
@@ -96,7 +96,7 @@ def _info(database: Database) -> Metric:
 
 
 def _states(rows: list[Row]) -> Metric:
-    states = GaugeMetricFamily("evergreen_state", "1 for the state that a pipeline is in", labels=("pipeline", "state"))
+    states = GaugeMetricFamily("evergreen_state", "1 for the current state of a pipeline", labels=("pipeline", "state"))
     for row in rows:
         for state in STATES:
             states.add_metric((row["pipeline"], state), float(row["state"] == state))
@@ -118,28 +118,30 @@ def _to_float(value: Any) -> float:
 
 
 def registry(dsn: str) -> CollectorRegistry:
-    """Return a registry with nothing but ours in it."""
+    """Return a registry of only these metrics."""
     found = CollectorRegistry(auto_describe=False)
     found.register(StatusCollector(dsn))
     return found
 
 
 def exposition(dsn: str) -> str:
-    """Return the metrics as text; raises EvergreenError when the database cannot be reached."""
+    """Return the metrics as text; raises EvergreenError if the database cannot be reached."""
     with open_database(dsn, "evergreen metrics"):
         return generate_latest(registry(dsn)).decode()
 
 
 def dashboard() -> str:
-    """Return a dashboard of these metrics, as Grafana imports it."""
+    """Return a Grafana dashboard of these metrics."""
     return Path(__file__).with_name("grafana.json").read_text("utf-8")
 
 
 def serve(dsn: str, address: str, port: int) -> None:
-    """Serve the metrics until interrupted; raises EvergreenError when the port is taken."""
+    """Serve the metrics until interrupted; raises EvergreenError if the port is in use."""
     try:
         server, thread = start_http_server(port, address, registry(dsn))
     except OSError as error:
-        raise EvergreenError(f"cannot listen on {address}:{port}: {error.strerror}", "choose another --port") from error
+        raise EvergreenError(
+            f"cannot listen on {address}:{port}: {error.strerror}", "choose another port: --port 9188"
+        ) from error
     print(f"evergreen: metrics at http://{address}:{server.server_port}/metrics", flush=True)
     thread.join()

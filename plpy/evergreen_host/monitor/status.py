@@ -1,4 +1,4 @@
-"""`evergreen status`: the pipelines of a database as a table, as JSON, or as a table that stays up to date."""
+"""`evergreen status`: the pipelines of a database as a table, as JSON, or as a live table."""
 
 import json
 import sys
@@ -17,20 +17,20 @@ from rich.text import Text
 
 from evergreen_host.database import Database, Row, open_database
 from evergreen_host.errors import EvergreenError
+from evergreen_host.report import format_duration, format_number
 
 _STATUS = "SELECT * FROM {schema}.embed_status ORDER BY pipeline"
 _PLAIN_WIDTH = 160
 _HISTORY_LENGTH = 120
 _MIN_SPARKLINE_WIDTH, _SPARKLINE_WIDTH = 4, 16  # bars
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _COLOURS = {"active": "green", "paused": "yellow", "over budget": "yellow", "broken": "bold red"}
 
 
 def read(database: Database, pipeline: str | None) -> list[Row]:
-    """Return what embed_status says of one pipeline or of all; raises EvergreenError for one that is not there."""
+    """Return embed_status for one pipeline or all; raises EvergreenError if the pipeline does not exist."""
     rows = [row for row in database.rows(_STATUS) if pipeline is None or row["pipeline"] == pipeline]
     if pipeline is not None and not rows:
-        raise EvergreenError(f'pipeline "{pipeline}" does not exist', "evergreen status lists those you may see")
+        raise EvergreenError(f'pipeline "{pipeline}" does not exist', "run: evergreen status")
     return rows
 
 
@@ -63,14 +63,14 @@ def _json_value(value: Any) -> Any:
 
 
 class History:
-    """Backlog and lag of each pipeline at the last looks."""
+    """Recent backlog and age of the oldest pending change, for sparklines."""
 
     def __init__(self) -> None:
         self.backlog: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_HISTORY_LENGTH))
         self.lag: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_HISTORY_LENGTH))
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Remember one look."""
+        """Add one reading."""
         for row in rows:
             self.backlog[row["pipeline"]].append(float(row["pending"] or 0) + float(row["in_flight"] or 0))
             oldest = row["oldest_pending_age"]
@@ -101,16 +101,16 @@ def _render(database: Database, rows: list[Row], history: History) -> Group:
 
 
 class _Sparkline:
-    """A sparkline that gives way where the terminal is narrow: then it shows fewer looks, the last ones."""
+    """A sparkline that shrinks to the last readings on a narrow terminal."""
 
     def __init__(self, values: list[float]) -> None:
-        self._figures = values
+        self._values = values
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(_MIN_SPARKLINE_WIDTH, _SPARKLINE_WIDTH).with_maximum(options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Text]:
-        yield Text(sparkline(self._figures, min(_SPARKLINE_WIDTH, options.max_width)))
+        yield Text(sparkline(self._values, min(_SPARKLINE_WIDTH, options.max_width)))
 
 
 def _table(rows: list[Row], history: History) -> Table:
@@ -125,11 +125,13 @@ def _table(rows: list[Row], history: History) -> Table:
         table.add_column("waits")
     for row in rows:
         cells = [Text(row["pipeline"]), Text(row["state"], style=_COLOURS.get(row["state"], ""))]
-        cells += [Text(_number(row[name])) for name in ("rows", "fresh")]
-        cells += [Text(_number(row[name]), style="yellow" if row[name] else "") for name in ("pending", "in_flight")]
-        cells += [Text(_number(row["failed"]), style="red" if row["failed"] else "")]
-        cells += [Text(duration(row.get(name))) for name in ("oldest_pending_age", "lag_p50", "lag_p99")]
-        cells += [Text(_number(row["tokens"])), Text("" if row["cost"] is None else f"{row['cost']:.4f}")]
+        cells += [Text(format_number(row[name])) for name in ("rows", "fresh")]
+        cells += [
+            Text(format_number(row[name]), style="yellow" if row[name] else "") for name in ("pending", "in_flight")
+        ]
+        cells += [Text(format_number(row["failed"]), style="red" if row["failed"] else "")]
+        cells += [Text(format_duration(row.get(name))) for name in ("oldest_pending_age", "lag_p50", "lag_p99")]
+        cells += [Text(format_number(row["tokens"])), Text("" if row["cost"] is None else f"{row['cost']:.4f}")]
         sparklines: list[_Sparkline] = []
         if watched:
             sparklines = [_Sparkline([*series[row["pipeline"]]]) for series in (history.backlog, history.lag)]
@@ -137,29 +139,11 @@ def _table(rows: list[Row], history: History) -> Table:
     return table
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def duration(value: timedelta | None) -> str:
-    """Return an interval as one reads it: 35 ms, 2.5 s, 3 min, 4 h, 2 d."""
-    if value is None:
-        return ""
-    seconds = value.total_seconds()
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < _MINUTE:
-        return f"{seconds:.1f} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.0f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} d"
-
-
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Return the last ``width`` figures as bars, from zero to the largest of them."""
+    """Return the last ``width`` values as bars, scaled from zero to their maximum."""
     visible = values[-width:]
     top = max(visible, default=0.0)
     if top <= 0:

@@ -1,1 +1,1 @@
-"""`evergreen worker`: sessions that LISTEN, sleep, and CALL embed_work within milliseconds of a commit."""
+"""`evergreen worker`: sessions that LISTEN and CALL embed_work within milliseconds of a commit."""

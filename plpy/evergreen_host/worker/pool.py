@@ -1,4 +1,4 @@
-"""The workers of one process: a thread and a session each; they end together, with what they have under way done."""
+"""The workers of one process, each a thread with its own session; they stop together, after the batches in flight."""
 
 import os
 import threading
@@ -14,23 +14,23 @@ from evergreen_host.worker.session import MAX_CALL, Session, connect
 
 
 class StopSignal:
-    """Set once and for good; ``fd`` becomes readable then, for whoever waits on a socket, too."""
+    """A threading.Event that also makes ``fd`` readable, for threads that poll a socket."""
 
     def __init__(self) -> None:
         self.fd, self._write_fd = os.pipe()
         self._event = threading.Event()
 
     def set(self) -> None:
-        """Tell everybody; may be called from a signal handler."""
+        """Stop all threads; safe to call from a signal handler."""
         if not self._event.is_set():
             self._event.set()
-            os.write(self._write_fd, b"x")  # never read, so that all who wait see it
+            os.write(self._write_fd, b"x")  # never read, so every thread sees it
 
     def __bool__(self) -> bool:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it begins, or so long; True when it has begun."""
+        """Wait up to so many seconds; return True if the signal is set."""
         return self._event.wait(seconds)
 
 
@@ -41,7 +41,7 @@ _POLL_INTERVAL = 0.05
 
 
 class WorkerThread:
-    """One worker; ``error`` is what it ended for, if it was not told to end."""
+    """One worker; ``error`` is the reason if it stopped by itself."""
 
     def __init__(self, number: int, dsn: str, pipeline: str | None, stop_signal: StopSignal, log: Log) -> None:
         self.error: EvergreenError | None = None
@@ -53,16 +53,16 @@ class WorkerThread:
         self._thread = threading.Thread(target=self._run, name=f"worker {number}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """True until it has ended."""
+        """Whether the thread still runs."""
         return self._thread.is_alive()
 
     def join(self, seconds: float | None) -> None:
-        """Wait for its end."""
+        """Wait for the thread to end."""
         self._thread.join(seconds)
 
     def _log_event(self, event: str, *, level: str = "info", **details: str | int | float | None) -> None:
@@ -75,10 +75,10 @@ class WorkerThread:
         except EvergreenError as error:
             self.error = error
         finally:
-            self._stop_signal.set()  # one that cannot go on ends them all, so that whoever started them takes notice
+            self._stop_signal.set()  # the process ends if one worker fails, so its supervisor notices
 
     def _run_session(self) -> None:
-        """Work over one connection, until it is lost."""
+        """Work over one connection until it is lost or the workers stop."""
         try:
             with Session(
                 self._dsn, self._pipeline, lambda text: self._log_event("warning", level="warning", text=text)
@@ -88,7 +88,7 @@ class WorkerThread:
                 self._work(session)
         except psycopg.Error as error:
             if self._stop_signal:
-                self._log_event("broken off", level="warning", error=str(error))
+                self._log_event("canceled", level="warning", error=str(error))
                 return
             self._raise_if_permanent(error)
             delay = self._backoff.next_delay()
@@ -107,18 +107,18 @@ class WorkerThread:
                 session.sleep(self._stop_signal.fd)
 
     def _raise_if_permanent(self, error: psycopg.Error) -> None:
-        """Raise what no attempt will mend: a wrong call, and a first connection that does not come about."""
+        """Raise errors that a retry does not fix: a wrong call, or a first connection that fails."""
         error_class = _PERMANENT_ERRORS.get(error.sqlstate or "")
         if error_class is not None:
             raise error_class(error.diag.message_primary or str(error), error.diag.message_hint or "") from error
         if not self._was_connected:
             raise EvergreenError(
-                f"cannot connect: {error}".strip(), "Is --dsn right, and does the server run?"
+                f"cannot connect: {error}".strip(), "check --dsn and whether the server runs: psql 'DSN'"
             ) from error
 
 
 class WorkerPool:
-    """All workers of the process."""
+    """The workers of this process."""
 
     def __init__(self, dsn: str, workers: int, pipeline: str | None, log: Log) -> None:
         self.stop_signal = StopSignal()
@@ -127,10 +127,10 @@ class WorkerPool:
         self._threads = [WorkerThread(number, dsn, pipeline, self.stop_signal, log) for number in range(1, workers + 1)]
 
     def run(self) -> None:
-        """Work until it is to stop and everybody has; raises the EvergreenError for which one of them ended."""
+        """Run until the stop signal is set and all threads have ended; raises the first worker's EvergreenError."""
         for thread in self._threads:
             thread.start()
-        while not self.stop_signal.wait(1.0):  # in slices: a signal is handled between them
+        while not self.stop_signal.wait(1.0):  # Python runs signal handlers between two waits
             pass
         self._wait_for_threads()
         errors = [thread.error for thread in self._threads if thread.error is not None]
@@ -138,7 +138,7 @@ class WorkerPool:
             raise errors[0]
 
     def cancel_calls(self) -> None:
-        """Give up what is under way; the server gives it to others at once."""
+        """Cancel the calls in progress; other workers can claim those rows at once."""
         for thread in self._threads:
             session = thread.session
             if session is not None:
@@ -146,14 +146,14 @@ class WorkerPool:
                     session.cancel()
 
     def _wait_for_threads(self) -> None:
-        """Ask those that are in a call to end it with what they have under way, and wait for them."""
+        """Ask the sessions to end their calls after the batches in flight, and wait for the threads."""
         try:
             with connect(self._dsn) as connection:
                 while self._any_alive():
                     self._request_stop(connection)
                     self._threads[0].join(_POLL_INTERVAL)
         except psycopg.Error as error:
-            self._log.write("cannot ask for the end", level="warning", error=str(error), within=MAX_CALL)
+            self._log.write("stop_request_failed", level="warning", error=str(error), within=MAX_CALL)
         for thread in self._threads:
             thread.join(None)
 
@@ -161,7 +161,7 @@ class WorkerPool:
         return any(thread.is_alive for thread in self._threads)
 
     def _request_stop(self, connection: psycopg.Connection[Any]) -> None:
-        """Take the lock that stands for it, once: it is kept until we are gone."""
+        """Take each session's stop lock, once; this connection holds it until it closes."""
         sessions = [thread.session for thread in self._threads if thread.is_alive]
         for pid in {session.pid for session in sessions if session is not None} - self._requested:
             if connection.execute(_REQUEST_STOP, (pid,)).fetchone() == (True,):

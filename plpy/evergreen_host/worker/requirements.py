@@ -1,4 +1,4 @@
-"""What a worker's session needs: the extension, the right to work, a server that writes, a backend of its own."""
+"""Requirements of a worker's session: the extension, privileges, a primary server, and a backend of its own."""
 
 import select
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from evergreen_host.errors import EvergreenError, MissingError, NotPermittedErro
 
 Connection = psycopg.Connection[Any]
 
-_POOL_TIMEOUT_MS = 5000  # milliseconds for which a pool may keep a second session waiting
+_POOL_TIMEOUT_MS = 5000  # a full pool keeps a second session waiting
 _PID = "SELECT pg_catalog.pg_backend_pid()"
 _REQUIREMENTS = """
 SELECT pg_catalog.current_database() AS database, current_user AS role, pg_catalog.pg_is_in_recovery() AS standby,
@@ -25,10 +25,13 @@ LEFT JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid AND p.proname = 'embed_
 
 
 def extension_schema(connection: Connection) -> str:
-    """Return where the extension is; raises MissingError, NotPermittedError, psycopg.OperationalError on a standby."""
+    """Return the extension's schema.
+
+    Raises MissingError, NotPermittedError, and psycopg.OperationalError on a standby.
+    """
     database, role, standby, version, schema, sleep_function, allowed = connection.execute(_REQUIREMENTS).fetchall()[0]
-    if standby:  # it may be promoted, or another server stand behind the same address
-        raise psycopg.OperationalError("this server is a standby, where nothing can be written")
+    if standby:  # worth a retry: it may be promoted, or the address may move to the primary
+        raise psycopg.OperationalError("the server is a standby, which is read-only")
     if version is None:
         raise MissingError(
             f'extension evergreen is not created in database "{database}"',
@@ -36,30 +39,30 @@ def extension_schema(connection: Connection) -> str:
         )
     if sleep_function is None:
         raise MissingError(
-            f'extension evergreen {version} in database "{database}" knows no LISTEN workers',
-            "evergreen install, then ALTER EXTENSION evergreen UPDATE;",
+            f'extension evergreen {version} in database "{database}" does not support LISTEN workers',
+            "run: evergreen install; then in psql: ALTER EXTENSION evergreen UPDATE;",
         )
     if not allowed:
         raise NotPermittedError(
-            f'role "{role}" may not work in database "{database}"',
-            f'GRANT embed_worker TO "{role}"; (and USAGE on schema {schema}, if PUBLIC has it not)',
+            f'role "{role}" lacks the privileges of a worker in database "{database}"',
+            f'GRANT embed_worker TO "{role}"; GRANT USAGE ON SCHEMA {schema} TO "{role}";',
         )
     return str(schema)
 
 
 def pooler_error() -> EvergreenError:
-    """Build the error for a pooler that gives each transaction another backend."""
+    """Return the error for a pooler in transaction mode."""
     return EvergreenError(
-        "the connection goes through a pooler in transaction mode, where LISTEN and a worker's locks do not last",
-        "Name the server itself in --dsn, or a pool in session mode (pgbouncer: pool_mode = session).",
+        "the connection goes through a pooler in transaction mode, which breaks LISTEN and session locks",
+        "connect to the server directly with --dsn, or use a pool in session mode (pgbouncer: pool_mode = session)",
     )
 
 
 def backend_pid(connection: Connection, open_second: Callable[[], Connection]) -> int:
-    """Return the number of the session's backend; raises EvergreenError if it has none of its own.
+    """Return the pid of the session's backend; raises EvergreenError if the session has no backend of its own.
 
-    A pooler tells another number at the start than the backend itself: only then is a second session asked for. If that
-    one gets the backend of the first, which is between two transactions, both have it in turn.
+    A pooler reports a different pid at connect than the backend does; only then is a second session opened. If that
+    session gets the first one's backend, which is between two transactions, the pooler shares backends.
     """
     pid = _current_backend(connection)
     if pid == connection.info.backend_pid:
@@ -78,7 +81,7 @@ def _current_backend(connection: Connection) -> int:
 
 
 def _backend_in_transaction(connection: Connection) -> int | None:
-    """Return its backend's number and leave the transaction open; None where none is to be had (a full pool)."""
+    """Return the backend's pid and leave the transaction open; None if the pool is full."""
     connection.pgconn.send_query(f"BEGIN; {_PID}".encode())
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Runs the workers of `evergreen worker` until a signal: the first one lets them finish, the second one does not."""
+"""Runs the workers until a signal: the first one stops them gracefully, the second one cancels their calls."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ from evergreen_host.log import Log
 from evergreen_host.worker.pool import WorkerPool
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_FORCE_EXIT_AFTER = 5  # seconds for which a second signal lets the server answer
+_FORCE_EXIT_AFTER = 5  # seconds after the second signal
 
 
 def run(dsn: str, workers: int, pipeline: str | None, *, as_json: bool) -> None:
-    """Work until SIGTERM or SIGINT; raises EvergreenError when that is impossible, or was cut short by a second one."""
+    """Work until SIGTERM or SIGINT; raises EvergreenError if a worker fails or a second signal arrives."""
     log = Log(as_json=as_json)
     pool = WorkerPool(dsn, workers, pipeline, log)
     received: list[int] = []
@@ -35,5 +35,5 @@ def run(dsn: str, workers: int, pipeline: str | None, *, as_json: bool) -> None:
     log.write("started", workers=workers, pipeline=pipeline, process=os.getpid())
     pool.run()
     if len(received) > 1:
-        raise EvergreenError("broken off by a second signal; the next worker takes over what was under way")
+        raise EvergreenError("canceled by a second signal; other workers take over the unfinished rows")
     log.write("stopped")

@@ -1,4 +1,4 @@
-"""A worker's session: made to last, checked for what it needs, and waited on."""
+"""A worker's session: connect, check the requirements, CALL embed_work, and wait for notifications."""
 
 import select
 import time
@@ -15,12 +15,12 @@ from evergreen_host.worker import requirements
 WAKE_CHANNEL, BACKLOG_CHANNEL = "evergreen_wake", "evergreen_more"
 MAX_CALL = "60 s"
 
-# Without these a connection whose other end is gone looks as if nothing were to be told, for hours.
+# Without keepalives, a dead connection looks idle for hours.
 _CONNECTION_DEFAULTS = {
     "application_name": "evergreen worker", "connect_timeout": "10", "keepalives": "1", "keepalives_idle": "10",
     "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000",
 }  # fmt: skip
-# The server must notice it as well: while it does not, a sleeper that is gone keeps its lock.
+# The server must notice a dead client, too: until then its session keeps the sleep lock.
 _SESSION_SETTINGS = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
     "tcp_user_timeout": "30000", "client_min_messages": "warning",
@@ -28,15 +28,15 @@ _SESSION_SETTINGS = {
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
-    """Open a connection that notices when its other end is gone; what the DSN says of that counts."""
+    """Open a connection with keepalives; settings in the DSN win."""
     given = conninfo_to_dict(dsn)
     defaults: dict[str, Any] = {name: value for name, value in _CONNECTION_DEFAULTS.items() if name not in given}
-    # A pooler may know nothing of prepared statements.
+    # Poolers may not support prepared statements.
     return psycopg.connect(dsn, **SESSION_OPTIONS, prepare_threshold=None, **defaults)
 
 
 class Session:
-    """Works, sleeps and is woken; raises psycopg.Error when it is lost, EvergreenError when it cannot be."""
+    """One connection of a worker; raises psycopg.Error if it is lost, EvergreenError if a requirement is not met."""
 
     def __init__(self, dsn: str, pipeline: str | None, warn: Callable[[str], None]) -> None:
         self._connection = connect(dsn)
@@ -57,7 +57,7 @@ class Session:
         configure_session(connection, **_SESSION_SETTINGS)
         for channel in (WAKE_CHANNEL, BACKLOG_CHANNEL):
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        # Every argument with its type: a procedure of this name by another role is never nearer to the call.
+        # Every argument is typed, so a same-named procedure of another role never matches the call better.
         self._work = sql.SQL(
             "CALL {}.embed_work(%s::pg_catalog.text, max_runtime => {}::pg_catalog.interval, until_empty => false,"
             " slot => NULL::pg_catalog.int4, until_idle => true)"
@@ -73,20 +73,20 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._connection.close()
 
     def cancel(self) -> None:
-        """Break off what it does; may be called from another thread."""
+        """Cancel the running call; safe to call from another thread."""
         self._connection.cancel_safe(timeout=5)
 
     def work(self) -> None:
-        """Work until there is nothing to do, or for a minute."""
+        """Work until the queue is idle, at most MAX_CALL."""
         self._connection.execute(self._work, (self._pipeline,))
 
     def sleep(self, stop_fd: int) -> None:
-        """Wait until there may be something to do, or until ``stop_fd``, a file descriptor, is readable."""
-        self._notified.clear()  # what came while it worked was of what it has seen
+        """Wait until there may be work, or until the file descriptor ``stop_fd`` is readable."""
+        self._notified.clear()  # notifications during work were for changes it has seen
         pid, asleep, seconds = self._connection.execute(self._sleep, (self._pipeline,)).fetchall()[0]
         if pid != self.pid:
             raise requirements.pooler_error()
@@ -106,10 +106,10 @@ class Session:
                 self._read_notifications(connection)
 
     def _read_notifications(self, connection: pq.abc.PGconn) -> None:
-        connection.consume_input()  # raises when the other end is gone
+        connection.consume_input()  # raises if the connection is lost
         while (notify := connection.notifies()) is not None:
             self._on_notify(notify.relname.decode(), notify.be_pid)
 
     def _on_notify(self, channel: str, pid: int) -> None:
-        if pid != self.pid:  # what it says itself is for the others
+        if pid != self.pid:  # its own notifications are for other workers
             self._notified.add(channel)

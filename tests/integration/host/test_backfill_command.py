@@ -51,10 +51,10 @@ def test_it_is_followed_to_its_end(db, evergreen, pipeline, provider):
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "ok backfill of docs begins"
+    assert lines[0] == "ok backfill of docs started"
     assert lines[1].startswith(".. ")
     assert "of about 10 rows" in lines[1]
-    assert lines[-1] == "ok backfill is over: about 10 rows"
+    assert lines[-1] == "ok backfill complete: about 10 rows"
     assert provider.requests == []
 
 
@@ -71,7 +71,7 @@ def test_as_json_it_is_one_object(db, evergreen, pipeline):
 
 def test_following_starts_nothing_and_starting_need_not_follow(db, evergreen, pipeline):
     process = evergreen("docs", "--follow")
-    assert process.communicate(timeout=30)[0].startswith("ok backfill is over")
+    assert process.communicate(timeout=30)[0].startswith("ok backfill complete")
     assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,)
     process = evergreen("docs", "--no-wait")
     assert process.wait(30) == 0
@@ -111,6 +111,6 @@ def test_on_a_terminal_it_is_a_bar(db, dsn, pipeline):
 
         wait_until(lambda: shows("━"), what="a bar")
         drain_all(db)
-        wait_until(lambda: shows("ok backfill is over"), what="its end")
+        wait_until(lambda: shows("ok backfill complete"), what="its end")
         assert process.wait(30) == 0
     os.close(ours)

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from evergreen_host.database import open_database
-from evergreen_host.monitor.status import History, _render, duration, read, sparkline
+from evergreen_host.monitor.status import History, _render, read, sparkline
+from evergreen_host.report import format_duration
 from tests.fixtures.processes import running
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
@@ -177,5 +178,5 @@ def test_intervals_as_one_reads_them():
     from datetime import timedelta
 
     told = {0.035: "35 ms", 2.5: "2.5 s", 180: "3 min", 4 * 3600: "4 h", 3 * 86400: "3 d"}
-    assert {s: duration(timedelta(seconds=s)) for s in told} == told
-    assert duration(None) == ""
+    assert {s: format_duration(timedelta(seconds=s)) for s in told} == told
+    assert format_duration(None) == ""

@@ -17,7 +17,7 @@ WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 NO_SPACE = 'could not resize shared memory segment "/PostgreSQL.1" to 268435456 bytes: No space left on device'
 REFUSALS = (
     ("53100", NO_SPACE, "docker run --shm-size"),
-    ("53100", "could not extend file: No space left on device", "room on the disk"),
+    ("53100", "could not extend file: No space left on device", "disk space"),
     ("53200", "out of memory", "maintenance_work_mem = '64MB'"),
     ("54000", "column cannot have more than 2000 dimensions for hnsw index", "embed_build"),
     ("42501", "permission denied for tablespace fast", "default_tablespace"),

@@ -1,1 +1,1 @@
-"""The checks of `evergreen doctor`, by what they look at; each yields findings."""
+"""The checks of `evergreen doctor`, by subject; each yields findings."""

@@ -8,7 +8,7 @@ from evergreen_host.database import Database
 from evergreen_host.monitor.checks import workers
 from evergreen_host.monitor.checks.finding import Finding
 
-# Those of partitions, too. The number of a pipeline stands in the names of its triggers and of its function.
+# Includes partitions. The name of a capture function ends with the pipeline's id.
 _DISABLED = """
 SELECT p.pipeline, t.tgname AS trigger, t.tgrelid::pg_catalog.regclass::text AS "table"
 FROM {schema}.embed_pipelines p
@@ -27,13 +27,13 @@ ORDER BY p.pipeline
 
 
 def triggers(database: Database) -> Iterator[Finding]:
-    """Triggers that are disabled or were dropped; what they missed is then looked for."""
+    """Triggers that are disabled or missing; the advice also queues the changes they missed."""
     for row in database.rows(_DISABLED):
         trigger = sql.Identifier(row["trigger"]).as_string(database.connection)
         yield Finding(
             "trigger",
             "error",
-            f"trigger {row['trigger']} on table {row['table']} does not fire always: changes are missed",
+            f"trigger {row['trigger']} on table {row['table']} is not ENABLE ALWAYS: changes are missed",
             f"ALTER TABLE {row['table']} ENABLE ALWAYS TRIGGER {trigger}; {_verify(database, row['pipeline'])}",
         )
     for row in database.rows(_MISSING):
@@ -53,7 +53,7 @@ def _verify(database: Database, pipeline: str) -> str:
     return call.format(sql.Identifier(database.schema), sql.Literal(pipeline)).as_string(database.connection)
 
 
-# Bytes, or a quarter of slot_limit if that is less: more than is written between two runs of a worker.
+# Bytes; a quarter of slot_limit if that is less.
 _MAX_UNREAD = 64 << 20
 _SLOTS = """
 SELECT s.slot_name AS slot, k.pipelines, k.lag, k.most,
@@ -69,7 +69,7 @@ WHERE s.database = pg_catalog.current_database()
   AND pg_catalog.starts_with(s.slot_name::pg_catalog.text, 'evergreen_') AND k.lag IS NOT NULL
   AND NOT pg_catalog.pg_is_in_recovery()
 """
-# What has a transaction id keeps the slot where it was when that began.
+# A transaction with an xid holds the slot back.
 _OLDEST_TRANSACTION = """
 SELECT a.pid, a.usename, a.application_name, NULL AS gid,
        pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start) AS age, a.xact_start AS since
@@ -83,14 +83,14 @@ ORDER BY since LIMIT 1
 
 
 def slots(database: Database) -> Iterator[Finding]:
-    """A slot that grows: nobody reads it, or an open transaction keeps it where it is."""
+    """A slot that retains much WAL: no worker reads it, or an open transaction holds it back."""
     for row in database.rows(_SLOTS):
         retained = (
-            f"replication slot {row['slot']} of {row['pipelines']} keeps {row['kept']} of WAL on disk"
-            f" (slot_limit: {row['allowed']}, beyond which a worker drops it and checks every row)"
+            f"replication slot {row['slot']} of {row['pipelines']} retains {row['kept']} of WAL"
+            f" (slot_limit: {row['allowed']}; beyond it a worker drops the slot and checks every row)"
         )
         if row["unread"] > min(_MAX_UNREAD, row["most"] // 4) and not workers.any_worker(database):
-            yield Finding("slot", "error", f"nobody reads the WAL: {retained}", workers.start_statement(database))
+            yield Finding("slot", "error", f"no worker reads the WAL: {retained}", workers.start_statement(database))
         elif row["lag"] > row["most"] // 2:
             yield _slot_held_back(database, retained)
 
@@ -102,4 +102,4 @@ def _slot_held_back(database: Database, retained: str) -> Finding:
         if row["gid"] is not None:
             advice = f"ROLLBACK PREPARED {sql.Literal(row['gid']).as_string(database.connection)};"
         return Finding("slot", "warning", f"{retained}; a transaction {client} has been open for {row['age']}", advice)
-    return Finding("slot", "warning", f"{retained}; it is being read, and more is written than that")
+    return Finding("slot", "warning", f"{retained}; a worker reads it, but slower than WAL is written")

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""A finding: the result of a check of `evergreen doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,10 +8,10 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: ``message``: a sentence; ``advice`` is what to type, SQL or a shell command.
+    """One problem: ``message`` describes it, ``advice`` is what to type.
 
-    An error keeps embeddings from becoming fresh, or will; a warning is worth knowing. Advice is SQL or, ``in_shell``,
-    a command for a shell on the server's machine. Without advice nothing is to be typed: the sentence says what to do.
+    An error keeps embeddings from becoming fresh, now or soon; a warning does not. Advice is SQL or, with ``in_shell``,
+    a shell command for the server's machine. If it is empty, there is nothing to type and the message says what to do.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""Maintenance that fails: indexes that cannot be built, and everything else that a worker does besides embedding."""
+"""Maintenance: missing indexes, failed tasks of workers, and tables without a pipeline."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ from psycopg import sql
 
 from evergreen_host.database import Database, Row
 from evergreen_host.monitor.checks.finding import Finding
+from evergreen_host.report import pluralize
 
 _WITHOUT_INDEX = """
 SELECT g.pipeline, g.generation, g.chunks, embed.index_statement(g.generation) AS statement, e.sqlstate, e.message,
@@ -31,39 +32,40 @@ WHERE l.granted AND l.relation = pg_catalog.to_regclass('embed_store.g' || %s) A
 ORDER BY l.pid
 """
 _LOW_MEMORY_SETTINGS = "SET max_parallel_maintenance_workers = 0; SET maintenance_work_mem = '64MB'"
-# SQLSTATE, a word of the message, what helps, and settings with which the build succeeds.
+# SQLSTATE, a part of the message, the remedy, and settings with which the build succeeds.
 _REMEDIES = (
     (
-        "53100", "shared memory", "give the server more (docker run --shm-size=1g), or build with one process:",
+        "53100", "shared memory", "increase it (docker run --shm-size=1g), or build in one process:",
         _LOW_MEMORY_SETTINGS,
     ),
-    ("53100", "", "it goes on by itself when there is room on the disk", _LOW_MEMORY_SETTINGS),
-    ("53200", "", "less memory is enough for a slower build:", _LOW_MEMORY_SETTINGS),
-    ("42501", "tablespace", "elsewhere it can be built:", "SET default_tablespace = 'pg_default'"),
+    ("53100", "", "it is built automatically when there is disk space", _LOW_MEMORY_SETTINGS),
+    ("53200", "", "a slower build needs less memory:", _LOW_MEMORY_SETTINGS),
+    ("42501", "tablespace", "build it in another tablespace:", "SET default_tablespace = 'pg_default'"),
 )  # fmt: skip
-_PROGRAM_LIMIT_EXCEEDED = "54000"  # program_limit_exceeded: pgvector's, on dimensions
+_PROGRAM_LIMIT_EXCEEDED = "54000"  # pgvector's limit on dimensions
 _LOCK_ERRORS = {"55P03", "40P01"}
 
 
 def indexes(database: Database) -> Iterator[Finding]:
-    """Generations that have enough chunks and no HNSW index, and what keeps workers from building it."""
+    """Generations that need an HNSW index and have none, with the reason."""
     for row in database.rows(_WITHOUT_INDEX):
-        message = (
-            f"the {row['chunks']} vectors of pipeline {row['pipeline']} have no index: every search reads all of them"
-        )
+        vectors = pluralize(row["chunks"], "vector")
+        message = f"pipeline {row['pipeline']} has {vectors} and no index; every search scans all of them"
         yield Finding("index", "warning", *_advice(database, row, message))
 
 
 def _advice(database: Database, row: Row, message: str) -> tuple[str, str]:
-    """What is in the way of an index, and what to type."""
+    """Return the message with the reason, and what to type."""
     build = f"{row['statement']};"
     if row["sqlstate"] is None:
         return message, build
-    message = f"{message}; building it fails, and is tried again at {row['retry_at']}: {row['message']}"
+    message = f"{message}; the build failed and is retried at {row['retry_at']}: {row['message']}"
     if row["sqlstate"] in _LOCK_ERRORS:
         return _blocked(database, row["generation"], message)
     if row["sqlstate"] == _PROGRAM_LIMIT_EXCEEDED:
-        return f"{message}; a generation that stores halfvec or bit can have one:", _rebuild(database, row["pipeline"])
+        return f"{message}; build a generation with smaller storage (halfvec or bit):", _rebuild(
+            database, row["pipeline"]
+        )
     return next(
         (
             (f"{message}; {remedy}", f"{settings}; {build}")
@@ -77,9 +79,9 @@ def _advice(database: Database, row: Row, message: str) -> tuple[str, str]:
 def _blocked(database: Database, generation: int, message: str) -> tuple[str, str]:
     blockers = database.rows(_HOLDERS, generation)
     if not blockers:
-        return f"{message}; the session that was in the way is done", ""
+        return f"{message}; the blocking session has ended", ""
     client = f"{blockers[0]['usename']} ({blockers[0]['application_name'] or blockers[0]['pid']})"
-    return f"{message}; a transaction of {client} is in the way", f"SELECT pg_terminate_backend({blockers[0]['pid']});"
+    return f"{message}; blocked by a transaction of {client}", f"SELECT pg_terminate_backend({blockers[0]['pid']});"
 
 
 def _rebuild(database: Database, pipeline: str) -> str:
@@ -89,19 +91,19 @@ def _rebuild(database: Database, pipeline: str) -> str:
 
 
 def failed_tasks(database: Database) -> Iterator[Finding]:
-    """Everything else that failed the last time."""
+    """Other maintenance tasks that failed last time."""
     for row in database.rows(_FAILED_TASKS):
         of = f" of pipeline {row['pipeline']}" if row["pipeline"] is not None else ""
         of += f", generation {row['generation']}," if row["generation"] else ""
         yield Finding(
             "maintenance",
             "warning",
-            f"maintenance{of} ({row['task']}) failed {row['failures']} times, and is tried again at {row['retry_at']};"
-            f" rows are embedded nevertheless: {row['message']}",
+            f"maintenance{of} ({row['task']}) failed {pluralize(row['failures'], 'time')} and is retried at"
+            f" {row['retry_at']}; embedding continues: {row['message']}",
         )
 
 
-# Only an admin sees every generation, and so knows which tables belong to none.
+# Only members of embed_admin see every generation.
 _ORPHANED_TABLES = """
 SELECT c.oid::pg_catalog.regclass::text AS name, pg_catalog.substr(c.relname, 2) AS number
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'embed_store'
@@ -112,7 +114,7 @@ ORDER BY pg_catalog.substr(c.relname, 2)::int
 
 
 def orphaned_tables(database: Database) -> Iterator[Finding]:
-    """Tables that outlived their pipelines: an extension that was dropped, or a restore without the catalog."""
+    """Tables without a pipeline, left by DROP EXTENSION or by a restore without the catalog."""
     rows = list(database.rows(_ORPHANED_TABLES))
     if not rows:
         return
@@ -121,6 +123,6 @@ def orphaned_tables(database: Database) -> Iterator[Finding]:
     yield Finding(
         "store",
         "warning",
-        f"the vectors in {names} belong to no pipeline: restore the tables of schema embed with them, or drop them",
+        f"the vectors in {names} belong to no pipeline; restore the tables of schema embed, or drop the vectors",
         f"DROP TABLE IF EXISTS {parents}, {names} CASCADE;",
     )

@@ -1,4 +1,4 @@
-"""Each pipeline: broken, paused, over budget, dead letters."""
+"""Pipelines that are broken, paused, over budget, or have dead letters."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from psycopg import sql
 
 from evergreen_host.database import Database, Row
 from evergreen_host.monitor.checks.finding import Finding
+from evergreen_host.report import pluralize
 
 _STATES = """
 SELECT s.pipeline, s.state, s.failed, s.last_error, s.spent_budgets, p.options
@@ -15,7 +16,7 @@ FROM {schema}.embed_status s JOIN {schema}.embed_pipelines p USING (pipeline)
 WHERE s.state <> 'active' OR s.failed > 0 OR s.last_error IS DISTINCT FROM s.maintenance_error ORDER BY s.pipeline
 """
 _ESTIMATE = "SELECT tokens AS daily_tokens, cost AS daily_cost FROM {schema}.embed_estimate(%s)"
-# The path of a file in a tablespace, in the message of the server, has the tablespace's oid.
+# The server's message contains the path of the file, and so the oid of its tablespace.
 _TABLESPACES_IN_ERROR = """
 SELECT pg_catalog.format('ALTER %%s embed_store.%%I SET TABLESPACE pg_default',
                          CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, c.relname) AS statement,
@@ -27,16 +28,16 @@ JOIN pg_catalog.pg_class c
 JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
 WHERE g.pipeline = %s AND pg_catalog.strpos(%s, 'pg_tblspc/' || t.oid || '/') > 0 ORDER BY c.relkind DESC, c.relname
 """
-_DISK_FULL = "the disk is full"  # as embed_status says
+_DISK_FULL = "the disk is full"  # start of embed_status.last_error
 
 
 def _disk_full(database: Database, pipeline: str, error: str) -> Finding:
-    """What is not in a tablespace of its own lies where the database does: there only room helps."""
+    """Advise to move relations off a full tablespace; in the default tablespace only free space helps."""
     relations = database.rows(_TABLESPACES_IN_ERROR, pipeline, error)
-    where = "where the database lies"
+    where = "default tablespace"
     if relations:
         where = f"in tablespace {relations[0]['tablespace']}, {relations[0]['location']}"
-    message = f"rows of pipeline {pipeline} wait ({where}): {error}"
+    message = f"rows of pipeline {pipeline} are waiting ({where}): {error}"
     statements = "; ".join(row["statement"] for row in relations)
     return Finding("disk", "error", message, f"{statements};" if relations else "")
 
@@ -47,7 +48,7 @@ def _call(database: Database, text: str, pipeline: str) -> str:
 
 
 def _over_budget(database: Database, row: Row) -> Finding:
-    """Raise what is spent, and only that: by what the rows that wait need, and at least to twice as much."""
+    """Advise to raise the spent budgets: to what the pending rows need, at least to twice the limit."""
     name, kinds = row["pipeline"], row["spent_budgets"]
     estimate = database.rows(_ESTIMATE, name)[0]
     budgets: dict[str, int | float] = {}
@@ -55,13 +56,13 @@ def _over_budget(database: Database, row: Row) -> Finding:
         limit = row["options"][kind]
         raised = max(2 * limit, limit + 1.5 * float(estimate[kind] or 0))
         budgets[kind] = math.ceil(raised) if kind == "daily_tokens" else round(raised, 2)
-    message = f"pipeline {name} has spent its {' and '.join(kinds)} of today, and goes on at midnight UTC"
+    message = f"pipeline {name} has spent today's {' and '.join(kinds)}; it continues at midnight UTC"
     call = f"SELECT {{}}.embed_alter({{}}, '{json.dumps(budgets).replace('{', '{{').replace('}', '}}')}');"
     return Finding("budget", "warning", message, _call(database, call, name))
 
 
 def states(database: Database) -> Iterator[Finding]:
-    """Pipelines whose work does not go on, or has left rows behind."""
+    """Pipelines that have stopped, and rows that failed."""
     for row in database.rows(_STATES):
         name = row["pipeline"]
         if row["state"] == "broken":
@@ -78,9 +79,11 @@ def states(database: Database) -> Iterator[Finding]:
         elif row["last_error"] and row["last_error"].startswith(_DISK_FULL):
             yield _disk_full(database, name, row["last_error"])
         elif row["last_error"] and not row["failed"]:
-            yield Finding("pipeline", "error", f"rows of pipeline {name} wait after an error: {row['last_error']}")
+            yield Finding(
+                "pipeline", "error", f"rows of pipeline {name} are waiting after an error: {row['last_error']}"
+            )
         if row["failed"]:
             message = (
-                f"{row['failed']} rows of pipeline {name} were given up, the last one because: {row['last_error']}"
+                f"{pluralize(row['failed'], 'row')} of pipeline {name} failed for good; last error: {row['last_error']}"
             )
             yield Finding("dead letters", "warning", message, _call(database, "SELECT {}.embed_retry({});", name))

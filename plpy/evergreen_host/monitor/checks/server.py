@@ -1,4 +1,4 @@
-"""The server, its extensions and its settings: do they fit each other, and what stands in the way of sessions?"""
+"""The server: versions, the library, event triggers, the extension's owner, harmful settings."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _EXTENSIONS = """
 SELECT e.name, e.installed_version, e.default_version FROM pg_catalog.pg_available_extensions e
 WHERE e.name IN ('evergreen', 'vector', 'pg_cron') AND e.installed_version IS NOT NULL
 """
-# Loads the library and does nothing else.
+# Loads the library; no other effect.
 _LIBRARY = "SELECT {schema}.embed_setting('lease'::pg_catalog.text, NULL::pg_catalog.text)"
 _EVENT_TRIGGERS = """
 SELECT t.evtname AS name FROM pg_catalog.pg_event_trigger t
@@ -23,7 +23,7 @@ JOIN pg_catalog.pg_depend d
 JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'evergreen'
 WHERE t.evtenabled <> 'A' ORDER BY 1
 """
-# A call that leaves out arguments takes the function that has no others, whoever made it.
+# A call that omits arguments resolves to a function with fewer parameters, whatever its owner.
 _SHADOWING_ROUTINES = """
 SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text AS name, pg_catalog.pg_get_userbyid(p.proowner) AS owner
 FROM pg_catalog.pg_extension e
@@ -41,23 +41,21 @@ _ITERATIVE_SCAN = (0, 8)
 
 
 def versions(database: Database) -> Iterator[Finding]:
-    """PostgreSQL itself, and extensions that are older than what is installed beside them."""
+    """Unsupported PostgreSQL versions, and extensions older than the installed files."""
     major = database.connection.info.server_version // 10000
     if not _OLDEST <= major <= _NEWEST:
-        yield Finding(
-            "version", "warning", f"PostgreSQL {major} is not one of {_OLDEST} to {_NEWEST}, which are supported"
-        )
+        yield Finding("version", "warning", f"PostgreSQL {major} is not supported (supported: {_OLDEST} to {_NEWEST})")
     for row in database.rows(_EXTENSIONS):
         name, installed, available = row["name"], row["installed_version"], row["default_version"]
         if installed != available and available is not None:
             level = "error" if name == "evergreen" else "warning"
-            message = f"extension {name} is {installed} in this database, and {available} is installed"
+            message = f"extension {name} has version {installed} in this database, but {available} is installed"
             yield Finding("version", level, message, f"ALTER EXTENSION {name} UPDATE;")
         if name == "vector" and _number(installed) < _ITERATIVE_SCAN:
             yield Finding(
                 "version",
                 "warning",
-                f"pgvector {installed} has no iterative scan: searches under row security may find too few",
+                f"pgvector {installed} has no iterative scan; searches with row security may return too few results",
             )
 
 
@@ -66,44 +64,42 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def library(database: Database) -> Iterator[Finding]:
-    """Whether the server's Python loads what the extension needs."""
+    """Whether the server-side library loads and has the version of this command."""
     try:
         database.rows(_LIBRARY)
     except psycopg.Error as error:
         reason = (error.diag.message_primary or str(error)).strip()
         yield Finding(
-            "library", "error", f"the server-side library does not load: {reason}", "evergreen install", in_shell=True
+            "library", "error", f"the server-side library fails to load: {reason}", "evergreen install", in_shell=True
         )
     if database.version != dist.version():
         yield Finding(
             "library",
             "warning",
-            f"this command is of evergreen {dist.version()}, the extension in this database {database.version}",
+            f"this command has version {dist.version()}, the extension in this database {database.version}",
         )
 
 
 def owner(database: Database) -> Iterator[Finding]:
-    """Whether the extension's owner is a superuser still: workers act with its rights."""
+    """Whether the extension's owner is still a superuser; workers act with its privileges."""
     for row in database.rows(_OWNER):
-        message = f"role {row['role']} owns extension evergreen and is not a superuser any more: no worker can work"
+        message = f"role {row['role']} owns extension evergreen but is no longer a superuser, so workers cannot run"
         yield Finding("owner", "error", message, f"ALTER ROLE {row['role']} SUPERUSER;")
 
 
 def event_triggers(database: Database) -> Iterator[Finding]:
-    """Those that follow ALTER TABLE and the like."""
+    """Event triggers that follow DDL."""
     for row in database.rows(_EVENT_TRIGGERS):
-        message = (
-            f"event trigger {row['name']} is disabled: changes of tables are followed only when a worker meets them"
-        )
+        message = f"event trigger {row['name']} is disabled; DDL is followed only once a worker sees it"
         yield Finding("event trigger", "error", message, f"ALTER EVENT TRIGGER {row['name']} ENABLE ALWAYS;")
 
 
 def shadowing_routines(database: Database) -> Iterator[Finding]:
-    """Routines of other roles under names of ours, which a call may take for ours."""
+    """Routines of other roles with names of ours, which calls may resolve to."""
     for row in database.rows(_SHADOWING_ROUTINES):
         message = (
-            f"{row['name']} of role {row['owner']} has the name of one of evergreen's and stands in its schema:"
-            " a call may run it instead, with the rights of the caller"
+            f"{row['name']} of role {row['owner']} has the name of a routine of evergreen and is in its schema;"
+            " calls may run it instead, with the caller's privileges"
         )
         yield Finding("look-alike", "error", message, f"DROP ROUTINE {row['name']};")
 
@@ -113,7 +109,7 @@ _CRON_ROLES = """
 SELECT DISTINCT j.username AS role FROM cron.job j
 WHERE j.command ~ '^CALL .*embed_work[(]' AND j.database = pg_catalog.current_database()
 """
-# What holds for a role, in this order: its own in this database, its own, the database's, all roles', the server's.
+# Precedence: role in database, role, database, all roles, server.
 _EFFECTIVE_SETTINGS = """
 WITH here AS (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()),
 said AS (
@@ -137,28 +133,28 @@ _SECONDS = """
 SELECT pg_catalog.date_part('epoch', (CASE WHEN v ~ '^[0-9]+$' THEN v || 'ms' ELSE v END)::interval) AS number
 FROM (SELECT %s::pg_catalog.text) x (v)
 """
-_MIN_TIMEOUT = 60.0  # seconds: a drain may take as many
+_MIN_TIMEOUT = 60.0  # seconds, the length of a long drain
 _ON = {"on", "true", "yes", "1"}
 _OFF = {"off", "false", "no", "0"}
-_TIMEOUT = "embed_drain() ends before it, and embed_verify() and embed_create() may be cancelled; workers {}"
-_HARMFUL_SETTINGS: dict[str, tuple[str, str]] = {  # what it does, and the value that does not
-    "statement_timeout": (_TIMEOUT.format("lift it"), "0"),
+_TIMEOUT = "embed_drain() stops early, embed_verify() and embed_create() may be canceled; workers {}"
+_HARMFUL_SETTINGS: dict[str, tuple[str, str]] = {  # the effect, and a harmless value
+    "statement_timeout": (_TIMEOUT.format("override it"), "0"),
     "transaction_timeout": (_TIMEOUT.format("set it to 0"), "0"),
     "default_transaction_read_only": (
-        "embed_drain(), embed_create() and the like fail outside of BEGIN READ WRITE; workers set it off",
+        "embed_drain(), embed_create() and other writes fail outside BEGIN READ WRITE; workers override it",
         "off",
     ),
     "default_transaction_isolation": (
-        "embed_drain(), embed_claim() and embed_submit() are refused; workers set it to read committed",
+        "embed_drain(), embed_claim() and embed_submit() fail; workers override it",
         "'read committed'",
     ),
-    "row_security": ("searches fail for every role that row security applies to", "on"),
-    "event_triggers": ("changes of tables are followed only when a worker meets them", "on"),
+    "row_security": ("searches fail for roles that row security applies to", "on"),
+    "event_triggers": ("DDL is followed only once a worker sees it", "on"),
 }
 
 
 def settings(database: Database) -> Iterator[Finding]:
-    """Settings of this database, of the role that asks, and of the roles that pg_cron works as."""
+    """Harmful settings that apply to the current role or to roles of pg_cron jobs in this database."""
     has_cron = database.rows(_CRON_HERE)[0]["here"]
     roles = [row["role"] for row in database.rows(_CRON_ROLES)] if has_cron else []
     for row in database.rows(_EFFECTIVE_SETTINGS, roles, [*_HARMFUL_SETTINGS]):
@@ -177,7 +173,7 @@ def _is_harmful(database: Database, name: str, value: str) -> bool:
 
 
 def _set_statement(database: Database, role: str, name: str, value: str) -> str:
-    first = f"SET {name} = off; " if name == "default_transaction_read_only" else ""  # or it could not be changed
+    first = f"SET {name} = off; " if name == "default_transaction_read_only" else ""  # ALTER ROLE is a write
     text = sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {};")
     names = (sql.Identifier(one) for one in (role, database.name, name))
     return first + text.format(*names, sql.SQL(value)).as_string(database.connection)  # pyright: ignore[reportArgumentType]

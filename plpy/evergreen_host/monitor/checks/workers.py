@@ -1,4 +1,4 @@
-"""Who works: workers that are there, pg_cron's jobs, and old transactions that keep dead rows from going."""
+"""Workers: running sessions, pg_cron's jobs, and old transactions that hold VACUUM back."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,9 @@ from psycopg import sql
 
 from evergreen_host.database import Database
 from evergreen_host.monitor.checks.finding import Finding
+from evergreen_host.report import pluralize
 
-_MAX_WAIT = "2 minutes"  # a job of pg_cron's minute has had its turn
+_MAX_WAIT = "2 minutes"  # a pg_cron job starts within a minute
 _MAX_TRANSACTION_AGE = "1 hour"
 _WAITING = """
 SELECT s.pipeline, s.pending, s.oldest_pending_age > interval '{patience}' AS is_old FROM {{schema}}.embed_status s
@@ -51,14 +52,14 @@ SELECT EXISTS (SELECT FROM cron.job j
 
 
 def limits(database: Database) -> Iterator[Finding]:
-    """What keeps pg_cron from running the workers that are scheduled."""
+    """Limits of pg_cron that prevent scheduled workers from running."""
     if database.rows(_CRON_HERE)[0]["here"] and database.rows(_IS_SCHEDULED)[0]["it"]:
         for row in database.rows(_LIMITS):
             yield Finding("limits", "error", row["problem"], row["hint"])
 
 
 def jobs(database: Database) -> Iterator[Finding]:
-    """Jobs of pg_cron that do not run, or that fail."""
+    """pg_cron jobs that are inactive or failed last time."""
     if not database.rows(_CRON_HERE)[0]["here"]:
         return
     for row in database.rows(_JOBS):
@@ -75,33 +76,35 @@ def jobs(database: Database) -> Iterator[Finding]:
 
 
 def no_worker(database: Database) -> Iterator[Finding]:
-    """Work that waits while nobody is there to do it."""
+    """Rows that wait without a worker."""
     waiting = [row for row in database.rows(_WAITING.format(patience=_MAX_WAIT)) if row["is_old"]]
     if waiting and not any_worker(database):
         names = ", ".join(row["pipeline"] for row in waiting)
-        rows = sum(row["pending"] for row in waiting)
-        yield Finding("workers", "error", f"nobody works: {rows} rows wait in {names}", start_statement(database))
+        rows = pluralize(sum(row["pending"] for row in waiting), "row")
+        yield Finding("workers", "error", f"no worker is running: {rows} pending in {names}", start_statement(database))
 
 
 def any_worker(database: Database) -> bool:
-    """Tell whether any session works in this database just now, or is about to."""
+    """Return whether a worker or drain is running in this database."""
     return bool(database.rows(_WORKERS)[0]["number"])
 
 
 def start_statement(database: Database) -> str:
-    """Return the statement after which somebody does."""
+    """Return the statement that starts a worker."""
     has_cron = database.rows(_CRON_HERE)[0]["here"]
     what = "SELECT {}.embed_schedule();" if has_cron else "CALL {}.embed_work(until_empty => true);"
     return sql.SQL(what).format(sql.Identifier(database.schema)).as_string(database.connection)  # pyright: ignore[reportArgumentType]
 
 
 def old_transactions(database: Database) -> Iterator[Finding]:
-    """Transactions that keep VACUUM from removing what is dead in every table, the queue's among them."""
+    """Old transactions, which keep VACUUM from removing dead rows of every table, including the queue."""
     for row in database.rows(_OLD_TRANSACTIONS.format(old=_MAX_TRANSACTION_AGE)):
         client = f"{row['usename']} ({row['application_name']})" if row["application_name"] else row["usename"]
-        message = f"a transaction of {client} is open for {row['age']}: dead rows stay in every table"
+        message = f"a transaction of {client} has been open for {row['age']}; VACUUM cannot remove dead rows"
         yield Finding("held xmin", "warning", message, f"SELECT pg_terminate_backend({row['pid']});")
     for row in database.rows(_PREPARED.format(old=_MAX_TRANSACTION_AGE)):
         gid = sql.Literal(row["gid"]).as_string(database.connection)
-        message = f"transaction {row['gid']} is prepared since {row['age']}: its rows are locked, and dead rows stay"
+        message = (
+            f"transaction {row['gid']} was prepared {row['age']} ago; its rows stay locked, and VACUUM is held back"
+        )
         yield Finding("held xmin", "warning", message, f"ROLLBACK PREPARED {gid};")

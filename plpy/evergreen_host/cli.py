@@ -1,7 +1,6 @@
-"""The `evergreen` command: reads arguments, calls the module that does the work, sets the exit code.
+"""The `evergreen` command line: arguments and exit codes.
 
-Exit codes: 0 done; 1 failed, the message says why; 2 wrong usage; 3 something must be installed first,
-the message names it; 4 not permitted, run as another user.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something must be installed first, 4 not permitted.
 """
 
 import os
@@ -23,29 +22,31 @@ from evergreen_host.monitor import metrics as monitor_metrics
 from evergreen_host.monitor import status as monitor_status
 from evergreen_host.packaging import install as packaging_install
 from evergreen_host.packaging.postgres import find_postgres
-from evergreen_host.report import Report
+from evergreen_host.report import Report, pluralize
 from evergreen_host.worker import run as worker_run
 
 app = typer.Typer(
-    help="Evergreen keeps embeddings fresh inside Postgres.",
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 something must be installed first, 4 not permitted.",
+    help="Evergreen keeps embeddings in Postgres fresh.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something must be installed first, 4 not permitted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-PgConfig = Annotated[Path | None, typer.Option(help="pg_config of the server to use; default $PG_CONFIG, then PATH.")]
-Dsn = Annotated[str, typer.Option(help="The database, as psql takes it; default $PGHOST, $PGDATABASE and the like.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+PgConfig = Annotated[Path | None, typer.Option(help="pg_config of the server. Default: $PG_CONFIG, then the PATH.")]
+Dsn = Annotated[str, typer.Option(help="Connection string. Default: PGHOST, PGDATABASE and the other libpq variables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()
 def setup(
-    pg_major: Annotated[int | None, typer.Option(help="Major version of PostgreSQL; default the one there.")] = None,
+    pg_major: Annotated[
+        int | None, typer.Option(help="Major version of PostgreSQL. Default: the installed one.")
+    ] = None,
     for_tests: Annotated[bool, typer.Option("--for-tests", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
-    """Install what Evergreen needs: PostgreSQL, PL/Python, pgvector, pg_cron (Debian and Ubuntu)."""
+    """Install the packages Evergreen needs: PostgreSQL, PL/Python, pgvector, pg_cron (Debian, Ubuntu)."""
     report = Report(as_json=as_json)
     try:
         major = debian_setup.setup(pg_major, report, for_tests=for_tests)
@@ -57,10 +58,10 @@ def setup(
 @app.command()
 def install(
     pg_config: PgConfig = None,
-    uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove every version instead.")] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove all installed versions.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Install the extension's files and its server-side Python into a PostgreSQL installation."""
+    """Install the extension and its server-side Python packages into PostgreSQL."""
     report = Report(as_json=as_json)
     postgres = find_postgres(pg_config)
     if uninstall:
@@ -73,45 +74,47 @@ def install(
 
 @app.command()
 def demo(
-    rows: Annotated[int, typer.Option(min=100, help="How many documents.")] = 3000,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running to look around in.")] = False,
+    rows: Annotated[int, typer.Option(min=100, help="Number of documents.")] = 3000,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the cluster running afterwards.")] = False,
     pg_config: PgConfig = None,
 ) -> None:
-    """Tell the whole story in a throw-away cluster, over real documents, in about a minute."""
+    """Demonstrate Evergreen on real documents in a temporary cluster; takes about a minute."""
     demo_run.run(rows, keep=keep, postgres=find_postgres(pg_config))
 
 
 @app.command()
 def ray(
-    dsn: Annotated[str, typer.Option(help="Where the database is, as libpq takes it; of a role with embed_worker.")],
-    pipeline: Annotated[str, typer.Option(help="Whose queue to work on.")],
+    dsn: Annotated[str, typer.Option(help="Connection string of a role with embed_worker.")],
+    pipeline: Annotated[str, typer.Option(help="The pipeline whose texts are embedded.")],
     embed: Annotated[
         str, typer.Option(help="module:factory; factory(model) returns a function from texts to vectors.")
     ] = "evergreen_host.compute.openai:factory",
-    actors: Annotated[int, typer.Option(min=1, help="How many processes embed.")] = 2,
-    batch: Annotated[int, typer.Option(min=1, help="Rows in one claim, and texts in one call of your function.")] = 256,
-    lease: Annotated[str, typer.Option(help="After how long without a sign of life a claim is others'.")] = "5 min",
-    model: Annotated[str | None, typer.Option(help="Claim texts of this model only, where a pipeline has two.")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster's; default a local one.")] = None,
-    cpus: Annotated[float, typer.Option(min=0, help="CPUs of each actor.")] = 1.0,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor.")] = 0.0,
-    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when nothing is left to embed.")] = False,
+    actors: Annotated[int, typer.Option(min=1, help="Number of embedding processes.")] = 2,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Maximum rows per claim, and so texts per call of your function.")
+    ] = 256,
+    lease: Annotated[str, typer.Option(help="Time after which the claim of a dead actor expires.")] = "5 min",
+    model: Annotated[str | None, typer.Option(help="Claim only texts of this model, if the pipeline has two.")] = None,
+    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster. Default: start a local one.")] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="CPUs per actor.")] = 1.0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs per actor.")] = 0.0,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="Exit when the queue is empty.")] = False,
 ) -> None:
     """Embed on a Ray cluster: actors claim texts, call your function, and submit the vectors."""
     settings = Settings(dsn, pipeline, embed, batch, lease, model, until_empty)
     report = Report(as_json=False)
     done = compute_ray.run(settings, compute_ray.RayPool(actors, address, cpus, gpus), report)
-    report.done(f"{done} texts embedded")
+    report.done(f"{pluralize(done, 'text')} embedded")
 
 
 @app.command()
 def worker(
     dsn: Dsn = "",
-    workers: Annotated[int, typer.Option(min=1, max=32, help="How many sessions work side by side.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Number of concurrent sessions.")] = 1,
     pipeline: Annotated[str | None, typer.Option(help="Work on this pipeline only.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Log in JSON, one object per line.")] = False,
 ) -> None:
-    """Keep a database fresh: work, sleep, and wake within milliseconds of a commit, until SIGTERM."""
+    """Run a worker until SIGTERM; it wakes within milliseconds of a commit."""
     worker_run.run(dsn, workers, pipeline, as_json=as_json)
 
 
@@ -119,33 +122,37 @@ def worker(
 def backfill(
     pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
     dsn: Dsn = "",
-    follow: Annotated[bool, typer.Option("--follow", help="Start nothing: show the one that is under way.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and return.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show the progress of the running backfill; start none.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start the backfill and return.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Have every row of a pipeline's table checked, and show how far that is. Ctrl-C ends the showing only."""
+    """Check every row of a pipeline's table and show the progress. Ctrl-C stops the display, not the backfill."""
     if follow and no_wait:
-        raise typer.BadParameter("--follow and --no-wait leave nothing to do")
+        raise typer.BadParameter("--follow and --no-wait exclude each other")
     monitor_backfill.backfill(dsn, pipeline, Report(as_json=as_json), start=not follow, follow=not no_wait)
 
 
 @app.command()
 def status(
-    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; default all.")] = None,
+    pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline. Default: all.")] = None,
     dsn: Dsn = "",
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and show how backlog and waits go.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Keep running, and show backlog and lag over time.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Show the pipelines of a database: what is fresh, what waits and for how long, what failed, what it cost."""
+    """Show the pipelines of a database: fresh, pending and failed rows, lag, cost."""
     monitor_status.status(dsn, pipeline, watch=watch, every=every, as_json=as_json)
 
 
 @app.command()
 def doctor(dsn: Dsn = "", as_json: Json = False) -> None:
-    """Say what is wrong in a database, and what to type; exit code 1 if anything keeps embeddings from being fresh.
+    """List problems in a database, each with what to type; exit code 1 if one keeps embeddings from being fresh.
 
-    Each model that a pipeline uses is asked for the vector of one word.
+    Embeds one word with each model in use.
     """
     if monitor_doctor.doctor(dsn, as_json=as_json):
         raise typer.Exit(EvergreenError.exit_code)
@@ -154,12 +161,14 @@ def doctor(dsn: Dsn = "", as_json: Json = False) -> None:
 @app.command()
 def metrics(
     dsn: Dsn = "",
-    serve: Annotated[bool, typer.Option("--serve", help="Serve them over HTTP instead of printing them once.")] = False,
-    address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 9187,
-    dashboard: Annotated[bool, typer.Option("--dashboard", help="Print a dashboard for Grafana instead.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the metrics over HTTP instead of printing them.")
+    ] = False,
+    address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 9187,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Print a Grafana dashboard instead.")] = False,
 ) -> None:
-    """Print the status as Prometheus metrics, or serve it for Prometheus to fetch."""
+    """Print the status as Prometheus metrics, or serve them over HTTP."""
     if dashboard:
         print(monitor_metrics.dashboard(), end="")
     elif serve:
@@ -168,37 +177,37 @@ def metrics(
         print(monitor_metrics.exposition(dsn), end="")
 
 
-imports = typer.Typer(help="Take over what another extension has embedded.", no_args_is_help=True)
+imports = typer.Typer(help="Import embeddings of another extension.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 
 
 @imports.callback()
-def _imports() -> None:  # so that `pgai` stays a word of its own while it is the only one
-    """Take over what another extension has embedded."""
+def _imports() -> None:  # with one command only, typer would drop the word `pgai`
+    """Import embeddings of another extension."""
 
 
 @imports.command("pgai")
 def import_pgai(
     dsn: Dsn = "",
-    vectorizer: Annotated[str | None, typer.Option(help="Its id or name, where there are several.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the pipeline; default that of the table.")] = None,
-    view: Annotated[str | None, typer.Option(help="Name of its view; default NAME_embedding, if that is free.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model of embed_models; default the same one.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="Add the model on this endpoint, if it is not there.")] = None,
+    vectorizer: Annotated[str | None, typer.Option(help="Id or name of the vectorizer, if there are several.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline. Default: the table's.")] = None,
+    view: Annotated[str | None, typer.Option(help="Name of its view. Default: NAME_embedding, if available.")] = None,
+    model: Annotated[str | None, typer.Option(help="A registered model. Default: the matching one.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Register the model on this endpoint if necessary.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
-    drop: Annotated[bool, typer.Option("--drop", help="Drop the vectorizer at the end; its vectors stay.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop the vectorizer afterwards; its vectors stay.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a pgai vectorizer a pipeline, and embed only what changed since pgai embedded it."""
+    """Turn a pgai vectorizer into a pipeline; only texts that changed since are embedded again."""
     options = pgai.ImportOptions(vectorizer, name, view, model, endpoint, dry_run, drop)
     pgai.import_pgai(dsn, options, Report(as_json=as_json))
 
 
 def main() -> None:
-    """Run the command line; an error of ours is a message and an exit code, never a traceback."""
+    """Run the command line; expected errors print a message and set the exit code."""
     try:
         app()
-    except BrokenPipeError:  # whoever read has read enough
+    except BrokenPipeError:  # e.g. `evergreen status | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except EvergreenError as error:
         print(f"evergreen: {error}", file=sys.stderr)

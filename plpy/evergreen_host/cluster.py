@@ -1,4 +1,4 @@
-"""A throw-away Postgres cluster: its own data directory, reached through a socket only its folder has."""
+"""A temporary Postgres cluster with its own data directory, reachable through a socket in a private folder."""
 
 import os
 import re
@@ -22,12 +22,12 @@ _SUPERUSER = "postgres"
 _SOCKET_PATH_LIMIT = 107  # of sockaddr_un
 _TIMEOUT = "60"
 _CLEANUP_SCRIPT = 'cat; "$1" stop --pgdata "$2" --mode immediate; rm -rf "$3"'
-# What would change the server's behaviour, or that of the Python inside it, from where we happen to be started.
+# Variables that would change the behaviour of the server or of its Python.
 _NOT_INHERITED = re.compile(r"PG[A-Z]+|PYTHON\w*|VIRTUAL_ENV\w*|LC_\w+|LANG|LANGUAGE")
 
 
 def free_port() -> int:
-    """Return a TCP port nobody listens on; it also names the socket."""
+    """Return an unused TCP port; it also names the socket."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -35,19 +35,18 @@ def free_port() -> int:
 
 
 def _literal(value: Option) -> str:
-    """Write a value as postgresql.conf takes it."""
+    """Return a value in the syntax of postgresql.conf."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 class Cluster:
-    """One cluster, from initdb to removal; as a context manager it is started on entry.
+    """One cluster, from initdb to removal; as a context manager it starts on entry.
 
-    `options` are settings of postgresql.conf and win over the defaults. `env` is added to the server's
-    environment. `durable` keeps fsync on, for tests that kill the server's machine rather than the server.
-    `keep` leaves the cluster running when the context ends; `remove` then is the caller's.
-    As root the server runs as the OS user `postgres`, otherwise as ourselves.
+    `options` are settings of postgresql.conf and override the defaults. `env` is added to the server's
+    environment. `durable` keeps fsync on. `keep` leaves the cluster running when the context ends; then the caller
+    calls `remove`. Run as root, the server runs as the OS user `postgres`, otherwise as the current user.
     """
 
     def __init__(
@@ -124,10 +123,12 @@ class Cluster:
         return self._run("pg_ctl", action, "--pgdata", self.data, "--silent", "--wait", "--timeout", _TIMEOUT, *args)
 
     def create(self) -> None:
-        """Make the data directory and write the settings."""
+        """Create the data directory and write the settings."""
         if len(str(self.root / f".s.PGSQL.{self.port}")) > _SOCKET_PATH_LIMIT:
-            raise EvergreenError(f"{self.root} is too long a path for a socket", "set TMPDIR to a shorter one")
-        if self.os_user:  # the folder stays closed to others: who reaches the socket is superuser
+            raise EvergreenError(
+                f"path {self.root} is too long for a socket", "set a shorter TMPDIR, for example: export TMPDIR=/tmp"
+            )
+        if self.os_user:  # private: access to the socket is superuser access
             shutil.chown(self.root, self.os_user, self.os_user)
         self._run(
             "initdb", "--pgdata", self.data, "--username", _SUPERUSER, "--encoding", "UTF8", "--locale", "C.UTF-8",
@@ -144,7 +145,7 @@ class Cluster:
             conf.writelines(lines)
 
     def _start_watchdog(self) -> None:
-        """Have a shell outlive us, should we be killed: its input ends with us, and then it clears up."""
+        """Start a shell that removes the cluster if this process is killed, which closes the shell's stdin."""
         group: list[str] | None = None if self.os_user is None else []
         self._watchdog = subprocess.Popen(
             ["sh", "-c", _CLEANUP_SCRIPT, "evergreen-cleanup", self.bin("pg_ctl"), self.data, self.root],
@@ -159,7 +160,7 @@ class Cluster:
             self._watchdog = None
 
     def start(self) -> None:
-        """Start the server and return when it takes connections; the error shows the end of its log."""
+        """Start the server and wait until it accepts connections; an error shows the end of its log."""
         self._pg_ctl("start", "--log", self.logfile)
 
     def stop(self, mode: StopMode = "fast") -> None:
@@ -173,24 +174,24 @@ class Cluster:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id, None if it does not run (a killed one leaves its pid file behind)."""
+        """The postmaster's pid, or None if it does not run (a killed one leaves its pid file)."""
         path = self.data / "postmaster.pid"
         if not path.exists():
             return None
         pid = int(path.read_text("utf-8").splitlines()[0])
         home = Path(f"/proc/{pid}/cwd")
-        # Another process may have got the number since: a postmaster's working directory is its data directory.
+        # The pid may have been reused: only a postmaster's working directory is its data directory.
         return pid if home.exists() and home.samefile(self.data) else None
 
     def remove(self) -> None:
-        """Stop the server if it runs, and remove everything."""
+        """Stop the server if it runs, and remove the cluster."""
         self._stop_watchdog()
         if self.pid is not None:
             self._pg_ctl("stop", "--mode", "immediate")
         shutil.rmtree(self.root)
 
     def bin(self, name: str) -> Path:
-        """Return the path of one of this Postgres' own programs."""
+        """Return the path of a program of this PostgreSQL."""
         return self.postgres.bindir / name
 
     def dsn(self, dbname: str = "postgres", user: str = _SUPERUSER) -> str:

@@ -70,5 +70,5 @@ def test_it_agrees_with_the_project_and_the_control_file(meta: dict[str, Any], p
 
 
 def test_a_control_file_that_requires_nothing_is_refused():
-    with pytest.raises(EvergreenError, match="does not say what it requires"):
+    with pytest.raises(EvergreenError, match="has no line requires"):
         pgxn.describe(metadata.metadata(dist.DISTRIBUTION), "comment = 'x'\n")

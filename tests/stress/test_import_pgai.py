@@ -235,7 +235,7 @@ def test_the_vectorizer_is_dropped_when_all_is_taken(db, dsn, vectorizer, provid
     )  # what is paid for stays, and its readers
     triggers = db.execute("SELECT tgname FROM pg_trigger WHERE tgrelid = 'docs'::regclass AND tgname !~ '^evergreen'")
     assert triggers.fetchall() == []
-    assert "pgai has no vectorizer here" in refused(db, dsn)
+    assert "pgai has no vectorizer in this database" in refused(db, dsn)
     assert_fresh(db, "docs", 10)
 
 

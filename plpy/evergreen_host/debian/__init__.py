@@ -1,1 +1,1 @@
-"""`evergreen setup`: installs the operating system's packages that Evergreen builds on."""
+"""`evergreen setup`: installs Debian and Ubuntu packages that Evergreen needs."""

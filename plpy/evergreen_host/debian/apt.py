@@ -1,4 +1,4 @@
-"""What Evergreen asks of apt and dpkg, on the machine's own lists or on lists of a folder."""
+"""Queries and installs packages with apt and dpkg; PrivateApt leaves the system's state alone."""
 
 import os
 import re
@@ -16,23 +16,23 @@ _DEFAULT_VERSION = re.compile(r"Depends: postgresql-(\d+)\b")
 
 
 def installed_version(package: str) -> str | None:
-    """Return the version of an installed package, None if it is not (fully) installed."""
+    """Return the version of a package, or None if it is not fully installed."""
     try:
         answer = run(["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Version}", package])
     except CommandError:
-        return None  # dpkg-query fails for a package it has never heard of
+        return None  # dpkg-query fails for unknown packages
     status, _, version = answer.partition(" ")
     return version if status == "installed" else None
 
 
 def is_available(package: str) -> bool:
-    """Return whether apt could install the package."""
+    """Return whether apt has a candidate for the package."""
     answer = run(["apt-cache", "policy", package])
     return "Candidate:" in answer and "Candidate: (none)" not in answer
 
 
 def default_major() -> int | None:
-    """Return the major version that the package `postgresql` stands for: the distribution's, or PGDG's newest."""
+    """Return the major version that the package `postgresql` depends on."""
     try:
         match = _DEFAULT_VERSION.search(run(["apt-cache", "depends", "postgresql"]))
     except CommandError:
@@ -42,26 +42,26 @@ def default_major() -> int | None:
 
 @dataclass
 class Apt:
-    """Installs packages; refreshes the package lists at most once, and only if something has to be installed."""
+    """Installs packages; updates the package lists at most once, and only before an installation."""
 
     report: Report
     _updated: bool = field(default=False, init=False)
 
     def update(self) -> None:
-        """Refresh the package lists, once."""
+        """Update the package lists, once."""
         if not self._updated:
             self.report.busy("apt-get update")
             run(["apt-get", "update"], env=_environment())
             self._updated = True
 
     def can_install(self, package: str) -> bool:
-        """Return whether the package can be had; root looks at fresh lists if old ones do not name it."""
+        """Return whether apt can install the package; as root, unknown packages are looked up in updated lists."""
         if not is_available(package) and os.geteuid() == 0:
             self.update()
         return is_available(package)
 
     def install(self, packages: Sequence[str]) -> None:
-        """Install packages, from fresh lists: old ones name versions that may be gone or do not fit each other."""
+        """Install packages from updated lists; outdated ones may name versions that no longer exist."""
         self.update()
         self.report.busy(f"installing {' '.join(packages)}")
         run(["apt-get", "install", "--yes", "--no-install-recommends", *packages], env=_environment())
@@ -74,7 +74,7 @@ def _environment() -> dict[str, str]:
 
 
 class PrivateApt:
-    """apt-get with its state below one folder; the machine's sources unless others are given."""
+    """apt-get with its state in one folder, and the system's sources unless others are given."""
 
     def __init__(self, root: Path, options: dict[str, str]) -> None:
         self.root = root
@@ -82,7 +82,7 @@ class PrivateApt:
 
     @classmethod
     def create(cls, root: Path, *, entry: str | None = None, options: dict[str, str] | None = None) -> Self:
-        """Lay out the folders below `root`; `entry`, deb822 text, stands instead of the machine's sources."""
+        """Create the folders in `root`; `entry`, in deb822 format, replaces the system's sources."""
         for name in ("sources.list.d", "lists/partial", "cache/archives/partial", "download"):
             (root / name).mkdir(parents=True)
         own = dict(options or {})
@@ -96,6 +96,6 @@ class PrivateApt:
         return cls(root, own)
 
     def get(self, *args: str) -> str:
-        """Run apt-get with these settings, in the download folder, and return what it prints."""
+        """Run apt-get in the download folder and return its output."""
         options = [part for name, value in self._options.items() for part in ("-o", f"{name}={value}")]
         return run(["apt-get", *options, *args], cwd=self.root / "download")

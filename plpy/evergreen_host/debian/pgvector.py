@@ -1,4 +1,4 @@
-"""Builds pgvector from a newer Debian suite's signed source package, where the distribution has no package."""
+"""Builds pgvector from the signed source package of a newer Debian suite, if the distribution has no package."""
 
 import tempfile
 from pathlib import Path
@@ -15,12 +15,12 @@ SUITE = "trixie"  # the first Debian release with a pgvector package
 
 
 def build_packages(major: int) -> list[str]:
-    """Return the packages that building needs."""
+    """Return the packages needed to build."""
     return [f"postgresql-server-dev-{major}", "gcc", "make", "dpkg-dev"]
 
 
 def _fetch_source(scratch: Path, entry: str) -> Path:
-    """Download pgvector's source package, its signature checked by apt, and return the unpacked tree."""
+    """Download and unpack pgvector's source package, verified by apt."""
     apt = PrivateApt.create(scratch / "apt", entry=entry)
     apt.get("update")
     apt.get("source", "--download-only", "pgvector")
@@ -41,7 +41,11 @@ def build(postgres: Postgres, system: OsRelease, report: Report) -> None:
         report.busy(f"fetching pgvector's source package from {SUITE}")
         tree = _fetch_source(scratch, entry)
         report.busy(f"building pgvector for PostgreSQL {postgres.version}")
-        make = ["make", f"PG_CONFIG={postgres.pg_config}", "OPTFLAGS="]  # no -march=native: the files may be copied
+        make = [
+            "make",
+            f"PG_CONFIG={postgres.pg_config}",
+            "OPTFLAGS=",
+        ]  # no -march=native: the files may be copied to other machines
         run([*make, "-j2"], cwd=tree)
         run([*make, "install"], cwd=tree)
     report.done("pgvector", f"{postgres.vector_version} built from source")

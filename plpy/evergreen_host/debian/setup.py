@@ -10,13 +10,13 @@ from evergreen_host.packaging.postgres import DEBIAN_ROOT, Postgres, installed_s
 from evergreen_host.process import as_root
 from evergreen_host.report import Report
 
-#: What the tests run besides; debootstrap is for those that make roots.
+#: Packages that only the tests need; debootstrap builds roots.
 TEST_PACKAGES = ("debootstrap", "pgbouncer")
 _MANUAL_HINT = "install PostgreSQL with PL/Python 3, pgvector and pg_cron, then run: evergreen install"
 
 
 def _choose_version(requested: int | None, apt_get: apt.Apt) -> int:
-    """Return the version asked for, else the newest that is installed, else the one apt offers."""
+    """Return the requested version, else the newest installed one, else apt's default."""
     if requested is not None:
         return requested
     packaged = (one for one in installed_servers() if one.bindir.is_relative_to(DEBIAN_ROOT))
@@ -35,7 +35,7 @@ def _packages(major: int) -> list[str]:
 
 
 def _missing_packages(packages: list[str], report: Report) -> list[str]:
-    """Report the packages that are there and return the others."""
+    """Report the installed packages and return the missing ones."""
     missing: list[str] = []
     for package in packages:
         version = apt.installed_version(package)
@@ -71,7 +71,7 @@ def _ensure_packages(packages: list[str], apt_get: apt.Apt, command: str = "setu
 
 
 def _ensure_pgvector(major: int, system: OsRelease, apt_get: apt.Apt) -> None:
-    """Leave it if it is there; take the package if apt knows one; else build it."""
+    """Keep an installed pgvector, else install its package, else build it."""
     postgres = _postgres(major)
     package = f"postgresql-{major}-pgvector"
     if postgres.vector_version:
@@ -79,7 +79,9 @@ def _ensure_pgvector(major: int, system: OsRelease, apt_get: apt.Apt) -> None:
     elif apt_get.can_install(package):
         _ensure_packages([package], apt_get)
     elif not system.is_debian:
-        raise MissingError(f"apt offers no {package}", "add the PostgreSQL project's apt source, or build pgvector")
+        raise MissingError(
+            f"apt has no package {package}", "add the PostgreSQL project's apt source, or build pgvector"
+        )
     else:
         _require_root(["pgvector"], apt_get.report)
         _ensure_packages(pgvector.build_packages(major), apt_get)
@@ -87,14 +89,14 @@ def _ensure_pgvector(major: int, system: OsRelease, apt_get: apt.Apt) -> None:
 
 
 def setup(wanted_major: int | None, report: Report, *, for_tests: bool = False) -> int:
-    """Install what is missing, with what the tests run besides, and return PostgreSQL's major version.
+    """Install missing packages, with `for_tests` also those of the tests; return PostgreSQL's major version.
 
-    Debian's own behaviour is kept: a new PostgreSQL comes with its cluster `main`.
-    Raises MissingError, naming what to install, where that cannot be done from here.
+    As usual on Debian, a new PostgreSQL comes with a cluster `main`.
+    Raises MissingError, which names what to install, if this command cannot install it.
     """
     system = this_system()
     if not system.has_apt or not Path("/usr/bin/apt-get").exists():
-        raise MissingError(f"{system.name} has no apt; this command knows Debian and Ubuntu", _MANUAL_HINT)
+        raise MissingError(f"{system.name} has no apt; this command supports Debian and Ubuntu", _MANUAL_HINT)
     apt_get = apt.Apt(report)
     major = _choose_version(wanted_major, apt_get)
     _ensure_packages(_packages(major), apt_get)

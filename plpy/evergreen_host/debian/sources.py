@@ -1,4 +1,4 @@
-"""Which Debian this is, apt's sources, and the entry of another suite's packages derived from them."""
+"""Reads os-release and apt's sources; derives a sources entry for another suite."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ _SUITE_ALIASES = {"stable", "oldstable", "oldoldstable", "testing"}
 
 @dataclass(frozen=True)
 class Source:
-    """One entry of apt's sources; `signed_by` is kept word for word, it may be an embedded key."""
+    """One entry of apt's sources; `signed_by` is kept verbatim, as it may be an embedded key."""
 
     types: tuple[str, ...]
     uris: tuple[str, ...]
@@ -47,7 +47,7 @@ def _stanzas(text: str) -> Iterator[dict[str, str]]:
 
 
 def parse_deb822(text: str) -> list[Source]:
-    """Read a `.sources` file; entries with `Enabled: no` are left out."""
+    """Parse a `.sources` file, without entries that have `Enabled: no`."""
     return [
         Source(
             tuple(stanza.get("types", "").split()),
@@ -62,7 +62,7 @@ def parse_deb822(text: str) -> list[Source]:
 
 
 def parse_one_line(text: str) -> list[Source]:
-    """Read a `.list` file: `deb [options] uri suite components`."""
+    """Parse a `.list` file: `deb [options] uri suite components`."""
     found: list[Source] = []
     for line in text.splitlines():
         match = _LIST_LINE.fullmatch(line.partition("#")[0].strip())
@@ -75,7 +75,7 @@ def parse_one_line(text: str) -> list[Source]:
 
 
 def read(apt_dir: Path = Path("/etc/apt")) -> list[Source]:
-    """Return every enabled entry of the machine's configuration."""
+    """Return every enabled entry of the system's configuration."""
     found: list[Source] = []
     for path in [apt_dir / "sources.list", *sorted((apt_dir / "sources.list.d").glob("*"))]:
         if path.suffix == ".list" and path.is_file():
@@ -86,14 +86,14 @@ def read(apt_dir: Path = Path("/etc/apt")) -> list[Source]:
 
 
 def _rank(source: Source, codename: str) -> tuple[bool, bool]:
-    """Order candidates: the archive's own signing key first, then the release's own name."""
+    """Rank candidates: Debian's archive key first, then the codename as suite."""
     return (_ARCHIVE_KEYRING not in source.signed_by, codename not in source.suites)
 
 
 def suite_entry(sources: Iterable[Source], codename: str, suite: str, kind: str = "deb-src") -> str:
-    """Return a deb822 entry for the packages of `suite`, of that kind, from where `codename` comes from.
+    """Return a deb822 entry for `suite` in the archive that has `codename`.
 
-    Archive and signing key stay as the machine has them. Raises EvergreenError if no entry fits.
+    Archive and signing key are the configured ones. Raises EvergreenError if no entry fits.
     """
     candidates = [
         source
@@ -102,8 +102,8 @@ def suite_entry(sources: Iterable[Source], codename: str, suite: str, kind: str 
     ]
     if not candidates:
         raise EvergreenError(
-            f"apt's sources name no archive of {codename} main to take packages of {suite} from",
-            "install pgvector by hand, then run: evergreen setup",
+            f"no entry of apt's sources has {codename} main, so the archive of {suite} is unknown",
+            "install pgvector manually, then run: evergreen setup",
         )
     chosen = min(candidates, key=lambda source: _rank(source, codename))
     lines = [f"Types: {kind}", f"URIs: {chosen.uris[0]}", f"Suites: {suite}", "Components: main"]
@@ -114,7 +114,7 @@ def suite_entry(sources: Iterable[Source], codename: str, suite: str, kind: str 
 
 @dataclass(frozen=True)
 class OsRelease:
-    """What /etc/os-release tells: `ids` are the system and what it is like, e.g. ('ubuntu', 'debian')."""
+    """Content of /etc/os-release; `ids` are ID and ID_LIKE, e.g. ('ubuntu', 'debian')."""
 
     name: str
     ids: tuple[str, ...]
@@ -122,17 +122,17 @@ class OsRelease:
 
     @property
     def has_apt(self) -> bool:
-        """Whether Debian's packages and tools are to be expected."""
+        """Whether it is Debian or a derivative of it."""
         return bool({"debian", "ubuntu"} & set(self.ids))
 
     @property
     def is_debian(self) -> bool:
-        """Whether this is Debian itself, so that another Debian suite's sources fit."""
+        """Whether it is Debian itself, where sources of other Debian suites work."""
         return self.ids[:1] == ("debian",)
 
 
 def parse_os_release(text: str) -> OsRelease:
-    """Read the format of os-release(5)."""
+    """Parse the format of os-release(5)."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
     fields = {name: " ".join(shlex.split(value)) for name, _, value in pairs}
     ids = (fields.get("ID", ""), *fields.get("ID_LIKE", "").split())
@@ -140,6 +140,6 @@ def parse_os_release(text: str) -> OsRelease:
 
 
 def this_system() -> OsRelease:
-    """Return this machine's."""
+    """Return the OsRelease of this machine."""
     path = Path("/etc/os-release")
     return parse_os_release(path.read_text("utf-8") if path.exists() else "")

@@ -1,1 +1,1 @@
-"""`evergreen demo`: the whole story in a minute, in a throw-away cluster, over real documents."""
+"""`evergreen demo`: Evergreen on real documents, in a temporary cluster, in a minute."""

@@ -1,4 +1,4 @@
-"""Chooses the demo's documents, and the questions that go with them."""
+"""Chooses the documents of the demo and their questions."""
 
 import tomllib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _WHAT: dict[Name, str] = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents, the questions to put to them, each with the name of the document that answers it."""
+    """Documents, and questions with the name of the document that answers each."""
 
     what: str
     documents: list[Document]
@@ -25,13 +25,13 @@ class Corpus:
 
 
 def questions(name: Name) -> dict[str, str]:
-    """Return the fixed questions over a collection: question to expected document."""
+    """Return the questions of a collection: question to expected document."""
     path = Path(__file__).with_name("questions.toml")
     return tomllib.loads(path.read_text("utf-8"))[name]
 
 
 def load(name: Name, rows: int) -> Corpus | None:
-    """Return up to `rows` documents of a collection, None if this machine has none of it."""
+    """Return up to `rows` documents of a collection, or None if it is not available."""
     documents = debian_packages() if name == "debian" else python_docstrings()
     asked = questions(name)
     if not documents:
@@ -40,8 +40,8 @@ def load(name: Name, rows: int) -> Corpus | None:
 
 
 def best(rows: int) -> Corpus:
-    """Return the collection the demo tells its story over: Debian's where it can be had."""
+    """Return Debian's descriptions if available, else Python's docstrings."""
     found = load("debian", rows) or load("python", rows)
     if found is None:
-        raise FileNotFoundError("Python's standard library comes without its sources")
+        raise FileNotFoundError("the sources of Python's standard library are missing")
     return found

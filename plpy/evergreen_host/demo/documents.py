@@ -18,7 +18,7 @@ from evergreen_host.process import run
 
 @dataclass(frozen=True)
 class Document:
-    """One text: `name` identifies it, title and body are what is embedded."""
+    """One document: `name` identifies it; title and body are embedded."""
 
     name: str
     title: str
@@ -26,7 +26,7 @@ class Document:
 
 
 def sample(documents: Collection[Document], rows: int, always: Collection[str]) -> list[Document]:
-    """Return the same `rows` documents on every machine: those named in `always`, then by the hash of the name."""
+    """Return the same `rows` documents on every machine: those in `always`, then by the hash of the name."""
 
     def rank(document: Document) -> tuple[bool, str]:
         return (document.name not in always, hashlib.sha256(document.name.encode()).hexdigest())
@@ -43,7 +43,7 @@ _ENGLISH_ONLY = {
     "Acquire::IndexTargets::deb::Packages::DefaultEnabled": "false",
 }
 _SHORTEST_DESCRIPTION = 200  # characters
-# Packages nobody looks for by what they do: parts of others, and the libraries of one language.
+# Packages that no one searches by purpose: parts of others, and libraries of one language.
 _NOT_A_PROGRAM = re.compile(
     r"lib.*|.*-(dev|dbg|dbgsym|data|common|doc|docs|l10n|locales?|perl|plugins?|examples|tests?|udeb|modules?)"
     r"|(node|golang|ruby|python3?|r-cran|r-bioc|php|elpa|haskell|ocaml|fonts|hunspell|aspell|task|linux|gir1.2|vim|xfonts)-.*"
@@ -51,7 +51,7 @@ _NOT_A_PROGRAM = re.compile(
 
 
 def parse_descriptions(text: str) -> Iterator[Document]:
-    """Read a file of translated descriptions, the English ones being the originals."""
+    """Parse a file of English package descriptions."""
     for stanza in text.split("\n\n"):
         name = re.search(r"^Package: (.+)$", stanza, re.MULTILINE)
         description = re.search(r"^Description-en: (.+)\n((?: .*\n?)*)", stanza, re.MULTILINE)
@@ -60,7 +60,7 @@ def parse_descriptions(text: str) -> Iterator[Document]:
 
 
 def _unfold(description: str) -> str:
-    """Undo the control file's layout: one leading blank, ` .` for an empty line, further blanks for lists."""
+    """Undo the layout of control files: one leading space, ` .` for an empty line, more spaces for lists."""
     paragraphs: list[str] = [""]
     for line in (line[1:] for line in description.splitlines()):
         if line == ".":
@@ -73,7 +73,7 @@ def _unfold(description: str) -> str:
 
 
 def is_program(document: Document) -> bool:
-    """Tell what somebody might look for from the parts and libraries that most packages are."""
+    """Return whether a package is a program rather than a part or a library."""
     return len(document.body) >= _SHORTEST_DESCRIPTION and not _NOT_A_PROGRAM.fullmatch(document.name)
 
 
@@ -95,16 +95,13 @@ def _fetch() -> list[Document]:
 
 
 def debian_packages() -> list[Document]:
-    """Return the descriptions, from the machine's own lists or else fetched from where it gets its packages.
-
-    Empty where there is no apt or it reaches no archive.
-    """
+    """Return the descriptions, from apt's lists or else downloaded; empty without apt or network."""
     if not shutil.which("apt-get"):
         return []
     try:
         return _read(run(["apt-get", *_INDEXES]).split()) or _fetch()
     except CommandError:
-        return []  # apt said why; the demo has other documents
+        return []  # the demo falls back to docstrings
 
 
 _SHORTEST_DOCSTRING = 80  # characters
@@ -123,7 +120,7 @@ _DocumentedNode = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctio
 
 
 def _docstrings(node: _DocumentedNode, name: str) -> Iterator[Document]:
-    """Walk a module's public classes and functions."""
+    """Yield the docstrings of a module's public classes and functions."""
     text = ast.get_docstring(node)
     if text and len(text) >= _SHORTEST_DOCSTRING:
         title, _, body = inspect.cleandoc(text).partition("\n")
@@ -142,7 +139,7 @@ def _modules(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def python_docstrings() -> list[Document]:
-    """Return the documentation of every public module, class and function, without importing any."""
+    """Return the docstrings of the standard library's public modules, classes and functions, without imports."""
     found: dict[str, Document] = {}
     for name, path in _modules(Path(sysconfig.get_path("stdlib"))):
         tree = ast.parse(path.read_bytes())

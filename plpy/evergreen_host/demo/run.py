@@ -1,4 +1,4 @@
-"""Runs the demo in a throw-away cluster."""
+"""Runs the demo in a temporary cluster."""
 
 from evergreen_host.cluster import Cluster
 from evergreen_host.demo import corpus, story
@@ -16,24 +16,24 @@ def _run_acts(session: Session, screen: Screen, documents: corpus.Corpus, *, wit
     if with_cron:
         story.unattended(session, screen)
     else:
-        screen.text("\npg_cron is not installed: the part without anybody calling embed_drain() is left out.")
+        screen.text("\npg_cron is not installed, so the part with a scheduled worker is skipped.")
 
 
 def _print_cleanup(screen: Screen, cluster: Cluster) -> None:
     stop = f"{cluster.bin('pg_ctl')} stop -D {cluster.data}"
     if cluster.os_user:
         stop = f"runuser -u {cluster.os_user} -- {stop}"
-    screen.text("\nThe cluster is still running. To look around, and to remove it:\n")
+    screen.text("\nThe cluster is still running. To explore it, and to remove it:\n")
     screen.text(f'    {cluster.bin("psql")} "{cluster.dsn()}"')
     screen.text(f"    {stop} && rm -r {cluster.root}")
 
 
 def run(rows: int, *, keep: bool, postgres: Postgres | None = None) -> None:
-    """Tell the whole story over `rows` documents; with `keep` the cluster stays up afterwards."""
+    """Run the demo over `rows` documents; with `keep` the cluster keeps running."""
     screen = Screen()
-    with screen.waiting("gathering documents ..."):
+    with screen.waiting("reading documents ..."):
         documents = corpus.best(rows)
-    with screen.waiting("starting a throw-away cluster ..."):
+    with screen.waiting("starting a temporary cluster ..."):
         cluster = Cluster(postgres or find_postgres(), keep=keep)
     with cluster:
         with Session(cluster.dsn(), screen) as session:

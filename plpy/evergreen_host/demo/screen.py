@@ -1,4 +1,4 @@
-"""Shows the demo: rich on a terminal, plain lines elsewhere."""
+"""Output of the demo: rich on a terminal, plain lines elsewhere."""
 
 import textwrap
 from collections.abc import Callable, Generator, Sequence
@@ -19,7 +19,7 @@ def _cell(value: object) -> str:
 
 
 class Screen:
-    """What is shown, in the order it happens."""
+    """Prints headings, statements, output and tables."""
 
     def __init__(self) -> None:
         console = Console(highlight=False)
@@ -27,17 +27,17 @@ class Screen:
         self._acts = 0
 
     def heading(self, title: str, explanation: str) -> None:
-        """Begin a part of the story."""
+        """Start an act."""
         self._acts += 1
         self.console.print(Text(f"\n{self._acts}. {title}", style="bold green"))
         self.text(f"{explanation}\n")
 
     def text(self, text: str) -> None:
-        """Say something in prose."""
+        """Print prose."""
         self.console.print(Text(text), soft_wrap=not self.console.is_terminal)
 
     def sql(self, statement: str) -> None:
-        """Show a statement as it is typed."""
+        """Print a statement."""
         text = f"{statement};"
         if self.console.is_terminal:
             code = Syntax(text, "sql", background_color="default", theme="ansi_dark", word_wrap=True)
@@ -46,11 +46,11 @@ class Screen:
             self.console.out(textwrap.indent(text, "    "))
 
     def server_output(self, text: str) -> None:
-        """Show what the server said."""
+        """Print output of the server."""
         self.console.print(Text(f"    {text}", style="dim"), soft_wrap=True)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]], total: Sequence[object] = ()) -> None:
-        """Show rows; columns of numbers are aligned to the right, `total` stands below a line."""
+        """Print rows with numbers aligned right, and `total` in the footer."""
         table = Table(pad_edge=False, show_footer=bool(total))
         footers = [_cell(value) for value in total] or [""] * len(headers)
         for number, (header, foot) in enumerate(zip(headers, footers, strict=True)):
@@ -61,7 +61,7 @@ class Screen:
 
     @contextmanager
     def progress(self, what: str, total: int) -> Generator[Callable[[int], None], None, None]:
-        """Give a function that is told how much more is done."""
+        """Yield a function that advances the progress."""
         if not self.console.is_terminal:
             yield self._counter(what, total)
             return
@@ -82,7 +82,7 @@ class Screen:
 
     @contextmanager
     def waiting(self, text: str) -> Generator[Callable[[str], None], None, None]:
-        """Show that something is awaited; gives a function that changes the text on a terminal."""
+        """Show a status; yields a function that changes its text on a terminal."""
         if not self.console.is_terminal:
             self.server_output(text)
             yield lambda _: None

@@ -27,12 +27,12 @@ _STATEMENTS = load_queries(Path(__file__).with_name("story.sql"))
 
 
 def _statement(name: str) -> LiteralString:
-    """Return a statement; it comes from our own file, never from outside."""
+    """Return a statement of story.sql."""
     return cast("LiteralString", _STATEMENTS[name])
 
 
 class Session:
-    """One connection; every statement commits by itself, as in psql."""
+    """One connection in autocommit mode, like psql."""
 
     def __init__(self, dsn: str, screen: Screen) -> None:
         self._screen = screen
@@ -60,7 +60,7 @@ class Session:
             raise EvergreenError(f"statement {name!r} of the demo failed: {error}") from error
 
     def do(self, name: str, *, show: bool = True, **parameters: Any) -> int:
-        """Run a statement and return how many rows it changed."""
+        """Run a statement and return the number of changed rows."""
         return self._run(name, parameters, show=show).rowcount
 
     def value(self, name: str, *, show: bool = False, **parameters: Any) -> Any:

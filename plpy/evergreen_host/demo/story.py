@@ -1,4 +1,4 @@
-"""The demo's acts, in order: set up, search, a day of changes, and changes that nobody looks after."""
+"""The acts of the demo: set up, search, a day of changes, and a scheduled worker."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,20 +10,20 @@ from evergreen_host.demo.screen import Screen
 from evergreen_host.demo.session import Session
 from evergreen_host.errors import EvergreenError
 
-_SHOWN_QUESTIONS = 3  # put on screen; the others are for the tests
-_TIMEOUT = 130.0  # seconds: pg_cron starts a job at a full minute
+_SHOWN_QUESTIONS = 3  # the others are for the tests
+_TIMEOUT = 130.0  # seconds; pg_cron starts jobs every full minute
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happens to the table: what a user calls it, and the statements it takes."""
+    """A change of the table: its description and statements."""
 
     what: str
     statements: Sequence[str]
 
 
 class StepCost(NamedTuple):
-    """What a step came to: rows written, rows an any-column trigger would have sent, texts that were sent."""
+    """The cost of a step: rows written, rows that a plain trigger would embed, texts embedded."""
 
     written: int
     by_trigger: int
@@ -40,11 +40,11 @@ DAY = (
 
 
 def drain_until_empty(session: Session) -> None:
-    """Drain until nothing is queued or being worked on, by us or by anybody else."""
+    """Drain until nothing is queued or claimed by any session."""
     deadline = time.monotonic() + _TIMEOUT
     while session.value("drain") or session.value("open_work"):
         if time.monotonic() > deadline:
-            raise EvergreenError("the queue does not become empty")
+            raise EvergreenError("the queue does not drain")
 
 
 def set_up(session: Session, screen: Screen, corpus: Corpus) -> None:
@@ -53,13 +53,13 @@ def set_up(session: Session, screen: Screen, corpus: Corpus) -> None:
     session.do("create_extension")
     session.do("create_table")
     session.load(corpus.documents)
-    screen.heading("One call", "says what the embedding is made of. Triggers watch the table from now on.")
+    screen.heading("One call", "defines what is embedded. From now on, triggers watch the table.")
     session.value("create_pipeline", show=True)
 
 
 def first_drain(session: Session, screen: Screen) -> None:
-    """Act 3: the rows that were there get their vectors."""
-    screen.heading("The rows that were there", "get their vectors, from a model that runs inside the server.")
+    """Act 3: existing rows get their vectors."""
+    screen.heading("Existing rows", "get their vectors from a model that runs inside the server.")
     rows = session.value("count")
     started = time.monotonic()
     done = session.value("drain", show=True)
@@ -68,7 +68,7 @@ def first_drain(session: Session, screen: Screen) -> None:
             advance(done)
             done = session.value("drain")
     seconds = time.monotonic() - started
-    screen.text(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:,.0f} a second.")
+    screen.text(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:,.0f} per second.")
 
 
 def _show_answers(session: Session, screen: Screen, question: str, *, show: bool) -> None:
@@ -77,13 +77,13 @@ def _show_answers(session: Session, screen: Screen, question: str, *, show: bool
 
 def ask(session: Session, screen: Screen, corpus: Corpus) -> None:
     """Act 4: questions that share no word with their answers."""
-    screen.heading("Questions", "in plain words; the query is embedded by the same model, inside the query.")
+    screen.heading("Questions", "in plain words, embedded by the same model within the query.")
     for number, question in enumerate(list(corpus.questions)[:_SHOWN_QUESTIONS]):
         _show_answers(session, screen, question, show=number == 0)
 
 
 def _run_step(session: Session, step: Step) -> StepCost:
-    """Make one step happen and measure it."""
+    """Run one step and measure it."""
     since = session.value("now")
     written = [session.do(name) for name in step.statements]
     drain_until_empty(session)
@@ -92,13 +92,13 @@ def _run_step(session: Session, step: Step) -> StepCost:
 
 
 def measure_day(session: Session) -> list[StepCost]:
-    """Make every step of the day happen, each with a drain of its own."""
+    """Run all steps of the day, with a drain after each."""
     return [_run_step(session, step) for step in DAY]
 
 
 def day_of_changes(session: Session, screen: Screen) -> None:
-    """Act 5: changes of every kind, and what they cost."""
-    screen.heading("A day of changes", "of every kind. We drain after each, to see what it alone has cost.")
+    """Act 5: changes of every kind, and their cost."""
+    screen.heading("A day of changes", "of every kind, with a drain after each to measure its cost.")
     nightly = session.value("count")
     costs = measure_day(session)
     written, by_trigger, sent = map(sum, zip(*costs, strict=True))
@@ -106,14 +106,12 @@ def day_of_changes(session: Session, screen: Screen) -> None:
     headers = ["what happened", "rows written", "nightly run", "any-column trigger", "Evergreen"]
     rows = [(step.what, one.written, "", one.by_trigger, one.sent) for step, one in zip(DAY, costs, strict=True)]
     screen.table(headers, rows, ["total", written, nightly, by_trigger, sent])
-    screen.text("Evergreen's column is measured: the documents whose embedded_at moved. A nightly run sends every row.")
+    screen.text("Evergreen's column is measured: documents with a new embedded_at. A nightly run sends every row.")
 
 
 def undo(session: Session, screen: Screen) -> None:
-    """Act 6: former texts are not sent again."""
-    screen.heading(
-        "Second thoughts", "The edited texts are put back as they were. What will that cost? Ask for one row's story."
-    )
+    """Act 6: known texts are not sent again."""
+    screen.heading("Second thoughts", "The edits are undone. What will that cost? Ask about one row.")
     session.do("undo")
     for line in session.value("explain", show=True).splitlines():
         screen.server_output(line)
@@ -125,19 +123,19 @@ def _to_minute() -> str:
 
 
 def _searchable_after(session: Session, screen: Screen, new: int, text: Callable[[], str]) -> str:
-    """Wait, calling nothing, until a row has fresh vectors; return how long that took."""
+    """Wait until a row has fresh vectors, without calling anything; return the time."""
     started = time.monotonic()
     with screen.waiting(text()) as update:
         while not session.value("is_searchable", id=new):
             if time.monotonic() - started > _TIMEOUT:
-                raise EvergreenError("the scheduled worker did not take up the row")
+                raise EvergreenError("the scheduled worker did not embed the row")
             time.sleep(0.01)
             update(text())
     return f"Searchable after {time.monotonic() - started:.2f} s"
 
 
 def unattended(session: Session, screen: Screen) -> None:
-    """Act 7: a worker inside the server takes over, and a row nobody looks after becomes searchable."""
+    """Act 7: a scheduled worker makes new rows searchable."""
     screen.heading(
         "One more call", "and a worker inside the server keeps it fresh. We only watch: a row is added, then changed."
     )
@@ -145,7 +143,7 @@ def unattended(session: Session, screen: Screen) -> None:
     session.value("schedule", show=True)
     new = session.value("count") + 1_000_000
     session.do("add", id=new)
-    screen.text(f"{_searchable_after(session, screen, new, _to_minute)}, the worker's start included.\n")
+    screen.text(f"{_searchable_after(session, screen, new, _to_minute)}, including the worker's start.\n")
     session.do("rename", id=new)
-    screen.text(f"{_searchable_after(session, screen, new, lambda: 'waiting ...')}, now that it runs.\n")
+    screen.text(f"{_searchable_after(session, screen, new, lambda: 'waiting ...')}, with the worker running.\n")
     _show_answers(session, screen, "does anything look after stale vectors?", show=False)

@@ -14,19 +14,19 @@ CREATE TABLE docs (
 );
 
 -- load --
--- Takes the documents in.
+-- Loads the documents.
 COPY docs (id, title, body) FROM STDIN;
 
 -- create_pipeline --
--- Says which columns the embedding is made of; the rows that are there are queued.
+-- Defines which columns are embedded, and queues existing rows.
 SELECT embed_create('docs', 'docs', columns => '{title,body}');
 
 -- drain --
--- Brings rows up to date in one bounded pass.
+-- Embeds queued rows in one bounded pass.
 SELECT embed_drain('docs', max_rows => 500);
 
 -- search --
--- The nearest documents to a question, the best first.
+-- The documents nearest to a question, best first.
 SELECT d.title, round(s.score::numeric, 2) AS score
 FROM embed_search('docs', %(question)s, k => 3) s
 JOIN docs d ON d.id = (s.key ->> 0)::int
@@ -37,15 +37,15 @@ ORDER BY s.score DESC;
 CREATE EXTENSION pg_cron;
 
 -- schedule --
--- From here on a worker inside the server keeps the pipeline fresh.
+-- From now on a worker inside the server keeps the pipeline fresh.
 SELECT embed_schedule();
 
 -- edit --
--- The text of one row in a hundred really changes.
+-- The text of one row in a hundred changes.
 UPDATE docs SET body = body || E'\n\nNow with a dark mode.' WHERE id %% 100 = 0;
 
 -- count_downloads --
--- A column the embedding is not made of changes in every row.
+-- A column that is not embedded changes in every row.
 UPDATE docs SET downloads = downloads + 1;
 
 -- save_unchanged --
@@ -57,7 +57,7 @@ UPDATE docs SET title = title, body = body WHERE id <= 1000;
 UPDATE docs SET title = 'DRAFT ' || title WHERE id %% 100 = 50;
 
 -- undraft --
--- ... and change back before anybody has looked.
+-- ... and change back before the next drain.
 UPDATE docs SET title = substr(title, 7) WHERE id %% 100 = 50;
 
 -- delete --
@@ -65,15 +65,15 @@ UPDATE docs SET title = substr(title, 7) WHERE id %% 100 = 50;
 DELETE FROM docs WHERE id %% 300 = 299;
 
 -- undo --
--- The edits are taken back, long after their text was embedded.
+-- The edits are undone, long after their text was embedded.
 UPDATE docs SET body = replace(body, E'\n\nNow with a dark mode.', '') WHERE id %% 100 = 0;
 
 -- explain --
--- One row's whole story.
+-- Everything about one row.
 SELECT embed_explain('docs', '[100]');
 
 -- add --
--- A new document, with nobody calling anything afterwards.
+-- A new document; nothing is called afterwards.
 INSERT INTO docs VALUES (%(id)s, 'evergreen: keeps embeddings fresh',
     'A garden of vectors that looks after itself: when a row in the database changes, its embedding is renewed.');
 
@@ -86,11 +86,11 @@ UPDATE docs SET title = 'evergreen: looks after vectors' WHERE id = %(id)s;
 SELECT count(*) FROM docs;
 
 -- open_work --
--- Rows that are queued or being worked on.
+-- Rows that are queued or claimed.
 SELECT pending + in_flight FROM embed_status WHERE pipeline = 'docs';
 
 -- embedded_since --
--- Documents whose vectors are newer than a point in time; each document is one text.
+-- Documents embedded since a point in time; each is one text.
 SELECT count(DISTINCT id) FROM docs_embedding WHERE embedded_at > %(since)s;
 
 -- now --

@@ -1,4 +1,4 @@
-"""Builds what CREATE EXTENSION reads, control file and scripts, from the folder `extension/`."""
+"""Builds the control files and scripts of the extension from the folder `extension/`."""
 
 import re
 import sys
@@ -12,8 +12,8 @@ _PSQL_GUARD = r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file
 _BOOT_LINE = re.compile(r"^(\$python\$)?[ \t]*@boot@[ \t]*$", re.MULTILINE)
 _UPGRADE_NAME = re.compile(r"evergreen--[^-]+(?:-[^-]+)*--(?P<target>[^-]+(?:-[^-]+)*)\.sql")
 
-# Runs first in every PL/Python body. Postgres puts the control file's library path for MODULE_PATHNAME, which is on
-# sys.path for the first import only: plpy/evergreen/isolation.py keeps its other packages to evergreen.
+# Runs first in every PL/Python body. Postgres replaces MODULE_PATHNAME by the control file's module_pathname, which is
+# on sys.path for the first import only; plpy/evergreen/isolation.py hides its other packages from users' code.
 _BOOT_CODE = """\
 import sys
 if "evergreen" not in sys.modules:
@@ -24,18 +24,18 @@ import evergreen; evergreen.enter("{version}", r'''@extschema@''')"""
 
 
 def expand_boot(sql: str, version: str) -> str:
-    """Replace each `@boot@` line by the lines that load the server package of that version."""
+    """Replace each `@boot@` line by the code that loads the server package of that version."""
     boot = _BOOT_CODE.format(version=version)
     return _BOOT_LINE.sub(lambda line: f"{line[1]}\n{boot}" if line[1] else boot, sql)
 
 
 def render_control(template: str, version: str, libdir: Path) -> str:
-    """Fill in the control file: `libdir` becomes the module path of this version."""
+    """Fill in the control file; `libdir` becomes the module_pathname."""
     return template.replace("@VERSION@", version).replace("@LIBDIR@", str(libdir))
 
 
 def render_version_control(libdir: Path) -> str:
-    """Return the control file of one version, which says where its library is also when a later one is the default."""
+    """Return the control file of one version, which keeps its library path after a later one becomes the default."""
     return f"module_pathname = '{libdir}'\n"
 
 
@@ -71,7 +71,7 @@ def render(extension_dir: Path, version: str, libdir: Path) -> dict[str, str]:
 
 
 def main(target: Path) -> None:
-    """Write the extension's files to a folder, for checks and packagers."""
+    """Write the extension's files to a folder, for `make check` and packagers."""
     target.mkdir(parents=True, exist_ok=True)
     for name, content in render(dist.extension_dir(), dist.version(), Path("$libdir/evergreen")).items():
         (target / name).write_text(content, "utf-8")

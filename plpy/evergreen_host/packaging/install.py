@@ -1,4 +1,4 @@
-"""Installs the extension into a Postgres installation, and takes it out again."""
+"""Installs the extension into a PostgreSQL installation, and uninstalls it."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from evergreen_host.report import Report
 
 @dataclass(frozen=True)
 class Payload:
-    """What is installed: a version, the folders it comes from, what the server's Python needs besides."""
+    """What to install: version, source folders, requirements of the server package."""
 
     version: str
     extension: Path
@@ -26,18 +26,18 @@ class Payload:
 
 
 def own_payload() -> Payload:
-    """Return this distribution's own payload."""
+    """Return the payload of this distribution."""
     return Payload(dist.version(), dist.extension_dir(), dist.server_package(), dist.server_requirements())
 
 
 def library_root(postgres: Postgres) -> Path:
-    """Return the folder that holds one library directory for each installed version."""
+    """Return the folder with a library directory per installed version."""
     return postgres.libdir / "evergreen"
 
 
 @contextmanager
 def _world_readable() -> Generator[None, None, None]:
-    """Set aside the installer's umask: the server's OS user must be able to read everything."""
+    """Override the umask, so the server's OS user can read the files."""
     before = os.umask(0o022)
     try:
         yield
@@ -51,20 +51,20 @@ def _translate_permission_error(postgres: Postgres) -> Generator[None, None, Non
         yield
     except PermissionError as error:
         raise NotPermittedError(
-            f"may not write {error.filename}",
+            f"no permission to write {error.filename}",
             f"run as the owner of {postgres.extension_dir}, usually {as_root('install')}",
         ) from error
 
 
 def _check_writable(*folders: Path) -> None:
-    """Fail before anything has changed."""
+    """Raise PermissionError before any change."""
     for folder in folders:
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _write_atomically(path: Path, content: str) -> None:
-    """Write a file in one step: a reader sees the old or the new one."""
+    """Write a file atomically: readers see the old or the new content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(content, "utf-8")
     temporary.replace(path)
@@ -103,9 +103,9 @@ def _install_extension(postgres: Postgres, payload: Payload, report: Report) -> 
 
 
 def install(postgres: Postgres, payload: Payload, report: Report) -> None:
-    """Install or upgrade in place; sessions that have the old version loaded keep it until they reconnect.
+    """Install or upgrade in place; open sessions keep the loaded version until they reconnect.
 
-    What is up to date is left alone, so that needs no permission.
+    Files that are up to date are not written, which needs no permission.
     Raises MissingError without PL/Python, NotPermittedError without write permission.
     """
     with _translate_permission_error(postgres), _world_readable():
@@ -123,7 +123,7 @@ def _extension_files(postgres: Postgres) -> list[Path]:
 
 
 def uninstall(postgres: Postgres, report: Report) -> None:
-    """Remove the files of every version; databases that use the extension keep their data."""
+    """Remove the files of all versions; databases keep their data."""
     files = _extension_files(postgres)
     root = library_root(postgres)
     with _translate_permission_error(postgres):

@@ -1,4 +1,4 @@
-"""Puts the server package and its dependencies into a library directory only the installer may write."""
+"""Installs the server package and its dependencies into a library directory that only the installer can write."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from evergreen_host.errors import MissingError
 from evergreen_host.packaging.postgres import ServerPython
 from evergreen_host.process import run
 
-Change = Literal["all", "package", "nothing"]  # what an installation had to write
+Change = Literal["all", "package", "nothing"]  # what was written
 
 _PACKAGE = "evergreen"
 _STAMP_FILE = "evergreen-install.json"
@@ -32,11 +32,11 @@ def _is_current(target: Path, stamp: str) -> bool:
 
 
 def _pip(python: ServerPython) -> list[str | Path]:
-    """Return the pip command that resolves for the server's Python, run by that Python where there is one."""
+    """Return a pip command that resolves for the server's Python, run by that Python if it is installed."""
     if util.find_spec("pip") is None:
         raise MissingError(
-            f"there is no pip beside {sys.executable}",
-            f"install evergreen into an environment that has one, or run: {sys.executable} -m ensurepip",
+            f"{sys.executable} has no pip",
+            f"run: {sys.executable} -m ensurepip",
         )
     pip: list[str | Path] = [sys.executable, "-m", "pip"]
     if python.is_ours:
@@ -47,29 +47,29 @@ def _pip(python: ServerPython) -> list[str | Path]:
 
 
 def install_requirements(target: Path, python: ServerPython, requirements: list[str]) -> None:
-    """Let pip, as the machine configures it, put the requirements as wheels into `target`."""
+    """Install the requirements as wheels into `target`, with the system's pip configuration."""
     options = ["--quiet", "--disable-pip-version-check", "--no-compile", "--only-binary=:all:", "--target", target]
-    hint = f"each package, and what it needs, must have a wheel for Python {python.version} where pip looks for it"
+    hint = f"pip must find a wheel for Python {python.version} of each package and its dependencies"
     run([*_pip(python), *options, *requirements], hint=hint)
     shutil.rmtree(target / "bin", ignore_errors=True)
 
 
 def copy_package(source: Path, target: Path) -> None:
-    """Copy the server package's modules and SQL, nothing else, readable by all."""
+    """Copy the server package without tests and bytecode, readable by all."""
     shutil.copytree(source, target, ignore=_EXCLUDED, dirs_exist_ok=True)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _compile(folder: Path, target: Path, python: ServerPython) -> None:
-    """Leave bytecode that names `target` as its place: the server cannot write it, and would compile every time."""
+    """Write bytecode with paths in `target`; the server cannot write it, and would compile in every session."""
     if python.executable:
         options = ["-q", "-j", "0", "-s", folder, "-p", target]
         run([python.executable, "-m", "compileall", *options, folder])
 
 
 def _swap(stage: Path, target: Path) -> None:
-    """Put `stage` where `target` is; an old `target` goes, or comes back if that fails."""
+    """Replace `target` by `stage`; on failure the old `target` is restored."""
     old = stage.with_name(f"{stage.name}-old")
     if target.exists():
         target.rename(old)
@@ -84,7 +84,7 @@ def _swap(stage: Path, target: Path) -> None:
 
 @contextmanager
 def _staging_folder(target: Path) -> Generator[Path, None, None]:
-    """Give a folder beside `target` to fill, then put it in its place; on an error nothing has changed."""
+    """Yield a folder next to `target`, then move it into place; after an error nothing has changed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     stage.chmod(0o755)
@@ -96,7 +96,7 @@ def _staging_folder(target: Path) -> Generator[Path, None, None]:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    """Return what `copy_package` copies: file name to content."""
+    """Return the files that `copy_package` copies, by relative path."""
     found: dict[str, bytes] = {}
     for here, folders, names in os.walk(folder):
         excluded = _EXCLUDED(here, [*folders, *names])
@@ -108,7 +108,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def install(target: Path, package: Path, python: ServerPython, requirements: list[str]) -> Change:
-    """Make `target` hold the package and its requirements, doing no more than is needed for that."""
+    """Install package and requirements into `target`; write only what has changed."""
     stamp = _stamp(python, requirements)
     if not _is_current(target, stamp):
         with _staging_folder(target) as stage:

@@ -1,4 +1,4 @@
-"""Writes META.json, by which PGXN knows the distribution: ``python -m evergreen_host.packaging.pgxn > META.json``."""
+"""Writes META.json for PGXN: ``python -m evergreen_host.packaging.pgxn > META.json``."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from evergreen_host.packaging import dist
 _CONTROL = "extension/evergreen.control.in"
 _REQUIRES = re.compile(r"^requires = '(.+)'$", re.MULTILINE)
 _LICENSES = {"PostgreSQL": "postgresql"}  # SPDX's name: PGXN's
-# The oldest each works with; what the control file requires and is not named here may be of any version.
+# Minimum versions; other requirements of the control file may have any version.
 _MIN_VERSIONS = {"PostgreSQL": "15.0.0", "vector": "0.8.0"}
 _RECOMMENDED = {"pg_cron": "1.4.0"}
 _SPEC = {"version": "1.0.0", "url": "https://pgxn.org/meta/spec.txt"}
@@ -22,7 +22,7 @@ _SPEC = {"version": "1.0.0", "url": "https://pgxn.org/meta/spec.txt"}
 def _required(control: str) -> dict[str, str | int]:
     match = _REQUIRES.search(control)
     if match is None:
-        raise EvergreenError(f"{_CONTROL} does not say what it requires")
+        raise EvergreenError(f"{_CONTROL} has no line requires")
     return {name: _MIN_VERSIONS.get(name, 0) for name in ("PostgreSQL", *re.split(r"\s*,\s*", match[1]))}
 
 
@@ -46,7 +46,7 @@ def describe(about: metadata.PackageMetadata, control: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print it."""
+    """Print META.json."""
     control = dist.extension_dir() / Path(_CONTROL).name
     meta = describe(metadata.metadata(dist.DISTRIBUTION), control.read_text("utf-8"))
     json.dump(meta, sys.stdout, indent=2)

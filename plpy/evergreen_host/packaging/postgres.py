@@ -1,4 +1,4 @@
-"""Finds a PostgreSQL installation, where its parts are, and which Python it runs."""
+"""Finds PostgreSQL installations, their directories, and the Python of PL/Python."""
 
 import os
 import re
@@ -17,7 +17,7 @@ DEBIAN_ROOT = Path("/usr/lib/postgresql")
 
 @dataclass(frozen=True)
 class Postgres:
-    """One installation, asked through its pg_config."""
+    """One PostgreSQL installation, described by its pg_config."""
 
     pg_config: Path
 
@@ -26,7 +26,7 @@ class Postgres:
 
     @cached_property
     def version(self) -> str:
-        """The version as pg_config spells it, without the distribution's addition, e.g. '15.18'."""
+        """The version without the distribution's suffix, e.g. '15.18'."""
         return self._pg_config("--version").split()[1]
 
     @property
@@ -39,27 +39,27 @@ class Postgres:
 
     @cached_property
     def bindir(self) -> Path:
-        """Where initdb, pg_ctl and postgres are."""
+        """The directory of initdb, pg_ctl and postgres."""
         return Path(self._pg_config("--bindir"))
 
     @cached_property
     def extension_dir(self) -> Path:
-        """Where control files and scripts go."""
+        """The directory of control files and scripts."""
         return Path(self._pg_config("--sharedir")) / "extension"
 
     @cached_property
     def libdir(self) -> Path:
-        """Where shared libraries, and our versioned Python, go."""
+        """The directory of shared libraries, and of our server-side Python."""
         return Path(self._pg_config("--pkglibdir"))
 
     @property
     def has_server(self) -> bool:
-        """Whether this is a server and not just the client library's development files."""
+        """Whether the server is installed, not just client development files."""
         return (self.bindir / "postgres").exists()
 
     @property
     def plpython(self) -> Path:
-        """The PL/Python library, there or not."""
+        """The path of the PL/Python library, which may not exist."""
         return self.libdir / "plpython3.so"
 
     @property
@@ -69,7 +69,7 @@ class Postgres:
 
     @property
     def vector_version(self) -> str | None:
-        """The version of pgvector that is installed, None if it is not."""
+        """The installed version of pgvector, or None."""
         control = self.extension_dir / "vector.control"
         if not control.exists():
             return None
@@ -87,7 +87,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _as_server(pg_config: Path) -> Postgres | None:
-    """Return the installation if there is a server; Debian's pg_config may stand there and only complain."""
+    """Return the installation if it has a server; Debian's pg_config can exist without one."""
     postgres = Postgres(pg_config)
     try:
         return postgres if postgres.has_server else None
@@ -110,7 +110,7 @@ def find_postgres(pg_config: Path | None = None) -> Postgres:
     if explicit:
         resolved = shutil.which(str(explicit))
         if resolved is None:
-            raise MissingError(f"no such pg_config: {explicit}", "give the path of the one of your server")
+            raise MissingError(f"no such pg_config: {explicit}", "find it with: ls /usr/lib/postgresql/*/bin/pg_config")
         return Postgres(Path(resolved))
     servers = installed_servers()
     if not servers:
@@ -123,25 +123,25 @@ _LIBPYTHON = re.compile(r"libpython(\d+\.\d+)")
 
 @dataclass(frozen=True)
 class ServerPython:
-    """The server's Python: its version 'X.Y', and the interpreter of that version if the machine has one."""
+    """The server's Python: version 'X.Y', and an interpreter of that version if one is installed."""
 
     version: str
     executable: Path | None
 
     @property
     def is_ours(self) -> bool:
-        """Whether the interpreter that runs this has the same version."""
+        """Whether the current interpreter has the same version."""
         return self.version == f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def linked_version(needed: str) -> str | None:
-    """Return 'X.Y' from what a linker tool says about a library."""
+    """Return the 'X.Y' of libpython in the output of ldd."""
     match = _LIBPYTHON.search(needed)
     return match[1] if match else None
 
 
 def _system_executable(version: str) -> Path | None:
-    """Prefer the distribution's own interpreter: it is built with the libpython the server loads."""
+    """Prefer the distribution's interpreter, which matches the libpython that the server loads."""
     for folder in ("/usr/bin", "/usr/local/bin"):
         found = Path(folder, f"python{version}")
         if found.exists():
@@ -151,10 +151,7 @@ def _system_executable(version: str) -> Path | None:
 
 
 def server_python(postgres: Postgres) -> ServerPython:
-    """Return the Python of that server.
-
-    Raises MissingError if PL/Python is not installed.
-    """
+    """Return the Python that PL/Python links; raises MissingError if PL/Python is not installed."""
     library = postgres.plpython
     if not library.exists():
         raise MissingError(
@@ -163,5 +160,5 @@ def server_python(postgres: Postgres) -> ServerPython:
         )
     version = linked_version(run(["ldd", library]))
     if version is None:
-        raise EvergreenError(f"cannot tell which Python {library} is linked with")
+        raise EvergreenError(f"{library} is linked with no libpython")
     return ServerPython(version, _system_executable(version))

@@ -1,9 +1,9 @@
-"""Drafts an upgrade script: what the install script of one version has that the one of another has not.
+"""Drafts an upgrade script from the install scripts of two versions.
 
     python -m evergreen_host.packaging.upgrade evergreen--0.1.0.sql evergreen--0.2.0.sql > draft.sql
 
-Functions and views are replaced, comments and rights said again; what was there in another form stands behind
-`-- BY HAND`, to be turned into ALTER TABLE and the like. A test holds the outcome against a fresh installation.
+Functions and views are replaced; comments and grants are repeated. Other changed statements follow `-- BY HAND`, to be
+rewritten as ALTER TABLE and so on. A test compares the result with a fresh installation.
 """
 
 import re
@@ -28,7 +28,7 @@ _REPEATED = ("COMMENT", "GRANT", "REVOKE", "ALTER EVENT TRIGGER")
 
 @dataclass(frozen=True)
 class Routine:
-    """A function or procedure, by what tells it from others."""
+    """The identity of a function or procedure."""
 
     kind: str
     name: str
@@ -36,12 +36,12 @@ class Routine:
 
     @property
     def signature(self) -> str:
-        """As DROP takes it."""
+        """The signature, in the syntax of DROP."""
         return f"{self.kind} {self.name}({self.arguments})"
 
 
 def statements(script: str) -> Iterator[str]:
-    """Split a script into statements, without comments that stand between them."""
+    """Split a script into statements, without comments between them."""
     parts: list[str] = []
     for token in _TOKEN.finditer(script):
         text = token[0]
@@ -53,7 +53,7 @@ def statements(script: str) -> Iterator[str]:
 
 
 def routine(statement: str) -> Routine | None:
-    """Return which function a CREATE statement makes; None for other statements."""
+    """Return the routine that a statement creates, or None."""
     found = _ROUTINE.match(statement)
     if found is None:
         return None
@@ -62,7 +62,7 @@ def routine(statement: str) -> Routine | None:
 
 
 def _split(arguments: str) -> list[str]:
-    """Split at commas outside of quotes and parentheses."""
+    """Split at commas outside of quotes."""
     return [one for one in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", arguments) if one.strip()]
 
 
@@ -89,7 +89,7 @@ def draft(old: str, new: str) -> Iterator[str]:
 
 
 def _is_new(statement: str, old: str) -> bool:
-    """Tell whether a statement makes something that was not there in any form, or speaks of nothing but that."""
+    """Return whether a statement concerns only an object that the old script lacks."""
     made = _CREATED.match(statement)
     name = made and (made["made"] or made["told"])
     return bool(name) and re.search(rf"(?<![\w.]){re.escape(name)}\b", old) is None

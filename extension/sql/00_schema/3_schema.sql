@@ -16,7 +16,7 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, state = RETURNED_SQLSTATE, context = PG_EXCEPTION_CONTEXT;
     SELECT t.evtname, format('ALTER FUNCTION %s SET search_path = %I, pg_temp;', p.oid::regprocedure, n.nspname) INTO name, cure
     FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE context ~ format('function ([^ ]+[.])?%s[(][)] line', regexp_replace(quote_ident(p.proname), '([^[:alnum:]_])', '\\\1', 'g'))
+    WHERE context ~ format('function ([^ ]+[.])?%s[(][)] line', regexp_replace(quote_ident(p.proname), '([^[:alnum:]_])', E'\\\\\\1', 'g'))
     LIMIT 1;
     IF name IS NULL THEN
         RAISE;

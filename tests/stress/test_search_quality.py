@@ -9,7 +9,7 @@ from evergreen_host.cluster import Cluster
 from evergreen_host.demo import corpus
 from evergreen_host.demo.screen import Screen
 from evergreen_host.demo.session import Session
-from evergreen_host.demo.story import settle
+from evergreen_host.demo.story import drain_until_empty
 
 pytestmark = pytest.mark.stress
 
@@ -29,7 +29,7 @@ def fill(cluster: Cluster, collection: corpus.Corpus) -> None:
             session.do(name)
         session.load(collection.documents)
         session.value("create_pipeline")
-        settle(session)
+        drain_until_empty(session)
 
 
 @pytest.mark.parametrize("name", get_args(corpus.Name))

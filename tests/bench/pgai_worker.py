@@ -9,9 +9,9 @@ import logging
 import sys
 import time
 
-import pgai
-import structlog
-from pgai.vectorizer import Worker
+import pgai  # pyright: ignore[reportMissingImports]
+import structlog  # pyright: ignore[reportMissingImports]
+from pgai.vectorizer import Worker  # pyright: ignore[reportMissingImports]
 
 
 def main(dsn: str) -> None:

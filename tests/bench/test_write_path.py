@@ -47,7 +47,7 @@ def run(cluster: Cluster, folder: Path, table: str, change: str) -> float:
             "--protocol", "prepared", "--file", script, cluster.dsn(),
         ]  # fmt: skip
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        (logged,) = db.execute("SELECT count(*) FROM embed.change").fetchone()
+        ((logged,),) = db.execute("SELECT count(*) FROM embed.change").fetchall()
     done = int(re.search(r"transactions actually processed: (\d+)", said)[1])
     assert logged == (done if table == "watched" and change.startswith("body") else 0)
     return float(re.search(r"^tps = ([\d.]+)", said, re.MULTILINE)[1])

@@ -55,6 +55,7 @@ class Database:
         """Run a command in the container and return what it said."""
         status, output = self.container.exec(["sh", "-c", command])
         assert status == 0, output
+        assert isinstance(output, bytes)
         return output.decode()
 
     @property

@@ -7,6 +7,7 @@ evergreen adds must not fail them, and must give them no more of the source's te
 import subprocess
 
 import psycopg
+import psycopg.conninfo
 import pytest
 
 from tests.fixtures.dumps import create_empty, dump_as, restore

@@ -229,7 +229,7 @@ def test_background_workers_and_what_is_switched_off_are_named():
             assert [*workers.limits(link)] == []
             db.execute("SELECT embed_schedule(2)")
             (finding,) = workers.limits(link)
-            assert "max_worker_processes is 4" in finding.says
+            assert "max_worker_processes is 4" in finding.message
 
 
 @pytest.mark.ends

@@ -3,6 +3,7 @@
 from typing import Any
 
 import psycopg
+import psycopg.conninfo
 import pytest
 
 from tests.fixtures.dumps import Place, contents, drain, dump, verified

@@ -3,6 +3,7 @@
 import threading
 
 import psycopg
+import psycopg.conninfo
 import pytest
 
 from tests.fixtures.pipelines.documents import assert_as_source

@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -131,7 +132,7 @@ def alembic(tmp_path: Path, dsn, engine):
 def test_autogenerate_finds_nothing_to_do(alembic, whole):
     config = alembic(Base.metadata, whole=whole)
     command.upgrade(config, "head")
-    made = command.revision(config, autogenerate=True)
+    made: Any = command.revision(config, autogenerate=True)
     upgrade = Path(made.path).read_text().split("def upgrade():")[1]
     assert [line.strip() for line in upgrade.splitlines() if line.strip() and not line.strip().startswith("#")] == [
         "pass"
@@ -151,7 +152,7 @@ MIGRATIONS = {
 @pytest.mark.parametrize(("statement", "texts", "reason"), MIGRATIONS.values(), ids=MIGRATIONS)
 def test_migrations_go_through_and_the_pipeline_follows(db, alembic, statement, texts, reason):
     config = alembic(Base.metadata)
-    made = command.revision(config, "a change", autogenerate=False)
+    made: Any = command.revision(config, "a change", autogenerate=False)
     path = Path(made.path)
     path.write_text(path.read_text().replace("    pass", f"    {statement}"))
     command.upgrade(config, "head")

@@ -3,6 +3,7 @@
 from itertools import count
 
 import psycopg
+import psycopg.conninfo
 import pytest
 
 from evergreen_host.packaging import dist

@@ -78,7 +78,9 @@ def test_writes_before_and_after_it_in_one_transaction(db, live, provider, name)
     live.execute("EXECUTE edit (2, '\"overwritten\"')")
     for number, statement in enumerate(DDL[name]):
         live.execute(statement)
-        table, body, key, _ = where(live)
+        now = where(live)
+        assert now is not None
+        table, body, key, _ = now
         live.execute(EDIT.format(table, body, f"after {number}", key, 2))
     live.execute("COMMIT")
     last = f'"after {len(DDL[name]) - 1}"'

@@ -114,6 +114,7 @@ def test_watched_columns_that_swap_names(db, connect, model, provider, swap, bus
     db.execute("SELECT embed_create('docs', 'docs', template => 'A: $a B: $b', model => 'loop')")
     db.execute("SELECT embed_create('only_a', 'docs', columns => '{a}', model => 'loop')")
     session = connect()
+    work = None
     if busy:
         provider.hold()
         work = Background(connect(), WORKERS["work"])
@@ -125,7 +126,7 @@ def test_watched_columns_that_swap_names(db, connect, model, provider, swap, bus
         db.execute(statement)
     session.execute("UPDATE docs SET b = 'a1 edited' WHERE id = 1")
     provider.release()
-    if busy:
+    if work:
         work.result()
     assert_fresh(db, "docs", 2)
     assert_fresh(db, "only_a", 2)

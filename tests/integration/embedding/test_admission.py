@@ -1,6 +1,7 @@
 """Rate limits and breakers are shared by all sessions, seen at once, and survive a rollback."""
 
 import psycopg
+import psycopg.types.json
 import pytest
 
 from tests.fixtures.dumps import create_empty, dump, restore

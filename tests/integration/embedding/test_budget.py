@@ -1,6 +1,7 @@
 """A pipeline that has spent its day's money waits for the next day, says so, and delays no other one."""
 
 import psycopg
+import psycopg.types.json
 import pytest
 
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, status_of

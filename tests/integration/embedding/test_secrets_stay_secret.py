@@ -4,6 +4,7 @@ import logging
 import traceback
 
 import psycopg
+import psycopg.types.json
 import pytest
 
 from evergreen.errors import ModelError

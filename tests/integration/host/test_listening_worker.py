@@ -263,7 +263,7 @@ def test_the_example_for_systemd_is_understood():
     """And it comes with the package: the file lies beside the module."""
     unit = Path(sessions.__file__).with_name("evergreen-worker.service")
     parsed = ConfigParser(strict=True, interpolation=None)
-    parsed.optionxform = str
+    parsed.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]
     parsed.read_string(unit.read_text("utf-8"))
     command = shlex.split(parsed["Service"]["ExecStart"])
     code = CliRunner().invoke(cli.app, [*command[1:2], "--help"]).exit_code

@@ -163,9 +163,9 @@ def test_on_a_narrow_terminal_the_last_bars_are_shown(dsn, two):
         for backlog in (1, 1, 1, 1, 1, 1, 8, 4, 8):
             history.add([{**rows[0], "pending": backlog, "in_flight": 0}])
         for width in (120, 160):
-            console = Console(width=width, file=io.StringIO())
+            console = Console(width=width, file=(file := io.StringIO()))
             console.print(_render(link, rows, history))
-            assert "█▅█" in console.file.getvalue()
+            assert "█▅█" in file.getvalue()
 
 
 def test_bars_go_from_zero_to_the_largest():

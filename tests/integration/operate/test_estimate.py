@@ -94,6 +94,7 @@ def test_a_running_backfill_without_what_a_worker_has(db, connect, model, provid
         under_way = db.execute("SELECT count(*) FROM embed.job WHERE token IS NOT NULL").fetchone()[0]
         return estimate(db)[0], 1500 - under_way + 1
 
+    said, left = said_and_left()
     for _ in range(20):  # the worker claims on while its first batch is held
         said, left = said_and_left()
         if said == left:

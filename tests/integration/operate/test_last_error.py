@@ -5,6 +5,7 @@ endpoint answers again, the row was edited. So each reason is made and unmade, a
 """
 
 import psycopg
+import psycopg.types.json
 import pytest
 
 from tests.fixtures.doctor import Doctor

@@ -6,6 +6,7 @@ paid again.
 """
 
 import psycopg
+import psycopg.conninfo
 import pytest
 
 from tests.fixtures.doctor import Doctor

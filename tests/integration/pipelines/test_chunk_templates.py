@@ -1,5 +1,6 @@
 """Templates around chunks: ``$chunk`` is each chunk of the columns, and the rest of the row stands around it."""
 
+import psycopg
 import pytest
 
 from tests.fixtures.pipelines.documents import drain_all, verified
@@ -143,7 +144,7 @@ def test_a_text_that_each_of_many_chunks_would_repeat_is_refused_and_delays_nobo
     assert db.execute("SELECT array_agg(key ORDER BY key) FROM embed_failures").fetchone() == ([[2], [3], [4]],)
     assert "repeats" in db.execute("SELECT message FROM embed_failures").fetchone()[0]
     assert verified(db, "p")["fresh"] == 6
-    with pytest.raises(Exception, match="repeats") as refused:
+    with pytest.raises(psycopg.Error, match="repeats") as refused:
         db.execute("SELECT embed_preview('pages', '{body}', '$author$chunk', embed_chunk_text(200), 'loop')")
     assert refused.value.sqlstate == "54000"
 

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import psycopg
+import psycopg.sql
 import pytest
 
 from tests.fixtures.pipelines.documents import drain_all

@@ -124,7 +124,7 @@ def test_a_transaction_that_stays_prepared_leaves_workers_to_poll(session, db):
         worker.execute(WORK)
         assert stale_keys(db) == []
         worker.execute(WORK)
-        asleep, seconds = worker.execute(SLEEP).fetchone()
+        ((asleep, seconds),) = worker.execute(SLEEP).fetchall()
         assert not asleep
         assert seconds <= 1
     db.execute("COMMIT PREPARED 'one'")

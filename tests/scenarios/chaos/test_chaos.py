@@ -7,6 +7,7 @@
 import random
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def seed(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print to the terminal, whatever is captured: what was done is worth knowing when all is well, too."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
+    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
 
     def write(text: str) -> None:
         with capture.global_and_fixture_disabled():

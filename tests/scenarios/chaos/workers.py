@@ -68,7 +68,7 @@ def _listen(db: Connection, context: Context) -> str | None:
     listen(db)
     for _ in range(10):
         db.execute("CALL embed_work(until_idle => true, max_runtime => '2 s')")
-        asleep, seconds = db.execute(SLEEP).fetchone()
+        ((asleep, seconds),) = db.execute(SLEEP).fetchall()
         if context.stop.is_set():
             break
         if asleep:

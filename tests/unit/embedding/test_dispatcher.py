@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.errors import ConfigurationError, RejectedError, RetryableError, SuspectError
+from evergreen.errors import ConfigurationError, RejectedError, RestingError, RetryableError, SuspectError
 from evergreen.model import line
 from evergreen.model.courier import Courier
 from evergreen.model.order import BACKFILL, LIVE, Order
@@ -33,7 +33,7 @@ class Fake:
         self.requests = []
         self.threads = set()
         self.at_once = 1
-        self.input_tokens = None
+        self.input_tokens: int | None = None
         self._inputs, self._request_tokens = inputs, request_tokens
         self._answer = answer or (lambda _: None)
         self._lock = threading.Lock()
@@ -455,17 +455,17 @@ class Rules(Open):
         self.asked = []
         self.heard = []
 
-    def ask(self, _order, estimates):
+    def ask(self, _order, estimates):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.asked.append(list(estimates))
         return self.leaves.pop(0) if self.leaves else Leave()
 
-    def succeeded(self, _order, _leave, estimated, billed, pause):
+    def succeeded(self, _order, _leave, estimated, billed, pause):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.heard.append(("succeeded", estimated, billed, pause))
 
-    def failed(self, _order, _leave, _estimated, pause):
+    def failed(self, _order, _leave, _estimated, pause):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.heard.append(("failed", pause))
 
-    def refused(self, _order, _leave, _estimated, *, misconfigured):
+    def refused(self, _order, _leave, _estimated, *, misconfigured):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.heard.append(("misconfigured" if misconfigured else "refused",))
 
 
@@ -508,7 +508,9 @@ def test_an_open_breaker_is_not_waited_for_and_says_why():
     rules, provider = Rules(Leave(wait=0.5, open=True, reason="endpoint x rests")), Fake()
     one = ruled(rules, provider, texts(3))
     assert {str(error) for error in one.outcome.failures.values()} == {"endpoint x rests"}
-    assert one.outcome.failures[b"0"].pause == 0.5
+    failure = one.outcome.failures[b"0"]
+    assert isinstance(failure, RestingError)
+    assert failure.pause == 0.5
     assert provider.requests == []
 
 

@@ -72,7 +72,7 @@ check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
-	$(BIN)/basedpyright -p tests
+	$(BIN)/basedpyright -p tests --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	rm -rf $(SCRIPTS)
 	$(BIN)/python -m evergreen_host.packaging.build $(SCRIPTS)

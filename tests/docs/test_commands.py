@@ -23,6 +23,7 @@ ELSEWHERE = {
     'docker run -d --name db -e POSTGRES_PASSWORD=secret -v "$PWD/secrets:/etc/evergreen/secrets:ro" pg-evergreen': (
         "tests/packaging/test_image_in_root.py::test_a_secret_is_a_file_in_its_folder"
     ),
+    "until [ \"$(docker inspect -f '{{.State.Health.Status}}' db)\" = healthy ]; do sleep 1; done": IMAGE,
     "docker exec db psql -U postgres -c 'CREATE EXTENSION evergreen CASCADE'": IMAGE,
     "pip install --upgrade pg-evergreen && evergreen install": (
         "tests/scenarios/test_upgrade.py::test_sessions_that_were_open_go_on_or_are_told_to_reconnect"

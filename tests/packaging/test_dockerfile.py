@@ -1,11 +1,15 @@
 """Dockerfile.postgres has the form of a small image that works as the official one; its steps run in `make roots`."""
 
+import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from evergreen_host.cluster import Cluster
+from evergreen_host.packaging.postgres import find_postgres
 from tests.fixtures.distributions import LEFT_OUT, build
 from tests.fixtures.paths import PROJECT
 from tests.packaging.dockerfile import Dockerfile, Stage, expand, parse
@@ -65,10 +69,44 @@ def test_no_toolchain_and_no_pip_come_into_the_image(final: Stage):
     assert all(line.startswith("--from=builder /usr/") for line in final.of("COPY"))
 
 
-def test_it_is_healthy_only_when_it_takes_connections_by_tcp(final: Stage):
+def is_healthy(final: Stage, data: Path) -> bool:
+    """Run the health check against a server here."""
     (check,) = final.of("HEALTHCHECK")
-    assert "--host=127.0.0.1" in check  # init scripts run while the server listens at its socket only
-    assert "${POSTGRES_USER:-postgres}" in check
+    command = check.partition("CMD ")[2]
+    env = {"PATH": f"{find_postgres().bindir}:{os.defpath}", "PGDATA": str(data)}
+    return subprocess.run(["sh", "-c", command], env=env, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""},
+        {"listen_addresses": "*", "unix_socket_directories": ""},
+    ],
+    ids=["socket", "address", "every address"],
+)
+def test_the_health_check_finds_the_server_wherever_it_listens(final: Stage, options: dict[str, str | int | bool]):
+    with Cluster() as cluster:
+        cluster.stop()
+        cluster.configure(options)
+        assert not is_healthy(final, cluster.data)
+        cluster.start()
+        assert is_healthy(final, cluster.data)
+
+
+def test_it_is_not_healthy_while_the_entry_point_runs(final: Stage, tmp_path: Path):
+    entry = tmp_path / "docker-entrypoint.sh"
+    entry.write_text("#!/bin/sh\nread -r _\n", "utf-8")
+    entry.chmod(0o755)
+    with Cluster() as cluster:
+        with subprocess.Popen([entry], stdin=subprocess.PIPE):
+            assert not is_healthy(final, cluster.data)
+        assert is_healthy(final, cluster.data)
+
+
+def test_jobs_of_pg_cron_need_no_connection(final: Stage):
+    assert any("cron.use_background_workers = on" in command for command in final.of("RUN"))
 
 
 def test_what_it_copies_is_let_through_and_nothing_else(dockerfile: Dockerfile):

@@ -52,6 +52,10 @@ import sys
 if "evergreen" not in sys.modules:
     sys.path.insert(0, "MODULE_PATHNAME")
     try: import evergreen
+    except ModuleNotFoundError as _cause:
+        if _cause.name != "evergreen": raise
+        plpy.error("the server-side library of evergreen 1.2.0 is missing", detail="MODULE_PATHNAME does not exist",
+                   hint="ALTER EXTENSION evergreen UPDATE; or, on the server: evergreen install", sqlstate="58P01")
     finally: sys.path.remove("MODULE_PATHNAME")
 import evergreen; evergreen.enter("1.2.0", r'''@extschema@''')"""
 

@@ -14,11 +14,16 @@ _UPGRADE_NAME = re.compile(r"evergreen--[^-]+(?:-[^-]+)*--(?P<target>[^-]+(?:-[^
 
 # Runs first in every PL/Python body. Postgres replaces MODULE_PATHNAME by the control file's module_pathname, which is
 # on sys.path for the first import only; plpy/evergreen/isolation.py hides its other packages from users' code.
+# `_cause` is no parameter of any function: a name bound here is local to the whole body, and would hide a parameter.
 _BOOT_CODE = """\
 import sys
 if "evergreen" not in sys.modules:
     sys.path.insert(0, "MODULE_PATHNAME")
     try: import evergreen
+    except ModuleNotFoundError as _cause:
+        if _cause.name != "evergreen": raise
+        plpy.error("the server-side library of evergreen {version} is missing", detail="MODULE_PATHNAME does not exist",
+                   hint="ALTER EXTENSION evergreen UPDATE; or, on the server: evergreen install", sqlstate="58P01")
     finally: sys.path.remove("MODULE_PATHNAME")
 import evergreen; evergreen.enter("{version}", r'''@extschema@''')"""
 

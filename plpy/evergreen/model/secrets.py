@@ -30,9 +30,19 @@ def _directory() -> Path:
 
 
 def how_to_replace(name: str) -> str:
-    """Return the command that puts another value, which it reads from its input, in the place of a secret's."""
+    """Return the command that replaces a secret by its input, or one for the host of a read-only mount."""
+    if _is_mounted_read_only():
+        return f"chown 0:{os.getegid()} {name} && chmod 0440 {name} # on the host; see docs/install.md, As a container"
     place = shlex.quote(str(_directory() / name))
     return f"install -m 0640 -o root -g {_group(os.getegid())} /dev/stdin {place}"
+
+
+def _is_mounted_read_only() -> bool:
+    """Whether nothing can be changed from within the container, as secrets are usually mounted."""
+    try:
+        return bool(os.statvfs(_directory()).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _group(number: int) -> str:
@@ -67,18 +77,30 @@ def _in_file(path: Path, name: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigurationError(f'secret "{name}" cannot be read: {error.strerror}') from None
+        raise ConfigurationError(f'secret "{name}" cannot be read: {error.strerror}{_whose(path, error)}') from None
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise ConfigurationError(f'secret "{name}" cannot be read: it is not a file')
         if state.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-            raise ConfigurationError(
-                f'secret "{name}" is refused: others may read or change its file; chmod 0640 {path}, or 0600'
-            )
+            raise ConfigurationError(f'secret "{name}" is refused: others may read or change its file; {_closed(path)}')
         return os.read(descriptor, _LONGEST + 1)
     finally:
         os.close(descriptor)
+
+
+def _whose(path: Path, error: OSError) -> str:
+    """Name the user for whom a directory or file is closed, if that is the error."""
+    if not isinstance(error, PermissionError):
+        return ""
+    return f" (user {os.geteuid()} needs to enter {path.parent} and to read the file)"
+
+
+def _closed(path: Path) -> str:
+    """Say how to close a file to others."""
+    if _is_mounted_read_only():
+        return f"mount it with group {os.getegid()} and mode 0440, as it is read-only here"
+    return f"chmod 0640 {path}, or 0600"
 
 
 def masked(text: str, *keys: str | None) -> str:

@@ -2,13 +2,14 @@
 
 import os
 import stat
+import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.errors import ConfigurationError
-from evergreen.model.secrets import is_name, masked, value
+from evergreen.model.secrets import how_to_replace, is_name, masked, value
 
 KEY = "sk-proj-0123456789abcdef"
 
@@ -78,6 +79,40 @@ def test_a_file_that_others_may_read_or_change_is_refused(directory, mode):
     with pytest.raises(ConfigurationError, match="chmod 0640") as found:
         value("openai")
     assert KEY not in str(found.value)
+
+
+@pytest.fixture
+def read_only(directory):
+    """Mounts the directory as a container engine does, with a file of some mode in it."""
+
+    def mount(mode):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
+        kept(directory, KEY.encode(), mode)
+        subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
+
+    yield mount
+    subprocess.run(["umount", directory], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize("mode", [0o444, 0o644])
+def test_what_a_container_mounts_open_is_refused_with_the_settings_of_the_mount(read_only, mode):
+    read_only(mode)
+    with pytest.raises(ConfigurationError, match="mount it with group 0 and mode 0440"):
+        value("openai")
+    assert how_to_replace("openai").startswith("chown 0:0 openai && chmod 0440 openai ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_that_is_closed_to_the_server_is_named(directory):
+    directory.chmod(0o700)
+    kept(directory, KEY.encode(), 0o644)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ConfigurationError, match=f"user 65534 needs to enter {directory}"):
+            value("openai")
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,17 @@
 import os
 from pathlib import Path
 
-from evergreen import isolation
+from evergreen.core import isolation
+
+__version__ = "0.2.0"
+_schema = "public"
+_ready = False
 
 # A backend must stay single-threaded where signals are concerned: a pool that a library starts would receive them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-__version__ = "0.2.0"
-
-_schema = "public"
-_ready = False
 
 
 def enter(version: str, schema: str) -> None:
@@ -38,7 +39,7 @@ def _isolate() -> None:
         isolation.activate(Path(__file__).parents[1])
     except isolation.UnsuitableError as error:
         from evergreen import db  # noqa: PLC0415 - it needs plpy, which only a server has
-        from evergreen.errors import UserError  # noqa: PLC0415
+        from evergreen.core.errors import UserError  # noqa: PLC0415
 
         hint = "Reconnect and call evergreen first, or upgrade that numpy: a process cannot load two."
         db.fail(UserError(str(error), "55000", hint=hint))

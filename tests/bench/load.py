@@ -24,7 +24,8 @@ _SEEN = "SELECT true FROM docs_embedding WHERE id = %s AND chunk = %s"
 
 _TIMED = """
 import functools, json, time, types, sys
-from evergreen.schedule import claim, intake
+from evergreen.queue import claims as claim
+from evergreen.queue import change_log as intake
 spent = []
 def timed(name, body):
     @functools.wraps(body)

@@ -10,8 +10,8 @@ from functools import cache
 
 import pytest
 
-from evergreen.apply.diff import StoredChunk, diff
-from evergreen.prepare.chunk import split_markdown, split_text
+from evergreen.prepare.chunkers import split_markdown, split_text
+from evergreen.storage.documents import StoredChunk, diff
 from tests.bench.revisions import Revision, repositories, revisions
 
 SIZE = 800

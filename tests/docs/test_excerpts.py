@@ -8,7 +8,7 @@ from tests.docs.pages import README, ROOT, blocks
 
 #: The section of the README, and where the words of what is shown there are from.
 FROM = {
-    "Two commands": ("plpy/evergreen_host/demo/*.*", "plpy/evergreen/setup/*.py", "plpy/evergreen/schedule/*.py"),
+    "Two commands": ("plpy/evergreen_host/demo/*.*", "plpy/evergreen/pipelines/*.py", "plpy/evergreen/worker/*.py"),
     "Operate": ("plpy/evergreen_host/monitor/status.py",),
 }
 #: Names of a database and its pipelines.

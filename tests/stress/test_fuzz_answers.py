@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from evergreen.errors import ModelError
-from evergreen.model.request import Request
+from evergreen.core.embedding import Request
+from evergreen.core.errors import ModelError
 from tests.fixtures.deterministic import often
 from tests.fixtures.error_checks import RAW
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown, stale_keys, status_of

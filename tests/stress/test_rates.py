@@ -6,7 +6,7 @@ import time
 import psycopg
 import pytest
 
-from evergreen.model.quota import MINUTE, Bucket, Limit, spend, wait
+from evergreen.embedding.limits.rate_limit import MINUTE, Bucket, Limit, spend, wait
 from tests.fixtures.pipelines.documents import drain_once, shown, status_of
 from tests.fixtures.pipelines.endpoints import Meter, change, create, hurry, serve, table
 from tests.fixtures.waiting import Background, wait_until

@@ -19,8 +19,8 @@ SET transform_null_equals = off
 SET xmloption = content
 AS $python$
 @boot@
-from evergreen import gate
-gate.run()
+from evergreen.db import privileges
+privileges.run()
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_elevate() IS 'internal: runs one step of evergreen''s own code with its rights';
 
@@ -40,8 +40,8 @@ SET transform_null_equals = off
 SET xmloption = content
 AS $python$
 @boot@
-from evergreen import gate
-gate.run()
+from evergreen.db import privileges
+privileges.run()
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_elevate_stable() IS
     'internal: as embed_elevate, read-only and in the snapshot of the calling query';

@@ -10,8 +10,8 @@ SET array_nulls = on
 SET transform_null_equals = off
 AS $python$
 @boot@
-from evergreen.detect import follow
-follow.refresh(pipeline, dropped, attnum)
+from evergreen.capture import ddl_sync
+ddl_sync.refresh(pipeline, dropped, attnum)
 $python$;
 COMMENT ON FUNCTION embed.refresh(int, boolean, int) IS 'internal: makes triggers and functions of a pipeline match its source again';
 

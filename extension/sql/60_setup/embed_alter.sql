@@ -3,7 +3,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import alter
+from evergreen.pipelines import alter
 return alter.embed_alter(pipeline, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_alter(text, jsonb) IS

@@ -3,8 +3,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import capture as captures
-captures.embed_capture_set(pipeline, capture)
+from evergreen.pipelines import alter
+alter.embed_capture_set(pipeline, capture)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_capture_set(text, text) IS
     'how changes of the source are seen from now on: by triggers, in the WAL (cdc), or by your own embed_touch (manual); '

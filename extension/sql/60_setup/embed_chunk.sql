@@ -9,7 +9,7 @@ LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import chunkers
+from evergreen.prepare import chunkers
 return chunkers.embed_chunk_text(size, overlap)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_chunk_text(int, int) IS
@@ -22,7 +22,7 @@ LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import chunkers
+from evergreen.prepare import chunkers
 return chunkers.embed_chunk_markdown(size, context)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_chunk_markdown(int, boolean) IS
@@ -35,7 +35,7 @@ LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import chunkers
+from evergreen.prepare import chunkers
 return chunkers.embed_chunk_html(size, context)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_chunk_html(int, boolean) IS
@@ -49,7 +49,7 @@ LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import chunkers
+from evergreen.prepare import chunkers
 return chunkers.embed_chunk_recursive(size, overlap, separators)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_chunk_recursive(int, int, text[]) IS
@@ -62,7 +62,7 @@ LANGUAGE plpython3u IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import chunkers
+from evergreen.prepare import chunkers
 return chunkers.embed_chunk_separator(size, overlap, separator)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_chunk_separator(int, int, text) IS

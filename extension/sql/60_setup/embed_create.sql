@@ -6,7 +6,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import create
+from evergreen.pipelines import create
 return create.embed_create(name, source, columns, template, model, chunker, capture, backfill, if_not_exists,
                            view_name, only_if, options)
 $python$;

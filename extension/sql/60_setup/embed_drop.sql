@@ -4,7 +4,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import drop
+from evergreen.pipelines import drop
 drop.embed_drop(pipeline, keep_embeddings, if_exists)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_drop(text, boolean, boolean) IS

@@ -3,7 +3,7 @@ LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import definition
+from evergreen.pipelines import definition
 return definition.embed_get_def(pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_get_def(text) IS 'the calls that recreate a pipeline';

@@ -5,8 +5,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import model
-model.embed_model_add(name, provider, dimensions, remote_name, endpoint, options)
+from evergreen.pipelines import models
+models.embed_model_add(name, provider, dimensions, remote_name, endpoint, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) IS
     'registers a model under a name (embed_admin). provider: openai (and what speaks as it does), ollama, cohere, voyage, '
@@ -17,8 +17,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import model_set
-return model_set.embed_model_set(name, options)
+from evergreen.pipelines import models
+return models.embed_model_set(name, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_model_set(text, jsonb) IS
     'merges options into those of a model that may be in use (embed_admin): inputs, request_tokens, input_tokens, encoding_format, price; null resets one. Returns all its options. Nothing is embedded again; prompts and dimensions are another model';
@@ -28,8 +28,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import model
-model.embed_model_drop(name)
+from evergreen.pipelines import models
+models.embed_model_drop(name)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_model_drop(text) IS 'forgets a model that no pipeline uses (embed_admin)';
 
@@ -39,8 +39,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import endpoint
-endpoint.embed_endpoint_set(name, url, secret, options)
+from evergreen.pipelines import endpoints
+endpoints.embed_endpoint_set(name, url, secret, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) IS
     'where models are served (embed_admin): url, the name of a secret, never its value; options: time-outs, limits, proxy, allow_http, query and headers (objects of names and values; {"secret": "name"} is the value of a secret)';

@@ -3,7 +3,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import alter
+from evergreen.pipelines import alter
 alter.embed_pause(pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_pause(text) IS 'stops the work on a pipeline; capture goes on';
@@ -13,7 +13,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import alter
+from evergreen.pipelines import alter
 alter.embed_resume(pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_resume(text) IS 'starts the work on a paused pipeline again';

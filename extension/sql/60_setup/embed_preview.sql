@@ -12,7 +12,7 @@ SET bytea_output = 'hex'
 SET lc_monetary = 'C'
 AS $python$
 @boot@
-from evergreen.setup import preview
+from evergreen.operate import preview
 return preview.embed_preview(source, columns, template, chunker, model)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_preview(regclass, text[], text, jsonb, text) IS

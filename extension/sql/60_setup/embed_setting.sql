@@ -3,8 +3,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import setting
-return setting.embed_setting(name, value)
+from evergreen.pipelines import alter
+return alter.embed_setting(name, value)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_setting(text, text) IS
     'a setting of this database: default_model, cache_retention, cache_limit, lease or index_from; with a value, sets it first (embed_admin)';

@@ -3,7 +3,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.detect import touch
-return touch.embed_touch(pipeline, keys)
+from evergreen.operate import requeue
+return requeue.embed_touch(pipeline, keys)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_touch(text, jsonb[]) IS 'marks rows to be checked, by key; returns how many';

@@ -8,7 +8,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.apply import adopt
+from evergreen.operate import adopt
 return adopt.embed_adopt(pipeline, texts, vectors, keys)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_adopt(text, text[], vector[], jsonb[]) IS

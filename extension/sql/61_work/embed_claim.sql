@@ -4,8 +4,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.schedule import handout
-return handout.embed_claim(pipeline, max_rows, lease, for_model)
+from evergreen.worker import external_claim
+return external_claim.embed_claim(pipeline, max_rows, lease, for_model)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_claim(text, int, interval, text) IS
     'claims up to max_rows rows for compute outside the database and returns the texts that need a model, each once, with any '

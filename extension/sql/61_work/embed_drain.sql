@@ -4,7 +4,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.schedule import drain
+from evergreen.worker import drain
 return drain.embed_drain(pipeline, max_rows, max_runtime)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_drain(text, int, interval) IS

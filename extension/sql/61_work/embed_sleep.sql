@@ -3,7 +3,7 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.schedule import sleep
+from evergreen.worker import sleep
 return sleep.embed_sleep(pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_sleep(text) IS

@@ -9,8 +9,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.schedule import submit
-return submit.embed_submit(pipeline, token, hashes, vectors, tokens)
+from evergreen.worker import external_submit
+return external_submit.embed_submit(pipeline, token, hashes, vectors, tokens)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_submit(text, bigint, bytea[], vector[], bigint) IS
     'vectors of texts that embed_claim handed out, any of them in any order; returns the rows brought up to date: those that have all '

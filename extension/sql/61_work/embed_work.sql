@@ -4,8 +4,8 @@ CREATE PROCEDURE @extschema@.embed_work(
 LANGUAGE plpython3u
 AS $python$
 @boot@
-from evergreen.schedule import work
-work.embed_work(pipeline, max_runtime, until_empty, slot, until_idle)
+from evergreen.worker import loop
+loop.embed_work(pipeline, max_runtime, until_empty, slot, until_idle)
 $python$;
 COMMENT ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolean) IS
     'the worker loop: commits between steps and holds no transaction while a model is called; any number side by side. '

@@ -7,7 +7,7 @@ LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.ask import query
+from evergreen.search import query
 return query.embed(text, model)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed(text, text) IS
@@ -18,7 +18,7 @@ LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.ask import query
+from evergreen.search import query
 return query.embed_query(pipeline, text)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_query(text, text) IS 'the vector of a question, by the model that the pipeline''s view shows now';

@@ -9,7 +9,7 @@ SET hnsw.iterative_scan = 'strict_order'
 SET jit = off
 AS $python$
 @boot@
-from evergreen.ask import search
+from evergreen.search import search
 return search.embed_search(pipeline, query, k, mode, stale, max_per_key, min_score)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search(text, text, int, text, text, int, float8) IS

@@ -3,7 +3,7 @@ LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.ask import rows
+from evergreen.search import rows
 return rows.search_rows_sql(source, query, k, pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, text, int, text) IS
@@ -45,7 +45,7 @@ LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.ask import rows
+from evergreen.search import rows
 return rows.only_pipeline(source)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows_pipeline(regclass) IS

@@ -8,7 +8,7 @@ SET "IntervalStyle" = 'postgres'
 SET lc_monetary = 'C'
 AS $python$
 @boot@
-from evergreen.schedule import wait
+from evergreen.search import wait
 return wait.embed_wait(pipeline, key, timeout)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_wait(text, jsonb, interval) IS

@@ -3,8 +3,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.operate import retry
-return retry.embed_retry(pipeline, key)
+from evergreen.operate import requeue
+return requeue.embed_retry(pipeline, key)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_retry(text, jsonb) IS
     'queues dead letters again (one row, or all of the pipeline), and rows that wait after an error, to be tried at once and with '

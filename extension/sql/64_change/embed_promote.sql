@@ -3,8 +3,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.generations import switch
-switch.embed_promote(pipeline, min_coverage, min_overlap)
+from evergreen.generations import promote
+promote.embed_promote(pipeline, min_coverage, min_overlap)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_promote(text, float8, float8) IS
     'makes the generation that is being built the active one, for all searches at once; refused below min_coverage (the share '
@@ -15,8 +15,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.generations import switch
-switch.embed_rollback(pipeline)
+from evergreen.generations import promote
+promote.embed_rollback(pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_rollback(text) IS
     'makes the previous generation the active one again, at once: it is kept fresh for previous_kept, then retired';

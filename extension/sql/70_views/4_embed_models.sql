@@ -6,8 +6,8 @@ LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.model import limits
-return limits.shown(name, provider, remote_name, dimensions, options)
+from evergreen.embedding.providers import model_limits
+return model_limits.shown_limits(name, provider, remote_name, dimensions, options)
 $python$;
 COMMENT ON FUNCTION embed.model_limits(text, text, text, int, jsonb) IS 'internal: what one request to a model may hold';
 

@@ -3,7 +3,7 @@ LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.setup import endpoint as endpoints
+from evergreen.pipelines import endpoints
 return endpoints.endpoint_problem(endpoint)
 $python$;
 COMMENT ON FUNCTION embed.endpoint_problem(text) IS

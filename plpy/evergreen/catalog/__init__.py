@@ -1,1 +1,1 @@
-"""The catalog: pipelines, models, options, and what the source looks like."""
+"""The rows of the catalog: pipelines, models, options."""

@@ -3,11 +3,10 @@
 from typing import Any
 
 from evergreen import db
-from evergreen.errors import UserError
-from evergreen.queries import load
+from evergreen.core.errors import UserError
+from evergreen.db.queries import load
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 #: For searches by keyword where the pipeline's option says nothing.
 DEFAULT = "pg_catalog.english"
 

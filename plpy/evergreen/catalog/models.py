@@ -3,11 +3,12 @@
 import json
 
 from evergreen import db
-from evergreen.errors import UserError, shown
-from evergreen.model.spec import Endpoint, Model
-from evergreen.queries import load
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Endpoint, Model
+from evergreen.core.text import shown
+from evergreen.db.queries import load
 
-SQL = load(__file__)
+SQL = load(__package__)
 
 
 def _model(row: db.Row) -> Model:
@@ -29,7 +30,7 @@ def _model(row: db.Row) -> Model:
 
 def by_name(name: str) -> Model:
     """Find a model by name; raises UserError 42704."""
-    row = db.one(SQL.find, name, None)
+    row = db.one(SQL.find_model, name, None)
     if row is None:
         raise UserError(
             f"model {shown(name)} does not exist",
@@ -48,7 +49,7 @@ def by_name(name: str) -> Model:
 
 def by_id(number: int) -> Model | None:
     """Find a model by id; None where a restore left it out."""
-    row = db.one(SQL.find, None, number)
+    row = db.one(SQL.find_model, None, number)
     return _model(row) if row is not None else None
 
 

@@ -6,8 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evergreen.catalog import objects
-from evergreen.errors import UserError
+from evergreen import db
+from evergreen.catalog import json_objects
+from evergreen.core.errors import UserError
+from evergreen.core.text import shown
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+_SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
+_FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
+_LEAST_MB, _MOST_MB = 32, 64 << 20
+#: What embed_setting takes: the built-in value of each setting.
+SETTINGS: dict[str, str] = {
+    "default_model": "wordllama-256",
+    "cache_retention": "30 days",
+    "cache_limit": "auto",
+    "lease": "5 minutes",
+    "index_from": "10000",
+}
 
 
 @dataclass(frozen=True)
@@ -47,11 +63,6 @@ def _interval(value: Any) -> str | None:
     return None if isinstance(value, str) else "must be an interval like '7 days'"  # see also intervals.check
 
 
-_SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
-_FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
-_LEAST_MB, _MOST_MB = 32, 64 << 20
-
-
 def _size(value: Any) -> str | None:
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     good = found is not None and _LEAST_MB <= int(found[1]) * _FACTORS[found[2]] <= _MOST_MB
@@ -80,25 +91,18 @@ PIPELINE: dict[str, Option] = {
     "wakeup": Option(None, _switch),  # None: where no transaction can be prepared, see functions.capture
     "language": Option(None, _name),
 }
+
+
 #: What embed_create and embed_build take of a generation: its index.
 GENERATION: dict[str, Option] = {
     "distance": Option("cosine", _one_of("cosine", "l2", "ip")),
     "storage": Option("auto", _one_of("auto", "vector", "halfvec", "bit")),
 }
 
-#: What embed_setting takes: the built-in value of each setting.
-SETTINGS: dict[str, str] = {
-    "default_model": "wordllama-256",
-    "cache_retention": "30 days",
-    "cache_limit": "auto",
-    "lease": "5 minutes",
-    "index_from": "10000",
-}
-
 
 def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
     """Return options after merging a JSON object into them: null resets one; raises UserError 22023."""
-    changes = objects.parse(given, '{"max_attempts": 3}')
+    changes = json_objects.parse(given, '{"max_attempts": 3}')
     merged = dict(stored)
     for name, value in changes.items():
         _check(name, value)
@@ -110,7 +114,7 @@ def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
 
 def of_generation(given: str | None) -> dict[str, Any]:
     """Return the options of a generation; raises UserError 22023."""
-    found = objects.parse(given, '{"distance": "l2"}')
+    found = json_objects.parse(given, '{"distance": "l2"}')
     for name, value in found.items():
         if name not in GENERATION:
             raise UserError(
@@ -122,7 +126,7 @@ def of_generation(given: str | None) -> dict[str, Any]:
 
 def both(given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of a new pipeline and those of its first generation; raises UserError 22023."""
-    found = objects.parse(given, '{"max_attempts": 3}')
+    found = json_objects.parse(given, '{"max_attempts": 3}')
     index = {name: value for name, value in found.items() if name in GENERATION}
     rest = {name: value for name, value in found.items() if name not in GENERATION}
     return merge({}, json.dumps(rest)), of_generation(json.dumps(index))
@@ -147,3 +151,58 @@ def _check_value(known: dict[str, Option], name: str, value: Any) -> None:
 def effective(stored: dict[str, Any], name: str) -> Any:
     """Return an option's value, or its default."""
     return stored.get(name, PIPELINE[name].default)
+
+
+def is_interval(value: str) -> bool:
+    """True for an interval that is not negative."""
+    try:
+        return bool(db.atomically(lambda: db.value(SQL.check_interval, value)))
+    except db.DatabaseError as error:
+        if db.sqlstate(error).startswith("22"):
+            return False
+        raise
+
+
+def check_intervals(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a pipeline's options; raises UserError 22023 where one that is to be an interval is none."""
+    kept = options.get("previous_kept")
+    if kept is not None and not is_interval(kept):
+        raise UserError(f'option "previous_kept" must be an interval, not "{kept}"', hint="For example '7 days'.")
+    return options
+
+
+def interval_seconds(interval: str) -> float:
+    """Return an interval in seconds."""
+    return float(db.value(SQL.seconds, interval))
+
+
+def check_runtime(interval: str | None) -> float:
+    """Return max_runtime in seconds; raises 22023."""
+    seconds = interval_seconds(interval) if interval is not None else -1.0
+    if seconds <= 0:
+        raise UserError(
+            f"max_runtime must be a positive interval, not {shown(interval)}", hint="'55 s' is the default."
+        )
+    return seconds
+
+
+def seconds_of(name: str, interval: str | None, least: float, most: float, example: str) -> float:
+    """Return an interval's seconds; raises 22023 where it is not from ``least`` to ``most`` of them."""
+    seconds = interval_seconds(interval) if interval is not None else -1.0
+    if not least <= seconds <= most:
+        raise UserError(
+            f"{name} must be an interval from {least:g} to {most:g} seconds, not {shown(interval)}",
+            hint=f"{example} is the default.",
+        )
+    return seconds
+
+
+def get(name: str) -> str:
+    """Return a setting, stored or built in; needs the extension's rights."""
+    stored = db.value(SQL.get, name)
+    return str(stored) if stored is not None else SETTINGS[name]
+
+
+def lease_seconds() -> float:
+    """Return how long a claim is good without being renewed; needs the extension's rights."""
+    return interval_seconds(get("lease"))

@@ -1,100 +1,16 @@
-"""Pipelines and their generations, as the catalog has them."""
+"""Pipelines by name, and who may own or read them."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
-from evergreen import db, journal
+from evergreen import db
 from evergreen.catalog import models
-from evergreen.errors import UserError, shown
-from evergreen.model.spec import Model
-from evergreen.queries import load
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import shown
+from evergreen.db import event_log
+from evergreen.db.queries import load
 
-SQL = load(__file__)
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One (model, text preparation, chunker) of a pipeline: one vector space."""
-
-    id: int
-    pipeline: int
-    known_model: Model | None  # None where a restore left its row out
-    columns: tuple[str, ...] | None
-    template: str | None
-    chunker: dict[str, Any]
-    watched: tuple[tuple[int, str], ...]  # (attnum, name)
-    state: str
-    options: dict[str, Any]
-
-    @property
-    def model(self) -> Model:
-        """The model of its vectors; raises UserError 55000 where a restore left its row out."""
-        if self.known_model is None:
-            raise UserError(
-                f"the model of generation {self.id} is missing from embed.model",
-                "55000",
-                hint="SELECT pipeline, last_error FROM embed_status; says what to do.",
-            )
-        return self.known_model
-
-    @property
-    def table(self) -> str:
-        """The generation table, qualified."""
-        return f"embed_store.g{self.id}"
-
-    @property
-    def readable(self) -> str:
-        """The parent of the generation table, qualified: what the view reads, under row security."""
-        return f"embed_store.readable_{self.id}"
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """One source table that is kept embedded."""
-
-    id: int
-    name: str
-    source: int
-    source_name: str | None  # quoted and qualified; None when the table is gone
-    key: tuple[tuple[int, str, str], ...]  # (attnum, name, base type)
-    only_if: tuple[int, str] | None
-    capture: str
-    triggers: bool  # they capture, be it until the WAL is read
-    state: str
-    broken_reason: str | None
-    bound_name: str  # the source's name for which the functions were made
-    view: int | None
-    options: dict[str, Any]
-    seen: tuple[int, int, int]  # system identifier, database, source
-    owner: int | None
-    generations: tuple[Generation, ...]
-    torn: tuple[str, str] | None  # what it refers to and is not there, and what to do
-
-    @property
-    def active(self) -> Generation:
-        """The generation that searches see; raises UserError 55000 where a restore left it out."""
-        if not self.generations or self.generations[0].state != "active":
-            self.check_whole()
-        return self.generations[0]
-
-    def check_whole(self) -> None:
-        """Raise UserError 55000 where the pipeline refers to what is not there."""
-        if self.torn is not None:
-            what, remedy = self.torn
-            raise UserError(
-                f'pipeline "{self.name}" is not whole: {what}', "55000", hint=f"{remedy[0].upper()}{remedy[1:]}."
-            )
-
-    @property
-    def building(self) -> Generation | None:
-        """The generation that may be promoted."""
-        return next((g for g in self.generations if g.state == "building"), None)
-
-    @property
-    def previous(self) -> tuple[Generation, ...]:
-        """The generations that were active, the last one first."""
-        return tuple(g for g in self.generations if g.state == "previous")
+SQL = load(__package__)
 
 
 def _generation(row: db.Row) -> Generation:
@@ -135,20 +51,20 @@ def _pipeline(row: db.Row) -> Pipeline:
 
 def find(name: str) -> Pipeline | None:
     """Find a pipeline by name."""
-    row = db.one(SQL.find, name, None)
+    row = db.one(SQL.find_pipeline, name, None)
     return _pipeline(row) if row else None
 
 
 def by_id(number: int) -> Pipeline | None:
     """Find a pipeline by id."""
-    row = db.one(SQL.find, None, number)
+    row = db.one(SQL.find_pipeline, None, number)
     return _pipeline(row) if row else None
 
 
 def say_torn() -> None:
     """Write to the log which pipelines refer to what is not there: no worker can do anything about it."""
     for row in db.rows(SQL.torn):
-        journal.warn("pipeline_not_whole", pipeline=row["name"], reason=row["what"], remedy=row["remedy"])
+        event_log.warn("pipeline_not_whole", pipeline=row["name"], reason=row["what"], remedy=row["remedy"])
 
 
 def every() -> list[int]:
@@ -163,3 +79,69 @@ def missing(name: str | None) -> UserError:
         "42704",
         hint="SELECT pipeline FROM embed_pipelines lists those you may use.",
     )
+
+
+def is_admin(role: str) -> bool:
+    """True when the role has embed_admin's rights."""
+    return bool(db.value(SQL.is_admin, role))
+
+
+def is_member(role: str, of: str) -> bool:
+    """True when the role has the rights of another."""
+    return bool(db.value(SQL.is_member, role, of))
+
+
+def may_own(role: str, owner: int | None) -> bool:
+    """True when the role may administer what ``owner`` (a role's oid; None when it is gone) owns."""
+    return bool(db.value(SQL.is_owner, role, owner if owner is not None else 0))
+
+
+def may_read(role: str, source: int) -> bool:
+    """True when the role may select from the source, or from some of its columns."""
+    return bool(db.value(SQL.may_read, role, source))
+
+
+def owned(name: str | None, role: str, *, whole: bool = True) -> Pipeline:
+    """Return the pipeline for a role that changes it; raises 42704, 42501, 55000 unless it is ``whole``."""
+    found = find(name) if name is not None else None
+    if found is None:
+        raise missing(name)
+    if may_own(role, found.owner):
+        if whole:
+            found.check_whole()
+        return found
+    if not may_read(role, found.source):
+        raise missing(name)
+    raise UserError(
+        f'must be owner of table {found.source_name} to change pipeline "{name}"',
+        "42501",
+        hint="Ask the table's owner, or a member of embed_admin.",
+    )
+
+
+def readable(name: str | None, role: str) -> Pipeline:
+    """Return the pipeline for a role that searches it; raises UserError 42704, 55000."""
+    found = find(name) if name is not None else None
+    if found is None or not (may_read(role, found.source) or may_own(role, found.owner)):
+        raise missing(name)
+    found.check_whole()
+    return found
+
+
+def chosen(pipeline: str | None) -> list[int]:
+    """Return the ids of the pipelines to work on; raises 42704."""
+    if pipeline is None:
+        return every()
+    found = find(pipeline)
+    if found is None:
+        raise missing(pipeline)
+    return [found.id]
+
+
+def named(pipeline: str | None) -> Pipeline:
+    """Return the pipeline of a name; raises 42704, 55000."""
+    found = find(pipeline) if pipeline is not None else None
+    if found is None:
+        raise missing(pipeline)
+    found.check_whole()
+    return found

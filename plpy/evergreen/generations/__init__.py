@@ -1,1 +1,1 @@
-"""Change the model, the template or the chunker: another generation is built, compared, promoted, and retired."""
+"""Build, compare, promote, roll back and retire generations."""

@@ -1,20 +1,24 @@
 """embed_build: begins a generation beside the active one; both are kept fresh from then on."""
 
-from evergreen import db, journal
-from evergreen.catalog import access, columns, models, objects, pipelines
+from evergreen import db
+from evergreen.capture import ddl_sync
+from evergreen.capture.triggers import own_ddl
+from evergreen.catalog import json_objects, models, pipelines
 from evergreen.catalog import options as generation_options
-from evergreen.catalog.columns import Source
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow, functions, store
-from evergreen.detect.own_ddl import own_ddl
-from evergreen.errors import UserError
-from evergreen.gate import caller, elevated, entry
-from evergreen.queries import load
-from evergreen.schedule import cursors
-from evergreen.setup import create, request
-from evergreen.setup.request import Preparation
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db import event_log, locks
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding import permissions
+from evergreen.pipelines import create, validation
+from evergreen.pipelines.validation import Preparation
+from evergreen.queue import backfill as cursors
+from evergreen.source import functions, table
+from evergreen.source.table import Source
+from evergreen.storage import generation_tables
 
-SQL = load(__file__)
+SQL = load(__package__)
 
 
 @entry
@@ -38,7 +42,7 @@ def embed_build(
         preparation = _preparation(found, source, columns, template, chunker)
         chosen = models.by_name(model) if model is not None else found.active.model
         if chosen.id not in {generation.model.id for generation in found.generations}:
-            access.check_may_assign(role, chosen)  # a model that the pipeline has was granted to it
+            permissions.check_may_assign(role, chosen)  # a model that the pipeline has was granted to it
         index = generation_options.of_generation(options)
         number = create.insert_generation(found.id, chosen.id, preparation, "building", found.active.options | index)
         return _begin(found, number, source)
@@ -48,7 +52,7 @@ def embed_build(
 
 def hold(pipeline: Pipeline) -> None:
     """Keep all others from beginning, promoting or retiring a generation of this pipeline, to the end of the call."""
-    db.run(SQL.lock, pipeline.id)
+    db.run(SQL.lock_pipeline, pipeline.id)
 
 
 def built(pipeline: Pipeline) -> Generation:
@@ -64,10 +68,10 @@ def built(pipeline: Pipeline) -> Generation:
 
 def _ready(name: str | None, role: str) -> tuple[Pipeline, Source]:
     """Return a pipeline that can have another generation, with its source; others who change it have to wait."""
-    found = access.owned(name, role)
+    found = pipelines.owned(name, role)
     hold(found)
-    checked = follow.readable(found)
-    source = columns.describe(found.source)
+    checked = ddl_sync.readable(found)
+    source = table.describe(found.source)
     assert source is not None  # it has just been looked at
     if checked.building is not None:
         raise UserError(
@@ -85,8 +89,8 @@ def _preparation(
     active = pipeline.active
     if names is None and template is None:
         names, template = list(active.columns) if active.columns is not None else None, active.template
-    chunker = chunker if chunker is not None else objects.dumps(active.chunker)
-    return request.check_preparation(
+    chunker = chunker if chunker is not None else json_objects.dumps(active.chunker)
+    return validation.check_preparation(
         source, names, template, chunker, pipeline.only_if[1] if pipeline.only_if is not None else None
     )
 
@@ -100,12 +104,12 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     backfill = True
     cursors.create(number, backfill=backfill)
     with functions.unchecked():
-        follow.functions_of(pipeline, source)
-    store.create_table(pipeline, generation, source)
+        ddl_sync.functions_of(pipeline, source)
+    generation_tables.create_table(pipeline, generation, source)
     if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):
-            create.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
-    journal.note("generation_begun", pipeline=pipeline.name, generation=number, model=generation.model.name)
+            locks.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
+    event_log.note("generation_begun", pipeline=pipeline.name, generation=number, model=generation.model.name)
     db.notice(_next(pipeline, generation, source))
     return number
 
@@ -117,6 +121,6 @@ def _watched(pipeline: Pipeline) -> set[int]:
 def _next(pipeline: Pipeline, generation: Generation, source: Source) -> str:
     name = db.literal(pipeline.name)
     return (
-        f"generation {generation.id}: {create.rows_estimate(source)} to embed; next: SELECT embed_drain({name}),"
+        f"generation {generation.id}: {table.rows_estimate(source)} to embed; next: SELECT embed_drain({name}),"
         f" then SELECT * FROM embed_compare({name}), then SELECT embed_promote({name})"
     )

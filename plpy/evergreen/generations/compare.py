@@ -4,21 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from evergreen import db
-from evergreen.apply.vectors import is_zero
-from evergreen.ask import query as queries
-from evergreen.ask import search
-from evergreen.ask.view import view_of
-from evergreen.catalog import access, models
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.errors import UserError, shown
-from evergreen.gate import caller, elevated, entry
-from evergreen.generations import index as indexes
+from evergreen.catalog import models, pipelines
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import shown
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
 from evergreen.generations.build import built
-from evergreen.prepare import sight
-from evergreen.queries import load
+from evergreen.search import query as querys
+from evergreen.search import search
+from evergreen.search.view import view_of
+from evergreen.source import row_security
+from evergreen.storage import indexes
+from evergreen.storage.chunks import is_zero
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 _SAMPLES = 20
 _MAX_K = 1000
 _MAX_FETCHED = 100_000
@@ -67,11 +67,11 @@ def _sides(name: str | None) -> _Sides:
     role = caller()
 
     def look() -> tuple[Pipeline, Generation, str]:
-        found = access.owned(name, role)
+        found = pipelines.owned(name, role)
         return found, built(found), view_of(found)
 
     pipeline, building, view = elevated(look)
-    return _Sides(pipeline, building, view, not sight.is_restricted(pipeline.source), role)
+    return _Sides(pipeline, building, view, not row_security.is_restricted(pipeline.source), role)
 
 
 def _samples(sides: _Sides) -> list[str]:
@@ -83,7 +83,7 @@ def _samples(sides: _Sides) -> list[str]:
 
 
 def _vector(sides: _Sides, generation: Generation, text: str) -> str:
-    return elevated(lambda: queries.vector(sides.pipeline, generation.model, text, sides.role))
+    return elevated(lambda: querys.vector(sides.pipeline, generation.model, text, sides.role))
 
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
@@ -99,7 +99,7 @@ def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
     vector = _vector(sides, sides.building, text)
     if is_zero(vector):
         return []
-    index = indexes.of(sides.building, elevated(models.vector_schema))
+    index = indexes.index_of_options(sides.building, elevated(models.vector_schema))
     distance = f"g.embedding {index.operator} $1"
     query = SQL.nearest.on(
         table=sides.building.table,

@@ -8,18 +8,18 @@ for a moment before they go on with something else; of a large one embed_generat
 from collections.abc import Callable
 from functools import partial
 
-from evergreen import db, journal
-from evergreen.catalog import languages, models, pipelines
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.gate import entry
-from evergreen.generations import index, words
-from evergreen.queries import load
-from evergreen.schedule.maintenance import Problem, Task
-from evergreen.setup import setting
-from evergreen.wording import number
+from evergreen import db
+from evergreen.catalog import languages, models, options, pipelines
+from evergreen.catalog.maintenance import Problem, Task
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import number
+from evergreen.db import event_log
+from evergreen.db.privileges import entry
+from evergreen.db.queries import load
+from evergreen.storage import indexes
+from evergreen.storage.indexes import has_cron
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 KINDS = ("vector index", "word index", "statistics", "old word index")
 _SMALL = 128 * 1024 * 1024  # bytes of table: some seconds, a minute at the most
 _SHORT_OF_RESOURCES = "53"  # class of SQLSTATEs: memory, shared memory, disk
@@ -31,12 +31,12 @@ _MINUTES_FROM = 120  # seconds
 
 def due() -> list[Task]:
     """Return a task for each index that is to be made, mended or taken away. Takes no lock on any generation."""
-    least = int(setting.get("index_from"))
+    least = int(options.get("index_from"))
     tasks = [_task("vector index", row, partial(_vectors, row)) for row in db.rows(SQL.without_index, least)]
     tasks += [_task("word index", row, partial(_words, row)) for row in db.rows(SQL.without_words, least)]
     tasks += [_task("statistics", row, partial(_no_statistics, row["name"])) for row in db.rows(SQL.with_statistics)]
     tasks += [_task("old word index", row, partial(_drop, row["name"])) for row in db.rows(SQL.other_words)]
-    if _has_cron():
+    if has_cron():
         tasks.append(Task("index jobs", lambda: db.run(SQL.unschedule_done)))
     return tasks
 
@@ -47,7 +47,7 @@ def _task(name: str, row: db.Row, body: Callable[[], Problem | None]) -> Task:
 
 def _vectors(row: db.Row) -> Problem | None:
     for _, generation in _generations(row):
-        return _build(index.name(generation), vectors(generation), generation)
+        return _build(indexes.name(generation), vectors(generation), generation)
     return None
 
 
@@ -62,14 +62,14 @@ def _words(row: db.Row) -> Problem | None:
 
 def not_yet(generation: Generation) -> str | None:
     """Return what is to be said where a generation is searched before its index is there; None where it needs none."""
-    row = db.one(SQL.lacks, generation.id, int(setting.get("index_from")))
+    row = db.one(SQL.lacks, generation.id, int(options.get("index_from")))
     if row is None:
         return None
     chunks, dimensions = int(row["chunks"]), generation.model.dimensions
     seconds = chunks * (_BUILD_MS + dimensions * _BUILD_MS_A_DIMENSION) / 1000
     about = f"{max(1, round(seconds))} s" if seconds < _MINUTES_FROM else f"{round(seconds / 60)} min"
     built = "is being built" if db.value(SQL.is_under_way, generation.table) else "is built by the next worker"
-    if not _has_cron() and db.value(SQL.bytes, generation.table) > _SMALL:
+    if not has_cron() and db.value(SQL.bytes, generation.table) > _SMALL:
         built = f"is for you to build, with {index_of(generation)};, which takes"
     else:
         built += ", which takes"
@@ -81,7 +81,7 @@ def not_yet(generation: Generation) -> str | None:
 
 def index_of(generation: Generation) -> str:
     """Return the statement that makes the index over a generation's vectors, as one types it."""
-    return _statement(index.name(generation), vectors(generation), generation.table, "CONCURRENTLY IF NOT EXISTS")
+    return _statement(indexes.name(generation), vectors(generation), generation.table, "CONCURRENTLY IF NOT EXISTS")
 
 
 def _generations(row: db.Row) -> list[tuple[Pipeline, Generation]]:
@@ -97,17 +97,11 @@ def _build(name: str, method: str, generation: Generation) -> Problem | None:
         return None
     if db.value(SQL.is_broken, name):  # CREATE INDEX CONCURRENTLY has failed
         _drop(name)
-    if _has_cron():
+    if has_cron():
         return _by_cron(name, method, generation)
     if db.value(SQL.bytes, generation.table) <= _SMALL:
         _create(_statement(name, method, generation.table, "IF NOT EXISTS"), generation)
     return None
-
-
-def unschedule(generations: list[int]) -> None:
-    """Remove the jobs that make indexes of generations that are going."""
-    if _has_cron():
-        db.rows(SQL.unschedule_of, generations)
 
 
 def _create(statement: str, generation: Generation) -> None:
@@ -121,7 +115,7 @@ def _create(statement: str, generation: Generation) -> None:
     except db.DatabaseError as error:
         if not db.sqlstate(error).startswith(_SHORT_OF_RESOURCES):
             raise
-        journal.note("index_built_modestly", generation=generation.id, error=db.sqlstate(error))
+        event_log.note("index_built_modestly", generation=generation.id, error=db.sqlstate(error))
         db.run(SQL.modestly, _MODEST)
         create()
 
@@ -155,12 +149,12 @@ def index_statement(number: int | None) -> str | None:
 
 def vectors(generation: Generation) -> str:
     """Return the method and definition of the index over a generation's vectors."""
-    return f"hnsw ({index.of(generation, models.vector_schema()).definition('embedding')})"
+    return f"hnsw ({indexes.index_of_options(generation, models.vector_schema()).definition('embedding')})"
 
 
 def words_index(pipeline: Pipeline) -> str:
     """Return the method and definition of the index over a pipeline's words."""
-    return f"gin (({words.of('chunk', words.constant(languages.of(pipeline.options)))}))"
+    return f"gin (({indexes.words_expression('chunk', indexes.language_constant(languages.of(pipeline.options)))}))"
 
 
 def _drop(name: str) -> None:
@@ -171,7 +165,3 @@ def _no_statistics(name: str) -> None:
     """Leave no words of texts in the statistics, where nobody erases them."""
     db.ddl(SQL.no_statistics.on(name=name))
     db.run(SQL.forget_statistics, name)
-
-
-def _has_cron() -> bool:
-    return bool(db.value(SQL.has_cron))

@@ -2,20 +2,21 @@
 
 from functools import partial
 
-from evergreen import db, journal
-from evergreen.catalog import access, columns, options, pipelines
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow, functions, store
-from evergreen.errors import UserError
-from evergreen.gate import caller, elevated, entry
-from evergreen.generations import takeover
+from evergreen import db
+from evergreen.capture import ddl_sync
+from evergreen.catalog import options, pipelines
+from evergreen.catalog.maintenance import Task
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db import event_log
+from evergreen.db.locks import with_short_locks
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
 from evergreen.generations.build import hold
-from evergreen.queries import load
-from evergreen.schedule.maintenance import Task
-from evergreen.setup.create import with_short_locks
+from evergreen.source import functions, table
+from evergreen.storage import generation_tables, takeover
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 KINDS = ("retirement",)
 
 
@@ -25,7 +26,7 @@ def embed_retire(pipeline: str | None, generation: int | None) -> None:
     role = caller()
 
     def retire() -> None:
-        found = access.owned(pipeline, role)
+        found = pipelines.owned(pipeline, role)
         hold(found)
         wanted = [_named(found, generation)] if generation is not None else [*found.previous]
         takeover.take(wanted)
@@ -56,14 +57,14 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
     for generation in generations:
         db.run(SQL.delete_work, generation.id)
         db.run(SQL.delete, generation.id)
-        store.drop_table(generation)
+        generation_tables.drop_table(generation)
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
             functions.drop(f"embed_store.{signature}")
-        journal.note("generation_retired", pipeline=pipeline.name, generation=generation.id)
-    left, source = pipelines.by_id(pipeline.id), columns.describe(pipeline.source)
+        event_log.note("generation_retired", pipeline=pipeline.name, generation=generation.id)
+    left, source = pipelines.by_id(pipeline.id), table.describe(pipeline.source)
     if generations and left is not None and source is not None and left.broken_reason is None:
         with functions.unchecked():
-            follow.functions_of(left, source)  # what only these watched is watched no more
+            ddl_sync.functions_of(left, source)  # what only these watched is watched no more
 
 
 def due() -> list[Task]:

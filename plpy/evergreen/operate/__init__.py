@@ -1,1 +1,1 @@
-"""Operate: prove freshness, explain a row."""
+"""Prove freshness, explain, estimate, forget, retry."""

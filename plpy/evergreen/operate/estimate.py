@@ -3,23 +3,21 @@
 from dataclasses import astuple, dataclass, field
 
 from evergreen import db
-from evergreen.apply import reuse
-from evergreen.catalog import access
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow
-from evergreen.errors import UserError
-from evergreen.gate import caller, elevated, entry
-from evergreen.model import tokens
-from evergreen.model.packing import pack
-from evergreen.model.price import Bill, Load, bill
-from evergreen.model.provider import Texts
-from evergreen.model.registry import provider
-from evergreen.prepare import read
+from evergreen.capture import ddl_sync
+from evergreen.catalog import pipelines
+from evergreen.core import text as tokens
+from evergreen.core.embedding import Texts
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding.batching import Bill, Load, bill, pack
+from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
-from evergreen.queries import load
+from evergreen.source import reader
+from evergreen.storage import vector_cache
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 _LOOKED_AT = 5000  # keys; of more than these the rest is taken to be like them
 _SLICE = 1000  # as many as a claim has: texts of two claims do not share a request
 
@@ -30,7 +28,7 @@ def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | No
     role = caller()
 
     def estimate() -> Bill:
-        found = follow.check(access.owned(pipeline, role))
+        found = ddl_sync.check(pipelines.owned(pipeline, role))
         if found is None:
             raise UserError(
                 f'the source of pipeline "{pipeline}" cannot be read',
@@ -93,13 +91,13 @@ def _walk(pipeline: Pipeline, generation: Generation, cursor: db.Row, waiting: _
             return
         after = page[-1]
     # The end was not reached. A first backfill has done what has a document; of a later round nothing is known.
-    done = db.value(SQL.documents, generation.id) if cursor["is_first"] else 0
-    rows = db.released(lambda: int(db.value(SQL.rows, pipeline.source)))
+    done = db.value(SQL.estimated_documents, generation.id) if cursor["is_first"] else 0
+    rows = db.released(lambda: int(db.value(SQL.estimated_rows, pipeline.source)))
     waiting.total = max(waiting.total, rows - int(done))
 
 
 def _page(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
-    return read.held(pipeline, lambda: read.scan(pipeline, after, limit))
+    return reader.held(pipeline, lambda: reader.scan(pipeline, after, limit))
 
 
 def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes], role: str) -> None:
@@ -109,7 +107,7 @@ def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str]
         prepared = prepare(pipeline, generation, keys)
         texts: Texts = {h: text for d in prepared.documents for h, text in d.chunks if h not in seen}
         hashes = list(texts)
-        there = {*reuse.look(generation, hashes, role).own, *_in_flight(generation, hashes, role)}
+        there = {*vector_cache.look(generation, hashes, role).own, *_in_flight(generation, hashes, role)}
         send: Texts = {h: text for h, text in texts.items() if h not in there}
         seen.update(send)
         load.texts += len(send)
@@ -119,5 +117,5 @@ def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str]
 
 
 def _in_flight(generation: Generation, hashes: list[bytes], role: str) -> list[bytes]:
-    own = reuse.own_pipelines(generation.pipeline, role)
+    own = vector_cache.own_pipelines(generation.pipeline, role)
     return [row["hash"] for row in db.rows(SQL.in_flight, generation.model.id, hashes, own)]

@@ -3,20 +3,19 @@
 from collections.abc import Iterator
 
 from evergreen import db
-from evergreen.apply import reuse
-from evergreen.catalog import access
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow
-from evergreen.errors import ModelError
-from evergreen.gate import caller, elevated, entry
-from evergreen.model.tokens import estimate
-from evergreen.prepare import documents, read
-from evergreen.prepare.documents import Document
-from evergreen.queries import load
-from evergreen.wording import number
+from evergreen.capture import ddl_sync
+from evergreen.catalog import pipelines
+from evergreen.core.document import Document
+from evergreen.core.errors import ModelError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import estimate, number
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.prepare import documents
+from evergreen.source import reader
+from evergreen.storage import vector_cache
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 _SHOWN = 80  # characters of a chunk
 _CHUNKS = 10
 _LONGEST = 500  # characters of an error, which may quote a text
@@ -28,8 +27,8 @@ def embed_explain(pipeline: str | None, key: str | None) -> str:
     role = caller()
 
     def explain() -> str:
-        found = access.owned(pipeline, role)
-        canonical = read.canonical(found, key if key is not None else "null")
+        found = pipelines.owned(pipeline, role)
+        canonical = reader.canonical(found, key if key is not None else "null")
         return "\n".join(_lines(found, canonical, role))
 
     return elevated(explain)
@@ -40,11 +39,11 @@ def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
     yield f"pipeline {pipeline.name}, key {key}, model {pipeline.active.model.name}, capture {pipeline.capture}"
     if pipeline.state != "active":
         yield f"the pipeline is {pipeline.state}: SELECT embed_resume({db.literal(pipeline.name)})"
-    readable = follow.check(pipeline)
+    readable = ddl_sync.check(pipeline)
     if readable is None:
         yield "the source cannot be read: SELECT last_error FROM embed_status"
         return
-    log = db.one(SQL.changes, pipeline.id, key)
+    log = db.one(SQL.explained_changes, pipeline.id, key)
     if log is not None and log["changes"]:
         yield f"change log: {number(log['changes'])} changes since {log['since']} wait for a worker"
     chunks: list[str] = []
@@ -59,9 +58,9 @@ def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
 
 def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: list[str], role: str) -> Iterator[str]:
     yield from _queue(generation, key)
-    stored = db.one(SQL.document, generation.id, key)
+    stored = db.one(SQL.explained_document, generation.id, key)
     yield _stored(stored)
-    rows = read.held(pipeline, lambda: list(read.read(generation, [key])))
+    rows = reader.held(pipeline, lambda: list(reader.read(generation, [key])))
     if not rows:
         yield "source: no such row" + ("; what is stored is an orphan, a drain removes it" if stored else "")
         return
@@ -80,7 +79,7 @@ def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: li
 
 
 def _queue(generation: Generation, key: str) -> Iterator[str]:
-    job = db.one(SQL.job, generation.id, key)
+    job = db.one(SQL.explained_job, generation.id, key)
     if job is None:
         yield "queue: nothing waits"
     else:
@@ -91,7 +90,7 @@ def _queue(generation: Generation, key: str) -> Iterator[str]:
         yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}, {job['attempts']} failed attempts"
         if job["last_error"]:
             yield f"last error: {_short(job['last_error'])}"
-    failure = db.one(SQL.failure, generation.id, key)
+    failure = db.one(SQL.explained_failure, generation.id, key)
     if failure is not None:
         how = f"{failure['class']}, {failure['attempts']} attempts"
         yield f"given up at {failure['last_at']} ({how}): {_short(failure['message'])}"
@@ -112,7 +111,7 @@ def _verdict(generation: Generation, document: Document, stored: db.Row | None, 
         return "the model would not be called: the embedding is fresh"
     if not document.chunks:
         return "the model would not be called: there is no text"
-    known = reuse.look(generation, [key for key, _ in document.chunks], role).own
+    known = vector_cache.look(generation, [key for key, _ in document.chunks], role).own
     missing = sum(1 for key, _ in document.chunks if key not in known)
     why = "no row is stored" if stored is None else "the watched columns changed"
     if not missing:

@@ -4,21 +4,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evergreen import db
-from evergreen.apply import cache
-from evergreen.catalog import access, models, objects
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import follow
-from evergreen.errors import ModelError, UserError
-from evergreen.gate import caller, elevated, entry
-from evergreen.patience import patiently
-from evergreen.prepare import documents, read
-from evergreen.prepare.read import SourceRow
-from evergreen.queries import load
-from evergreen.schedule import arguments
-from evergreen.wording import counted
+from evergreen.capture import ddl_sync
+from evergreen.catalog import json_objects, models, pipelines
+from evergreen.core.errors import ModelError, UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import counted
+from evergreen.db import privileges
+from evergreen.db.locks import patiently
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.prepare import documents
+from evergreen.source import reader
+from evergreen.source.reader import SourceRow
+from evergreen.storage import vector_cache
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 _PATIENCE = "2s"  # for a worker that is writing the row just now
 _ROUNDS = 10
 
@@ -26,14 +26,14 @@ _ROUNDS = 10
 @entry
 def embed_forget(pipeline: str | None, key: str | None) -> int:
     """Erase a row's texts and vectors; return how many texts. Raises 25001, 42704, 42501, 22023, 22P02, 55P03."""
-    arguments.check_isolation("embed_forget")
+    privileges.check_isolation("embed_forget")
     role = caller()
 
     def forget() -> int:
-        found = access.owned(pipeline, role)
-        readable = follow.check(found)
+        found = pipelines.owned(pipeline, role)
+        readable = ddl_sync.check(found)
         given = key if key is not None else "null"
-        canonical = read.canonical(readable, given) if readable is not None else _as_given(given)
+        canonical = reader.canonical(readable, given) if readable is not None else _as_given(given)
         erasure = _Erasure(readable or found, canonical, readable is not None)
         count = patiently(erasure.run, _PATIENCE)
         if count is None:
@@ -50,8 +50,8 @@ def embed_forget(pipeline: str | None, key: str | None) -> int:
 
 def _as_given(key: str) -> str:
     """The stored form of a key whose table is gone, as well as it can be known."""
-    given = objects.loads(key)
-    return key if isinstance(given, list) else objects.dumps([given])
+    given = json_objects.loads(key)
+    return key if isinstance(given, list) else json_objects.dumps([given])
 
 
 @dataclass
@@ -94,15 +94,15 @@ class _Erasure:
     def _source_row(self) -> SourceRow | None:
         if not self.is_readable:
             return None
-        return next(iter(read.held(self.pipeline, lambda: list(read.read(self.pipeline.active, [self.key])))), None)
+        return next(iter(reader.held(self.pipeline, lambda: list(reader.read(self.pipeline.active, [self.key])))), None)
 
     def _erase(self, generation: Generation, token: int | None) -> int:
-        hashes = [row["hash"] for row in db.rows(SQL.chunks.on(table=generation.table), generation.id, self.key)]
+        hashes = [row["hash"] for row in db.rows(SQL.forget_chunks.on(table=generation.table), generation.id, self.key)]
         under_way = [row["hash"] for row in db.rows(SQL.under_way, generation.model.id, token)]
         _clear_cache(generation, {*hashes, *self._hashes_now(generation), *under_way})
         db.run(SQL.land, generation.model.id, hashes, token)
-        db.run(SQL.document, generation.id, self.key)
-        db.run(SQL.failure, generation.id, self.key)
+        db.run(SQL.forget_document, generation.id, self.key)
+        db.run(SQL.forget_failure, generation.id, self.key)
         return len(hashes)
 
     def _hashes_now(self, generation: Generation) -> list[bytes]:
@@ -147,4 +147,4 @@ def _clear_cache(generation: Generation, hashes: Iterable[bytes]) -> None:
     db.run(SQL.block_cache.on(vector=f"{models.vector_schema()}.vector"), *given)
     db.run(SQL.clear_cache, *given)
     db.run(SQL.remember, *given)
-    cache.purge_erased()
+    vector_cache.purge_erased()

@@ -5,21 +5,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from evergreen import db
-from evergreen.catalog import access, columns
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.detect import expressions, follow
-from evergreen.errors import ModelError
-from evergreen.gate import caller, elevated, entry
-from evergreen.prepare import documents, fingerprint, read
-from evergreen.prepare.documents import Document
+from evergreen.capture import ddl_sync
+from evergreen.catalog import pipelines
+from evergreen.core.document import Document
+from evergreen.core.errors import ModelError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import counted
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.prepare import documents, fingerprint
 from evergreen.prepare.fingerprint import Hasher
-from evergreen.prepare.read import SourceRow
-from evergreen.queries import load
-from evergreen.schedule import cursors, intake
-from evergreen.wording import counted
+from evergreen.queue import backfill, change_log
+from evergreen.source import expressions as ex
+from evergreen.source import reader, table
+from evergreen.source.reader import SourceRow
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 STATES = ("fresh", "stale", "missing", "orphan", "mixed")
 _SLICE = 500
 
@@ -30,7 +31,7 @@ def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, i
     role = caller()
 
     def verify() -> list[tuple[str, int]]:
-        return _verify(follow.as_it_is(access.owned(pipeline, role)), repair=bool(repair))
+        return _verify(ddl_sync.as_it_is(pipelines.owned(pipeline, role)), repair=bool(repair))
 
     return elevated(verify)
 
@@ -64,7 +65,7 @@ def _slices(pipeline: Pipeline, generation: Generation) -> Iterator[list[str]]:
         yield keys
         after = keys[-1]
     after = None
-    while keys := cursors.stored_keys(generation.id, after, _SLICE):
+    while keys := backfill.stored_keys(generation.id, after, _SLICE):
         present = _read(pipeline, generation, keys)
         if orphans := [key for key in keys if key not in present]:
             yield orphans
@@ -72,13 +73,13 @@ def _slices(pipeline: Pipeline, generation: Generation) -> Iterator[list[str]]:
 
 
 def _scan(pipeline: Pipeline, after: str | None) -> list[str]:
-    return read.held(pipeline, lambda: read.scan(pipeline, after, _SLICE))
+    return reader.held(pipeline, lambda: reader.scan(pipeline, after, _SLICE))
 
 
 def _read(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
     """Read rows; a stored key that is no key any more, as after a value of an enum was renamed, has none."""
     try:
-        return read.held(pipeline, lambda: {row.key: row for row in read.read(generation, keys)})
+        return reader.held(pipeline, lambda: {row.key: row for row in reader.read(generation, keys)})
     except db.DatabaseError as error:
         if not db.sqlstate(error).startswith("22"):
             raise
@@ -98,7 +99,7 @@ class _Found:
 def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found:
     make = documents.maker(pipeline, generation)
     rows = _read(pipeline, generation, keys)
-    stored = {row["key"]: row for row in db.rows(SQL.documents, generation.id, keys)}
+    stored = {row["key"]: row for row in db.rows(SQL.verified_documents, generation.id, keys)}
     chunks = _chunks(pipeline, generation, [row["id"] for row in stored.values()])
     whole, beginning = (fingerprint.chunk(generation.model.identity, may_be_cut=cut) for cut in (False, True))
     found = _Found()
@@ -121,11 +122,11 @@ def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found
 
 
 def _chunks(pipeline: Pipeline, generation: Generation, ids: list[int]) -> defaultdict[int, list[db.Row]]:
-    source = columns.describe(pipeline.source)
+    source = table.describe(pipeline.source)
     assert source is not None  # it has just been read
-    stored_key = expressions.key("g", [replace(c, name=f"k{i}") for i, c in enumerate(source.key, 1)])
+    stored_key = ex.key("g", [replace(c, name=f"k{i}") for i, c in enumerate(source.key, 1)])
     found: defaultdict[int, list[db.Row]] = defaultdict(list)
-    for row in db.rows(SQL.chunks.on(table=generation.table, key=stored_key), ids):
+    for row in db.rows(SQL.verified_chunks.on(table=generation.table, key=stored_key), ids):
         found[row["document"]].append(row)
     return found
 
@@ -165,6 +166,6 @@ def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> int:
     if wrong:
         recorded = sum(found.states[key] != "missing" for key in wrong)
         busy = recorded - db.run(SQL.spoil, generation.id, wrong)
-        intake.log_keys(pipeline.id, wrong)
+        change_log.log_keys(pipeline.id, wrong)
         return busy
     return 0

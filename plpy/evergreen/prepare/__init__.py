@@ -1,1 +1,1 @@
-"""Prepare: read source rows, render and cut their text."""
+"""Rows to chunks."""

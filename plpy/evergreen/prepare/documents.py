@@ -1,62 +1,31 @@
 """Prepare: claimed keys to what must be done for each: nothing, removal, or these chunks."""
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-from evergreen import alarm, db
+from evergreen import db
 from evergreen.catalog import options
-from evergreen.catalog.pipelines import Generation, Pipeline
-from evergreen.errors import ModelError, RejectedError, SourceError, SuspectError, UserError
-from evergreen.model.provider import Limits
-from evergreen.model.registry import provider
-from evergreen.model.tokens import cut, estimate
-from evergreen.prepare import chunk, fingerprint, read, render
-from evergreen.prepare import template as templates
-from evergreen.prepare.read import SourceRow
-from evergreen.prepare.render import MOST_CHARACTERS
-from evergreen.prepare.template import Literal, Part, Placeholder
-from evergreen.queries import load
+from evergreen.core import template
+from evergreen.core.document import Document, Prepared, Stored
+from evergreen.core.embedding import Limits
+from evergreen.core.errors import ModelError, RejectedError, SourceError, SuspectError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.template import Literal, Part, Placeholder
+from evergreen.core.text import cut, estimate, number
+from evergreen.db import timeouts
+from evergreen.db.queries import load
+from evergreen.embedding.providers.registry import provider
+from evergreen.prepare import chunkers, fingerprint
+from evergreen.prepare.chunkers import Chunker
+from evergreen.source import reader
+from evergreen.source.reader import SourceRow, is_key, until_full
 
-SQL = load(__file__)
-
+SQL = load(__package__)
 # What fails for every row alike: rights, missing or changed objects, resources, locks.
 _NOT_THE_ROW = ("42", "25", "55", "0A", "2F")
 # What one broken or huge row may bring about, and what may pass.
 _MAY_PASS = ("53", "XX")
-
-
-@dataclass(frozen=True)
-class Document:
-    """A row that is to be embedded: its chunks in order, as (hash, text)."""
-
-    key: str
-    src_hash: bytes
-    fingerprint: bytes
-    chunks: tuple[tuple[bytes, str], ...]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What is embedded of a key now."""
-
-    id: int
-    fingerprint: bytes
-    src_hash: bytes
-    chunks: int
-
-
-@dataclass
-class Prepared:
-    """What must be done for the keys of a claim."""
-
-    stored: dict[str, Stored] = field(default_factory=dict[str, Stored])
-    fresh: list[str] = field(default_factory=list[str])
-    removed: list[str] = field(default_factory=list[str])
-    documents: list[Document] = field(default_factory=list[Document])
-    failures: dict[str, ModelError] = field(default_factory=dict[str, ModelError])
-    unread: list[str] = field(default_factory=list[str])
-    unchanged: int = 0  # chunks of fresh rows: texts that need not even be looked up
+MOST_CHARACTERS = 32 * 1024 * 1024  # of text in memory at a time
 
 
 def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prepared:
@@ -76,8 +45,8 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
         if room <= 0:
             done.unread += some
             return
-        found, rest = alarm.within(
-            lambda: read.held(pipeline, lambda: _until_full(read.read(generation, some), some, room))
+        found, rest = timeouts.within(
+            lambda: reader.held(pipeline, lambda: until_full(reader.read(generation, some), some, room))
         )
         room -= sum(row.length for row in found.values())
         done.unread += rest
@@ -92,17 +61,6 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
 
     _isolate(pipeline, read_some, keys, done)
     return done
-
-
-def _until_full(rows: Iterable[SourceRow], keys: list[str], room: int) -> tuple[dict[str, SourceRow], list[str]]:
-    """Take rows while there is room; also return the keys of which nothing is known then."""
-    found: dict[str, SourceRow] = {}
-    for row in rows:
-        if room <= 0 and found:
-            return found, [key for key in keys if key not in found]
-        found[row.key] = row
-        room -= row.length
-    return found, []
 
 
 def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document]) -> int:
@@ -129,10 +87,10 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
         state = db.sqlstate(error)
         if state.startswith("57"):
             raise
-        text = read.complaint(pipeline, error)
+        text = reader.complaint(pipeline, error)
         if state.startswith(_NOT_THE_ROW):
             done.failures.update(dict.fromkeys(keys, SourceError(text)))
-        elif len(keys) == 1 and state.startswith("22") and not _is_key(pipeline, keys[0]):
+        elif len(keys) == 1 and state.startswith("22") and not is_key(pipeline, keys[0]):
             (done.removed if keys[0] in done.stored else done.fresh).append(keys[0])
         elif len(keys) == 1:
             done.failures[keys[0]] = (SuspectError if state.startswith(_MAY_PASS) else RejectedError)(text)
@@ -142,24 +100,15 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
             _isolate(pipeline, body, keys[middle:], done)
 
 
-def _is_key(pipeline: Pipeline, key: str) -> bool:
-    """False for a stored key that is none any more, as after a value of an enum was renamed: no row has it."""
-    try:
-        alarm.within(lambda: read.canonical(pipeline, key))
-    except UserError:
-        return False
-    return True
-
-
 def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:
     """Return the function from a source row to its document; it raises RejectedError for an over-long text."""
-    split = chunk.chunker(generation.chunker)
+    split = chunkers.chunker(generation.chunker)
     hash_document = fingerprint.document(generation.model.identity, _preparation(generation), generation.chunker)
     send = sender(pipeline, generation)
 
     def make(row: SourceRow) -> Document:
         text = row.text if row.text is not None and not row.text.isspace() else ""
-        chunks = tuple(map(send, render.texts(split, text, row.frame)))
+        chunks = tuple(map(send, texts(split, text, row.frame)))
         return Document(row.key, row.src_hash, hash_document(text, *(row.frame or ())), chunks)
 
     return make
@@ -189,8 +138,8 @@ def _preparation(generation: Generation) -> str:
     columns = ["columns", len(generation.columns)] if generation.columns is not None else []
     if generation.template is None:
         return json.dumps(columns)
-    parts = templates.parse(generation.template, framed=generation.columns is not None)
-    order = templates.columns(parts)
+    parts = template.parse(generation.template, framed=generation.columns is not None)
+    order = template.columns(parts)
 
     def written(part: Part) -> str | int | None:
         if isinstance(part, Literal):
@@ -210,3 +159,20 @@ def _fitted(text: str, limits: Limits, *, truncate: bool) -> str:
         f" {limits.input_tokens} tokens;"
         ' use a chunker, or embed_alter(…, \'{"on_too_long": "truncate"}\')'
     )
+
+
+def texts(split: Chunker, text: str | None, frame: Sequence[str] | None) -> list[str]:
+    """Cut a text and put each chunk into its frame; a text that is blank has no chunk.
+
+    Raises RejectedError where the frame, which each chunk repeats, would fill the memory.
+    """
+    chunks = split(text) if text and not text.isspace() else []
+    if frame is None:
+        return chunks
+    length = sum(map(len, frame)) * len(chunks) + (len(frame) - 1) * sum(map(len, chunks))
+    if length > max(MOST_CHARACTERS, 2 * len(text or "")):
+        raise RejectedError(
+            f"the template would make {number(length)} characters of the {number(len(chunks))} chunks of a text of"
+            f" {number(len(text or ''))}: each repeats all that stands around $chunk"
+        )
+    return [chunk.join(frame) for chunk in chunks]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
-from evergreen.prepare.section import Mark, Part
+from evergreen.prepare.sections import Mark, Part
 
 # Python's own parser, because it makes no tree: libraries that build the tree of the standard can be made to hang or to
 # eat all memory by one row. selectolax 1.0 (Lexbor): 27 kB of '<p><b id=1><p><b id=2>…' are 737 MB, 200 kB of '<div>'
@@ -22,7 +22,6 @@ _BLOCKS = frozenset(
 _LINES = frozenset("li dt dd tr option thead tbody tfoot".split())
 _CELLS = frozenset(["td", "th"])
 _DEEPEST = 5
-
 _NO_TAG = re.compile(r"<(?![a-zA-Z/!?])")
 _NO_COMMENT = re.compile(r"<!(?!--)")
 _SPACE = re.compile(r"[ \t\n\r\f]+")

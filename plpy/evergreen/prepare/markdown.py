@@ -7,10 +7,9 @@ from itertools import pairwise
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from evergreen.prepare.section import Mark, Part
+from evergreen.prepare.sections import Mark, Part
 
 _PARSER = MarkdownIt("commonmark").enable("table").disable("reference")
-_PARSER.core.ruler.enableOnly(["normalize", "block"])
 _READ = 2000  # characters of a line, from its start: they say what block it belongs to
 _ITEM = r"(?:[-+*]|\d{1,9}[.)])"
 # Quotes and lists deeper than the fourth on one line are text: each would cost as much as the whole again.
@@ -18,6 +17,8 @@ _DEEPER = re.compile(rf"\A((?:[ \t]*(?:>|{_ITEM}(?=[ \t]))){{4}})[ \t]*(?:>|{_IT
 _SHORT = 8  # characters in which nothing can be deeper
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(?:[^\r\n]*\S[^\r\n]*\r?\n)*?---[ \t]*(?=\r|\n|\Z)")
+
+_PARSER.core.ruler.enableOnly(["normalize", "block"])
 
 
 def parts(text: str) -> Iterator[Part]:

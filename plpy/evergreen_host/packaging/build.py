@@ -13,7 +13,7 @@ _BOOT_LINE = re.compile(r"^(\$python\$)?[ \t]*@boot@[ \t]*$", re.MULTILINE)
 _UPGRADE_NAME = re.compile(r"evergreen--[^-]+(?:-[^-]+)*--(?P<target>[^-]+(?:-[^-]+)*)\.sql")
 
 # Runs first in every PL/Python body. Postgres replaces MODULE_PATHNAME by the control file's module_pathname, which is
-# on sys.path for the first import only; plpy/evergreen/isolation.py hides its other packages from users' code.
+# on sys.path for the first import only; plpy/evergreen/core/isolation.py hides its other packages from users' code.
 # `_cause` is no parameter of any function: a name bound here is local to the whole body, and would hide a parameter.
 _BOOT_CODE = """\
 import sys

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evergreen.errors import ConfigurationError, RejectedError, RetryableError, SuspectError
+from evergreen.core.errors import ConfigurationError, RejectedError, RetryableError, SuspectError
 from tests.fixtures.providers import faults
 from tests.fixtures.providers.direct import SERVED
 from tests.fixtures.providers.loopback import vector

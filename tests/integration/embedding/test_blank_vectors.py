@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from evergreen.apply.vectors import is_zero, literal
+from evergreen.storage.chunks import is_zero, literal
 from tests.fixtures.error_checks import refused
 from tests.fixtures.pipelines.documents import drain_all, drain_once, shown
 from tests.fixtures.providers import faults

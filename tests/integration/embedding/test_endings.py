@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from evergreen.errors import RejectedError, RetryableError
-from evergreen.model import http
-from evergreen.model.request import Lifeline
+from evergreen.core.embedding import Lifeline
+from evergreen.core.errors import RejectedError, RetryableError
+from evergreen.embedding.http import client
 from tests.fixtures.providers import faults
 from tests.fixtures.providers.loopback import vector
 
@@ -203,4 +203,4 @@ def test_large_answers_are_read_whole(ask, provider):
     answer = ask("openai", texts, dimensions=1536, encoding_format="float")
     assert len(answer.vectors) == 2048
     assert np.allclose(answer.vectors[-1], vector(texts[-1], 1536), atol=1e-6)
-    assert http.MAX_BODY < 2**30
+    assert client.MAX_BODY < 2**30

@@ -9,7 +9,7 @@ import json
 import psycopg
 import pytest
 
-from evergreen.errors import ModelError
+from evergreen.core.errors import ModelError
 from tests.fixtures.error_checks import refused
 from tests.fixtures.providers import faults
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from evergreen.errors import ConfigurationError
+from evergreen.core.errors import ConfigurationError
 from tests.fixtures.providers import faults
 
 TEXTS = ["one"]

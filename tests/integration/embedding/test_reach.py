@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from evergreen.errors import ConfigurationError, RetryableError
-from evergreen.model.request import Request
+from evergreen.core.embedding import Request
+from evergreen.core.errors import ConfigurationError, RetryableError
 from tests.fixtures.providers.direct import SERVED, model_of
 
 SHORT = {"connect_timeout": 1, "read_timeout": 1, "total_timeout": 2}
@@ -40,7 +40,7 @@ def connected(monkeypatch):
         seen.append(address[0])
         raise ConnectionRefusedError
 
-    monkeypatch.setattr("evergreen.model.wire._Socket.connect", connect)
+    monkeypatch.setattr("evergreen.embedding.http.transport._Socket.connect", connect)
     return seen
 
 

@@ -7,7 +7,7 @@ import psycopg
 import psycopg.types.json
 import pytest
 
-from evergreen.errors import ModelError
+from evergreen.core.errors import ModelError
 from tests.fixtures.error_checks import refused
 from tests.fixtures.pipelines.documents import drain_once, status_of
 from tests.fixtures.providers import faults

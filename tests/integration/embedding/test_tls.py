@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from evergreen.errors import RetryableError
-from evergreen.model import http
-from evergreen.model.request import Lifeline, Request
+from evergreen.core.embedding import Lifeline, Request
+from evergreen.core.errors import RetryableError
+from evergreen.embedding.http import client
 from tests.fixtures.providers import faults
 from tests.fixtures.providers.direct import SERVED, model_of
 from tests.fixtures.providers.loopback import LoopbackProvider, vector
@@ -44,9 +44,9 @@ def secure(certificate):
 def trusted(certificate, monkeypatch):
     """This machine trusts the certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "c.pem"))
-    http._made.cache_clear()
+    client._made.cache_clear()
     yield
-    http._made.cache_clear()
+    client._made.cache_clear()
 
 
 def ask(provider, texts=("text",), host="localhost", lifeline=None, **endpoint):

@@ -70,7 +70,7 @@ def test_a_writer_that_stays_is_named_and_nothing_is_left(connect, db, docs, mod
     long.execute("UPDATE docs SET body = 'long' WHERE id = 1")
     session = connect()
     session.execute("SELECT embed_setting('lease')")  # loads the library, which is told to give up sooner
-    session.execute("DO LANGUAGE plpython3u 'from evergreen.setup import create; create.LOCK_ATTEMPTS = 3'")
+    session.execute("DO LANGUAGE plpython3u 'from evergreen.db import locks; locks.LOCK_ATTEMPTS = 3'")
     with pytest.raises(psycopg.errors.LockNotAvailable, match=r"could not lock table public\.docs") as refused:
         session.execute(CREATE)
     assert "pg_locks" in refused.value.diag.message_hint

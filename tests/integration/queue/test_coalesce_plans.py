@@ -7,8 +7,8 @@ FOLD = """
 DO LANGUAGE plpython3u $$
 from evergreen import db
 from evergreen.catalog import pipelines
-from evergreen.schedule import intake
-from evergreen.schedule.floors import Floor
+from evergreen.queue import change_log as intake
+from evergreen.queue.scan_start import Floor
 with db.planning.by_index():
     intake.shared(pipelines.find('docs'), Floor())
 $$

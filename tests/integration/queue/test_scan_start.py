@@ -10,13 +10,13 @@ from tests.fixtures.waiting import Background, wait_until
 FOREVER = "CALL embed_work(max_runtime => '60 s')"
 DEAR = """
 DO LANGUAGE plpython3u $$
-from evergreen.schedule import floors
+from evergreen.queue import scan_start as floors
 floors._CHEAP, floors._CHEAP_ROW, floors._SHARE, floors._LONGEST = -1, 0, 1e9, {longest}
 $$
 """
 CHEAP = """
 DO LANGUAGE plpython3u $$
-from evergreen.schedule import floors
+from evergreen.queue import scan_start as floors
 floors._CHEAP, floors._RAISED = {longest}, {longest}
 $$
 """

@@ -10,11 +10,11 @@ from tests.fixtures.waiting import wait_until
 
 EMPTY = """
 DO LANGUAGE plpython3u $$
-from evergreen.schedule import claim
+from evergreen.queue import claims as claim
 claim.empty_queue()
 $$
 """
-AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.schedule import worker; worker._EMPTYING = 0.0'"
+AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.worker import worker; worker._EMPTYING = 0.0'"
 TWO = """
 SELECT count(*) >= 2 OR EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'finishing')
 FROM embed.job WHERE token IS NOT NULL
@@ -105,7 +105,7 @@ MUCH = "INSERT INTO embed.job (generation, key) SELECT 0, jsonb_build_array(i) F
 SAID = """
 DO LANGUAGE plpython3u $$
 import plpy
-from evergreen.schedule import claim
+from evergreen.queue import claims as claim
 look = claim.is_all_in_hand
 def said(own_tokens):
     found = look(own_tokens)

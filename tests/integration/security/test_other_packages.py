@@ -115,7 +115,7 @@ def test_requests_does_without_what_we_do_not_install(connect, pipelines, python
     found = python(
         session,
         """
-        from evergreen import isolation
+        from evergreen.core import isolation
         compat = isolation._state.modules['requests.compat']
         return f"{compat.chardet.__name__} {compat.json.__name__} {sys.modules['chardet'].__version__}"
         """,

@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from evergreen.queries import parse
+from evergreen.db.queries import parse
 from tests.fixtures.paths import PROJECT
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, status_of
 from tests.fixtures.pipelines.endpoints import serve

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.prepare.chunk import split_markdown
+from evergreen.prepare.chunkers import split_markdown
 from tests.fixtures.markdown_edits import document, edited, edits
 from tests.fixtures.pipelines.documents import drain_all, verified
 from tests.fixtures.providers.loopback import vector

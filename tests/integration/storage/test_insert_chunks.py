@@ -16,7 +16,8 @@ WAYS = {
 }
 WAY = """DO LANGUAGE plpython3u $$
 import contextlib, os
-from evergreen.apply import add, binary
+from evergreen.storage import chunks as add
+from evergreen.storage import chunks as binary
 
 @contextlib.contextmanager
 def elsewhere(fields, rows):

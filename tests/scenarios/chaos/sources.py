@@ -9,7 +9,7 @@ import orjson
 import psycopg
 import pytest
 
-from evergreen.prepare.chunk import split_text
+from evergreen.prepare.chunkers import split_text
 from tests.fixtures.providers.loopback import LoopbackProvider, vector
 
 Connection = psycopg.Connection[Any]

@@ -83,8 +83,8 @@ _DEAR = """
 DO LANGUAGE plpython3u $$
 import sys
 if "evergreen" in sys.modules:
-    from evergreen.schedule import floors
-    floors._CHEAP, floors._CHEAP_ROW = -1, 0
+    from evergreen.queue import scan_start
+    scan_start._CHEAP, scan_start._CHEAP_ROW = -1, 0
 $$
 """
 

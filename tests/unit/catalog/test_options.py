@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evergreen.catalog import options
-from evergreen.errors import UserError
+from evergreen.core.errors import UserError
 
 
 def test_options_are_merged_and_null_resets():

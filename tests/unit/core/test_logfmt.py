@@ -6,7 +6,7 @@ import shlex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.logfmt import line, moment
+from evergreen.core.text import line, moment
 
 
 def test_details_without_a_value_are_left_out():

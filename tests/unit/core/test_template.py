@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.errors import UserError
-from evergreen.prepare.template import Literal, Placeholder, columns, parse, rename
+from evergreen.core.errors import UserError
+from evergreen.core.template import Literal, Placeholder, columns, parse, rename
 
 names = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=20)
 

@@ -1,6 +1,6 @@
 """The breaker opens after failures in a row, rests longer each time, and lets one probe through."""
 
-from evergreen.model.breaker import (
+from evergreen.embedding.limits.breaker import (
     CLOSED,
     ENDPOINT,
     MODEL,

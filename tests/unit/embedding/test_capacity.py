@@ -1,6 +1,7 @@
 """What a server can take, as arithmetic: a window of work, sizes that pass or fail, and work that is lost."""
 
-from evergreen.model.capacity import (
+from evergreen.core.embedding import Limits
+from evergreen.embedding.limits.capacity import (
     SECOND,
     Capacity,
     book,
@@ -15,7 +16,6 @@ from evergreen.model.capacity import (
     window,
     work,
 )
-from evergreen.model.provider import Limits
 
 NOW = 1_700_000_000 * SECOND
 LIMIT = 30.0

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.errors import ConfigurationError, RejectedError, RestingError, RetryableError, SuspectError
-from evergreen.model import line
-from evergreen.model.courier import Courier
-from evergreen.model.order import BACKFILL, LIVE, Order
-from evergreen.model.packing import pack
-from evergreen.model.provider import Answer, Limits
-from evergreen.model.spec import Endpoint, Model
-from evergreen.model.traffic import Leave, Open
+from evergreen.core.embedding import Answer, Limits, Order
+from evergreen.core.errors import ConfigurationError, RejectedError, RestingError, RetryableError, SuspectError
+from evergreen.core.job import BACKFILL, LIVE
+from evergreen.core.pipeline import Endpoint, Model
+from evergreen.embedding import endpoint_queue
+from evergreen.embedding.batching import pack
+from evergreen.embedding.dispatcher import Courier
+from evergreen.embedding.limits.admission import Leave, Open
 
 DIMENSIONS = 3
 
@@ -542,7 +542,7 @@ def test_what_was_spent_is_what_was_billed():
 
 
 def test_a_request_that_never_ends_is_cut_and_then_left_behind(monkeypatch):
-    monkeypatch.setattr(line, "_GRACE", 0.05)
+    monkeypatch.setattr(endpoint_queue, "_GRACE", 0.05)
     release = threading.Event()
     provider = Fake(waits_for(release))
     model = Model(1, "fake", "fake", None, DIMENSIONS, {}, Endpoint("e", "http://x", None, {"total_timeout": 0.05}))

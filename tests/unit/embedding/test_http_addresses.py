@@ -2,8 +2,8 @@
 
 import pytest
 
-from evergreen.errors import UserError
-from evergreen.model.addresses import check_url, refused
+from evergreen.core.errors import UserError
+from evergreen.embedding.http.addresses import check_url, refused
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ PLPY = PROJECT / "plpy"
 PROGRAM = """
 import threading
 from concurrent.futures import Future
-from evergreen.model import ending
-from evergreen.model.request import Lifeline
+from evergreen.embedding import exit_guard as ending
+from evergreen.core.embedding import Lifeline
 
 class Line(Lifeline):
     def cut(self):

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.model.quota import MINUTE, Bucket, Limit, spend, wait
+from evergreen.embedding.limits.rate_limit import MINUTE, Bucket, Limit, spend, wait
 
 START = 1_700_000_000_000_000
 FULL = Bucket(0, 0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
-from evergreen.model.ratelimits import LONGEST, after_answer, after_refusal, duration
+from evergreen.embedding.http.answers import LONGEST, after_answer, after_refusal, duration
 
 NOW = 1_800_000_000.0
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.errors import ConfigurationError
-from evergreen.model.secrets import how_to_replace, is_name, masked, value
+from evergreen.core.errors import ConfigurationError
+from evergreen.embedding.http.credentials import how_to_replace, is_name, masked, value
 
 KEY = "sk-proj-0123456789abcdef"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evergreen.model.served import joined
+from evergreen.embedding.providers.http import joined
 
 HOST = "https://models.example.com"
 CASES = {

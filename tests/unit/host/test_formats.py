@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from evergreen import logfmt, wording
+from evergreen.core import text as wording
 from evergreen_host import log, report
 
 NUMBERS = {0: "0", 999: "999", 3012: "3,012", 1234567: "1,234,567", 2.6: "3"}
@@ -38,7 +38,7 @@ def test_nouns(arguments, text):
 
 @pytest.mark.parametrize(("value", "text"), VALUES.items())
 def test_logfmt(value, text):
-    assert logfmt.line("e", {"name": value}) == f"evergreen: event=e name={text}"
+    assert wording.line("e", {"name": value}) == f"evergreen: event=e name={text}"
     assert log.format_value(value) == text
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.errors import UserError
-from evergreen.prepare.chunk import MAX_SIZE, check_sizes, chunker, split_text, whole
+from evergreen.core.errors import UserError
+from evergreen.prepare.chunkers import MAX_SIZE, check_sizes, chunker, split_text, whole
 
 # Mostly what makes boundaries, so that examples have many of them.
 texts = st.one_of(

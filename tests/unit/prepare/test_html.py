@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.prepare.chunk import split_html
+from evergreen.prepare.chunkers import split_html
 
 TAGS = "p div h1 h2 ul li table tr td pre br script style nav b span svg title details x-y blockquote !-- ! ?"
 tags = st.sampled_from(TAGS.split(" "))

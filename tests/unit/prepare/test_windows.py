@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.errors import UserError
-from evergreen.prepare.chunk import chunker
+from evergreen.core.errors import UserError
+from evergreen.prepare.chunkers import chunker
 from evergreen.prepare.windows import split_at, split_recursive
 
 RECORDED = json.loads(Path(__file__).with_name("langchain_splits.json").read_text("utf-8"))

@@ -2,15 +2,15 @@
 
 import pytest
 
-from evergreen.schedule import floors
-from evergreen.schedule.floors import Floor, Floors, Seen
+from evergreen.queue import scan_start
+from evergreen.queue.scan_start import Floor, Floors, Seen
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands until it is moved."""
     now = [1000.0]
-    monkeypatch.setattr(floors.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(scan_start.time, "monotonic", lambda: now[0])
     return lambda seconds: now.__setitem__(0, now[0] + seconds)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.ask.fuse import fuse
+from evergreen.search.search import fuse
 
 RANKED = st.lists(st.integers(0, 30), unique=True, max_size=20)
 

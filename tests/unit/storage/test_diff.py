@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.apply.diff import Diff, StoredChunk, diff
+from evergreen.storage.documents import Diff, StoredChunk, diff
 
 hashes = st.lists(st.sampled_from([b"a", b"b", b"c", b"d"]), max_size=12)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from evergreen.schedule.cadence import EVERY_FEW_SECONDS, EVERY_MINUTE, Limits, problems, schedule
+from evergreen.worker.pg_cron import EVERY_FEW_SECONDS, EVERY_MINUTE, Limits, limit_problems, schedule
 
 MINUTES = ["1.0", "1.3-1", "1.4", "1.4-1", "1.4.2", None, "", "x"]
 SECONDS = ["1.5", "1.5-1", "1.6", "1.10", "2.0", "2"]
@@ -52,7 +52,7 @@ NAMED = {
 @pytest.mark.parametrize("case", NAMED)
 def test_limits_are_named(case):
     limits, workers, named = NAMED[case]
-    found = problems(limits, workers)
+    found = limit_problems(limits, workers)
     assert len(found) == len(named)
     for problem, name in zip(found, named, strict=True):
         assert name in problem.said + problem.hint

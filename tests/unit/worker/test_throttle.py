@@ -2,15 +2,15 @@
 
 import pytest
 
-from evergreen.schedule import pace
-from evergreen.schedule.pace import Pace
+from evergreen.worker import throttle
+from evergreen.worker.throttle import Pace
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands until it is moved."""
     now = [1000.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
     return lambda seconds: now.__setitem__(0, now[0] + seconds)
 
 

@@ -10,7 +10,7 @@ FAIL_ONCE = """
 DO LANGUAGE plpython3u $python$
 from dataclasses import replace
 from evergreen import db
-from evergreen.detect import wal
+from evergreen.capture.wal import reader as wal
 peek = wal._peek
 def refused(slot, end, limit):
     wal._peek = peek
@@ -35,7 +35,7 @@ def failing(connect):
 # And what it does about that is too late, as with another session that has taken the slot up meanwhile.
 IN_USE = """
 DO LANGUAGE plpython3u $python$
-from evergreen.detect import cover
+from evergreen.capture.wal import handover as cover
 lose = cover.lose
 def in_use(reason):
     cover.lose = lose

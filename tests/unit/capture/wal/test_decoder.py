@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.detect.pgoutput import (
+from evergreen.capture.wal.decoder import (
     UNCHANGED,
     Begin,
     Change,

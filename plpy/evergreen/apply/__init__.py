@@ -1,1 +1,0 @@
-"""Apply: reuse vectors, write them, record failures."""

@@ -1,1 +1,0 @@
-"""Ask: embed a question and search."""

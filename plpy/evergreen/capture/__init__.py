@@ -1,0 +1,1 @@
+"""Changes of a source to the change log."""

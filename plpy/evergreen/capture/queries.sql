@@ -1,0 +1,196 @@
+-- identity(oid): where we are now
+SELECT s.system_identifier, d.oid::bigint AS database_oid
+FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND $1 IS NOT NULL
+
+-- stored_key_types(oid): the types of the key columns of a generation table, in order
+SELECT a.attname::text AS name, a.atttypid::bigint AS type, a.atttypid < 16384 AS built_in FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER BY a.attnum
+
+-- table_oid(text): a table by its name
+SELECT pg_catalog.to_regclass($1)::oid::bigint
+
+-- set_pipeline(int4, text[], int4[], text[], text, int4, text): names and numbers as they are now, and what is broken
+UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
+                          only_if_attnum = $6::int2, bound_name = $7, broken_reason = NULL
+WHERE id = $1
+
+-- set_broken(int4, text): why nothing can be read
+UPDATE embed.pipeline SET broken_reason = $2 WHERE id = $1
+
+-- set_generation(int4, text[], text, text[], int4[]): names and numbers as they are now
+UPDATE embed.generation SET columns = $2::name[], template = $3, watched_names = $4::name[], watched_attnums = $5::int2[]
+WHERE id = $1
+
+-- set_seen(int4, int8, int8, oid): this is where the pipeline lives now
+UPDATE embed.pipeline SET system_identifier = $2, database_oid = $3::oid, source_oid = $4 WHERE id = $1
+
+-- drop_leases(int4): claims of another server mean nothing here; what they held can be claimed at once
+WITH generations AS (SELECT g.id, g.model FROM embed.generation g WHERE g.pipeline = $1),
+     jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
+              WHERE generation IN (SELECT id FROM generations) AND token IS NOT NULL),
+     flying AS (DELETE FROM embed.inflight WHERE model IN (SELECT model FROM generations))
+DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
+
+-- drop_floor(int4): transaction ids of another server mean nothing here
+UPDATE embed.intake SET floor = '0' WHERE pipeline = $1
+
+-- restart_scans(int4): check everything again, without calls for what is fresh
+UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
+    walked = 0, worked = '0', moved_at = NULL
+FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
+
+-- generation_state(text, oid, text): does a reader still run as the source's owner, and has the table row security as the source
+SELECT p.prosecdef AND p.proowner = c.relowner AND coalesce(g.relrowsecurity = c.relrowsecurity, true)
+FROM pg_catalog.pg_proc p, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class g ON g.oid = pg_catalog.to_regclass($3)
+WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
+
+-- changed_triggers(): those of our own tables that fire otherwise than made: pg_restore --disable-triggers enables all alike
+SELECT t.tgname::text AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS "table", w.mode
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN ('embed', 'embed_store')
+JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('tally_insert', 'A', 'ALWAYS'),
+             ('tally_delete', 'A', 'ALWAYS'), ('truncated', 'A', 'ALWAYS'), ('recount', 'A', 'ALWAYS'),
+             ('refuse_forgotten', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
+
+-- enable_trigger(): as it was made
+ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
+
+-- runs_as_owner(int4): do the functions that read the source run as its owner
+SELECT embed.runs_as_owner($1)
+
+-- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself
+INSERT INTO embed.tally (generation, documents)
+SELECT g.id, c.number - embed.documents(g.id)
+FROM embed.generation g
+CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
+WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)
+
+-- note_partitions(int4): which tables' rows go with them when they are dropped; is one of those of before away
+UPDATE embed.pipeline p SET partitions = t.now
+FROM (SELECT s.partitions AS before,
+             (SELECT pg_catalog.array_agg(l.relid ORDER BY l.relid) FROM embed.partition_tree(s.source) l (relid)
+              WHERE l.relid <> s.source) AS now
+      FROM embed.pipeline s WHERE s.id = $1) t
+WHERE p.id = $1 AND t.before IS DISTINCT FROM t.now
+RETURNING NOT coalesce(t.before <@ coalesce(t.now, '{}'), true) AS gone
+
+-- of(int4): the tables of a pipeline that is read, as they were looked at last
+SELECT w.leaves::pg_catalog.int8[] AS leaves FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'reading'
+
+-- now(oid): the source and its partitions
+SELECT ARRAY(SELECT t.relid::pg_catalog.int8 FROM embed.partition_tree($1) t (relid) ORDER BY t.relid) AS leaves
+
+-- set(int4, int8[]): looked at
+UPDATE embed.wal SET leaves = $2::pg_catalog.oid[] WHERE pipeline = $1
+
+-- capture_body(): logs the keys of rows whose watched columns changed; bytewise, so json and citext case count too
+DECLARE
+    old_key pg_catalog.jsonb;
+    new_key pg_catalog.jsonb;
+    known pg_catalog.bool = false;
+    wake pg_catalog.bool;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'document');
+        RETURN NULL;
+    END IF;
+    -- What can fail stands in a block of its own, which writes nothing and so takes no transaction id: if the table was
+    -- altered and this function was not, the owner's write goes through and everything is looked at again; if the table of
+    -- locks is full, nobody is woken.
+    BEGIN
+        IF TG_OP = 'UPDATE' THEN
+            IF NOT pg_catalog.record_image_ne(ROW({old_watched}), ROW({new_watched})) THEN
+                RETURN NULL;
+            END IF;
+            IF pg_catalog.record_image_ne(ROW({old_key}), ROW({new_key})) THEN
+                old_key = {old_key_document};
+            END IF;
+        END IF;
+        IF TG_OP = 'DELETE' THEN
+            old_key = {old_key_document};
+        ELSE
+            new_key = {new_key_document};
+        END IF;
+        known = true;{probe}
+    EXCEPTION WHEN OTHERS THEN
+        IF NOT known THEN
+            INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'source');
+            RETURN NULL;
+        END IF;
+    END;
+    IF old_key IS NOT NULL THEN
+        INSERT INTO embed.change (pipeline, key, wake) VALUES ({pipeline}, old_key, wake);
+    END IF;
+    IF new_key IS NOT NULL THEN
+        INSERT INTO embed.change (pipeline, key, wake) VALUES ({pipeline}, new_key, wake);
+    END IF;
+    RETURN NULL;
+END
+
+-- capture_probe(): is a worker asleep, see 20_schedule/wake.sql; once a transaction has a row that wakes, no other need
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0)
+           AND coalesce(pg_catalog.current_setting('evergreen.wakes', true), '') = '' THEN
+            wake = true;
+            PERFORM pg_catalog.set_config('evergreen.wakes', 'on', true);
+        END IF;
+
+-- may_prepare(): can transactions be prepared in this server
+SELECT pg_catalog.current_setting('max_prepared_transactions') <> '0'
+
+-- capture_nothing_body(): for a source whose key is gone: the user's writes go on
+BEGIN
+    RETURN NULL;
+END
+
+-- create_trigger(): {timing} is the event with its condition
+CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH {level} {condition} EXECUTE FUNCTION {function}()
+
+-- always(): also under session_replication_role = replica
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
+
+-- drop_trigger(): on this table
+DROP TRIGGER IF EXISTS {trigger} ON {table}
+
+-- named(text): the table of this name
+SELECT pg_catalog.to_regclass($1)::oid::bigint
+
+-- our_triggers(text): the triggers that call a capture function, wherever they are
+SELECT c.oid::bigint AS table_oid,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name,
+       t.tgname::text AS trigger, t.tgenabled::text AS enabled, t.tgparentid <> 0 AS inherited
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
+
+-- ownerless(oid): triggers on a table and its partitions that are of no pipeline, as after a restore without the catalog
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name, t.tgname::text AS trigger
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid AND f.proname ~ '^capture_[0-9]+$'
+JOIN pg_catalog.pg_namespace h ON h.oid = f.pronamespace AND h.nspname = 'embed_store'
+WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT l.relid FROM embed.partition_tree($1) l (relid)))
+  AND NOT t.tgisinternal AND t.tgparentid = 0
+  AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE f.proname = 'capture_' || p.id)
+
+-- has_pages(oid): may there be rows in it
+SELECT pg_catalog.pg_relation_size($1) > 0
+
+-- leaves(oid): the source and all its partitions; without partitions just the source
+SELECT c.oid::bigint AS table_oid,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name
+FROM embed.partition_tree($1) t (relid)
+JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind IN ('r', 'p')
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+
+-- lost(int4, int4): documents whose chunks are not there
+SELECT embed.lost_documents($1, $2)
+
+-- document_numbers(): go on behind those that are there
+SELECT pg_catalog.setval('embed.document_id_seq', m.id)
+FROM (SELECT max(d.id) AS id FROM embed.document d) m, embed.document_id_seq s WHERE m.id >= s.last_value
+
+-- drop_column(): of a table that nothing is read from any more
+ALTER TABLE {table} DROP COLUMN {column}

@@ -1,0 +1,123 @@
+"""The capture triggers on a source: row triggers on the root, TRUNCATE triggers on the root and every leaf."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from evergreen import db
+from evergreen.catalog import options
+from evergreen.core.pipeline import Pipeline
+from evergreen.db.queries import load
+from evergreen.source import expressions as ex
+from evergreen.source.functions import Function, filled
+from evergreen.source.table import Column, Source
+
+SQL = load(__package__)
+# Whole-row comparison: a WHEN that names columns would make the owner's ALTER TYPE and DROP COLUMN fail, and UPDATE OF
+# misses columns that a BEFORE trigger changes.
+_CHANGED = "WHEN (pg_catalog.record_image_ne(OLD.*, NEW.*))"
+_ROW_TRIGGERS = (("insert", "INSERT", ""), ("update", "UPDATE", _CHANGED), ("delete", "DELETE", ""))
+_under_way: set[int] = set()
+
+
+def install(pipeline: Pipeline, source: Source) -> bool:
+    """Create what is missing and enable what is disabled; True when a partition with rows had no triggers of ours.
+
+    Needs a lock on the source that waits for its writers.
+    """
+    function = f"embed_store.capture_{pipeline.id}"
+    present = {(row["table_oid"], row["trigger"]): row for row in db.rows(SQL.our_triggers, function)}
+    for row in present.values():  # those of partitions too, which their owner can disable one by one
+        if row["enabled"] != "A":
+            db.ddl(SQL.always.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+    wanted = [(source.oid, source.qualified, event, sql, "ROW", condition) for event, sql, condition in _ROW_TRIGGERS]
+    wanted += [
+        (leaf["table_oid"], leaf["table_name"], "truncate", "TRUNCATE", "STATEMENT", "")
+        for leaf in db.rows(SQL.leaves, source.oid)
+    ]
+    came_with_rows = False
+    for oid, table, event, sql, level, condition in wanted:
+        trigger = f"evergreen_{pipeline.id}_{event}"
+        names = {"trigger": db.identifier(trigger), "table": table}
+        if (oid, trigger) not in present:
+            came_with_rows = came_with_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
+            db.ddl(SQL.create_trigger.on(**names, event=sql, level=level, condition=condition, function=function))
+            if db.value(SQL.named, table) != oid:
+                raise db.undefined(f"table {table} was renamed while its lock was waited for")
+            db.ddl(SQL.always.on(**names))
+    return came_with_rows
+
+
+def remove_strays(pipeline: Pipeline, source: Source) -> bool:
+    """Drop our triggers from tables that are partitions no more; True when there were any."""
+    leaves = {row["table_oid"] for row in db.rows(SQL.leaves, source.oid)}
+    strays = [
+        row for row in db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}") if row["table_oid"] not in leaves
+    ]
+    for row in strays:
+        db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+    return bool(strays)
+
+
+def remove_ownerless(source: Source) -> None:
+    """Drop the triggers of pipelines that are not there: a restore without the catalog brings them."""
+    for row in db.rows(SQL.ownerless, source.oid):
+        db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+
+
+def remove(pipeline: Pipeline) -> None:
+    """Drop the triggers wherever they are, also from partitions that were detached."""
+    function = f"embed_store.capture_{pipeline.id}"
+    for row in db.rows(SQL.our_triggers, function):
+        if not row["inherited"]:
+            db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+
+
+@contextmanager
+def own_ddl(source: int) -> Generator[None]:
+    """While this lasts, DDL of this session on that table is ours."""
+    added = source not in _under_way
+    _under_way.add(source)
+    try:
+        yield
+    finally:
+        if added:
+            _under_way.discard(source)
+
+
+def is_own(source: int) -> bool:
+    """True for DDL that we do ourselves."""
+    return source in _under_way
+
+
+def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, broken: bool) -> Function:
+    """The trigger function: PL/pgSQL, because a writer must not pay for starting Python."""
+    names = ", ".join
+    body = SQL.capture_nothing_body.text
+    if not broken:
+        body = filled(
+            SQL.capture_body,
+            pipeline=str(pipeline.id),
+            old_watched=names(ex.reference("OLD", c) for c in (*source.key, *watched)),
+            new_watched=names(ex.reference("NEW", c) for c in (*source.key, *watched)),
+            old_key=names(ex.reference("OLD", c) for c in source.key),
+            new_key=names(ex.reference("NEW", c) for c in source.key),
+            old_key_document=ex.key("OLD", source.key),
+            new_key_document=ex.key("NEW", source.key),
+            probe=f"\n        {SQL.capture_probe.text};" if wakes(pipeline) else "",
+        )
+    return Function(
+        signature=f"embed_store.capture_{pipeline.id}()",
+        returns="trigger",
+        language="plpgsql",
+        volatility="VOLATILE",
+        body=body,
+        settings="" if broken else ex.pins(source.key),
+        borrower=source.owner_name,
+        comment=f"evergreen: logs changed keys of pipeline {pipeline.name}",
+    )
+
+
+def wakes(pipeline: Pipeline) -> bool:
+    """Tell whether writers wake a worker that sleeps: NOTIFY and PREPARE TRANSACTION exclude each other."""
+    chosen = options.effective(pipeline.options, "wakeup")
+    return bool(chosen) if chosen is not None else not db.value(SQL.may_prepare)

@@ -1,0 +1,1 @@
+"""Capture from the WAL, by logical decoding."""

@@ -1,0 +1,91 @@
+"""Which rows a message of pgoutput tells of: their keys as text, or that all of a pipeline is to be checked."""
+
+from dataclasses import dataclass
+
+from evergreen.capture.wal.decoder import UNCHANGED, Change, Relation, Values
+
+Key = tuple[str, ...]
+_EPOCH = 1 << 32
+
+
+class UnknownKeyError(Exception):
+    """What was logged does not say which row it is: the key's columns had other names or types then."""
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """A pipeline as one of its tables is looked at: the key's columns in order, and the names of those it watches."""
+
+    pipeline: int
+    key: tuple[str, ...]
+    types: tuple[int, ...]  # of the key's columns: text of another type might not be text of theirs
+    watched: frozenset[str]
+
+
+def keys(watcher: Watcher, relation: Relation, change: Change) -> set[Key]:
+    """The keys to check after a change: none, one, or two where the key changed; raises UnknownKeyError."""
+    places = _places(watcher, relation)
+    found: set[Key] = set()
+    if change.new is not None:
+        found.add(_key(places, change.new, change.old))
+    if change.old is not None:
+        if _is_void(watcher, relation, change):
+            return set()
+        found.add(_key(places, change.old, None))
+    return found
+
+
+def _places(watcher: Watcher, relation: Relation) -> list[int]:
+    found = dict(zip(relation.columns, range(len(relation.columns)), strict=True))
+    places = [found[name] for name in watcher.key if name in found]
+    if len(places) < len(watcher.key) or tuple(relation.types[place] for place in places) != watcher.types:
+        raise UnknownKeyError(f"the key of pipeline {watcher.pipeline}")
+    return places
+
+
+def _key(places: list[int], row: Values, before: Values | None) -> Key:
+    """The key of a row; what was not written again is as it was before."""
+    values: list[str] = []
+    for place in places:
+        value = row[place] if place < len(row) else None
+        if value is UNCHANGED and before is not None and place < len(before):
+            value = before[place]
+        if not isinstance(value, str):
+            raise UnknownKeyError("a value of the key was not logged")
+        values.append(value)
+    return tuple(values)
+
+
+def _is_void(watcher: Watcher, relation: Relation, change: Change) -> bool:
+    """Tell whether an update left alone all that the pipeline looks at; known only of a whole old row."""
+    if not change.whole or change.old is None or change.new is None:
+        return False
+    looked_at = watcher.watched | set(watcher.key)
+    if not looked_at <= set(relation.columns) or not len(change.old) == len(change.new) == len(relation.columns):
+        return False
+    pairs = zip(relation.columns, change.old, change.new, strict=True)
+    return all(new is UNCHANGED or old == new for name, old, new in pairs if name in looked_at)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot as pg_current_snapshot() prints it."""
+
+    xmin: int
+    xmax: int
+    running: frozenset[int]
+
+    @classmethod
+    def parse(cls, text: str) -> "Snapshot":
+        """Read ``xmin:xmax:xid,xid``."""
+        xmin, xmax, running = text.split(":")
+        return cls(int(xmin), int(xmax), frozenset(int(xid) for xid in running.split(",") if xid))
+
+    def sees(self, short: int) -> bool:
+        """Tell whether a transaction, by its 32-bit number, was over; one that lies in the future was not."""
+        xid = (self.xmax & ~(_EPOCH - 1)) | short
+        if xid >= self.xmax + _EPOCH // 2:
+            xid -= _EPOCH
+        elif xid < self.xmax - _EPOCH // 2:
+            xid += _EPOCH
+        return xid < self.xmin or (xid < self.xmax and xid not in self.running)

@@ -1,0 +1,221 @@
+"""Reads the messages of pgoutput, protocol version 1: bytes become what they say, garbage becomes one clear error."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+UNCHANGED = object()  #: stands for a value that was kept out of line and not written again
+#: A row as it was logged: values in the order of its relation's columns, as text.
+Values = tuple[object, ...]
+
+
+class GarbledError(ValueError):
+    """These bytes are no message of pgoutput."""
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A transaction that has committed: where, when (microseconds since 2000), and its 32-bit number."""
+
+    commit_lsn: int
+    committed_at: int
+    xid: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The end of a transaction; ``end_lsn``: where what comes after it starts."""
+
+    commit_lsn: int
+    end_lsn: int
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table as it was when the rows that follow were written."""
+
+    oid: int
+    columns: tuple[str, ...]
+    types: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row written: ``old`` is None where the replica identity says nothing of it, ``new`` where it was deleted.
+
+    ``whole``: all of the old row is known, not only its identity.
+    """
+
+    relation: int
+    old: Values | None
+    new: Values | None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Tables emptied."""
+
+    relations: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Other:
+    """A message that says nothing of rows: an origin, a type."""
+
+    kind: str
+
+
+Message = Begin | Commit | Relation | Change | Truncate | Other
+
+
+class _Bytes:
+    """Takes one field after the other off a message."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        if count < 0 or self._at + count > len(self._data):
+            raise GarbledError(f"a message of pgoutput ends after {len(self._data)} bytes, amid a field")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def number(self, form: str) -> int:
+        """An integer in network order, by its letter in ``struct``."""
+        return int(struct.unpack(f"!{form}", self.take(struct.calcsize(f"!{form}")))[0])
+
+    def letter(self) -> str:
+        return self.take(1).decode("latin-1")
+
+    def string(self) -> str:
+        """A text that ends with a zero byte."""
+        end = self._data.find(b"\0", self._at)
+        if end < 0:
+            raise GarbledError("a name in a message of pgoutput has no end")
+        found = _text(self._data[self._at : end])
+        self._at = end + 1
+        return found
+
+    def values(self) -> Values:
+        return tuple(self._value() for _ in range(self.number("H")))
+
+    def _value(self) -> object:
+        kind = self.letter()
+        if kind == "n":
+            return None
+        if kind == "u":
+            return UNCHANGED
+        if kind != "t":
+            raise GarbledError(f"pgoutput has no value of kind {kind!r}")
+        return _text(self.take(self.number("i")))
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise GarbledError(f"a message of pgoutput has {len(self._data) - self._at} bytes more than it says")
+
+
+def _text(data: bytes) -> str:
+    """A text; with SQL_ASCII there may be anything in one, which must not keep the others from being read."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def parse(data: bytes) -> Message:
+    """Read one message; raises GarbledError."""
+    given = _Bytes(data)
+    kind = given.letter()
+    if kind not in _KINDS:
+        raise GarbledError(f"pgoutput has no message of kind {kind!r}")
+    message = _KINDS[kind](given)
+    given.end()
+    return message
+
+
+def _begin(given: _Bytes) -> Begin:
+    return Begin(given.number("Q"), given.number("q"), given.number("I"))
+
+
+def _commit(given: _Bytes) -> Commit:
+    given.take(1)
+    commit_lsn, end_lsn = given.number("Q"), given.number("Q")
+    given.number("q")
+    return Commit(commit_lsn, end_lsn)
+
+
+def _origin(given: _Bytes) -> Other:
+    given.number("Q")
+    given.string()
+    return Other("origin")
+
+
+def _type(given: _Bytes) -> Other:
+    given.number("I")
+    given.string()
+    given.string()
+    return Other("type")
+
+
+def _relation(given: _Bytes) -> Relation:
+    oid = given.number("I")
+    given.string()  # schema and table may be called otherwise by now
+    given.string()
+    given.take(1)
+    columns = [_column(given) for _ in range(given.number("H"))]
+    return Relation(oid, tuple(name for name, _ in columns), tuple(type_oid for _, type_oid in columns))
+
+
+def _column(given: _Bytes) -> tuple[str, int]:
+    given.take(1)
+    name, type_oid = given.string(), given.number("I")
+    given.take(4)
+    return name, type_oid
+
+
+def _insert(given: _Bytes) -> Change:
+    oid = given.number("I")
+    _expect(given.letter(), "N")
+    return Change(oid, None, given.values())
+
+
+def _update(given: _Bytes) -> Change:
+    oid, old, kind = given.number("I"), None, given.letter()
+    whole = kind == "O"
+    if kind in {"K", "O"}:
+        old, kind = given.values(), given.letter()
+    _expect(kind, "N")
+    return Change(oid, old, given.values(), whole=whole)
+
+
+def _delete(given: _Bytes) -> Change:
+    oid, kind = given.number("I"), given.letter()
+    _expect(kind, "KO")
+    return Change(oid, given.values(), None, whole=kind == "O")
+
+
+def _truncate(given: _Bytes) -> Truncate:
+    count = given.number("I")
+    given.take(1)
+    return Truncate(struct.unpack(f"!{count}I", given.take(4 * count)) if count < 2**26 else _too_many(count))
+
+
+def _too_many(count: int) -> tuple[int, ...]:
+    raise GarbledError(f"a message of pgoutput says that it has {count} tables")
+
+
+def _expect(kind: str, allowed: str) -> None:
+    if kind not in allowed:
+        raise GarbledError(f"a row in a message of pgoutput is marked {kind!r}")
+
+
+_KINDS: dict[str, Callable[[_Bytes], Message]] = {
+    "B": _begin,
+    "C": _commit,
+    "O": _origin,
+    "Y": _type,
+    "R": _relation,
+    "I": _insert,
+    "U": _update,
+    "D": _delete,
+    "T": _truncate,
+}

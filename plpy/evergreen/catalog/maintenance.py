@@ -1,0 +1,206 @@
+"""Maintenance: what a worker does besides claims. Each task runs, fails, is reported and is retried by itself.
+
+A failure never reaches the worker's loop. It is a row of embed.maintenance_error, a line in the server's log, and a
+column of embed_generations and embed_status, and ``evergreen doctor`` knows the cure. The row says when to try again.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from evergreen import db
+from evergreen.core.errors import UserError
+from evergreen.db import event_log
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+T = TypeVar("T")
+Identity = tuple[str, int, int]  # task, pipeline, generation: the key of embed.maintenance_error
+Failed = dict[Identity, bool]  # tasks that failed the last time, and whether they have to wait
+# Seconds until the first retry, doubled with each failure. A worker looks once a minute, and when it starts.
+_FIRST, _FIRST_LOCKED = 1.0, 0.1
+_LONGEST, _LONGEST_LOCKED = 3600.0, 60.0
+_SHARE = 20  # a task that fails late is retried after so many times as long as it took
+LOCKED = frozenset(
+    {"55P03", "40P01", "55006"}
+)  # another session is in the way: no error, and over when that one is done
+_CANCELLED = "57014"
+
+
+class Step(Protocol):
+    """Runs a body wholly or not at all, with the extension's rights."""
+
+    def __call__(self, body: Callable[[], T], /) -> T:
+        """Return what the body returns."""
+        ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a task could not do its work, where nothing that it did is to be undone."""
+
+    sqlstate: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of maintenance, of one generation or pipeline where it belongs to one.
+
+    ``yields_to``: a table; a cancel that comes while another session waits for a lock on it is meant for the task, not
+    for the worker.
+    """
+
+    name: str
+    body: Callable[[], object]
+    pipeline: int = 0
+    generation: int = 0
+    yields_to: str | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What it is known by."""
+        return self.name, self.pipeline, self.generation
+
+
+def run(step: Step, tasks: Iterable[Task]) -> None:
+    """Run the tasks that are due, each in a step of its own; raises only when the worker itself is cancelled."""
+    failed: Failed | None = None
+    for task in tasks:
+        failed = step(_failed) if failed is None else failed
+        _attempt(step, task, failed)
+
+
+def _failed() -> Failed:
+    return {(row["task"], row["pipeline"], row["generation"]): bool(row["waits"]) for row in db.rows(SQL.failed)}
+
+
+def _attempt(step: Step, task: Task, failed: Failed) -> bool:
+    """Do a task, unless it has to wait after a failure; True when it was done."""
+    if failed.get(task.identity, False):
+        return False
+    started = time.monotonic()
+
+    def maintain() -> object:
+        db.run(SQL.short_locks)
+        return task.body()
+
+    try:
+        found = step(maintain)
+    except (db.DatabaseError, UserError) as error:
+        if is_cancelled(error) and not _is_told_to_yield(step, task, error):
+            raise
+        found = problem(error)
+    if isinstance(found, Problem):
+        record(step, task, found, time.monotonic() - started)
+        return False
+    if task.identity in failed:
+        step(lambda: _recovered(task.identity))
+    return True
+
+
+def is_cancelled(error: Exception) -> bool:
+    """Tell whether an error is a cancel or a shutdown, which ends the worker."""
+    return isinstance(error, db.DatabaseError) and db.sqlstate(error).startswith("57")
+
+
+def _is_told_to_yield(step: Step, task: Task, error: Exception) -> bool:
+    cancelled = isinstance(error, db.DatabaseError) and db.sqlstate(error) == _CANCELLED
+    return cancelled and task.yields_to is not None and step(lambda: bool(db.value(SQL.is_awaited, task.yields_to)))
+
+
+def problem(error: db.DatabaseError | UserError) -> Problem:
+    """Return what an error says; a cancel that was meant for a task is a lock that another session wants."""
+    if isinstance(error, UserError):
+        return Problem(error.sqlstate, error.message)
+    state, cure = db.sqlstate(error), db.hint(error)
+    message = f"{db.message(error)}; {cure}" if cure else db.message(error)
+    return Problem("55P03" if state == _CANCELLED else state, message)
+
+
+def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: float | None = None) -> None:
+    """Note a failure and when to try again, after a ``pause`` that is given or is longer with each failure.
+
+    Where even that fails, the worker only says so.
+    """
+
+    def maintain() -> None:
+        locked = found.sqlstate in LOCKED
+        first, longest = (_FIRST_LOCKED, _LONGEST_LOCKED) if locked else (_FIRST, _LONGEST)
+        least = first if locked else _SHARE * took
+        if pause is not None:
+            first = least = longest = pause
+        rest = db.value(SQL.record, *task.identity, found.sqlstate, found.message, first, least, longest)
+        if not locked:
+            about = {"task": task.name, "generation": task.generation or None, "error": found.sqlstate}
+            event_log.warn("maintenance_failed", pipeline=task.pipeline or None, **about, retry_in=round(rest))
+
+    try:
+        step(maintain)
+    except db.DatabaseError as error:
+        if is_cancelled(error):
+            raise
+        db.warning(f"evergreen: maintenance failed ({task.name}): {found.message}; noting it: {db.message(error)}")
+
+
+class Looks:
+    """What a worker has to do to a pipeline before it claims any of its rows, as to follow DDL; failures are said."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._sound: set[int] = set()  # pipelines that it was done for, by this worker
+
+    def at(self, pipeline: int, body: Callable[[], T], pause: Callable[[db.DatabaseError], float]) -> T:
+        """Return what the body returns; what it raises is noted until it is done, and raised."""
+        task = Task("following the source", body, pipeline)
+        try:
+            found = self._step(body)
+        except db.DatabaseError as error:
+            if not is_cancelled(error) and db.sqlstate(error) not in LOCKED:
+                self._sound.discard(pipeline)
+                record(self._step, task, problem(error), pause=pause(error))
+            raise
+        if pipeline not in self._sound:
+            self._step(lambda: _recovered(task.identity))
+            self._sound.add(pipeline)
+        return found
+
+
+def _recovered(identity: Identity) -> None:
+    state = db.value(SQL.clear, *identity)
+    if state is not None and state not in LOCKED:
+        name, pipeline, generation = identity
+        about = {"task": name, "generation": generation or None}
+        event_log.note("maintenance_recovered", pipeline=pipeline or None, **about)
+
+
+def forget_old() -> None:
+    """Forget failures of what nobody tries any more, and of pipelines that are gone."""
+    db.run(SQL.forget_old)
+
+
+def run_found(step: Step, search: Task, found: list[Task], kinds: Iterable[str]) -> None:
+    """Run a search, which is a task itself, and the tasks that it has put in the list.
+
+    Failures of the ``kinds`` that it looks for are forgotten where there is nothing left to do.
+    """
+    if _attempt(step, search, failed := step(_failed)):
+        due = {task.identity for task in found}
+        done = [one for one in failed if one[0] in kinds and one not in due]
+        for one in done:
+            step(lambda one=one: _recovered(one))
+        run(step, found)
+
+
+def in_transaction(tasks: Iterable[Task]) -> None:
+    """Run tasks in subtransactions of the caller's; a failure is a WARNING, as its row would be in workers' way."""
+    for task in tasks:
+        try:
+            db.atomically(task.body)
+        except (db.DatabaseError, UserError) as error:
+            if is_cancelled(error):
+                raise
+            found = problem(error)
+            if found.sqlstate not in LOCKED:
+                db.warning(f"evergreen: maintenance failed ({task.name}): {found.message}")

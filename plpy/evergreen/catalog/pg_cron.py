@@ -1,0 +1,32 @@
+"""The jobs that pg_cron has for the workers of this database."""
+
+from evergreen import db
+from evergreen.db.privileges import elevated
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+MAX_WORKERS = 32
+
+
+def is_scheduled(pipeline: str) -> bool:
+    """Tell whether pg_cron runs workers here that work on a pipeline; needs the extension's rights."""
+    here = installation()
+    return here["version"] is not None and bool(db.value(SQL.is_scheduled, [*job_names(None), *job_names(pipeline)]))
+
+
+def installation() -> db.Row:
+    """Return where pg_cron is. Whether it is loaded is a setting that only pg_read_all_settings sees."""
+    row = elevated(lambda: db.one(SQL.extension))
+    assert row is not None
+    return row
+
+
+def job_names(pipeline: str | None) -> list[str]:
+    """Return the names of all jobs there can be; a pipeline's is quoted, so that none is a part of another."""
+    which = db.literal(pipeline) if pipeline is not None else "*"
+    return [f"evergreen {database_name()} {which} #{number}" for number in range(1, MAX_WORKERS + 1)]
+
+
+def database_name() -> str:
+    """Return the name of this database."""
+    return str(installation()["here"])

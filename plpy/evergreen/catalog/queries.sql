@@ -1,0 +1,109 @@
+-- check_interval(text): raises when it is no interval; false when it is negative
+SELECT $1::pg_catalog.interval >= '0'
+
+-- full_name(text): of a text search configuration; an error if there is none
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname) AS name
+FROM pg_catalog.pg_ts_config c JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
+WHERE c.oid = $1::pg_catalog.regconfig
+
+-- every(): those that come with Postgres
+SELECT c.cfgname::text AS name FROM pg_catalog.pg_ts_config c
+WHERE c.cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace ORDER BY c.cfgname
+
+-- find_model(text, int4): a model and its endpoint, by its name or its id
+SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS options,
+       m.endpoint AS wants_endpoint, e.name AS endpoint, e.id AS endpoint_id, e.url, e.secret, e.options::text AS endpoint_options
+FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint
+WHERE m.name = $1 OR m.id = $2
+
+-- vector_type(): where pgvector's type lives, quoted
+SELECT pg_catalog.quote_ident(n.nspname) AS schema
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'vector'
+
+-- find_pipeline(text, int4): one pipeline, by its name or its id
+SELECT p.id, p.name, p.source::oid::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
+       p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture,
+       p.capture = 'trigger' OR coalesce(w.triggers, false) AS triggers, p.state, p.broken_reason, p.bound_name,
+       p.view::oid::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
+       p.source_oid::bigint AS source_oid, c.relowner::bigint AS owner, t.what AS torn, t.remedy,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS source_name
+FROM embed.pipeline p
+LEFT JOIN embed.wal w ON w.pipeline = p.id
+LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL embed.torn(p.id) t ON true
+WHERE p.name = $1 OR p.id = $2
+
+-- torn(): pipelines that refer to what is not there
+SELECT p.name, t.what, t.remedy FROM embed.pipeline p CROSS JOIN LATERAL embed.torn(p.id) t WHERE t.what IS NOT NULL
+
+-- all_ids(): every pipeline
+SELECT p.id FROM embed.pipeline p ORDER BY p.id
+
+-- generations(int4): the generations of a pipeline: the active one, then those that came into their state last
+SELECT g.id, g.pipeline, g.model, g.columns::text[] AS columns, g.template, g.chunker::text AS chunker,
+       g.watched_names::text[] AS watched_names, g.watched_attnums::int[] AS watched_attnums, g.state,
+       g.options::text AS options
+FROM embed.generation g WHERE g.pipeline = $1
+ORDER BY g.state = 'active' DESC, g.since DESC, g.id DESC
+
+-- is_owner(text, int8): may this role administer what that role owns
+SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
+    OR coalesce((SELECT pg_catalog.pg_has_role($1, r.oid, 'USAGE') FROM pg_catalog.pg_roles r WHERE r.oid = $2::pg_catalog.oid), false)
+
+-- is_admin(text): may this role do everything
+SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
+
+-- is_member(text, text): has this role that role's rights
+SELECT pg_catalog.pg_has_role($1, $2, 'USAGE')
+
+-- may_read(text, oid): may this role select from that table
+SELECT coalesce(pg_catalog.has_table_privilege($1, $2, 'SELECT') OR pg_catalog.has_any_column_privilege($1, $2, 'SELECT'), false)
+
+-- seconds(text): an interval in seconds
+SELECT pg_catalog.date_part('epoch', $1::pg_catalog.interval)
+
+-- extension(): pg_cron's version here, if it is here
+SELECT e.extversion AS version, pg_catalog.current_setting('cron.database_name', true) AS home,
+       pg_catalog.current_database()::text AS here,
+       pg_catalog.current_setting('shared_preload_libraries') ~ '(^|[ ,"/])pg_cron' AS preloaded
+FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'pg_cron'
+
+-- is_scheduled(text[]): is one of these jobs there, and active
+SELECT EXISTS (SELECT FROM cron.job j WHERE j.active AND j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())
+
+-- failed(): tasks that failed the last time, and whether it is too early to try again
+SELECT e.task, e.pipeline, e.generation, e.retry_at > pg_catalog.clock_timestamp() AS waits FROM embed.maintenance_error e
+
+-- short_locks(): maintenance does not wait for anybody
+SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
+
+-- record(text, int4, int4, text, text, float8, float8, float8): a failure; $6: the first pause in seconds, $7: the
+-- shortest for what took so long, $8: the longest. Returns the pause.
+INSERT INTO embed.maintenance_error AS e (task, pipeline, generation, sqlstate, message, retry_at)
+VALUES ($1, $2, $3, $4, $5, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => least($8, greatest($6, $7))))
+ON CONFLICT ON CONSTRAINT maintenance_error_pkey DO UPDATE
+SET failures = e.failures + 1, sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message, last_at = pg_catalog.clock_timestamp(),
+    retry_at = pg_catalog.clock_timestamp()
+               + pg_catalog.make_interval(secs => least($8, greatest($6 * pg_catalog.power(2, least(e.failures, 20)), $7)))
+RETURNING pg_catalog.date_part('epoch', retry_at - last_at) AS pause
+
+-- clear(text, int4, int4): it works again; returns the error that it had
+DELETE FROM embed.maintenance_error WHERE task = $1 AND pipeline = $2 AND generation = $3 RETURNING sqlstate
+
+-- forget_old(): what was to be tried again and was not, because there is nothing left to do
+DELETE FROM embed.maintenance_error WHERE ctid = ANY (ARRAY(
+    SELECT e.ctid FROM embed.maintenance_error e
+    WHERE e.retry_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(mins => 2)
+       OR (e.pipeline <> 0 AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = e.pipeline))
+    FOR UPDATE SKIP LOCKED))
+
+-- is_awaited(text): does another session want this table for itself, see generations/takeover.sql
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
+               JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+               WHERE (l.mode = 'RowShareLock' OR NOT l.granted AND l.mode = 'AccessExclusiveLock') AND l.relation = pg_catalog.to_regclass($1)
+                 AND l.pid <> pg_catalog.pg_backend_pid())
+
+-- get(text): a setting's stored value
+SELECT s.value FROM embed.setting s WHERE s.name = $1

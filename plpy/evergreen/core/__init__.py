@@ -1,0 +1,1 @@
+"""Nouns that the packages hand to each other; imports nothing of ours."""

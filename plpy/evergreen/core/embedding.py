@@ -1,0 +1,212 @@
+"""Texts on their way to a model, and what comes back."""
+
+import socket
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergreen.core.errors import ModelError
+from evergreen.core.job import LIVE
+from evergreen.core.pipeline import Model
+
+Vector = NDArray[np.float32]  # shape (dimensions,)
+Vectors = list[Vector]  # one a text, in the order of the texts
+Texts = dict[bytes, str]  # by hash
+#: A vector as the model gave it, or as pgvector's ``vector_send`` did: two bytes of dimensions, two unused, floats.
+Known = Vector | bytes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold (tokens by our own estimate, see tokens.py), and how many may be under way."""
+
+    inputs: int
+    request_tokens: int | None = None
+    input_tokens: int | None = None
+    in_flight: int = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the vectors, the tokens that were billed, and for how long nothing more should be sent."""
+
+    vectors: Vectors
+    tokens: int | None = None  # None where the provider does not say
+    pause: float = 0.0  # seconds, from the rate limits in the answer's headers
+
+
+class Lifeline:
+    """The socket that a request waits on: whoever waits for the request may cut it."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._cut = False
+
+    def hold(self, held: socket.socket | None) -> None:
+        """Remember the socket; one that comes after the cut is cut at once."""
+        self._socket = held
+        if self._cut:
+            self.cut()
+
+    def cut(self) -> None:
+        """End whatever waits on the socket, from any thread: it sees the connection closed."""
+        self._cut = True
+        held = self._socket
+        if held is not None:
+            try:
+                # Not SSLSocket.shutdown, which would pull the TLS state from under the reading thread.
+                socket.socket.shutdown(held, socket.SHUT_RDWR)
+            except OSError:
+                return  # it is closed already
+
+
+@dataclass(frozen=True)
+class Request:
+    """Texts to embed. ``kind``: 'document' or 'query'; ``truncate``: the server may cut over-long texts."""
+
+    texts: list[str]
+    kind: str
+    truncate: bool = False
+    lifeline: Lifeline = field(default_factory=Lifeline, compare=False)
+
+
+class Provider(Protocol):
+    """Turns texts into vectors."""
+
+    #: Runs in this process and costs nothing: a text in flight twice is not worth a row in embed.inflight.
+    free: bool
+    #: Must run on the main thread, because it runs SQL.
+    sql: bool
+    #: A text without any meaning to the model has the vector of zeros, which no search finds.
+    zeros: bool
+
+    def check(self, model: Model) -> None:
+        """Raise UserError when a model of this provider cannot be as it is registered."""
+        ...
+
+    def limits(self, model: Model) -> Limits:
+        """Return what one request may hold: the provider's own limits unless the model's options say otherwise."""
+        ...
+
+    def embed(self, model: Model, request: Request) -> Answer:
+        """Return one vector a text, in order; the caller checks their dimension and that they are finite.
+
+        Runs in a thread unless ``sql``. Raises RetryableError (with ``pause`` where the server said how long),
+        RejectedError or SuspectError (a text of this request may be to blame), ConfigurationError.
+        """
+        ...
+
+
+@dataclass
+class Outcome:
+    """What became of each text, by hash; those in neither are to be tried again."""
+
+    vectors: dict[bytes, Vector] = field(default_factory=dict[bytes, Vector])
+    failures: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])
+
+
+@dataclass
+class Spent:
+    """What an order cost: requests, texts and tokens, as billed or else estimated."""
+
+    calls: int = 0
+    texts: int = 0
+    tokens: int = 0
+
+
+@dataclass
+class Parcel:
+    """Texts that travel in one request. ``canary``: a harmless text instead, to see whether any would do.
+
+    ``since``: how many answers the model had given when these texts failed; None where they did not. When it has given
+    more, it is not the endpoint that fails. ``acquitted``: the endpoint was found to work when a larger parcel with
+    these texts failed. ``error``: what they, or a larger parcel with them, failed with. ``alone``: it may bring the
+    server down, so nothing else of the order flies with it.
+    """
+
+    keys: list[bytes]
+    tries: int = 0
+    canary: bool = False
+    since: int | None = None
+    acquitted: bool = False
+    error: ModelError | None = None
+    alone: bool = False
+    case: "Case | None" = None
+
+
+@dataclass
+class Case:
+    """A parcel that failed and is sent in parts: if all of them pass, it was too large."""
+
+    size: int
+    left: int
+    good: int = 0
+    limited: int = 0  # parts after which the server asked for fewer requests
+
+    def is_limited(self) -> bool:
+        """Note that the server asks for fewer requests; True when it does so of several parts, and none passed."""
+        self.limited += 1
+        return self.limited > 1 and not self.good
+
+    def passed(self, texts: int) -> bool:
+        """Note that a part passed; True when it was the last."""
+        self.left -= texts
+        self.good = max(self.good, texts)
+        return self.left == 0
+
+
+@dataclass
+class Doubt:
+    """A parcel that failed as a whole, while it is not known whether the endpoint works."""
+
+    parcel: Parcel
+    error: ModelError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Whose money it is: a pipeline, with what it may spend a day in all."""
+
+    pipeline: int
+    tokens: float | None = None
+    cost: float | None = None
+
+
+@dataclass
+class Order:
+    """Texts by hash, to be sent to one model."""
+
+    provider: Provider
+    model: Model
+    texts: Texts
+    kind: str = "document"
+    lane: int = LIVE
+    live_share: float = 0.8
+    truncate: bool = False
+    patient: bool = True  # False: somebody waits for the answer, so a failure is told at once
+    budget: Budget | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+    spent: Spent = field(default_factory=Spent)
+    waiting: deque[Parcel] = field(default_factory=deque[Parcel])
+    flying: int = 0
+    followed: set[bytes] = field(default_factory=set[bytes])  # texts that another order is sending
+    unsent: set[bytes] = field(default_factory=set[bytes])  # texts that were given up without a try
+    sender: Any = None  # whose order it is
+    pause: float = 0.0  # seconds after which it is worth trying those
+    trouble: ModelError | None = None  # what went wrong with the last request, and is nobody's fault here
+    company: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
+    cautious: bool = False  # a request of a size that failed is under way: no second one at a time
+    wary: bool = True  # what is to be sent alone may bring the server down
+    doubts: list[Doubt] = field(default_factory=list[Doubt])
+    doubted_at: float = 0.0  # monotonic: since when some parcel is taken apart; 0 while none is
+    aside_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
+    accused: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
+    trusted: bool = False  # some text passed: a refusal is the text's own fault
+
+    @property
+    def done(self) -> bool:
+        """True when nothing more will come."""
+        return not self.waiting and not self.flying and not self.followed and not self.doubts

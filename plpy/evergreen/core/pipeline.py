@@ -1,0 +1,143 @@
+"""Pipelines, generations, models and endpoints as the catalog has them."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from evergreen.core.errors import UserError
+
+TOTAL_TIMEOUT = 60.0  # seconds
+READ_TIMEOUT = 30.0
+_LONG = 600.0  # for what runs in this process
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is served. ``secret`` is the name of a secret."""
+
+    name: str
+    url: str
+    secret: str | None
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of embed.model."""
+
+    id: int
+    name: str
+    provider: str
+    remote_name: str | None
+    dimensions: int
+    options: dict[str, Any]
+    endpoint: Endpoint | None
+
+    @property
+    def price(self) -> float | None:
+        """What a token costs, in whatever currency the option ``price`` (of a million tokens) is; None if not known."""
+        price = self.options.get("price")
+        return float(price) / 1e6 if price is not None else None
+
+    @property
+    def total_timeout(self) -> float:
+        """Seconds after which a request is cut."""
+        return float(self.endpoint.options.get("total_timeout", TOTAL_TIMEOUT)) if self.endpoint is not None else _LONG
+
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds within which a server that computes must begin to answer."""
+        options = self.endpoint.options if self.endpoint is not None else {}
+        return min(float(options.get("read_timeout", READ_TIMEOUT)), self.total_timeout)
+
+    @property
+    def identity(self) -> str:
+        """What makes a vector of this model comparable with another: part of every fingerprint and chunk hash."""
+        names = (self.provider, self.remote_name or self.name, str(self.dimensions))
+        shaping = {k: self.options[k] for k in ("document_prompt", "query_prompt") if k in self.options}
+        return json.dumps([*names, shaping], sort_keys=True, ensure_ascii=True)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One (model, text preparation, chunker) of a pipeline: one vector space."""
+
+    id: int
+    pipeline: int
+    known_model: Model | None  # None where a restore left its row out
+    columns: tuple[str, ...] | None
+    template: str | None
+    chunker: dict[str, Any]
+    watched: tuple[tuple[int, str], ...]  # (attnum, name)
+    state: str
+    options: dict[str, Any]
+
+    @property
+    def model(self) -> Model:
+        """The model of its vectors; raises UserError 55000 where a restore left its row out."""
+        if self.known_model is None:
+            raise UserError(
+                f"the model of generation {self.id} is missing from embed.model",
+                "55000",
+                hint="SELECT pipeline, last_error FROM embed_status; says what to do.",
+            )
+        return self.known_model
+
+    @property
+    def table(self) -> str:
+        """The generation table, qualified."""
+        return f"embed_store.g{self.id}"
+
+    @property
+    def readable(self) -> str:
+        """The parent of the generation table, qualified: what the view reads, under row security."""
+        return f"embed_store.readable_{self.id}"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One source table that is kept embedded."""
+
+    id: int
+    name: str
+    source: int
+    source_name: str | None  # quoted and qualified; None when the table is gone
+    key: tuple[tuple[int, str, str], ...]  # (attnum, name, base type)
+    only_if: tuple[int, str] | None
+    capture: str
+    triggers: bool  # they capture, be it until the WAL is read
+    state: str
+    broken_reason: str | None
+    bound_name: str  # the source's name for which the functions were made
+    view: int | None
+    options: dict[str, Any]
+    seen: tuple[int, int, int]  # system identifier, database, source
+    owner: int | None
+    generations: tuple[Generation, ...]
+    torn: tuple[str, str] | None  # what it refers to and is not there, and what to do
+
+    @property
+    def active(self) -> Generation:
+        """The generation that searches see; raises UserError 55000 where a restore left it out."""
+        if not self.generations or self.generations[0].state != "active":
+            self.check_whole()
+        return self.generations[0]
+
+    def check_whole(self) -> None:
+        """Raise UserError 55000 where the pipeline refers to what is not there."""
+        if self.torn is not None:
+            what, remedy = self.torn
+            raise UserError(
+                f'pipeline "{self.name}" is not whole: {what}', "55000", hint=f"{remedy[0].upper()}{remedy[1:]}."
+            )
+
+    @property
+    def building(self) -> Generation | None:
+        """The generation that may be promoted."""
+        return next((g for g in self.generations if g.state == "building"), None)
+
+    @property
+    def previous(self) -> tuple[Generation, ...]:
+        """The generations that were active, the last one first."""
+        return tuple(g for g in self.generations if g.state == "previous")

@@ -1,0 +1,117 @@
+"""Ends what an owner's code does for us and takes too long: as a cancel would, and where that is caught, the session.
+
+The planner may run an owner's functions, and one that never returns would keep one worker after the other. A thread
+could not do it, because SQL holds Python's lock: it is a timer of the operating system's, which sends a signal.
+"""
+
+import ctypes
+import signal
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from evergreen import db
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+T = TypeVar("T")
+_SHARE = 5  # of a lease: what is read has to be embedded and written, too
+_GRACE = 5.0  # seconds from the cancel to the end of the session
+_CLOCK_MONOTONIC = 1
+_libc: Any = ctypes.CDLL(None)
+_patience = float("inf")
+_given_up = 0.0
+
+
+class TooSlowError(db.DatabaseError):
+    """A statement was cancelled by us."""
+
+    sqlstate = "55000"
+
+
+class _Event(ctypes.Structure):
+    """struct sigevent: sends a signal."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("signal", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("rest", ctypes.c_int * 12),
+    )
+
+
+class _Times(ctypes.Structure):
+    """struct itimerspec: once."""
+
+    _fields_ = (("interval", ctypes.c_long * 2), ("value", ctypes.c_long * 2))
+
+
+@contextmanager
+def patience(seconds: float) -> Generator[None]:
+    """While this lasts, ``within`` waits no longer than so many seconds."""
+    global _patience  # noqa: PLW0603 - a session works on one thing at a time
+    before, _patience = _patience, seconds
+    try:
+        yield
+    finally:
+        _patience = before
+
+
+def rang() -> float:
+    """Return after how many seconds ``within`` has given up since this was last asked; 0 if it did not."""
+    global _given_up
+    seconds, _given_up = _given_up, 0.0
+    return seconds
+
+
+def has_rung() -> bool:
+    """Tell whether ``rang`` would tell of something."""
+    return _given_up > 0
+
+
+def within(body: Callable[[], T]) -> T:
+    """Run a body that reads an owner's table, as long as patience and a share of a lease last; raises TooSlowError."""
+    global _given_up  # noqa: PLW0603 - as above
+    seconds = min(_patience, float(db.value(SQL.lease)) / _SHARE)
+    until = time.monotonic() + seconds
+    timers = [_start(signal.SIGINT, seconds), _start(signal.SIGTERM, seconds + _GRACE)]
+    try:
+        return body()
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "57014" or time.monotonic() < until:
+            raise
+        _given_up = seconds
+        raise TooSlowError(f"reading it took more than {seconds:.1f} s") from error
+    finally:
+        for timer in timers:
+            _stop(timer)
+        if time.monotonic() >= until:
+            _swallow()
+
+
+def _start(number: signal.Signals, seconds: float) -> ctypes.c_void_p | None:
+    if not hasattr(_libc, "timer_create"):
+        return None  # macOS has none
+    timer = ctypes.c_void_p()
+    event = _Event(signal=number, notify=0)
+    if _libc.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)):
+        return None
+    whole = int(seconds)
+    times = _Times(value=(ctypes.c_long * 2)(whole, int((seconds - whole) * 1e9)))
+    _libc.timer_settime(timer, 0, ctypes.byref(times), None)
+    return timer
+
+
+def _stop(timer: ctypes.c_void_p | None) -> None:
+    if timer is not None:
+        _libc.timer_delete(timer)
+
+
+def _swallow() -> None:
+    """Let our cancel come, if it has not: it was for what is over now."""
+    try:
+        db.atomically(db.check_interrupts)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "57014":
+            raise

@@ -1,1 +1,0 @@
-"""Detect: what is generated on a user's table, and how it follows the table."""

@@ -1,0 +1,125 @@
+"""Texts to requests: how many fit, and what they cost."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from evergreen.core import text as text_module
+from evergreen.core.embedding import Limits, Order, Parcel, Texts
+from evergreen.core.pipeline import Endpoint, Model
+from evergreen.embedding.limits.rate_limit import BURST
+
+# Where nothing better is known: a request to a server takes half a second, a text in this process half a millisecond.
+_REQUEST_SECONDS = 0.5
+_TEXT_SECONDS = 0.0005
+# Reading, comparing and writing a row.
+_ROW_SECONDS = 0.0002
+_TOKENS_A_ROW = 200
+_FEW = 50  # rows: where a request holds less, a claim has several
+
+
+def pack(texts: Texts, limits: Limits) -> Iterator[list[bytes]]:
+    """Group texts into requests that hold no more inputs and tokens than it may; an over-long one goes alone."""
+    request: list[bytes] = []
+    total = 0
+    for key, text in texts.items():
+        cost = text_module.estimate(text)
+        full = len(request) >= limits.inputs or (limits.request_tokens and total + cost > limits.request_tokens)
+        if request and full:
+            yield request
+            request, total = [], 0
+        request.append(key)
+        total += cost
+    if request:
+        yield request
+
+
+def pack_order(order: Order, limits: Limits, answers: int = 0) -> None:
+    """Cut the texts of an order into parcels; those that were in a request that failed come last, and in smaller ones.
+
+    One that is to be sent alone may bring the server down: when no other text goes first, a harmless one does.
+    ``answers``: how many the model has given.
+    """
+    fresh = {key: text for key, text in order.texts.items() if key not in order.company}
+    order.waiting = deque(Parcel(keys) for keys in pack(fresh, limits))
+    for most in sorted({*order.company.values()}, reverse=True):
+        some = {key: order.texts[key] for key, company in order.company.items() if company == most}
+        smaller = replace(limits, inputs=min(most, limits.inputs))
+        again = Parcel([], since=answers, acquitted=True, alone=most == 1)
+        order.waiting.extend(replace(again, keys=keys) for keys in pack(some, smaller))
+    if order.wary and {*order.company.values()} == {1} and not fresh:
+        order.waiting.appendleft(Parcel([], canary=True))
+
+
+@dataclass(frozen=True)
+class Bill:
+    """An estimate. ``cost`` is None where the model has no price."""
+
+    texts: int = 0
+    tokens: int = 0
+    calls: int = 0
+    cost: float | None = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Bill") -> "Bill":
+        """Both, one after the other."""
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Bill(
+            self.texts + other.texts,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            cost,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass
+class Load:
+    """What is to be done: rows to look at, and what is to be sent of them."""
+
+    rows: float = 0
+    texts: float = 0
+    tokens: float = 0
+    calls: float = 0
+
+    def times(self, factor: float) -> "Load":
+        """Return so many times as much."""
+        return Load(self.rows * factor, self.texts * factor, self.tokens * factor, self.calls * factor)
+
+
+def bill(model: Model, load: Load, limits: Limits, *, free: bool) -> Bill:
+    """Put a price on a load: the model's option ``price``, its endpoint's limits, else the defaults above."""
+    texts, tokens, calls = (math.ceil(amount) for amount in (load.texts, load.tokens, load.calls))
+    price = 0.0 if free or not tokens else model.price
+    cost = None if price is None else tokens * price
+    seconds = texts * _TEXT_SECONDS if free else _seconds(model, tokens, calls, limits)
+    return Bill(texts, tokens, calls, cost, seconds + load.rows * _ROW_SECONDS)
+
+
+def _seconds(model: Model, tokens: int, calls: int, limits: Limits) -> float:
+    """The slowest of: answers, so many at a time; the quota of requests a minute; that of tokens."""
+    options = model.endpoint.options if model.endpoint is not None else {}
+    quotas = ((calls, options.get("requests_per_minute")), (tokens, options.get("tokens_per_minute")))
+    waits = [60.0 * amount / float(quota) for amount, quota in quotas if quota]
+    return max([math.ceil(calls / limits.in_flight) * _REQUEST_SECONDS, *waits])
+
+
+def fitting(limits: Limits, endpoint: Endpoint | None) -> Limits:
+    """Return limits of a request that a bucket of tokens has room for when it is full."""
+    if endpoint is None or "tokens_per_minute" not in endpoint.options:
+        return limits
+    most = max(1, int(endpoint.options["tokens_per_minute"] * BURST))
+    return replace(limits, request_tokens=min(limits.request_tokens or most, most))
+
+
+def rows_worth_claiming(limits: Limits, endpoint: Endpoint | None, most: int) -> int:
+    """Return how many rows to claim.
+
+    What one request holds, so that its answer can be written at once; and no more than can be sent soon, so that a row
+    that changes meanwhile is not held up.
+    """
+    options = endpoint.options if endpoint is not None else {}
+    requests = options.get("requests_per_minute", math.inf) * limits.inputs
+    tokens = options.get("tokens_per_minute", math.inf) / _TOKENS_A_ROW
+    return max(1, round(min(most, requests / 2, tokens / 2, max(limits.inputs, _FEW))))

@@ -1,0 +1,194 @@
+"""The line to one endpoint: its orders by lane, its threads, and the requests that are under way."""
+
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from evergreen.core.embedding import Answer, Order, Parcel, Request
+from evergreen.core.errors import ModelError
+from evergreen.core.job import BACKFILL, LIVE
+from evergreen.core.pipeline import Model
+from evergreen.embedding import exit_guard
+from evergreen.embedding.limits.admission import Leave
+
+MOST = 64  # requests at a time, whatever an endpoint's option max_in_flight says
+_JUST_NOW = 10.0  # seconds
+_PATIENCE = 1.0  # seconds to wait for requests that were cut
+_GRACE = 5.0  # seconds that a request has to end after it was cut, before it is left behind
+
+
+@dataclass
+class Flight:
+    """A request under way."""
+
+    order: Order
+    parcel: Parcel
+    leave: Leave
+    request: Request
+    estimated: int  # tokens
+    overdue_at: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+    hurry_at: float = float("inf")  # it is cut then, which is not the end of its time
+    hurried: bool = False
+    others_work: bool = False  # other models of the endpoint answer
+
+    def run(self) -> Answer:
+        """Make the request, in its thread."""
+        self.began = time.monotonic()
+        try:
+            return self.order.provider.embed(self.order.model, self.request)
+        finally:
+            self.ended = time.monotonic()
+
+
+@dataclass
+class Line:
+    """Sends what it is given, ``width`` requests at a time, orders in turn and live work before backfill."""
+
+    width: int
+    is_sql: bool = False
+    blocked_until: float = 0.0  # no leave is given before
+    flights: dict[Future[Answer], Flight] = field(default_factory=dict[Future[Answer], Flight])
+    answers: Counter[int] = field(default_factory=Counter[int])  # good ones, by model
+    answered_at: dict[int, float] = field(default_factory=dict[int, float])  # monotonic, by model
+    spent: Counter[int] = field(default_factory=Counter[int])  # up to which answer some text was convicted by it
+    _lanes: dict[int, deque[Order]] = field(default_factory=lambda: {LIVE: deque[Order](), BACKFILL: deque[Order]()})
+    _sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
+    _pool: ThreadPoolExecutor | None = None
+
+    def add(self, order: Order) -> None:
+        """Queue an order that has something to send, unless it is queued already."""
+        if order.waiting and not any(one is order for one in self._lanes[order.lane]):
+            self._lanes[order.lane].append(order)
+
+    def remove(self, order: Order) -> None:
+        """Take an order out."""
+        self._lanes[order.lane] = deque(one for one in self._lanes[order.lane] if one is not order)
+
+    def orders(self) -> list[Order]:
+        """Return the orders that have something to send."""
+        return [*self._lanes[LIVE], *self._lanes[BACKFILL]]
+
+    def parcels(self, lane: int) -> int:
+        """Count what waits to be sent in a lane."""
+        return sum(len(order.waiting) for order in self._lanes[lane])
+
+    def opens_in(self, now: float) -> float:
+        """Return the seconds until leave may be asked for one of the orders."""
+        return max(self.blocked_until, min((order.aside_until for order in self.orders()), default=0.0)) - now
+
+    def _probes(self, model: Model) -> bool:
+        return any(flight.leave.probe and flight.order.model.id == model.id for flight in self.flights.values())
+
+    def lanes(self) -> list[int]:
+        """Return the lanes with something to send, the one whose turn it is first."""
+        filled = [lane for lane in (LIVE, BACKFILL) if self._lanes[lane]]
+        if len(filled) == 1:
+            self._sent = dict.fromkeys(self._sent, 0.0)
+        if len(filled) <= 1:
+            return filled
+        share = self._lanes[LIVE][0].live_share
+        is_owed = self._sent[LIVE] * (1 - share) > self._sent[BACKFILL] * share
+        return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
+
+    def next(self, lane: int) -> Order | None:
+        """Return the order whose turn it is in a lane: none for which what is under way decides."""
+        now = time.monotonic()
+        ready = (order for order in self._lanes[lane] if order.aside_until <= now)
+        return next((order for order in ready if self._may_go(order) and not self._probes(order.model)), None)
+
+    def _may_go(self, order: Order) -> bool:
+        """Tell whether an order may send: one at a time after a failure, until it is known that the endpoint works."""
+        parcel = order.waiting[0]
+        if order.doubts and not (parcel.canary or parcel.acquitted):
+            return False
+        if parcel.alone and self.width > 1 and self._alone() >= self.width // 2:
+            return False  # each may hold its seat until its time is over
+        is_open = parcel.since is not None and self.answers[order.model.id] <= parcel.since
+        return not ((is_open or parcel.alone) and order.flying)
+
+    def _alone(self) -> int:
+        """Count the requests under way with a text that is sent alone because it made others fail."""
+        return sum(flight.parcel.alone for flight in self.flights.values())
+
+    def tries_size(self, model: Model) -> bool:
+        """Tell whether a request is under way that is larger than any that passed since one was too large."""
+        flights = [flight for flight in self.flights.values() if flight.order.model.id == model.id]
+        return any(0 < flight.leave.capacity.good < len(flight.parcel.keys) for flight in flights)
+
+    def note_answer(self, model: Model, *, works: bool) -> None:
+        """Note that a model gave a good vector."""
+        if works:
+            self.answers[model.id] += 1
+            self.answered_at[model.id] = time.monotonic()
+
+    def others_work(self, model: Model) -> bool:
+        """Tell whether another model of the endpoint has just answered: then it is not the endpoint that is down."""
+        since = time.monotonic() - _JUST_NOW
+        return any(at > since for other, at in self.answered_at.items() if other != model.id)
+
+    def has_canary(self, model: Model) -> bool:
+        """Tell whether a harmless text is under way to a model."""
+        return any(flight.parcel.canary and flight.order.model.id == model.id for flight in self.flights.values())
+
+    def sent(self, order: Order, tokens: int) -> None:
+        """Note what an order has sent; the others of its lane come before it is served again."""
+        self._sent[order.lane] += tokens
+        self.remove(order)
+        self.add(order)
+
+    def fly(self, flight: Flight) -> None:
+        """Send a request in a thread."""
+        order = flight.order
+        flight.overdue_at = time.monotonic() + order.model.total_timeout
+        with signals_blocked():
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(MOST)  # a thread is started when it is needed
+            future = self._pool.submit(flight.run)
+        self.flights[future] = flight
+        exit_guard.watch(future, flight.request.lifeline)
+
+    def overdue(self) -> list[Flight]:
+        """Cut the requests whose time is over; return those that do not even end then, and leave them behind."""
+        now = time.monotonic()
+        lost: list[Flight] = []
+        for future, flight in list(self.flights.items()):
+            if now > flight.overdue_at + _GRACE:
+                lost.append(self.flights.pop(future))
+            elif now > min(flight.overdue_at, flight.hurry_at):
+                flight.hurried = now <= flight.overdue_at
+                flight.request.lifeline.cut()
+        if lost and self._pool is not None:
+            self._pool.shutdown(wait=False)  # its threads hang: the next request finds new ones
+            self._pool = None
+        return lost
+
+    def close(self) -> None:
+        """Cut what is under way, give the threads up, and leave none behind that ends when it is cut."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+        exit_guard.end({future: flight.request.lifeline for future, flight in self.flights.items()}, _PATIENCE)
+
+
+def answer(future: Future[Answer]) -> Answer | ModelError:
+    """Return what a request that has ended gave."""
+    try:
+        return future.result()
+    except ModelError as error:
+        return error
+
+
+@contextmanager
+def signals_blocked() -> Generator[None]:
+    """Threads started in here inherit the mask: the backend's signals stay with the backend's own thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,108 @@
+"""Who says whether a request may go, and is told what came of it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from evergreen.core.embedding import Budget, Order
+from evergreen.core.errors import ModelError
+from evergreen.core.pipeline import Model
+from evergreen.embedding.limits.capacity import Capacity
+
+UNKNOWN = Capacity()
+
+
+@dataclass(frozen=True)
+class Leave:
+    """May a request go: now, or in ``wait`` seconds, and then with how many of its texts."""
+
+    wait: float = 0.0
+    open: bool = False  # a breaker is open or a budget spent: what is to be sent had better come back later
+    reason: str = ""
+    scope: str | None = None  # of the reason, as embed.job.error_scope; None: waiting for one's turn is no error
+    aside: bool = False  # only this order has to wait; others on its line may go
+    never: ModelError | None = None  # why the first text may not be sent at all
+    texts: int | None = None  # only the first so many; None for all
+    probe: bool = False  # to see whether what failed works again
+    endpoint_failures: int = 0  # in a row, when leave was given
+    model_failures: int = 0
+    capacity: Capacity = UNKNOWN  # of the server, when leave was given
+    ahead: int = 0  # texts under way before this request
+    booked: tuple[int, int] | None = None  # work that is counted for it, and in which period
+
+    @property
+    def granted(self) -> bool:
+        """True when it may go now."""
+        return self.wait == 0.0
+
+
+class Traffic(Protocol):
+    """The rules of the road."""
+
+    def wait(self, model: Model, spender: Budget | None) -> Leave:
+        """Tell how long a model's requests rest, without asking leave for one."""
+        ...
+
+    def ask(self, order: Order, estimates: list[int]) -> Leave:
+        """Ask leave for a request of texts with about so many tokens each; it counts as sent when leave is given."""
+        ...
+
+    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+        """Note an answer, what it cost, and the seconds for which the server wants to be left alone."""
+        ...
+
+    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Note that an endpoint did not answer, or wants to be left alone."""
+        ...
+
+    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Note a failure that may be the texts' own fault: it says nothing of the endpoint yet."""
+        ...
+
+    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Note that after such a failure not even a harmless text was answered."""
+        ...
+
+    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+        """Note an answer that is a refusal: of the texts, or because the model cannot work as it is set up."""
+        ...
+
+    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+        """Note that a request is over, and how long its good answer took; None for a failure."""
+        ...
+
+    def too_large(self, order: Order, size: int, good: int) -> None:
+        """Note that a request of so many texts failed while its parts, of up to ``good``, passed."""
+        ...
+
+
+class Open:
+    """No rules: for a single question that somebody waits for, perhaps on a standby, where nothing can be noted."""
+
+    def wait(self, model: Model, spender: Budget | None) -> Leave:
+        """It does not rest."""
+        return Leave()
+
+    def ask(self, order: Order, estimates: list[int]) -> Leave:
+        """Grant it."""
+        return Leave()
+
+    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+        """Nothing is kept."""
+
+    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Nothing is kept."""
+
+    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Nothing is kept."""
+
+    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Nothing is kept."""
+
+    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+        """Nothing is kept."""
+
+    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+        """Nothing is kept."""
+
+    def too_large(self, order: Order, size: int, good: int) -> None:
+        """Nothing is kept."""

@@ -1,0 +1,155 @@
+"""What was learned of a server: seconds a text, the largest request it takes, and how much it has to do just now.
+
+A server may work on one text after the other, so what all sessions have under way must be done within the time limit,
+whoever sent it: that is the window, in texts. It holds for a server that works in parallel, too, since each request
+gets no more than the share of one of ``max_in_flight``. Times are microseconds, as in the shared state.
+"""
+
+from dataclasses import dataclass, replace
+
+from evergreen.core.embedding import Limits
+
+SECOND = 1_000_000
+_SHARE = 0.8  # of the time limit that the work under way may take
+_AT_FIRST = 24  # texts under way at a server of which nothing is known
+_CLOSE = 0.3  # of the limit: an answer that took less says nothing of long ones, which are what matters
+_CHANGED = 0.2  # a share by which the seconds a text must differ to be written down
+_EXACT = 8  # a size is known well enough when it is off by less than this part of it
+_AGAIN, _LONGEST = 5, 600  # seconds until a size that failed is tried again: doubled each time that it fails
+_DOUBLINGS = 15
+_TICK = 4  # seconds: the exactness of that time as it is kept
+_AMPLE, _LEAST_PATIENCE = 20, 2.0  # times what texts took before; seconds
+_GRACE = 5  # seconds that a request may take longer than its limit
+_SIZE_BITS, _LARGEST = 14, (1 << 14) - 1
+_BITS = 18
+_MOST = (1 << _BITS) - 1
+_MILLISECOND = 1000
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """``text``: microseconds a text, 0 while unknown. ``good``: texts in the largest request that passed.
+
+    A server that fails now and then, whatever the size, is told from one that fails on a size by trying the size again:
+    soon at first, then more and more rarely.
+    """
+
+    text: int = 0
+    good: int = 0  # 0 while none was too large
+    bad: int = 0  # texts in the smallest request that failed while its parts passed; more when it is tried again
+    failed: int = 0  # as it was when it failed
+    failures: int = 0  # in a row
+    again_at: int = 0  # seconds since 1970
+
+    @property
+    def trial(self) -> int:
+        """The size to try next, half-way between what passed and what failed; ``good`` when they are close."""
+        step = (self.bad - self.good) // 2
+        return self.good + step if step > self.good // _EXACT else self.good
+
+    @property
+    def sizes(self) -> int:
+        """What was learned of sizes as one number."""
+        when = (self.again_at // _TICK) << _SIZE_BITS * 2 + 4 | self.failures << _SIZE_BITS * 2
+        return when | min(self.good, _LARGEST) << _SIZE_BITS | min(self.failed, _LARGEST)
+
+
+def read(text: int, sizes: int, now: int) -> Capacity:
+    """Read what was written down; what failed a while ago may pass now."""
+    good, failed = sizes >> _SIZE_BITS & _LARGEST, sizes & _LARGEST
+    failures, again_at = sizes >> _SIZE_BITS * 2 & _DOUBLINGS, (sizes >> _SIZE_BITS * 2 + 4) * _TICK
+    bad = max(failed, 4 * good) if now // SECOND >= again_at else failed
+    return Capacity(text, good, bad, failed, failures, again_at)
+
+
+def window(found: Capacity, limit: float) -> int:
+    """Return how many texts may be under way at a server whose time limit is so many seconds."""
+    return max(1, int(limit * _SHARE * SECOND / found.text)) if found.text else _AT_FIRST
+
+
+def is_slow(found: Capacity, limit: float, at_once: int) -> bool:
+    """Tell whether what is under way is to be counted: requests as large as allowed could take too long."""
+    return window(found, limit) < 2 * at_once
+
+
+def largest(found: Capacity, limits: Limits, limit: float) -> int:
+    """Return how many texts a request may hold."""
+    size = min(found.trial or limits.inputs, limits.inputs)
+    return min(size, max(1, window(found, limit) // limits.in_flight)) if found.text else size
+
+
+def a_text(found: Capacity, limit: float) -> float:
+    """Return the milliseconds that a text takes, or is taken to take at first."""
+    return (found.text or limit * _SHARE * SECOND / _AT_FIRST) / _MILLISECOND
+
+
+def patience(found: Capacity, texts: int, ahead: int) -> float:
+    """Return the seconds in which a server that works will have answered; inf while nothing is known of it."""
+    if not found.text:
+        return float("inf")
+    return max(_LEAST_PATIENCE, _AMPLE * found.text * (texts + ahead) / SECOND)
+
+
+def work(found: Capacity, limit: float, texts: int) -> int:
+    """Return the milliseconds that so many texts take, as they are counted."""
+    return min(_MOST, max(1, round(texts * a_text(found, limit))))
+
+
+def room(found: Capacity, limit: float, under_way: int) -> int:
+    """Return how many texts there is room for beside so many milliseconds of work; one text always may go alone."""
+    left = window(found, limit) - under_way / a_text(found, limit)
+    return max(0 if under_way else 1, round(left))
+
+
+def measured(found: Capacity, limit: float, seconds: float, texts: int, ahead: int) -> Capacity:
+    """Note how long an answer took, with so many texts before it in line."""
+    sample = max(1, round(seconds * SECOND / (texts + ahead)))
+    if found.text and sample > found.text and seconds < _CLOSE * limit:
+        return found  # mostly what any request takes, however few its texts
+    is_news = not found.text or abs(sample - found.text) > _CHANGED * found.text
+    is_sure = not found.text or (sample < found.text and not ahead)
+    return replace(found, text=sample if is_sure else (sample + found.text) // 2) if is_news else found
+
+
+def outgrown(found: Capacity, size: int, good: int, now: int) -> Capacity:
+    """Note that a request was too large, and that parts of it passed."""
+    known = found.good if found.good < size else 0
+    smallest = min(size, found.failed) if found.failed else size
+    failures = min(_DOUBLINGS, found.failures + 1) if size >= found.failed else found.failures
+    again_at = now // SECOND + min(_LONGEST, _AGAIN << max(0, failures - 1))
+    return replace(found, good=max(known, good), bad=smallest, failed=smallest, failures=failures, again_at=again_at)
+
+
+def passed(found: Capacity, size: int) -> Capacity:
+    """Note that a request passed; one as large as what failed shows that it was not the size."""
+    if not 0 < found.good < size:
+        return found
+    if size >= found.failed:
+        return replace(found, good=size, bad=max(found.bad, 4 * size), failed=size + 1, failures=0)
+    return replace(found, good=size)
+
+
+def period(now: int, limit: float) -> int:
+    """Number the stretch of time: what was sent two of them before is over, also if its session died."""
+    return now // round((limit + _GRACE) * SECOND) & ((1 << 26) - 1)
+
+
+def under_way(value: int, at: int) -> int:
+    """Return the milliseconds of work under way."""
+    return sum(_counts(value, at))
+
+
+def book(value: int, at: int, booked_at: int, amount: int) -> int:
+    """Add work that takes off, or take away (a negative amount) what was booked in some period."""
+    current, before = _counts(value, at)
+    if booked_at == at:
+        current = max(0, min(_MOST, current + amount))
+    elif booked_at == at - 1:
+        before = max(0, min(_MOST, before + amount))
+    return at << 2 * _BITS | current << _BITS | before
+
+
+def _counts(value: int, at: int) -> tuple[int, int]:
+    since = value >> 2 * _BITS
+    current, before = value >> _BITS & _MOST, value & _MOST
+    return (current, before) if since == at else (0, current) if since == at - 1 else (0, 0)

@@ -1,0 +1,81 @@
+-- exists(text): is it there
+SELECT pg_catalog.to_regclass($1)::oid::bigint
+
+-- create(): it goes with the table that its owner is in
+CREATE SEQUENCE embed.{owner}_{number}_{name} OWNED BY embed.{owner}.id
+
+-- adopt(): a member, or DROP EXTENSION would have to be told CASCADE
+ALTER EXTENSION evergreen ADD SEQUENCE embed.{owner}_{number}_{name}
+
+-- missing(text[], text[], text[]): of endpoints, models and pipelines, who should have which and has not
+SELECT w.owner, w.number, w.name
+FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, pg_catalog.unnest($1) n (name)
+      UNION ALL SELECT 'model', m.id, n.name FROM embed.model m, pg_catalog.unnest($2) n (name)
+      WHERE m.provider NOT IN ('wordllama', 'hash')
+      UNION ALL SELECT 'pipeline', p.id, n.name FROM embed.pipeline p, pg_catalog.unnest($3) n (name)
+      WHERE p.options ?| '{daily_tokens,daily_cost}') w
+WHERE pg_catalog.to_regclass(pg_catalog.format('embed.%s_%s_%s', w.owner, w.number, w.name)) IS NULL
+
+-- release(): no member any more
+ALTER EXTENSION evergreen DROP SEQUENCE embed.{owner}_{number}_{name}
+
+-- drop(): with the row they belong to
+DROP SEQUENCE embed.{owner}_{number}_{name}
+
+-- breakers(int4): an endpoint and the models that it serves
+SELECT 'endpoint' AS owner, $1 AS number
+UNION ALL SELECT 'model', m.id FROM embed.model m JOIN embed.endpoint e ON e.name = m.endpoint WHERE e.id = $1
+
+-- reset(): as it was made
+SELECT pg_catalog.setval('embed.{owner}_{number}_{name}', 1)
+
+-- create_mutex(text, int4): the row that is locked by whoever changes them
+INSERT INTO embed.mutex (owner, number) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- drop_mutex(text, int4): nobody changes them any more
+DELETE FROM embed.mutex WHERE owner = $1 AND number = $2
+
+-- read(): the counter of a pipeline's day
+SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::bigint AS now, s.last_value AS value
+FROM embed.pipeline_{pipeline}_{kind} s
+
+-- write(int8): the counter of a pipeline's day
+SELECT pg_catalog.setval('embed.pipeline_{pipeline}_{kind}', $1)
+
+-- lock(text, int4): try to have it, for this subtransaction
+SELECT true FROM embed.mutex m WHERE m.owner = $1 AND m.number = $2 FOR UPDATE SKIP LOCKED
+
+-- read_model(): the breaker of a model; a sequence starts at 1, which stands for no failures
+SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint AS now,
+       f.last_value AS model_failures, r.last_value AS model_rests_until
+FROM embed.model_{model}_failures f, embed.model_{model}_rests_until r
+
+-- read_both(): the breakers of a model and its endpoint, and the endpoint's buckets
+SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint AS now,
+       mf.last_value AS model_failures, mr.last_value AS model_rests_until,
+       f.last_value AS failures, r.last_value AS rests_until,
+       q.last_value AS requests, bq.last_value AS backfill_requests,
+       t.last_value AS tokens, bt.last_value AS backfill_tokens,
+       mt.last_value AS text_micros, ms.last_value AS sizes, fl.last_value AS flying
+FROM embed.model_{model}_failures mf, embed.model_{model}_rests_until mr,
+     embed.endpoint_{endpoint}_failures f, embed.endpoint_{endpoint}_rests_until r,
+     embed.endpoint_{endpoint}_requests q, embed.endpoint_{endpoint}_backfill_requests bq,
+     embed.endpoint_{endpoint}_tokens t, embed.endpoint_{endpoint}_backfill_tokens bt,
+     embed.model_{model}_text_micros mt, embed.model_{model}_sizes ms, embed.endpoint_{endpoint}_flying fl
+
+-- write_model(int8, int8): the breaker of a model
+SELECT pg_catalog.setval('embed.model_{model}_failures', $1), pg_catalog.setval('embed.model_{model}_rests_until', $2)
+
+-- write_capacity(int8, int8): what was learned of a model's server
+SELECT pg_catalog.setval('embed.model_{model}_text_micros', $1), pg_catalog.setval('embed.model_{model}_sizes', $2)
+
+-- write_flying(int8): what an endpoint has to do
+SELECT pg_catalog.setval('embed.endpoint_{endpoint}_flying', $1)
+
+-- write_endpoint(int8, int8, int8, int8, int8, int8): breaker and buckets of an endpoint
+SELECT pg_catalog.setval('embed.endpoint_{endpoint}_failures', $1),
+       pg_catalog.setval('embed.endpoint_{endpoint}_rests_until', $2),
+       pg_catalog.setval('embed.endpoint_{endpoint}_requests', $3),
+       pg_catalog.setval('embed.endpoint_{endpoint}_backfill_requests', $4),
+       pg_catalog.setval('embed.endpoint_{endpoint}_tokens', $5),
+       pg_catalog.setval('embed.endpoint_{endpoint}_backfill_tokens', $6)

@@ -1,0 +1,402 @@
+"""The rules of the road that all sessions of a database share: rate limits, breakers and budgets.
+
+The state is in sequences, written under a mutex: everybody sees it at once, it survives a rollback, and it locks no row
+that a drain left open in its transaction could keep. Runs SQL with the extension's rights.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from evergreen import db
+from evergreen.core.embedding import Budget, Order
+from evergreen.core.job import LIVE
+from evergreen.core.pipeline import Endpoint, Model
+from evergreen.core.text import moment
+from evergreen.db import event_log
+from evergreen.db.queries import load
+from evergreen.embedding.limits import breaker, budget, rate_limit
+from evergreen.embedding.limits import capacity as capacitys
+from evergreen.embedding.limits import state as mutex
+from evergreen.embedding.limits.admission import UNKNOWN, Leave
+from evergreen.embedding.limits.breaker import Breaker
+from evergreen.embedding.limits.capacity import Capacity
+from evergreen.embedding.limits.rate_limit import Bucket, Limit
+
+SQL = load(__package__)
+T = TypeVar("T")
+_PROBE_GRACE = 5.0
+_BUDGET = "the pipeline's daily budget is spent; days are UTC"
+_UNSETTLED = "what is left of the pipeline's daily budget is reserved for requests under way"
+_LOOK_SOON = 0.05  # seconds until a slow server may have room
+_LOOK_AGAIN = 0.02  # seconds until it may be known what a request under way has cost
+_NO_PAUSE = 1.0  # seconds: a server that asks for less than this, again and again, is to be left alone for longer
+_FULL = Bucket(0, 0)
+Failed = Callable[..., Breaker]
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known at one moment (microseconds since 1970) of a model and, where it has one, its endpoint."""
+
+    now: int
+    model: Breaker
+    endpoint: Breaker = breaker.CLOSED
+    requests: Bucket = _FULL
+    tokens: Bucket = _FULL
+    capacity: Capacity = UNKNOWN
+    flying: int = 0  # what all have under way at the endpoint
+
+
+class Shared:
+    """Asks and tells what all workers know."""
+
+    def wait(self, model: Model, spender: Budget | None) -> Leave:
+        """Look, without a lock."""
+        state = _read(model)
+        leave = _rest(model, state) or _spent(spender)
+        leave = leave or _turn(model, state, _limits(model.endpoint, 1.0), live=True)
+        return replace(leave, capacity=state.capacity)
+
+    def ask(self, order: Order, estimates: list[int]) -> Leave:
+        """Give leave if model and endpoint work, and rate and budget have room; take what is given out of them."""
+        return _ungoverned(order, estimates) or _held(order.model, lambda: _ask(order, estimates))
+
+    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+        """Close what was open, and settle what was only estimated."""
+        difference = 0 if billed is None else billed - estimated
+        budget.settle(order.budget, order.model, difference)
+        limits = {k: v for k, v in _limits(order.model.endpoint, order.live_share).items() if k == "tokens"}
+        if not (leave.probe or leave.endpoint_failures or leave.model_failures or pause or (difference and limits)):
+            return
+
+        def change(state: State) -> State:
+            new = _spend(state, limits, {"tokens": float(difference)}, live=order.lane == LIVE)
+            if leave.probe or leave.endpoint_failures:
+                new = replace(new, endpoint=breaker.CLOSED)
+            if leave.probe or leave.model_failures:
+                new = replace(new, model=breaker.CLOSED)
+            if pause:
+                new = replace(new, endpoint=breaker.paused(new.endpoint, state.now, pause, probe=False))
+            return new
+
+        _change(order.model, change)
+
+    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Let the endpoint rest: as long as it asks, or longer with each failure."""
+        self._fail(order, leave, estimated, pause, breaker.failed)
+
+    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Let the endpoint rest: it fails whatever it is sent."""
+        self._fail(order, leave, estimated, pause, breaker.tripped)
+
+    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+        """Count nothing against the endpoint; if this was a probe, the next request is one again."""
+        budget.settle(order.budget, order.model, -estimated)
+        is_asked = pause is not None and pause >= _NO_PAUSE
+        if not (leave.probe or is_asked):
+            return
+
+        def change(state: State) -> State:
+            held = state.endpoint
+            if leave.probe and leave.endpoint_failures == held.failures:
+                held = replace(held, rests_until=breaker.TRY_ONCE)
+            if is_asked and pause is not None:
+                held = breaker.paused(held, state.now, pause, probe=leave.probe)
+            return replace(state, model=_give_back(state.model, leave), endpoint=held)
+
+        _change(order.model, change)
+
+    def _fail(self, order: Order, leave: Leave, estimated: int, pause: float | None, how: Failed) -> None:
+        budget.settle(order.budget, order.model, -estimated)
+
+        def change(state: State) -> State:
+            new = replace(state, model=_give_back(state.model, leave))
+            if order.model.endpoint is None:
+                return replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
+            if pause is not None and pause >= _NO_PAUSE:
+                return replace(new, endpoint=breaker.paused(state.endpoint, state.now, pause, probe=leave.probe))
+            seen = leave.endpoint_failures
+            return replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, leave, how))
+
+        _change(order.model, change)
+
+    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+        """Note that the endpoint works; let a model rest that does not."""
+        budget.settle(order.budget, order.model, -estimated)
+        if not (misconfigured or leave.probe or leave.endpoint_failures):
+            return
+
+        def change(state: State) -> State:
+            new = replace(state, model=_give_back(state.model, leave))
+            if leave.probe or leave.endpoint_failures:
+                new = replace(new, endpoint=breaker.CLOSED)
+            if misconfigured:
+                new = replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
+            return new
+
+        _change(order.model, change)
+
+    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+        """Take the work off the endpoint's, and learn from a good answer."""
+        model, limit = order.model, order.model.answer_timeout
+        if model.endpoint is None:
+            return
+
+        def learn(found: Capacity) -> Capacity:
+            if seconds is None:
+                return found
+            found = capacitys.measured(found, limit, seconds, texts, leave.ahead)
+            return capacitys.passed(found, texts)
+
+        def change(state: State) -> State:
+            new = replace(state, capacity=learn(state.capacity))
+            if leave.booked is None:
+                return new
+            amount, at = leave.booked
+            return replace(new, flying=capacitys.book(state.flying, capacitys.period(state.now, limit), at, -amount))
+
+        if leave.booked is None and not leave.capacity.bad and not _is_slower(order, leave, texts, seconds):
+            return
+        _change(model, change)
+
+    def too_large(self, order: Order, size: int, good: int) -> None:
+        """Send no more than what passed, until it has grown again."""
+        _change(order.model, lambda s: replace(s, capacity=capacitys.outgrown(s.capacity, size, good, s.now)))
+
+
+def try_once(model: Model) -> str | None:
+    """Let one request through to a model or endpoint that rests; return why it rests, None where it does not.
+
+    Raises RetryableError when another session sits on the shared state.
+    """
+    rest = _rest(model, _read(model))
+    if rest is not None:
+        _change(
+            model,
+            lambda state: replace(
+                state,
+                model=breaker.try_once(state.model, state.now),
+                endpoint=breaker.try_once(state.endpoint, state.now),
+            ),
+        )
+    return rest.reason if rest is not None else None
+
+
+def _is_slower(order: Order, leave: Leave, texts: int, seconds: float | None) -> bool:
+    """Tell whether a server that was fast has become slow: anything else is not worth the mutex."""
+    limit, limits = order.model.answer_timeout, order.provider.limits(order.model)
+    found = leave.capacity
+    if seconds is not None:
+        found = capacitys.measured(found, limit, seconds, texts, leave.ahead)
+    return capacitys.is_slow(found, limit, limits.inputs * limits.in_flight)
+
+
+def _ungoverned(order: Order, estimates: list[int]) -> Leave | None:
+    """Give leave where nothing is to be taken out of anything: without the mutex, which costs a transaction id."""
+    if order.budget is not None or _limits(order.model.endpoint, order.live_share):
+        return None
+    state = _read(order.model)
+    if _rest(order.model, state) or _is_probe(state):
+        return None
+    fits = _fitting(order, state, len(estimates))
+    if fits.booked is not None and fits.granted:
+        return None
+    return replace(fits, endpoint_failures=state.endpoint.failures, model_failures=state.model.failures)
+
+
+def _fitting(order: Order, state: State, texts: int) -> Leave:
+    """Give leave for as many texts as the server can do in time, by what was learned of it."""
+    model, found = order.model, state.capacity
+    if model.endpoint is None:
+        return Leave(texts=texts)
+    limits, limit = order.provider.limits(model), model.answer_timeout
+    most = capacitys.largest(found, limits, limit)
+    if order.cautious and found.good:
+        most = min(most, found.good)
+    if not capacitys.is_slow(found, limit, limits.inputs * limits.in_flight):
+        return Leave(texts=min(texts, most), capacity=found)
+    at = capacitys.period(state.now, limit)
+    under_way = capacitys.under_way(state.flying, at)
+    count = min(texts, most, capacitys.room(found, limit, under_way))
+    if count < 1 and not order.waiting[0].canary:
+        return Leave(_LOOK_SOON, reason=f"{_where(model)} has as much to do as it can in time")
+    count = max(1, count)
+    ahead = round(under_way / capacitys.a_text(found, limit))
+    booked = (capacitys.work(found, limit, count), at)
+    return Leave(texts=count, capacity=found, ahead=ahead, booked=booked)
+
+
+def _ask(order: Order, estimates: list[int]) -> Leave:
+    model, live = order.model, order.lane == LIVE
+    state = _read(model)
+    limits = _limits(model.endpoint, order.live_share)
+    leave = _rest(model, state) or _turn(model, state, limits, live=live)
+    if not leave.granted:
+        return leave
+    fits = _fitting(order, state, len(estimates))
+    if not fits.granted:
+        return fits
+    is_probe = _is_probe(state)
+    estimates = estimates[: fits.texts]
+    count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
+    if count is None:
+        return Leave(_LOOK_AGAIN, aside=True, reason=_UNSETTLED)
+    if count == 0:
+        return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason=_BUDGET, scope="budget")
+    taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
+    new = _spend(state, limits, taken, live=live)
+    if fits.booked is not None:
+        amount, at = fits.booked
+        new = replace(new, flying=capacitys.book(state.flying, at, at, amount))
+    _write(model, state, _hold_probe(new, model) if is_probe else new)
+    seen = {"endpoint_failures": state.endpoint.failures, "model_failures": state.model.failures}
+    return replace(fits, texts=count, probe=is_probe, **seen)
+
+
+def _turn(model: Model, state: State, limits: dict[str, Limit], *, live: bool) -> Leave:
+    """Return when the rate limits have room."""
+    waits = (rate_limit.wait(getattr(state, kind), limit, state.now, live=live) for kind, limit in limits.items())
+    return Leave(max(waits, default=0) / breaker.SECOND, reason=f"{_where(model)}: rate limit")
+
+
+def _rest(model: Model, state: State) -> Leave | None:
+    """Return how long a model or its endpoint rests, if it does."""
+    for what, name, policy in (
+        (state.model, f"model {model.name}", breaker.MODEL),
+        (state.endpoint, _where(model), breaker.ENDPOINT),
+    ):
+        if wait := breaker.wait(what, state.now):
+            is_open = what.failures >= policy.threshold
+            why = f"{what.failures} failures in a row" if what.failures else "it asked for a pause"
+            return Leave(wait / breaker.SECOND, open=is_open, reason=f"{name} rests after {why}", scope="rest")
+    return None
+
+
+def _spent(spender: Budget | None) -> Leave | None:
+    seconds = budget.wait(spender)
+    if not seconds:
+        return None
+    return Leave(seconds, open=True, reason=_BUDGET, scope="budget")
+
+
+def _is_probe(state: State) -> bool:
+    return breaker.is_half_open(state.model, breaker.MODEL, state.now) or breaker.is_half_open(
+        state.endpoint, breaker.ENDPOINT, state.now
+    )
+
+
+def _hold_probe(state: State, model: Model) -> State:
+    """Keep others away while the probe is under way."""
+    seconds = model.total_timeout + _PROBE_GRACE
+    new = state
+    if breaker.is_half_open(state.model, breaker.MODEL, state.now):
+        new = replace(new, model=breaker.probing(state.model, state.now, seconds))
+    if breaker.is_half_open(state.endpoint, breaker.ENDPOINT, state.now):
+        new = replace(new, endpoint=breaker.probing(state.endpoint, state.now, seconds))
+    return new
+
+
+def _give_back(held: Breaker, leave: Leave) -> Breaker:
+    """End the hold that a probe put on its model, whatever came of it: the next request is a probe again."""
+    return replace(held, rests_until=0) if leave.probe and leave.model_failures == held.failures else held
+
+
+def _failed(
+    held: Breaker, policy: breaker.Policy, state: State, seen: int, leave: Leave, how: Failed = breaker.failed
+) -> Breaker:
+    # Jitter keeps workers from coming back in step.
+    jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
+    return how(held, policy, state.now, seen=seen, probe=leave.probe, jitter=jitter)
+
+
+def _limits(endpoint: Endpoint | None, live_share: float) -> dict[str, Limit]:
+    if endpoint is None:
+        return {}
+    names = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
+    given = {kind: endpoint.options.get(name) for kind, name in names.items()}
+    return {
+        kind: Limit(float(value), 1 - live_share, kind == "tokens")
+        for kind, value in given.items()
+        if value is not None
+    }
+
+
+def _spend(state: State, limits: dict[str, Limit], amounts: dict[str, float], *, live: bool) -> State:
+    spent = {
+        kind: rate_limit.spend(getattr(state, kind), limit, state.now, amounts[kind], live=live)
+        for kind, limit in limits.items()
+        if amounts[kind]
+    }
+    return replace(state, **spent)
+
+
+def _where(model: Model) -> str:
+    return f"endpoint {model.endpoint.name}" if model.endpoint is not None else f"model {model.name}"
+
+
+def _held(model: Model, body: Callable[[], T]) -> T:
+    if model.endpoint is None:
+        return mutex.held("model", model.id, _where(model), body)
+    return mutex.held("endpoint", model.endpoint.id, _where(model), body)
+
+
+def _change(model: Model, change: Callable[[State], State]) -> None:
+    def run() -> None:
+        state = _read(model)
+        _write(model, state, change(state))
+
+    _held(model, run)
+
+
+def _read(model: Model) -> State:
+    query = SQL.read_model if model.endpoint is None else SQL.read_both
+    row = db.one(query.on(model=str(model.id), endpoint=str(model.endpoint.id if model.endpoint else 0)))
+    assert row is not None
+    held = Breaker(row["model_failures"] - 1, row["model_rests_until"])
+    if model.endpoint is None:
+        return State(row["now"], held)
+    return State(
+        row["now"],
+        held,
+        Breaker(row["failures"] - 1, row["rests_until"]),
+        Bucket(row["requests"], row["backfill_requests"]),
+        Bucket(row["tokens"], row["backfill_tokens"]),
+        capacitys.read(row["text_micros"] - 1, row["sizes"] - 1, row["now"]),
+        row["flying"] - 1,
+    )
+
+
+def _write(model: Model, old: State, new: State) -> None:
+    _tell({"model": model.name}, breaker.MODEL, old.model, new.model)
+    if model.endpoint is not None:
+        _tell({"endpoint": model.endpoint.name}, breaker.ENDPOINT, old.endpoint, new.endpoint)
+    if new.model != old.model:
+        query = SQL.write_model.on(model=str(model.id))
+        db.run(query, new.model.failures + 1, max(1, new.model.rests_until))
+    if model.endpoint is None:
+        return
+    if new.capacity != old.capacity:
+        query = SQL.write_capacity.on(model=str(model.id))
+        db.run(query, new.capacity.text + 1, new.capacity.sizes + 1)
+    if new.flying != old.flying:
+        db.run(SQL.write_flying.on(endpoint=str(model.endpoint.id)), new.flying + 1)
+    if replace(new, model=old.model, capacity=old.capacity, flying=old.flying) == old:
+        return
+    db.run(
+        SQL.write_endpoint.on(endpoint=str(model.endpoint.id)),
+        new.endpoint.failures + 1,
+        max(1, new.endpoint.rests_until),
+        *(max(1, full) for b in (new.requests, new.tokens) for full in (b.full_at, b.share_full_at)),
+    )
+
+
+def _tell(whose: dict[str, str], policy: breaker.Policy, old: Breaker, new: Breaker) -> None:
+    """Write down that a breaker opened or closed; that a probe failed is nothing new."""
+    was_open, is_open = old.failures >= policy.threshold, new.failures >= policy.threshold
+    if is_open and not was_open:
+        until = moment(new.rests_until)
+        event_log.warn("breaker_opened", **whose, failures=new.failures, rests_until=until)
+    elif was_open and not is_open:
+        event_log.note("breaker_closed", **whose)

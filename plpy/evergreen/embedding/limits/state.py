@@ -1,0 +1,89 @@
+"""The sequences that hold what sessions share about an endpoint, a model or a pipeline, and their mutex: see model/."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from evergreen import db
+from evergreen.core.errors import RetryableError, UserError
+from evergreen.core.pipeline import Model
+from evergreen.db import privileges
+from evergreen.db.locks import patiently
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+T = TypeVar("T")
+ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens", "flying")
+MODEL = ("failures", "rests_until", "text_micros", "sizes")
+BUDGET = ("tokens", "cost", "flying")
+_FREE = ("wordllama", "hash")
+_NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}
+_PATIENCE = 0.25  # seconds; whoever has it needs less than a millisecond
+
+
+def create(owner: str, number: int, names: tuple[str, ...]) -> None:
+    """Make the sequences of a row of embed.endpoint, embed.model or embed.pipeline, if they are not there."""
+    for name in names:
+        if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
+            for statement in (SQL.create, SQL.adopt):
+                db.ddl(statement.on(owner=owner, number=str(number), name=name))
+            privileges.close("SEQUENCE", f"embed.{owner}_{number}_{name}")
+    db.run(SQL.create_mutex, owner, number)
+
+
+def create_budget(pipeline: int, options: dict[str, Any], model: Model) -> None:
+    """Make those of a pipeline, if it has a budget; raises UserError 22023 when its model has no price."""
+    if "daily_cost" in options and model.price is None and model.provider not in _FREE:
+        raise UserError(
+            f'option "daily_cost" needs a price, and model "{model.name}" has none',
+            hint="Add the model with options => '{\"price\": …}' (of a million tokens), or use daily_tokens.",
+        )
+    if {"daily_tokens", "daily_cost"} & options.keys():
+        create("pipeline", pipeline, BUDGET)
+
+
+def reset(endpoint: int) -> None:
+    """Forget what is known of an endpoint and its models: it was set up anew."""
+    for row in db.rows(SQL.breakers, endpoint):
+        for name in _NAMES[row["owner"]]:
+            db.value(SQL.reset.on(owner=row["owner"], number=str(row["number"]), name=name))
+
+
+def reset_model(model: int) -> None:
+    """Forget that a model failed: it is set up otherwise now."""
+    for name in MODEL:
+        if db.value(SQL.exists, f"embed.model_{model}_{name}") is not None:
+            db.value(SQL.reset.on(owner="model", number=str(model), name=name))
+
+
+def create_all() -> None:
+    """Make those that are not there, as after a restore: a dump carries none, what they hold is of the moment."""
+    for row in db.rows(SQL.missing, *(list(names) for names in _NAMES.values())):
+        create(row["owner"], row["number"], (row["name"],))
+
+
+def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
+    """Drop them; those that a drain left open has used stay, and are nobody's."""
+    for name in names:
+        if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is not None:
+            patiently(partial(_drop, owner, number, name), "50ms")
+    patiently(lambda: db.run(SQL.drop_mutex, owner, number), "50ms")
+
+
+def _drop(owner: str, number: int, name: str) -> None:
+    for statement in (SQL.release, SQL.drop):
+        db.ddl(statement.on(owner=owner, number=str(number), name=name))
+
+
+def held(owner: str, number: int, name: str, body: Callable[[], T]) -> T:
+    """Run body, which writes nothing but sequences, under a lock; raises RetryableError when somebody sits on that."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        done = db.released(lambda: [body()] if db.value(SQL.lock, owner, number) else [])
+        if done:
+            return done[0]
+        if time.monotonic() > until:
+            raise RetryableError(f"{name}: its state is held by another session")
+        time.sleep(0.001)  # waiting for it in SQL would be waiting with a snapshot
+        db.check_interrupts()

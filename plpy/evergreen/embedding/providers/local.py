@@ -1,0 +1,74 @@
+"""Providers in this process: ``wordllama``, the built-in model, and ``hash``, for tests."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evergreen.core.embedding import Answer, Limits, Request
+from evergreen.core.errors import UserError
+from evergreen.core.isolation import own_packages
+from evergreen.core.pipeline import Model
+
+DIMENSIONS = (256, 128, 64)
+
+
+@cache
+def _loaded(dimensions: int) -> Any:
+    with own_packages():
+        import wordllama  # noqa: PLC0415 - 0.3 s that only those pay who use it
+
+        folder = Path(wordllama.__file__).parent
+        # Its default look-up misses the tokenizer in the package and would download one.
+        return wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
+
+
+class WordLlama:
+    """The vectors of the package's own weights."""
+
+    free = True
+    sql = False
+    zeros = True
+
+    def check(self, model: Model) -> None:
+        """Only the packaged sizes are there."""
+        if model.dimensions not in DIMENSIONS:
+            raise UserError(
+                f"provider wordllama has 256, 128 or 64 dimensions, not {model.dimensions}",
+                hint="Built in are wordllama-256, wordllama-128 and wordllama-64.",
+            )
+
+    def limits(self, model: Model) -> Limits:
+        """Small requests, so that a cancel does not wait long; two at a time, as the tokenizer leaves Python free."""
+        return Limits(inputs=int(model.options.get("inputs", 128)), in_flight=2)
+
+    def embed(self, model: Model, request: Request) -> Answer:
+        """Average the token vectors of every text; a text of no known token has the zero vector."""
+        with np.errstate(invalid="ignore"):
+            vectors = _loaded(model.dimensions).embed(request.texts, norm=True, batch_size=64)
+        return Answer(list(np.nan_to_num(np.asarray(vectors, dtype=np.float32))))
+
+
+class Hash:
+    """Vectors from SHAKE-256 of the text: equal texts are equal, others all but orthogonal."""
+
+    free = True
+    sql = False
+    zeros = False
+
+    def check(self, model: Model) -> None:
+        """Any number of dimensions will do."""
+
+    def limits(self, model: Model) -> Limits:
+        """One request of 1,000 texts takes some 10 ms."""
+        return Limits(inputs=int(model.options.get("inputs", 1000)))
+
+    def embed(self, model: Model, request: Request) -> Answer:
+        """Hash every text."""
+        size = 4 * model.dimensions
+        raw = b"".join(hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(size) for text in request.texts)
+        vectors = np.frombuffer(raw, dtype="<i4").reshape(len(request.texts), model.dimensions).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return Answer(list(vectors))

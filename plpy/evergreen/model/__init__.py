@@ -1,1 +1,0 @@
-"""Models: the providers and how texts are sent to them."""

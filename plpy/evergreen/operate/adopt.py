@@ -1,0 +1,130 @@
+"""embed_adopt: takes vectors that were made elsewhere into the cache, where the next drain finds them by their text."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from evergreen import db
+from evergreen.capture import ddl_sync
+from evergreen.catalog import pipelines
+from evergreen.core.errors import RejectedError, UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import number
+from evergreen.db import privileges
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding.providers.registry import provider
+from evergreen.embedding.response import flaw
+from evergreen.prepare import documents
+from evergreen.source import reader
+from evergreen.storage import vector_cache
+
+SQL = load(__package__)
+_HINT = "Pass the texts as they were sent to the model, a vector for each and, where they are known, the rows' keys."
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Texts with their vectors, as pgvector writes them, and with the keys of their rows."""
+
+    texts: list[str]
+    vectors: list[str]
+    keys: list[str] | None
+
+
+@entry
+def embed_adopt(
+    pipeline: str | None,
+    texts: list[str | None] | None,
+    vectors: list[str | None] | None,
+    keys: list[str | None] | None,
+) -> int:
+    """Keep vectors by the texts they were made from; return how many of the texts need no call now.
+
+    Raises 25001, 22004, 2202E, 22023, 22P02, 42704, 42501, 55000, 55P03.
+    """
+    privileges.check_isolation("embed_adopt")
+    role = caller()
+    given = _paired(texts, vectors, keys)
+
+    def adopt() -> int:
+        named = pipelines.owned(pipeline, role)
+        found = ddl_sync.check(named)
+        if found is None:
+            raise UserError(
+                f'the source of pipeline "{named.name}" cannot be read',
+                "55000",
+                hint="SELECT last_error FROM embed_status;",
+            )
+        _check_dimensions(found.active, given.vectors)
+        return _keep(found, found.active, _sound(found.active, given))
+
+    return elevated(adopt)
+
+
+def _paired(texts: list[str | None] | None, vectors: list[str | None] | None, keys: list[str | None] | None) -> _Given:
+    given = _Given(_flat("texts", texts), _flat("vectors", vectors), _flat("keys", keys) if keys is not None else None)
+    for name, array in (("vectors", given.vectors), ("keys", given.keys)):
+        if array is not None and len(array) != len(given.texts):
+            raise UserError(f"there are {len(given.texts)} texts and {len(array)} {name}", "2202E", hint=_HINT)
+    return given
+
+
+def _flat(name: str, array: list[str | None] | None) -> list[str]:
+    if array is None or any(one is None for one in array):
+        raise UserError(f"{name} is NULL, or has a NULL in it", "22004", hint=_HINT)
+    if any(isinstance(one, list) for one in array):
+        raise UserError(f"{name} must have one dimension", "2202E", hint=_HINT)
+    return [one for one in array if one is not None]
+
+
+def _check_dimensions(generation: Generation, vectors: list[str]) -> None:
+    """That their numbers are finite, their type has seen to."""
+    model = generation.model
+    for place, vector in enumerate(vectors, 1):
+        dimensions = vector.count(",") + 1
+        if dimensions != model.dimensions:
+            raise UserError(
+                f'vector {place} has {dimensions} dimensions, and model "{model.name}" has {model.dimensions}',
+                hint="Vectors of another model cannot be used: its texts have to be embedded again.",
+            )
+
+
+def _sound(generation: Generation, given: _Given) -> _Given:
+    """Leave out what no search could compare: such a text is embedded again."""
+    zeros = provider(generation.model.provider).zeros
+    read = (np.array(orjson.loads(vector), dtype=np.float32) for vector in given.vectors)
+    good = [place for place, vector in enumerate(read) if flaw(vector, zeros=zeros) is None]
+    if len(good) == len(given.vectors):
+        return given
+    left_out = len(given.vectors) - len(good)
+    db.notice(f"left out {number(left_out)} of {number(len(given.vectors))} vectors: all zeros, or of no usable length")
+    keys = [given.keys[place] for place in good] if given.keys is not None else None
+    return _Given([given.texts[place] for place in good], [given.vectors[place] for place in good], keys)
+
+
+def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
+    keys = reader.canonical_all(pipeline, given.keys) if given.keys is not None else [None] * len(given.texts)
+    kept = _hashed(pipeline, generation, given.texts)
+    live = {row["hash"] for row in db.rows(SQL.live.on(table=generation.table), list(kept.values()))}
+    new = {place: text for place, text in kept.items() if text not in live}
+    vectors, rows = [given.vectors[place] for place in new], [keys[place] for place in new]
+    vector_cache.put(pipeline, generation, list(new.values()), vectors, rows)
+    there = live | {row["hash"] for row in db.rows(SQL.kept, generation.model.id, list(new.values()))}
+    blank = sum(text.isspace() or not text for text in given.texts)
+    return blank + sum(text in there for text in kept.values())
+
+
+def _hashed(pipeline: Pipeline, generation: Generation, texts: list[str]) -> dict[int, bytes]:
+    """Hash what is sent as it stands, by its place; of a text that would be cut or refused, no vector is another's."""
+    send = documents.sender(pipeline, generation)
+    found: dict[int, bytes] = {}
+    for place, text in enumerate(texts):
+        try:
+            hashed, sent = send(text)
+        except RejectedError:
+            continue
+        if sent == text and not text.isspace() and text:
+            found[place] = hashed
+    return found

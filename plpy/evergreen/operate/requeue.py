@@ -1,0 +1,131 @@
+"""embed_retry, embed_backfill and embed_touch."""
+
+from evergreen import db
+from evergreen.capture import ddl_sync, triggers
+from evergreen.catalog import pipelines
+from evergreen.core.errors import RetryableError, UserError
+from evergreen.core.pipeline import Model, Pipeline
+from evergreen.core.text import counted
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding.limits import shared, state
+from evergreen.embedding.providers.registry import provider
+from evergreen.queue import change_log
+from evergreen.source import reader, table
+from evergreen.source.table import rows_estimate
+
+SQL = load(__package__)
+
+
+@entry
+def embed_retry(pipeline: str | None, key: str | None) -> int:
+    """Queue one failed row, or all of them (NULL); return how many. Raises 42704, 42501, 22023, 22P02, 55P03.
+
+    The keys go by the change log, as every change does: no job that an open drain holds is waited for, a row that a
+    worker has just now is done once more after it, and a key whose row is gone comes to nothing. Where the model or its
+    endpoint rests, one text is let through, and what comes of it decides over the next request.
+    """
+    role = caller()
+
+    def retry() -> int:
+        found = pipelines.owned(pipeline, role)
+        canonical = reader.canonical(found, key) if key is not None else None
+        count = db.run(SQL.retry, found.id, [g.id for g in found.generations], canonical)
+        for line in _in_the_way(found):
+            db.notice(line)
+        db.notice(_next(found, canonical, count))
+        return count
+
+    return elevated(retry)
+
+
+def _in_the_way(pipeline: Pipeline) -> list[str]:
+    """Return what else keeps the rows waiting, and what is done about it."""
+    lines = (
+        [] if pipeline.broken_reason is None else [f'pipeline "{pipeline.name}" is broken: {pipeline.broken_reason}']
+    )
+    if spent := db.value(SQL.spent, pipeline.id):
+        lines.append(
+            f'pipeline "{pipeline.name}" has spent its {" and ".join(spent)} of today (UTC), which a retry does not'
+            " change: raise it with embed_alter(), or wait for midnight"
+        )
+        return lines
+    state.create_all()
+    rests = {_try_once(g.model) for g in pipeline.generations if not provider(g.model.provider).free}
+    return [*lines, *(f"{reason}; one text tries it now" for reason in sorted(r for r in rests if r is not None))]
+
+
+def _try_once(model: Model) -> str | None:
+    try:
+        return shared.try_once(model)
+    except RetryableError as error:
+        raise UserError(str(error), "55P03", hint="Try again in a moment.") from error
+
+
+def _next(pipeline: Pipeline, key: str | None, count: int) -> str:
+    if not count and key is not None:
+        return (
+            f"row {key} did not fail; SELECT embed_explain({db.literal(pipeline.name)}, {db.literal(key)}) tells more"
+        )
+    if not count:
+        return f'no row of pipeline "{pipeline.name}" failed or waits after an error'
+    call = "embed_drain" if pipeline.state == "active" else "embed_resume"
+    return f"{counted(count, 'row')} queued; next: SELECT {call}({db.literal(pipeline.name)})"
+
+
+@entry
+def embed_backfill(pipeline: str | None) -> None:
+    """Have the cursors of every generation begin at the first row; raises 42704, 42501, 55000.
+
+    It goes by the change log, as a TRUNCATE does: whoever moves a cursor just now, or an open drain that has walked
+    along it, is not waited for, and the next worker to look begins. What is under way begins anew, because a row that
+    it has passed may have changed behind the triggers' back.
+    """
+    role = caller()
+
+    def backfill() -> None:
+        found = ddl_sync.readable(pipelines.owned(pipeline, role))
+        is_under_way = bool(db.value(SQL.is_under_way, found.id))
+        change_log.log_scope(found.id, "source")
+        db.notice(_next_backfill(found, is_under_way=is_under_way))
+
+    elevated(backfill)
+
+
+def _next_backfill(pipeline: Pipeline, *, is_under_way: bool) -> str:
+    source = table.describe(pipeline.source)
+    rows = rows_estimate(source) if source is not None else "0 rows"
+    what = "the backfill under way begins anew: " if is_under_way else ""
+    call = "embed_drain" if pipeline.state == "active" else "embed_resume"
+    return f"{what}{rows} will be checked; next: SELECT {call}({db.literal(pipeline.name)})"
+
+
+@entry
+def embed_touch(pipeline: str | None, keys: list[str | None] | None) -> int:
+    """Mark rows to be checked; return how many. Raises 42704, 42501, 22004, 22023, 22P02."""
+    role = caller()
+
+    def touch() -> int:
+        found = pipelines.owned(pipeline, role)
+        if not keys or not all(isinstance(key, str) for key in keys):
+            raise UserError(
+                "a key to touch is NULL or a list of keys",
+                "22004",
+                hint="Pass keys: embed_touch('docs', '[42]', '[43]').",
+            )
+        return _mark(found, [key for key in keys if key is not None])
+
+    return elevated(touch)
+
+
+def _mark(pipeline: Pipeline, keys: list[str]) -> int:
+    try:
+        canonical = reader.canonical_all(pipeline, keys)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
+        # Somebody truncates or alters the source just now. Who touches rows by a trigger of his own must not fail for
+        # that: all rows are checked, which costs no call for those that are fresh.
+        db.run(SQL.touch_all, pipeline.id)
+        return len(keys)
+    return db.run(SQL.touch, pipeline.id, canonical, triggers.wakes(pipeline))

@@ -1,0 +1,1 @@
+"""Create, alter and drop pipelines, models and endpoints."""

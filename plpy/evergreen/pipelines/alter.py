@@ -1,0 +1,145 @@
+"""embed_alter, embed_pause, embed_resume, embed_capture_set and embed_setting."""
+
+from evergreen import db
+from evergreen.capture import ddl_sync, triggers
+from evergreen.capture.triggers import own_ddl
+from evergreen.capture.wal import slot
+from evergreen.catalog import json_objects, languages, models, pipelines
+from evergreen.catalog import options as pipeline_options
+from evergreen.catalog.options import SETTINGS, get, interval_seconds
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Pipeline
+from evergreen.core.text import shown
+from evergreen.db.locks import with_short_locks
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding.limits import state as counters
+from evergreen.pipelines import validation
+from evergreen.queue import change_log, failures
+from evergreen.source import table
+from evergreen.source.table import Source
+
+SQL = load(__package__)
+_BUDGET = ("daily_tokens", "daily_cost")
+_DIGITS = 15
+
+
+@entry
+def embed_alter(pipeline: str | None, options: str | None) -> str:
+    """Merge options and return them all, defaults included; raises 42704, 42501, 22023, 0A000."""
+    role = caller()
+
+    def alter() -> str:
+        found = pipelines.owned(pipeline, role)
+        given = pipeline_options.merge(found.options, options if options is not None else "{}")
+        merged = languages.check(pipeline_options.check_intervals(given))
+        counters.create_budget(found.id, merged, found.active.model)
+        db.run(SQL.set_options, found.id, json_objects.dumps(merged))
+        if merged.get("wakeup") != found.options.get("wakeup"):
+            ddl_sync.regenerate_capture(found.id)
+        if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
+            failures.waiting_again(found)  # what waits for midnight need not any more
+        return json_objects.dumps(
+            {name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE}
+        )
+
+    return elevated(alter)
+
+
+@entry
+def embed_pause(pipeline: str | None) -> None:
+    """Stop the work; raises 42704, 42501."""
+    _set_state(pipeline, "paused")
+
+
+@entry
+def embed_resume(pipeline: str | None) -> None:
+    """Start the work again; raises 42704, 42501."""
+    _set_state(pipeline, "active")
+
+
+def _set_state(pipeline: str | None, state: str) -> None:
+    role = caller()
+    elevated(lambda: db.run(SQL.set_state, pipelines.owned(pipeline, role).id, state))
+
+
+@entry
+def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
+    """Switch; raises 42704, 42501, 22023, 55000 and 55P03."""
+    role = caller()
+
+    def switch() -> None:
+        found = pipelines.owned(pipeline, role)
+        current = ddl_sync.check(found)
+        source = table.describe(found.source)
+        if current is None or source is None:
+            raise UserError(
+                f'the source of pipeline "{pipeline}" cannot be read',
+                "55000",
+                hint="SELECT last_error FROM embed_status;",
+            )
+        wanted = validation.check_capture(capture, source)
+        if wanted == current.capture:
+            db.notice(f'pipeline "{pipeline}" has capture {wanted} already, skipping')
+            return
+        with own_ddl(source.oid):
+            with_short_locks(lambda: _switch(current.id, source, wanted), source.qualified)
+
+    elevated(switch)
+
+
+def _switch(number: int, source: Source, wanted: str) -> None:
+    before = pipelines.by_id(number)
+    assert before is not None
+    db.run(SQL.set_capture, number, wanted)
+    if wanted == "cdc":
+        db.run(SQL.switch_to_wal, number, before.triggers)
+        db.notice("the WAL is read as soon as a worker has made the replication slot; until then all goes on as it was")
+        return
+    if wanted == "trigger":
+        _capture(number, source)
+    else:
+        triggers.remove(before)
+    # After the triggers are there, and so after all who wrote without them.
+    complete = before.capture == "trigger" or (before.capture == "cdc" and db.value(SQL.leave_wal, number))
+    slot.unpublish_in_vain(source.oid)
+    if not complete:
+        change_log.log_scope(number, "source")
+
+
+def _capture(number: int, source: Source) -> None:
+    pipeline: Pipeline | None = pipelines.by_id(number)
+    assert pipeline is not None
+    ddl_sync.functions_of(pipeline, source)
+    triggers.install(pipeline, source)
+
+
+@entry
+def embed_setting(name: str | None, value: str | None) -> str:
+    """Return a setting, after setting it when a value is given; raises 22023, 42501, 42704."""
+    if name not in SETTINGS:
+        raise UserError(f"there is no setting {shown(name)}", hint=f"Settings are: {', '.join(sorted(SETTINGS))}.")
+    role = caller()
+    return elevated(lambda: get(name) if value is None else _put(name, value, role))
+
+
+def _put(name: str, value: str, role: str) -> str:
+    if not pipelines.is_admin(role):
+        raise UserError(f'only embed_admin may change setting "{name}"', "42501", hint="Ask a member of embed_admin.")
+    if name == "default_model":
+        models.by_name(value)
+    elif name == "index_from":
+        if not value.isdecimal() or len(value) > _DIGITS or int(value) < 1:
+            raise UserError(f'setting "{name}" must be a number of chunks, not "{value}"', hint="10000 is the default.")
+    elif name == "cache_limit":
+        if value != "auto" and (not value.isdecimal() or len(value) > _DIGITS):
+            raise UserError(
+                f'setting "{name}" must be a number of vectors or auto, not "{value}"',
+                hint="'auto', the default, is as many as are live.",
+            )
+    elif not pipeline_options.is_interval(value):
+        raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
+    elif name == "lease" and interval_seconds(value) < 1:
+        raise UserError(f'setting "lease" must be at least a second, not "{value}"', hint="'5 minutes' is the default.")
+    db.run(SQL.put, name, value)
+    return value

@@ -1,0 +1,176 @@
+"""embed_create: a pipeline with everything that belongs to it, or nothing."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from evergreen import db
+from evergreen.capture import ddl_sync, triggers
+from evergreen.capture.triggers import own_ddl
+from evergreen.catalog import pg_cron, pipelines
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Pipeline
+from evergreen.db.locks import with_short_locks
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding import permissions
+from evergreen.embedding.limits import state as counters
+from evergreen.pipelines import definition, validation
+from evergreen.pipelines.validation import Preparation
+from evergreen.queue import backfill as cursors
+from evergreen.queue import change_log
+from evergreen.source import functions
+from evergreen.source.table import Column, Source, rows_estimate
+from evergreen.storage import generation_tables
+
+SQL = load(__package__)
+
+
+@entry
+def embed_create(
+    name: str | None,
+    source: str | None,
+    columns: list[str | None] | None,
+    template: str | None,
+    model: str | None,
+    chunker: str | None,
+    capture: str | None,
+    backfill: bool | None,
+    if_not_exists: bool | None,
+    view_name: str | None,
+    only_if: str | None,
+    options: str | None,
+) -> int:
+    """Create a pipeline and return its id; see API.md for the arguments and ``request`` for the errors."""
+    role = caller()
+
+    def create() -> int:
+        checked_name = validation.check_name(name)
+        table = validation.check_source(source, role)
+        preparation = validation.check_preparation(table, columns, template, chunker, only_if)
+        chosen_model = validation.check_model(model)
+        chosen_capture = validation.check_capture(capture, table)
+        chosen_options, index = validation.check_options(options)
+        existing = pipelines.find(checked_name)
+        if existing is not None:
+            wanted = definition.Wanted(
+                table, preparation, chosen_model, chosen_capture, chosen_options | index, view_name, only_if
+            )
+            return _accept_existing(existing, wanted, if_not_exists=bool(if_not_exists))
+        permissions.check_may_assign(role, chosen_model)
+        view = generation_tables.view_name(table, checked_name, view_name, role)
+        condition = validation.existing(table, only_if) if only_if is not None else None
+        number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
+        counters.create_all()
+        counters.create_budget(number, chosen_options, chosen_model)
+        insert_generation(number, chosen_model.id, preparation, "active", index)
+        return _build(number, table, view, backfill=backfill is not False)
+
+    return elevated(create)
+
+
+def _accept_existing(existing: Pipeline, wanted: definition.Wanted, *, if_not_exists: bool) -> int:
+    if not if_not_exists:
+        raise UserError(
+            f'pipeline "{existing.name}" exists already',
+            "42710",
+            hint="Choose another name, drop it with embed_drop(), or pass if_not_exists => true.",
+        )
+    existing.check_whole()
+    differences = definition.differences(existing, wanted)
+    if differences:
+        raise UserError(
+            f'pipeline "{existing.name}" exists already with another {", ".join(differences)}',
+            "42710",
+            hint=f"SELECT embed_get_def('{existing.name}') shows what it is.",
+        )
+    db.notice(f'pipeline "{existing.name}" exists already, skipping')
+    return existing.id
+
+
+def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture: str, options: str) -> int:
+    keys = ([c.name for c in source.key], [c.attnum for c in source.key], [c.type_name for c in source.key])
+    condition = (only_if.name, only_if.attnum) if only_if is not None else (None, None)
+    try:
+        return int(
+            db.atomically(
+                lambda: db.value(
+                    SQL.insert_pipeline, name, source.oid, *keys, *condition, capture, options, source.qualified
+                )
+            )
+        )
+    except db.DatabaseError as error:
+        if db.sqlstate(error) not in {"23505", "55P03"}:
+            raise
+        raise UserError(
+            f'pipeline "{name}" is being created by another session', "42710", hint="Look again when that is done."
+        ) from error
+
+
+def insert_generation(pipeline: int, model: int, preparation: Preparation, state: str, options: dict[str, Any]) -> int:
+    """Write a new generation down and return its number; raises UserError 42704."""
+    if not db.run(SQL.hold_model, pipeline, model):
+        raise UserError(
+            "the pipeline or its model was dropped by another session", "42704", hint="SELECT * FROM embed_models;"
+        )
+    return int(
+        db.value(
+            SQL.insert_generation,
+            pipeline,
+            model,
+            list(preparation.columns) if preparation.columns is not None else None,
+            preparation.template,
+            json.dumps(preparation.chunker),
+            [c.name for c in preparation.watched],
+            [c.attnum for c in preparation.watched],
+            state,
+            json.dumps(options),
+        )
+    )
+
+
+def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
+    """Create functions, table, view and, last, the triggers, whose lock on the source is then held for an instant."""
+    pipeline = pipelines.by_id(number)
+    assert pipeline is not None
+    generation = pipeline.active
+    functions.ensure_schema()
+    change_log.create(number)
+    cursors.create(generation.id, backfill=backfill)
+    if pipeline.capture == "cdc":
+        # Where the rows of now are left out triggers tell, until the WAL is read, which change; else all are checked.
+        db.run(SQL.start_in_wal, number, not backfill, backfill)
+        pipeline = replace(pipeline, triggers=not backfill)
+    ddl_sync.functions_of(pipeline, source)
+    ddl_sync.note_partitions(pipeline)
+    generation_tables.create_table(pipeline, generation, source)
+    db.run(SQL.set_view, number, generation_tables.create_view(pipeline, generation, source, view))
+    if pipeline.triggers:
+        with own_ddl(source.oid):
+            with_short_locks(lambda: _capture(pipeline, source), source.qualified)
+    _say_what_is_next(pipeline, source, backfill=backfill)
+    return number
+
+
+def _capture(pipeline: Pipeline, source: Source) -> None:
+    triggers.remove_ownerless(source)
+    triggers.install(pipeline, source)
+
+
+def _say_what_is_next(pipeline: Pipeline, source: Source, *, backfill: bool) -> None:
+    if pipeline.capture == "cdc":
+        db.notice(
+            "the WAL is read as soon as a worker has made the replication slot:"
+            " SELECT embed_schedule(), evergreen worker, or CALL embed_work()"
+        )
+    if backfill:
+        db.notice(f"{rows_estimate(source)} to embed; {_what_is_next(pipeline.name)}")
+    else:
+        db.notice(f'pipeline "{pipeline.name}" is ready; rows that change from now on are embedded by embed_drain()')
+
+
+def _what_is_next(pipeline: str) -> str:
+    """Return what embeds the rows that the cursor is about to come to: no row is queued for them."""
+    if pg_cron.is_scheduled(pipeline):
+        return "pg_cron runs a worker that does it; next: SELECT embed_drain() to have it done at once"
+    return "next: SELECT embed_drain(), or SELECT embed_schedule() to keep them fresh"

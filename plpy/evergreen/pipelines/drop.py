@@ -1,0 +1,102 @@
+"""embed_drop: takes a pipeline away; its vectors too, unless they are to be kept."""
+
+from evergreen import db
+from evergreen.capture import triggers
+from evergreen.capture.triggers import own_ddl
+from evergreen.capture.wal import handover, slot
+from evergreen.catalog import pipelines
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.locks import with_short_locks
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding.limits import state
+from evergreen.source import functions
+from evergreen.storage import generation_tables, takeover
+
+SQL = load(__package__)
+
+
+@entry
+def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bool | None) -> None:
+    """Remove a pipeline; raises 42704, 42501, 2BP01 (a view of the user depends on ours), 55P03."""
+    role = caller()
+
+    def drop() -> None:
+        if if_exists and pipeline is not None and pipelines.find(pipeline) is None:
+            db.notice(f'pipeline "{pipeline}" does not exist, skipping')
+            return
+        found = _locked(pipelines.owned(pipeline, role, whole=False))
+        _drop_view(found)
+        takeover.take(found.generations)
+        for generation in found.generations:
+            _take_table(found, generation, keep=bool(keep_embeddings))
+        db.run(SQL.wait_for_workers)
+        db.run(SQL.delete_queue, found.id)
+        db.run(SQL.delete_generations, found.id)
+        db.run(SQL.delete_pipeline, found.id)
+        state.drop("pipeline", found.id, state.BUDGET)
+        with own_ddl(found.source):
+            with_short_locks(lambda: _let_go(found), found.source_name or found.name)
+        _drop_functions(found)
+        if found.capture == "cdc":
+            handover.sweep_if_last()
+
+    elevated(drop)
+
+
+def _locked(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline as it is when nobody adds a generation to it any more."""
+    db.run(SQL.lock, pipeline.id)
+    found = pipelines.by_id(pipeline.id)
+    if found is None:
+        raise pipelines.missing(pipeline.name)
+    return found
+
+
+def _let_go(pipeline: Pipeline) -> None:
+    """Capture no more; UPDATE and DELETE must not depend on what a publication of ours needs."""
+    triggers.remove(pipeline)
+    slot.unpublish_in_vain(pipeline.source)
+
+
+def _drop_view(pipeline: Pipeline) -> None:
+    view = generation_tables.relation_name(pipeline.view)
+    if view is None:
+        return
+    try:
+        db.atomically(lambda: generation_tables.drop_view(view))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "2BP01":
+            raise
+        raise UserError(
+            f'cannot drop pipeline "{pipeline.name}": other objects depend on view {view}',
+            "2BP01",
+            hint="Drop those first; \\d+ of the view or pg_depend lists them.",
+        ) from error
+
+
+def _take_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> None:
+    table = {"table": generation.table}
+    home = db.one(SQL.source_schema, pipeline.source)
+    if not keep or home is None:
+        generation_tables.drop_table(generation)
+        return
+    # An ordinary table of the source's owner from here on: readable by whom that owner says.
+    generation_tables.set_free(generation)
+    name = f"{pipeline.name[:40]}_embedding_kept_{generation.id}"
+    db.ddl(SQL.rename_table.on(**table, name=db.identifier(name)))
+    kept = {"table": f"embed_store.{db.identifier(name)}"}
+    db.ddl(SQL.move_table.on(**kept, schema=db.identifier(home["schema"])))
+    moved = f"{db.identifier(home['schema'])}.{db.identifier(name)}"
+    db.ddl(SQL.give_table.on(table=moved, owner=db.identifier(home["owner"])))
+    db.notice(f"kept vectors are in table {moved}")
+
+
+def _drop_functions(pipeline: Pipeline) -> None:
+    signatures = [f"capture_{pipeline.id}()", f"count_{pipeline.id}()"]
+    signatures += [f"scan_{pipeline.id}(jsonb, int)", f"key_{pipeline.id}(jsonb)"]
+    for generation in pipeline.generations:
+        signatures += [f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"]
+    for signature in signatures:
+        functions.drop(f"embed_store.{signature}")

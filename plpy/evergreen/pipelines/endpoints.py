@@ -1,0 +1,75 @@
+"""embed_endpoint_set: where models are served, and whether its secrets can be read."""
+
+import json
+
+from evergreen import db
+from evergreen.catalog import json_objects, pipelines
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Endpoint
+from evergreen.db import event_log
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding.http import addresses, credentials, parameters
+from evergreen.embedding.limits import state
+from evergreen.embedding.providers import options as serving
+
+SQL = load(__package__)
+_LONGEST_NAME = 200
+
+
+@entry
+def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, options: str | None) -> None:
+    """Make or change an endpoint; raises 42602, 22023."""
+
+    def put() -> None:
+        if not name or len(name) > _LONGEST_NAME:
+            raise UserError(
+                f"an endpoint needs a name of 1 to {_LONGEST_NAME} characters",
+                "42602",
+                hint="For example embed_endpoint_set('local', 'http://127.0.0.1:8080/v1').",
+            )
+        given = serving.read("endpoint", serving.ENDPOINT, options, '{"total_timeout": 60}')
+        bare, from_url = parameters.split_url(url or "")
+        addresses.check_url(bare, allow_http=bool(given.get("allow_http")))
+        if secret is not None and not credentials.is_name(secret):
+            # It may be the key itself: never repeat it.
+            raise UserError(
+                "secret must be the name of a secret, not its value",
+                hint=f"Put the key into a file in {credentials.DIRECTORY} and pass that file's name.",
+            )
+        given = parameters.merged(given, from_url)
+        parameters.check(bare, secret, given)
+        number = db.value(SQL.put_endpoint, name, bare, secret, json_objects.dumps(given))
+        state.create_all()
+        state.reset(int(number))
+        db.run(SQL.wake, int(number))
+        event_log.note("endpoint_set", endpoint=name)  # which closed its breakers
+        _warn_of_secret(Endpoint(name, bare, secret, given))
+
+    elevated(put)
+
+
+def _warn_of_secret(endpoint: Endpoint) -> None:
+    """Say at once that a secret cannot be read: it may be made later, so this is no error."""
+    if found := parameters.problem(endpoint):
+        problem, command = found
+        db.warning(
+            f'endpoint "{endpoint.name}" cannot be used yet: {problem}',
+            hint=f"Type the key into this command, on the server's machine: {command}",
+        )
+
+
+@entry
+def endpoint_problem(name: str) -> dict[str, str | None]:
+    """Return why an endpoint's secrets cannot be read, and the command that mends it; of NULLs for who is no admin."""
+    role = caller()
+
+    def look() -> tuple[str | None, str | None]:
+        row = db.one(SQL.endpoint, name) if pipelines.is_admin(role) else None
+        if row is None:
+            return None, None
+        found = parameters.problem(Endpoint(name, row["url"], row["secret"], json.loads(row["options"])))
+        return found or (None, None)
+
+    problem, remedy = elevated(look, stable=True)
+    return {"problem": problem, "remedy": remedy}

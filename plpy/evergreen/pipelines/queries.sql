@@ -1,0 +1,179 @@
+-- rename_table(): under a name that says what it was
+ALTER TABLE {table} RENAME TO {name}
+
+-- move_table(): to the source's schema
+ALTER TABLE {table} SET SCHEMA {schema}
+
+-- give_table(): to the source's owner
+ALTER TABLE {table} OWNER TO {owner}
+
+-- home(text): who a function runs as, and where it lives
+SELECT pg_catalog.pg_get_userbyid(p.proowner)::text AS owner, pg_catalog.quote_ident(n.nspname) AS schema
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE p.oid = pg_catalog.to_regprocedure($1)
+
+-- may_run(text, text): may this role call this function
+SELECT pg_catalog.has_function_privilege($1, pg_catalog.to_regprocedure($2)::oid, 'EXECUTE')
+
+-- set_options(int4, text): all options of a pipeline
+UPDATE embed.pipeline SET options = $2::jsonb WHERE id = $1
+
+-- set_state(int4, text): active or paused
+UPDATE embed.pipeline SET state = $2 WHERE id = $1
+
+-- set_capture(int4, text): how changes are seen
+UPDATE embed.pipeline SET capture = $2 WHERE id = $1
+
+-- switch_to_wal(int4, bool): its changes are to be read from the WAL; what captures until then goes on, else all is checked then
+INSERT INTO embed.wal AS w (pipeline, state, triggers, checks) VALUES ($1, 'wanted', $2, NOT $2)
+ON CONFLICT (pipeline) DO UPDATE SET state = 'wanted', triggers = $2, checks = NOT $2, horizon = NULL, position = NULL, note = NULL
+
+-- leave_wal(int4): what was committed before now is still to be read; returns whether all of it will be
+WITH reading AS (
+    UPDATE embed.wal SET state = 'leaving', triggers = false, position = pg_catalog.pg_current_wal_insert_lsn(), note = NULL
+    WHERE pipeline = $1 AND state = 'reading' RETURNING true
+), others AS (
+    DELETE FROM embed.wal WHERE pipeline = $1 AND state <> 'reading' RETURNING triggers AND NOT checks AS captured
+)
+SELECT EXISTS (SELECT FROM reading) OR coalesce((SELECT o.captured FROM others o), false) AS complete
+
+-- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text, text): a new pipeline
+-- Its number, and those below, are new to the catalog: a partial restore may have left a sequence behind what it numbers, or
+-- rows and triggers that belong to a number whose own row it left out.
+INSERT INTO embed.pipeline (id, name, source, bound_name, key_names, key_attnums, key_types, only_if, only_if_attnum, capture, options,
+                            system_identifier, database_oid, source_oid)
+SELECT n.id, $1, $2::pg_catalog.regclass, $10, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
+       s.system_identifier, d.oid, $2
+FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d,
+     (SELECT pg_catalog.nextval('embed.pipeline_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
+WHERE d.datname = pg_catalog.current_database()
+  AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = n.id)
+  AND NOT EXISTS (SELECT FROM embed.generation g WHERE g.pipeline = n.id)
+  AND NOT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = n.id)
+  AND NOT EXISTS (SELECT FROM embed.intake i WHERE i.pipeline = n.id)
+  AND pg_catalog.to_regproc('embed_store.capture_' || n.id) IS NULL
+LIMIT 1
+RETURNING id
+
+-- insert_generation(int4, int4, text[], text, jsonb, text[], int4[], text, jsonb): a new generation
+-- The number is one that no table has: vectors that outlived an earlier DROP EXTENSION keep theirs.
+INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state, options)
+SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8, $9
+FROM (SELECT pg_catalog.nextval('embed.generation_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
+WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = n.id)
+  AND NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = n.id) AND pg_catalog.to_regclass('embed_store.g' || n.id) IS NULL AND pg_catalog.to_regclass('embed_store.readable_' || n.id) IS NULL
+LIMIT 1
+RETURNING id
+
+-- hold_model(int4, int4): neither the pipeline nor the model goes before this transaction ends
+SELECT FROM embed.pipeline p, embed.model m WHERE p.id = $1 AND m.id = $2 FOR KEY SHARE
+
+-- start_in_wal(int4, bool, bool): its changes are to be read from the WAL; are there triggers until then, is all checked then
+INSERT INTO embed.wal (pipeline, state, triggers, checks) VALUES ($1, 'wanted', $2, $3)
+
+-- set_view(int4, oid): remember the view
+UPDATE embed.pipeline SET view = $2::pg_catalog.regclass WHERE id = $1
+
+-- bare_name(oid): a relation's name without its schema
+SELECT c.relname::text FROM pg_catalog.pg_class c WHERE c.oid = $1
+
+-- lock(int4): a generation that is being added waits, or is waited for
+SELECT FROM embed.pipeline p WHERE p.id = $1 FOR UPDATE
+
+-- wait_for_workers(): what a worker has in hand of the pipeline it gives back, as it does not get at the vectors any more
+SELECT pg_catalog.set_config('lock_timeout', '3s', true)
+
+-- delete_queue(int4): everything that waits or was done for a pipeline; its row goes last
+WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
+     changes AS (DELETE FROM embed.change WHERE pipeline = $1),
+     intake AS (DELETE FROM embed.intake WHERE pipeline = $1),
+     wal AS (DELETE FROM embed.wal WHERE pipeline = $1),
+     jobs AS (DELETE FROM embed.job WHERE generation IN (SELECT id FROM generations)),
+     leases AS (DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)),
+     scans AS (DELETE FROM embed.scan WHERE generation IN (SELECT id FROM generations)),
+     lags AS (DELETE FROM embed.lag WHERE pipeline = $1),
+     usage AS (DELETE FROM embed.usage WHERE pipeline = $1),
+     failures AS (DELETE FROM embed.failure WHERE generation IN (SELECT id FROM generations)),
+     documents AS (DELETE FROM embed.document WHERE generation IN (SELECT id FROM generations))
+SELECT 1
+
+-- delete_generations(int4): the generations of a pipeline
+DELETE FROM embed.generation WHERE pipeline = $1
+
+-- delete_pipeline(int4): the pipeline itself
+DELETE FROM embed.pipeline WHERE id = $1
+
+-- source_schema(oid): where kept vectors go
+SELECT n.nspname::text AS schema, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1
+
+-- insert(text, text, text, int4, text, text): a new model, of a number that no vector is of; see insert_pipeline in create.sql
+INSERT INTO embed.model (id, name, provider, remote_name, dimensions, endpoint, options)
+SELECT n.id, $1, $2, $3, $4, $5, $6::jsonb
+FROM (SELECT pg_catalog.nextval('embed.model_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
+WHERE NOT EXISTS (SELECT FROM embed.model m WHERE m.id = n.id)
+  AND NOT EXISTS (SELECT FROM embed.generation g WHERE g.model = n.id)
+  AND NOT EXISTS (SELECT FROM embed.cache c WHERE c.model = n.id)
+LIMIT 1
+RETURNING id
+
+-- endpoint_exists(text): is it there
+SELECT EXISTS (SELECT FROM embed.endpoint e WHERE e.name = $1)
+
+-- users(int4): pipelines that use a model
+SELECT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id WHERE g.model = $1 ORDER BY p.id
+
+-- delete(int4): with the vectors kept for it
+WITH cached AS (DELETE FROM embed.cache WHERE model = $1), flying AS (DELETE FROM embed.inflight WHERE model = $1)
+DELETE FROM embed.model WHERE id = $1
+
+-- is_built_in(int4): cannot be dropped
+SELECT m.built_in FROM embed.model m WHERE m.id = $1
+
+-- put_endpoint(text, text, text, text): new or changed
+INSERT INTO embed.endpoint (id, name, url, secret, options)
+SELECT n.id, $1, $2, $3, $4::jsonb
+FROM (SELECT pg_catalog.nextval('embed.endpoint_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
+WHERE NOT EXISTS (SELECT FROM embed.endpoint e WHERE e.id = n.id)
+LIMIT 1
+ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
+RETURNING id
+
+-- endpoint(text): as it was set
+SELECT e.url, e.secret, e.options::text AS options FROM embed.endpoint e WHERE e.name = $1
+
+-- wake(int4): rows that wait for a model of an endpoint are tried at once
+UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM embed.endpoint e JOIN embed.model m ON m.endpoint = e.name
+    JOIN embed.generation g ON g.model = m.id JOIN embed.job j ON j.generation = g.id
+    WHERE e.id = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
+
+-- hold(text): a model's options, for change
+SELECT m.options::text AS options, m.built_in FROM embed.model m WHERE m.name = $1 FOR NO KEY UPDATE
+
+-- set_model_options(int4, text): of a model
+UPDATE embed.model SET options = $2::jsonb WHERE id = $1
+
+-- with_budget(int4): pipelines of a model whose spending is limited by its price
+SELECT DISTINCT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id
+WHERE g.model = $1 AND p.options ? 'daily_cost' ORDER BY p.name
+
+-- wake_model(int4): rows that wait for a model are tried at once
+UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM embed.generation g JOIN embed.job j ON j.generation = g.id
+    WHERE g.model = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
+
+-- wrapper(): runs the user's function as its owner. {path}: its own schema, pgvector's and public, where its body finds
+-- what it finds when its owner calls it; a search_path of the function's own comes first anyway
+CREATE OR REPLACE FUNCTION {wrapper}(text[]) RETURNS {vector}[]
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = {path} SET lock_timeout = 0
+AS {body}
+
+-- follow_extension(): DROP EXTENSION takes it along, without CASCADE too: no vector depends on it
+ALTER FUNCTION {signature} DEPENDS ON EXTENSION evergreen
+
+-- put(text, text): store it
+INSERT INTO embed.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value

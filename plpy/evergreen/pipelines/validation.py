@@ -1,0 +1,207 @@
+"""What embed_create was asked for, checked against the source: nothing is created before all of it makes sense."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from evergreen.capture.wal import slot
+from evergreen.catalog import json_objects, languages, models, options, pipelines
+from evergreen.core import template as templates
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Model
+from evergreen.core.text import shown
+from evergreen.prepare import chunkers
+from evergreen.source import expressions as ex
+from evergreen.source import table
+from evergreen.source.table import Column, Source
+
+_MAX_COLUMNS = 90  # a function call takes 100 arguments
+_MAX_NAME = 63
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a row becomes texts: columns, a template, or columns to cut and a template around each chunk; chunker.
+
+    ``watched``: the columns all that reads.
+    """
+
+    columns: tuple[str, ...] | None
+    template: str | None
+    chunker: dict[str, Any]
+    watched: tuple[Column, ...]
+
+
+def check_name(name: str | None) -> str:
+    """Check a pipeline's name."""
+    if not name or len(name.encode()) > _MAX_NAME:
+        raise UserError(
+            f'"{name or ""}" cannot be the name of a pipeline', "42602", hint="Use a name of 1 to 63 bytes."
+        )
+    return name
+
+
+def check_source(source: str | None, role: str) -> Source:
+    """Check that the source is a table with a primary key and the caller's; raises 42501, 42809, 42P17, 22004."""
+    found = _find_source(source)
+    if not pipelines.may_own(role, found.owner):
+        raise UserError(
+            f"must be owner of table {found.qualified}",
+            "42501",
+            hint="Ask the table's owner, or a member of embed_admin.",
+        )
+    return _check_table(found)
+
+
+def check_readable(source: str | None, role: str) -> Source:
+    """As check_source, for somebody who only wants to look: it need not be the caller's."""
+    found = _find_source(source)
+    if not pipelines.may_read(role, found.oid):
+        raise UserError(
+            f"permission denied for table {found.qualified}",
+            "42501",
+            hint="SELECT on the table is needed to look at it.",
+        )
+    return _check_table(found)
+
+
+def _find_source(source: str | None) -> Source:
+    if source is None:
+        raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
+    found = table.describe(int(source) if source.isdigit() else table.oid_of(source)) if source != "-" else None
+    if found is None:
+        raise UserError(f"table {source} does not exist", "42P01", hint="Pass its name: source => 'docs'.")
+    return found
+
+
+def _check_table(found: Source) -> Source:
+    if found.kind not in {"r", "p"} or found.schema in {"pg_catalog", "information_schema", "embed", "embed_store"}:
+        raise UserError(
+            f"{found.qualified} is not a table that can be embedded",
+            "42809",
+            hint="Use an ordinary or partitioned table.",
+        )
+    if found.schema.startswith("pg_temp"):
+        raise UserError(f"{found.qualified} is a temporary table", "42809", hint="Workers could not see its rows.")
+    if not found.key:
+        raise UserError(
+            f"table {found.qualified} has no primary key",
+            "42P17",
+            hint=f"ALTER TABLE {found.qualified} ADD PRIMARY KEY (…);",
+        )
+    for column in found.key:
+        if not column.parts.isdisjoint({"domain", "composite"}):
+            raise UserError(
+                f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
+                "0A000",
+                hint="A domain inside it, now or later, would run its checks with other rights than the owner's.",
+            )
+        if ex.holds_names(column):
+            raise UserError(
+                f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
+                "0A000",
+                hint="Its text is the name of an object, so renaming that would change the key. Use type oid or text.",
+            )
+    code = table.foreign_code(found)
+    if code is not None:
+        raise UserError(
+            f'key column "{code[0].name}" of table {found.qualified} cannot be of type {code[0].type_name}',
+            "0A000",
+            hint=f"The type runs function {code[1]} on each value, and no superuser owns it, so it would run with other"
+            " rights than its owner's. Use a type without code of your own, such as a range without subtype_diff.",
+        )
+    return found
+
+
+def check_preparation(
+    source: Source, names: list[str | None] | None, template: str | None, chunker: str | None, only_if: str | None
+) -> Preparation:
+    """Check what text is made of; raises 22023, 42703, 42804, 54011."""
+    around = _check_template(source, names, template)
+    given = tuple(names) if names is not None else around
+    used = tuple(name for name in given if isinstance(name, str))
+    if not used or len(used) < len(given):
+        raise UserError(
+            "no column is named, or one is NULL or a list, so there is no text to embed",
+            hint="Name at least one column of the source: columns => '{title,body}'.",
+        )
+    if len(set(used)) != len(used):
+        raise UserError(f"a column is named twice in {', '.join(used)}", hint="Name each column once.")
+    read = tuple(dict.fromkeys((*used, *around)))
+    if len(read) > _MAX_COLUMNS:
+        raise UserError(f"{len(read)} columns are too many", "54011", hint=f"Use at most {_MAX_COLUMNS}.")
+    watched = [existing(source, name) for name in read]
+    if only_if is not None:
+        watched += _check_only_if(source, only_if, watched)
+    for column in watched:
+        _check_watched(source, column)
+    definition = json_objects.parse(chunker, '{"chunker": "none"}') if chunker is not None else {"chunker": "none"}
+    chunkers.chunker(definition)
+    return Preparation(used if names is not None else None, template, definition, tuple(watched))
+
+
+def _check_watched(source: Source, column: Column) -> None:
+    """Raise 0A000 for a column whose text changes in ways that cannot be noticed."""
+    reason = ex.unwatchable(column)
+    if reason is not None:
+        raise UserError(f'column "{column.name}" of table {source.qualified} {reason[0]}', "0A000", hint=reason[1])
+
+
+def _check_template(source: Source, names: list[str | None] | None, template: str | None) -> tuple[str, ...]:
+    """Return the columns that a template names; together with columns it must say where their chunks stand."""
+    parts = templates.parse(template, framed=names is not None) if template is not None else ()
+    if (names is None) == (template is None) and templates.Chunk() not in parts:
+        raise UserError(
+            "give either columns or a template",
+            hint="For example columns => '{title,body}'. With both, the columns are cut into chunks, and the template"
+            r" says by $chunk where each of them stands: columns => '{body}', template => E'$title\n\n$chunk'.",
+        )
+    named = templates.columns(parts)
+    if names is None and "chunk" in named and source.column("chunk") is None:
+        raise UserError(
+            "the template has $chunk, but no columns are given whose chunks could stand there",
+            hint=r"Name the columns that are cut: columns => '{body}', template => E'$title\n\n$chunk'.",
+        )
+    return named
+
+
+def _check_only_if(source: Source, only_if: str, watched: list[Column]) -> list[Column]:
+    column = existing(source, only_if)
+    if column.bare_type != "bool":
+        raise UserError(
+            f'only_if column "{only_if}" must be boolean, not {column.bare_type}',
+            "42804",
+            hint="For another condition add a generated boolean column.",
+        )
+    return [] if column in watched else [column]
+
+
+def existing(source: Source, name: str) -> Column:
+    """Find a column; raises 42703."""
+    column = source.column(name)
+    if column is None:
+        raise UserError(
+            f'column "{name}" of table {source.qualified} does not exist',
+            "42703",
+            hint=f"Its columns are: {', '.join(c.name for c in source.columns)}.",
+        )
+    return column
+
+
+def check_model(name: str | None) -> Model:
+    """Resolve a model's name, or the database's default."""
+    return models.by_name(name if name is not None else options.get("default_model"))
+
+
+def check_capture(capture: str | None, source: Source) -> str:
+    """Check how changes are to be seen, and that they can be; raises 22023, 55000, 42501."""
+    if capture not in {"trigger", "cdc", "manual"}:
+        raise UserError(f"there is no capture {shown(capture)}", hint="Use 'trigger', 'cdc' or 'manual'.")
+    if capture == "cdc":
+        slot.check_possible(source)
+    return capture
+
+
+def check_options(given: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the options of a new pipeline; return its own and those of its first generation."""
+    own, index = options.both(given if given is not None else "{}")
+    return languages.check(options.check_intervals(own)), index

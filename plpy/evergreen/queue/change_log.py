@@ -1,0 +1,125 @@
+"""Intake: the change log becomes jobs, coalesced, in the statement that deletes the log rows."""
+
+import time
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.catalog import options
+from evergreen.core.job import BACKFILL, LIVE
+from evergreen.core.pipeline import Pipeline
+from evergreen.db.locks import patiently
+from evergreen.db.queries import load
+from evergreen.queue.scan_start import Floor, Seen
+
+SQL = load(__package__)
+_BATCH = 50_000
+_ROUNDS = 100  # a hot row may have many log rows
+_CAREFUL_KEYS = 2000
+_CAREFUL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Log rows that are gone, jobs that came of them, and rows that were looked at; None where not all were."""
+
+    rows: int
+    jobs: int
+    taken: int | None = None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Where in the log to look: what of it (``choice``), from which transaction id on, and which earlier ones."""
+
+    choice: str
+    floor: str
+    earlier: tuple[int, ...] = ()
+
+
+def create(pipeline: int) -> None:
+    """Make the row that ``shared`` locks."""
+    db.run(SQL.insert_intake, pipeline)
+
+
+def log_scope(pipeline: int, scope: str) -> None:
+    """Have every document of a pipeline checked (scope 'document'), or every source row, too ('source')."""
+    db.run(SQL.log_scope, pipeline, scope)
+
+
+def log_keys(pipeline: int, keys: list[str]) -> None:
+    """Have rows checked."""
+    db.run(SQL.log_keys, pipeline, keys)
+
+
+def make_missing() -> None:
+    """Make the rows of the queue's own that a partial restore left out; with no cursor all rows are looked at."""
+    db.run(SQL.make_missing_intake)
+    db.run(SQL.make_missing_scans)
+
+
+def shared(pipeline: Pipeline, floor: Floor) -> int:
+    """Fold the log as a worker that commits right after; return the rows folded. Skipped while another does it."""
+    row = db.one(SQL.lock_change_log, pipeline.id)
+    if row is None:
+        return 0
+    known = floor.known()
+    look = _Look(SQL.by_rows.text, str(row["floor"]))
+    if known is not None:
+        look = _Look(SQL.by_news.text, str(known.end), known.open)
+    # Before the first of the statements: each has a later snapshot, and what comes in between is looked at once more.
+    seen = Seen.parse(str(db.value(SQL.snapshot)))
+    folded = floor.timed(lambda: _fold(pipeline, look, _BATCH), lambda done: done.rows, from_start=known is None)
+    if folded.taken is None or folded.taken >= _BATCH:
+        floor.due_at = 0.0  # there is more
+    else:
+        floor.seen = seen
+    if folded.rows and known is None and floor.is_to_be_raised():
+        db.run(SQL.raise_floor, pipeline.id)
+    return folded.rows
+
+
+def private(pipeline: Pipeline, limit: int) -> None:
+    """Fold the log into at most about ``limit`` jobs inside a drain, which locks no row that workers share."""
+    row = db.one(SQL.floor, pipeline.id)
+    jobs = 0
+    for _ in range(_ROUNDS if row is not None else 0):
+        folded = _fold(pipeline, _Look(SQL.by_rows.text, str(row["floor"] if row else "")), limit)
+        jobs += folded.jobs
+        if folded.rows < limit or jobs >= limit:
+            return
+
+
+def _fold(pipeline: Pipeline, look: _Look, limit: int) -> Folded:
+    db.run(SQL.fold_scopes.on(choice=look.choice), pipeline.id, look.floor, _BATCH, [], list(look.earlier))
+    folded = _attempt(pipeline, look, limit=limit)
+    if folded is not None:
+        return folded
+    # An open drain has queued one of these keys and did not commit: work around it.
+    rows = db.rows(SQL.waiting_keys, pipeline.id, look.floor, min(limit, _CAREFUL_KEYS))
+    return _around(pipeline, look.floor, [row["key"] for row in rows], time.monotonic() + _CAREFUL_SECONDS)
+
+
+def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Folded:
+    """Fold keys, halving them where one is stuck, until that one is alone and left in the log."""
+    if not keys or time.monotonic() > until:
+        return Folded(0, 0)
+    folded = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=keys)
+    if folded is not None:
+        return Folded(folded.rows, folded.jobs)
+    if len(keys) == 1:
+        return Folded(0, 0)
+    middle = len(keys) // 2
+    first, second = (_around(pipeline, floor, half, until) for half in (keys[:middle], keys[middle:]))
+    return Folded(first.rows + second.rows, first.jobs + second.jobs)
+
+
+def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Folded | None:
+    query = SQL.fold.on(choice=look.choice)
+    arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier), _bulk_lane(pipeline))
+    row = patiently(lambda: db.one(query, *arguments), "5ms")
+    return Folded(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None
+
+
+def _bulk_lane(pipeline: Pipeline) -> int:
+    """Return the lane of changes made by a transaction of more than 1,000 rows."""
+    return LIVE if options.effective(pipeline.options, "bulk_lane") == "live" else BACKFILL

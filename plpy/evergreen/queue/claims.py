@@ -1,0 +1,188 @@
+"""Claim: ready jobs, live before backfill with a share each, then the next keys of the cursors."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from evergreen import db
+from evergreen.core.job import BACKFILL, Claim, Job, Wanted
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.queries import load
+from evergreen.queue.scan_start import Floor, Floors, Seen
+
+SQL = load(__package__)
+
+
+class NextKeys(Protocol):
+    """Where more keys come from when no job is ready: the cursors."""
+
+    def follow(self, claim: Claim, limit: int) -> None:
+        """Add up to ``limit`` keys to the claim."""
+        ...
+
+
+def take(
+    wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bool, floors: Floors | None = None
+) -> Claim | None:
+    """Claim keys; None when there are none. The next keys of the cursors belong to the backfill lane.
+
+    ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A
+    drain needs neither, because its row locks last as long as it does. ``floors``: for a worker, which comes again.
+    """
+    claim = start(wanted.pipeline, wanted.generation, wanted.lane, leased=leased)
+    dead = dead_tokens(claim, own_tokens)
+    floor = floors.of("job", claim.generation.id, wanted.lane) if floors is not None and not dead else Floor()
+    fill(claim, wanted.lane, wanted.limit, dead, cursors, floor)
+    if not claim.jobs:
+        return None
+    if leased:
+        claim = replace(claim, lease=float(db.value(SQL.put_lease, claim.token, claim.generation.id)))
+        db.run(SQL.hold_token, claim.lock)
+    return claim
+
+
+def may_have_work(pipeline: int) -> bool:
+    """Tell whether it is worth looking at a pipeline: who polls leaves no dead rows behind."""
+    return is_anything_left([pipeline], [], unreadable=True) or bool(db.value(SQL.lost_claims, pipeline))
+
+
+def start(pipeline: Pipeline, generation: Generation, lane: int, *, leased: bool) -> Claim:
+    """Return a claim of nothing yet."""
+    new = db.one(SQL.next_token, generation.id)
+    assert new is not None
+    return Claim(new["token"], pipeline, generation, lane, new["round"], leased, new["at"])
+
+
+def dead_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
+    """Return the claims of a generation whose jobs anybody may take over."""
+    found: list[int] = db.value(SQL.dead_tokens, claim.generation.id, own_tokens)
+    return found
+
+
+def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys, floor: Floor) -> None:
+    """Add up to ``limit`` keys of a lane to a claim; of the backfill lane also those that a cursor comes to."""
+    room = limit + len(claim.jobs)
+    add(claim, _ready(claim, (lane, limit), dead, floor))
+    if lane == BACKFILL and room > len(claim.jobs):
+        cursors.follow(claim, room - len(claim.jobs))
+
+
+def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: Floor) -> list[db.Row]:
+    """Claim ready jobs; those that were put back among others that are done wait for the next look from the start."""
+    seen = floor.known()
+    start = str(seen.end if seen is not None else 0)
+    arguments = (claim.generation.id, *wanted, claim.token, dead, start)
+    found = floor.timed(lambda: db.rows(SQL.claim, *arguments), len, from_start=seen is None)
+    if found:
+        floor.seen = Seen(max(int(row["xid"]) for row in found))
+    return found
+
+
+def renew(claim: Claim, hashes: list[bytes]) -> None:
+    """Put off the end of a claim that takes long: its worker lives."""
+    renew_lease(claim.token, claim.generation, [*claim.jobs], hashes)
+
+
+def renew_lease(token: int, generation: Generation, keys: list[str], hashes: list[bytes]) -> None:
+    """Put off the end of a claim of these rows, and of what is in flight for it."""
+    db.run(SQL.renew_lease, token)
+    db.run(SQL.renew_jobs, generation.id, token, keys)
+    db.run(SQL.renew_texts, generation.model.id, token, hashes)
+
+
+def free_lock(claim: Claim) -> None:
+    """Let go of the session's lock on a claim that is over."""
+    db.value(SQL.free_token, claim.lock)
+
+
+def is_anything_left(pipelines: list[int], resting: list[int], *, unreadable: bool) -> bool:
+    """Tell whether anything could be claimed now or in an instant, in generations whose model is not ``resting``.
+
+    ``unreadable``: rows of sources that could not be read count, too.
+    """
+    return bool(db.value(SQL.anything_left, pipelines, resting, unreadable))
+
+
+def release(claim: Claim) -> None:
+    """End a claim of which no job is left."""
+    db.run(SQL.drop_lease, claim.token)
+
+
+def put_back(claim: Claim, keys: list[str], seconds: float = 0.0, why: str | None = None, scope: str = "row") -> bool:
+    """Give keys back, to be claimed again after some seconds; False when another session has one of them locked.
+
+    ``why``, where that is an error, with its scope, takes the place of what was said of an earlier try.
+
+    Then the claim must not be released: as that of a worker that is gone it is taken over, without its lease its keys
+    would be nobody's until their time is up.
+    """
+    return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds, why, scope) == len(keys)
+
+
+def explain(claim: Claim, why: str, scope: str) -> None:
+    """Say of the rows of a claim why they wait with it in hand."""
+    db.run(SQL.explain, claim.generation.id, claim.token, [*claim.jobs], why, scope)
+
+
+def is_all_in_hand(own_tokens: list[int]) -> bool:
+    """Tell whether a large table of jobs has none but these claims', so that it would be empty without them."""
+    return bool(db.value(SQL.is_all_in_hand, own_tokens))
+
+
+def empty_queue() -> None:
+    """Begin a new table of jobs where none is left in a large one; nothing while anybody has to do with it."""
+
+    def empty() -> None:
+        db.run(SQL.lock_queue)
+        if db.value(SQL.is_spent):  # in a later snapshot, behind whoever had a lock
+            db.run(SQL.empty_queue)
+
+    if not db.value(SQL.is_spent):
+        return
+    try:
+        db.atomically(empty)
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "55P03":
+            raise
+
+
+def drop_dead() -> None:
+    """Clear away what crashed workers left, once nobody has a use for it."""
+    db.run(SQL.drop_dead_leases)
+    db.run(SQL.drop_dead_texts)
+    db.run(SQL.drop_dead_handed)
+
+
+def drop_orphans() -> None:
+    """Clear away what is queued of generations that are gone: a drop sees only what was committed when it looked."""
+    db.run(SQL.drop_orphaned_jobs)
+    db.run(SQL.drop_orphaned_changes)
+    db.run(SQL.drop_orphaned_failures)
+
+
+def add(claim: Claim, rows: list[db.Row]) -> None:
+    """Take claimed rows into the claim."""
+    for row in rows:
+        claim.jobs[row["key"]] = Job(
+            row["key"],
+            row["lane"],
+            row["changes"],
+            row["attempts"],
+            row["changed_at"],
+            row["unserved_since"],
+            row.get("max_batch"),
+        )
+
+
+def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
+    """End jobs; those that changed meanwhile, or all with ``again``, are queued once more."""
+    if not keys:
+        return
+    if again:
+        db.run(SQL.requeue, claim.generation.id, claim.token, keys, claim.at)
+        return
+    changes = [claim.jobs[key].changes for key in keys]
+    finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
+    db.run(SQL.forgive, claim.generation.id, keys)
+    changed = [key for key in keys if key not in finished]
+    if changed:
+        db.run(SQL.requeue, claim.generation.id, claim.token, changed, claim.at)

@@ -1,0 +1,91 @@
+"""Failed keys: wait and try again, or become dead letters."""
+
+import random
+from collections import Counter
+
+from evergreen import db
+from evergreen.catalog import options
+from evergreen.core.errors import ModelError, RejectedError, RestingError, RetryableError, SuspectError
+from evergreen.core.job import Claim, Job
+from evergreen.core.pipeline import Pipeline
+from evergreen.db import event_log
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+_PAUSE = 5.0  # seconds, while no row is to blame
+_LONGEST = 3600.0
+_SHORTEST, _BREAK = 1.0, 60.0  # a model that rests is not asked anyway
+
+
+class Failures:
+    """Records what went wrong for keys of a claim."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._max_attempts = int(options.effective(claim.pipeline.options, "max_attempts"))
+
+    def record(self, failures: dict[str, ModelError]) -> list[str]:
+        """Put failed keys back to wait, or make dead letters of them; return the keys of the dead letters."""
+        # Jitter keeps workers from coming back in step; one factor for all, so that a batch comes back as a batch.
+        jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
+        waiting: list[tuple[str, str, float, int, str, int | None]] = []
+        buried: list[tuple[str, str, str, int]] = []
+        for key, error in failures.items():
+            job = self._claim.jobs[key]
+            attempts = job.attempts + isinstance(error, RejectedError)
+            if self._is_hopeless(error, attempts):
+                buried.append((key, error.failure_class, str(error), attempts))
+            else:
+                failed = (key, str(error), _pause(job, error) * jitter, attempts, error.scope, error.company)
+                waiting.append(failed)
+        if waiting:
+            db.run(SQL.wait_longer, self._claim.generation.id, self._claim.token, *_columns(waiting))
+        if buried:
+            since = [self._claim.jobs[key].unserved_since for key, *_ in buried]
+            db.run(SQL.bury, self._claim.generation.id, *_columns(buried), since)
+            self._close([key for key, *_ in buried])
+        dead = [key for key, *_ in buried]
+        self._tell(failures, {*dead})
+        return dead
+
+    def _tell(self, failures: dict[str, ModelError], buried: set[str]) -> None:
+        """Write down how many rows failed, and why, as far as that may stand in a log."""
+        claim = self._claim
+        where = {"generation": claim.generation.id, "model": claim.generation.model.name}
+        failed = {key for key in failures if not isinstance(failures[key], RestingError)} - buried
+        for event, say, keys in (("model_failed", event_log.note, failed), ("rows_given_up", event_log.warn, buried)):
+            reasons = Counter((failures[key].failure_class, failures[key].told) for key in keys)
+            for (kind, told), rows in reasons.items():
+                say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)
+
+    def _is_hopeless(self, error: ModelError, attempts: int) -> bool:
+        if isinstance(error, SuspectError):
+            return attempts >= self._max_attempts
+        return isinstance(error, RejectedError)
+
+    def _close(self, keys: list[str]) -> None:
+        """End the jobs of dead letters; one that changed meanwhile deserves another try."""
+        claim = self._claim
+        changes = [claim.jobs[key].changes for key in keys]
+        closed = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
+        again = [key for key in keys if key not in closed]
+        if again:
+            db.run(SQL.requeue, claim.generation.id, claim.token, again, None)
+
+
+def _pause(job: Job, error: ModelError) -> float:
+    """Seconds until the next try; where the server or a breaker knows better, not longer than a minute."""
+    if isinstance(error, RetryableError):
+        return min(max(error.pause or 0.0, _SHORTEST), _BREAK)
+    return min(2.0**job.attempts, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
+
+
+def _columns(
+    rows: list[tuple[str, str, float, int, str, int | None]] | list[tuple[str, str, str, int]],
+) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def waiting_again(pipeline: Pipeline) -> None:
+    """Queue rows that wait after an error at once, as its reason may be gone."""
+    db.run(SQL.again, pipeline.id, [g.id for g in pipeline.generations])

@@ -1,1 +1,0 @@
-"""Schedule: intake, claims, the drain and the worker."""

@@ -1,0 +1,171 @@
+-- candidates(text, int4): the chunks with the best rank; no more than some thousand matches are ranked, which is to cut each
+-- of their texts into words. Normalisations 1 (the length's logarithm) and 32 (from 0 to 1) of ts_rank_cd
+SELECT m.key::pg_catalog.text AS key, m.chunk_no, {keys},
+       pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
+FROM (SELECT g.* FROM {table} g WHERE {words_of_table} OPERATOR(pg_catalog.@@) {query} LIMIT {most}) m
+ORDER BY score DESC, key, chunk_no
+LIMIT $2
+
+-- visible(): of these chunks, those that whoever asks may see. MATERIALIZED: a cast is no leakproof function, and the
+-- planner would not use the key's indexes before the policies
+WITH asked AS MATERIALIZED (
+    SELECT u.place, u.key, u.chunk_no, {casts}
+    FROM ROWS FROM ({arrays}) WITH ORDINALITY u (key, chunk_no, {names}, place)
+)
+SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, v.is_stale, a.place
+FROM asked a JOIN {view} v ON {matches} AND v.chunk_no OPERATOR(pg_catalog.=) a.chunk_no
+WHERE v.generation OPERATOR(pg_catalog.=) {generation} AND v.key OPERATOR(pg_catalog.=) a.key {condition}
+ORDER BY a.place
+
+-- read_all(text, int4): the best of the chunks that the caller may see
+SELECT m.key::pg_catalog.text AS key, m.chunk_no, m.chunk, m.is_stale,
+       pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
+FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale FROM {visible}
+      WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
+        AND {words_of_view} OPERATOR(pg_catalog.@@) {query} LIMIT {most}) m
+ORDER BY score DESC, key, chunk_no
+LIMIT $2
+
+-- names_of_source(oid): pipelines on a table
+SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
+
+-- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several. A distance to a
+-- vector of zeros may be NaN, which is beyond infinity
+SELECT {alias} AS source_row, b.chunk, {score} AS score
+FROM (SELECT * FROM (SELECT DISTINCT ON (n.key) n.* FROM ({nearest}) n
+      WHERE n.distance OPERATOR(pg_catalog.<) 'infinity'
+      ORDER BY n.key, n.distance) d ORDER BY d.distance LIMIT {k}) b
+JOIN {source} {alias} ON {matches}
+ORDER BY b.distance
+
+-- nearest_rows(): the chunks that are nearest, by the order that an index serves. Column by column: what stands for a whole row
+-- of the view is taken for a column where a column of the key has that name
+SELECT v.key, v.chunk, {columns}, {distance} AS distance FROM {view} v
+WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
+ORDER BY {order} LIMIT {fetch}
+
+-- nearest_rows_exactly(): the same without an index, see ask/search.sql
+SELECT x.* FROM (SELECT v.key, v.chunk, {columns}, {distance} AS distance FROM {visible}
+      WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition} OFFSET 0) x
+ORDER BY x.distance LIMIT {fetch}
+
+-- is_indexed(text): is this index of a generation there and whole
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
+               WHERE i.indexrelid = pg_catalog.to_regclass('embed_store.' || $1) AND i.indisvalid)
+
+-- nearest({vector}, int4): the chunks nearest to a vector; the ORDER BY is what an index serves
+SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
+FROM {view} v
+WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
+ORDER BY {distance}
+LIMIT $2
+
+-- nearest_of_rough({vector}, int4): the same by an index that knows vectors only roughly: more of them, then exactly
+SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
+FROM (SELECT v.key, v.chunk_no, v.chunk, v.embedding, v.is_stale FROM {view} v
+      WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
+      ORDER BY {rough} LIMIT $2 OPERATOR(pg_catalog.*) {more}) v
+ORDER BY {distance}
+LIMIT $2
+
+-- nearest_exactly({vector}, int4): the same without an index, which would come upon hidden rows: OFFSET 0 keeps it away
+SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
+FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale, {distance} AS distance FROM {visible}
+      WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition} OFFSET 0) v
+ORDER BY v.distance
+LIMIT $2
+
+-- by_source(): the chunks of the rows that the caller may see, row by row; OFFSET 0, or it would be joined in another order
+(SELECT c.* FROM {source} s CROSS JOIN LATERAL (SELECT w.* FROM {view} w WHERE {matches} OFFSET 0) c) v
+
+-- is_leakproof(oid[]): can an index on keys of these types be used before a policy is checked
+SELECT coalesce(pg_catalog.bool_and(coalesce(p.proleakproof, false)), false)
+FROM (SELECT CASE u.type WHEN 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype::oid
+                  ELSE u.type END AS type
+      FROM pg_catalog.unnest($1) u (type)) t
+LEFT JOIN pg_catalog.pg_operator o ON o.oprname = '=' AND o.oprleft = t.type AND o.oprright = t.type
+                                  AND o.oprnamespace = 'pg_catalog'::pg_catalog.regnamespace
+LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+
+-- view(oid): the view, if it is still ours
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1 AND c.relkind = 'v'
+  AND c.relowner = (SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'evergreen')
+
+-- shows_another(): a view's generation is a constant in it, so this is decided without reading, unless it is true
+SELECT EXISTS (SELECT FROM {view} v WHERE v.generation OPERATOR(pg_catalog.<>) {generation}) AS another
+
+-- snapshot_is_kept(): from REPEATABLE READ on
+SELECT pg_catalog.current_setting('transaction_isolation') NOT LIKE 'read %' AS kept
+
+-- view_columns(oid): a view's columns in order
+SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 ORDER BY a.attnum
+
+-- start(int4, jsonb): the moment of the call, and the end of the WAL then (less a page's header, which may be ahead of it); is something of ours in it, so that nobody else sees it yet; are cursors under
+-- way, or about to be
+SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
+       CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+            THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/18')::pg_catalog.int8 END AS wal,
+       EXISTS (SELECT FROM embed.change c
+               WHERE c.pipeline = $1 AND c.xid = pg_catalog.pg_current_xact_id_if_assigned()
+                 AND ($2 IS NULL OR c.key IS NULL OR c.key = $2))
+    OR EXISTS (SELECT FROM embed.generation g CROSS JOIN (VALUES (0), (1)) lanes (lane)
+               JOIN embed.job j ON j.generation = g.id AND j.lane = lanes.lane AND j.lane IN (0, 1)
+                AND j.xid = pg_catalog.pg_current_xact_id_if_assigned()
+               WHERE g.pipeline = $1 AND g.state = 'active' AND ($2 IS NULL OR j.key = $2))
+    OR EXISTS (SELECT FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
+               CROSS JOIN LATERAL embed.partition_tree(p.source) t (relid)
+               JOIN pg_catalog.pg_locks l ON l.relation = t.relid AND l.pid = pg_catalog.pg_backend_pid() AND l.granted
+                AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')
+               WHERE w.pipeline = $1 AND NOT w.triggers
+                 AND pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL) AS own,
+       EXISTS (SELECT FROM embed.change c WHERE c.pipeline = $1 AND c.key IS NULL)
+    OR EXISTS (SELECT FROM embed.generation g JOIN embed.scan s ON s.generation = g.id
+               WHERE g.pipeline = $1 AND g.state = 'active' AND s.running)
+    OR EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = $1 AND w.checks) AS sweeping
+
+-- look(int4, jsonb, timestamptz, bool, int8): all in one snapshot, in which a change is in the log, in a job, or done. $3: the moment
+-- of the call; changed_at of a job is never later than a change that is still to be done. $5: up to where the WAL must have been
+-- read, if changes are read from there. Of a transaction that is read the log and the position are committed together.
+SELECT p.state <> 'active' OR p.broken_reason IS NOT NULL AS stopped,
+       b.behind,
+       b.behind OR embed.lost_documents(p.id, g.id) > 0
+    OR EXISTS (SELECT FROM embed.change c
+               WHERE c.pipeline = p.id AND c.changed_at <= $3 AND ($2 IS NULL OR c.key IS NULL OR c.key = $2))
+    OR CASE WHEN $2 IS NULL
+            THEN EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND (j.changed_at <= $3 OR ($4 AND j.lane = 1)))
+            ELSE EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = $2 AND j.changed_at <= $3) END AS waits,
+       EXISTS (SELECT FROM embed.failure f
+               WHERE f.generation = g.id AND ($2 IS NULL OR f.key = $2)
+                 AND NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = f.key)
+                 AND NOT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = p.id AND c.key = f.key)) AS dead,
+       EXISTS (SELECT FROM embed.scan s WHERE s.generation = g.id AND s.running) AS swept,
+       d.src_hash, coalesce(d.embedded_at > $3, false) AS embedded_since
+FROM embed.pipeline p
+JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active'
+LEFT JOIN embed.document d ON d.generation = g.id AND d.key = $2
+CROSS JOIN LATERAL (
+    SELECT (p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id))
+        OR EXISTS (SELECT FROM embed.wal w
+                   WHERE w.pipeline = p.id AND NOT w.triggers AND w.state <> 'unable'
+                     AND (w.state IN ('wanted', 'joining', 'settling')
+                          OR coalesce((SELECT pg_catalog.pg_wal_lsn_diff(max(r.lsn), '0/0') FROM embed.wal_position r
+                                       WHERE r.slot = embed.slot_name()), 0) < $5)) AS behind) b
+WHERE p.id = $1
+
+-- unfinished(int4, timestamptz, bool): the keys of all rows that wait for what was there at a moment, as look() has it for one, and of dead letters
+WITH g AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1 AND g.state = 'active'),
+waiting AS (
+    SELECT c.key FROM embed.change c WHERE c.pipeline = $1 AND c.changed_at <= $2 AND c.key IS NOT NULL
+    UNION
+    SELECT j.key FROM g JOIN embed.job j ON j.generation = g.id WHERE j.changed_at <= $2 OR ($3 AND j.lane = 1)
+)
+SELECT w.key::pg_catalog.text AS key, false AS dead FROM waiting w
+UNION ALL
+SELECT f.key::pg_catalog.text, true FROM g JOIN embed.failure f ON f.generation = g.id
+WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = f.key)
+  AND NOT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = $1 AND c.key = f.key)
+
+-- await_wal(int8): whoever reads the WAL notes that he came so far; one of those who wait may take the place of another
+SELECT pg_catalog.setval('embed.wal_awaited', $1) FROM embed.wal_awaited a WHERE a.last_value < $1

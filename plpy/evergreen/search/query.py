@@ -1,0 +1,139 @@
+"""embed and embed_query: the vector of one text, now."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.catalog import models, options, pipelines
+from evergreen.core.embedding import Order, Spent
+from evergreen.core.errors import ConfigurationError, ModelError, UserError
+from evergreen.core.pipeline import Model, Pipeline
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.embedding import permissions
+from evergreen.embedding.dispatcher import carry
+from evergreen.embedding.http import credentials, parameters
+from evergreen.embedding.limits.shared import Shared
+from evergreen.embedding.providers.registry import provider
+from evergreen.search.view import shows_another, snapshot_is_kept, switched, view_of
+from evergreen.storage import usage
+from evergreen.storage.chunks import literal
+
+# A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
+# Each role has its own: after SET ROLE a question that costs nothing would be one that the role before has asked.
+_MEMORY = 1000
+_AGAIN = "Try again, or look at the model's server."
+_Identity = tuple[str, str, str, str]  # role, model, kind, text
+_remembered: OrderedDict[_Identity, str] = OrderedDict()
+
+
+class NotEmbeddedError(UserError):
+    """A model did not give the vector of a text. ``told``: as much of the reason as may stand in a log."""
+
+    def __init__(self, model: Model, error: ModelError) -> None:
+        super().__init__(f"the text could not be embedded: {error}", "58000", hint=_hint(model, error))
+        self.told = error.told
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The vector of a text, and what it cost; None where it was remembered."""
+
+    model: Model
+    vector: str
+    spent: Spent | None = None
+
+
+@entry
+def embed(text: str | None, model: str | None) -> str | None:
+    """Return the vector of a text; NULL for NULL. Raises 42704, 42501 for models that cost money, 58000."""
+    if text is None:
+        return None
+    role = caller()
+
+    def run() -> Asked:
+        chosen = models.by_name(model if model is not None else options.get("default_model"))
+        permissions.check_may_spend(role, chosen)
+        return ask(chosen, text, "document", role)
+
+    return _paid(elevated(run, stable=True), None)
+
+
+@entry
+def embed_query(pipeline: str | None, text: str | None) -> str | None:
+    """Return the vector of a question by the model of the generation that searches see; raises 42704, 58000."""
+    if text is None:
+        return None
+    role = caller()
+    found = elevated(lambda: pipelines.readable(pipeline, role), stable=True)
+    if snapshot_is_kept() and shows_another(elevated(lambda: view_of(found)), found.active.id):
+        raise switched(pipeline)
+    return _paid(elevated(lambda: ask(found.active.model, text, "query", role), stable=True), found.id)
+
+
+def _paid(asked: Asked, pipeline: int | None) -> str:
+    """Write down what was spent in a step of its own, as a STABLE one cannot; return the vector."""
+    if asked.spent is not None and not provider(asked.model.provider).free:
+        spent = asked.spent
+        elevated(lambda: usage.record_questions(pipeline, asked.model, spent))
+    return asked.vector
+
+
+def vector(pipeline: Pipeline, model: Model, text: str, role: str) -> str:
+    """Embed a role's question to a pipeline, or remember it, and write down what it cost; raises UserError 58000."""
+    asked = ask(model, text, "query", role)
+    if asked.spent is not None and not provider(model.provider).free:
+        usage.record_questions(pipeline.id, model, asked.spent)
+    return asked.vector
+
+
+def vector_or_none(pipeline: Pipeline, model: Model, text: str, role: str) -> str | None:
+    """As ``vector``, for a search that can do without: None, and a WARNING, where the model does not answer."""
+    rests = None if (role, model.identity, "query", text) in _remembered else _rests(model)
+    try:
+        if rests is None:
+            return vector(pipeline, model, text, role)
+        why, hint = rests, _AGAIN
+    except NotEmbeddedError as error:
+        why, hint = error.told, error.hint
+    # It goes to the server's log, too: nothing in it may be what the model's server said.
+    because = f": {why}" if why is not None else ""
+    db.warning(f'model "{model.name}" did not embed the question, so only its words were looked for{because}', hint)
+    return None
+
+
+def _rests(model: Model) -> str | None:
+    """Return why a model is left alone after failures: a search that can do without does not wait for a time-out."""
+    if provider(model.provider).free:
+        return None
+    try:
+        leave = db.atomically(lambda: Shared().wait(model, None))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "42P01":
+            raise
+        return None  # restored a moment ago, and nothing is known yet
+    return leave.reason if leave.open else None
+
+
+def ask(model: Model, text: str, kind: str, role: str) -> Asked:
+    """Embed one text, or remember that this role asked it; raises UserError 58000 when the model does not answer."""
+    identity = (role, model.identity, kind, text)
+    if identity in _remembered:
+        _remembered.move_to_end(identity)
+        return Asked(model, _remembered[identity])
+    order = Order(provider(model.provider), model, {b"": text}, kind, patient=False)
+    outcome = carry(order, db.check_interrupts)
+    if outcome.failures:
+        raise NotEmbeddedError(model, outcome.failures[b""])
+    _remembered[identity] = literal(outcome.vectors[b""])
+    if len(_remembered) > _MEMORY:
+        _remembered.popitem(last=False)
+    return Asked(model, _remembered[identity], order.spent)
+
+
+def _hint(model: Model, error: ModelError) -> str:
+    """What to do: about a key that is missing or refused, more than to try again."""
+    names = parameters.secret_names(model.endpoint) if model.endpoint is not None else []
+    if names and isinstance(error, ConfigurationError):
+        named = next((name for name in names if f'secret "{name}"' in str(error)), names[0])
+        return f"If it is the key: {credentials.how_to_replace(named)}"
+    return _AGAIN

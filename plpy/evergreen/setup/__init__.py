@@ -1,1 +1,0 @@
-"""Set up: create, alter and drop pipelines and models."""

@@ -1,0 +1,1 @@
+"""The user's table: what it looks like, and how its rows are read."""

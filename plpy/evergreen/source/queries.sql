@@ -1,0 +1,237 @@
+-- relation(oid): what the source is, and whose
+SELECT c.relname::text AS name, n.nspname::text AS schema, c.relkind::text AS kind, c.relpersistence::text AS persistence,
+       c.relowner::bigint AS owner, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner_name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1
+
+-- columns(oid): live columns with the base type below their domains
+WITH RECURSIVE base AS (
+    SELECT a.attnum, a.attname, a.atttypid AS type, t.typtype, t.typbasetype, a.attgenerated = 'v' AS virtual
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT b.attnum, b.attname, t.oid, t.typtype, t.typbasetype, b.virtual
+    FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype
+    WHERE b.typtype = 'd'
+)
+SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
+       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname) AS type_name,
+       t.typname::text AS bare_type, t.typcategory::text AS category,
+       ARRAY(WITH RECURSIVE part AS (
+                 SELECT t.oid AS type
+                 UNION
+                 SELECT x.oid
+                 FROM part q
+                 JOIN pg_catalog.pg_type w ON w.oid = q.type
+                 CROSS JOIN LATERAL (
+                     SELECT w.typelem WHERE w.typcategory = 'A'
+                     UNION ALL SELECT w.typbasetype WHERE w.typtype = 'd'
+                     UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE w.oid IN (r.rngtypid, r.rngmultitypid)
+                     UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+                               WHERE a.attrelid = w.typrelid AND w.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
+                 ) x (oid))
+             SELECT CASE WHEN w.typtype = 'd' THEN 'domain' WHEN w.typtype = 'c' THEN 'composite' WHEN w.oid < 16384 THEN w.typname::text ELSE '' END
+             FROM part q JOIN pg_catalog.pg_type w ON w.oid = q.type
+             WHERE w.oid < 16384 OR w.typtype IN ('b', 'c', 'd')) AS parts,
+       coalesce((SELECT pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+                 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
+                 WHERE p.oid = t.typsend), '') AS send,
+       (t.oid < 16384) AS built_in, b.virtual
+FROM base b
+JOIN pg_catalog.pg_type t ON t.oid = b.type AND b.typtype <> 'd'
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+ORDER BY b.attnum
+
+-- primary_key(oid): key columns in index order with the operators of the index, qualified
+SELECT k.attnum::int AS attnum,
+       (SELECT 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || o.oprname || ')'
+        FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+        JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+        WHERE m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+          AND m.amopstrategy = 3) AS equal,
+       (SELECT 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || o.oprname || ')'
+        FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+        JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+        WHERE m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+          AND m.amopstrategy = 5) AS greater
+FROM pg_catalog.pg_index i,
+     ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::oid[]))
+         WITH ORDINALITY k (attnum, opclass, position)
+JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts
+ORDER BY k.position
+
+-- foreign_code(oid, bool): a function that a key column's type runs on its values, and that a role without superuser could replace
+-- Of each type in it: input and output, statistics, what a range calls, and the default operator classes, which indexes,
+-- ANALYZE and the planner take their functions from.
+WITH RECURSIVE part (attnum, type) AS (
+    SELECT a.attnum, a.atttypid
+    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+    WHERE i.indrelid = $1 AND i.indisprimary
+    UNION
+    SELECT q.attnum, x.oid
+    FROM part q
+    JOIN pg_catalog.pg_type w ON w.oid = q.type
+    CROSS JOIN LATERAL (
+        SELECT w.typelem WHERE w.typelem <> 0
+        UNION ALL SELECT w.typbasetype WHERE w.typtype = 'd'
+        UNION ALL SELECT v.type FROM pg_catalog.pg_range r, pg_catalog.unnest(ARRAY[r.rngtypid, r.rngsubtype]) v (type)
+                  WHERE w.oid IN (r.rngtypid, r.rngmultitypid)
+    ) x (oid)
+), class (attnum, family, type) AS (
+    SELECT p.attnum, c.opcfamily, c.opcintype
+    FROM part p JOIN pg_catalog.pg_opclass c ON c.opcintype = p.type AND c.opcdefault
+    UNION
+    SELECT k.attnum, c.opcfamily, c.opcintype
+    FROM pg_catalog.pg_index i,
+         ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::oid[])) k (attnum, opclass)
+    JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+    WHERE i.indrelid = $1 AND i.indisprimary
+    UNION
+    SELECT p.attnum, c.opcfamily, c.opcintype
+    FROM part p JOIN pg_catalog.pg_range r ON r.rngtypid = p.type JOIN pg_catalog.pg_opclass c ON c.oid = r.rngsubopc
+), code (attnum, function) AS (
+    SELECT p.attnum, f.oid
+    FROM part p JOIN pg_catalog.pg_type w ON w.oid = p.type
+    CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[w.typinput::oid, w.typoutput, w.typreceive, w.typsend, w.typmodin, w.typmodout,
+                                               w.typanalyze, w.typsubscript]) f (oid)
+    WHERE NOT $2
+    UNION ALL
+    SELECT p.attnum, f.oid
+    FROM part p JOIN pg_catalog.pg_range r ON r.rngtypid = p.type
+    CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[r.rngcanonical::oid, r.rngsubdiff]) f (oid)
+    WHERE NOT $2
+    UNION ALL
+    SELECT c.attnum, m.amproc::oid
+    FROM class c JOIN pg_catalog.pg_amproc m ON m.amprocfamily = c.family AND c.type IN (m.amproclefttype, m.amprocrighttype)
+    UNION ALL
+    SELECT c.attnum, f.oid
+    FROM class c JOIN pg_catalog.pg_amop m ON m.amopfamily = c.family AND c.type IN (m.amoplefttype, m.amoprighttype)
+    JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
+    CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[o.oprcode::oid, o.oprrest, o.oprjoin]) f (oid)
+)
+SELECT c.attnum::int AS attnum, p.oid::pg_catalog.regprocedure::text AS function
+FROM code c JOIN pg_catalog.pg_proc p ON p.oid = c.function
+JOIN pg_catalog.pg_roles r ON r.oid = p.proowner AND NOT r.rolsuper
+WHERE p.oid >= 16384
+ORDER BY c.attnum, p.oid
+LIMIT 1
+
+-- source_oid(text): the table that was named
+SELECT $1::pg_catalog.regclass::oid::bigint
+
+-- store_schema_owner(): is the schema there, and the extension owner's: another role could replace what we run
+SELECT n.nspowner = e.extowner AS ours
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.nspname = 'embed_store' WHERE e.extname = 'evergreen'
+
+-- creators(): roles that may create in it, quoted
+SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS name
+FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a
+WHERE n.nspname = 'embed_store' AND a.grantee <> n.nspowner AND a.privilege_type = 'CREATE'
+
+-- close_store_schema(): nobody else makes functions where ours are looked for
+REVOKE CREATE ON SCHEMA embed_store FROM {role} CASCADE
+
+-- store_schema(): made by the first embed_create; never a member of the extension
+CREATE SCHEMA embed_store
+
+-- store_schema_comment(): says what it is
+COMMENT ON SCHEMA embed_store IS 'evergreen: vectors and generated functions; read them through the <pipeline>_embedding views'
+
+-- replace_function(): a generated function; {body} is a quoted string, so nothing in it can end it
+CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
+LANGUAGE {language} {volatility} {security} SUPPORT embed.belongs
+SET search_path = pg_catalog, pg_temp{settings}
+AS {body}
+
+-- replace_inlined_function(): as above without SET, which would keep the planner from inlining it
+CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
+LANGUAGE sql STABLE SUPPORT embed.belongs
+AS {body}
+
+-- check_bodies(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
+SELECT pg_catalog.current_setting('check_function_bodies') AS before, pg_catalog.set_config('check_function_bodies', $1, true)
+
+-- open_function(): it runs with the rights of whoever asks
+GRANT EXECUTE ON FUNCTION {signature} TO PUBLIC
+
+-- lend_function(): the owner of a partitioned table makes partitions, and copies of our triggers with them
+GRANT EXECUTE ON FUNCTION {signature} TO {owner}
+
+-- give_function(): the user's code that it runs (casts, domain checks) runs as the user
+ALTER FUNCTION {signature} OWNER TO {owner}
+
+-- other_owner(text): the extension's owner, quoted, where a function belongs to another role: one that was there before it
+-- was made keeps its owner, who could replace it
+SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.extowner))
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_proc p ON p.proowner <> e.extowner
+WHERE e.extname = 'evergreen' AND p.oid = pg_catalog.to_regprocedure($1)
+
+-- comment_function(): says whose it is
+COMMENT ON FUNCTION {signature} IS {comment}
+
+-- drop_function(): a generated function that is no longer needed
+DROP FUNCTION IF EXISTS {signature}
+
+-- reader_body(): the rows of a JSON array of keys; a row that only equals the asked key (citext) is another row
+SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {frame}
+FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY k (key, ord)
+JOIN {source} s ON {matches}
+WHERE {key_document} OPERATOR(pg_catalog.=) k.key
+
+-- scan_body(): the next keys in primary-key order, by index
+BEGIN
+    IF $1 IS NULL THEN
+        RETURN QUERY SELECT {key_document} FROM {source} s ORDER BY {order} LIMIT $2;
+    ELSE
+        RETURN QUERY SELECT {key_document} FROM {source} s WHERE {after} ORDER BY {order} LIMIT $2;
+    END IF;
+END
+
+-- count_body(): how many rows there are
+BEGIN
+    RETURN (SELECT count(*) FROM {source});
+END
+
+-- key_body(): a user's key in its stored form: as the row that it equals has it (citext, char), if there is one
+SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches}),
+                (SELECT {key_document} FROM (SELECT {values}) s ({names})))
+
+-- name_now(int4): the source's name
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.id = $1
+
+-- owner(int4): whose the source is
+SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source
+WHERE p.id = $1
+
+-- hold(): it keeps its name, and the others theirs, until this is undone
+LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
+
+-- is_bound(int4, text): is that the source, and were its functions made for this name
+SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source FROM embed.pipeline p WHERE p.id = $1
+
+-- runs_as_owner(int4): do the functions below run as the source's owner
+SELECT embed.runs_as_owner($1)
+
+-- read(jsonb): what the source has now for a JSON array of keys; {reader} is the generation's reader function
+SELECT r.ord, r.src_hash, r.content, r.frame FROM {reader}($1) r
+
+-- scan(jsonb, int4): the next keys of the source in key order; {scan} is the pipeline's scan function
+SELECT s.key::pg_catalog.text AS key FROM {scan}($1, $2) s (key)
+
+-- canonical_keys(jsonb[]): keys in their stored form; {canonical} is the pipeline's key function
+SELECT {canonical}(u.key)::pg_catalog.text AS key FROM pg_catalog.unnest($1) WITH ORDINALITY u (key, place) ORDER BY u.place
+
+-- is_restricted(oid): does row security apply to the caller, on this table
+SELECT pg_catalog.row_security_active($1)
+
+-- sees_any(jsonb[]): is there a row with any of these keys. Not by the stored form of its key, which depends on settings: those
+-- are the caller's, as the policies may depend on them. MATERIALIZED: a cast is no leakproof function, and the planner would
+-- not use the key's index before the policies
+WITH k AS MATERIALIZED (SELECT u.key FROM pg_catalog.unnest($1) u (key))
+SELECT EXISTS (SELECT FROM k JOIN {source} s ON {matches})
+
+-- rows_estimate(oid): how many rows will be checked
+SELECT embed.estimate_rows($1::pg_catalog.regclass)

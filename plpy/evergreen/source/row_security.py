@@ -1,0 +1,52 @@
+"""Row security: does it apply to the caller, and which rows may the caller see. Ask outside of ``elevated``."""
+
+from collections.abc import Sequence
+
+from evergreen import db
+from evergreen.catalog import pipelines
+from evergreen.core.pipeline import Pipeline
+from evergreen.db.privileges import elevated
+from evergreen.db.queries import load
+from evergreen.source import expressions as ex
+from evergreen.source import table
+from evergreen.source.table import Source
+
+SQL = load(__package__)
+_AT_ONCE = 1000
+
+
+class UnboundError(Exception):
+    """The source of a pipeline is gone, or has another key than the pipeline."""
+
+
+def is_restricted(source: int) -> bool:
+    """Tell whether row security applies to the caller on a table."""
+    return bool(db.value(SQL.is_restricted, source))
+
+
+def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
+    """Tell whether the caller sees a row with any of these keys, which are in their stored form.
+
+    Raises UnboundError, and DatabaseError with what Postgres says to the same SELECT of the caller's: 42501, 55P03.
+    """
+    if not keys:
+        return False
+    source = elevated(lambda: _bound(pipeline.id))
+    if source is None:
+        raise UnboundError
+    matches = (
+        f"{ex.reference('s', column)} {column.equal} {ex.key_value('k.key', place, column)}"
+        for place, column in enumerate(source.key)
+    )
+    query = SQL.sees_any.on(source=source.from_clause, matches=" AND ".join(matches))
+    parts = (list(keys[start : start + _AT_ONCE]) for start in range(0, len(keys), _AT_ONCE))
+    return any(db.released(lambda part=part: bool(db.value(query, part))) for part in parts)
+
+
+def _bound(number: int) -> Source | None:
+    """Describe the source as it is now, if its key is the pipeline's."""
+    pipeline = pipelines.by_id(number)
+    source = table.describe(pipeline.source) if pipeline is not None else None
+    if pipeline is None or source is None:
+        return None
+    return source if tuple((c.attnum, c.name, c.type_name) for c in source.key) == pipeline.key else None

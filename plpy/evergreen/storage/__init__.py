@@ -1,0 +1,1 @@
+"""Documents, chunks and vectors as they are stored."""

@@ -1,0 +1,258 @@
+"""Add chunks to a generation table: by COPY in binary where that is possible, else by INSERT."""
+
+import fcntl
+import os
+import struct
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from evergreen import db
+from evergreen.catalog import models
+from evergreen.core.document import Document
+from evergreen.core.embedding import Known, Vector
+from evergreen.core.errors import RejectedError
+from evergreen.core.job import Claim
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.queries import Query, load
+from evergreen.source import expressions as ex
+from evergreen.storage import indexes
+
+SQL = load(__package__)
+# document, chunk_no, chunk_hash, fingerprint, src_hash, embedded_at: each with its length; the hashes are SHA-256
+_FIXED = struct.Struct(">iq ii i32s i32s i32s iq")
+_FIELDS = 10  # and the columns of the key
+# The server may not open a file of ours: there is no /proc, or the system or a rule forbids it.
+_NO_FILE = ("42501", "58", "0A000")
+_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END = b"\xff\xff"
+_JSONB = b"\1"  # the version of its binary form
+# The first descriptor that a file of ours is given. The server's own are below: it has at most max_files_per_process,
+# 1,000 unless set, and most systems allow 1,024.
+_DESCRIPTOR = 1000
+#: Where the server counts a timestamptz from: 2000-01-01 in microseconds of Unix time.
+EPOCH = 946_684_800_000_000
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class Added(NamedTuple):
+    """A chunk to add; a tuple, because there is one for every row."""
+
+    document: int
+    number: int
+    hash: bytes
+    text: str
+    vector: Known
+    of: Document
+
+
+def add(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None:
+    """Add chunks with their vectors."""
+    if chunks and not _copy(pipeline, generation, chunks):
+        _insert(pipeline, generation, chunks)
+
+
+def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bool:
+    """Add chunks by COPY; False where that is not possible, and nothing was done."""
+    # What receives text and jsonb converts from the client's encoding, whatever COPY is told.
+    if not has_key(pipeline) or not db.value(SQL.utf8):
+        return False
+    key_fields = encode_keys(pipeline, [one.of.key for one in chunks])
+    vector_fields = encode_vectors([one.vector for one in chunks], generation.model.dimensions)
+    model = field(generation.model.name.encode())
+    now = time.time_ns() // 1000 - EPOCH
+
+    def rows() -> Iterator[tuple[bytes | memoryview, ...]]:
+        for (document, number, chunk_hash, text, _, of), key, vector in zip(
+            chunks, key_fields, vector_fields, strict=True
+        ):
+            numbers = 8, document, 4, number
+            hashes = 32, chunk_hash, 32, of.fingerprint, 32, of.src_hash
+            yield _FIXED.pack(*numbers, *hashes, 8, now), model, key, field(text.encode()), vector
+
+    key_names = ", ".join(f"k{position}" for position in range(1, len(pipeline.key) + 1))
+    query = SQL.copy_chunks.on(table=generation.table, key_names=key_names)
+    try:
+        with in_memory(_FIELDS + len(pipeline.key), rows()) as path:
+            db.ddl(query.on(path=db.literal(path)))
+    except OSError:
+        return False
+    except db.DatabaseError as error:
+        if not db.sqlstate(error).startswith(_NO_FILE):
+            raise
+        return False
+    return True
+
+
+def _insert(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None:
+    db.run(
+        _insert_query(pipeline, generation),
+        [one.document for one in chunks],
+        [one.of.key for one in chunks],
+        [one.number for one in chunks],
+        [one.text for one in chunks],
+        [one.hash for one in chunks],
+        [literal(one.vector) for one in chunks],
+        [one.of.fingerprint for one in chunks],
+        [one.of.src_hash for one in chunks],
+        generation.model.name,
+    )
+
+
+def _insert_query(pipeline: Pipeline, generation: Generation) -> Query:
+    """The insert with the key's columns, converted by their types' input functions: a cast may be the user's code."""
+    names: list[str] = []
+    values: list[str] = []
+    for position, (_, _, type_name) in enumerate(pipeline.key):
+        names.append(f"k{position + 1}")
+        if type_name.startswith("pg_catalog."):
+            values.append(f"{ex.key_text('u.key', position)}::{type_name}")
+        else:
+            element = f"pg_catalog.jsonb_build_object('v', {ex.key_text('u.key', position)})"
+            values.append(f"(SELECT r.v FROM pg_catalog.jsonb_to_record({element}) r (v {type_name}))")
+    return SQL.insert_chunks.on(
+        table=generation.table,
+        key_names=", ".join(names),
+        key_values=", ".join(values),
+        vector=f"{models.vector_schema()}.vector",
+    )
+
+
+def field(value: bytes) -> bytes:
+    """One field: its length, then itself."""
+    return len(value).to_bytes(4, "big") + value
+
+
+def _integer(size: int) -> Callable[[Any], bytes]:
+    length = size.to_bytes(4, "big")
+    return lambda value: length + value.to_bytes(size, "big", signed=True)
+
+
+# Key columns whose binary form is ours to make from JSON; for any other type its own input function has to.
+_KEY_ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "pg_catalog.int2": _integer(2),
+    "pg_catalog.int4": _integer(4),
+    "pg_catalog.int8": _integer(8),
+    "pg_catalog.text": lambda value: field(value.encode()),
+    'pg_catalog."varchar"': lambda value: field(value.encode()),
+    "pg_catalog.uuid": lambda value: field(uuid.UUID(value).bytes),
+}
+
+
+def has_key(pipeline: Pipeline) -> bool:
+    """True when the types of a pipeline's key are known here."""
+    return all(type_name in _KEY_ENCODERS for _, _, type_name in pipeline.key)
+
+
+def encode_keys(pipeline: Pipeline, keys: Sequence[str]) -> list[bytes]:
+    """The fields of the key's columns, and of the key itself as jsonb, for each of some stored keys."""
+    columns = [_KEY_ENCODERS[type_name] for _, _, type_name in pipeline.key]
+    parsed = orjson.loads(f"[{','.join(keys)}]")
+    whole = [field(_JSONB + key.encode()) for key in keys]
+    if len(columns) == 1:
+        return [columns[0](value) + key for (value,), key in zip(parsed, whole, strict=True)]
+    return [
+        b"".join([column(value) for column, value in zip(columns, values, strict=True)]) + key
+        for values, key in zip(parsed, whole, strict=True)
+    ]
+
+
+def encode_vectors(vectors: Sequence[Known], dimensions: int) -> list[memoryview]:
+    """The fields of a column of vectors, made in one array: one by one they take three times as long."""
+    layout = [("length", ">i4"), ("dimensions", ">u2"), ("unused", ">u2"), ("floats", ">f4", (dimensions,))]
+    made = np.zeros(len(vectors), dtype=layout)
+    made["length"] = 4 + 4 * dimensions
+    made["dimensions"] = dimensions
+    floats = made["floats"]
+    for i, vector in enumerate(vectors):
+        floats[i] = np.frombuffer(vector, dtype=">f4", offset=4) if isinstance(vector, bytes) else vector
+    size = made.itemsize
+    whole = memoryview(made.tobytes())
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+
+@contextmanager
+def in_memory(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Generator[str]:
+    """Put rows of so many fields into a file that is only in memory; yield its path, which names it in this process.
+
+    A row comes as its fields, in any pieces. Raises OSError where there is no such file.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise OSError("this system has no files in memory")
+    count = fields.to_bytes(2, "big")
+    parts: list[bytes | memoryview] = [_START]
+    for row in rows:
+        parts.append(count)
+        parts += row
+    parts.append(_END)
+    with os.fdopen(os.memfd_create("evergreen"), "wb", buffering=0) as file:
+        whole = memoryview(b"".join(parts))
+        while whole:
+            whole = whole[file.write(whole) :]
+        with _under_a_fixed_number(file.fileno()) as number:
+            yield f"/proc/self/fd/{number}"
+
+
+@contextmanager
+def _under_a_fixed_number(descriptor: int) -> Generator[int]:
+    """Yield the number of a duplicate, the same each time.
+
+    The path is part of the text of COPY, and pg_stat_statements would have an entry for each number.
+    """
+    try:
+        duplicate = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR)
+    except OSError:  # the system allows fewer
+        yield descriptor
+        return
+    try:
+        yield duplicate
+    finally:
+        os.close(duplicate)
+
+
+def literal(vector: Known) -> str:
+    """Return pgvector's text for a vector; orjson writes float32 arrays 15 times as fast as lists of floats."""
+    return orjson.dumps(floats(vector), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def floats(vector: Known) -> Vector:
+    """Return the numbers of a vector."""
+    return np.frombuffer(vector, dtype=">f4", offset=4).astype(np.float32) if isinstance(vector, bytes) else vector
+
+
+def is_zero(text: str) -> bool:
+    """True for pgvector's text of a vector of zeros: a question without any meaning to its model finds nothing."""
+    return not any(digit in text for digit in "123456789")
+
+
+def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, Known]) -> dict[str, RejectedError]:
+    """Take out vectors that do not fit the generation's index; return the error of each document that has one."""
+    if not documents or indexes.index_of_options(claim.generation, models.vector_schema()).storage != "halfvec":
+        return {}
+    needed = {key for document in documents for key, _ in document.chunks if key in vectors}
+    unfit = {key: wrong for key in needed if (wrong := _wrong(vectors[key])) is not None}
+    for key in unfit:
+        del vectors[key]
+    return {
+        document.key: RejectedError(f"model {claim.generation.model.name} gave {unfit[key]}")
+        for document in documents
+        for key, _ in document.chunks
+        if key in unfit
+    }
+
+
+def _wrong(vector: Known) -> str | None:
+    largest = float(np.abs(floats(vector)).max())
+    if largest > _LARGEST:
+        return (
+            f"a number of {largest:.3g} for a text: the index is in half precision, which ends at {_LARGEST:g};"
+            ' embed_build() with options => \'{"storage": "bit"}\' makes another'
+        )
+    if largest > 0.0 and float(np.float16(largest)) == 0.0:
+        return "only numbers for a text that half precision, in which the index is, takes for zero"
+    return None

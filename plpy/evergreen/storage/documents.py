@@ -1,0 +1,146 @@
+"""Write, remove and compare stored documents."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.catalog import models
+from evergreen.core.document import Document, Result
+from evergreen.core.job import Claim
+from evergreen.db.queries import Query, load
+from evergreen.storage.chunks import Added, add
+from evergreen.storage.vector_cache import cache
+
+SQL = load(__package__)
+
+
+@dataclass(frozen=True)
+class StoredChunk:
+    """A chunk that is there."""
+
+    id: int
+    chunk_no: int
+    hash: bytes
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What to do: ``keep`` stored ids under a chunk_no, ``drop`` stored ids, ``add`` wanted chunk_nos."""
+
+    keep: tuple[tuple[int, int], ...]
+    drop: tuple[int, ...]
+    add: tuple[int, ...]
+
+
+def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
+    """Match each wanted hash to a stored chunk of that hash, one that is in its place already where there is one."""
+    stored = list(stored)
+    if not stored:
+        return Diff((), (), tuple(range(len(wanted))))
+    keep: dict[int, int] = {}
+    free: defaultdict[bytes, deque[StoredChunk]] = defaultdict(deque)
+    in_place: dict[tuple[bytes, int], StoredChunk] = {}
+    for chunk in stored:
+        if in_place.setdefault((chunk.hash, chunk.chunk_no), chunk) is not chunk:
+            free[chunk.hash].append(chunk)
+    rest: list[int] = []
+    for number, wanted_hash in enumerate(wanted):
+        chunk = in_place.pop((wanted_hash, number), None)
+        if chunk is None:
+            rest.append(number)
+        else:
+            keep[chunk.id] = number
+    for chunk in in_place.values():
+        free[chunk.hash].append(chunk)
+    add: list[int] = []
+    for number in rest:
+        candidates = free[wanted[number]]
+        if candidates:
+            keep[candidates.popleft().id] = number
+        else:
+            add.append(number)
+    drop = tuple(chunk.id for chunks in free.values() for chunk in chunks)
+    return Diff(tuple(keep.items()), drop, tuple(add))
+
+
+def write(result: Result, documents: list[Document]) -> None:
+    """Write documents and the chunks that changed; vectors that are not used any more go to the cache."""
+    if not documents:
+        return
+    claim = result.claim
+    put = db.rows(
+        SQL.put_documents,
+        claim.generation.id,
+        [d.key for d in documents],
+        [d.fingerprint for d in documents],
+        [d.src_hash for d in documents],
+        [len(d.chunks) for d in documents],
+        [claim.jobs[d.key].changed_at for d in documents],
+    )
+    ids = {row["key"]: int(row["id"]) for row in put}
+    stored = _stored_chunks(claim, [ids[d.key] for d in documents if d.key in result.prepared.stored])
+    changes = [(ids[d.key], d, diff(stored[ids[d.key]], [key for key, _ in d.chunks])) for d in documents]
+    _drop(claim, changes)
+    _keep(claim, changes)
+    _add(result, changes)
+
+
+def _stored_chunks(claim: Claim, documents: list[int]) -> dict[int, list[StoredChunk]]:
+    found: defaultdict[int, list[StoredChunk]] = defaultdict(list)
+    if documents:
+        for row in db.rows(SQL.stored_chunks.on(table=claim.generation.table), documents):
+            found[row["document"]].append(StoredChunk(row["id"], row["chunk_no"], row["chunk_hash"]))
+    return found
+
+
+Changes = list[tuple[int, Document, Diff]]
+
+
+def _drop(claim: Claim, changes: Changes) -> None:
+    dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
+    if dropped:
+        gone = db.rows(on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))
+        cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone}, replaced=True)
+
+
+def _keep(claim: Claim, changes: Changes) -> None:
+    kept = [(i, chunk, number, d.fingerprint, d.src_hash) for i, d, found in changes for chunk, number in found.keep]
+    if kept:
+        db.run(SQL.keep_chunks.on(table=claim.generation.table), *_columns(kept, 5), claim.generation.model.name)
+
+
+def _add(result: Result, changes: Changes) -> None:
+    added = [
+        Added(document, number, key, text, result.vectors[key], d)
+        for document, d, found in changes
+        for number in found.add
+        for key, text in (d.chunks[number],)
+    ]
+    add(result.claim.pipeline, result.claim.generation, added)
+
+
+def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+def remove(claim: Claim, keys: list[str]) -> None:
+    """Remove the documents of rows that are gone."""
+    if keys:
+        _drop_chunks(claim, db.rows(SQL.drop_documents, claim.generation.id, keys))
+
+
+def empty(claim: Claim, keys: list[str]) -> None:
+    """Remove the chunks of rows that are given up: they are of an earlier text, and no later one is on its way."""
+    if keys:
+        _drop_chunks(claim, db.rows(SQL.empty_documents, claim.generation.id, keys))
+
+
+def _drop_chunks(claim: Claim, documents: list[db.Row]) -> None:
+    gone = db.rows(on_table(SQL.drop_all_chunks, claim), [row["id"] for row in documents])
+    cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone}, replaced=True)
+
+
+def on_table(query: Query, claim: Claim) -> Query:
+    """Return a query with the generation's table and pgvector's schema in it."""
+    return query.on(table=claim.generation.table, schema=models.vector_schema())

@@ -1,0 +1,268 @@
+"""The generation table and the view over it."""
+
+from collections.abc import Sequence
+
+from evergreen import db
+from evergreen.catalog import models
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db import event_log, privileges
+from evergreen.db.locks import patiently
+from evergreen.db.queries import load
+from evergreen.source import expressions as ex
+from evergreen.source.functions import Function, filled
+from evergreen.source.table import Column, Source
+
+SQL = load(__package__)
+# Chunks of one document are renumbered all at once. Half of each page is left free, which has room for a new version of
+# every row on it, so that renumbering is HOT and touches no index. A row is kept whole, with its vector, where two fit
+# into the other half: inserts ran 1.3 times as fast, and a search reads the vector where the row is. Else the vector is
+# out of line, and renumbering does not copy it; whole rows of 384 dimensions and 400 characters were alone on their
+# pages, 8.2 kB where each has 2.5. With one chunk a row none is renumbered.
+_WHOLE_DIMENSIONS, _WHOLE_ROW = 512, 2000
+_FILLING = 0.65  # how long a chunk is on average, of the most it may be
+_REST = 330  # bytes of a row beside text and vector
+_INLINE = "toast_tuple_target = 8160"
+_WHOLE, _RENUMBERED = "fillfactor = 70", "fillfactor = 50"
+# A bulk edit replaces all rows, and what is dead is to be used again by the next one. Each VACUUM reads the whole HNSW
+# index, so not for less than a tenth.
+_VACUUM = (
+    "autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_limit = 2000,"
+    " toast.autovacuum_vacuum_scale_factor = 0.1, toast.autovacuum_vacuum_cost_limit = 2000"
+)
+_COLUMNS = tuple("document id key chunk_no chunk chunk_hash embedding model fingerprint src_hash embedded_at".split())
+_VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedded_at is_stale generation".split())
+
+
+def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> None:
+    """Create the table of a generation with its policy; the source's hash function must be there."""
+    keys = [(f"k{i}", type_name) for i, (_, _, type_name) in enumerate(pipeline.key, 1)]
+    table = {"table": generation.table}
+    db.ddl(
+        SQL.create_table.on(
+            **table,
+            key_columns=", ".join(f"{name} {type_name} NOT NULL" for name, type_name in keys),
+            vector=f"{models.vector_schema()}.vector",
+            dimensions=str(generation.model.dimensions),
+            storage=_storage(generation),
+        )
+    )
+    _no_statistics(generation.table, ["chunk", "embedding", *(name for name, _ in keys)])
+    db.ddl(SQL.index_key.on(**table, key_names=", ".join(name for name, _ in keys)))
+    db.ddl(SQL.index_hash.on(**table))
+    comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"
+    db.ddl(SQL.comment_table.on(**table, comment=db.literal(comment)))
+    privileges.close("TABLE", generation.table)
+    privileges.close("SEQUENCE", f"{generation.table}_id_seq")
+    db.ddl(SQL.create_trigger.on(**table))
+    db.ddl(SQL.always.on(**table))
+    db.run(SQL.guard, generation.id)
+    _create_policy(generation.table, generation, source)
+    _create_readable(generation, source, [name for name, _ in keys])
+    follow_row_security(generation, source)
+
+
+def _create_readable(generation: Generation, source: Source, keys: list[str]) -> None:
+    both = {"readable": generation.readable, "table": generation.table}
+    db.ddl(SQL.create_readable.on(**both))
+    privileges.close("TABLE", generation.readable)
+    _no_statistics(generation.readable, [*_COLUMNS, *keys])
+    db.ddl(SQL.attach.on(**both))
+    comment = f"evergreen: {generation.table} as readers see it, by their rights on the source"
+    db.ddl(SQL.comment_readable.on(**both, comment=db.literal(comment)))
+    _create_policy(generation.readable, generation, source)
+    _protect(generation.readable)
+
+
+def _create_policy(table: str, generation: Generation, source: Source) -> None:
+    own = table.split(".")[1]
+    db.ddl(SQL.create_policy.on(table=table, generation=str(generation.id), matches=_matches(source, own), name=own))
+
+
+def _protect(table: str) -> None:
+    db.ddl(SQL.enable_policy.on(table=table))
+    db.ddl(SQL.grant_table.on(table=table))
+
+
+def follow_row_security(generation: Generation, source: Source) -> None:
+    """Give the generation's own table row security where the source has it, so that a dump has no more than the source.
+
+    Readers do not depend on it: they come through ``readable``, and may read the table itself only with row security.
+    """
+    row = db.one(SQL.row_security, source.oid, generation.table)
+    if row is None or row["source"] == row["own"]:
+        return
+    if row["source"]:
+        _protect(generation.table)
+    else:
+        privileges.close("TABLE", generation.table)
+        db.ddl(SQL.disable_policy.on(table=generation.table))
+
+
+def mend(pipeline: Pipeline, generation: Generation) -> None:
+    """Make documents and chunks agree again: a document without all its chunks, and a chunk without one, go.
+
+    Their vectors are kept, so the texts are not sent again. The rows are for the cursors to find.
+    """
+    table = {"table": generation.table}
+    lost = int(db.value(SQL.drop_incomplete.on(**table), generation.id))
+    db.run(SQL.keep_orphans.on(**table), generation.id, generation.model.id, pipeline.id)
+    strays = db.run(SQL.drop_orphans.on(**table), generation.id)
+    if lost or strays:
+        about = {"pipeline": pipeline.name, "generation": generation.id}
+        event_log.warn("vectors_missing", **about, rows=lost, chunks_without_row=strays)
+        db.notice(
+            f'pipeline "{pipeline.name}": the vectors of {lost:,} rows are missing from {generation.table},'
+            f" and {strays:,} chunks belong to no row; all rows are checked"
+        )
+
+
+def drop_table(generation: Generation) -> None:
+    """Drop the generation's vectors and what readers see of them."""
+    db.ddl(SQL.drop_table.on(table=generation.table, readable=generation.readable))
+
+
+def drop_view(view: str) -> None:
+    """Drop a view, quoted and qualified; raises 2BP01 where something depends on it."""
+    db.ddl(SQL.drop_view.on(view=view))
+
+
+def drop_policy(table: str) -> None:
+    """Drop our row security policy of a table."""
+    db.ddl(SQL.drop_policy.on(table=table))
+
+
+def set_free(generation: Generation) -> None:
+    """Make an ordinary table of a generation's own."""
+    both = {"readable": generation.readable, "table": generation.table}
+    for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):
+        db.ddl(statement.on(**both))
+    privileges.close("TABLE", generation.table)
+    for row in db.rows(SQL.guards, generation.table):
+        db.ddl(SQL.drop_guard.on(**both, **row))
+
+
+def _no_statistics(table: str, names: Sequence[str]) -> None:
+    columns = ", ".join(SQL.column_without_statistics.on(column=db.identifier(name)).text for name in names)
+    db.ddl(SQL.no_statistics.on(table=table, columns=columns))
+
+
+def drop_statistics() -> None:
+    """Leave no statistics on texts, vectors and keys of any generation; a locked table waits."""
+    for row in db.rows(SQL.with_statistics):
+        patiently(lambda row=row: _drop_statistics(row["name"], row["columns"]), "50ms")
+
+
+def _drop_statistics(table: str, names: Sequence[str]) -> None:
+    _no_statistics(table, names)
+    db.run(SQL.forget_statistics, table, names)
+
+
+def _storage(generation: Generation) -> str:
+    if generation.chunker == {"chunker": "none"}:
+        is_whole, fill = generation.model.dimensions <= _WHOLE_DIMENSIONS, _WHOLE
+    else:
+        text = _FILLING * float(generation.chunker.get("size", 0))
+        is_whole, fill = 4 * generation.model.dimensions + text + _REST <= _WHOLE_ROW, _RENUMBERED
+    return ", ".join([*([_INLINE] if is_whole else []), fill, _VACUUM])
+
+
+def _matches(source: Source, table: str) -> str:
+    return " AND ".join(f"s.k{i} {column.equal} {table}.k{i}" for i, column in enumerate(source.key, 1))
+
+
+def view_columns(names: Sequence[str]) -> list[str]:
+    """The key columns' names in the view, prefixed as often as they would clash."""
+    taken = set(_VIEW_COLUMNS) | set(names)
+    found: list[str] = []
+    for name in names:
+        column = name
+        while column in _VIEW_COLUMNS or (column != name and column in taken):
+            column = f"key_{column}"
+        taken.add(column)
+        found.append(column)
+    return found
+
+
+def create_view(pipeline: Pipeline, generation: Generation, source: Source, view: str) -> int:
+    """Create or switch the view ``view`` (qualified, quoted) to a generation; return its oid."""
+    names = view_columns([c.name for c in source.key])
+    is_new = db.value(SQL.relation_oid, view) is None
+    columns = (f"g.k{i} AS {db.identifier(name)}" for i, name in enumerate(names, 1))
+    db.ddl(
+        SQL.create_view.on(
+            view=view,
+            key_columns=", ".join(columns),
+            vector=f"{models.vector_schema()}.vector",
+            readable=generation.readable,
+            generation=str(generation.id),
+            matches=_matches(source, "g"),
+        )
+    )
+    comment = (
+        f"embeddings of pipeline {pipeline.name}: one row a chunk; is_stale is exact for your snapshot."
+        " Where row security applies to you, stale chunks are left out"
+    )
+    db.ddl(SQL.comment_view.on(view=view, comment=db.literal(comment)))
+    if is_new:
+        privileges.close("TABLE", view)
+    db.ddl(SQL.grant_view.on(view=view))
+    return int(db.value(SQL.relation_oid, view))
+
+
+def view_name(source: Source, pipeline: str, wanted: str | None, role: str) -> str:
+    """Choose the view's qualified name; raises UserError 42P07, 42501, 42622."""
+    name = wanted if wanted is not None else f"{pipeline}_embedding"
+    if wanted is not None and not db.value(SQL.may_create, role, source.schema):
+        raise UserError(
+            f"permission denied for schema {source.schema}",
+            "42501",
+            hint="A view_name of your choice needs CREATE on the source's schema; without it the name is the default.",
+        )
+    if not name:
+        raise UserError("a view needs a name", "42602", hint="Leave view_name out, or pass a name.")
+    if len(name.encode()) > 63:  # noqa: PLR2004 - NAMEDATALEN - 1
+        raise UserError(f'view name "{name}" is longer than 63 bytes', "42622", hint="Pass a shorter view_name => '…'.")
+    if db.value(SQL.in_schema, source.schema, name):
+        raise UserError(
+            f'relation "{source.schema}.{name}" exists already', "42P07", hint="Pass another name: view_name => '…'."
+        )
+    return f"{db.identifier(source.schema)}.{db.identifier(name)}"
+
+
+def relation_name(oid: int | None) -> str | None:
+    """Return the qualified name of a relation, or None when it is gone."""
+    found = db.value(SQL.relation_name, oid) if oid is not None else None
+    return str(found) if found is not None else None
+
+
+def src(
+    generation: Generation,
+    pipeline: Pipeline,
+    source: Source | None,
+    watched: tuple[Column, ...],
+    only_if: Column | None = None,
+) -> Function:
+    """Key columns and hash of the source's rows where ``only_if`` is true, with the rights of the asking role."""
+    columns = ", ".join(f"k{i} {type_name}" for i, (_, _, type_name) in enumerate(pipeline.key, 1))
+    if source is None:
+        nothing = ", ".join(f"NULL::{type_name}" for _, _, type_name in pipeline.key)
+        body = filled(SQL.src_nothing_body, columns=nothing)
+    else:
+        body = filled(
+            SQL.src_body,
+            columns=", ".join(f"{ex.reference('s', c)}::{c.type_name}" for c in source.key),
+            src_hash=ex.src_hash("s", watched),
+            source=source.from_clause,
+            table=db.literal(source.qualified),
+            condition=f"{ex.reference('s', only_if)} IS TRUE AND " if only_if is not None else "",
+        )
+    return Function(
+        signature=f"embed_store.src_{generation.id}()",
+        returns=f"TABLE ({columns}, h bytea, shows_stale boolean)",
+        language="sql",
+        volatility="STABLE",
+        body=body,
+        definer=False,
+        comment=f"evergreen: what the view of pipeline {pipeline.name} joins",
+    )

@@ -1,0 +1,63 @@
+"""Takes the tables of generations that are about to go from our own workers, which are told to let go of them."""
+
+import time
+from collections.abc import Sequence
+
+from evergreen import db
+from evergreen.core.errors import UserError
+from evergreen.core.pipeline import Generation
+from evergreen.db.locks import patiently
+from evergreen.db.queries import load
+from evergreen.storage import indexes
+
+SQL = load(__package__)
+# Longer than deadlock_timeout, after which a lock that is waited for ends an autovacuum. Searches of what is going wait
+# so long at most; 5 s in all.
+_TIMEOUT = "1200ms"
+_ATTEMPTS = 4
+_PAUSE = 0.05
+
+
+def take(generations: Sequence[Generation]) -> None:
+    """Lock their tables to the end of the transaction, and end what builds indexes on them.
+
+    Raises UserError 55P03 at once where a session that is none of our workers has one, else after five seconds.
+    """
+    tables = [g.table for g in generations if db.value(SQL.exists, g.table)]
+    if not tables:
+        return
+    names = ", ".join(tables)
+    if patiently(lambda: _mark(names), "200ms") is None:
+        raise _held(tables)
+    indexes.unschedule([g.id for g in generations])
+    for _ in range(_ATTEMPTS):
+        db.rows(SQL.end_builds, tables)
+        if patiently(lambda: _lock(names), _TIMEOUT):
+            return
+        holders = db.rows(SQL.holders, tables)
+        if holders and not any(row["ours"] for row in holders):
+            break
+        time.sleep(_PAUSE)  # so that searches do not queue behind us all the time
+        db.check_interrupts()
+    raise _held(tables)
+
+
+def _mark(names: str) -> bool:
+    """By this lock a worker whose build is cancelled knows that the table is wanted: nothing else of ours takes it."""
+    db.ddl(SQL.mark.on(tables=names))
+    return True
+
+
+def _lock(names: str) -> bool:
+    db.ddl(SQL.lock_table.on(tables=names))
+    return True
+
+
+def _held(tables: list[str]) -> UserError:
+    by = [f"{row['pid']} ({row['application_name'] or row['usename']})" for row in db.rows(SQL.holders, tables)]
+    sessions = f": session {', '.join(by)}" if by else ""
+    return UserError(
+        f"another session has the vectors in {', '.join(tables)} locked{sessions}",
+        "55P03",
+        hint="Try again when its transaction is over, or end it with SELECT pg_terminate_backend(...).",
+    )

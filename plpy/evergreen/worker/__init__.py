@@ -1,0 +1,1 @@
+"""Who runs the stages: workers, drains, external compute."""

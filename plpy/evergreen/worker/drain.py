@@ -1,0 +1,268 @@
+"""embed_drain: one bounded pass inside the caller's transaction."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from evergreen import db
+from evergreen.capture import ddl_sync
+from evergreen.capture.wal import service
+from evergreen.catalog import maintenance, options, pipelines
+from evergreen.catalog.maintenance import Task
+from evergreen.core.embedding import Known
+from evergreen.core.errors import UserError
+from evergreen.core.job import BACKFILL, LIVE, Wanted
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.text import shown
+from evergreen.db import privileges, statement_timeout, timeouts
+from evergreen.db.privileges import check_owner, elevated, entry
+from evergreen.embedding.batching import rows_worth_claiming
+from evergreen.embedding.dispatcher import Courier
+from evergreen.embedding.limits import shared, state
+from evergreen.embedding.providers.registry import provider
+from evergreen.queue import change_log, claims
+from evergreen.queue.backfill import Private
+from evergreen.worker.apply import apply
+from evergreen.worker.batch import Batch, budget
+from evergreen.worker.maintenance import leftovers
+from evergreen.worker.policies import model_step, running
+
+T = TypeVar("T")
+BATCH = 1000
+_LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
+_SLICE, _AT_ONCE = 0.1, 0.0
+_AFTER_ERROR = 5.0
+_PATIENCE_AT_FIRST, _LEAST_PATIENCE = 5.0, 1.0  # seconds to wait for a source to be read
+_IDLE_SLICE = 0.2
+_PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
+_LOOK = 0.05
+# Of what is left to the caller's statement: when sending ends, and when requests under way are given up so that the
+# rest can be written. A share of a short one; of a long one all but so many seconds.
+_TO_SEND, _TO_ANSWER = (0.5, 30.0), (0.75, 10.0)
+
+
+@entry
+def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | None) -> int:
+    """Bring up to ``max_rows`` source rows up to date and return how many were; raises 25001, 22023, 42704, 55000."""
+    privileges.check_isolation("embed_drain")
+    if max_rows is None or max_rows < 1:
+        raise UserError(f"max_rows must be at least 1, not {shown(max_rows)}", hint="1000 is the default.")
+    seconds = options.check_runtime(max_runtime)
+    check_owner()  # else each pipeline would be passed over with a warning
+    with running("embed_drain"):
+        return elevated(db.planning.by_index()(lambda: Drain(pipelines.chosen(pipeline), max_rows, seconds).run()))
+
+
+class Drain:
+    """Claims, calls the model, and applies everything in one burst at the end.
+
+    The transaction stays open around the calls, so nothing is locked before them but the claimed jobs and log rows.
+    """
+
+    def __init__(self, chosen: list[int], max_rows: int, seconds: float) -> None:
+        self._chosen = chosen
+        self._room = max_rows
+        allowed, now = statement_timeout.left(), time.monotonic()
+        self._deadline = now + min(seconds, _until(allowed, *_TO_SEND))
+        self._last_moment = now + _until(allowed, *_TO_ANSWER)
+        # with one source: others are to be read, too
+        self._patience = min(max(_PATIENCE_AT_FIRST, seconds / 4), max(0.0, allowed) / 4)
+        self._courier = Courier(shared.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
+        self._batches: list[Batch] = []
+        self._resting: set[int] = set()  # generations whose model rests
+        self._done: set[tuple[int, str]] = set()  # a row counts once, in however many generations
+        self._idle = 0.0  # seconds in which no request was under way
+        self._looked_at = time.monotonic()
+        self._cursors = Private()
+        self._memory: dict[int, dict[bytes, Known]] = {}
+
+    def run(self) -> int:
+        """Do the pass; return the number of rows brought up to date."""
+        maintenance.in_transaction([Task("counters", state.create_all), Task("queue rows", change_log.make_missing)])
+        service.read_in_drain()
+        try:
+            self._claim()
+            self._carry()
+            self._wait_for_others()
+        finally:
+            self._courier.close()
+        for batch in self._batches:
+            if not self._guarded(batch.claim.pipeline.id, partial(self._apply, batch)):
+                self._guarded(batch.claim.pipeline.id, partial(_abandon, batch))
+        self._cursors.settle()
+        maintenance.in_transaction(leftovers())
+        return len(self._done)
+
+    def _claim(self) -> None:
+        """Give each pipeline its share of the room, and what one leaves to those that have more to do."""
+        left = self._chosen
+        while left and self._room > 0 and self._has_time():
+            before, share = self._room, -(-self._room // len(left))
+            left = [number for number in left if self._fill(number, share)]
+            if left and self._room == before:
+                self._turn(_SLICE)  # their models have all they can take
+                if self._is_idle():
+                    return
+
+    def _fill(self, number: int, share: int) -> bool:
+        """Claim for one pipeline; True when it may have more to do."""
+        mark, room, cursors, more = len(self._batches), self._room, self._cursors.savepoint(), [False]
+
+        def fill() -> None:
+            with timeouts.patience(self._patience):
+                more[0] = self._drain_pipeline(number, share)
+
+        timeouts.rang()
+        if not self._guarded(number, fill):
+            del self._batches[mark:]
+            self._room = room
+            self._cursors.go_back(cursors)
+            return False
+        if waited := timeouts.rang():
+            self._patience = max(_LEAST_PATIENCE, waited / 2)
+            return False
+        return more[0]
+
+    def _guarded(self, number: int, step: Callable[[], None]) -> bool:
+        """Do a step wholly or not at all; what goes wrong in one pipeline must not keep the others waiting."""
+        try:
+            db.atomically(step)
+        except db.DatabaseError as error:
+            if db.sqlstate(error).startswith(("25", "53", "57")):  # the transaction's, the server's or a user's doing
+                raise
+            db.warning(f"evergreen: pipeline {number} could not be worked on: {db.message(error)}", hint=db.hint(error))
+            return False
+        return True
+
+    def _has_time(self) -> bool:
+        return time.monotonic() < self._deadline
+
+    def _drain_pipeline(self, number: int, share: int) -> bool:
+        pipeline = pipelines.by_id(number)
+        if pipeline is None or pipeline.state != "active":
+            return False
+        if pipeline.torn is not None:
+            what, remedy = pipeline.torn
+            db.warning(f'pipeline "{pipeline.name}" is not whole: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
+            return False
+        pipeline = ddl_sync.ready(pipeline)
+        if pipeline is None:
+            return False
+        change_log.private(pipeline, share)
+        more = [self._drain_generation(pipeline, generation, share) for generation in pipeline.generations]
+        return any(more)
+
+    def _drain_generation(self, pipeline: Pipeline, generation: Generation, share: int) -> bool:
+        """Claim live work up to its share, then backfill, then what live work is left; True when there may be more."""
+        chosen, model = provider(generation.model.provider), generation.model
+        self._cursors.begin(generation.id)
+        most = rows_worth_claiming(self._courier.limits(chosen, model), model.endpoint, BATCH)
+        live = max(1, int(share * options.effective(pipeline.options, "live_share")))
+        left = share
+        for lane, limit in ((LIVE, live), (BACKFILL, share), (LIVE, share)):
+            room = limit
+            while min(room, left, self._room) > 0 and self._has_time():
+                if not self._courier.has_room(chosen, model, lane):
+                    return True
+                if self._rests(pipeline, generation) or timeouts.has_rung():
+                    return False
+                wanted = Wanted(pipeline, generation, lane, min(most, room, left, self._room))
+                claimed = claims.take(wanted, self._tokens(), self._cursors, leased=False)
+                if claimed is None:
+                    break
+                room -= len(claimed.jobs)
+                left -= len(claimed.jobs)
+                self._room -= len(claimed.jobs)
+                self._begin(Batch(claimed))
+        return left <= 0
+
+    def _rests(self, pipeline: Pipeline, generation: Generation) -> bool:
+        """Tell whether a model rests, with a WARNING the first time."""
+        leave = self._courier.rests(provider(generation.model.provider), generation.model, budget(pipeline))
+        if leave is not None and generation.id not in self._resting:
+            self._resting.add(generation.id)
+            db.warning(
+                f'pipeline "{pipeline.name}" waits for {leave.wait:.0f} s: {leave.reason}',
+                hint="SELECT * FROM embed_status; the rows stay queued and a later drain does them.",
+            )
+        return leave is not None
+
+    def _tokens(self) -> list[int]:
+        return [batch.claim.token for batch in self._batches]
+
+    def _begin(self, batch: Batch) -> None:
+        self._batches.append(batch)
+        self._cursors.note(batch.claim)
+        batch.prepare()
+        batch.sort(self._known(batch), self._courier, self._tokens())
+        self._turn(_AT_ONCE)
+
+    def _known(self, batch: Batch) -> dict[bytes, Known]:
+        return self._memory.setdefault(batch.claim.generation.model.id, {})
+
+    def _turn(self, patience: float) -> None:
+        for order in self._courier.turn(patience):
+            batch: Batch = order.sender
+            batch.take_in(order)
+            self._known(batch).update({key: batch.result.vectors[key] for key in batch.result.sent})
+
+    def _carry(self) -> None:
+        """See every order to its end; when the time is up, nothing more is sent."""
+        while self._courier.busy:
+            if time.monotonic() > self._last_moment:
+                for order in self._courier.break_off():
+                    order.sender.take_in(order)
+                return
+            if not self._has_time() or self._is_idle():
+                self._courier.recall()
+            self._turn(_SLICE)
+
+    def _is_idle(self) -> bool:
+        """Tell whether leave to send has been waited for, in all, as long as is worth it with vectors in hand."""
+        now = time.monotonic()
+        self._idle += 0.0 if self._courier.flying else min(now - self._looked_at, _IDLE_SLICE)
+        self._looked_at = now
+        return self._idle > _LONGEST_WAIT
+
+    def _wait_for_others(self) -> None:
+        """Texts that another session is embedding are worth waiting for, a little: it has paid for them."""
+        patience = min(self._deadline, time.monotonic() + _PATIENCE)
+        while time.monotonic() < patience:
+            waiting = [batch for batch in self._batches if batch.elsewhere]
+            if not waiting:
+                return
+            time.sleep(_LOOK)  # another session's commit cannot wake a transaction that is waiting for it
+            db.check_interrupts()
+            for batch in waiting:
+                self._guarded(batch.claim.pipeline.id, partial(self._sort_again, batch))
+            self._carry()
+
+    def _sort_again(self, batch: Batch) -> None:
+        batch.sort_again(self._known(batch), self._courier, self._tokens())
+
+    def _apply(self, batch: Batch) -> None:
+        batch.postpone(0.0)
+        self._done.update((batch.claim.pipeline.id, key) for key in apply(batch.result))
+        batch.land()
+        batch.account()
+        batch.tell()
+        failures = batch.result.prepared.failures
+        if failures:
+            key, error = next(iter(failures.items()))
+            db.warning(
+                f'pipeline "{batch.claim.pipeline.name}": {len(failures)} rows failed, {key} with: {error}',
+                hint="SELECT * FROM embed_status; waiting rows are tried again by a later drain.",
+            )
+
+
+def _until(allowed: float, share: float, margin: float) -> float:
+    return max(share * allowed, allowed - margin)
+
+
+def _abandon(batch: Batch) -> None:
+    batch.abandon(_AFTER_ERROR)
+
+
+def _at_once(body: Callable[[], T]) -> T:
+    return body()

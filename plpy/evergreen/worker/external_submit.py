@@ -1,0 +1,233 @@
+"""embed_submit and embed_release."""
+
+import numpy as np
+import orjson
+
+from evergreen import db
+from evergreen.capture import ddl_sync
+from evergreen.catalog import pipelines
+from evergreen.core.document import Document, Prepared, Result
+from evergreen.core.embedding import Known, Spent
+from evergreen.core.errors import SuspectError, UserError
+from evergreen.core.job import LIVE, Claim
+from evergreen.db import privileges, timeouts
+from evergreen.db.privileges import elevated, entry
+from evergreen.db.queries import load
+from evergreen.embedding.limits import budget as budgets
+from evergreen.embedding.providers.registry import provider
+from evergreen.embedding.response import flaw
+from evergreen.prepare.documents import prepare
+from evergreen.queue import claims
+from evergreen.queue.failures import Failures
+from evergreen.storage import usage, vector_cache
+from evergreen.storage.usage import Alone, Saved
+from evergreen.storage.vector_cache import drop_kept
+from evergreen.worker import external_claim
+from evergreen.worker.apply import apply
+from evergreen.worker.batch import budget
+from evergreen.worker.external_claim import Outside, Text
+from evergreen.worker.policies import running
+
+SQL = load(__package__)
+_PATIENCE = 5.0  # seconds to wait for the source to be read
+#: Vectors as pgvector writes them, by hash of their text.
+Given = dict[bytes, str]
+_LONGEST = 2000  # characters of an error
+
+
+@entry
+def embed_submit(
+    pipeline: str | None,
+    token: int | None,
+    hashes: list[bytes | None] | None,
+    vectors: list[str | None] | None,
+    tokens: int | None,
+) -> int:
+    """Take vectors in and return the rows brought up to date; raises 25001, 22004, 22023, 2202E, 42704, 55P03."""
+    privileges.check_isolation("embed_submit")
+    given = _paired(_flat("hashes", hashes), _flat("vectors", vectors))
+    if tokens is not None and tokens < 0:
+        raise UserError(f"tokens must not be negative, but is {tokens}", hint="Leave it out to have them estimated.")
+
+    def submit() -> int:
+        found = external_claim.find(pipelines.named(pipeline), token)
+        if found is None:
+            return 0
+        with timeouts.patience(_PATIENCE), db.planning.by_index():
+            return _Submission(found, given, tokens).apply()
+
+    with running("embed_submit"):
+        return elevated(submit)
+
+
+def _flat(name: str, array: list[object | None] | list[bytes | None] | list[str | None] | None) -> list[object]:
+    if array is None or any(one is None for one in array):
+        raise UserError(f"{name} is NULL, or has a NULL in it", "22004", hint="Pass one vector for each hash.")
+    if any(isinstance(one, list) for one in array):
+        raise UserError(f"{name} must have one dimension", "2202E", hint="Pass one vector for each hash.")
+    return [one for one in array if one is not None]
+
+
+def _paired(hashes: list[object], vectors: list[object]) -> Given:
+    if len(hashes) != len(vectors):
+        raise UserError(
+            f"there are {len(hashes)} hashes and {len(vectors)} vectors", "2202E", hint="Pass one vector for each hash."
+        )
+    given: Given = {}
+    for key, vector in zip(hashes, vectors, strict=True):
+        assert isinstance(key, bytes)
+        assert isinstance(vector, str)
+        if given.setdefault(key, vector) != vector:
+            raise UserError(
+                f"hash \\x{key.hex()} comes twice, with different vectors", hint="Pass one vector for each hash."
+            )
+    return given
+
+
+class _Submission:
+    """Vectors for a claim. The rows are read anew, under their jobs' locks: what is written is what they are now."""
+
+    def __init__(self, claim: Outside, given: Given, tokens: int | None) -> None:
+        self._outside = claim
+        self._texts = external_claim.texts(claim, [*given])
+        self._vectors = _parsed(claim, given)
+        self._billed = tokens
+
+    def apply(self) -> int:
+        """Write what is complete, keep the rest; return the number of rows brought up to date."""
+        claimed = self._outside
+        new = [text for text in self._texts.values() if not text.came]
+        db.run(SQL.arrive, claimed.token, [*self._texts])
+        still_open = external_claim.open_texts(claimed)
+        result = self._result()
+        self._look_up(result)
+        self._put_back_changed(result, still_open)
+        done = apply(result)
+        written = [h for d in result.prepared.documents if d.key in done for h, _ in d.chunks]
+        drop_kept(result, [key for key in written if key not in self._texts or self._texts[key].came])
+        vector_cache.land(claimed.generation, [*self._texts], claimed.token)
+        self._account(new)
+        self._renew(still_open)
+        external_claim.close(claimed)
+        return len(done)
+
+    def _result(self) -> Result:
+        claimed = self._outside
+        now = db.one(SQL.now, claimed.generation.id)
+        assert now is not None
+        readable = ddl_sync.check(claimed.pipeline)
+        pipeline = readable or claimed.pipeline
+        generation = next((g for g in pipeline.generations if g.id == claimed.generation.id), claimed.generation)
+        claim = Claim(claimed.token, pipeline, generation, LIVE, now["round"], leased=True, at=now["at"])
+        owners = {key: text.keys[0] for key, text in self._texts.items()}
+        if readable is None:  # the source cannot be read now
+            return Result(claim, Prepared(), {**self._vectors}, {*self._vectors}, owners=owners)
+        keys = [*dict.fromkeys(key for text in self._texts.values() for key in text.keys)]
+        claims.add(claim, db.rows(SQL.hold_jobs, generation.id, keys, claim.token))
+        prepared = prepare(claim.pipeline, generation, [*claim.jobs])
+        return Result(claim, prepared, {**self._vectors}, {*self._vectors}, owners=owners)
+
+    def _look_up(self, result: Result) -> None:
+        """Find the vectors that came earlier, or are live elsewhere."""
+        needed = {key for d in result.prepared.documents for key, _ in d.chunks if key not in result.vectors}
+        if needed:
+            result.vectors.update(vector_cache.known(result.claim.generation, [*needed]))
+
+    def _put_back_changed(self, result: Result, still_open: dict[bytes, Text]) -> None:
+        """Put back the rows that need another text now than was handed out, and those there was no room to read."""
+
+        def is_waiting(document: Document) -> bool:
+            return all(key in result.vectors or key in still_open for key, _ in document.chunks)
+
+        keys = [*result.prepared.unread, *(d.key for d in result.prepared.documents if not is_waiting(d))]
+        claims.put_back(result.claim, keys)
+        result.postponed.update(keys)
+
+    def _account(self, new: list[Text]) -> None:
+        if not new:
+            return
+        generation = self._outside.generation
+        estimated = sum(text.tokens for text in new)
+        billed = estimated if self._billed is None else self._billed
+        budgets.correct(budget(self._outside.pipeline), generation.model, billed - estimated)
+        spent = Spent(calls=1, texts=len(new), tokens=billed)
+        usage.record(
+            generation,
+            spent,
+            Saved(),
+            Alone(texts=len(new), tokens=estimated),
+            free=provider(generation.model.provider).free,
+        )
+
+    def _renew(self, still_open: dict[bytes, Text]) -> None:
+        """Put off the end of the claim; not each time, as that writes a row for each row and text that is left."""
+        claimed = self._outside
+        if not claimed.is_old:
+            return
+        keys = [*dict.fromkeys(key for text in still_open.values() for key in text.keys)]
+        claims.renew_lease(claimed.token, claimed.generation, keys, [*still_open])
+
+
+def _parsed(claim: Outside, given: Given) -> dict[bytes, Known]:
+    """Read the vectors; raises 22023 for another number of dimensions, and for what no distance can be computed to."""
+    model = claim.generation.model
+    zeros = provider(model.provider).zeros
+    found: dict[bytes, Known] = {}
+    for key, text in given.items():
+        if text.count(",") + 1 != model.dimensions:
+            raise UserError(
+                f'the vector of hash \\x{key.hex()} has {text.count(",") + 1} dimensions, and model "{model.name}" of'
+                f" claim {claim.token} has {model.dimensions}",
+                hint="embed_claim says with each text which model it is for.",
+            )
+        vector = np.array(orjson.loads(text), dtype=np.float32)
+        if wrong := flaw(vector, zeros=zeros):
+            raise UserError(
+                f'model "{model.name}" gave {wrong} for the text of hash \\x{key.hex()}',
+                hint=f"SELECT embed_release({db.literal(claim.pipeline.name)}, {claim.token},"
+                f" ARRAY['\\x{key.hex()}']::bytea[], 'bad vector'); and submit the others.",
+            )
+        found[key] = vector
+    return found
+
+
+@entry
+def embed_release(pipeline: str | None, token: int | None, hashes: list[bytes | None] | None, error: str | None) -> int:
+    """Give back the rows of some texts, or of all; return how many. Raises 25001, 22004, 22023, 42704, 55P03."""
+    privileges.check_isolation("embed_release")
+    if hashes is not None and not all(isinstance(one, bytes) for one in hashes):
+        raise UserError("hashes has a NULL or a list in it", "22004", hint="Leave it out to give back all.")
+
+    def release() -> int:
+        found = external_claim.find(pipelines.named(pipeline), token)
+        if found is None:
+            return 0
+        chosen = None if hashes is None else [one for one in hashes if one is not None]
+        return _release(found, chosen, error)
+
+    return elevated(release)
+
+
+def _release(claimed: Outside, hashes: list[bytes] | None, error: str | None) -> int:
+    texts = _open(claimed, hashes)
+    claim = Claim(claimed.token, claimed.pipeline, claimed.generation, LIVE, 0, leased=True)
+    keys = [*dict.fromkeys(key for text in texts.values() for key in text.keys)]
+    claims.add(claim, db.rows(SQL.hold_jobs, claimed.generation.id, keys, claimed.token))
+    if error is None:
+        claims.put_back(claim, [*claim.jobs])
+    else:
+        # As a text that a model refused when it was alone: it may be the text, it may pass.
+        Failures(claim).record(dict.fromkeys(claim.jobs, SuspectError(error[:_LONGEST])))
+    vector_cache.land(claimed.generation, [*texts], claimed.token)
+    unspent = sum(text.tokens for text in texts.values())
+    budgets.correct(budget(claimed.pipeline), claimed.generation.model, -unspent)
+    db.run(SQL.take_back, claimed.token, [*texts])
+    external_claim.close(claimed)
+    return len(claim.jobs)
+
+
+def _open(claimed: Outside, hashes: list[bytes] | None) -> dict[bytes, Text]:
+    """Return the texts that are meant and whose vectors did not come: those need nobody any more."""
+    if hashes is None:
+        return external_claim.open_texts(claimed)
+    return {key: text for key, text in external_claim.texts(claimed, hashes).items() if not text.came}

@@ -1,0 +1,148 @@
+"""CALL embed_work: the worker loop, which commits between steps and holds no transaction while a model works."""
+
+import time
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.catalog import options, pipelines
+from evergreen.db import session_guard
+from evergreen.db.privileges import LOCKED_HINT, check_owner, elevated, entry
+from evergreen.db.queries import load
+from evergreen.worker import policies, session, sleep
+from evergreen.worker.policies import running
+from evergreen.worker.sleep import LONGEST, SHORTEST, Memory
+from evergreen.worker.worker import Worker
+
+SQL = load(__package__)
+_SLICE = 0.1
+_SLOT_PATIENCE = 5.0
+_INSISTENCE = 20.0
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long to work."""
+
+    deadline: float
+    until_empty: bool  # or until nothing is left
+    until_idle: bool  # or until a pass finds nothing to do
+
+
+@entry
+def embed_work(
+    pipeline: str | None, max_runtime: str | None, until_empty: bool | None, slot: int | None, until_idle: bool | None
+) -> None:
+    """Work until the time is up, nothing is left, or nothing can be done now; raises 2D000, 22023, 42704."""
+    seconds = options.check_runtime(max_runtime)
+    check_owner()  # else it would try until its time is up
+    elevated(lambda: pipelines.chosen(pipeline))  # an unknown name is an error at once
+    with session.as_needed() as allowed:
+        deadline = time.monotonic() + min(seconds, allowed)
+        _in_slot(pipeline, slot, Extent(deadline, bool(until_empty), bool(until_idle)))
+
+
+def _in_slot(pipeline: str | None, slot: int | None, extent: Extent) -> None:
+    _let_go()  # whatever an earlier call of this session may have left
+    before = elevated(session_guard.state)
+    try:
+        if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, extent.deadline - time.monotonic())):
+            with running("embed_work"):
+                memory = sleep.memory() if extent.until_idle else Memory()
+                _work(Worker(pipeline, memory), memory, extent)
+    finally:
+        _let_go(before)
+
+
+def _let_go(before: list[str] | None = None) -> None:
+    """Give up every claim and slot of this session, however often a cancel comes in between.
+
+    Also every lock that it had not ``before``: an owner's code may have taken one that we had, once more.
+    """
+    cancel: db.DatabaseError | None = None
+    until = time.monotonic() + _INSISTENCE
+    while time.monotonic() < until:
+        try:
+            db.rows(SQL.let_go)
+            if before is not None:
+                elevated(lambda: session_guard.restore(before))
+            break
+        except db.DatabaseError as error:
+            if db.sqlstate(error) != "57014":
+                raise
+            cancel = error
+    if cancel is not None:
+        raise cancel
+
+
+def _take_slot(slot: int, patience: float) -> bool:
+    """Wait a little for the slot: the run before this one may be about to end."""
+    until = time.monotonic() + patience
+    while not db.value(SQL.take_slot, slot) and elevated(lambda: db.value(SQL.slot_is_taken, slot)):
+        if time.monotonic() > until:
+            return False
+        _pause(_SLICE)
+    return True
+
+
+def _work(worker: Worker, memory: Memory, extent: Extent) -> None:
+    try:
+        locked = _loop(worker, memory, extent)
+        worker.finish()
+        if locked is not None:
+            raise locked
+    finally:
+        worker.close()
+
+
+def _loop(worker: Worker, memory: Memory, extent: Extent) -> db.DatabaseError | None:
+    """Work until it is time to end; return the error where a table of ours was locked to the last.
+
+    A VACUUM FULL or REINDEX of one is over some time, and texts in flight are not to be paid for again.
+    """
+    locked: db.DatabaseError | None = None
+    pause = SHORTEST
+    while time.monotonic() < extent.deadline:
+        try:
+            if _passes(worker, memory, extent):
+                return None
+            locked = None
+        except db.DatabaseError as error:
+            if not policies.is_locked(error):
+                raise
+            if locked is None:
+                db.warning(f"evergreen: waiting until a table is unlocked: {db.message(error)}", hint=LOCKED_HINT)
+            locked = error
+        _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
+        pause = min(2 * pause, LONGEST) if locked is not None else SHORTEST
+    return locked
+
+
+def _passes(worker: Worker, memory: Memory, extent: Extent) -> bool:
+    """Make passes until time is up or there is nothing to do; True when that is the end of the work."""
+    memory.note(idle=True)
+    pause = SHORTEST
+    told = False
+    while time.monotonic() < extent.deadline and not sleep.look(memory):
+        if worker.once(extent.deadline):
+            pause = SHORTEST
+            memory.note(idle=False)
+            if worker.saw_more and extent.until_idle and not told:
+                told = True
+                sleep.pass_on()
+            continue
+        if extent.until_idle or (extent.until_empty and not worker.anything_left()):
+            return True
+        _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
+        pause = min(2 * pause, LONGEST)
+    return True
+
+
+def _pause(seconds: float) -> None:
+    """Sleep in slices with no transaction open, so that cancel works and no snapshot is held."""
+    db.check_interrupts()
+    db.commit()
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(_SLICE, left))  # idle polling; pg_sleep would keep the GIL and a snapshot
+        db.check_interrupts()
+        db.commit()

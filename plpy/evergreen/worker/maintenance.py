@@ -1,0 +1,54 @@
+"""What a worker clears away, folds and builds every minute: the tasks, each of which may fail by itself."""
+
+from collections.abc import Callable
+
+from evergreen.catalog import maintenance, options, pipelines
+from evergreen.catalog.maintenance import Step, Task
+from evergreen.embedding import suspects
+from evergreen.embedding.limits import state
+from evergreen.generations import indexing, retire
+from evergreen.queue import change_log, claims
+from evergreen.storage import generation_tables, usage, vector_cache
+
+
+def keep_house(step: Step, *, at_leisure: bool) -> None:
+    """Do everything that is due. ``at_leisure``: no batch is under way, so an index may take seconds."""
+    maintenance.run(step, [*leftovers(), *_counters()])
+    _found(step, "retirement", retire.due, retire.KINDS)
+    if at_leisure:
+        _found(step, "indexes", indexing.due, indexing.KINDS)
+    maintenance.run(step, [Task("maintenance errors", maintenance.forget_old)])
+
+
+def leftovers() -> list[Task]:
+    """What crashed workers and dropped pipelines have left; drains and embed_claim clear it away, too."""
+    return [
+        Task("orphaned jobs", claims.drop_orphans),
+        Task("abandoned claims", claims.drop_dead),
+        Task("lag", usage.fold_lag),
+    ]
+
+
+def _counters() -> list[Task]:
+    return [
+        Task("cache", lambda: vector_cache.purge(options.get("cache_retention"))),
+        Task("cache limit", _trim_cache),
+        Task("suspects", suspects.purge),
+        Task("counters", state.create_all),
+        Task("queue rows", change_log.make_missing),
+        Task("torn pipelines", pipelines.say_torn),
+        Task("usage", usage.fold),
+        Task("erased texts", vector_cache.purge_erased),
+        Task("statistics of keys", generation_tables.drop_statistics),
+    ]
+
+
+def _trim_cache() -> None:
+    limit = options.get("cache_limit")
+    vector_cache.trim(None if limit == "auto" else int(limit))
+
+
+def _found(step: Step, name: str, search: Callable[[], list[Task]], kinds: tuple[str, ...]) -> None:
+    """Run what a search finds."""
+    tasks: list[Task] = []
+    maintenance.run_found(step, Task(f"search for {name}", lambda: tasks.extend(search())), tasks, kinds)

@@ -1,0 +1,245 @@
+"""embed_schedule: pg_cron runs embed_work again and again, one job a worker, each in a slot of its own."""
+
+from dataclasses import dataclass
+
+import evergreen
+from evergreen import db
+from evergreen.catalog import pipelines
+from evergreen.catalog.pg_cron import MAX_WORKERS, database_name, installation, job_names
+from evergreen.core.errors import UserError
+from evergreen.core.text import counted, shown
+from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+# A run lasts almost to the next minute's; the next one waits for its slot, so that runs neither gap nor pile up.
+_RUNTIME = "58 s"
+# A run of a minute leaves a row behind, 1,440 a day and worker. What failed is worth reading for a day.
+_HOUSEKEEPING = "17 * * * *"
+_KEPT = "1 day"
+EVERY_MINUTE = "* * * * *"
+#: Since 1.5 a job of seconds starts again at once when its run was longer, and never queues twice: a worker whose
+#: backend is killed is back within these seconds, and not only in the next minute.
+EVERY_FEW_SECONDS = "10 seconds"
+_SECONDS_SINCE = (1, 5)
+
+
+@entry
+def embed_schedule(workers: int | None, pipeline: str | None) -> str:
+    """Schedule the workers of this database (or of one pipeline) anew; raises 22023, 42704, 55000, 58P01."""
+    if workers is None or not 1 <= workers <= MAX_WORKERS:
+        raise UserError(f"workers must be from 1 to {MAX_WORKERS}, not {shown(workers)}", hint="1 is the default.")
+    chosen = elevated(lambda: pipelines.chosen(pipeline))
+    first_slot = (chosen[0] if pipeline is not None else 0) * MAX_WORKERS
+    names = job_names(pipeline)[:workers]
+    commands = {name: _command(pipeline, first_slot + n) for n, name in enumerate(names, 1)}
+    here = _is_here()
+    for problem in elevated(lambda: problems(workers, job_names(pipeline))):
+        db.warning(problem.said, hint=problem.hint)
+    if not here:
+        return _elsewhere(commands)
+    _remove(pipeline)
+    for name, command in commands.items():
+        _put(name, command)
+    db.run(SQL.schedule, _house(), _HOUSEKEEPING, _cleaning())
+    db.notice(
+        f"pg_cron runs {workers} worker{'s' if workers > 1 else ''} within a minute; see cron.job_run_details,"
+        f" of which our rows are kept for {_KEPT}"
+    )
+    return f"scheduled: {', '.join(commands)}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that keeps scheduled workers from running, and what mends it."""
+
+    said: str
+    hint: str
+
+
+def problems(workers: int, replaced: list[str]) -> list[Problem]:
+    """Return what keeps so many workers from running beside those that are scheduled; needs the extension's rights.
+
+    ``replaced``: names of jobs that do not count, because these workers are to come in their place.
+    """
+    row = db.one(SQL.limits)
+    here = installation()
+    assert row is not None
+    others = int(db.value(SQL.others, replaced)) if here["version"] is not None else 0
+    return limit_problems(Limits(**row, others=others), workers)
+
+
+@entry
+def cron_problems(workers: int | None) -> list[tuple[str, str]]:
+    """Body of embed.cron_problems(): the same, as rows."""
+    return [(problem.said, problem.hint) for problem in problems(workers or 0, [])]
+
+
+@entry
+def embed_unschedule(pipeline: str | None) -> str:
+    """Remove the jobs that embed_schedule made with the same argument; raises 55000, 58P01."""
+    if not _is_here():
+        names, here = ", ".join(db.literal(name) for name in job_names(pipeline)), database_name()
+        return (
+            f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname IN ({names});\n"
+            f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = {db.literal(_house())} AND NOT EXISTS (SELECT"
+            f" FROM cron.job j WHERE j.database = {db.literal(here)} AND j.jobname ~ '^evergreen .*#[0-9]+$');"
+        )
+    removed = _remove(pipeline)
+    db.rows(SQL.unschedule_house, _house())
+    elevated(lambda: db.rows(SQL.unschedule_indexes))  # those are of the extension's owner
+    running = elevated(lambda: db.rows(SQL.running))
+    if running:
+        pids = ", ".join(str(row["pid"]) for row in running)
+        db.notice(
+            f"{counted(len(running), 'worker is', 'workers are')} still running (pid {pids}): one of pg_cron's ends"
+            " within a minute, `evergreen worker` when it is stopped"
+        )
+    return f"unscheduled: {', '.join(removed) or 'nothing was scheduled'}"
+
+
+def _house() -> str:
+    return f"evergreen {database_name()} housekeeping"
+
+
+def _put(name: str, command: str) -> None:
+    """Schedule a worker, by the minute where pg_cron's library is older than its extension says."""
+    here = installation()
+    try:
+        db.atomically(lambda: db.run(SQL.schedule, name, schedule(here["version"]), command))
+    except db.DatabaseError as error:
+        if db.sqlstate(error) != "22023":
+            raise
+        db.run(SQL.schedule, name, EVERY_MINUTE, command)
+
+
+def _cleaning() -> str:
+    """Delete old rows of our own runs; a role may delete its own, by pg_cron's policy."""
+    worker = f"CALL {evergreen.extension_schema()}.embed_work("
+    return (
+        "SET TRANSACTION READ WRITE; DELETE FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
+        f" AND coalesce(end_time, start_time, '-infinity') < now() - interval '{_KEPT}'"
+        f" AND (database = {db.literal(database_name())} AND starts_with(command, {db.literal(worker)})"
+        f" OR jobid IN (SELECT jobid FROM cron.job WHERE jobname = {db.literal(_house())}))"
+    )
+
+
+def _command(pipeline: str | None, slot: int) -> str:
+    """The call with every argument and its type: a procedure of this name by another role is never nearer to it."""
+    which = db.literal(pipeline) if pipeline is not None else "NULL"
+    return (
+        f"CALL {evergreen.extension_schema()}.embed_work({which}::pg_catalog.text,"
+        f" max_runtime => '{_RUNTIME}'::pg_catalog.interval, until_empty => false, slot => {slot}, until_idle => false)"
+    )
+
+
+def _is_here() -> bool:
+    """True when pg_cron runs in this database and the caller may use it; raises when it runs nowhere."""
+    here = installation()
+    if not here["preloaded"] or here["home"] is None:
+        raise UserError(
+            "pg_cron is not loaded in this server",
+            "58P01",
+            hint="Install it (evergreen setup), add pg_cron to shared_preload_libraries and restart the server.",
+        )
+    if here["home"] != here["here"]:
+        return False
+    if here["version"] is None:
+        raise UserError("extension pg_cron is not created in this database", "55000", hint="CREATE EXTENSION pg_cron;")
+    if not db.value(SQL.may_use):
+        role = caller()
+        raise UserError(
+            f'role "{role}" may not use pg_cron', "42501", hint=f"GRANT USAGE ON SCHEMA cron TO {db.identifier(role)};"
+        )
+    return True
+
+
+def _elsewhere(commands: dict[str, str]) -> str:
+    here = installation()
+    database = db.literal(here["here"])
+    every = db.literal(schedule(None))
+    calls = [
+        f"SELECT cron.schedule_in_database({db.literal(name)}, {every}, {db.literal(command)}, {database});"
+        for name, command in commands.items()
+    ]
+    house = (_house(), _HOUSEKEEPING, _cleaning())
+    calls.append(f"SELECT cron.schedule({', '.join(db.literal(part) for part in house)});")
+    db.notice(f'pg_cron lives in database "{here["home"]}": run the returned statements there')
+    return "\n".join(calls)
+
+
+def _remove(pipeline: str | None) -> list[str]:
+    removed = [(row["jobid"], row["jobname"]) for row in db.rows(SQL.jobs, job_names(pipeline))]
+    for number, _ in removed:
+        db.run(SQL.unschedule, number)
+    return [name for _, name in removed]
+
+
+def schedule(version: str | None) -> str:
+    """Return the schedule of a worker's job; None: a version that is not known, as in another database."""
+    parts = (version or "").replace("-", ".").split(".")[:2]
+    known = tuple(int(part) for part in parts if part.isdigit())
+    return EVERY_FEW_SECONDS if known >= _SECONDS_SINCE else EVERY_MINUTE
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server says of pg_cron; None for a setting that its version does not have."""
+
+    preloaded: bool
+    launches: bool | None  # cron.launch_active_jobs
+    in_background: bool | None  # cron.use_background_workers
+    most: int | None  # cron.max_running_jobs
+    processes: int  # max_worker_processes
+    connections: int  # max_connections, without those that are reserved
+    host: str | None  # cron.host
+    listens: bool  # listen_addresses is not empty
+    others: int = 0  # workers that are scheduled already, and are not replaced
+
+
+def limit_problems(limits: Limits, workers: int) -> list[Problem]:
+    """Return what is in the way of so many workers beside those that are scheduled already."""
+    if not limits.preloaded:
+        hint = "Add pg_cron to shared_preload_libraries and restart the server."
+        return [Problem("pg_cron is not loaded in this server", hint)]
+    found: list[Problem] = []
+    if limits.launches is False:
+        hint = "ALTER SYSTEM SET cron.launch_active_jobs = on; SELECT pg_reload_conf();"
+        found.append(Problem("cron.launch_active_jobs is off: pg_cron starts no job", hint))
+    wanted = workers + limits.others
+    if limits.most is not None and wanted >= limits.most:
+        hint = f"Schedule fewer, or set cron.max_running_jobs to {wanted + 2} or more and restart the server."
+        said = f"pg_cron runs {limits.most} jobs at once (cron.max_running_jobs): {_all(wanted)} leave none for others"
+        found.append(Problem(said, hint))
+    if limits.in_background:
+        found += _in_background(limits, wanted)
+    else:
+        found += _by_connections(limits, wanted)
+    return found
+
+
+def _all(workers: int) -> str:
+    return f"{workers} workers" if workers != 1 else "1 worker"
+
+
+def _in_background(limits: Limits, wanted: int) -> list[Problem]:
+    left = limits.processes - 2  # pg_cron's own, and that of logical replication
+    if wanted < left:
+        return []
+    hint = f"Set max_worker_processes to {wanted + 8} or more, or cron.use_background_workers to off, and restart."
+    said = (
+        f"max_worker_processes is {limits.processes}, and pg_cron runs jobs as such (cron.use_background_workers):"
+        f" {_all(wanted)} leave none for others and for parallel queries"
+    )
+    return [Problem(said, hint)]
+
+
+def _by_connections(limits: Limits, wanted: int) -> list[Problem]:
+    found: list[Problem] = []
+    if wanted >= limits.connections:
+        said = f"max_connections leaves {limits.connections} sessions, and pg_cron opens one for each job"
+        found.append(Problem(said, "Schedule fewer workers, or set cron.use_background_workers = on."))
+    if limits.host and not limits.host.startswith("/") and not limits.listens:
+        said = f'pg_cron connects to "{limits.host}" (cron.host), and the server listens on no address'
+        found.append(Problem(said, "Set cron.host to the directory of the server's socket, and restart the server."))
+    return found

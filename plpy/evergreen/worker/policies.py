@@ -1,0 +1,79 @@
+"""What an error means for a step, and what may not be run inside of another."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from evergreen import db
+from evergreen.core.errors import RetryableError, UserError
+from evergreen.embedding.dispatcher import Step
+
+MOMENT = 0.2  # seconds: a lock was not to be had
+_LONGEST_LOCKED = 5.0  # each try costs a lock_timeout, which the other pipelines' rows wait for
+_FIRST = 5.0
+_LONGEST = 60.0
+_LOCKS = {"55P03", "40P01"}
+_DISK_FULL = "53100"
+_running: list[str] = []
+
+
+def pause(error: db.DatabaseError, before: int) -> float:
+    """Seconds to wait: a moment where a lock was not to be had, longer where something is wrong.
+
+    ``before``: how often in a row the disk was full, or a lock not to be had, just before. What was paid for may be
+    lost each time, as there is no room to keep it.
+    """
+    state = db.sqlstate(error)
+    if state in _LOCKS:
+        return min(_LONGEST_LOCKED, MOMENT * 2.0 ** min(before, 9))
+    return min(_LONGEST, _FIRST * 2.0 ** min(before, 9)) if state == _DISK_FULL else _FIRST
+
+
+def is_disk_full(error: db.DatabaseError) -> bool:
+    """Tell whether there is no room to write."""
+    return db.sqlstate(error) == _DISK_FULL
+
+
+def is_locked(error: db.DatabaseError) -> bool:
+    """Tell whether a lock was not to be had."""
+    return db.sqlstate(error) in _LOCKS
+
+
+def words(error: db.DatabaseError) -> str | None:
+    """Return what embed_status is to say of rows that wait for it; None where it is over in a moment."""
+    if is_locked(error):
+        return None
+    told = db.message(error)
+    if is_disk_full(error):
+        return f"the disk is full, and work goes on by itself when there is room on it: {told}"
+    return told
+
+
+def model_step(step: Step) -> Step:
+    """Make a step raise RetryableError where a statement fails; a cancel stays what it is."""
+
+    def careful(body: Callable[[], Any], /) -> Any:
+        try:
+            return step(body)
+        except db.DatabaseError as error:
+            if db.sqlstate(error).startswith("57"):
+                raise
+            raise RetryableError(db.message(error)) from error
+
+    return careful
+
+
+@contextmanager
+def running(name: str) -> Generator[None]:
+    """While this lasts, another drain or worker in this session is refused; raises UserError 55000 for it."""
+    if _running:
+        raise UserError(
+            f"{name} cannot run inside {_running[-1]}",
+            "55000",
+            hint=f"It was called by code that {_running[-1]} runs, such as a model's function.",
+        )
+    _running.append(name)
+    try:
+        yield
+    finally:
+        _running.pop()

@@ -1,0 +1,61 @@
+"""What a worker needs of its session, whatever the database or the role sets; put back when it ends."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from evergreen import db
+from evergreen.core.errors import UserError
+from evergreen.db import statement_timeout
+from evergreen.db.privileges import STANDBY_HINT, elevated
+from evergreen.db.queries import load
+
+SQL = load(__package__)
+# Each holds from the next transaction on. Above READ COMMITTED a worker reads old rows and makes writers fail.
+_NEEDED = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "transaction_timeout": "0",
+}
+_SHARE = 0.75  # of a statement_timeout that cannot be lifted
+
+
+@contextmanager
+def as_needed() -> Generator[float]:
+    """Make the session one to work in; give the seconds that there are to work. Raises UserError 2D000, 25006."""
+    if db.value(SQL.is_standby):
+        raise UserError("embed_work cannot run on a standby, which is read-only", "25006", hint=STANDBY_HINT)
+    seconds = elevated(statement_timeout.lift)
+    before = _differing()
+    _set({name: _NEEDED[name] for name in before})
+    _commit()
+    try:
+        yield seconds * _SHARE
+    except BaseException:
+        if before:  # what is set in a transaction that fails would be undone with it
+            db.rollback()
+            _set(before)
+            db.commit()
+        raise
+    _set(before)
+
+
+def _differing() -> dict[str, str]:
+    found = db.rows(SQL.differing, [*_NEEDED], [*_NEEDED.values()])
+    return {str(row["name"]): str(row["value"]) for row in found}
+
+
+def _set(values: dict[str, str]) -> None:
+    if values:
+        db.rows(SQL.set, [*values], [*values.values()])
+
+
+def _commit() -> None:
+    try:
+        db.commit()
+    except db.DatabaseError as error:
+        raise UserError(
+            "embed_work commits between its steps and cannot do so here",
+            "2D000",
+            hint="CALL it alone: outside of a transaction block, of a function, and of a string of several statements.",
+        ) from error

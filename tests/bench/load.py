@@ -24,8 +24,7 @@ _SEEN = "SELECT true FROM docs_embedding WHERE id = %s AND chunk = %s"
 
 _TIMED = """
 import functools, json, time, types, sys
-from evergreen.queue import claims as claim
-from evergreen.queue import change_log as intake
+from evergreen.queue import change_log, claims
 spent = []
 def timed(name, body):
     @functools.wraps(body)
@@ -37,7 +36,7 @@ def timed(name, body):
             spent.append((name, time.time(), time.monotonic() - started, rows))
         return result
     return measured
-claim.take, intake.shared = timed('claim', claim.take), timed('fold', intake.shared)
+claims.claim, change_log.coalesce = timed('claim', claims.claim), timed('fold', change_log.coalesce)
 sys.modules['timing'] = types.SimpleNamespace(spent=spent)
 """
 _TOLD = """

@@ -11,7 +11,7 @@ from evergreen.core import template
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.queue import change_log
@@ -46,14 +46,14 @@ def refresh(number: int, dropped: bool, attnum: int | None) -> None:
         return
     if dropped or (source := columns.describe(pipeline.source)) is None:
         _source_gone(pipeline)
-    elif not moved(pipeline):
+    elif not was_restored(pipeline):
         bind(pipeline, source, by_name=False)
     elif _is_clone(pipeline) or source.key:
         # No worker has been here since the restore. Its own CREATE TRIGGER may still come, so ours stay away.
         bind(pipeline, source, by_name=not _is_clone(pipeline), renamed=attnum, with_triggers=False)
 
 
-def moved(pipeline: Pipeline) -> bool:
+def was_restored(pipeline: Pipeline) -> bool:
     """True when the catalog was restored or cloned since it was last seen: numbers of columns mean nothing then."""
     here = db.one(SQL.identity, pipeline.source)
     assert here is not None
@@ -76,7 +76,7 @@ def check(pipeline: Pipeline) -> Pipeline | None:
         return None
     if pipeline.torn is not None:
         return None
-    restored = moved(pipeline)
+    restored = was_restored(pipeline)
     if not restored and pipeline.broken_reason is None:
         if _as_stored(pipeline, source):
             return pipeline
@@ -86,7 +86,7 @@ def check(pipeline: Pipeline) -> Pipeline | None:
             return again
     bind(pipeline, source, by_name=restored and not _is_clone(pipeline))
     if restored:
-        _settle(pipeline)
+        _rebind_restored(pipeline)
     followed = pipelines.by_id(pipeline.id)
     return followed if followed is not None and followed.broken_reason is None else None
 
@@ -147,7 +147,7 @@ def _is_as_made(generation: Generation, source: Source) -> bool:
     return bool(db.value(SQL.generation_state, reader, source.oid, generation.table))
 
 
-def _settle(pipeline: Pipeline) -> None:
+def _rebind_restored(pipeline: Pipeline) -> None:
     """Make a restored pipeline's home here: nothing of the other server's leases and transaction ids counts."""
     state.create_all()
     db.run(SQL.drop_leases, pipeline.id)
@@ -159,7 +159,7 @@ def _settle(pipeline: Pipeline) -> None:
     db.run(SQL.restart_scans, pipeline.id)
     db.run(SQL.count_documents, pipeline.id)
     for row in db.rows(SQL.changed_triggers):
-        patiently(lambda row=row: db.ddl(SQL.enable_trigger.on(**row)), "50ms")
+        with_lock_timeout(lambda row=row: db.ddl(SQL.enable_trigger.on(**row)), "50ms")
     here = db.one(SQL.identity, pipeline.source)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)
@@ -208,10 +208,10 @@ def bind(
         functions_of(current, source)
         _follow_row_security(current, source)
     else:
-        _limp(current, source, bound)
+        _degrade(current, source, bound)
     came_back = pipeline.broken_reason is not None and bound.broken is None
     if came_back:
-        event_log.note("pipeline_mended", pipeline=pipeline.name)
+        event_log.info("pipeline_mended", pipeline=pipeline.name)
     went = came = False
     if current.triggers and with_triggers:
         with own_ddl(pipeline.source):
@@ -315,7 +315,7 @@ def _renamed(generation: Generation, names: dict[str, str]) -> str | None:
     return template.rename(generation.template, names, framed=generation.columns is not None)
 
 
-def _limp(pipeline: Pipeline, source: Source, bound: Bound) -> None:
+def _degrade(pipeline: Pipeline, source: Source, bound: Bound) -> None:
     """Keep the user's writes and the view going while the pipeline is broken."""
     watched = tuple(dict.fromkeys(c for g in bound.watched.values() for c in g))
     if pipeline.triggers:
@@ -350,7 +350,7 @@ def regenerate_capture(number: int) -> None:
     """Replace the capture function after an option of it was changed; sessions call the new one from then on."""
     pipeline = pipelines.by_id(number)
     source = columns.describe(pipeline.source) if pipeline is not None else None
-    if pipeline is not None and source is not None and not moved(pipeline) and pipeline.broken_reason is None:
+    if pipeline is not None and source is not None and not was_restored(pipeline) and pipeline.broken_reason is None:
         _capture(pipeline, source)
 
 
@@ -361,7 +361,7 @@ def _follow_row_security(pipeline: Pipeline, source: Source) -> None:
         except db.DatabaseError as error:
             if db.sqlstate(error) != "55P03":
                 raise
-            event_log.note("row_security_waits", pipeline=pipeline.name, table=generation.table)
+            event_log.info("row_security_waits", pipeline=pipeline.name, table=generation.table)
 
 
 def _columns(generation: Generation, source: Source) -> tuple[Column, ...]:

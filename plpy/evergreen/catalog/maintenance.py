@@ -172,7 +172,7 @@ def _recovered(identity: Identity) -> None:
     if state is not None and state not in LOCKED:
         name, pipeline, generation = identity
         about = {"task": name, "generation": generation or None}
-        event_log.note("maintenance_recovered", pipeline=pipeline or None, **about)
+        event_log.info("maintenance_recovered", pipeline=pipeline or None, **about)
 
 
 def forget_old() -> None:

@@ -5,7 +5,7 @@ import json
 from evergreen import db
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Endpoint, Model
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -33,7 +33,7 @@ def by_name(name: str) -> Model:
     row = db.one(SQL.find_model, name, None)
     if row is None:
         raise UserError(
-            f"model {shown(name)} does not exist",
+            f"model {quoted(name)} does not exist",
             "42704",
             hint="Built in are wordllama-256, wordllama-128 and wordllama-64; others are added by embed_model_add().",
         )

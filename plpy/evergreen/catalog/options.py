@@ -9,7 +9,7 @@ from typing import Any
 from evergreen import db
 from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -181,7 +181,7 @@ def check_runtime(interval: str | None) -> float:
     seconds = interval_seconds(interval) if interval is not None else -1.0
     if seconds <= 0:
         raise UserError(
-            f"max_runtime must be a positive interval, not {shown(interval)}", hint="'55 s' is the default."
+            f"max_runtime must be a positive interval, not {quoted(interval)}", hint="'55 s' is the default."
         )
     return seconds
 
@@ -191,7 +191,7 @@ def seconds_of(name: str, interval: str | None, least: float, most: float, examp
     seconds = interval_seconds(interval) if interval is not None else -1.0
     if not least <= seconds <= most:
         raise UserError(
-            f"{name} must be an interval from {least:g} to {most:g} seconds, not {shown(interval)}",
+            f"{name} must be an interval from {least:g} to {most:g} seconds, not {quoted(interval)}",
             hint=f"{example} is the default.",
         )
     return seconds

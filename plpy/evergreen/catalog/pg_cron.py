@@ -1,7 +1,7 @@
 """The jobs that pg_cron has for the workers of this database."""
 
 from evergreen import db
-from evergreen.db.privileges import elevated
+from evergreen.db.privileges import as_extension_owner
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -16,7 +16,7 @@ def is_scheduled(pipeline: str) -> bool:
 
 def installation() -> db.Row:
     """Return where pg_cron is. Whether it is loaded is a setting that only pg_read_all_settings sees."""
-    row = elevated(lambda: db.one(SQL.extension))
+    row = as_extension_owner(lambda: db.one(SQL.extension))
     assert row is not None
     return row
 

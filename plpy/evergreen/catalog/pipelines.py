@@ -6,7 +6,7 @@ from evergreen import db
 from evergreen.catalog import models
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db import event_log
 from evergreen.db.queries import load
 
@@ -75,7 +75,7 @@ def every() -> list[int]:
 def missing(name: str | None) -> UserError:
     """Build the error for a pipeline that is not there, or that the caller may not know of."""
     return UserError(
-        f"pipeline {shown(name)} does not exist",
+        f"pipeline {quoted(name)} does not exist",
         "42704",
         hint="SELECT pipeline FROM embed_pipelines lists those you may use.",
     )

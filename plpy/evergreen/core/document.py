@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from evergreen.core.embedding import Known
+from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import ModelError
 from evergreen.core.job import Claim
 
@@ -18,7 +18,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredDocument:
     """What is embedded of a key now."""
 
     id: int
@@ -31,7 +31,7 @@ class Stored:
 class Prepared:
     """What must be done for the keys of a claim."""
 
-    stored: dict[str, Stored] = field(default_factory=dict[str, Stored])
+    stored: dict[str, StoredDocument] = field(default_factory=dict[str, StoredDocument])
     fresh: list[str] = field(default_factory=list[str])
     removed: list[str] = field(default_factory=list[str])
     documents: list[Document] = field(default_factory=list[Document])
@@ -41,12 +41,12 @@ class Prepared:
 
 
 @dataclass
-class Result:
+class BatchResult:
     """What came of a claim: what was prepared, the vectors of its texts, and what went wrong."""
 
     claim: Claim
     prepared: Prepared
-    vectors: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
+    vectors: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
     sent: set[bytes] = field(default_factory=set[bytes])
     postponed: set[str] = field(default_factory=set[str])  # keys given back, because a text is in flight elsewhere
     owners: dict[bytes, str] = field(default_factory=dict[bytes, str])  # whose a text is, beside those prepared

@@ -16,7 +16,7 @@ Vector = NDArray[np.float32]  # shape (dimensions,)
 Vectors = list[Vector]  # one a text, in the order of the texts
 Texts = dict[bytes, str]  # by hash
 #: A vector as the model gave it, or as pgvector's ``vector_send`` did: two bytes of dimensions, two unused, floats.
-Known = Vector | bytes
+AnyVector = Vector | bytes
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Answer:
     pause: float = 0.0  # seconds, from the rate limits in the answer's headers
 
 
-class Lifeline:
+class RequestCanceller:
     """The socket that a request waits on: whoever waits for the request may cut it."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Request:
     texts: list[str]
     kind: str
     truncate: bool = False
-    lifeline: Lifeline = field(default_factory=Lifeline, compare=False)
+    lifeline: RequestCanceller = field(default_factory=RequestCanceller, compare=False)
 
 
 class Provider(Protocol):
@@ -101,7 +101,7 @@ class Provider(Protocol):
 
 
 @dataclass
-class Outcome:
+class TaskResult:
     """What became of each text, by hash; those in neither are to be tried again."""
 
     vectors: dict[bytes, Vector] = field(default_factory=dict[bytes, Vector])
@@ -109,7 +109,7 @@ class Outcome:
 
 
 @dataclass
-class Spent:
+class Usage:
     """What an order cost: requests, texts and tokens, as billed or else estimated."""
 
     calls: int = 0
@@ -118,7 +118,7 @@ class Spent:
 
 
 @dataclass
-class Parcel:
+class RequestBatch:
     """Texts that travel in one request. ``canary``: a harmless text instead, to see whether any would do.
 
     ``since``: how many answers the model had given when these texts failed; None where they did not. When it has given
@@ -134,11 +134,11 @@ class Parcel:
     acquitted: bool = False
     error: ModelError | None = None
     alone: bool = False
-    case: "Case | None" = None
+    case: "SplitRequest | None" = None
 
 
 @dataclass
-class Case:
+class SplitRequest:
     """A parcel that failed and is sent in parts: if all of them pass, it was too large."""
 
     size: int
@@ -159,10 +159,10 @@ class Case:
 
 
 @dataclass
-class Doubt:
+class FailedRequest:
     """A parcel that failed as a whole, while it is not known whether the endpoint works."""
 
-    parcel: Parcel
+    parcel: RequestBatch
     error: ModelError
 
 
@@ -176,7 +176,7 @@ class Budget:
 
 
 @dataclass
-class Order:
+class EmbeddingTask:
     """Texts by hash, to be sent to one model."""
 
     provider: Provider
@@ -188,9 +188,9 @@ class Order:
     truncate: bool = False
     patient: bool = True  # False: somebody waits for the answer, so a failure is told at once
     budget: Budget | None = None
-    outcome: Outcome = field(default_factory=Outcome)
-    spent: Spent = field(default_factory=Spent)
-    waiting: deque[Parcel] = field(default_factory=deque[Parcel])
+    outcome: TaskResult = field(default_factory=TaskResult)
+    spent: Usage = field(default_factory=Usage)
+    waiting: deque[RequestBatch] = field(default_factory=deque[RequestBatch])
     flying: int = 0
     followed: set[bytes] = field(default_factory=set[bytes])  # texts that another order is sending
     unsent: set[bytes] = field(default_factory=set[bytes])  # texts that were given up without a try
@@ -200,7 +200,7 @@ class Order:
     company: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
     cautious: bool = False  # a request of a size that failed is under way: no second one at a time
     wary: bool = True  # what is to be sent alone may bring the server down
-    doubts: list[Doubt] = field(default_factory=list[Doubt])
+    doubts: list[FailedRequest] = field(default_factory=list[FailedRequest])
     doubted_at: float = 0.0  # monotonic: since when some parcel is taken apart; 0 while none is
     aside_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
     accused: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed

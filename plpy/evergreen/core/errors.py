@@ -62,7 +62,7 @@ class RetryableError(ModelError):
         self.pause = pause
 
 
-class RestingError(RetryableError):
+class CircuitOpenError(RetryableError):
     """The model was not even asked: it rests, or what may be spent is spent."""
 
     def __init__(self, message: str, pause: float | None = None, scope: str = "rest") -> None:
@@ -83,7 +83,7 @@ class SuspectError(RejectedError):
     failure_class = "retryable"
 
 
-class OddVectorError(SuspectError):
+class InvalidVectorError(SuspectError):
     """A text whose vector is no good, which may be the fault of its company: from now on it is sent alone."""
 
 

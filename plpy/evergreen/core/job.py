@@ -41,7 +41,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ClaimRequest:
     """What to claim: so many keys of a lane of a generation."""
 
     pipeline: Pipeline

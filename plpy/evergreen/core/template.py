@@ -1,4 +1,7 @@
-"""Templates: ``$title\n\n$body``, ``${Odd Name}`` and ``$chunk`` to literals, columns and chunks, and back."""
+"""Templates: ``$title
+
+$body``, ``${Odd Name}`` and ``$chunk`` to literals, columns and chunks, and back.
+"""
 
 import re
 from dataclasses import dataclass
@@ -74,7 +77,7 @@ def columns(parts: tuple[Part, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.column for part in parts if isinstance(part, Placeholder)))
 
 
-def frame(parts: tuple[Part, ...]) -> tuple[tuple[Literal | Placeholder, ...], ...]:
+def wrapper(parts: tuple[Part, ...]) -> tuple[tuple[Literal | Placeholder, ...], ...]:
     """Return what stands before, between and after the chunks."""
     found: list[list[Literal | Placeholder]] = [[]]
     for part in parts:

@@ -11,7 +11,7 @@ _MICROSECONDS = 1_000_000
 Detail = str | int | float | None
 
 
-def estimate(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """Estimate a text's tokens: four ASCII characters each, and one for every other character.
 
     Four characters of English a token is OpenAI's rule of thumb (https://platform.openai.com/tokenizer); texts in other
@@ -21,36 +21,36 @@ def estimate(text: str) -> int:
     return -(-plain // _ASCII_CHARACTERS_A_TOKEN) + len(text) - plain
 
 
-def cut(text: str, tokens: int) -> str:
+def truncate_text(text: str, tokens: int) -> str:
     """Return the longest beginning of a text that is estimated at no more than so many tokens."""
-    if estimate(text) <= tokens:
+    if estimate_tokens(text) <= tokens:
         return text
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        if estimate(text[:middle]) <= tokens:
+        if estimate_tokens(text[:middle]) <= tokens:
             low = middle
         else:
             high = middle - 1
     return text[:low]
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Group digits in threes: 3,012."""
     return f"{value:,.0f}"
 
 
-def counted(value: int, one: str, many: str | None = None) -> str:
+def pluralize(value: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun: 1 row, 3,012 rows."""
-    return f"{number(value)} {one if value == 1 else many or f'{one}s'}"
+    return f"{format_number(value)} {one if value == 1 else many or f'{one}s'}"
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return a value as it stands in a message: NULL for none."""
     return "NULL" if value is None else f'"{value}"'
 
 
-def line(event: str, details: dict[str, Detail]) -> str:
+def logfmt(event: str, details: dict[str, Detail]) -> str:
     """Return a line in logfmt, without the details that are None."""
     told = {"event": event, **{name: value for name, value in details.items() if value is not None}}
     return "evergreen: " + " ".join(f"{name}={_written(value)}" for name, value in told.items())

@@ -280,7 +280,7 @@ def _undo() -> NoReturn:
     raise _UndoneError
 
 
-def released(body: Callable[[], T]) -> T:
+def in_discarded_subtransaction(body: Callable[[], T]) -> T:
     """Run a body that only reads, then undo its subtransaction, so that the locks it took are given up at once.
 
     A function that reads the source would else keep AccessShareLock to the end of the transaction, and the owner's

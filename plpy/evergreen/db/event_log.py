@@ -7,13 +7,13 @@ transaction. Runs SQL with the extension's rights.
 """
 
 from evergreen import db
-from evergreen.core.text import Detail, line
+from evergreen.core.text import Detail, logfmt
 from evergreen.db.queries import load
 
 SQL = load(__package__)
 
 
-def note(event: str, *, pipeline: str | int | None = None, **details: Detail) -> None:
+def info(event: str, *, pipeline: str | int | None = None, **details: Detail) -> None:
     """Write down that something is another way now, at level LOG. A pipeline may be given by its number."""
     _write(db.log, event, pipeline, details)
 
@@ -25,7 +25,7 @@ def warn(event: str, *, pipeline: str | int | None = None, **details: Detail) ->
 
 def debug(event: str, *, pipeline: str, **details: Detail) -> None:
     """Say what is ordinary, at level DEBUG2, where it costs next to nothing until it is asked for."""
-    db.debug(line(event, {"pipeline": pipeline, **details}))
+    db.debug(logfmt(event, {"pipeline": pipeline, **details}))
 
 
 def _write(say: db.Say, event: str, pipeline: str | int | None, details: dict[str, Detail]) -> None:
@@ -34,5 +34,5 @@ def _write(say: db.Say, event: str, pipeline: str | int | None, details: dict[st
     before = db.rows(SQL.settings)
     names = [row["name"] for row in before]
     db.rows(SQL.set, names, [row["alone"] for row in before])
-    say(line(event, {"pipeline": name, **details}))
+    say(logfmt(event, {"pipeline": name, **details}))
     db.rows(SQL.set, names, [row["value"] for row in before])

@@ -15,7 +15,7 @@ LOCK_ATTEMPTS = 100
 _PAUSE = 0.1
 
 
-def patiently(body: Callable[[], T], patience: str) -> T | None:
+def with_lock_timeout(body: Callable[[], T], patience: str) -> T | None:
     """Run body in a subtransaction in which no lock is waited for longer; None when that was not enough."""
 
     def step() -> T:

@@ -40,7 +40,7 @@ _OWNER = Query(
 Kind = Literal["FUNCTION", "TABLE", "SEQUENCE", "SCHEMA"]
 
 
-def entry(function: Callable[P, T]) -> Callable[P, T]:
+def sql_entry(function: Callable[P, T]) -> Callable[P, T]:
     """Mark a function that SQL calls: a UserError becomes a Postgres error with SQLSTATE and HINT."""
 
     @wraps(function)
@@ -100,7 +100,7 @@ def run() -> None:
         _waiting.pop()()
 
 
-def elevated(body: Callable[[], T], *, stable: bool = False) -> T:
+def as_extension_owner(body: Callable[[], T], *, stable: bool = False) -> T:
     """Run body with the extension's rights. ``stable``: read-only, in the snapshot of the calling query."""
     results: list[T] = []
     errors: list[UserError | ModelError] = []
@@ -123,7 +123,7 @@ def elevated(body: Callable[[], T], *, stable: bool = False) -> T:
     return results[0]
 
 
-def close(kind: Kind, name: str) -> None:
+def revoke_all(kind: Kind, name: str) -> None:
     """Take every privilege on an object from everybody but its owner; ``name`` is qualified, quoted, with arguments."""
     for row in db.rows(SQL.grantees, kind, name):
         db.ddl(SQL.revoke.on(kind=kind, name=name, grantee=row["name"]))

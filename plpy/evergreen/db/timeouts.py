@@ -20,11 +20,11 @@ _SHARE = 5  # of a lease: what is read has to be embedded and written, too
 _GRACE = 5.0  # seconds from the cancel to the end of the session
 _CLOCK_MONOTONIC = 1
 _libc: Any = ctypes.CDLL(None)
-_patience = float("inf")
-_given_up = 0.0
+_limit = float("inf")
+_timed_out_after = 0.0
 
 
-class TooSlowError(db.DatabaseError):
+class SlowSourceError(db.DatabaseError):
     """A statement was cancelled by us."""
 
     sqlstate = "55000"
@@ -48,32 +48,32 @@ class _Times(ctypes.Structure):
 
 
 @contextmanager
-def patience(seconds: float) -> Generator[None]:
+def time_limit(seconds: float) -> Generator[None]:
     """While this lasts, ``within`` waits no longer than so many seconds."""
-    global _patience  # noqa: PLW0603 - a session works on one thing at a time
-    before, _patience = _patience, seconds
+    global _limit  # noqa: PLW0603 - a session works on one thing at a time
+    before, _limit = _limit, seconds
     try:
         yield
     finally:
-        _patience = before
+        _limit = before
 
 
-def rang() -> float:
+def take_timeout() -> float:
     """Return after how many seconds ``within`` has given up since this was last asked; 0 if it did not."""
-    global _given_up
-    seconds, _given_up = _given_up, 0.0
+    global _timed_out_after
+    seconds, _timed_out_after = _timed_out_after, 0.0
     return seconds
 
 
-def has_rung() -> bool:
+def timed_out() -> bool:
     """Tell whether ``rang`` would tell of something."""
-    return _given_up > 0
+    return _timed_out_after > 0
 
 
-def within(body: Callable[[], T]) -> T:
+def run_with_timeout(body: Callable[[], T]) -> T:
     """Run a body that reads an owner's table, as long as patience and a share of a lease last; raises TooSlowError."""
-    global _given_up  # noqa: PLW0603 - as above
-    seconds = min(_patience, float(db.value(SQL.lease)) / _SHARE)
+    global _timed_out_after  # noqa: PLW0603 - as above
+    seconds = min(_limit, float(db.value(SQL.lease)) / _SHARE)
     until = time.monotonic() + seconds
     timers = [_start(signal.SIGINT, seconds), _start(signal.SIGTERM, seconds + _GRACE)]
     try:
@@ -81,13 +81,13 @@ def within(body: Callable[[], T]) -> T:
     except db.DatabaseError as error:
         if db.sqlstate(error) != "57014" or time.monotonic() < until:
             raise
-        _given_up = seconds
-        raise TooSlowError(f"reading it took more than {seconds:.1f} s") from error
+        _timed_out_after = seconds
+        raise SlowSourceError(f"reading it took more than {seconds:.1f} s") from error
     finally:
         for timer in timers:
             _stop(timer)
         if time.monotonic() >= until:
-            _swallow()
+            _absorb_cancel()
 
 
 def _start(number: signal.Signals, seconds: float) -> ctypes.c_void_p | None:
@@ -108,7 +108,7 @@ def _stop(timer: ctypes.c_void_p | None) -> None:
         _libc.timer_delete(timer)
 
 
-def _swallow() -> None:
+def _absorb_cancel() -> None:
     """Let our cancel come, if it has not: it was for what is over now."""
     try:
         db.atomically(db.check_interrupts)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from evergreen.core import text as text_module
-from evergreen.core.embedding import Limits, Order, Parcel, Texts
+from evergreen.core.embedding import EmbeddingTask, Limits, RequestBatch, Texts
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding.limits.rate_limit import BURST
 
@@ -24,7 +24,7 @@ def pack(texts: Texts, limits: Limits) -> Iterator[list[bytes]]:
     request: list[bytes] = []
     total = 0
     for key, text in texts.items():
-        cost = text_module.estimate(text)
+        cost = text_module.estimate_tokens(text)
         full = len(request) >= limits.inputs or (limits.request_tokens and total + cost > limits.request_tokens)
         if request and full:
             yield request
@@ -35,25 +35,25 @@ def pack(texts: Texts, limits: Limits) -> Iterator[list[bytes]]:
         yield request
 
 
-def pack_order(order: Order, limits: Limits, answers: int = 0) -> None:
+def pack_task(order: EmbeddingTask, limits: Limits, answers: int = 0) -> None:
     """Cut the texts of an order into parcels; those that were in a request that failed come last, and in smaller ones.
 
     One that is to be sent alone may bring the server down: when no other text goes first, a harmless one does.
     ``answers``: how many the model has given.
     """
     fresh = {key: text for key, text in order.texts.items() if key not in order.company}
-    order.waiting = deque(Parcel(keys) for keys in pack(fresh, limits))
+    order.waiting = deque(RequestBatch(keys) for keys in pack(fresh, limits))
     for most in sorted({*order.company.values()}, reverse=True):
         some = {key: order.texts[key] for key, company in order.company.items() if company == most}
         smaller = replace(limits, inputs=min(most, limits.inputs))
-        again = Parcel([], since=answers, acquitted=True, alone=most == 1)
+        again = RequestBatch([], since=answers, acquitted=True, alone=most == 1)
         order.waiting.extend(replace(again, keys=keys) for keys in pack(some, smaller))
     if order.wary and {*order.company.values()} == {1} and not fresh:
-        order.waiting.appendleft(Parcel([], canary=True))
+        order.waiting.appendleft(RequestBatch([], canary=True))
 
 
 @dataclass(frozen=True)
-class Bill:
+class CostEstimate:
     """An estimate. ``cost`` is None where the model has no price."""
 
     texts: int = 0
@@ -62,10 +62,10 @@ class Bill:
     cost: float | None = 0.0
     seconds: float = 0.0
 
-    def __add__(self, other: "Bill") -> "Bill":
+    def __add__(self, other: "CostEstimate") -> "CostEstimate":
         """Both, one after the other."""
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
-        return Bill(
+        return CostEstimate(
             self.texts + other.texts,
             self.tokens + other.tokens,
             self.calls + other.calls,
@@ -75,7 +75,7 @@ class Bill:
 
 
 @dataclass
-class Load:
+class Workload:
     """What is to be done: rows to look at, and what is to be sent of them."""
 
     rows: float = 0
@@ -83,18 +83,18 @@ class Load:
     tokens: float = 0
     calls: float = 0
 
-    def times(self, factor: float) -> "Load":
+    def times(self, factor: float) -> "Workload":
         """Return so many times as much."""
-        return Load(self.rows * factor, self.texts * factor, self.tokens * factor, self.calls * factor)
+        return Workload(self.rows * factor, self.texts * factor, self.tokens * factor, self.calls * factor)
 
 
-def bill(model: Model, load: Load, limits: Limits, *, free: bool) -> Bill:
+def estimate_cost(model: Model, load: Workload, limits: Limits, *, free: bool) -> CostEstimate:
     """Put a price on a load: the model's option ``price``, its endpoint's limits, else the defaults above."""
     texts, tokens, calls = (math.ceil(amount) for amount in (load.texts, load.tokens, load.calls))
     price = 0.0 if free or not tokens else model.price
     cost = None if price is None else tokens * price
     seconds = texts * _TEXT_SECONDS if free else _seconds(model, tokens, calls, limits)
-    return Bill(texts, tokens, calls, cost, seconds + load.rows * _ROW_SECONDS)
+    return CostEstimate(texts, tokens, calls, cost, seconds + load.rows * _ROW_SECONDS)
 
 
 def _seconds(model: Model, tokens: int, calls: int, limits: Limits) -> float:

@@ -9,16 +9,26 @@ from functools import partial
 from typing import Any, Protocol
 
 from evergreen.core import text
-from evergreen.core.embedding import Answer, Budget, Limits, Order, Outcome, Parcel, Provider, Request, Vector
-from evergreen.core.errors import ModelError, RejectedError, RestingError, RetryableError, doubtful
+from evergreen.core.embedding import (
+    Answer,
+    Budget,
+    EmbeddingTask,
+    Limits,
+    Provider,
+    Request,
+    RequestBatch,
+    TaskResult,
+    Vector,
+)
+from evergreen.core.errors import CircuitOpenError, ModelError, RejectedError, RetryableError, doubtful
 from evergreen.core.pipeline import Model
 from evergreen.embedding import doubt
-from evergreen.embedding.batching import fitting, pack_order
-from evergreen.embedding.endpoint_queue import Flight, Line, answer
+from evergreen.embedding.batching import fitting, pack_task
+from evergreen.embedding.endpoint_queue import EndpointQueue, InFlightRequest, answer
 from evergreen.embedding.limits import capacity
-from evergreen.embedding.limits.admission import UNKNOWN, Leave, Open, Traffic
+from evergreen.embedding.limits.admission import UNKNOWN, AdmissionControl, Permit, Unlimited
 from evergreen.embedding.limits.capacity import Capacity
-from evergreen.embedding.response import Sentence, sentence
+from evergreen.embedding.response import NextStep, classify
 
 _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
 _CANARY = "evergreen"
@@ -36,21 +46,23 @@ class Step(Protocol):
         ...
 
 
-class Courier:
+class RequestDispatcher:
     """Carries orders. All methods are for the main thread; only the requests themselves fly in others."""
 
-    def __init__(self, traffic: Traffic, step: Step, breathe: Callable[[], None], *, longest_wait: float) -> None:
+    def __init__(
+        self, traffic: AdmissionControl, step: Step, breathe: Callable[[], None], *, longest_wait: float
+    ) -> None:
         """``breathe`` is called at least every 100 ms; ``longest_wait``: seconds to wait for leave before giving up."""
         self._traffic = traffic
         self._step = step
         self._breathe = breathe
         self._longest_wait = longest_wait
         self._recalled = False
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, EndpointQueue] = {}
         self._capacity: dict[int, Capacity] = {}  # of each model's server, as last heard
-        self._orders: list[Order] = []
-        self._senders: dict[tuple[int, bytes], Order] = {}
-        self._followers: defaultdict[tuple[int, bytes], list[Order]] = defaultdict(list)
+        self._orders: list[EmbeddingTask] = []
+        self._senders: dict[tuple[int, bytes], EmbeddingTask] = {}
+        self._followers: defaultdict[tuple[int, bytes], list[EmbeddingTask]] = defaultdict(list)
 
     def under_way(self, model: Model, hashes: list[bytes]) -> set[bytes]:
         """Return which texts an order that is not done is sending, or has the vector of."""
@@ -59,11 +71,11 @@ class Courier:
             key for key, one in senders if one is not None and key not in one.unsent and key not in one.outcome.failures
         }
 
-    def take(self, order: Order, follow: set[bytes], sender: Any = None) -> None:
+    def take(self, order: EmbeddingTask, follow: set[bytes], sender: Any = None) -> None:
         """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
         order.sender = sender
         line = self._line(order.provider, order.model)
-        pack_order(
+        pack_task(
             order, fitting(order.provider.limits(order.model), order.model.endpoint), line.answers[order.model.id]
         )
         for key in order.texts:
@@ -73,14 +85,14 @@ class Courier:
         self._orders.append(order)
         line.add(order)
 
-    def rests(self, provider: Provider, model: Model, budget: Budget | None) -> Leave | None:
+    def rests(self, provider: Provider, model: Model, budget: Budget | None) -> Permit | None:
         """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
         if provider.free:
             return None
         try:
-            leave: Leave = self._step(lambda: self._traffic.wait(model, budget))
+            leave: Permit = self._step(lambda: self._traffic.wait(model, budget))
         except RetryableError as error:
-            leave = Leave(_AGAIN, open=True, reason=str(error))
+            leave = Permit(_AGAIN, open=True, reason=str(error))
         self._capacity[model.id] = leave.capacity
         return leave if leave.open or leave.wait > self._longest_wait else None
 
@@ -100,7 +112,7 @@ class Courier:
         """True while some order is not done."""
         return bool(self._orders)
 
-    def turn(self, patience: float = _SLICE) -> list[Order]:
+    def turn(self, patience: float = _SLICE) -> list[EmbeddingTask]:
         """Send what may be sent, wait a little for answers, and return the orders that are done."""
         self._launch()
         self._await(0.0 if self._has_sql() else min(patience, _SLICE))
@@ -120,7 +132,7 @@ class Courier:
             for order in line.orders():
                 self._drop(line, order, None)
 
-    def break_off(self) -> list[Order]:
+    def break_off(self) -> list[EmbeddingTask]:
         """Cut what is under way, and return every order that was not done, with the vectors that came for it."""
         self.recall()
         self.close()
@@ -135,12 +147,12 @@ class Courier:
             line.close()
             line.flights.clear()
             for flight in lost:
-                self._note(flight.order, Sentence(partial(_lost, flight)), flight)
+                self._note(flight.order, NextStep(partial(_lost, flight)), flight)
 
-    def _line(self, provider: Provider, model: Model) -> Line:
+    def _line(self, provider: Provider, model: Model) -> EndpointQueue:
         endpoint = model.endpoint
         name = f"endpoint {endpoint.name}" if endpoint is not None else f"model {model.id}"
-        line = self._lines.setdefault(name, Line(1, is_sql=provider.sql))
+        line = self._lines.setdefault(name, EndpointQueue(1, is_sql=provider.sql))
         line.width = provider.limits(model).in_flight  # as the endpoint's options are now
         return line
 
@@ -154,7 +166,7 @@ class Courier:
                 if not self._launch_one(line) or line.is_sql:
                     break  # a request that runs SQL is over now: the caller looks at its time before the next one
 
-    def _launch_one(self, line: Line) -> bool:
+    def _launch_one(self, line: EndpointQueue) -> bool:
         """Send or give up the next request of a line; False when there is none, or none may go yet."""
         waits: list[float] = []
         for lane in line.lanes():
@@ -178,7 +190,7 @@ class Courier:
             line.blocked_until = time.monotonic() + min([*waits, _LOOK])
         return False
 
-    def _next(self, line: Line, lane: int) -> tuple[Order | None, list[int], Leave]:
+    def _next(self, line: EndpointQueue, lane: int) -> tuple[EmbeddingTask | None, list[int], Permit]:
         """Ask leave for the next order of a lane; one that has to wait for itself alone lets the others pass."""
         while (order := line.next(lane)) is not None:
             estimates = _estimates(order)
@@ -187,21 +199,21 @@ class Courier:
             if not leave.aside:
                 return order, estimates, leave
             order.aside_until = time.monotonic() + leave.wait
-        return None, [], Leave()
+        return None, [], Permit()
 
-    def _ask(self, order: Order, estimates: list[int]) -> Leave:
+    def _ask(self, order: EmbeddingTask, estimates: list[int]) -> Permit:
         if order.provider.free:
-            return Leave()
+            return Permit()
         try:
             return self._step(lambda: self._traffic.ask(order, estimates))
         except RejectedError as error:
-            return Leave(never=error)
+            return Permit(never=error)
         except RetryableError as error:
-            return Leave(_AGAIN, open=True, reason=str(error), scope=_SHARED_STATE)
+            return Permit(_AGAIN, open=True, reason=str(error), scope=_SHARED_STATE)
 
-    def _send(self, line: Line, order: Order, leave: Leave, estimates: list[int]) -> None:
+    def _send(self, line: EndpointQueue, order: EmbeddingTask, leave: Permit, estimates: list[int]) -> None:
         if leave.probe and leave.model_failures and not order.waiting[0].canary:
-            order.waiting.appendleft(Parcel([], canary=True))  # a text might be refused for reasons of its own
+            order.waiting.appendleft(RequestBatch([], canary=True))  # a text might be refused for reasons of its own
         parcel = order.waiting.popleft()
         count = len(estimates) if leave.texts is None else leave.texts
         if count < len(parcel.keys):
@@ -209,7 +221,7 @@ class Courier:
             parcel = replace(parcel, keys=parcel.keys[:count])
         texts = [_CANARY] if parcel.canary else [order.texts[key] for key in parcel.keys]
         request = Request(texts, order.kind, truncate=order.truncate)
-        flight = Flight(order, parcel, leave, request, sum(estimates[:count]))
+        flight = InFlightRequest(order, parcel, leave, request, sum(estimates[:count]))
         if doubt.is_hurried(parcel):
             flight.hurry_at = time.monotonic() + capacity.patience(leave.capacity, count, leave.ahead)
         line.sent(order, flight.estimated)
@@ -220,13 +232,13 @@ class Courier:
         else:
             line.fly(flight)
 
-    def _call(self, flight: Flight) -> Answer | ModelError:
+    def _call(self, flight: InFlightRequest) -> Answer | ModelError:
         try:
             return self._step(lambda: flight.order.provider.embed(flight.order.model, flight.request))
         except ModelError as error:
             return error
 
-    def _note(self, order: Order, found: Sentence, flight: Flight) -> None:
+    def _note(self, order: EmbeddingTask, found: NextStep, flight: InFlightRequest) -> None:
         if order.provider.free:
             return
 
@@ -242,7 +254,7 @@ class Courier:
         except RetryableError:
             return  # somebody sits on the shared state: what would be noted is only advice to others
 
-    def _refuse(self, line: Line, order: Order, error: ModelError) -> None:
+    def _refuse(self, line: EndpointQueue, order: EmbeddingTask, error: ModelError) -> None:
         """The next text of an order may never be sent; the others may."""
         key = order.waiting[0].keys.pop(0)
         if not order.waiting[0].keys:
@@ -274,7 +286,7 @@ class Courier:
                 lost = RetryableError(f"model {flight.order.model.name} does not answer")
                 self._land(line, flight, doubtful(lost, slow=True))
 
-    def _land(self, line: Line, flight: Flight, result: Answer | ModelError) -> None:
+    def _land(self, line: EndpointQueue, flight: InFlightRequest, result: Answer | ModelError) -> None:
         """Take a result in, and do what it asks for."""
         order = flight.order
         order.flying -= 1
@@ -282,7 +294,7 @@ class Courier:
             result = doubt.hurried(flight)
         order.trouble = result if isinstance(result, ModelError) and result.scope == "service" else None
         flight.others_work = line.others_work(order.model)
-        found = sentence(flight, result, line.answers[order.model.id])
+        found = classify(flight, result, line.answers[order.model.id])
         line.note_answer(order.model, works=found.works)
         self._note(order, found, flight)
         if flight.leave.booked is not None:
@@ -300,7 +312,7 @@ class Courier:
             self._drop(line, order, found.fatal)
         self._look_into_doubts(line, order.model, found.fatal if flight.parcel.canary else None)
 
-    def _look_into_doubts(self, line: Line, model: Model, down: ModelError | None) -> None:
+    def _look_into_doubts(self, line: EndpointQueue, model: Model, down: ModelError | None) -> None:
         """Go on with the orders of which some parcel failed; ``down``: not even a harmless text was answered."""
         for order in [o for o in self._orders if o.model.id == model.id and (o.doubts or o.doubted_at)]:
             if down is not None:
@@ -311,11 +323,11 @@ class Courier:
             if order.doubted_at and doubt.takes_long(order):
                 self._drop_doubtful(order)
             elif doubt.needs_canary(order) and not line.has_canary(model):
-                order.waiting.appendleft(Parcel([], canary=True))
+                order.waiting.appendleft(RequestBatch([], canary=True))
             line.remove(order)
             line.add(order)
 
-    def _drop_doubtful(self, order: Order) -> None:
+    def _drop_doubtful(self, order: EmbeddingTask) -> None:
         """Give up what is taken apart, so that the rest of the batch can be written; it goes on from there later."""
         for parcel in [*order.waiting]:
             if parcel.error is not None or parcel.canary:
@@ -323,23 +335,23 @@ class Courier:
                 self._give_up(order, parcel, None)
         self._drop_doubts(order, None)
 
-    def _drop_doubts(self, order: Order, error: ModelError | None) -> None:
+    def _drop_doubts(self, order: EmbeddingTask, error: ModelError | None) -> None:
         for one in order.doubts:
             self._give_up(order, one.parcel, error)
         order.doubts.clear()
 
-    def _give_up(self, order: Order, parcel: Parcel, error: ModelError | None) -> None:
+    def _give_up(self, order: EmbeddingTask, parcel: RequestBatch, error: ModelError | None) -> None:
         for key in parcel.keys:
             self._settle(order, key, doubt.left(parcel, error, tried=parcel.tries > 0))
 
-    def _follow(self, order: Order, key: bytes, vectors: dict[bytes, Vector]) -> None:
+    def _follow(self, order: EmbeddingTask, key: bytes, vectors: dict[bytes, Vector]) -> None:
         if key in vectors:
             order.outcome.vectors[key] = vectors[key]
         else:
             order.followed.add(key)
             self._followers[order.model.id, key].append(order)
 
-    def _settle(self, order: Order, key: bytes, result: Vector | ModelError | None) -> None:
+    def _settle(self, order: EmbeddingTask, key: bytes, result: Vector | ModelError | None) -> None:
         """Record what became of a text. Those that follow it share a vector; else they try by their own rules."""
         followers = self._followers.pop((order.model.id, key), [])
         for one in followers:
@@ -352,7 +364,7 @@ class Courier:
             elif not isinstance(result, ModelError):
                 one.outcome.vectors[key] = result
 
-    def _drop(self, line: Line, order: Order, error: ModelError | None) -> None:
+    def _drop(self, line: EndpointQueue, order: EmbeddingTask, error: ModelError | None) -> None:
         """Give up what an order has not sent."""
         for key in order.accused:
             self._settle(order, key, error)
@@ -364,25 +376,25 @@ class Courier:
         line.remove(order)
 
 
-def _resting(leave: Leave, why: str) -> RestingError:
-    return RestingError(why, leave.wait, leave.scope or "rest")
+def _resting(leave: Permit, why: str) -> CircuitOpenError:
+    return CircuitOpenError(why, leave.wait, leave.scope or "rest")
 
 
-def _lost(flight: Flight, traffic: Traffic) -> None:
+def _lost(flight: InFlightRequest, traffic: AdmissionControl) -> None:
     if flight.leave.probe:
         traffic.failed(flight.order, flight.leave, flight.estimated, None)
 
 
-def _estimates(order: Order) -> list[int]:
+def _estimates(order: EmbeddingTask) -> list[int]:
     parcel = order.waiting[0]
     if parcel.canary:
-        return [text.estimate(_CANARY)]
-    return [text.estimate(order.texts[key]) for key in parcel.keys]
+        return [text.estimate_tokens(_CANARY)]
+    return [text.estimate_tokens(order.texts[key]) for key in parcel.keys]
 
 
-def carry(order: Order, breathe: Callable[[], None]) -> Outcome:
+def embed_once(order: EmbeddingTask, breathe: Callable[[], None]) -> TaskResult:
     """Carry a single order for which somebody waits."""
-    courier = Courier(Open(), lambda body: body(), breathe, longest_wait=0.0)
+    courier = RequestDispatcher(Unlimited(), lambda body: body(), breathe, longest_wait=0.0)
     try:
         courier.take(order, set())
         while courier.busy:

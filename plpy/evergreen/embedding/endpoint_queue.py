@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from evergreen.core.embedding import Answer, Order, Parcel, Request
+from evergreen.core.embedding import Answer, EmbeddingTask, Request, RequestBatch
 from evergreen.core.errors import ModelError
 from evergreen.core.job import BACKFILL, LIVE
 from evergreen.core.pipeline import Model
 from evergreen.embedding import exit_guard
-from evergreen.embedding.limits.admission import Leave
+from evergreen.embedding.limits.admission import Permit
 
 MOST = 64  # requests at a time, whatever an endpoint's option max_in_flight says
 _JUST_NOW = 10.0  # seconds
@@ -22,12 +22,12 @@ _GRACE = 5.0  # seconds that a request has to end after it was cut, before it is
 
 
 @dataclass
-class Flight:
+class InFlightRequest:
     """A request under way."""
 
-    order: Order
-    parcel: Parcel
-    leave: Leave
+    order: EmbeddingTask
+    parcel: RequestBatch
+    leave: Permit
     request: Request
     estimated: int  # tokens
     overdue_at: float = 0.0
@@ -47,30 +47,32 @@ class Flight:
 
 
 @dataclass
-class Line:
+class EndpointQueue:
     """Sends what it is given, ``width`` requests at a time, orders in turn and live work before backfill."""
 
     width: int
     is_sql: bool = False
     blocked_until: float = 0.0  # no leave is given before
-    flights: dict[Future[Answer], Flight] = field(default_factory=dict[Future[Answer], Flight])
+    flights: dict[Future[Answer], InFlightRequest] = field(default_factory=dict[Future[Answer], InFlightRequest])
     answers: Counter[int] = field(default_factory=Counter[int])  # good ones, by model
     answered_at: dict[int, float] = field(default_factory=dict[int, float])  # monotonic, by model
     spent: Counter[int] = field(default_factory=Counter[int])  # up to which answer some text was convicted by it
-    _lanes: dict[int, deque[Order]] = field(default_factory=lambda: {LIVE: deque[Order](), BACKFILL: deque[Order]()})
+    _lanes: dict[int, deque[EmbeddingTask]] = field(
+        default_factory=lambda: {LIVE: deque[EmbeddingTask](), BACKFILL: deque[EmbeddingTask]()}
+    )
     _sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
     _pool: ThreadPoolExecutor | None = None
 
-    def add(self, order: Order) -> None:
+    def add(self, order: EmbeddingTask) -> None:
         """Queue an order that has something to send, unless it is queued already."""
         if order.waiting and not any(one is order for one in self._lanes[order.lane]):
             self._lanes[order.lane].append(order)
 
-    def remove(self, order: Order) -> None:
+    def remove(self, order: EmbeddingTask) -> None:
         """Take an order out."""
         self._lanes[order.lane] = deque(one for one in self._lanes[order.lane] if one is not order)
 
-    def orders(self) -> list[Order]:
+    def orders(self) -> list[EmbeddingTask]:
         """Return the orders that have something to send."""
         return [*self._lanes[LIVE], *self._lanes[BACKFILL]]
 
@@ -96,13 +98,13 @@ class Line:
         is_owed = self._sent[LIVE] * (1 - share) > self._sent[BACKFILL] * share
         return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
 
-    def next(self, lane: int) -> Order | None:
+    def next(self, lane: int) -> EmbeddingTask | None:
         """Return the order whose turn it is in a lane: none for which what is under way decides."""
         now = time.monotonic()
         ready = (order for order in self._lanes[lane] if order.aside_until <= now)
         return next((order for order in ready if self._may_go(order) and not self._probes(order.model)), None)
 
-    def _may_go(self, order: Order) -> bool:
+    def _may_go(self, order: EmbeddingTask) -> bool:
         """Tell whether an order may send: one at a time after a failure, until it is known that the endpoint works."""
         parcel = order.waiting[0]
         if order.doubts and not (parcel.canary or parcel.acquitted):
@@ -136,13 +138,13 @@ class Line:
         """Tell whether a harmless text is under way to a model."""
         return any(flight.parcel.canary and flight.order.model.id == model.id for flight in self.flights.values())
 
-    def sent(self, order: Order, tokens: int) -> None:
+    def sent(self, order: EmbeddingTask, tokens: int) -> None:
         """Note what an order has sent; the others of its lane come before it is served again."""
         self._sent[order.lane] += tokens
         self.remove(order)
         self.add(order)
 
-    def fly(self, flight: Flight) -> None:
+    def fly(self, flight: InFlightRequest) -> None:
         """Send a request in a thread."""
         order = flight.order
         flight.overdue_at = time.monotonic() + order.model.total_timeout
@@ -153,10 +155,10 @@ class Line:
         self.flights[future] = flight
         exit_guard.watch(future, flight.request.lifeline)
 
-    def overdue(self) -> list[Flight]:
+    def overdue(self) -> list[InFlightRequest]:
         """Cut the requests whose time is over; return those that do not even end then, and leave them behind."""
         now = time.monotonic()
-        lost: list[Flight] = []
+        lost: list[InFlightRequest] = []
         for future, flight in list(self.flights.items()):
             if now > flight.overdue_at + _GRACE:
                 lost.append(self.flights.pop(future))

@@ -14,21 +14,21 @@ from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
 
-from evergreen.core.embedding import Lifeline
+from evergreen.core.embedding import RequestCanceller
 
 _PATIENCE = 3.0  # seconds: a request that was cut needs milliseconds, a look-up of certificates a tenth of a second
-_under_way: dict[Future[Any], Lifeline] = {}
+_under_way: dict[Future[Any], RequestCanceller] = {}
 _owner = ctypes.c_char()  # its address names the handler among those of other libraries
 
 
-def watch(future: Future[Any], lifeline: Lifeline) -> None:
+def watch(future: Future[Any], lifeline: RequestCanceller) -> None:
     """End a request, should the process end before it does."""
     _register()
     _under_way[future] = lifeline
     future.add_done_callback(lambda done: _under_way.pop(done, None))
 
 
-def end(lifelines: dict[Future[Any], Lifeline], patience: float) -> None:
+def end(lifelines: dict[Future[Any], RequestCanceller], patience: float) -> None:
     """Cut requests and wait for them to end, not for ever."""
     for lifeline in lifelines.values():
         lifeline.cut()

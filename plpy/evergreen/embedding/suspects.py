@@ -1,7 +1,7 @@
 """Texts that made a request fail for all its texts: they are sent alone, whatever row or pipeline has them."""
 
 from evergreen import db
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -16,7 +16,7 @@ def among(model: int, hashes: list[bytes]) -> dict[bytes, bool]:
 def note(model: int, culprits: dict[bytes, bool]) -> None:
     """Remember texts, and whether they were refused. A lock is not waited for: it would be found out again."""
     if culprits:
-        patiently(lambda: db.run(SQL.note, model, [*culprits], [*culprits.values()]), _PATIENCE)
+        with_lock_timeout(lambda: db.run(SQL.note, model, [*culprits], [*culprits.values()]), _PATIENCE)
 
 
 def clear(model: int, hashes: list[bytes]) -> None:

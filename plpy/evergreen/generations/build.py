@@ -8,7 +8,7 @@ from evergreen.catalog import options as generation_options
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log, locks
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding import permissions
 from evergreen.pipelines import create, validation
@@ -21,7 +21,7 @@ from evergreen.storage import generation_tables
 SQL = load(__package__)
 
 
-@entry
+@sql_entry
 def embed_build(
     pipeline: str | None,
     model: str | None,
@@ -47,7 +47,7 @@ def embed_build(
         number = create.insert_generation(found.id, chosen.id, preparation, "building", found.active.options | index)
         return _begin(found, number, source)
 
-    return elevated(build)
+    return as_extension_owner(build)
 
 
 def hold(pipeline: Pipeline) -> None:
@@ -109,7 +109,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):
             locks.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
-    event_log.note("generation_begun", pipeline=pipeline.name, generation=number, model=generation.model.name)
+    event_log.info("generation_begun", pipeline=pipeline.name, generation=number, model=generation.model.name)
     db.notice(_next(pipeline, generation, source))
     return number
 

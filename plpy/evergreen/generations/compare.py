@@ -7,8 +7,8 @@ from evergreen import db
 from evergreen.catalog import models, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import shown
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.core.text import quoted
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.generations.build import built
 from evergreen.search import query as querys
@@ -35,7 +35,7 @@ class _Sides:
     role: str
 
 
-@entry
+@sql_entry
 def embed_compare(
     pipeline: str | None, queries: list[str | None] | None, k: int | None
 ) -> list[tuple[str, float, str, str]]:
@@ -51,7 +51,7 @@ def mean_overlap(pipeline: str) -> float | None:
 
 def _compare(pipeline: str | None, given: list[str | None] | None, k: int | None) -> list[tuple[str, float, str, str]]:
     if k is None or not 1 <= k <= _MAX_K:
-        raise UserError(f"k must be from 1 to {_MAX_K}, not {shown(k)}", hint="10 is the default.")
+        raise UserError(f"k must be from 1 to {_MAX_K}, not {quoted(k)}", hint="10 is the default.")
     sides = _sides(pipeline)
     texts = [text for text in given if text and not text.isspace()] if given is not None else _samples(sides)
     return [_row(text, _active_keys(sides, text, k), _building_keys(sides, text, k)) for text in texts]
@@ -70,7 +70,7 @@ def _sides(name: str | None) -> _Sides:
         found = pipelines.owned(name, role)
         return found, built(found), view_of(found)
 
-    pipeline, building, view = elevated(look)
+    pipeline, building, view = as_extension_owner(look)
     return _Sides(pipeline, building, view, not row_security.is_restricted(pipeline.source), role)
 
 
@@ -78,19 +78,19 @@ def _samples(sides: _Sides) -> list[str]:
     """Texts of some rows, as the caller may see them."""
     if sides.sees_all:
         query = SQL.some_texts.on(table=sides.pipeline.active.table)
-        return list(dict.fromkeys(row["chunk"] for row in elevated(lambda: db.rows(query, _SAMPLES))))
+        return list(dict.fromkeys(row["chunk"] for row in as_extension_owner(lambda: db.rows(query, _SAMPLES))))
     return [row["chunk"] for row in db.rows(SQL.visible_texts.on(view=sides.view), _SAMPLES)]
 
 
 def _vector(sides: _Sides, generation: Generation, text: str) -> str:
-    return elevated(lambda: querys.vector(sides.pipeline, generation.model, text, sides.role))
+    return as_extension_owner(lambda: querys.vector(sides.pipeline, generation.model, text, sides.role))
 
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
     vector = _vector(sides, sides.pipeline.active, text)
-    where = elevated(lambda: search.target(sides.pipeline, vector))
+    where = as_extension_owner(lambda: search.target(sides.pipeline, vector))
     if not sides.sees_all:
-        where = replace(where, visible=elevated(lambda: search.visible(sides.pipeline)))
+        where = replace(where, visible=as_extension_owner(lambda: search.visible(sides.pipeline)))
     return _distinct(lambda limit: [row["key"] for row in search.nearest(where, "", limit)], k)
 
 
@@ -99,7 +99,7 @@ def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
     vector = _vector(sides, sides.building, text)
     if is_zero(vector):
         return []
-    index = indexes.index_of_options(sides.building, elevated(models.vector_schema))
+    index = indexes.index_of_options(sides.building, as_extension_owner(models.vector_schema))
     distance = f"g.embedding {index.operator} $1"
     query = SQL.nearest.on(
         table=sides.building.table,
@@ -109,7 +109,7 @@ def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
     )
 
     def fetch(limit: int) -> list[str]:
-        return [row["key"] for row in elevated(lambda: db.rows(query, vector, limit))]
+        return [row["key"] for row in as_extension_owner(lambda: db.rows(query, vector, limit))]
 
     return _distinct(fetch, k, lambda keys: _visible(sides, keys))
 

@@ -12,9 +12,9 @@ from evergreen import db
 from evergreen.catalog import languages, models, options, pipelines
 from evergreen.catalog.maintenance import Problem, Task
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import number
+from evergreen.core.text import format_number
 from evergreen.db import event_log
-from evergreen.db.privileges import entry
+from evergreen.db.privileges import sql_entry
 from evergreen.db.queries import load
 from evergreen.storage import indexes
 from evergreen.storage.indexes import has_cron
@@ -75,7 +75,7 @@ def not_yet(generation: Generation) -> str | None:
         built += ", which takes"
     return (
         f"generation {generation.id} has no HNSW index yet: until then each search reads all of its"
-        f" {number(chunks)} vectors. The index {built} about {about}"
+        f" {format_number(chunks)} vectors. The index {built} about {about}"
     )
 
 
@@ -115,7 +115,7 @@ def _create(statement: str, generation: Generation) -> None:
     except db.DatabaseError as error:
         if not db.sqlstate(error).startswith(_SHORT_OF_RESOURCES):
             raise
-        event_log.note("index_built_modestly", generation=generation.id, error=db.sqlstate(error))
+        event_log.info("index_built_modestly", generation=generation.id, error=db.sqlstate(error))
         db.run(SQL.modestly, _MODEST)
         create()
 
@@ -139,7 +139,7 @@ def _statement(name: str, method: str, table: str, how: str) -> str:
     return f"CREATE INDEX {how} {name} ON {table} USING {method}"
 
 
-@entry
+@sql_entry
 def index_statement(number: int | None) -> str | None:
     """Body of embed.index_statement(): what makes the index over a generation's vectors; NULL where there is none."""
     row = db.one(SQL.pipeline_of, number)

@@ -7,10 +7,10 @@ from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db import event_log
 from evergreen.db.locks import with_short_locks
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.generations import indexing
 from evergreen.generations.build import built, hold
@@ -24,7 +24,7 @@ _FEW = 1000  # rows that may be such
 _PAUSE = 0.02
 
 
-@entry
+@sql_entry
 def embed_promote(pipeline: str | None, min_coverage: float | None, min_overlap: float | None) -> None:
     """Make the generation that is being built the active one.
 
@@ -41,7 +41,7 @@ def embed_promote(pipeline: str | None, min_coverage: float | None, min_overlap:
         reached = coverage_reached(found.active, building, least)
         if reached.share < least:
             raise UserError(
-                f"generation {building.id} of pipeline {shown(found.name)} covers {reached.covered} of {reached.keys}"
+                f"generation {building.id} of pipeline {quoted(found.name)} covers {reached.covered} of {reached.keys}"
                 f" rows ({reached.share:.4f}), below min_coverage {least:g}",
                 "55000",
                 hint=f"SELECT embed_drain({db.literal(found.name)}) goes on; embed_failures lists what was given up.",
@@ -53,10 +53,10 @@ def embed_promote(pipeline: str | None, min_coverage: float | None, min_overlap:
         )
         _say_without_index(building)
 
-    elevated(promote)
+    as_extension_owner(promote)
 
 
-@entry
+@sql_entry
 def embed_rollback(pipeline: str | None) -> None:
     """Make the previous generation the active one again; raises 42704, 42501, 55000, 55P03."""
     role = caller()
@@ -74,7 +74,7 @@ def embed_rollback(pipeline: str | None) -> None:
         db.notice(f"generation {last.id} ({last.model.name}) is active again; embed_rollback() again undoes that")
         _say_without_index(last)
 
-    elevated(rollback)
+    as_extension_owner(rollback)
 
 
 def switch(pipeline: Pipeline, to: Generation) -> None:
@@ -100,7 +100,7 @@ def switch(pipeline: Pipeline, to: Generation) -> None:
     with_short_locks(lambda: generation_tables.create_view(pipeline, to, source, view), view)
     event = "generation_promoted" if to.state == "building" else "generation_rolled_back"
     about = {"generation": to.id, "model": to.model.name, "instead_of": pipeline.active.id}
-    event_log.note(event, pipeline=pipeline.name, **about)
+    event_log.info(event, pipeline=pipeline.name, **about)
 
 
 def _say_without_index(generation: Generation) -> None:
@@ -111,16 +111,16 @@ def _say_without_index(generation: Generation) -> None:
 
 def _share(name: str, value: float) -> float:
     if not 0 <= value <= 1:
-        raise UserError(f"{name} must be from 0 to 1, not {shown(value)}", hint="1 means all of it.")
+        raise UserError(f"{name} must be from 0 to 1, not {quoted(value)}", hint="1 means all of it.")
     return value
 
 
 def _check_overlap(pipeline: str | None, role: str, least: float) -> None:
-    found = elevated(lambda: pipelines.owned(pipeline, role))
+    found = as_extension_owner(lambda: pipelines.owned(pipeline, role))
     overlap = mean_overlap(found.name)
     if overlap is not None and overlap < least:
         raise UserError(
-            f"the results of generation {built(found).id} of pipeline {shown(found.name)} overlap by {overlap:.4f} on"
+            f"the results of generation {built(found).id} of pipeline {quoted(found.name)} overlap by {overlap:.4f} on"
             f" average with those of the active one, below min_overlap {least:g}",
             "55000",
             hint=f"SELECT * FROM embed_compare({db.literal(found.name)}) shows where they differ.",

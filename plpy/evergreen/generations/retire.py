@@ -10,7 +10,7 @@ from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log
 from evergreen.db.locks import with_short_locks
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.generations.build import hold
 from evergreen.source import functions, table
@@ -20,7 +20,7 @@ SQL = load(__package__)
 KINDS = ("retirement",)
 
 
-@entry
+@sql_entry
 def embed_retire(pipeline: str | None, generation: int | None) -> None:
     """Drop the previous generations, or the one that is named; raises 42704, 42501, 55000 (the active one), 55P03."""
     role = caller()
@@ -34,7 +34,7 @@ def embed_retire(pipeline: str | None, generation: int | None) -> None:
         numbers = ", ".join(str(g.id) for g in wanted)
         db.notice(f"generations retired: {numbers}" if wanted else "there is no previous generation")
 
-    elevated(retire)
+    as_extension_owner(retire)
 
 
 def _named(pipeline: Pipeline, number: int) -> Generation:
@@ -60,7 +60,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
         generation_tables.drop_table(generation)
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
             functions.drop(f"embed_store.{signature}")
-        event_log.note("generation_retired", pipeline=pipeline.name, generation=generation.id)
+        event_log.info("generation_retired", pipeline=pipeline.name, generation=generation.id)
     left, source = pipelines.by_id(pipeline.id), table.describe(pipeline.source)
     if generations and left is not None and source is not None and left.broken_reason is None:
         with functions.unchecked():

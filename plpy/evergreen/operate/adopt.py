@@ -10,12 +10,12 @@ from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines
 from evergreen.core.errors import RejectedError, UserError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import number
+from evergreen.core.text import format_number
 from evergreen.db import privileges
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.providers.registry import provider
-from evergreen.embedding.response import flaw
+from evergreen.embedding.response import vector_problem
 from evergreen.prepare import documents
 from evergreen.source import reader
 from evergreen.storage import vector_cache
@@ -33,7 +33,7 @@ class _Given:
     keys: list[str] | None
 
 
-@entry
+@sql_entry
 def embed_adopt(
     pipeline: str | None,
     texts: list[str | None] | None,
@@ -60,7 +60,7 @@ def embed_adopt(
         _check_dimensions(found.active, given.vectors)
         return _keep(found, found.active, _sound(found.active, given))
 
-    return elevated(adopt)
+    return as_extension_owner(adopt)
 
 
 def _paired(texts: list[str | None] | None, vectors: list[str | None] | None, keys: list[str | None] | None) -> _Given:
@@ -95,11 +95,12 @@ def _sound(generation: Generation, given: _Given) -> _Given:
     """Leave out what no search could compare: such a text is embedded again."""
     zeros = provider(generation.model.provider).zeros
     read = (np.array(orjson.loads(vector), dtype=np.float32) for vector in given.vectors)
-    good = [place for place, vector in enumerate(read) if flaw(vector, zeros=zeros) is None]
+    good = [place for place, vector in enumerate(read) if vector_problem(vector, zeros=zeros) is None]
     if len(good) == len(given.vectors):
         return given
     left_out = len(given.vectors) - len(good)
-    db.notice(f"left out {number(left_out)} of {number(len(given.vectors))} vectors: all zeros, or of no usable length")
+    count = f"{format_number(left_out)} of {format_number(len(given.vectors))}"
+    db.notice(f"left out {count} vectors: all zeros, or of no usable length")
     keys = [given.keys[place] for place in good] if given.keys is not None else None
     return _Given([given.texts[place] for place in good], [given.vectors[place] for place in good], keys)
 
@@ -118,7 +119,7 @@ def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
 
 def _hashed(pipeline: Pipeline, generation: Generation, texts: list[str]) -> dict[int, bytes]:
     """Hash what is sent as it stands, by its place; of a text that would be cut or refused, no vector is another's."""
-    send = documents.sender(pipeline, generation)
+    send = documents.text_preparer(pipeline, generation)
     found: dict[int, bytes] = {}
     for place, text in enumerate(texts):
         try:

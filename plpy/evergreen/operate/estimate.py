@@ -9,9 +9,9 @@ from evergreen.core import text as tokens
 from evergreen.core.embedding import Texts
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
-from evergreen.embedding.batching import Bill, Load, bill, pack
+from evergreen.embedding.batching import CostEstimate, Workload, estimate_cost, pack
 from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
 from evergreen.source import reader
@@ -22,12 +22,12 @@ _LOOKED_AT = 5000  # keys; of more than these the rest is taken to be like them
 _SLICE = 1000  # as many as a claim has: texts of two claims do not share a request
 
 
-@entry
+@sql_entry
 def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | None, float]]:
     """Return (texts, tokens, calls, cost, seconds) as one row; raises 42704, 42501, 55000."""
     role = caller()
 
-    def estimate() -> Bill:
+    def estimate() -> CostEstimate:
         found = ddl_sync.check(pipelines.owned(pipeline, role))
         if found is None:
             raise UserError(
@@ -36,25 +36,25 @@ def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | No
                 hint="SELECT last_error FROM embed_status;",
             )
         seen: dict[int, set[bytes]] = {}
-        return sum((_of(found, g, seen.setdefault(g.model.id, set()), role) for g in found.generations), Bill())
+        return sum((_of(found, g, seen.setdefault(g.model.id, set()), role) for g in found.generations), CostEstimate())
 
-    return [astuple(elevated(estimate))]
+    return [astuple(as_extension_owner(estimate))]
 
 
-def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes], role: str) -> Bill:
+def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes], role: str) -> CostEstimate:
     """Reckon one generation. ``seen``: texts that another generation of the same model sends already.
 
     ``role``: who is told; what others' pipelines have embedded counts as if it were to be sent.
     """
     waiting = _waiting(pipeline, generation)
-    load = Load()
+    load = Workload()
     for start in range(0, len(waiting.keys), _SLICE):
         _add(load, pipeline, generation, waiting.keys[start : start + _SLICE], seen, role)
         db.check_interrupts()
     if waiting.total > len(waiting.keys) > 0:
         load = load.times(waiting.total / len(waiting.keys))
     chosen = provider(generation.model.provider)
-    return bill(generation.model, load, chosen.limits(generation.model), free=chosen.free)
+    return estimate_cost(generation.model, load, chosen.limits(generation.model), free=chosen.free)
 
 
 @dataclass
@@ -92,7 +92,7 @@ def _walk(pipeline: Pipeline, generation: Generation, cursor: db.Row, waiting: _
         after = page[-1]
     # The end was not reached. A first backfill has done what has a document; of a later round nothing is known.
     done = db.value(SQL.estimated_documents, generation.id) if cursor["is_first"] else 0
-    rows = db.released(lambda: int(db.value(SQL.estimated_rows, pipeline.source)))
+    rows = db.in_discarded_subtransaction(lambda: int(db.value(SQL.estimated_rows, pipeline.source)))
     waiting.total = max(waiting.total, rows - int(done))
 
 
@@ -100,7 +100,9 @@ def _page(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
     return reader.held(pipeline, lambda: reader.scan(pipeline, after, limit))
 
 
-def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes], role: str) -> None:
+def _add(
+    load: Workload, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes], role: str
+) -> None:
     """Prepare keys as a worker would, and add what would be sent of them."""
     load.rows += len(keys)
     while keys:
@@ -111,7 +113,7 @@ def _add(load: Load, pipeline: Pipeline, generation: Generation, keys: list[str]
         send: Texts = {h: text for h, text in texts.items() if h not in there}
         seen.update(send)
         load.texts += len(send)
-        load.tokens += sum(tokens.estimate(text) for text in send.values())
+        load.tokens += sum(tokens.estimate_tokens(text) for text in send.values())
         load.calls += sum(1 for _ in pack(send, provider(generation.model.provider).limits(generation.model)))
         keys = prepared.unread
 

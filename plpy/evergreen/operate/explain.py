@@ -8,8 +8,8 @@ from evergreen.catalog import pipelines
 from evergreen.core.document import Document
 from evergreen.core.errors import ModelError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import estimate, number
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.core.text import estimate_tokens, format_number
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.prepare import documents
 from evergreen.source import reader
@@ -21,7 +21,7 @@ _CHUNKS = 10
 _LONGEST = 500  # characters of an error, which may quote a text
 
 
-@entry
+@sql_entry
 def embed_explain(pipeline: str | None, key: str | None) -> str:
     """Return the story; raises 42704, 42501, 22023, 22P02."""
     role = caller()
@@ -31,7 +31,7 @@ def embed_explain(pipeline: str | None, key: str | None) -> str:
         canonical = reader.canonical(found, key if key is not None else "null")
         return "\n".join(_lines(found, canonical, role))
 
-    return elevated(explain)
+    return as_extension_owner(explain)
 
 
 def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
@@ -45,7 +45,7 @@ def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
         return
     log = db.one(SQL.explained_changes, pipeline.id, key)
     if log is not None and log["changes"]:
-        yield f"change log: {number(log['changes'])} changes since {log['since']} wait for a worker"
+        yield f"change log: {format_number(log['changes'])} changes since {log['since']} wait for a worker"
     chunks: list[str] = []
     for generation in readable.generations:
         if generation is readable.active:
@@ -65,13 +65,13 @@ def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: li
         yield "source: no such row" + ("; what is stored is an orphan, a drain removes it" if stored else "")
         return
     try:
-        document = documents.maker(pipeline, generation)(rows[0])
+        document = documents.document_builder(pipeline, generation)(rows[0])
     except ModelError as error:
         yield f"source: {_short(str(error))}"
         return
-    tokens = sum(estimate(text) for _, text in document.chunks)
+    tokens = sum(estimate_tokens(text) for _, text in document.chunks)
     yield (
-        f"source: {number(len(document.chunks))} chunks, about {number(tokens)} tokens,"
+        f"source: {format_number(len(document.chunks))} chunks, about {format_number(tokens)} tokens,"
         f" fingerprint {document.fingerprint.hex()[:16]}"
     )
     yield _verdict(generation, document, stored, role)
@@ -100,7 +100,7 @@ def _stored(stored: db.Row | None) -> str:
     if stored is None:
         return "stored: nothing"
     return (
-        f"stored: {number(stored['chunks'])} chunks, changed at {stored['changed_at']}, embedded at"
+        f"stored: {format_number(stored['chunks'])} chunks, changed at {stored['changed_at']}, embedded at"
         f" {stored['embedded_at']}, fingerprint {stored['fingerprint'].hex()[:16]}"
     )
 
@@ -116,7 +116,9 @@ def _verdict(generation: Generation, document: Document, stored: db.Row | None, 
     why = "no row is stored" if stored is None else "the watched columns changed"
     if not missing:
         return f"the model would not be called: {why}, but every text was embedded before"
-    return f"the model would be called for {number(missing)} of {number(len(document.chunks))} chunks: {why}"
+    return (
+        f"the model would be called for {format_number(missing)} of {format_number(len(document.chunks))} chunks: {why}"
+    )
 
 
 def _listed(generation: Generation, document: Document) -> Iterator[str]:
@@ -124,10 +126,10 @@ def _listed(generation: Generation, document: Document) -> Iterator[str]:
     if document.chunks:
         yield f"chunks of generation {generation.id}:"
     for place, (_, text) in enumerate(document.chunks[:_CHUNKS]):
-        size = f"{number(len(text))} characters, about {number(estimate(text))} tokens"
+        size = f"{format_number(len(text))} characters, about {format_number(estimate_tokens(text))} tokens"
         yield f"  {place}: {size}: {_short(text, _SHOWN)}"
     if len(document.chunks) > _CHUNKS:
-        yield f"  and {number(len(document.chunks) - _CHUNKS)} more"
+        yield f"  and {format_number(len(document.chunks) - _CHUNKS)} more"
 
 
 def _short(text: str, most: int = _LONGEST) -> str:

@@ -8,10 +8,10 @@ from evergreen.capture import ddl_sync
 from evergreen.catalog import json_objects, models, pipelines
 from evergreen.core.errors import ModelError, UserError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import counted
+from evergreen.core.text import pluralize
 from evergreen.db import privileges
-from evergreen.db.locks import patiently
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.locks import with_lock_timeout
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.prepare import documents
 from evergreen.source import reader
@@ -23,7 +23,7 @@ _PATIENCE = "2s"  # for a worker that is writing the row just now
 _ROUNDS = 10
 
 
-@entry
+@sql_entry
 def embed_forget(pipeline: str | None, key: str | None) -> int:
     """Erase a row's texts and vectors; return how many texts. Raises 25001, 42704, 42501, 22023, 22P02, 55P03."""
     privileges.check_isolation("embed_forget")
@@ -35,7 +35,7 @@ def embed_forget(pipeline: str | None, key: str | None) -> int:
         given = key if key is not None else "null"
         canonical = reader.canonical(readable, given) if readable is not None else _as_given(given)
         erasure = _Erasure(readable or found, canonical, readable is not None)
-        count = patiently(erasure.run, _PATIENCE)
+        count = with_lock_timeout(erasure.run, _PATIENCE)
         if count is None:
             raise UserError(
                 f'row {canonical} of pipeline "{found.name}" is held by another session, which may still write it',
@@ -45,7 +45,7 @@ def embed_forget(pipeline: str | None, key: str | None) -> int:
         db.notice(erasure.story(count))
         return count
 
-    return elevated(forget)
+    return as_extension_owner(forget)
 
 
 def _as_given(key: str) -> str:
@@ -110,7 +110,7 @@ class _Erasure:
         if self.row is None:
             return []
         try:
-            return [key for key, _ in documents.maker(self.pipeline, generation)(self.row).chunks]
+            return [key for key, _ in documents.document_builder(self.pipeline, generation)(self.row).chunks]
         except ModelError:  # too long for the model: it was never embedded
             return []
 
@@ -124,7 +124,7 @@ class _Erasure:
 
     def story(self, count: int) -> str:
         """Say what was done, what is not, and what comes next."""
-        said = f'{counted(count, "text")} of row {self.key} erased from pipeline "{self.pipeline.name}"'
+        said = f'{pluralize(count, "text")} of row {self.key} erased from pipeline "{self.pipeline.name}"'
         others = [row["name"] for row in db.rows(SQL.others, self.pipeline.source, self.pipeline.id)]
         if self.row is not None:
             when = "by the next drain" if self.is_queued else "when it changes"

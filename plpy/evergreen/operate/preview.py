@@ -8,10 +8,10 @@ from evergreen.core import text as tokens
 from evergreen.core.embedding import Limits, Texts
 from evergreen.core.errors import RejectedError, UserError
 from evergreen.core.pipeline import Model
-from evergreen.core.text import counted, number
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.core.text import format_number, pluralize
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
-from evergreen.embedding.batching import Bill, Load, bill, pack
+from evergreen.embedding.batching import CostEstimate, Workload, estimate_cost, pack
 from evergreen.embedding.providers.registry import provider
 from evergreen.pipelines import validation
 from evergreen.pipelines.validation import Preparation
@@ -46,10 +46,10 @@ class _Plan:
     def content(self) -> dict[str, str]:
         """The expressions for what is cut, and for what stands around each chunk."""
         given = self.preparation.columns, self.preparation.template, self.source
-        return {"content": functions.content(*given), "frame": functions.frame(*given)}
+        return {"content": functions.content(*given), "frame": functions.wrapper(*given)}
 
 
-@entry
+@sql_entry
 def embed_preview(
     source: str | None, columns: list[str | None] | None, template: str | None, chunker: str | None, model: str | None
 ) -> list[Shown]:
@@ -65,17 +65,17 @@ def embed_preview(
         preparation = validation.check_preparation(table, columns, template, chunker, None)
         chosen = validation.check_model(model)
         serving = provider(chosen.provider)
-        about = db.released(lambda: db.one(SQL.preview_rows, table.oid))
+        about = db.in_discarded_subtransaction(lambda: db.one(SQL.preview_rows, table.oid))
         assert about is not None
         is_small = bool(about["is_small"])
         return _Plan(table, about["rows"], is_small, preparation, chosen, serving.limits(chosen), serving.free)
 
-    wanted = elevated(plan)
+    wanted = as_extension_owner(plan)
     try:
         if wanted.is_small:
-            wanted = replace(wanted, rows=db.released(lambda: _counted(wanted)))
-        shown = db.released(lambda: list(_first_rows(wanted)))
-        sample = db.released(lambda: _sample(wanted))
+            wanted = replace(wanted, rows=db.in_discarded_subtransaction(lambda: _counted(wanted)))
+        shown = db.in_discarded_subtransaction(lambda: list(_first_rows(wanted)))
+        sample = db.in_discarded_subtransaction(lambda: _sample(wanted))
     except db.DatabaseError as error:
         if db.sqlstate(error) != "42501":
             raise
@@ -103,7 +103,7 @@ def _first_rows(plan: _Plan) -> Iterator[Shown]:
         if not pieces:
             yield row["key"], None, None, 0
         for place, piece in enumerate(pieces):
-            yield row["key"], place, piece, tokens.estimate(piece)
+            yield row["key"], place, piece, tokens.estimate_tokens(piece)
 
 
 def _texts(plan: _Plan, row: db.Row) -> list[str]:
@@ -120,7 +120,7 @@ class _Sample:
     rows: int = 0
     is_whole: bool = True
     too_long: int = 0
-    load: Load = field(default_factory=Load)
+    load: Workload = field(default_factory=Workload)
 
 
 def _sample(plan: _Plan) -> _Sample:
@@ -144,7 +144,7 @@ def _reckoned(plan: _Plan, rows: Iterator[db.Row]) -> _Sample:
     for row in rows:
         sample.rows += 1
         for piece in _texts(plan, row):
-            if plan.limits.input_tokens is not None and tokens.estimate(piece) > plan.limits.input_tokens:
+            if plan.limits.input_tokens is not None and tokens.estimate_tokens(piece) > plan.limits.input_tokens:
                 sample.too_long += 1
             else:
                 texts[hash_chunk(piece)] = piece
@@ -152,8 +152,8 @@ def _reckoned(plan: _Plan, rows: Iterator[db.Row]) -> _Sample:
         if characters > _MOST_CHARACTERS:
             sample.is_whole = False
             break
-    weight = sum(tokens.estimate(text) for text in texts.values())
-    sample.load = Load(sample.rows, len(texts), weight, sum(1 for _ in pack(texts, plan.limits)))
+    weight = sum(tokens.estimate_tokens(text) for text in texts.values())
+    sample.load = Workload(sample.rows, len(texts), weight, sum(1 for _ in pack(texts, plan.limits)))
     return sample
 
 
@@ -161,22 +161,22 @@ def _tell(plan: _Plan, sample: _Sample) -> None:
     whole = plan.source.qualified
     rows = sample.rows if sample.is_whole else max(plan.rows, sample.rows)
     load = sample.load if sample.is_whole else sample.load.times(rows / max(1, sample.rows))
-    total = bill(plan.model, load, plan.limits, free=plan.free)
-    about = "" if sample.is_whole else f"about (by {counted(sample.rows, 'row')} of it) "
+    total = estimate_cost(plan.model, load, plan.limits, free=plan.free)
+    about = "" if sample.is_whole else f"about (by {pluralize(sample.rows, 'row')} of it) "
     db.notice(
-        f"{whole} with model {plan.model.name}: {about}{counted(rows, 'row')}, {counted(total.texts, 'text')},"
-        f" {counted(total.tokens, 'token')}, {counted(total.calls, 'call')}, {_money(plan, total)},"
-        f" {number(total.seconds)} s; next: SELECT embed_create('name', {db.literal(whole)}, …)"
+        f"{whole} with model {plan.model.name}: {about}{pluralize(rows, 'row')}, {pluralize(total.texts, 'text')},"
+        f" {pluralize(total.tokens, 'token')}, {pluralize(total.calls, 'call')}, {_money(plan, total)},"
+        f" {format_number(total.seconds)} s; next: SELECT embed_create('name', {db.literal(whole)}, …)"
     )
     if sample.too_long:
         db.warning(
-            f"{counted(sample.too_long, 'text')} of {counted(sample.rows, 'row')} would be longer than the"
-            f" {number(plan.limits.input_tokens or 0)} tokens that model {plan.model.name} takes, and fail",
+            f"{pluralize(sample.too_long, 'text')} of {pluralize(sample.rows, 'row')} would be longer than the"
+            f" {format_number(plan.limits.input_tokens or 0)} tokens that model {plan.model.name} takes, and fail",
             hint='Pass chunker => embed_chunk_text(), or embed_create(…, options => \'{"on_too_long": "truncate"}\').',
         )
 
 
-def _money(plan: _Plan, total: Bill) -> str:
+def _money(plan: _Plan, total: CostEstimate) -> str:
     if plan.free:
         return "no cost"
     return "cost unknown (the model has no option price)" if total.cost is None else f"cost {total.cost:.6g}"

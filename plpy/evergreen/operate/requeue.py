@@ -5,8 +5,8 @@ from evergreen.capture import ddl_sync, triggers
 from evergreen.catalog import pipelines
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.pipeline import Model, Pipeline
-from evergreen.core.text import counted
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.core.text import pluralize
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import shared, state
 from evergreen.embedding.providers.registry import provider
@@ -17,7 +17,7 @@ from evergreen.source.table import rows_estimate
 SQL = load(__package__)
 
 
-@entry
+@sql_entry
 def embed_retry(pipeline: str | None, key: str | None) -> int:
     """Queue one failed row, or all of them (NULL); return how many. Raises 42704, 42501, 22023, 22P02, 55P03.
 
@@ -36,7 +36,7 @@ def embed_retry(pipeline: str | None, key: str | None) -> int:
         db.notice(_next(found, canonical, count))
         return count
 
-    return elevated(retry)
+    return as_extension_owner(retry)
 
 
 def _in_the_way(pipeline: Pipeline) -> list[str]:
@@ -70,10 +70,10 @@ def _next(pipeline: Pipeline, key: str | None, count: int) -> str:
     if not count:
         return f'no row of pipeline "{pipeline.name}" failed or waits after an error'
     call = "embed_drain" if pipeline.state == "active" else "embed_resume"
-    return f"{counted(count, 'row')} queued; next: SELECT {call}({db.literal(pipeline.name)})"
+    return f"{pluralize(count, 'row')} queued; next: SELECT {call}({db.literal(pipeline.name)})"
 
 
-@entry
+@sql_entry
 def embed_backfill(pipeline: str | None) -> None:
     """Have the cursors of every generation begin at the first row; raises 42704, 42501, 55000.
 
@@ -89,7 +89,7 @@ def embed_backfill(pipeline: str | None) -> None:
         change_log.log_scope(found.id, "source")
         db.notice(_next_backfill(found, is_under_way=is_under_way))
 
-    elevated(backfill)
+    as_extension_owner(backfill)
 
 
 def _next_backfill(pipeline: Pipeline, *, is_under_way: bool) -> str:
@@ -100,7 +100,7 @@ def _next_backfill(pipeline: Pipeline, *, is_under_way: bool) -> str:
     return f"{what}{rows} will be checked; next: SELECT {call}({db.literal(pipeline.name)})"
 
 
-@entry
+@sql_entry
 def embed_touch(pipeline: str | None, keys: list[str | None] | None) -> int:
     """Mark rows to be checked; return how many. Raises 42704, 42501, 22004, 22023, 22P02."""
     role = caller()
@@ -115,7 +115,7 @@ def embed_touch(pipeline: str | None, keys: list[str | None] | None) -> int:
             )
         return _mark(found, [key for key in keys if key is not None])
 
-    return elevated(touch)
+    return as_extension_owner(touch)
 
 
 def _mark(pipeline: Pipeline, keys: list[str]) -> int:

@@ -10,8 +10,8 @@ from evergreen.catalog import pipelines
 from evergreen.core.document import Document
 from evergreen.core.errors import ModelError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import counted
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.core.text import pluralize
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.prepare import documents, fingerprint
 from evergreen.prepare.fingerprint import Hasher
@@ -25,7 +25,7 @@ STATES = ("fresh", "stale", "missing", "orphan", "mixed")
 _SLICE = 500
 
 
-@entry
+@sql_entry
 def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, int]]:
     """Count source rows (and orphaned documents) by state; raises 42704, 42501, 55000."""
     role = caller()
@@ -33,7 +33,7 @@ def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, i
     def verify() -> list[tuple[str, int]]:
         return _verify(ddl_sync.as_it_is(pipelines.owned(pipeline, role)), repair=bool(repair))
 
-    return elevated(verify)
+    return as_extension_owner(verify)
 
 
 def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
@@ -52,7 +52,7 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
             db.run(SQL.drop_strays.on(table=generation.table), generation.id)
     if busy:
         db.warning(
-            f"{counted(busy, 'row')} that another session is writing may not be repaired",
+            f"{pluralize(busy, 'row')} that another session is writing may not be repaired",
             hint=f"SELECT embed_verify({db.literal(pipeline.name)}, repair => true) when its transaction is over.",
         )
     return [(state, counts[state]) for state in STATES]
@@ -97,7 +97,7 @@ class _Found:
 
 
 def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found:
-    make = documents.maker(pipeline, generation)
+    make = documents.document_builder(pipeline, generation)
     rows = _read(pipeline, generation, keys)
     stored = {row["key"]: row for row in db.rows(SQL.verified_documents, generation.id, keys)}
     chunks = _chunks(pipeline, generation, [row["id"] for row in stored.values()])

@@ -9,9 +9,9 @@ from evergreen.catalog import options as pipeline_options
 from evergreen.catalog.options import SETTINGS, get, interval_seconds
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db.locks import with_short_locks
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state as counters
 from evergreen.pipelines import validation
@@ -24,7 +24,7 @@ _BUDGET = ("daily_tokens", "daily_cost")
 _DIGITS = 15
 
 
-@entry
+@sql_entry
 def embed_alter(pipeline: str | None, options: str | None) -> str:
     """Merge options and return them all, defaults included; raises 42704, 42501, 22023, 0A000."""
     role = caller()
@@ -43,16 +43,16 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
             {name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE}
         )
 
-    return elevated(alter)
+    return as_extension_owner(alter)
 
 
-@entry
+@sql_entry
 def embed_pause(pipeline: str | None) -> None:
     """Stop the work; raises 42704, 42501."""
     _set_state(pipeline, "paused")
 
 
-@entry
+@sql_entry
 def embed_resume(pipeline: str | None) -> None:
     """Start the work again; raises 42704, 42501."""
     _set_state(pipeline, "active")
@@ -60,10 +60,10 @@ def embed_resume(pipeline: str | None) -> None:
 
 def _set_state(pipeline: str | None, state: str) -> None:
     role = caller()
-    elevated(lambda: db.run(SQL.set_state, pipelines.owned(pipeline, role).id, state))
+    as_extension_owner(lambda: db.run(SQL.set_state, pipelines.owned(pipeline, role).id, state))
 
 
-@entry
+@sql_entry
 def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
     """Switch; raises 42704, 42501, 22023, 55000 and 55P03."""
     role = caller()
@@ -85,7 +85,7 @@ def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
         with own_ddl(source.oid):
             with_short_locks(lambda: _switch(current.id, source, wanted), source.qualified)
 
-    elevated(switch)
+    as_extension_owner(switch)
 
 
 def _switch(number: int, source: Source, wanted: str) -> None:
@@ -102,7 +102,7 @@ def _switch(number: int, source: Source, wanted: str) -> None:
         triggers.remove(before)
     # After the triggers are there, and so after all who wrote without them.
     complete = before.capture == "trigger" or (before.capture == "cdc" and db.value(SQL.leave_wal, number))
-    slot.unpublish_in_vain(source.oid)
+    slot.unpublish_unused(source.oid)
     if not complete:
         change_log.log_scope(number, "source")
 
@@ -114,13 +114,13 @@ def _capture(number: int, source: Source) -> None:
     triggers.install(pipeline, source)
 
 
-@entry
+@sql_entry
 def embed_setting(name: str | None, value: str | None) -> str:
     """Return a setting, after setting it when a value is given; raises 22023, 42501, 42704."""
     if name not in SETTINGS:
-        raise UserError(f"there is no setting {shown(name)}", hint=f"Settings are: {', '.join(sorted(SETTINGS))}.")
+        raise UserError(f"there is no setting {quoted(name)}", hint=f"Settings are: {', '.join(sorted(SETTINGS))}.")
     role = caller()
-    return elevated(lambda: get(name) if value is None else _put(name, value, role))
+    return as_extension_owner(lambda: get(name) if value is None else _put(name, value, role))
 
 
 def _put(name: str, value: str, role: str) -> str:

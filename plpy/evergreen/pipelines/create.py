@@ -11,7 +11,7 @@ from evergreen.catalog import pg_cron, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
 from evergreen.db.locks import with_short_locks
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding import permissions
 from evergreen.embedding.limits import state as counters
@@ -26,7 +26,7 @@ from evergreen.storage import generation_tables
 SQL = load(__package__)
 
 
-@entry
+@sql_entry
 def embed_create(
     name: str | None,
     source: str | None,
@@ -66,7 +66,7 @@ def embed_create(
         insert_generation(number, chosen_model.id, preparation, "active", index)
         return _build(number, table, view, backfill=backfill is not False)
 
-    return elevated(create)
+    return as_extension_owner(create)
 
 
 def _accept_existing(existing: Pipeline, wanted: definition.Wanted, *, if_not_exists: bool) -> int:

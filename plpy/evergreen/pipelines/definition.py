@@ -10,7 +10,7 @@ from evergreen.catalog import pipelines
 from evergreen.core import template as templates
 from evergreen.core.pipeline import Generation, Model, Pipeline
 from evergreen.core.template import Part
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.pipelines.validation import Preparation
 from evergreen.source.table import Source
@@ -55,11 +55,11 @@ def _parts(columns: tuple[str, ...] | None, template: str | None) -> tuple[Part,
     return templates.parse(template, framed=columns is not None) if template is not None else None
 
 
-@entry
+@sql_entry
 def embed_get_def(pipeline: str | None) -> str:
     """Return the calls that recreate a pipeline; raises 42704."""
     role = caller()
-    return elevated(lambda: _calls(pipelines.readable(pipeline, role)), stable=True)
+    return as_extension_owner(lambda: _calls(pipelines.readable(pipeline, role)), stable=True)
 
 
 def _calls(pipeline: Pipeline) -> str:

@@ -8,7 +8,7 @@ from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.locks import with_short_locks
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.source import functions
@@ -17,7 +17,7 @@ from evergreen.storage import generation_tables, takeover
 SQL = load(__package__)
 
 
-@entry
+@sql_entry
 def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bool | None) -> None:
     """Remove a pipeline; raises 42704, 42501, 2BP01 (a view of the user depends on ours), 55P03."""
     role = caller()
@@ -40,9 +40,9 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
             with_short_locks(lambda: _let_go(found), found.source_name or found.name)
         _drop_functions(found)
         if found.capture == "cdc":
-            handover.sweep_if_last()
+            handover.drop_if_unused()
 
-    elevated(drop)
+    as_extension_owner(drop)
 
 
 def _locked(pipeline: Pipeline) -> Pipeline:
@@ -57,7 +57,7 @@ def _locked(pipeline: Pipeline) -> Pipeline:
 def _let_go(pipeline: Pipeline) -> None:
     """Capture no more; UPDATE and DELETE must not depend on what a publication of ours needs."""
     triggers.remove(pipeline)
-    slot.unpublish_in_vain(pipeline.source)
+    slot.unpublish_unused(pipeline.source)
 
 
 def _drop_view(pipeline: Pipeline) -> None:

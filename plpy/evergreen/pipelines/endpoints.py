@@ -7,7 +7,7 @@ from evergreen.catalog import json_objects, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Endpoint
 from evergreen.db import event_log
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.http import addresses, credentials, parameters
 from evergreen.embedding.limits import state
@@ -17,7 +17,7 @@ SQL = load(__package__)
 _LONGEST_NAME = 200
 
 
-@entry
+@sql_entry
 def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, options: str | None) -> None:
     """Make or change an endpoint; raises 42602, 22023."""
 
@@ -43,10 +43,10 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
         state.create_all()
         state.reset(int(number))
         db.run(SQL.wake, int(number))
-        event_log.note("endpoint_set", endpoint=name)  # which closed its breakers
+        event_log.info("endpoint_set", endpoint=name)  # which closed its breakers
         _warn_of_secret(Endpoint(name, bare, secret, given))
 
-    elevated(put)
+    as_extension_owner(put)
 
 
 def _warn_of_secret(endpoint: Endpoint) -> None:
@@ -59,7 +59,7 @@ def _warn_of_secret(endpoint: Endpoint) -> None:
         )
 
 
-@entry
+@sql_entry
 def endpoint_problem(name: str) -> dict[str, str | None]:
     """Return why an endpoint's secrets cannot be read, and the command that mends it; of NULLs for who is no admin."""
     role = caller()
@@ -71,5 +71,5 @@ def endpoint_problem(name: str) -> dict[str, str | None]:
         found = parameters.problem(Endpoint(name, row["url"], row["secret"], json.loads(row["options"])))
         return found or (None, None)
 
-    problem, remedy = elevated(look, stable=True)
+    problem, remedy = as_extension_owner(look, stable=True)
     return {"problem": problem, "remedy": remedy}

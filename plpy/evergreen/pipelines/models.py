@@ -7,9 +7,9 @@ from evergreen import db
 from evergreen.catalog import json_objects, models
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Endpoint, Model
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db import event_log, privileges
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.embedding.providers import function, registry
@@ -25,7 +25,7 @@ _ARGUMENTS = ("provider", "dimensions", "remote_name", "endpoint", "name")
 _BUILT_IN = ("inputs",)
 
 
-@entry
+@sql_entry
 def embed_model_add(
     name: str | None,
     provider: str | None,
@@ -43,7 +43,7 @@ def embed_model_add(
         chosen = registry.provider(provider)
         if dimensions is None or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise UserError(
-                f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {shown(dimensions)}",
+                f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {quoted(dimensions)}",
                 hint="The model's page says how many.",
             )
         given = serving.read("model", serving.MODEL, options, '{"inputs": 100}')
@@ -61,7 +61,7 @@ def embed_model_add(
             _check_may_run(str(remote), role)
             _create_wrapper(number, str(remote))
 
-    elevated(add)
+    as_extension_owner(add)
 
 
 def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpoint: str | None, options: str) -> int:
@@ -96,7 +96,7 @@ def _create_wrapper(model: int, remote: str) -> None:
     path = ", ".join(dict.fromkeys([home["schema"], models.vector_schema(), "public", "pg_temp"]))
     db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
     signature = {"signature": f"{wrapper}(text[])"}
-    privileges.close("FUNCTION", signature["signature"])
+    privileges.revoke_all("FUNCTION", signature["signature"])
     functions.give(f"{wrapper}(text[])", db.identifier(home["owner"]))
     db.ddl(SQL.follow_extension.on(**signature))
 
@@ -111,7 +111,7 @@ def _check_unused(model: Model) -> None:
         )
 
 
-@entry
+@sql_entry
 def embed_model_drop(name: str | None) -> None:
     """Forget a model; raises 42704, 2BP01 while a pipeline uses it."""
 
@@ -128,10 +128,10 @@ def embed_model_drop(name: str | None) -> None:
         if model.provider == "function":
             functions.drop(f"{function.wrapper(model.id)}(text[])")
 
-    elevated(drop)
+    as_extension_owner(drop)
 
 
-@entry
+@sql_entry
 def embed_model_set(name: str | None, options: str | None) -> str:
     """Merge options into a model's and return them; null resets one. Raises 42704, 22023, 55000."""
 
@@ -154,7 +154,7 @@ def embed_model_set(name: str | None, options: str | None) -> str:
                 db.notice(f'options of "{name}" are not part of a dump, as it is built in: set them after a restore')
         return json.dumps(merged)
 
-    return elevated(put)
+    return as_extension_owner(put)
 
 
 def _put(model: Model, options: dict[str, Any]) -> None:
@@ -163,7 +163,7 @@ def _put(model: Model, options: dict[str, Any]) -> None:
     db.run(SQL.set_model_options, model.id, json.dumps(options))
     state.reset_model(model.id)
     db.run(SQL.wake_model, model.id)
-    event_log.note("model_set", model=model.name)
+    event_log.info("model_set", model=model.name)
 
 
 def _check(model: Model, option: str, value: Any, *, is_built_in: bool) -> None:

@@ -8,7 +8,7 @@ from evergreen.catalog import json_objects, languages, models, options, pipeline
 from evergreen.core import template as templates
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Model
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.prepare import chunkers
 from evergreen.source import expressions as ex
 from evergreen.source import table
@@ -195,7 +195,7 @@ def check_model(name: str | None) -> Model:
 def check_capture(capture: str | None, source: Source) -> str:
     """Check how changes are to be seen, and that they can be; raises 22023, 55000, 42501."""
     if capture not in {"trigger", "cdc", "manual"}:
-        raise UserError(f"there is no capture {shown(capture)}", hint="Use 'trigger', 'cdc' or 'manual'.")
+        raise UserError(f"there is no capture {quoted(capture)}", hint="Use 'trigger', 'cdc' or 'manual'.")
     if capture == "cdc":
         slot.check_possible(source)
     return capture

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
-from evergreen.core.text import shown
-from evergreen.db.privileges import entry
+from evergreen.core.text import quoted
+from evergreen.db.privileges import sql_entry
 from evergreen.prepare import html, markdown, windows
 from evergreen.prepare.boundaries import pack, pieces
 from evergreen.prepare.sections import Section, sections
@@ -86,11 +86,11 @@ def check_sizes(size: int | None, overlap: int | None) -> None:
     """Raise UserError 22023 when a chunk size or an overlap makes no sense."""
     if size is None or not 1 <= size <= MAX_SIZE:
         raise UserError(
-            f"chunk size must be between 1 and {MAX_SIZE} characters, not {shown(size)}", hint="800 is the default."
+            f"chunk size must be between 1 and {MAX_SIZE} characters, not {quoted(size)}", hint="800 is the default."
         )
     if overlap is None or not 0 <= overlap <= size // 2:
         raise UserError(
-            f"chunk overlap must be between 0 and half the size ({size // 2}), not {shown(overlap)}",
+            f"chunk overlap must be between 0 and half the size ({size // 2}), not {quoted(overlap)}",
             hint="0 is the default.",
         )
 
@@ -164,26 +164,26 @@ def _trimmed(body: str) -> str:
     return body[max(blank.rfind("\n"), blank.rfind("\r")) + 1 :]
 
 
-@entry
+@sql_entry
 def embed_chunk_text(size: int | None, overlap: int | None) -> str:
     """Return the definition as JSON; raises 22023."""
     check_sizes(size, overlap)
     return json_objects.dumps({"chunker": "text", "size": size, "overlap": overlap})
 
 
-@entry
+@sql_entry
 def embed_chunk_markdown(size: int | None, context: bool | None) -> str:
     """Return the definition as JSON; raises 22023."""
     return _sections("markdown", size, context)
 
 
-@entry
+@sql_entry
 def embed_chunk_html(size: int | None, context: bool | None) -> str:
     """Return the definition as JSON; raises 22023."""
     return _sections("html", size, context)
 
 
-@entry
+@sql_entry
 def embed_chunk_recursive(size: int | None, overlap: int | None, separators: list[Any] | None) -> str:
     """Return the definition as JSON; raises 22023."""
     check_sizes(size, overlap)
@@ -191,7 +191,7 @@ def embed_chunk_recursive(size: int | None, overlap: int | None, separators: lis
     return json_objects.dumps({"chunker": "recursive", "size": size, "overlap": overlap, "separators": separators})
 
 
-@entry
+@sql_entry
 def embed_chunk_separator(size: int | None, overlap: int | None, separator: str | None) -> str:
     """Return the definition as JSON; raises 22023."""
     check_sizes(size, overlap)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from evergreen import db
 from evergreen.catalog import options
 from evergreen.core import template
-from evergreen.core.document import Document, Prepared, Stored
+from evergreen.core.document import Document, Prepared, StoredDocument
 from evergreen.core.embedding import Limits
 from evergreen.core.errors import ModelError, RejectedError, SourceError, SuspectError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.template import Literal, Part, Placeholder
-from evergreen.core.text import cut, estimate, number
+from evergreen.core.text import estimate_tokens, format_number, truncate_text
 from evergreen.db import timeouts
 from evergreen.db.queries import load
 from evergreen.embedding.providers.registry import provider
@@ -35,8 +35,8 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
     """
     done = Prepared()
     for row in db.rows(SQL.stored, generation.id, keys):
-        done.stored[row["key"]] = Stored(row["id"], row["fingerprint"], row["src_hash"], row["chunks"])
-    make = maker(pipeline, generation)
+        done.stored[row["key"]] = StoredDocument(row["id"], row["fingerprint"], row["src_hash"], row["chunks"])
+    make = document_builder(pipeline, generation)
     room = MOST_CHARACTERS
     rendered = 0
 
@@ -45,7 +45,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
         if room <= 0:
             done.unread += some
             return
-        found, rest = timeouts.within(
+        found, rest = timeouts.run_with_timeout(
             lambda: reader.held(pipeline, lambda: until_full(reader.read(generation, some), some, room))
         )
         room -= sum(row.length for row in found.values())
@@ -100,11 +100,11 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
             _isolate(pipeline, body, keys[middle:], done)
 
 
-def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:
+def document_builder(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:
     """Return the function from a source row to its document; it raises RejectedError for an over-long text."""
     split = chunkers.chunker(generation.chunker)
     hash_document = fingerprint.document(generation.model.identity, _preparation(generation), generation.chunker)
-    send = sender(pipeline, generation)
+    send = text_preparer(pipeline, generation)
 
     def make(row: SourceRow) -> Document:
         text = row.text if row.text is not None and not row.text.isspace() else ""
@@ -114,7 +114,7 @@ def maker(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], D
     return make
 
 
-def sender(pipeline: Pipeline, generation: Generation) -> Callable[[str], tuple[bytes, str]]:
+def text_preparer(pipeline: Pipeline, generation: Generation) -> Callable[[str], tuple[bytes, str]]:
     """Return the function from a text to its hash and what is sent of it; it raises RejectedError for one too long."""
     identity = generation.model.identity
     limits = provider(generation.model.provider).limits(generation.model)
@@ -150,12 +150,12 @@ def _preparation(generation: Generation) -> str:
 
 
 def _fitted(text: str, limits: Limits, *, truncate: bool) -> str:
-    if limits.input_tokens is None or len(text) <= limits.input_tokens or estimate(text) <= limits.input_tokens:
+    if limits.input_tokens is None or len(text) <= limits.input_tokens or estimate_tokens(text) <= limits.input_tokens:
         return text
     if truncate:
-        return cut(text, limits.input_tokens)
+        return truncate_text(text, limits.input_tokens)
     raise RejectedError(
-        f"a text of {len(text)} characters (about {estimate(text)} tokens) is longer than the model's"
+        f"a text of {len(text)} characters (about {estimate_tokens(text)} tokens) is longer than the model's"
         f" {limits.input_tokens} tokens;"
         ' use a chunker, or embed_alter(…, \'{"on_too_long": "truncate"}\')'
     )
@@ -172,7 +172,7 @@ def texts(split: Chunker, text: str | None, frame: Sequence[str] | None) -> list
     length = sum(map(len, frame)) * len(chunks) + (len(frame) - 1) * sum(map(len, chunks))
     if length > max(MOST_CHARACTERS, 2 * len(text or "")):
         raise RejectedError(
-            f"the template would make {number(length)} characters of the {number(len(chunks))} chunks of a text of"
-            f" {number(len(text or ''))}: each repeats all that stands around $chunk"
+            f"the template would make {format_number(length)} characters of the {format_number(len(chunks))} chunks"
+            f" of a text of {format_number(len(text or ''))}: each repeats all that stands around $chunk"
         )
     return [chunk.join(frame) for chunk in chunks]

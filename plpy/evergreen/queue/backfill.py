@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from evergreen import db
 from evergreen.core.job import Claim
 from evergreen.db import timeouts
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue import change_log
 from evergreen.queue.claims import add
@@ -40,7 +40,7 @@ class Savepoint:
     seen: dict[int, int]  # by generation, how many keys
 
 
-class Private:
+class InTransactionCursors:
     """For a drain: it walks on from where the cursor stands, and moves it only at its end.
 
     Keys that another session has claimed and not committed are stepped over, so drains side by side do different keys.
@@ -113,14 +113,14 @@ class Private:
                 db.run(SQL.move_from, generation, scope, *moved)
 
 
-class Shared:
+class CommittedCursors:
     """For workers that commit at once: whoever has the cursor's row moves it.
 
     While an open drain has the row, a worker walks on beside it, as another drain would.
     """
 
     def __init__(self) -> None:
-        self._beside = Private()
+        self._beside = InTransactionCursors()
         self._held_until = 0.0
 
     def follow(self, claim: Claim, limit: int) -> None:
@@ -156,7 +156,7 @@ class Shared:
         if time.monotonic() < self._held_until:
             return None
         started = time.monotonic()
-        cursor = patiently(lambda: db.one(SQL.wait, *place), _WORKERS_PATIENCE)
+        cursor = with_lock_timeout(lambda: db.one(SQL.wait, *place), _WORKERS_PATIENCE)
         if cursor is None and time.monotonic() - started > _LONG:
             self._held_until = time.monotonic() + _BESIDE
         return cursor
@@ -180,7 +180,7 @@ def queue(claim: Claim, keys: list[str]) -> bool:
     keys = [key for key in keys if key not in claim.jobs]
     if not keys:
         return True
-    added = patiently(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token), _PATIENCE)
+    added = with_lock_timeout(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token), _PATIENCE)
     if added is None:
         return False
     add(claim, added)
@@ -206,7 +206,9 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
     if scope == "document":
         return stored_keys(claim.generation.id, after, limit)
     try:
-        return timeouts.within(lambda: reader.held(claim.pipeline, lambda: reader.scan(claim.pipeline, after, limit)))
+        return timeouts.run_with_timeout(
+            lambda: reader.held(claim.pipeline, lambda: reader.scan(claim.pipeline, after, limit))
+        )
     except db.DatabaseError as error:
         if db.sqlstate(error).startswith("57"):
             raise

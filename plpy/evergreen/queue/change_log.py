@@ -7,9 +7,9 @@ from evergreen import db
 from evergreen.catalog import options
 from evergreen.core.job import BACKFILL, LIVE
 from evergreen.core.pipeline import Pipeline
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
-from evergreen.queue.scan_start import Floor, Seen
+from evergreen.queue.scan_start import ScanStart, SnapshotMark
 
 SQL = load(__package__)
 _BATCH = 50_000
@@ -19,7 +19,7 @@ _CAREFUL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Folded:
+class Coalesced:
     """Log rows that are gone, jobs that came of them, and rows that were looked at; None where not all were."""
 
     rows: int
@@ -57,7 +57,7 @@ def make_missing() -> None:
     db.run(SQL.make_missing_scans)
 
 
-def shared(pipeline: Pipeline, floor: Floor) -> int:
+def coalesce(pipeline: Pipeline, floor: ScanStart) -> int:
     """Fold the log as a worker that commits right after; return the rows folded. Skipped while another does it."""
     row = db.one(SQL.lock_change_log, pipeline.id)
     if row is None:
@@ -67,8 +67,8 @@ def shared(pipeline: Pipeline, floor: Floor) -> int:
     if known is not None:
         look = _Look(SQL.by_news.text, str(known.end), known.open)
     # Before the first of the statements: each has a later snapshot, and what comes in between is looked at once more.
-    seen = Seen.parse(str(db.value(SQL.snapshot)))
-    folded = floor.timed(lambda: _fold(pipeline, look, _BATCH), lambda done: done.rows, from_start=known is None)
+    seen = SnapshotMark.parse(str(db.value(SQL.snapshot)))
+    folded = floor.timed(lambda: _coalesce(pipeline, look, _BATCH), lambda done: done.rows, from_start=known is None)
     if folded.taken is None or folded.taken >= _BATCH:
         floor.due_at = 0.0  # there is more
     else:
@@ -78,18 +78,18 @@ def shared(pipeline: Pipeline, floor: Floor) -> int:
     return folded.rows
 
 
-def private(pipeline: Pipeline, limit: int) -> None:
+def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
     """Fold the log into at most about ``limit`` jobs inside a drain, which locks no row that workers share."""
     row = db.one(SQL.floor, pipeline.id)
     jobs = 0
     for _ in range(_ROUNDS if row is not None else 0):
-        folded = _fold(pipeline, _Look(SQL.by_rows.text, str(row["floor"] if row else "")), limit)
+        folded = _coalesce(pipeline, _Look(SQL.by_rows.text, str(row["floor"] if row else "")), limit)
         jobs += folded.jobs
         if folded.rows < limit or jobs >= limit:
             return
 
 
-def _fold(pipeline: Pipeline, look: _Look, limit: int) -> Folded:
+def _coalesce(pipeline: Pipeline, look: _Look, limit: int) -> Coalesced:
     db.run(SQL.fold_scopes.on(choice=look.choice), pipeline.id, look.floor, _BATCH, [], list(look.earlier))
     folded = _attempt(pipeline, look, limit=limit)
     if folded is not None:
@@ -99,25 +99,25 @@ def _fold(pipeline: Pipeline, look: _Look, limit: int) -> Folded:
     return _around(pipeline, look.floor, [row["key"] for row in rows], time.monotonic() + _CAREFUL_SECONDS)
 
 
-def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Folded:
+def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Coalesced:
     """Fold keys, halving them where one is stuck, until that one is alone and left in the log."""
     if not keys or time.monotonic() > until:
-        return Folded(0, 0)
+        return Coalesced(0, 0)
     folded = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=keys)
     if folded is not None:
-        return Folded(folded.rows, folded.jobs)
+        return Coalesced(folded.rows, folded.jobs)
     if len(keys) == 1:
-        return Folded(0, 0)
+        return Coalesced(0, 0)
     middle = len(keys) // 2
     first, second = (_around(pipeline, floor, half, until) for half in (keys[:middle], keys[middle:]))
-    return Folded(first.rows + second.rows, first.jobs + second.jobs)
+    return Coalesced(first.rows + second.rows, first.jobs + second.jobs)
 
 
-def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Folded | None:
+def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Coalesced | None:
     query = SQL.fold.on(choice=look.choice)
     arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier), _bulk_lane(pipeline))
-    row = patiently(lambda: db.one(query, *arguments), "5ms")
-    return Folded(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None
+    row = with_lock_timeout(lambda: db.one(query, *arguments), "5ms")
+    return Coalesced(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None
 
 
 def _bulk_lane(pipeline: Pipeline) -> int:

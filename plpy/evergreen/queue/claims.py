@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from evergreen import db
-from evergreen.core.job import BACKFILL, Claim, Job, Wanted
+from evergreen.core.job import BACKFILL, Claim, ClaimRequest, Job
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.queries import load
-from evergreen.queue.scan_start import Floor, Floors, Seen
+from evergreen.queue.scan_start import ScanStart, ScanStarts, SnapshotMark
 
 SQL = load(__package__)
 
@@ -20,8 +20,8 @@ class NextKeys(Protocol):
         ...
 
 
-def take(
-    wanted: Wanted, own_tokens: list[int], cursors: NextKeys, *, leased: bool, floors: Floors | None = None
+def claim(
+    wanted: ClaimRequest, own_tokens: list[int], cursors: NextKeys, *, leased: bool, floors: ScanStarts | None = None
 ) -> Claim | None:
     """Claim keys; None when there are none. The next keys of the cursors belong to the backfill lane.
 
@@ -29,8 +29,8 @@ def take(
     drain needs neither, because its row locks last as long as it does. ``floors``: for a worker, which comes again.
     """
     claim = start(wanted.pipeline, wanted.generation, wanted.lane, leased=leased)
-    dead = dead_tokens(claim, own_tokens)
-    floor = floors.of("job", claim.generation.id, wanted.lane) if floors is not None and not dead else Floor()
+    dead = abandoned_tokens(claim, own_tokens)
+    floor = floors.of("job", claim.generation.id, wanted.lane) if floors is not None and not dead else ScanStart()
     fill(claim, wanted.lane, wanted.limit, dead, cursors, floor)
     if not claim.jobs:
         return None
@@ -52,13 +52,13 @@ def start(pipeline: Pipeline, generation: Generation, lane: int, *, leased: bool
     return Claim(new["token"], pipeline, generation, lane, new["round"], leased, new["at"])
 
 
-def dead_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
+def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     """Return the claims of a generation whose jobs anybody may take over."""
     found: list[int] = db.value(SQL.dead_tokens, claim.generation.id, own_tokens)
     return found
 
 
-def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys, floor: Floor) -> None:
+def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys, floor: ScanStart) -> None:
     """Add up to ``limit`` keys of a lane to a claim; of the backfill lane also those that a cursor comes to."""
     room = limit + len(claim.jobs)
     add(claim, _ready(claim, (lane, limit), dead, floor))
@@ -66,14 +66,14 @@ def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys
         cursors.follow(claim, room - len(claim.jobs))
 
 
-def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: Floor) -> list[db.Row]:
+def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: ScanStart) -> list[db.Row]:
     """Claim ready jobs; those that were put back among others that are done wait for the next look from the start."""
     seen = floor.known()
     start = str(seen.end if seen is not None else 0)
     arguments = (claim.generation.id, *wanted, claim.token, dead, start)
     found = floor.timed(lambda: db.rows(SQL.claim, *arguments), len, from_start=seen is None)
     if found:
-        floor.seen = Seen(max(int(row["xid"]) for row in found))
+        floor.seen = SnapshotMark(max(int(row["xid"]) for row in found))
     return found
 
 
@@ -102,12 +102,14 @@ def is_anything_left(pipelines: list[int], resting: list[int], *, unreadable: bo
     return bool(db.value(SQL.anything_left, pipelines, resting, unreadable))
 
 
-def release(claim: Claim) -> None:
+def delete_lease(claim: Claim) -> None:
     """End a claim of which no job is left."""
     db.run(SQL.drop_lease, claim.token)
 
 
-def put_back(claim: Claim, keys: list[str], seconds: float = 0.0, why: str | None = None, scope: str = "row") -> bool:
+def release_jobs(
+    claim: Claim, keys: list[str], seconds: float = 0.0, why: str | None = None, scope: str = "row"
+) -> bool:
     """Give keys back, to be claimed again after some seconds; False when another session has one of them locked.
 
     ``why``, where that is an error, with its scope, takes the place of what was said of an earlier try.
@@ -118,7 +120,7 @@ def put_back(claim: Claim, keys: list[str], seconds: float = 0.0, why: str | Non
     return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds, why, scope) == len(keys)
 
 
-def explain(claim: Claim, why: str, scope: str) -> None:
+def set_last_error(claim: Claim, why: str, scope: str) -> None:
     """Say of the rows of a claim why they wait with it in hand."""
     db.run(SQL.explain, claim.generation.id, claim.token, [*claim.jobs], why, scope)
 
@@ -128,7 +130,7 @@ def is_all_in_hand(own_tokens: list[int]) -> bool:
     return bool(db.value(SQL.is_all_in_hand, own_tokens))
 
 
-def empty_queue() -> None:
+def truncate_queue() -> None:
     """Begin a new table of jobs where none is left in a large one; nothing while anybody has to do with it."""
 
     def empty() -> None:
@@ -145,7 +147,7 @@ def empty_queue() -> None:
             raise
 
 
-def drop_dead() -> None:
+def drop_abandoned() -> None:
     """Clear away what crashed workers left, once nobody has a use for it."""
     db.run(SQL.drop_dead_leases)
     db.run(SQL.drop_dead_texts)

@@ -5,7 +5,7 @@ from collections import Counter
 
 from evergreen import db
 from evergreen.catalog import options
-from evergreen.core.errors import ModelError, RejectedError, RestingError, RetryableError, SuspectError
+from evergreen.core.errors import CircuitOpenError, ModelError, RejectedError, RetryableError, SuspectError
 from evergreen.core.job import Claim, Job
 from evergreen.core.pipeline import Pipeline
 from evergreen.db import event_log
@@ -52,8 +52,8 @@ class Failures:
         """Write down how many rows failed, and why, as far as that may stand in a log."""
         claim = self._claim
         where = {"generation": claim.generation.id, "model": claim.generation.model.name}
-        failed = {key for key in failures if not isinstance(failures[key], RestingError)} - buried
-        for event, say, keys in (("model_failed", event_log.note, failed), ("rows_given_up", event_log.warn, buried)):
+        failed = {key for key in failures if not isinstance(failures[key], CircuitOpenError)} - buried
+        for event, say, keys in (("model_failed", event_log.info, failed), ("rows_given_up", event_log.warn, buried)):
             reasons = Counter((failures[key].failure_class, failures[key].told) for key in keys)
             for (kind, told), rows in reasons.items():
                 say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)

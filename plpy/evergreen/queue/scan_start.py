@@ -19,24 +19,24 @@ _RAISED = 1.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class SnapshotMark:
     """What was to be seen in a snapshot: all that ended before ``end``, except ``open``."""
 
     end: int
     open: tuple[int, ...] = ()
 
     @classmethod
-    def parse(cls, snapshot: str) -> "Seen":
+    def parse(cls, snapshot: str) -> "SnapshotMark":
         """Read a pg_snapshot."""
         _, end, running = snapshot.split(":")
         return cls(int(end), tuple(int(one) for one in running.split(",") if one))
 
 
 @dataclass
-class Floor:
+class ScanStart:
     """One queue; ``seen``: what needs no look until the next one from the start."""
 
-    seen: Seen | None = None
+    seen: SnapshotMark | None = None
     due_at: float = field(default=0.0)
     raised_at: float = field(default=0.0)
 
@@ -48,7 +48,7 @@ class Floor:
         self.raised_at = now
         return True
 
-    def known(self) -> Seen | None:
+    def known(self) -> SnapshotMark | None:
         """Return what needs no look now; None when it is time for one from the start."""
         return self.seen if time.monotonic() < self.due_at else None
 
@@ -66,12 +66,12 @@ class Floor:
         return result
 
 
-class Floors:
+class ScanStarts:
     """The queues that one worker looks at."""
 
     def __init__(self) -> None:
-        self._floors: dict[Hashable, Floor] = {}
+        self._floors: dict[Hashable, ScanStart] = {}
 
-    def of(self, *queue: Hashable) -> Floor:
+    def of(self, *queue: Hashable) -> ScanStart:
         """Return that of a queue."""
-        return self._floors.setdefault(queue, Floor())
+        return self._floors.setdefault(queue, ScanStart())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from evergreen import db
 from evergreen.catalog import languages
 from evergreen.core.pipeline import Pipeline
-from evergreen.db.privileges import elevated
+from evergreen.db.privileges import as_extension_owner
 from evergreen.db.queries import load
 from evergreen.search.view import key_columns, view_of
 from evergreen.source import table as columns
@@ -75,7 +75,7 @@ def _matching(where: Words, condition: str, limit: int, form: str) -> list[db.Ro
     """Look at more candidates, as long as there are any, until the caller sees enough of them."""
     number = max(_LEAST, _SPARE * limit)
     while True:
-        candidates = elevated(_candidates(where, form, number), stable=True)
+        candidates = as_extension_owner(_candidates(where, form, number), stable=True)
         found = _visible(where, candidates, condition) if candidates else []
         if len(found) >= limit or len(candidates) < number:
             return found[:limit]

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import models, options, pipelines
-from evergreen.core.embedding import Order, Spent
+from evergreen.core.embedding import EmbeddingTask, Usage
 from evergreen.core.errors import ConfigurationError, ModelError, UserError
 from evergreen.core.pipeline import Model, Pipeline
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.embedding import permissions
-from evergreen.embedding.dispatcher import carry
+from evergreen.embedding.dispatcher import embed_once
 from evergreen.embedding.http import credentials, parameters
-from evergreen.embedding.limits.shared import Shared
+from evergreen.embedding.limits.shared import SharedLimits
 from evergreen.embedding.providers.registry import provider
 from evergreen.search.view import shows_another, snapshot_is_kept, switched, view_of
 from evergreen.storage import usage
@@ -40,10 +40,10 @@ class Asked:
 
     model: Model
     vector: str
-    spent: Spent | None = None
+    spent: Usage | None = None
 
 
-@entry
+@sql_entry
 def embed(text: str | None, model: str | None) -> str | None:
     """Return the vector of a text; NULL for NULL. Raises 42704, 42501 for models that cost money, 58000."""
     if text is None:
@@ -55,26 +55,26 @@ def embed(text: str | None, model: str | None) -> str | None:
         permissions.check_may_spend(role, chosen)
         return ask(chosen, text, "document", role)
 
-    return _paid(elevated(run, stable=True), None)
+    return _paid(as_extension_owner(run, stable=True), None)
 
 
-@entry
+@sql_entry
 def embed_query(pipeline: str | None, text: str | None) -> str | None:
     """Return the vector of a question by the model of the generation that searches see; raises 42704, 58000."""
     if text is None:
         return None
     role = caller()
-    found = elevated(lambda: pipelines.readable(pipeline, role), stable=True)
-    if snapshot_is_kept() and shows_another(elevated(lambda: view_of(found)), found.active.id):
+    found = as_extension_owner(lambda: pipelines.readable(pipeline, role), stable=True)
+    if snapshot_is_kept() and shows_another(as_extension_owner(lambda: view_of(found)), found.active.id):
         raise switched(pipeline)
-    return _paid(elevated(lambda: ask(found.active.model, text, "query", role), stable=True), found.id)
+    return _paid(as_extension_owner(lambda: ask(found.active.model, text, "query", role), stable=True), found.id)
 
 
 def _paid(asked: Asked, pipeline: int | None) -> str:
     """Write down what was spent in a step of its own, as a STABLE one cannot; return the vector."""
     if asked.spent is not None and not provider(asked.model.provider).free:
         spent = asked.spent
-        elevated(lambda: usage.record_questions(pipeline, asked.model, spent))
+        as_extension_owner(lambda: usage.record_questions(pipeline, asked.model, spent))
     return asked.vector
 
 
@@ -106,7 +106,7 @@ def _rests(model: Model) -> str | None:
     if provider(model.provider).free:
         return None
     try:
-        leave = db.atomically(lambda: Shared().wait(model, None))
+        leave = db.atomically(lambda: SharedLimits().wait(model, None))
     except db.DatabaseError as error:
         if db.sqlstate(error) != "42P01":
             raise
@@ -120,8 +120,8 @@ def ask(model: Model, text: str, kind: str, role: str) -> Asked:
     if identity in _remembered:
         _remembered.move_to_end(identity)
         return Asked(model, _remembered[identity])
-    order = Order(provider(model.provider), model, {b"": text}, kind, patient=False)
-    outcome = carry(order, db.check_interrupts)
+    order = EmbeddingTask(provider(model.provider), model, {b"": text}, kind, patient=False)
+    outcome = embed_once(order, db.check_interrupts)
     if outcome.failures:
         raise NotEmbeddedError(model, outcome.failures[b""])
     _remembered[identity] = literal(outcome.vectors[b""])

@@ -4,7 +4,7 @@ from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.search import query as queries
 from evergreen.search import search
@@ -16,11 +16,11 @@ SQL = load(__package__)
 _CHUNKS_A_ROW = 10
 
 
-@entry
+@sql_entry
 def only_pipeline(source: str | None) -> str:
     """Return the pipeline of a table that has just one; raises 42704, 42P09."""
     role = caller()
-    return elevated(lambda: _only(source, role), stable=True)
+    return as_extension_owner(lambda: _only(source, role), stable=True)
 
 
 def _only(source: str | None, role: str) -> str:
@@ -37,7 +37,7 @@ def _only(source: str | None, role: str) -> str:
     return names[0]
 
 
-@entry
+@sql_entry
 def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeline: str | None) -> list[str]:
     """Return what embed_search_rows runs: its statement, the question's vector for $1, and a statement that tells
     whether the view shows another generation by now. Of the catalog as it is now, see ``search.resolve``."""
@@ -61,7 +61,7 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
             SQL.shows_another.on(view=view_of(found), generation=str(found.active.id)).text,
         ]
 
-    return elevated(run)
+    return as_extension_owner(run)
 
 
 def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: bool) -> str:

@@ -11,8 +11,8 @@ from evergreen import db
 from evergreen.catalog import models, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
-from evergreen.core.text import shown
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.core.text import quoted
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.providers.registry import provider
 from evergreen.search import keywords
@@ -64,7 +64,7 @@ class Asked:
     min_score: float | None
 
 
-@entry
+@sql_entry
 def embed_search(
     pipeline: str | None,
     query: str | None,
@@ -104,11 +104,11 @@ def check(query: str | None, k: int | None, mode: str | None, stale: str | None,
     if not query or query.isspace():
         raise UserError("the question is empty", hint="Pass some text to search for.")
     if k is None or not 1 <= k <= _MAX_K:
-        raise UserError(f"k must be from 1 to {_MAX_K}, not {shown(k)}", hint="10 is the default.")
+        raise UserError(f"k must be from 1 to {_MAX_K}, not {quoted(k)}", hint="10 is the default.")
     if mode not in _MODES:
-        raise UserError(f"there is no mode {shown(mode)}", hint="Use 'vector', 'keyword' or 'hybrid'.")
+        raise UserError(f"there is no mode {quoted(mode)}", hint="Use 'vector', 'keyword' or 'hybrid'.")
     if stale not in {"serve", "hide"}:
-        raise UserError(f"stale cannot be {shown(stale)}", hint="Use 'serve' or 'hide'.")
+        raise UserError(f"stale cannot be {quoted(stale)}", hint="Use 'serve' or 'hide'.")
     if max_per_key is not None and max_per_key < 1:
         raise UserError(f"max_per_key must be at least 1, not {max_per_key}", hint="NULL means no limit.")
 
@@ -127,10 +127,10 @@ def resolve(pipeline: str | None, query: str, mode: str) -> Target:
         words = keywords.of(found, query) if mode != "vector" else None
         return target(found, vector, words), found
 
-    where, found = elevated(run)
+    where, found = as_extension_owner(run)
     if not row_security.is_restricted(found.source):
         return where
-    return replace(where, visible=elevated(lambda: visible(found)))
+    return replace(where, visible=as_extension_owner(lambda: visible(found)))
 
 
 def _vector(pipeline: Pipeline, query: str, mode: str, role: str) -> str | None:
@@ -211,7 +211,7 @@ def _hybrid(target: Target, condition: str, limit: int) -> list[db.Row]:
     depth = max(_DEPTH, limit)
     lists = [nearest(target, condition, depth), _by_keyword(target, condition, depth, loose=True)]
     rows = {(row["key"], row["chunk_no"]): row for ranked in lists for row in ranked}
-    fused = fuse([[(row["key"], row["chunk_no"]) for row in ranked] for ranked in lists])
+    fused = rrf([[(row["key"], row["chunk_no"]) for row in ranked] for ranked in lists])
     return [{**rows[place], "score": score} for place, score in fused[:limit]]
 
 
@@ -234,7 +234,7 @@ def _best(rows: list[db.Row], max_per_key: int | None, min_score: float | None) 
     return kept
 
 
-def fuse(lists: Iterable[Sequence[T]]) -> list[tuple[T, float]]:
+def rrf(lists: Iterable[Sequence[T]]) -> list[tuple[T, float]]:
     """Return what is in any of the lists, best first, with its score: the sum of 1 / (60 + rank), ranks from 1.
 
     Of equal ones the one that an earlier list has first comes first.

@@ -3,7 +3,7 @@
 from evergreen import db
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -40,7 +40,7 @@ def snapshot_is_kept() -> bool:
 def switched(pipeline: str | None) -> UserError:
     """Build the error for a snapshot in which another generation is active than the view shows."""
     return UserError(
-        f"another generation of pipeline {shown(pipeline)} was promoted since this transaction's snapshot",
+        f"another generation of pipeline {quoted(pipeline)} was promoted since this transaction's snapshot",
         "40001",
         hint="Try the transaction again.",
     )

@@ -8,7 +8,7 @@ from evergreen.catalog import options, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
 from evergreen.db import privileges
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.source import reader, row_security
 
@@ -33,7 +33,7 @@ class _Watch:
     seen_by: Pipeline | None = None  # to be waited for as the caller sees it: row security applies
 
 
-@entry
+@sql_entry
 def embed_wait(pipeline: str | None, key: str | None, timeout: str | None) -> bool:
     """Wait; raises 25001 (also in the transaction that made the change), 22023, 22P02, 42501, 42704.
 
@@ -71,12 +71,12 @@ def _begin(pipeline: str | None, key: str | None, role: str) -> _Watch:
         found = pipelines.readable(pipeline, role)
         return _watch(found, key), found, pipelines.may_own(role, found.owner)
 
-    watch, found, administers = elevated(lambda: db.released(note))
+    watch, found, administers = as_extension_owner(lambda: db.in_discarded_subtransaction(note))
     return watch if administers or not row_security.is_restricted(found.source) else replace(watch, seen_by=found)
 
 
 def _looked(watch: _Watch) -> bool | None:
-    return elevated(lambda: db.released(lambda: _look(watch)))
+    return as_extension_owner(lambda: db.in_discarded_subtransaction(lambda: _look(watch)))
 
 
 def _look_as_caller(watch: _Watch, pipeline: Pipeline) -> bool | None:
@@ -95,10 +95,10 @@ def _look_as_caller(watch: _Watch, pipeline: Pipeline) -> bool | None:
 
 def _look_at_seen_rows(watch: _Watch, pipeline: Pipeline) -> bool | None:
     """Look at what concerns every row first: it becomes work on single rows, and not the other way round."""
-    row = elevated(lambda: db.released(lambda: _state(replace(watch, key=_NO_KEY))))
+    row = as_extension_owner(lambda: db.in_discarded_subtransaction(lambda: _state(replace(watch, key=_NO_KEY))))
     waits = row["waits"] or (watch.sweeping and row["swept"])
     if not waits:
-        dead, waiting = elevated(lambda: db.released(lambda: _unfinished(watch)))
+        dead, waiting = as_extension_owner(lambda: db.in_discarded_subtransaction(lambda: _unfinished(watch)))
         if row_security.sees_any(pipeline, dead):
             return False
         waits = row_security.sees_any(pipeline, waiting)

@@ -46,10 +46,10 @@ class Function:
                     settings=self.settings,
                 )
             )
-            privileges.close("FUNCTION", self.signature)
+            privileges.revoke_all("FUNCTION", self.signature)
         else:
             db.ddl(SQL.replace_inlined_function.on(**on))
-            privileges.close("FUNCTION", self.signature)
+            privileges.revoke_all("FUNCTION", self.signature)
             db.ddl(SQL.open_function.on(signature=self.signature))
         given = db.identifier(owner) if owner is not None else db.value(SQL.other_owner, self.signature)
         if given is not None:
@@ -89,7 +89,7 @@ def filled(query: Query, **names: str) -> str:
 def reader(generation: Generation, source: Source, watched: tuple[Column, ...], only_if: Column | None) -> Function:
     """Reads rows by key and renders their text, as the source's owner."""
     text = content(generation.columns, generation.template, source)
-    around = frame(generation.columns, generation.template, source)
+    around = wrapper(generation.columns, generation.template, source)
     if only_if is not None:
         text = f"CASE WHEN {ex.reference('s', only_if)} THEN {text} END"
         around = f"CASE WHEN {ex.reference('s', only_if)} THEN {around} END"
@@ -120,14 +120,14 @@ def content(columns: tuple[str, ...] | None, template: str | None, source: Sourc
     if columns is not None:
         values = ", ".join(ex.reference("s", _column(source, name)) for name in columns)
         return f"pg_catalog.concat_ws(E'\\n\\n', {values})"
-    return _concatenated(templates.frame(templates.parse(template or ""))[0], source)
+    return _concatenated(templates.wrapper(templates.parse(template or ""))[0], source)
 
 
-def frame(columns: tuple[str, ...] | None, template: str | None, source: Source) -> str:
+def wrapper(columns: tuple[str, ...] | None, template: str | None, source: Source) -> str:
     """What a template puts around the chunks of a row ``s``, as an array; NULL without columns and a template."""
     if columns is None or template is None:
         return "NULL::pg_catalog.text[]"
-    segments = templates.frame(templates.parse(template, framed=True))
+    segments = templates.wrapper(templates.parse(template, framed=True))
     return f"ARRAY[{', '.join(_concatenated(segment, source) for segment in segments)}]"
 
 
@@ -219,7 +219,7 @@ def ensure_schema() -> None:
             SQL.store_schema_comment,
         ):
             db.ddl(statement)
-        privileges.close("SCHEMA", "embed_store")
+        privileges.revoke_all("SCHEMA", "embed_store")
     elif not row["ours"]:
         raise UserError(
             "schema embed_store belongs to another role than the extension",

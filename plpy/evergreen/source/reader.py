@@ -47,7 +47,7 @@ def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
             raise db.lost(f'functions of pipeline "{pipeline.name}" were altered; embed_drain() restores them')
         return body()
 
-    return session_guard.contained(lambda: db.released(step))
+    return session_guard.contained(lambda: db.in_discarded_subtransaction(step))
 
 
 def _hold(pipeline: Pipeline) -> None:
@@ -145,7 +145,7 @@ def until_full(rows: Iterable[SourceRow], keys: list[str], room: int) -> tuple[d
 def is_key(pipeline: Pipeline, key: str) -> bool:
     """False for a stored key that is none any more, as after a value of an enum was renamed: no row has it."""
     try:
-        timeouts.within(lambda: canonical(pipeline, key))
+        timeouts.run_with_timeout(lambda: canonical(pipeline, key))
     except UserError:
         return False
     return True

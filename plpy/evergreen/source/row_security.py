@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Pipeline
-from evergreen.db.privileges import elevated
+from evergreen.db.privileges import as_extension_owner
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
 from evergreen.source import table
@@ -31,7 +31,7 @@ def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
     """
     if not keys:
         return False
-    source = elevated(lambda: _bound(pipeline.id))
+    source = as_extension_owner(lambda: _bound(pipeline.id))
     if source is None:
         raise UnboundError
     matches = (
@@ -40,7 +40,7 @@ def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
     )
     query = SQL.sees_any.on(source=source.from_clause, matches=" AND ".join(matches))
     parts = (list(keys[start : start + _AT_ONCE]) for start in range(0, len(keys), _AT_ONCE))
-    return any(db.released(lambda part=part: bool(db.value(query, part))) for part in parts)
+    return any(db.in_discarded_subtransaction(lambda part=part: bool(db.value(query, part))) for part in parts)
 
 
 def _bound(number: int) -> Source | None:

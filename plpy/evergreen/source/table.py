@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evergreen import db
-from evergreen.core.text import counted
+from evergreen.core.text import pluralize
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -119,4 +119,4 @@ def foreign_code(source: Source, *, in_indexes: bool = False) -> tuple[Column, s
 
 def rows_estimate(source: Source) -> str:
     """Return how many rows a table has, about: 1 row, 3,012 rows."""
-    return counted(int(db.value(SQL.rows_estimate, source.oid)), "row")
+    return pluralize(int(db.value(SQL.rows_estimate, source.oid)), "row")

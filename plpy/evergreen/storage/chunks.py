@@ -15,7 +15,7 @@ import orjson
 from evergreen import db
 from evergreen.catalog import models
 from evergreen.core.document import Document
-from evergreen.core.embedding import Known, Vector
+from evergreen.core.embedding import AnyVector, Vector
 from evergreen.core.errors import RejectedError
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
@@ -47,7 +47,7 @@ class Added(NamedTuple):
     number: int
     hash: bytes
     text: str
-    vector: Known
+    vector: AnyVector
     of: Document
 
 
@@ -162,7 +162,7 @@ def encode_keys(pipeline: Pipeline, keys: Sequence[str]) -> list[bytes]:
     ]
 
 
-def encode_vectors(vectors: Sequence[Known], dimensions: int) -> list[memoryview]:
+def encode_vectors(vectors: Sequence[AnyVector], dimensions: int) -> list[memoryview]:
     """The fields of a column of vectors, made in one array: one by one they take three times as long."""
     layout = [("length", ">i4"), ("dimensions", ">u2"), ("unused", ">u2"), ("floats", ">f4", (dimensions,))]
     made = np.zeros(len(vectors), dtype=layout)
@@ -215,12 +215,12 @@ def _under_a_fixed_number(descriptor: int) -> Generator[int]:
         os.close(duplicate)
 
 
-def literal(vector: Known) -> str:
+def literal(vector: AnyVector) -> str:
     """Return pgvector's text for a vector; orjson writes float32 arrays 15 times as fast as lists of floats."""
     return orjson.dumps(floats(vector), option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def floats(vector: Known) -> Vector:
+def floats(vector: AnyVector) -> Vector:
     """Return the numbers of a vector."""
     return np.frombuffer(vector, dtype=">f4", offset=4).astype(np.float32) if isinstance(vector, bytes) else vector
 
@@ -230,7 +230,7 @@ def is_zero(text: str) -> bool:
     return not any(digit in text for digit in "123456789")
 
 
-def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, Known]) -> dict[str, RejectedError]:
+def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVector]) -> dict[str, RejectedError]:
     """Take out vectors that do not fit the generation's index; return the error of each document that has one."""
     if not documents or indexes.index_of_options(claim.generation, models.vector_schema()).storage != "halfvec":
         return {}
@@ -246,7 +246,7 @@ def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, K
     }
 
 
-def _wrong(vector: Known) -> str | None:
+def _wrong(vector: AnyVector) -> str | None:
     largest = float(np.abs(floats(vector)).max())
     if largest > _LARGEST:
         return (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import models
-from evergreen.core.document import Document, Result
+from evergreen.core.document import BatchResult, Document
 from evergreen.core.job import Claim
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import Added, add
@@ -64,7 +64,7 @@ def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
     return Diff(tuple(keep.items()), drop, tuple(add))
 
 
-def write(result: Result, documents: list[Document]) -> None:
+def write(result: BatchResult, documents: list[Document]) -> None:
     """Write documents and the chunks that changed; vectors that are not used any more go to the cache."""
     if not documents:
         return
@@ -110,7 +110,7 @@ def _keep(claim: Claim, changes: Changes) -> None:
         db.run(SQL.keep_chunks.on(table=claim.generation.table), *_columns(kept, 5), claim.generation.model.name)
 
 
-def _add(result: Result, changes: Changes) -> None:
+def _add(result: BatchResult, changes: Changes) -> None:
     added = [
         Added(document, number, key, text, result.vectors[key], d)
         for document, d, found in changes

@@ -7,7 +7,7 @@ from evergreen.catalog import models
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log, privileges
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
 from evergreen.source.functions import Function, filled
@@ -52,8 +52,8 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     db.ddl(SQL.index_hash.on(**table))
     comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"
     db.ddl(SQL.comment_table.on(**table, comment=db.literal(comment)))
-    privileges.close("TABLE", generation.table)
-    privileges.close("SEQUENCE", f"{generation.table}_id_seq")
+    privileges.revoke_all("TABLE", generation.table)
+    privileges.revoke_all("SEQUENCE", f"{generation.table}_id_seq")
     db.ddl(SQL.create_trigger.on(**table))
     db.ddl(SQL.always.on(**table))
     db.run(SQL.guard, generation.id)
@@ -65,7 +65,7 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
 def _create_readable(generation: Generation, source: Source, keys: list[str]) -> None:
     both = {"readable": generation.readable, "table": generation.table}
     db.ddl(SQL.create_readable.on(**both))
-    privileges.close("TABLE", generation.readable)
+    privileges.revoke_all("TABLE", generation.readable)
     _no_statistics(generation.readable, [*_COLUMNS, *keys])
     db.ddl(SQL.attach.on(**both))
     comment = f"evergreen: {generation.table} as readers see it, by their rights on the source"
@@ -95,7 +95,7 @@ def follow_row_security(generation: Generation, source: Source) -> None:
     if row["source"]:
         _protect(generation.table)
     else:
-        privileges.close("TABLE", generation.table)
+        privileges.revoke_all("TABLE", generation.table)
         db.ddl(SQL.disable_policy.on(table=generation.table))
 
 
@@ -137,7 +137,7 @@ def set_free(generation: Generation) -> None:
     both = {"readable": generation.readable, "table": generation.table}
     for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):
         db.ddl(statement.on(**both))
-    privileges.close("TABLE", generation.table)
+    privileges.revoke_all("TABLE", generation.table)
     for row in db.rows(SQL.guards, generation.table):
         db.ddl(SQL.drop_guard.on(**both, **row))
 
@@ -150,7 +150,7 @@ def _no_statistics(table: str, names: Sequence[str]) -> None:
 def drop_statistics() -> None:
     """Leave no statistics on texts, vectors and keys of any generation; a locked table waits."""
     for row in db.rows(SQL.with_statistics):
-        patiently(lambda row=row: _drop_statistics(row["name"], row["columns"]), "50ms")
+        with_lock_timeout(lambda row=row: _drop_statistics(row["name"], row["columns"]), "50ms")
 
 
 def _drop_statistics(table: str, names: Sequence[str]) -> None:
@@ -205,7 +205,7 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
     )
     db.ddl(SQL.comment_view.on(view=view, comment=db.literal(comment)))
     if is_new:
-        privileges.close("TABLE", view)
+        privileges.revoke_all("TABLE", view)
     db.ddl(SQL.grant_view.on(view=view))
     return int(db.value(SQL.relation_oid, view))
 

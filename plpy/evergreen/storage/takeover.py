@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from evergreen import db
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.storage import indexes
 
@@ -27,12 +27,12 @@ def take(generations: Sequence[Generation]) -> None:
     if not tables:
         return
     names = ", ".join(tables)
-    if patiently(lambda: _mark(names), "200ms") is None:
+    if with_lock_timeout(lambda: _mark(names), "200ms") is None:
         raise _held(tables)
     indexes.unschedule([g.id for g in generations])
     for _ in range(_ATTEMPTS):
         db.rows(SQL.end_builds, tables)
-        if patiently(lambda: _lock(names), _TIMEOUT):
+        if with_lock_timeout(lambda: _lock(names), _TIMEOUT):
             return
         holders = db.rows(SQL.holders, tables)
         if holders and not any(row["ours"] for row in holders):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.core import text as text_module
-from evergreen.core.embedding import Limits, Spent, Texts
+from evergreen.core.embedding import Limits, Texts, Usage
 from evergreen.core.job import BACKFILL, LIVE, Claim
 from evergreen.core.pipeline import Generation, Model
 from evergreen.db import event_log
@@ -45,7 +45,7 @@ class Alone:
         """Count texts that a model answered for."""
         for text in texts:
             self.texts += 1
-            self.tokens += text_module.estimate(text)
+            self.tokens += text_module.estimate_tokens(text)
 
     def spare(self, texts: Texts, sent: Texts, limits: Limits) -> None:
         """Count texts that were not sent, thanks to others, as if they had been sent with those that were."""
@@ -59,7 +59,7 @@ def _requests(texts: Texts, limits: Limits) -> int:
     return sum(1 for _ in pack(texts, limits))
 
 
-def record(generation: Generation, spent: Spent, saved: Saved, alone: Alone, *, free: bool) -> None:
+def record(generation: Generation, spent: Usage, saved: Saved, alone: Alone, *, free: bool) -> None:
     """Write down what a batch cost. Only inserts, so that workers and open drains do not meet."""
     amounts = (spent.calls, spent.texts, spent.tokens, saved.by_fingerprint, saved.by_cache, saved.by_dedupe)
     if any(amounts):
@@ -69,7 +69,7 @@ def record(generation: Generation, spent: Spent, saved: Saved, alone: Alone, *, 
         db.run(SQL.record_usage, generation.pipeline, generation.model.id, *amounts, cost, *own)
 
 
-def record_questions(pipeline: int | None, model: Model, spent: Spent) -> None:
+def record_questions(pipeline: int | None, model: Model, spent: Usage) -> None:
     """Write down what a question cost; where nothing can be written the question is answered all the same."""
     if not spent.calls or not db.value(SQL.may_write):
         return

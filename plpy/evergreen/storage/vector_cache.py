@@ -5,36 +5,36 @@ from functools import partial
 
 from evergreen import db
 from evergreen.catalog import models
-from evergreen.core.document import Result
-from evergreen.core.embedding import Known, Texts
+from evergreen.core.document import BatchResult
+from evergreen.core.embedding import AnyVector, Texts
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import literal
 
 SQL = load(__package__)
 #: Vectors to keep, by hash, each with the key of the row whose text it is.
-Kept = dict[bytes, tuple[Known, str | None]]
+Kept = dict[bytes, tuple[AnyVector, str | None]]
 
 
 @dataclass
-class Sorted:
+class Resolved:
     """Texts by what is to be done for them. ``foreign``: those of the known that no pipeline of the same owner has."""
 
-    known: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
+    known: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
     foreign: Texts = field(default_factory=dict[bytes, str])
     send: Texts = field(default_factory=dict[bytes, str])
     elsewhere: Texts = field(default_factory=dict[bytes, str])
 
 
-def sort(generation: Generation, texts: Texts, token: int, own_tokens: list[int], *, free: bool) -> Sorted:
+def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[int], *, free: bool) -> Resolved:
     """Sort texts into known, to send, and in flight elsewhere.
 
     Those to send are marked in flight first and looked up after: who had them in flight before has landed them by then.
     ``free``: the model costs nothing, so a text may well be in flight twice.
     """
-    done = Sorted()
+    done = Resolved()
     if not texts:
         return done
     hashes = list(texts)
@@ -46,11 +46,11 @@ def sort(generation: Generation, texts: Texts, token: int, own_tokens: list[int]
         if key not in done.known:
             (done.send if key in won else done.elsewhere)[key] = text
     if not free:
-        land(generation, [key for key in won if key in done.known], token)
+        clear_in_flight(generation, [key for key in won if key in done.known], token)
     return done
 
 
-def land(generation: Generation, hashes: list[bytes], token: int) -> None:
+def clear_in_flight(generation: Generation, hashes: list[bytes], token: int) -> None:
     """Take texts out of flight."""
     if hashes:
         db.run(SQL.land, generation.model.id, hashes, token)
@@ -67,22 +67,22 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
         taken = db.rows(SQL.take_over, generation.model.id, rest, token, dead) if rest else []
         return won | {row["hash"] for row in taken}
 
-    won = patiently(lambda: claim(hashes), "20ms")
+    won = with_lock_timeout(lambda: claim(hashes), "20ms")
     if won is not None:
         return won
     # A drain that did not commit yet has one of them in flight: find out which.
-    return {key for key in hashes if patiently(partial(claim, [key]), "1ms")}
+    return {key for key in hashes if with_lock_timeout(partial(claim, [key]), "1ms")}
 
 
 @dataclass
 class Found:
     """Vectors by hash of their text; ``own``: those that a pipeline has which the asking role administers."""
 
-    vectors: dict[bytes, Known] = field(default_factory=dict[bytes, Known])
+    vectors: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
     own: set[bytes] = field(default_factory=set[bytes])
 
 
-def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, Known]:
+def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, AnyVector]:
     """Return the vectors that exist already, live or kept, by hash of their text."""
     return look(generation, hashes).vectors
 
@@ -117,24 +117,24 @@ def _look_into(
     arms = (SQL.live_arm.on(generation=str(g), pipeline=str(p), schema=schema).text for g, p in generations)
     query: Query = SQL.look_up.on(live="\n".join(arms), schema=schema)
     # Undone after reading: an open drain must not keep a lock on the tables of other pipelines.
-    rows = db.released(lambda: db.rows(query, generation.model.id, hashes, own))
+    rows = db.in_discarded_subtransaction(lambda: db.rows(query, generation.model.id, hashes, own))
     return Found({row["hash"]: row["embedding"] for row in rows}, {row["hash"] for row in rows if row["is_own"]})
 
 
-def keep(result: Result, vectors: dict[bytes, Known]) -> None:
+def keep(result: BatchResult, vectors: dict[bytes, AnyVector]) -> None:
     """Keep vectors that were paid for, although they cannot be written now."""
     owners = text_owners(result)
     cache(result.claim, {key: (vector, owners.get(key)) for key, vector in vectors.items()})
 
 
-def drop_kept(result: Result, hashes: list[bytes]) -> None:
+def drop_kept(result: BatchResult, hashes: list[bytes]) -> None:
     """Drop what was kept until the batch was written, and is live now."""
     if hashes:
         generation = result.claim.generation
         db.run(SQL.drop_kept.on(table=generation.table), generation.model.id, hashes)
 
 
-def text_owners(result: Result) -> dict[bytes, str]:
+def text_owners(result: BatchResult) -> dict[bytes, str]:
     """Return whose a text is, by hash."""
     prepared = {h: document.key for document in result.prepared.documents for h, _ in document.chunks}
     return {**result.owners, **prepared}

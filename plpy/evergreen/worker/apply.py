@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from evergreen import db
-from evergreen.core.document import Result
+from evergreen.core.document import BatchResult
 from evergreen.core.job import Claim
 from evergreen.db.queries import load
 from evergreen.queue import claims
@@ -21,7 +21,7 @@ SQL = load(__package__)
 _HELD = 0.2  # seconds until a document that another session holds is tried again
 
 
-def apply(result: Result) -> list[str]:
+def apply(result: BatchResult) -> list[str]:
     """Write a result; return the keys of the source rows that are up to date now.
 
     The jobs are locked first and looked at again in later statements: a claim that was lost meanwhile writes nothing,
@@ -43,7 +43,7 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-def _apply(result: Result) -> list[str]:
+def _apply(result: BatchResult) -> list[str]:
     claim, prepared = result.claim, result.prepared
     is_swept = was_restarted(claim)
     given_back = {*prepared.unread, *result.postponed}
@@ -70,10 +70,10 @@ def _apply(result: Result) -> list[str]:
 def _put_back_held(claim: Claim, keys: list[str]) -> set[str]:
     """Put back the keys whose document an embed_verify(repair) holds that is still open: the others need not wait."""
     held = {row["key"] for row in db.rows(SQL.held_documents, claim.generation.id, keys)} if keys else set[str]()
-    claims.put_back(claim, [*held], _HELD)
+    claims.release_jobs(claim, [*held], _HELD)
     return held
 
 
-def _sent(result: Result, hashes: set[bytes]) -> Kept:
+def _sent(result: BatchResult, hashes: set[bytes]) -> Kept:
     owners = text_owners(result)
     return {h: (result.vectors[h], owners.get(h)) for h in hashes if h in result.vectors}

@@ -4,14 +4,14 @@ import time
 
 from evergreen import db
 from evergreen.catalog import options
-from evergreen.core.document import Document, Result
-from evergreen.core.embedding import Budget, Known, Order, Spent, Texts
-from evergreen.core.errors import ModelError, OddVectorError, PoisonError, RejectedError, RetryableError
+from evergreen.core.document import BatchResult, Document
+from evergreen.core.embedding import AnyVector, Budget, EmbeddingTask, Texts, Usage
+from evergreen.core.errors import InvalidVectorError, ModelError, PoisonError, RejectedError, RetryableError
 from evergreen.core.job import LIVE, Claim
 from evergreen.core.pipeline import Model, Pipeline
 from evergreen.db import event_log
 from evergreen.embedding import suspects
-from evergreen.embedding.dispatcher import Courier
+from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
@@ -31,9 +31,9 @@ def budget(pipeline: Pipeline) -> Budget | None:
 def charge(pipeline: Pipeline, model: Model, tokens: int) -> None:
     """Charge the day's budget for texts that vectors of other owners spared: what is left would tell which."""
     try:
-        budgets.correct(budget(pipeline), model, tokens)
+        budgets.adjust(budget(pipeline), model, tokens)
     except RetryableError as error:  # a session sits on the budget's lock, and nothing was spent
-        event_log.note("budget_not_charged", pipeline=pipeline.name, tokens=tokens, reason=str(error))
+        event_log.info("budget_not_charged", pipeline=pipeline.name, tokens=tokens, reason=str(error))
 
 
 class Batch:
@@ -41,10 +41,10 @@ class Batch:
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
-        self.result: Result
+        self.result: BatchResult
         self.prepared = False
         self.elsewhere: Texts = {}
-        self._orders: list[Order] = []  # at the courier's
+        self._orders: list[EmbeddingTask] = []  # at the courier's
         self._begun_at = self._renewed_at = time.monotonic()
         self._kept: set[bytes] = set()  # texts whose vectors are in the cache, until all can be written
         self._provider = provider(claim.generation.model.provider)
@@ -52,7 +52,7 @@ class Batch:
         # Texts that were given up without a try, with the pause they need and what is in their way.
         self._unsent: dict[bytes, tuple[float, ModelError | None]] = {}
         self._explained: str | None = None  # why rows wait with the claim in hand, as it was said
-        self._spent: list[Spent] = []
+        self._spent: list[Usage] = []
         self._saved = Saved()
         self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were answered
         self._culprits: dict[bytes, bool] = {}  # texts that failed alone
@@ -61,11 +61,11 @@ class Batch:
     def prepare(self) -> None:
         """Read the rows and cut their texts; give back what there is no room for."""
         prepared = prepare(self.claim.pipeline, self.claim.generation, [*self.claim.jobs])
-        self.result = Result(self.claim, prepared)
+        self.result = BatchResult(self.claim, prepared)
         self._put_back(prepared.unread, 0.0)
         self.prepared = True
 
-    def sort(self, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
+    def sort(self, memory: dict[bytes, AnyVector], courier: RequestDispatcher, own_tokens: list[int]) -> None:
         """Find out which texts need a call, and give those to the courier.
 
         ``memory``: vectors that this drain got already and did not write yet.
@@ -76,16 +76,18 @@ class Batch:
         self._saved.by_dedupe = self._alone.by_dedupe = len(chunks) - len(needed)
         self._sort(needed, memory, courier, own_tokens)
 
-    def sort_again(self, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
+    def sort_again(self, memory: dict[bytes, AnyVector], courier: RequestDispatcher, own_tokens: list[int]) -> None:
         """Look once more at what was in flight elsewhere."""
         self._sort(self.elsewhere, memory, courier, own_tokens)
 
-    def _sort(self, texts: Texts, memory: dict[bytes, Known], courier: Courier, own_tokens: list[int]) -> None:
+    def _sort(
+        self, texts: Texts, memory: dict[bytes, AnyVector], courier: RequestDispatcher, own_tokens: list[int]
+    ) -> None:
         generation, token = self.claim.generation, self.claim.token
         remembered = {key: memory[key] for key in texts if key in memory}
         follow = courier.under_way(generation.model, [key for key in texts if key not in remembered])
         rest = {key: text for key, text in texts.items() if key not in remembered and key not in follow}
-        found = vector_cache.sort(generation, rest, token, own_tokens, free=self._provider.free)
+        found = vector_cache.resolve(generation, rest, token, own_tokens, free=self._provider.free)
         self.result.vectors.update(remembered)
         self.result.vectors.update(found.known)
         self.elsewhere = found.elsewhere
@@ -103,10 +105,10 @@ class Batch:
             self._orders.append(order)
             courier.take(order, follow, self)
 
-    def _order(self, texts: Texts) -> Order:
+    def _order(self, texts: Texts) -> EmbeddingTask:
         claim = self.claim
         given = claim.pipeline.options
-        return Order(
+        return EmbeddingTask(
             self._provider,
             claim.generation.model,
             texts,
@@ -127,7 +129,7 @@ class Batch:
             found |= dict.fromkeys(self._suspects, 1)
         return found
 
-    def take_in(self, order: Order) -> None:
+    def take_in(self, order: EmbeddingTask) -> None:
         """Take in what became of an order of this batch."""
         self._orders.remove(order)
         self._spent.append(order.spent)
@@ -138,7 +140,7 @@ class Batch:
         self._alone.count(order.texts[key] for key in answered)
         self._unsent.update(dict.fromkeys(order.unsent, (order.pause, order.trouble)))
         for key, error in outcome.failures.items():
-            if type(error) in (PoisonError, OddVectorError, RejectedError):
+            if type(error) in (PoisonError, InvalidVectorError, RejectedError):
                 self._culprits[key] = type(error) is not PoisonError
         for document in self.result.prepared.documents:
             error = _first_error(document, outcome.failures)
@@ -160,7 +162,7 @@ class Batch:
 
     def _put_back(self, keys: list[str], pause: float, trouble: ModelError | None = None) -> None:
         why = (None, "row") if trouble is None else (str(trouble), trouble.scope)
-        if not claims.put_back(self.claim, keys, pause, *why):
+        if not claims.release_jobs(self.claim, keys, pause, *why):
             self.result.lost = True
 
     def land(self) -> None:
@@ -169,7 +171,7 @@ class Batch:
             model = self.claim.generation.model.id
             suspects.note(model, self._culprits)
             suspects.clear(model, [key for key in self._suspects if key in self.result.sent])
-            vector_cache.land(self.claim.generation, [*self._marked], self.claim.token)
+            vector_cache.clear_in_flight(self.claim.generation, [*self._marked], self.claim.token)
 
     @property
     def under_way(self) -> bool:
@@ -186,7 +188,7 @@ class Batch:
         keep(self.result, new)
         self._kept.update(new)
 
-    def _new(self) -> dict[bytes, Known]:
+    def _new(self) -> dict[bytes, AnyVector]:
         return {key: v for order in self._orders for key, v in order.outcome.vectors.items() if key not in self._kept}
 
     def drop_saved(self) -> None:
@@ -206,7 +208,7 @@ class Batch:
         trouble = self._trouble()
         assert trouble is not None
         self._explained = str(trouble)
-        claims.explain(self.claim, str(trouble), trouble.scope)
+        claims.set_last_error(self.claim, str(trouble), trouble.scope)
 
     def is_to_be_renewed(self) -> bool:
         """Tell whether a third of the lease is over."""
@@ -226,7 +228,7 @@ class Batch:
                 if not policies.is_disk_full(error):  # to say so takes less room
                     raise
         self.land()
-        return claims.put_back(self.claim, [*self.claim.jobs], pause, why)
+        return claims.release_jobs(self.claim, [*self.claim.jobs], pause, why)
 
     def _keep(self) -> None:
         keep(self.result, {key: self.result.vectors[key] for key in self.result.sent} | self._new())
@@ -234,7 +236,7 @@ class Batch:
 
     def account(self) -> None:
         """Write down what this batch cost and saved."""
-        spent = Spent(*(sum(getattr(one, name) for one in self._spent) for name in ("calls", "texts", "tokens")))
+        spent = Usage(*(sum(getattr(one, name) for one in self._spent) for name in ("calls", "texts", "tokens")))
         usage.record(self.claim.generation, spent, self._saved, self._alone, free=self._provider.free)
         charge(self.claim.pipeline, self.claim.generation.model, self._alone.spared)
 

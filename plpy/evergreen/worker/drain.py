@@ -10,23 +10,23 @@ from evergreen.capture import ddl_sync
 from evergreen.capture.wal import service
 from evergreen.catalog import maintenance, options, pipelines
 from evergreen.catalog.maintenance import Task
-from evergreen.core.embedding import Known
+from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import UserError
-from evergreen.core.job import BACKFILL, LIVE, Wanted
+from evergreen.core.job import BACKFILL, LIVE, ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.db import privileges, statement_timeout, timeouts
-from evergreen.db.privileges import check_owner, elevated, entry
+from evergreen.db.privileges import as_extension_owner, check_owner, sql_entry
 from evergreen.embedding.batching import rows_worth_claiming
-from evergreen.embedding.dispatcher import Courier
+from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.limits import shared, state
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import change_log, claims
-from evergreen.queue.backfill import Private
+from evergreen.queue.backfill import InTransactionCursors
 from evergreen.worker.apply import apply
 from evergreen.worker.batch import Batch, budget
 from evergreen.worker.maintenance import leftovers
-from evergreen.worker.policies import model_step, running
+from evergreen.worker.policies import model_step, not_reentrant
 
 T = TypeVar("T")
 BATCH = 1000
@@ -42,16 +42,18 @@ _LOOK = 0.05
 _TO_SEND, _TO_ANSWER = (0.5, 30.0), (0.75, 10.0)
 
 
-@entry
+@sql_entry
 def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | None) -> int:
     """Bring up to ``max_rows`` source rows up to date and return how many were; raises 25001, 22023, 42704, 55000."""
     privileges.check_isolation("embed_drain")
     if max_rows is None or max_rows < 1:
-        raise UserError(f"max_rows must be at least 1, not {shown(max_rows)}", hint="1000 is the default.")
+        raise UserError(f"max_rows must be at least 1, not {quoted(max_rows)}", hint="1000 is the default.")
     seconds = options.check_runtime(max_runtime)
     check_owner()  # else each pipeline would be passed over with a warning
-    with running("embed_drain"):
-        return elevated(db.planning.by_index()(lambda: Drain(pipelines.chosen(pipeline), max_rows, seconds).run()))
+    with not_reentrant("embed_drain"):
+        return as_extension_owner(
+            db.planning.by_index()(lambda: Drain(pipelines.chosen(pipeline), max_rows, seconds).run())
+        )
 
 
 class Drain:
@@ -68,14 +70,16 @@ class Drain:
         self._last_moment = now + _until(allowed, *_TO_ANSWER)
         # with one source: others are to be read, too
         self._patience = min(max(_PATIENCE_AT_FIRST, seconds / 4), max(0.0, allowed) / 4)
-        self._courier = Courier(shared.Shared(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT)
+        self._courier = RequestDispatcher(
+            shared.SharedLimits(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT
+        )
         self._batches: list[Batch] = []
         self._resting: set[int] = set()  # generations whose model rests
         self._done: set[tuple[int, str]] = set()  # a row counts once, in however many generations
         self._idle = 0.0  # seconds in which no request was under way
         self._looked_at = time.monotonic()
-        self._cursors = Private()
-        self._memory: dict[int, dict[bytes, Known]] = {}
+        self._cursors = InTransactionCursors()
+        self._memory: dict[int, dict[bytes, AnyVector]] = {}
 
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
@@ -110,16 +114,16 @@ class Drain:
         mark, room, cursors, more = len(self._batches), self._room, self._cursors.savepoint(), [False]
 
         def fill() -> None:
-            with timeouts.patience(self._patience):
+            with timeouts.time_limit(self._patience):
                 more[0] = self._drain_pipeline(number, share)
 
-        timeouts.rang()
+        timeouts.take_timeout()
         if not self._guarded(number, fill):
             del self._batches[mark:]
             self._room = room
             self._cursors.go_back(cursors)
             return False
-        if waited := timeouts.rang():
+        if waited := timeouts.take_timeout():
             self._patience = max(_LEAST_PATIENCE, waited / 2)
             return False
         return more[0]
@@ -149,7 +153,7 @@ class Drain:
         pipeline = ddl_sync.ready(pipeline)
         if pipeline is None:
             return False
-        change_log.private(pipeline, share)
+        change_log.coalesce_in_transaction(pipeline, share)
         more = [self._drain_generation(pipeline, generation, share) for generation in pipeline.generations]
         return any(more)
 
@@ -165,10 +169,10 @@ class Drain:
             while min(room, left, self._room) > 0 and self._has_time():
                 if not self._courier.has_room(chosen, model, lane):
                     return True
-                if self._rests(pipeline, generation) or timeouts.has_rung():
+                if self._rests(pipeline, generation) or timeouts.timed_out():
                     return False
-                wanted = Wanted(pipeline, generation, lane, min(most, room, left, self._room))
-                claimed = claims.take(wanted, self._tokens(), self._cursors, leased=False)
+                wanted = ClaimRequest(pipeline, generation, lane, min(most, room, left, self._room))
+                claimed = claims.claim(wanted, self._tokens(), self._cursors, leased=False)
                 if claimed is None:
                     break
                 room -= len(claimed.jobs)
@@ -198,7 +202,7 @@ class Drain:
         batch.sort(self._known(batch), self._courier, self._tokens())
         self._turn(_AT_ONCE)
 
-    def _known(self, batch: Batch) -> dict[bytes, Known]:
+    def _known(self, batch: Batch) -> dict[bytes, AnyVector]:
         return self._memory.setdefault(batch.claim.generation.model.id, {})
 
     def _turn(self, patience: float) -> None:

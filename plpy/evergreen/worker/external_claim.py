@@ -9,30 +9,30 @@ from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.catalog import maintenance, models, options, pipelines
 from evergreen.catalog.maintenance import Task
-from evergreen.core.document import Document, Result
-from evergreen.core.embedding import Spent, Texts
+from evergreen.core.document import BatchResult, Document
+from evergreen.core.embedding import Texts, Usage
 from evergreen.core.errors import ModelError, RejectedError, UserError
 from evergreen.core.job import BACKFILL, LIVE, Claim
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import estimate, shown
+from evergreen.core.text import estimate_tokens, quoted
 from evergreen.db import privileges, statement_timeout, timeouts
-from evergreen.db.locks import patiently
-from evergreen.db.privileges import elevated, entry
+from evergreen.db.locks import with_lock_timeout
+from evergreen.db.privileges import as_extension_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.limits import state
 from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
 from evergreen.queue import change_log, claims
-from evergreen.queue.backfill import Private
-from evergreen.queue.scan_start import Floor
+from evergreen.queue.backfill import InTransactionCursors
+from evergreen.queue.scan_start import ScanStart
 from evergreen.storage import usage, vector_cache
 from evergreen.storage.usage import Alone, Saved
-from evergreen.storage.vector_cache import Sorted
+from evergreen.storage.vector_cache import Resolved
 from evergreen.worker.apply import apply
 from evergreen.worker.batch import budget, charge
 from evergreen.worker.maintenance import leftovers
-from evergreen.worker.policies import running
+from evergreen.worker.policies import not_reentrant
 
 SQL = load(__package__)
 _MOST_ROWS = 10_000
@@ -42,30 +42,32 @@ _PATIENCE = 5.0  # seconds to wait for the source to be read
 _POSTPONED = 0.2
 _FOLDED = 5000  # log rows at once, however few are claimed: what is one bulk change is seen by its number of rows
 #: token, key, chunk_no, text, hash, model
-Handed = tuple[int, str, int, str, bytes, str]
+ClaimedText = tuple[int, str, int, str, bytes, str]
 _LOCK_TIMEOUT = "5s"  # for another call with the same token
 _SHOWN = 16
 
 
-@entry
-def embed_claim(pipeline: str | None, max_rows: int | None, lease: str | None, for_model: str | None) -> list[Handed]:
+@sql_entry
+def embed_claim(
+    pipeline: str | None, max_rows: int | None, lease: str | None, for_model: str | None
+) -> list[ClaimedText]:
     """Claim up to ``max_rows`` rows and return their texts; raises 25001, 22023, 42704, 55000."""
     privileges.check_isolation("embed_claim")
     if max_rows is None or not 1 <= max_rows <= _MOST_ROWS:
         raise UserError(
-            f"max_rows must be from 1 to {_MOST_ROWS}, not {shown(max_rows)}", hint="A batch of your model, or some."
+            f"max_rows must be from 1 to {_MOST_ROWS}, not {quoted(max_rows)}", hint="A batch of your model, or some."
         )
     options.seconds_of("lease", lease, 0.001, _LONGEST_LEASE, "'5 min'")
 
-    def claim() -> list[Handed]:
+    def claim() -> list[ClaimedText]:
         found = pipelines.named(pipeline)
         if for_model is not None:
             models.by_name(for_model)
         with db.planning.by_index():
             return Handout(found, max_rows, str(lease), for_model).in_time()
 
-    with running("embed_claim"):
-        return elevated(claim)
+    with not_reentrant("embed_claim"):
+        return as_extension_owner(claim)
 
 
 class Handout:
@@ -76,25 +78,25 @@ class Handout:
         self._max_rows = max_rows
         self._lease = lease
         self._for_model = for_model
-        self._cursors = Private()
+        self._cursors = InTransactionCursors()
         allowed = statement_timeout.left()
         self._deadline = time.monotonic() + min(_RUNTIME, allowed / 2)
         self._patience = min(_PATIENCE, max(0.0, allowed) / 4)
 
-    def in_time(self) -> list[Handed]:
+    def in_time(self) -> list[ClaimedText]:
         """Return the texts of one claim, or none; leave a source alone whose reading takes too long."""
-        timeouts.rang()
-        with timeouts.patience(self._patience):
+        timeouts.take_timeout()
+        with timeouts.time_limit(self._patience):
             return self._run()
 
-    def _run(self) -> list[Handed]:
+    def _run(self) -> list[ClaimedText]:
         maintenance.in_transaction([Task("counters", state.create_all)])
         followed = self._look()
         if followed is None:
             return []
         self._pipeline = followed
-        change_log.private(followed, max(self._max_rows, _FOLDED))
-        texts: list[Handed] = []
+        change_log.coalesce_in_transaction(followed, max(self._max_rows, _FOLDED))
+        texts: list[ClaimedText] = []
         for generation in self._in_turn():
             texts = self._unless_gone(generation)
             if texts:
@@ -121,7 +123,7 @@ class Handout:
     def _live_share(self) -> float:
         return float(options.effective(self._pipeline.options, "live_share"))
 
-    def _unless_gone(self, generation: Generation) -> list[Handed]:
+    def _unless_gone(self, generation: Generation) -> list[ClaimedText]:
         """As ``_of``; nothing of a generation that is retired or locked meanwhile."""
         cursors = self._cursors.savepoint()
         try:
@@ -137,7 +139,7 @@ class Handout:
                 raise
             return []
 
-    def _of(self, generation: Generation) -> list[Handed]:
+    def _of(self, generation: Generation) -> list[ClaimedText]:
         """Claim until some text has to be handed out; what needs no model is done on the way."""
         self._cursors.begin(generation.id)
         while time.monotonic() < self._deadline and not budgets.wait(budget(self._pipeline)):
@@ -145,22 +147,22 @@ class Handout:
             if claim is None:
                 return []
             texts = _HandedOut(claim).texts()
-            if texts or timeouts.rang():
+            if texts or timeouts.take_timeout():
                 return texts
         return []
 
     def _claim(self, generation: Generation) -> Claim | None:
         claim = claims.start(self._pipeline, generation, LIVE, leased=True)
-        dead = claims.dead_tokens(claim, [])
+        dead = claims.abandoned_tokens(claim, [])
         db.run(SQL.put_lease, claim.token, generation.id, self._lease)
         live = max(1, int(self._max_rows * self._live_share))
         for lane, limit in ((LIVE, live), (BACKFILL, self._max_rows), (LIVE, self._max_rows)):
             if room := min(limit, self._max_rows - len(claim.jobs)):
-                claims.fill(claim, lane, room, dead, self._cursors, Floor())
+                claims.fill(claim, lane, room, dead, self._cursors, ScanStart())
         self._cursors.note(claim)
         if claim.jobs:
             return claim
-        claims.release(claim)
+        claims.delete_lease(claim)
         return None
 
 
@@ -169,38 +171,38 @@ class _HandedOut:
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
-        self._result = Result(claim, prepare(claim.pipeline, claim.generation, [*claim.jobs]))
+        self._result = BatchResult(claim, prepare(claim.pipeline, claim.generation, [*claim.jobs]))
 
-    def texts(self) -> list[Handed]:
+    def texts(self) -> list[ClaimedText]:
         """Do what needs no model, and return the texts that do."""
         claim, result = self._claim, self._result
         self._put_back(result.prepared.unread, 0.0)
         chunks = [(key, text) for d in result.prepared.documents for key, text in d.chunks]
         needed = dict(chunks)
         # Whatever the provider: outside nothing is free, so no text is handed out twice.
-        found = vector_cache.sort(claim.generation, needed, claim.token, [], free=False)
+        found = vector_cache.resolve(claim.generation, needed, claim.token, [], free=False)
         result.vectors.update(found.known)
         documents = self._paid(self._not_elsewhere(found.elsewhere), found.send)
         handed = self._rows(documents, found.send)
         kept = {row[4] for row in handed}
-        vector_cache.land(claim.generation, [key for key in found.send if key not in kept], claim.token)
+        vector_cache.clear_in_flight(claim.generation, [key for key in found.send if key not in kept], claim.token)
         apply(result)
         self._account(found, len(chunks) - len(needed))
         self._remember(documents, kept)
         return handed
 
-    def _account(self, found: Sorted, repeated: int) -> None:
+    def _account(self, found: Resolved, repeated: int) -> None:
         generation = self._claim.generation
         serving = provider(generation.model.provider)
         saved = Saved(self._result.prepared.unchanged, len(found.known), repeated)
         alone = Alone(by_cache=len(found.known) - len(found.foreign), by_dedupe=repeated)
         alone.spare(found.foreign, found.send, serving.limits(generation.model))
-        usage.record(generation, Spent(), saved, alone, free=serving.free)
+        usage.record(generation, Usage(), saved, alone, free=serving.free)
         charge(self._claim.pipeline, generation.model, alone.spared)
 
     def _put_back(self, keys: list[str], pause: float) -> None:
         self._result.postponed.update(keys)
-        if not claims.put_back(self._claim, keys, pause):
+        if not claims.release_jobs(self._claim, keys, pause):
             self._result.lost = True
 
     def _not_elsewhere(self, elsewhere: Texts) -> list[Document]:
@@ -214,22 +216,22 @@ class _HandedOut:
         """Take what the texts cost out of the daily budget; put back the rows for which there is not enough."""
         spender, model = budget(self._claim.pipeline), self._claim.generation.model
         texts = {key: text for d in documents for key, text in d.chunks if key in send}
-        paid, refused = _take(texts, lambda estimates: budgets.take(spender, model, estimates))
+        paid, refused = _take(texts, lambda estimates: budgets.charge(spender, model, estimates))
         for document in documents:
             error = next((refused[key] for key, _ in document.chunks if key in refused), None)
             if error is not None:
                 self._result.prepared.failures[document.key] = error
         mine = [d for d in documents if all(key in paid or key not in send for key, _ in d.chunks)]
         kept = {key for d in mine for key, _ in d.chunks}
-        budgets.correct(spender, model, -sum(estimate(texts[key]) for key in paid if key not in kept))
+        budgets.adjust(spender, model, -sum(estimate_tokens(texts[key]) for key in paid if key not in kept))
         settled = {d.key for d in mine} | self._result.prepared.failures.keys()
         self._put_back([d.key for d in documents if d.key not in settled], _POSTPONED)
         return mine
 
-    def _rows(self, documents: list[Document], send: Texts) -> list[Handed]:
+    def _rows(self, documents: list[Document], send: Texts) -> list[ClaimedText]:
         claim, seen = self._claim, set[bytes]()
         prompt = str(claim.generation.model.options.get("document_prompt", ""))
-        rows: list[Handed] = []
+        rows: list[ClaimedText] = []
         for document in documents:
             for number, (key, text) in enumerate(document.chunks):
                 if key in send and key not in seen:
@@ -240,7 +242,7 @@ class _HandedOut:
     def _remember(self, documents: list[Document], handed: set[bytes]) -> None:
         """Write down which rows need which text, and which rows others had locked when they were to be finished."""
         claim = self._claim
-        rows = {(h, d.key): estimate(text) for d in documents for h, text in d.chunks if h in handed}
+        rows = {(h, d.key): estimate_tokens(text) for d in documents for h, text in d.chunks if h in handed}
         if self._result.lost:
             named = {key for _, key in rows}
             left = db.rows(SQL.left_of, claim.generation.id, [*claim.jobs], claim.token)
@@ -249,14 +251,14 @@ class _HandedOut:
             hashes, keys = zip(*rows, strict=True)
             db.run(SQL.hand, claim.token, [*hashes], [*keys], [*rows.values()])
         if not handed:
-            close(Outside(claim.token, claim.pipeline, claim.generation))
+            close(ExternalClaim(claim.token, claim.pipeline, claim.generation))
 
 
 def _take(texts: Texts, take: Callable[[list[int]], int]) -> tuple[set[bytes], dict[bytes, ModelError]]:
     """Return the texts that are paid for, and those that no day could pay for."""
     paid: set[bytes] = set()
     refused: dict[bytes, ModelError] = {}
-    left = [(key, estimate(text)) for key, text in texts.items()]
+    left = [(key, estimate_tokens(text)) for key, text in texts.items()]
     while left:
         try:
             count = take([tokens for _, tokens in left])
@@ -271,7 +273,7 @@ def _take(texts: Texts, take: Callable[[list[int]], int]) -> tuple[set[bytes], d
 
 
 @dataclass(frozen=True)
-class Outside:
+class ExternalClaim:
     """A claim that embed_claim made."""
 
     token: int
@@ -289,13 +291,13 @@ class Text:
     came: bool
 
 
-def find(pipeline: Pipeline, token: int | None) -> Outside | None:
+def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
     """Find a claim and keep other calls for it away; None, with a NOTICE, when it is over and nothing of it is left.
 
     Raises UserError 42704, 22023, 55P03.
     """
     # One at a time: each of two calls that bring half of a document would miss the other half.
-    rows = patiently(lambda: db.rows(SQL.hold_lease, token), _LOCK_TIMEOUT)
+    rows = with_lock_timeout(lambda: db.rows(SQL.hold_lease, token), _LOCK_TIMEOUT)
     if rows is None:
         raise UserError(
             f"claim {token} is in use by another session", "55P03", hint="Try again when its transaction is over."
@@ -312,7 +314,7 @@ def find(pipeline: Pipeline, token: int | None) -> Outside | None:
     )
 
 
-def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> Outside | None:
+def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> ExternalClaim | None:
     generation = next((g for g in pipeline.generations if g.id == row["generation"]), None)
     if generation is None and not db.value(SQL.is_there, row["generation"]):  # it went while the claim was made
         db.notice(f"claim {token} is over: the generation that it is of was retired")
@@ -321,10 +323,10 @@ def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> Outside | None:
         raise UserError(
             f'claim {token} is not of pipeline "{pipeline.name}"', hint="Name the pipeline that it was claimed from."
         )
-    return Outside(token, pipeline, generation, bool(row["is_old"]))
+    return ExternalClaim(token, pipeline, generation, bool(row["is_old"]))
 
 
-def texts(claim: Outside, hashes: list[bytes]) -> dict[bytes, Text]:
+def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:
     """Return what was handed out under these hashes; raises 22023 for one that was not."""
     found = {row["hash"]: Text(tuple(row["keys"]), row["tokens"], row["came"]) for row in _rows(claim, hashes)}
     strange = [one for one in hashes if one not in found]
@@ -337,16 +339,16 @@ def texts(claim: Outside, hashes: list[bytes]) -> dict[bytes, Text]:
     return found
 
 
-def _rows(claim: Outside, hashes: list[bytes]) -> list[db.Row]:
+def _rows(claim: ExternalClaim, hashes: list[bytes]) -> list[db.Row]:
     return db.rows(SQL.texts, claim.token, hashes)
 
 
-def open_texts(claim: Outside) -> dict[bytes, Text]:
+def open_texts(claim: ExternalClaim) -> dict[bytes, Text]:
     """Return the texts whose vectors did not come yet."""
     return {row["hash"]: Text(tuple(row["keys"]), row["tokens"], came=False) for row in db.rows(SQL.open, claim.token)}
 
 
-def close(claim: Outside) -> None:
+def close(claim: ExternalClaim) -> None:
     """End a claim if nothing of it is open; rows that it still has are free for others at once."""
     if not db.value(SQL.is_open, claim.token):
         db.run(SQL.expire if db.value(SQL.has_jobs, claim.token, claim.generation.id) else SQL.drop, claim.token)

@@ -6,16 +6,16 @@ import orjson
 from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines
-from evergreen.core.document import Document, Prepared, Result
-from evergreen.core.embedding import Known, Spent
+from evergreen.core.document import BatchResult, Document, Prepared
+from evergreen.core.embedding import AnyVector, Usage
 from evergreen.core.errors import SuspectError, UserError
 from evergreen.core.job import LIVE, Claim
 from evergreen.db import privileges, timeouts
-from evergreen.db.privileges import elevated, entry
+from evergreen.db.privileges import as_extension_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.providers.registry import provider
-from evergreen.embedding.response import flaw
+from evergreen.embedding.response import vector_problem
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
 from evergreen.queue.failures import Failures
@@ -25,8 +25,8 @@ from evergreen.storage.vector_cache import drop_kept
 from evergreen.worker import external_claim
 from evergreen.worker.apply import apply
 from evergreen.worker.batch import budget
-from evergreen.worker.external_claim import Outside, Text
-from evergreen.worker.policies import running
+from evergreen.worker.external_claim import ExternalClaim, Text
+from evergreen.worker.policies import not_reentrant
 
 SQL = load(__package__)
 _PATIENCE = 5.0  # seconds to wait for the source to be read
@@ -35,7 +35,7 @@ Given = dict[bytes, str]
 _LONGEST = 2000  # characters of an error
 
 
-@entry
+@sql_entry
 def embed_submit(
     pipeline: str | None,
     token: int | None,
@@ -53,11 +53,11 @@ def embed_submit(
         found = external_claim.find(pipelines.named(pipeline), token)
         if found is None:
             return 0
-        with timeouts.patience(_PATIENCE), db.planning.by_index():
+        with timeouts.time_limit(_PATIENCE), db.planning.by_index():
             return _Submission(found, given, tokens).apply()
 
-    with running("embed_submit"):
-        return elevated(submit)
+    with not_reentrant("embed_submit"):
+        return as_extension_owner(submit)
 
 
 def _flat(name: str, array: list[object | None] | list[bytes | None] | list[str | None] | None) -> list[object]:
@@ -87,7 +87,7 @@ def _paired(hashes: list[object], vectors: list[object]) -> Given:
 class _Submission:
     """Vectors for a claim. The rows are read anew, under their jobs' locks: what is written is what they are now."""
 
-    def __init__(self, claim: Outside, given: Given, tokens: int | None) -> None:
+    def __init__(self, claim: ExternalClaim, given: Given, tokens: int | None) -> None:
         self._outside = claim
         self._texts = external_claim.texts(claim, [*given])
         self._vectors = _parsed(claim, given)
@@ -105,13 +105,13 @@ class _Submission:
         done = apply(result)
         written = [h for d in result.prepared.documents if d.key in done for h, _ in d.chunks]
         drop_kept(result, [key for key in written if key not in self._texts or self._texts[key].came])
-        vector_cache.land(claimed.generation, [*self._texts], claimed.token)
+        vector_cache.clear_in_flight(claimed.generation, [*self._texts], claimed.token)
         self._account(new)
         self._renew(still_open)
         external_claim.close(claimed)
         return len(done)
 
-    def _result(self) -> Result:
+    def _result(self) -> BatchResult:
         claimed = self._outside
         now = db.one(SQL.now, claimed.generation.id)
         assert now is not None
@@ -121,26 +121,26 @@ class _Submission:
         claim = Claim(claimed.token, pipeline, generation, LIVE, now["round"], leased=True, at=now["at"])
         owners = {key: text.keys[0] for key, text in self._texts.items()}
         if readable is None:  # the source cannot be read now
-            return Result(claim, Prepared(), {**self._vectors}, {*self._vectors}, owners=owners)
+            return BatchResult(claim, Prepared(), {**self._vectors}, {*self._vectors}, owners=owners)
         keys = [*dict.fromkeys(key for text in self._texts.values() for key in text.keys)]
         claims.add(claim, db.rows(SQL.hold_jobs, generation.id, keys, claim.token))
         prepared = prepare(claim.pipeline, generation, [*claim.jobs])
-        return Result(claim, prepared, {**self._vectors}, {*self._vectors}, owners=owners)
+        return BatchResult(claim, prepared, {**self._vectors}, {*self._vectors}, owners=owners)
 
-    def _look_up(self, result: Result) -> None:
+    def _look_up(self, result: BatchResult) -> None:
         """Find the vectors that came earlier, or are live elsewhere."""
         needed = {key for d in result.prepared.documents for key, _ in d.chunks if key not in result.vectors}
         if needed:
             result.vectors.update(vector_cache.known(result.claim.generation, [*needed]))
 
-    def _put_back_changed(self, result: Result, still_open: dict[bytes, Text]) -> None:
+    def _put_back_changed(self, result: BatchResult, still_open: dict[bytes, Text]) -> None:
         """Put back the rows that need another text now than was handed out, and those there was no room to read."""
 
         def is_waiting(document: Document) -> bool:
             return all(key in result.vectors or key in still_open for key, _ in document.chunks)
 
         keys = [*result.prepared.unread, *(d.key for d in result.prepared.documents if not is_waiting(d))]
-        claims.put_back(result.claim, keys)
+        claims.release_jobs(result.claim, keys)
         result.postponed.update(keys)
 
     def _account(self, new: list[Text]) -> None:
@@ -149,8 +149,8 @@ class _Submission:
         generation = self._outside.generation
         estimated = sum(text.tokens for text in new)
         billed = estimated if self._billed is None else self._billed
-        budgets.correct(budget(self._outside.pipeline), generation.model, billed - estimated)
-        spent = Spent(calls=1, texts=len(new), tokens=billed)
+        budgets.adjust(budget(self._outside.pipeline), generation.model, billed - estimated)
+        spent = Usage(calls=1, texts=len(new), tokens=billed)
         usage.record(
             generation,
             spent,
@@ -168,11 +168,11 @@ class _Submission:
         claims.renew_lease(claimed.token, claimed.generation, keys, [*still_open])
 
 
-def _parsed(claim: Outside, given: Given) -> dict[bytes, Known]:
+def _parsed(claim: ExternalClaim, given: Given) -> dict[bytes, AnyVector]:
     """Read the vectors; raises 22023 for another number of dimensions, and for what no distance can be computed to."""
     model = claim.generation.model
     zeros = provider(model.provider).zeros
-    found: dict[bytes, Known] = {}
+    found: dict[bytes, AnyVector] = {}
     for key, text in given.items():
         if text.count(",") + 1 != model.dimensions:
             raise UserError(
@@ -181,7 +181,7 @@ def _parsed(claim: Outside, given: Given) -> dict[bytes, Known]:
                 hint="embed_claim says with each text which model it is for.",
             )
         vector = np.array(orjson.loads(text), dtype=np.float32)
-        if wrong := flaw(vector, zeros=zeros):
+        if wrong := vector_problem(vector, zeros=zeros):
             raise UserError(
                 f'model "{model.name}" gave {wrong} for the text of hash \\x{key.hex()}',
                 hint=f"SELECT embed_release({db.literal(claim.pipeline.name)}, {claim.token},"
@@ -191,7 +191,7 @@ def _parsed(claim: Outside, given: Given) -> dict[bytes, Known]:
     return found
 
 
-@entry
+@sql_entry
 def embed_release(pipeline: str | None, token: int | None, hashes: list[bytes | None] | None, error: str | None) -> int:
     """Give back the rows of some texts, or of all; return how many. Raises 25001, 22004, 22023, 42704, 55P03."""
     privileges.check_isolation("embed_release")
@@ -205,28 +205,28 @@ def embed_release(pipeline: str | None, token: int | None, hashes: list[bytes | 
         chosen = None if hashes is None else [one for one in hashes if one is not None]
         return _release(found, chosen, error)
 
-    return elevated(release)
+    return as_extension_owner(release)
 
 
-def _release(claimed: Outside, hashes: list[bytes] | None, error: str | None) -> int:
+def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | None) -> int:
     texts = _open(claimed, hashes)
     claim = Claim(claimed.token, claimed.pipeline, claimed.generation, LIVE, 0, leased=True)
     keys = [*dict.fromkeys(key for text in texts.values() for key in text.keys)]
     claims.add(claim, db.rows(SQL.hold_jobs, claimed.generation.id, keys, claimed.token))
     if error is None:
-        claims.put_back(claim, [*claim.jobs])
+        claims.release_jobs(claim, [*claim.jobs])
     else:
         # As a text that a model refused when it was alone: it may be the text, it may pass.
         Failures(claim).record(dict.fromkeys(claim.jobs, SuspectError(error[:_LONGEST])))
-    vector_cache.land(claimed.generation, [*texts], claimed.token)
+    vector_cache.clear_in_flight(claimed.generation, [*texts], claimed.token)
     unspent = sum(text.tokens for text in texts.values())
-    budgets.correct(budget(claimed.pipeline), claimed.generation.model, -unspent)
+    budgets.adjust(budget(claimed.pipeline), claimed.generation.model, -unspent)
     db.run(SQL.take_back, claimed.token, [*texts])
     external_claim.close(claimed)
     return len(claim.jobs)
 
 
-def _open(claimed: Outside, hashes: list[bytes] | None) -> dict[bytes, Text]:
+def _open(claimed: ExternalClaim, hashes: list[bytes] | None) -> dict[bytes, Text]:
     """Return the texts that are meant and whose vectors did not come: those need nobody any more."""
     if hashes is None:
         return external_claim.open_texts(claimed)

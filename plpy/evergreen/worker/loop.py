@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from evergreen import db
 from evergreen.catalog import options, pipelines
 from evergreen.db import session_guard
-from evergreen.db.privileges import LOCKED_HINT, check_owner, elevated, entry
+from evergreen.db.privileges import LOCKED_HINT, as_extension_owner, check_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.worker import policies, session, sleep
-from evergreen.worker.policies import running
-from evergreen.worker.sleep import LONGEST, SHORTEST, Memory
+from evergreen.worker.policies import not_reentrant
+from evergreen.worker.sleep import LONGEST, SHORTEST, WorkerState
 from evergreen.worker.worker import Worker
 
 SQL = load(__package__)
@@ -20,7 +20,7 @@ _INSISTENCE = 20.0
 
 
 @dataclass(frozen=True)
-class Extent:
+class StopCondition:
     """How long to work."""
 
     deadline: float
@@ -28,26 +28,26 @@ class Extent:
     until_idle: bool  # or until a pass finds nothing to do
 
 
-@entry
+@sql_entry
 def embed_work(
     pipeline: str | None, max_runtime: str | None, until_empty: bool | None, slot: int | None, until_idle: bool | None
 ) -> None:
     """Work until the time is up, nothing is left, or nothing can be done now; raises 2D000, 22023, 42704."""
     seconds = options.check_runtime(max_runtime)
     check_owner()  # else it would try until its time is up
-    elevated(lambda: pipelines.chosen(pipeline))  # an unknown name is an error at once
+    as_extension_owner(lambda: pipelines.chosen(pipeline))  # an unknown name is an error at once
     with session.as_needed() as allowed:
         deadline = time.monotonic() + min(seconds, allowed)
-        _in_slot(pipeline, slot, Extent(deadline, bool(until_empty), bool(until_idle)))
+        _in_slot(pipeline, slot, StopCondition(deadline, bool(until_empty), bool(until_idle)))
 
 
-def _in_slot(pipeline: str | None, slot: int | None, extent: Extent) -> None:
+def _in_slot(pipeline: str | None, slot: int | None, extent: StopCondition) -> None:
     _let_go()  # whatever an earlier call of this session may have left
-    before = elevated(session_guard.state)
+    before = as_extension_owner(session_guard.state)
     try:
         if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, extent.deadline - time.monotonic())):
-            with running("embed_work"):
-                memory = sleep.memory() if extent.until_idle else Memory()
+            with not_reentrant("embed_work"):
+                memory = sleep.state() if extent.until_idle else WorkerState()
                 _work(Worker(pipeline, memory), memory, extent)
     finally:
         _let_go(before)
@@ -64,7 +64,7 @@ def _let_go(before: list[str] | None = None) -> None:
         try:
             db.rows(SQL.let_go)
             if before is not None:
-                elevated(lambda: session_guard.restore(before))
+                as_extension_owner(lambda: session_guard.restore(before))
             break
         except db.DatabaseError as error:
             if db.sqlstate(error) != "57014":
@@ -77,14 +77,14 @@ def _let_go(before: list[str] | None = None) -> None:
 def _take_slot(slot: int, patience: float) -> bool:
     """Wait a little for the slot: the run before this one may be about to end."""
     until = time.monotonic() + patience
-    while not db.value(SQL.take_slot, slot) and elevated(lambda: db.value(SQL.slot_is_taken, slot)):
+    while not db.value(SQL.take_slot, slot) and as_extension_owner(lambda: db.value(SQL.slot_is_taken, slot)):
         if time.monotonic() > until:
             return False
         _pause(_SLICE)
     return True
 
 
-def _work(worker: Worker, memory: Memory, extent: Extent) -> None:
+def _work(worker: Worker, memory: WorkerState, extent: StopCondition) -> None:
     try:
         locked = _loop(worker, memory, extent)
         worker.finish()
@@ -94,7 +94,7 @@ def _work(worker: Worker, memory: Memory, extent: Extent) -> None:
         worker.close()
 
 
-def _loop(worker: Worker, memory: Memory, extent: Extent) -> db.DatabaseError | None:
+def _loop(worker: Worker, memory: WorkerState, extent: StopCondition) -> db.DatabaseError | None:
     """Work until it is time to end; return the error where a table of ours was locked to the last.
 
     A VACUUM FULL or REINDEX of one is over some time, and texts in flight are not to be paid for again.
@@ -117,7 +117,7 @@ def _loop(worker: Worker, memory: Memory, extent: Extent) -> db.DatabaseError | 
     return locked
 
 
-def _passes(worker: Worker, memory: Memory, extent: Extent) -> bool:
+def _passes(worker: Worker, memory: WorkerState, extent: StopCondition) -> bool:
     """Make passes until time is up or there is nothing to do; True when that is the end of the work."""
     memory.note(idle=True)
     pause = SHORTEST
@@ -128,7 +128,7 @@ def _passes(worker: Worker, memory: Memory, extent: Extent) -> bool:
             memory.note(idle=False)
             if worker.saw_more and extent.until_idle and not told:
                 told = True
-                sleep.pass_on()
+                sleep.notify_peers()
             continue
         if extent.until_idle or (extent.until_empty and not worker.anything_left()):
             return True

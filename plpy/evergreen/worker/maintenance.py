@@ -11,7 +11,7 @@ from evergreen.queue import change_log, claims
 from evergreen.storage import generation_tables, usage, vector_cache
 
 
-def keep_house(step: Step, *, at_leisure: bool) -> None:
+def run_all(step: Step, *, at_leisure: bool) -> None:
     """Do everything that is due. ``at_leisure``: no batch is under way, so an index may take seconds."""
     maintenance.run(step, [*leftovers(), *_counters()])
     _found(step, "retirement", retire.due, retire.KINDS)
@@ -24,7 +24,7 @@ def leftovers() -> list[Task]:
     """What crashed workers and dropped pipelines have left; drains and embed_claim clear it away, too."""
     return [
         Task("orphaned jobs", claims.drop_orphans),
-        Task("abandoned claims", claims.drop_dead),
+        Task("abandoned claims", claims.drop_abandoned),
         Task("lag", usage.fold_lag),
     ]
 

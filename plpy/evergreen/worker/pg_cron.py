@@ -7,8 +7,8 @@ from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.catalog.pg_cron import MAX_WORKERS, database_name, installation, job_names
 from evergreen.core.errors import UserError
-from evergreen.core.text import counted, shown
-from evergreen.db.privileges import caller, elevated, entry
+from evergreen.core.text import pluralize, quoted
+from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -24,17 +24,17 @@ EVERY_FEW_SECONDS = "10 seconds"
 _SECONDS_SINCE = (1, 5)
 
 
-@entry
+@sql_entry
 def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     """Schedule the workers of this database (or of one pipeline) anew; raises 22023, 42704, 55000, 58P01."""
     if workers is None or not 1 <= workers <= MAX_WORKERS:
-        raise UserError(f"workers must be from 1 to {MAX_WORKERS}, not {shown(workers)}", hint="1 is the default.")
-    chosen = elevated(lambda: pipelines.chosen(pipeline))
+        raise UserError(f"workers must be from 1 to {MAX_WORKERS}, not {quoted(workers)}", hint="1 is the default.")
+    chosen = as_extension_owner(lambda: pipelines.chosen(pipeline))
     first_slot = (chosen[0] if pipeline is not None else 0) * MAX_WORKERS
     names = job_names(pipeline)[:workers]
     commands = {name: _command(pipeline, first_slot + n) for n, name in enumerate(names, 1)}
     here = _is_here()
-    for problem in elevated(lambda: problems(workers, job_names(pipeline))):
+    for problem in as_extension_owner(lambda: problems(workers, job_names(pipeline))):
         db.warning(problem.said, hint=problem.hint)
     if not here:
         return _elsewhere(commands)
@@ -69,13 +69,13 @@ def problems(workers: int, replaced: list[str]) -> list[Problem]:
     return limit_problems(Limits(**row, others=others), workers)
 
 
-@entry
+@sql_entry
 def cron_problems(workers: int | None) -> list[tuple[str, str]]:
     """Body of embed.cron_problems(): the same, as rows."""
     return [(problem.said, problem.hint) for problem in problems(workers or 0, [])]
 
 
-@entry
+@sql_entry
 def embed_unschedule(pipeline: str | None) -> str:
     """Remove the jobs that embed_schedule made with the same argument; raises 55000, 58P01."""
     if not _is_here():
@@ -87,12 +87,12 @@ def embed_unschedule(pipeline: str | None) -> str:
         )
     removed = _remove(pipeline)
     db.rows(SQL.unschedule_house, _house())
-    elevated(lambda: db.rows(SQL.unschedule_indexes))  # those are of the extension's owner
-    running = elevated(lambda: db.rows(SQL.running))
+    as_extension_owner(lambda: db.rows(SQL.unschedule_indexes))  # those are of the extension's owner
+    running = as_extension_owner(lambda: db.rows(SQL.running))
     if running:
         pids = ", ".join(str(row["pid"]) for row in running)
         db.notice(
-            f"{counted(len(running), 'worker is', 'workers are')} still running (pid {pids}): one of pg_cron's ends"
+            f"{pluralize(len(running), 'worker is', 'workers are')} still running (pid {pids}): one of pg_cron's ends"
             " within a minute, `evergreen worker` when it is stopped"
         )
     return f"unscheduled: {', '.join(removed) or 'nothing was scheduled'}"

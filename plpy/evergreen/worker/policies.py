@@ -17,7 +17,7 @@ _DISK_FULL = "53100"
 _running: list[str] = []
 
 
-def pause(error: db.DatabaseError, before: int) -> float:
+def retry_delay(error: db.DatabaseError, before: int) -> float:
     """Seconds to wait: a moment where a lock was not to be had, longer where something is wrong.
 
     ``before``: how often in a row the disk was full, or a lock not to be had, just before. What was paid for may be
@@ -39,7 +39,7 @@ def is_locked(error: db.DatabaseError) -> bool:
     return db.sqlstate(error) in _LOCKS
 
 
-def words(error: db.DatabaseError) -> str | None:
+def describe(error: db.DatabaseError) -> str | None:
     """Return what embed_status is to say of rows that wait for it; None where it is over in a moment."""
     if is_locked(error):
         return None
@@ -64,7 +64,7 @@ def model_step(step: Step) -> Step:
 
 
 @contextmanager
-def running(name: str) -> Generator[None]:
+def not_reentrant(name: str) -> Generator[None]:
     """While this lasts, another drain or worker in this session is refused; raises UserError 55000 for it."""
     if _running:
         raise UserError(

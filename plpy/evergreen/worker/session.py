@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from evergreen import db
 from evergreen.core.errors import UserError
 from evergreen.db import statement_timeout
-from evergreen.db.privileges import STANDBY_HINT, elevated
+from evergreen.db.privileges import STANDBY_HINT, as_extension_owner
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -25,7 +25,7 @@ def as_needed() -> Generator[float]:
     """Make the session one to work in; give the seconds that there are to work. Raises UserError 2D000, 25006."""
     if db.value(SQL.is_standby):
         raise UserError("embed_work cannot run on a standby, which is read-only", "25006", hint=STANDBY_HINT)
-    seconds = elevated(statement_timeout.lift)
+    seconds = as_extension_owner(statement_timeout.lift)
     before = _differing()
     _set({name: _NEEDED[name] for name in before})
     _commit()

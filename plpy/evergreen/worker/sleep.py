@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.db import privileges
-from evergreen.db.privileges import elevated, entry
+from evergreen.db.privileges import as_extension_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.queue import claims
-from evergreen.queue.scan_start import Floors, Seen
+from evergreen.queue.scan_start import ScanStarts, SnapshotMark
 
 SQL = load(__package__)
 SHORTEST, LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
@@ -17,12 +17,12 @@ _ANNOUNCED = 4.0  # seconds for which it is said at a time that somebody sleeps
 
 
 @dataclass
-class Memory:
+class WorkerState:
     """What a session's worker remembers from call to call."""
 
     housekeeping_at: float = 0.0
     emptying_at: float = 0.0
-    floors: Floors = field(default_factory=Floors)
+    floors: ScanStarts = field(default_factory=ScanStarts)
     resting: dict[int, float] = field(default_factory=dict[int, float])  # pipelines after an error: until when
     seen: str | None = None  # the snapshot in which the last pass began
     idle: bool = False  # the last call found nothing to do
@@ -41,57 +41,57 @@ class Memory:
         return pause
 
 
-_memory = Memory()
+_state = WorkerState()
 
 
-def memory() -> Memory:
+def state() -> WorkerState:
     """Return what this session remembers."""
-    return _memory
+    return _state
 
 
-def look(into: Memory) -> bool:
+def look(into: WorkerState) -> bool:
     """Note what the next pass will see; True when this session has been asked to come to an end."""
     row = db.one(SQL.look)
     assert row is not None
     into.seen = str(row["seen"])
-    return not row["undisturbed"] and bool(elevated(lambda: db.value(SQL.is_to_stop)))
+    return not row["undisturbed"] and bool(as_extension_owner(lambda: db.value(SQL.is_to_stop)))
 
 
-def pass_on() -> None:
+def notify_peers() -> None:
     """Wake the workers that do not sleep the sleep of which there is one: there is enough for all."""
     db.rows(SQL.pass_on)
     db.commit()
 
 
-@entry
+@sql_entry
 def embed_sleep(pipeline: str | None) -> tuple[bool, float]:
     """Return whether this session sleeps from here on, and for how many seconds at most; raises 25001, 42704."""
     privileges.check_isolation("embed_sleep")
-    asleep, seconds = elevated(lambda: _fall_asleep(pipelines.chosen(pipeline)))
-    _memory.naps_until = time.monotonic() + seconds if asleep else 0.0
+    asleep, seconds = as_extension_owner(lambda: _fall_asleep(pipelines.chosen(pipeline)))
+    _state.naps_until = time.monotonic() + seconds if asleep else 0.0
     return asleep, seconds
 
 
 def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
-    woken_for_nothing = _memory.idle and time.monotonic() < _memory.naps_until
-    if woken_for_nothing or not _lie_down():  # who likes to send NOTIFYs keeps nobody busy
-        return False, _memory.next_pause()
-    if _memory.seen is None or db.value(SQL.came, chosen, _memory.seen):
+    woken_for_nothing = _state.idle and time.monotonic() < _state.naps_until
+    if woken_for_nothing or not _take_sleep_lock():  # who likes to send NOTIFYs keeps nobody busy
+        return False, _state.next_pause()
+    if _state.seen is None or db.value(SQL.came, chosen, _state.seen):
         db.run(SQL.give_up)
         return False, 0.0
-    return True, _memory.next_pause() if _has_to_wait(chosen) else LONGEST
+    return True, _state.next_pause() if _has_to_wait(chosen) else LONGEST
 
 
 def _has_to_wait(chosen: list[int]) -> bool:
     """Tell whether something is left that is not to be done now; taken for granted where a look is dear."""
-    floor = _memory.floors.of("left")
+    floor = _state.floors.of("left")
     if floor.known() is not None:
         return True
-    floor.seen = Seen(0)
+    floor.seen = SnapshotMark(0)
     return floor.timed(lambda: claims.is_anything_left(chosen, [], unreadable=False), int, from_start=True)
 
 
-def _lie_down() -> bool:
+def _take_sleep_lock() -> bool:
     """Get the sleepers' lock, having said before that somebody sleeps; False when it is not to be had."""
     if db.value(SQL.is_mine):
         db.run(SQL.give_up)

@@ -7,7 +7,7 @@ _PATIENCE = 0.03  # seconds of a pass that live work waits for backfill
 _LEAST = 50  # rows; fewer are not worth the queries of a batch
 
 
-class Pace:
+class Throttle:
     """Measures passes.
 
     With batches of 1,000 rows beside single edits the lag of the edits was 15 times that without a backfill (p99).

@@ -13,24 +13,24 @@ from evergreen.capture.wal.service import Reader
 from evergreen.catalog import maintenance, options, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.errors import ModelError, UserError
-from evergreen.core.job import BACKFILL, LIVE, Claim, Wanted
+from evergreen.core.job import BACKFILL, LIVE, Claim, ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log, timeouts
-from evergreen.db.privileges import elevated
+from evergreen.db.privileges import as_extension_owner
 from evergreen.embedding.batching import rows_worth_claiming
-from evergreen.embedding.dispatcher import Courier
+from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.limits import shared
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import change_log, claims
-from evergreen.queue.backfill import Shared
-from evergreen.queue.scan_start import Floors, Seen
+from evergreen.queue.backfill import CommittedCursors
+from evergreen.queue.scan_start import ScanStarts, SnapshotMark
 from evergreen.worker import policies
 from evergreen.worker.apply import apply
 from evergreen.worker.batch import Batch, budget
-from evergreen.worker.maintenance import keep_house
+from evergreen.worker.maintenance import run_all
 from evergreen.worker.policies import model_step
-from evergreen.worker.sleep import Memory
-from evergreen.worker.throttle import Pace
+from evergreen.worker.sleep import WorkerState
+from evergreen.worker.throttle import Throttle
 
 T = TypeVar("T")
 BATCH = 1000
@@ -46,11 +46,13 @@ _EMPTYING, _BREATH = 10.0, 1.0
 class Worker:
     """Works on one pipeline, or on all of them in turn; many batches are under way at once."""
 
-    def __init__(self, pipeline: str | None, memory: Memory) -> None:
+    def __init__(self, pipeline: str | None, memory: WorkerState) -> None:
         self.saw_more = False  # a claim that was as large as it may be
         self._pipeline = pipeline
         self._memory = memory
-        self._courier = Courier(shared.Shared(), model_step(self._step), _breathe, longest_wait=_LONGEST_WAIT)
+        self._courier = RequestDispatcher(
+            shared.SharedLimits(), model_step(self._step), _breathe, longest_wait=_LONGEST_WAIT
+        )
         self._batches: list[Batch] = []
         self._resting = memory.resting
         self._full: Counter[int] = Counter()  # how often in a row the disk was full for a pipeline
@@ -59,9 +61,9 @@ class Worker:
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
         self._patience = float("inf")
         memory.emptying_at = memory.emptying_at or time.monotonic() + _EMPTYING
-        self._cursors = Shared()
+        self._cursors = CommittedCursors()
         self._floors = memory.floors
-        self._pace = Pace()
+        self._pace = Throttle()
         self._reader = Reader(self._step)
         self._looks = maintenance.Looks(self._step)
 
@@ -70,14 +72,14 @@ class Worker:
         if time.monotonic() >= self._memory.housekeeping_at:
             self._memory.housekeeping_at = time.monotonic() + _HOUSEKEEPING
             # An index takes seconds, and leases under way are to be renewed.
-            keep_house(self._step, at_leisure=not self._batches)
+            run_all(self._step, at_leisure=not self._batches)
         done = self._read_wal()
         self._pace.begin()
         for number in self._in_turn(self._step(self._chosen)):
             if time.monotonic() > deadline:
                 break
             if time.monotonic() >= self._resting.get(number, 0.0):
-                with timeouts.patience(self._patience):
+                with timeouts.time_limit(self._patience):
                     done = self._guarded(number, partial(self._fill, number)) or done
                 self._heed(number)
         was_busy = self._courier.busy
@@ -85,7 +87,7 @@ class Worker:
         self._pace.end()
         if time.monotonic() >= self._memory.emptying_at:
             self._memory.emptying_at = time.monotonic() + _EMPTYING
-            maintenance.run(self._step, [Task("queue", claims.empty_queue)] if self._is_queue_done() else [])
+            maintenance.run(self._step, [Task("queue", claims.truncate_queue)] if self._is_queue_done() else [])
         return done or was_busy
 
     def _read_wal(self, *, at_once: bool = False) -> bool:
@@ -111,7 +113,7 @@ class Worker:
 
     def _heed(self, number: int) -> None:
         """Leave a source alone that took too long; be less patient with the next one, as one owner may have many."""
-        if waited := timeouts.rang():
+        if waited := timeouts.take_timeout():
             self._resting[number] = time.monotonic() + _AFTER_ALARM
             self._patience = max(_LEAST_PATIENCE, waited / 2)
             self._say_rests(number, _AFTER_ALARM, "reading its source took too long", told="slow_source")
@@ -148,7 +150,7 @@ class Worker:
     def _step(self, body: Callable[[], T]) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""
         try:
-            result = elevated(db.planning.by_index()(body))
+            result = as_extension_owner(db.planning.by_index()(body))
             db.commit()
         except (db.DatabaseError, UserError, ModelError):
             db.rollback()
@@ -163,7 +165,7 @@ class Worker:
             if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
                 raise
             locked, full = policies.is_locked(error), policies.is_disk_full(error)
-            pause = policies.pause(error, self._locked[number] if locked else self._full[number])
+            pause = policies.retry_delay(error, self._locked[number] if locked else self._full[number])
             self._locked[number] = self._locked[number] + 1 if locked else 0
             self._full[number] = self._full[number] + 1 if full else 0
             self._resting[number] = time.monotonic() + pause
@@ -180,7 +182,9 @@ class Worker:
 
     def _fill(self, number: int) -> bool:
         """Claim and prepare what the pipeline's models have room for; True when anything was claimed."""
-        pipeline = self._looks.at(number, lambda: _look(number, self._floors), lambda error: policies.pause(error, 0))
+        pipeline = self._looks.at(
+            number, lambda: _look(number, self._floors), lambda error: policies.retry_delay(error, 0)
+        )
         if pipeline is None:
             return False
         done = False
@@ -196,7 +200,7 @@ class Worker:
                 live = max(1, int(room * options.effective(pipeline.options, "live_share")))
                 limit = live if lane == LIVE else self._pace.room(room)
                 if self._has_room(generation, lane):
-                    claimed = self._claim(Wanted(pipeline, generation, lane, limit))
+                    claimed = self._claim(ClaimRequest(pipeline, generation, lane, limit))
                     if claimed is not None:
                         self.saw_more = self.saw_more or len(claimed.jobs) >= limit
                         room -= len(claimed.jobs) if len(claimed.jobs) == limit else 0
@@ -216,8 +220,8 @@ class Worker:
         under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
         return not under_way or self._courier.has_room(provider(generation.model.provider), generation.model, lane)
 
-    def _claim(self, wanted: Wanted) -> Claim | None:
-        return self._step(lambda: claims.take(wanted, self._tokens(), self._cursors, leased=True, floors=self._floors))
+    def _claim(self, wanted: ClaimRequest) -> Claim | None:
+        return self._step(lambda: claims.claim(wanted, self._tokens(), self._cursors, leased=True, floors=self._floors))
 
     def _tokens(self) -> list[int]:
         return [batch.claim.token for batch in self._batches]
@@ -265,8 +269,8 @@ class Worker:
             self._step(body)
         except db.DatabaseError as error:
             if not db.sqlstate(error).startswith("57"):
-                pause = policies.pause(error, self._full[batch.claim.pipeline.id])
-                why = policies.words(error)
+                pause = policies.retry_delay(error, self._full[batch.claim.pipeline.id])
+                why = policies.describe(error)
                 try:
                     self._step(lambda: _abandon(batch, pause, why))
                 finally:
@@ -286,11 +290,11 @@ def _breathe() -> None:
     db.commit()
 
 
-def _look(number: int, floors: Floors) -> Pipeline | None:
+def _look(number: int, floors: ScanStarts) -> Pipeline | None:
     """Return the pipeline with its log folded, or None when there is nothing to do or nothing may be done."""
     floor = floors.of("work", number)
     if floor.known() is None:
-        floor.seen = Seen(0)
+        floor.seen = SnapshotMark(0)
         if not floor.timed(lambda: claims.may_have_work(number), int, from_start=True):
             return None
     pipeline = pipelines.by_id(number)
@@ -298,7 +302,7 @@ def _look(number: int, floors: Floors) -> Pipeline | None:
         return None
     pipeline = ddl_sync.ready(pipeline)
     if pipeline is not None:
-        change_log.shared(pipeline, floors.of("change", number))
+        change_log.coalesce(pipeline, floors.of("change", number))
     return pipeline
 
 
@@ -310,9 +314,9 @@ def _finish(batch: Batch) -> None:
     batch.drop_saved()
     batch.tell()
     if not batch.result.lost:  # else the lease stays and its lock goes: a dead claim, which anybody takes over
-        claims.release(batch.claim)
+        claims.delete_lease(batch.claim)
 
 
 def _abandon(batch: Batch, pause: float, why: str | None) -> None:
     if batch.abandon(pause, why):
-        claims.release(batch.claim)
+        claims.delete_lease(batch.claim)

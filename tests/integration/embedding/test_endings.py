@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from evergreen.core.embedding import Lifeline
+from evergreen.core.embedding import RequestCanceller
 from evergreen.core.errors import RejectedError, RetryableError
 from evergreen.embedding.http import client
 from tests.fixtures.providers import faults
@@ -132,7 +132,7 @@ def test_a_request_can_be_cut_from_outside(ask, provider, where, kept):
     if kept:
         ask("openai", TEXTS)
         provider.reset()
-    line = Lifeline()
+    line = RequestCanceller()
     if where == "waiting":
         provider.hold()
     else:
@@ -152,7 +152,7 @@ def test_a_request_can_be_cut_from_outside(ask, provider, where, kept):
 
 def test_a_line_cut_before_the_request_ends_it(ask, provider):
     provider.hold()
-    line = Lifeline()
+    line = RequestCanceller()
     line.cut()
     ended_in(10, ask, lifeline=line)
 
@@ -161,7 +161,7 @@ def test_a_line_cut_after_the_answer_cuts_nobody_else(ask, provider):
     """The connection is kept, and may be another request's by then."""
     connections = set()
     provider.fail(lambda _: connections.add(threading.get_ident()))
-    line = Lifeline()
+    line = RequestCanceller()
     ask("openai", TEXTS, lifeline=line)
     line.cut()
     assert right(ask("openai", TEXTS))

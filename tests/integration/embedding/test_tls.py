@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from evergreen.core.embedding import Lifeline, Request
+from evergreen.core.embedding import Request, RequestCanceller
 from evergreen.core.errors import RetryableError
 from evergreen.embedding.http import client
 from tests.fixtures.providers import faults
@@ -51,7 +51,7 @@ def trusted(certificate, monkeypatch):
 
 def ask(provider, texts=("text",), host="localhost", lifeline=None, **endpoint):
     url = f"https://{host}:{provider.port}/v1"
-    request = Request(list(texts), "query", lifeline=lifeline or Lifeline())
+    request = Request(list(texts), "query", lifeline=lifeline or RequestCanceller())
     return SERVED["openai"].embed(model_of("openai", url, endpoint=endpoint), request)
 
 
@@ -103,7 +103,7 @@ def test_a_request_can_be_cut_from_outside(secure, trusted, slow, kept):
         secure.fail(faults.trickling_body(secure.stopped.wait))
     else:
         secure.hold()
-    line = Lifeline()
+    line = RequestCanceller()
 
     def cut():
         secure.wait_for_requests(1)
@@ -127,7 +127,7 @@ def test_a_server_that_does_not_shake_hands_meets_the_time_to_connect():
 
 
 def test_a_handshake_can_be_cut_from_outside():
-    line, over = Lifeline(), threading.Event()
+    line, over = RequestCanceller(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def cut():

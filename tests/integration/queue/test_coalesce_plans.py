@@ -7,10 +7,10 @@ FOLD = """
 DO LANGUAGE plpython3u $$
 from evergreen import db
 from evergreen.catalog import pipelines
-from evergreen.queue import change_log as intake
-from evergreen.queue.scan_start import Floor
+from evergreen.queue import change_log
+from evergreen.queue.scan_start import ScanStart
 with db.planning.by_index():
-    intake.shared(pipelines.find('docs'), Floor())
+    change_log.coalesce(pipelines.find('docs'), ScanStart())
 $$
 """
 

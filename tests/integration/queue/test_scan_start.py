@@ -10,14 +10,14 @@ from tests.fixtures.waiting import Background, wait_until
 FOREVER = "CALL embed_work(max_runtime => '60 s')"
 DEAR = """
 DO LANGUAGE plpython3u $$
-from evergreen.queue import scan_start as floors
-floors._CHEAP, floors._CHEAP_ROW, floors._SHARE, floors._LONGEST = -1, 0, 1e9, {longest}
+from evergreen.queue import scan_start
+scan_start._CHEAP, scan_start._CHEAP_ROW, scan_start._SHARE, scan_start._LONGEST = -1, 0, 1e9, {longest}
 $$
 """
 CHEAP = """
 DO LANGUAGE plpython3u $$
-from evergreen.queue import scan_start as floors
-floors._CHEAP, floors._RAISED = {longest}, {longest}
+from evergreen.queue import scan_start
+scan_start._CHEAP, scan_start._RAISED = {longest}, {longest}
 $$
 """
 NEVER = 3600  # seconds until the next look from the start

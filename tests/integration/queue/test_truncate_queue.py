@@ -10,8 +10,8 @@ from tests.fixtures.waiting import wait_until
 
 EMPTY = """
 DO LANGUAGE plpython3u $$
-from evergreen.queue import claims as claim
-claim.empty_queue()
+from evergreen.queue import claims
+claims.truncate_queue()
 $$
 """
 AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.worker import worker; worker._EMPTYING = 0.0'"
@@ -105,14 +105,14 @@ MUCH = "INSERT INTO embed.job (generation, key) SELECT 0, jsonb_build_array(i) F
 SAID = """
 DO LANGUAGE plpython3u $$
 import plpy
-from evergreen.queue import claims as claim
-look = claim.is_all_in_hand
+from evergreen.queue import claims
+look = claims.is_all_in_hand
 def said(own_tokens):
     found = look(own_tokens)
     if found:
         plpy.execute("SELECT pg_catalog.set_config('application_name', 'finishing', false)")
     return found
-claim.is_all_in_hand = said
+claims.is_all_in_hand = said
 $$
 """
 

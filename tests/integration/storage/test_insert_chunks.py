@@ -12,22 +12,21 @@ WAYS = {
     "COPY": "pass",
     "no files in memory": "del os.memfd_create",
     "no leave to make one": "os.memfd_create = lambda name: open('/proc/nothing')",
-    "the server may not open it": "binary.in_memory = elsewhere",
+    "the server may not open it": "chunks.in_memory = elsewhere",
 }
 WAY = """DO LANGUAGE plpython3u $$
 import contextlib, os
-from evergreen.storage import chunks as add
-from evergreen.storage import chunks as binary
+from evergreen.storage import chunks
 
 @contextlib.contextmanager
 def elsewhere(fields, rows):
     yield '/proc/nothing'
 
-def counted(*arguments, _insert=add._insert):
+def counted(*arguments, _insert=chunks._insert):
     GD['inserts'] = GD.get('inserts', 0) + 1
     _insert(*arguments)
 
-add._insert = counted
+chunks._insert = counted
 {way}
 $$"""
 WORK = {"drain": "SELECT embed_drain()", "worker": "CALL embed_work(until_empty => true)"}

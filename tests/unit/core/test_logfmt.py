@@ -6,21 +6,21 @@ import shlex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.core.text import line, moment
+from evergreen.core.text import logfmt, moment
 
 
 def test_details_without_a_value_are_left_out():
-    assert line("breaker_opened", {"endpoint": "loop", "failures": 3, "reason": None}) == (
+    assert logfmt("breaker_opened", {"endpoint": "loop", "failures": 3, "reason": None}) == (
         "evergreen: event=breaker_opened endpoint=loop failures=3"
     )
-    assert line("x", {"pipeline": "my docs", "seconds": 0.5}) == 'evergreen: event=x pipeline="my docs" seconds=0.5'
-    assert line("x", {"name": 'a"\nb'}) == r'evergreen: event=x name="a\"\nb"'
-    assert line("x", {"name": ""}) == 'evergreen: event=x name=""'
+    assert logfmt("x", {"pipeline": "my docs", "seconds": 0.5}) == 'evergreen: event=x pipeline="my docs" seconds=0.5'
+    assert logfmt("x", {"name": 'a"\nb'}) == r'evergreen: event=x name="a\"\nb"'
+    assert logfmt("x", {"name": ""}) == 'evergreen: event=x name=""'
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
 def test_a_value_is_read_back_as_it_was(value):
-    told = line("x", {"name": value})
+    told = logfmt("x", {"name": value})
     assert "\n" not in told
     assert "\r" not in told
     written = told.removeprefix("evergreen: event=x name=")
@@ -30,7 +30,7 @@ def test_a_value_is_read_back_as_it_was(value):
 
 
 def test_what_is_long_is_cut():
-    assert len(line("x", {"reason": "r" * 10_000})) < 400
+    assert len(logfmt("x", {"reason": "r" * 10_000})) < 400
 
 
 def test_a_moment():

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.core.embedding import Answer, Limits, Order
-from evergreen.core.errors import ConfigurationError, RejectedError, RestingError, RetryableError, SuspectError
+from evergreen.core.embedding import Answer, EmbeddingTask, Limits
+from evergreen.core.errors import CircuitOpenError, ConfigurationError, RejectedError, RetryableError, SuspectError
 from evergreen.core.job import BACKFILL, LIVE
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding import endpoint_queue
 from evergreen.embedding.batching import pack
-from evergreen.embedding.dispatcher import Courier
-from evergreen.embedding.limits.admission import Leave, Open
+from evergreen.embedding.dispatcher import RequestDispatcher
+from evergreen.embedding.limits.admission import Permit, Unlimited
 
 DIMENSIONS = 3
 
@@ -63,11 +63,11 @@ MODEL = Model(1, "fake", "fake", None, DIMENSIONS, {}, None)
 
 
 def order(provider, wanted, **how):
-    return Order(provider, MODEL, dict(wanted), **how)
+    return EmbeddingTask(provider, MODEL, dict(wanted), **how)
 
 
 def courier(breathe=lambda: None, traffic=None, longest_wait=1.0):
-    return Courier(traffic or Open(), lambda body: body(), breathe, longest_wait=longest_wait)
+    return RequestDispatcher(traffic or Unlimited(), lambda body: body(), breathe, longest_wait=longest_wait)
 
 
 def carry(carrier, *orders):
@@ -447,7 +447,7 @@ def test_backfill_has_its_share_beside_live_work(share, most):
     assert 2 <= while_live.count("backfill") <= most + 8 * (share == 0.5)
 
 
-class Rules(Open):
+class Rules(Unlimited):
     """Traffic that answers as it is told, and remembers what it is told."""
 
     def __init__(self, *leaves):
@@ -457,7 +457,7 @@ class Rules(Open):
 
     def ask(self, _order, estimates):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.asked.append(list(estimates))
-        return self.leaves.pop(0) if self.leaves else Leave()
+        return self.leaves.pop(0) if self.leaves else Permit()
 
     def succeeded(self, _order, _leave, estimated, billed, pause):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.heard.append(("succeeded", estimated, billed, pause))
@@ -478,7 +478,7 @@ def ruled(rules, provider, wanted, **how):
 
 
 def test_a_turn_that_comes_soon_is_waited_for():
-    rules, provider = Rules(Leave(wait=0.01, reason="rate limit")), Fake()
+    rules, provider = Rules(Permit(wait=0.01, reason="rate limit")), Fake()
     one = ruled(rules, provider, texts(3))
     assert len(one.outcome.vectors) == 3
     assert len(rules.asked) == 2
@@ -486,7 +486,7 @@ def test_a_turn_that_comes_soon_is_waited_for():
 
 def test_who_waits_for_itself_alone_lets_others_pass_and_is_asked_again():
     slept = []
-    rules = Rules(Leave(0.1, aside=True))
+    rules = Rules(Permit(0.1, aside=True))
     provider, carrier = Fake(), courier(traffic=rules, breathe=lambda: slept.append(1))
     aside, other = order(provider, texts(1)), order(provider, {b"o": "other"})
     carrier.take(aside, set())
@@ -498,29 +498,29 @@ def test_who_waits_for_itself_alone_lets_others_pass_and_is_asked_again():
 
 def test_a_turn_that_is_too_far_off_is_not():
     """Nobody failed: the texts are to be tried again when it comes."""
-    rules, provider = Rules(Leave(wait=9, reason="rate limit")), Fake()
+    rules, provider = Rules(Permit(wait=9, reason="rate limit")), Fake()
     one = ruled(rules, provider, texts(3))
     assert (one.unsent, one.pause, one.outcome.failures) == (set(texts(3)), 9, {})
     assert provider.requests == []
 
 
 def test_an_open_breaker_is_not_waited_for_and_says_why():
-    rules, provider = Rules(Leave(wait=0.5, open=True, reason="endpoint x rests")), Fake()
+    rules, provider = Rules(Permit(wait=0.5, open=True, reason="endpoint x rests")), Fake()
     one = ruled(rules, provider, texts(3))
     assert {str(error) for error in one.outcome.failures.values()} == {"endpoint x rests"}
     failure = one.outcome.failures[b"0"]
-    assert isinstance(failure, RestingError)
+    assert isinstance(failure, CircuitOpenError)
     assert failure.pause == 0.5
     assert provider.requests == []
 
 
 def test_a_probe_is_one_text_and_the_rest_waits_for_what_comes_of_it():
-    rules, provider = Rules(Leave(texts=1, probe=True)), Fake(always(RetryableError("still down")))
+    rules, provider = Rules(Permit(texts=1, probe=True)), Fake(always(RetryableError("still down")))
     provider.at_once = 4
     ruled(rules, provider, texts(30), patient=False)
     assert [len(request) for request in provider.requests] == [1]
     provider = Fake()
-    one = ruled(Rules(Leave(texts=1, probe=True)), provider, texts(30))
+    one = ruled(Rules(Permit(texts=1, probe=True)), provider, texts(30))
     assert len(provider.requests[0]) == 1
     assert len(one.outcome.vectors) == 30
 
@@ -547,7 +547,7 @@ def test_a_request_that_never_ends_is_cut_and_then_left_behind(monkeypatch):
     provider = Fake(waits_for(release))
     model = Model(1, "fake", "fake", None, DIMENSIONS, {}, Endpoint("e", "http://x", None, {"total_timeout": 0.05}))
     carrier = courier()
-    one = Order(provider, model, texts(1), patient=False)
+    one = EmbeddingTask(provider, model, texts(1), patient=False)
     carrier.take(one, set())
     carry(carrier)
     release.set()

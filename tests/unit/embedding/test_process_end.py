@@ -9,16 +9,16 @@ PLPY = PROJECT / "plpy"
 PROGRAM = """
 import threading
 from concurrent.futures import Future
-from evergreen.embedding import exit_guard as ending
-from evergreen.core.embedding import Lifeline
+from evergreen.embedding import exit_guard
+from evergreen.core.embedding import RequestCanceller
 
-class Line(Lifeline):
+class Line(RequestCanceller):
     def cut(self):
         print("cut", flush=True)
         under_way.set_result(None)
 
 under_way = Future()
-ending.watch(under_way, Line())
+exit_guard.watch(under_way, Line())
 """
 
 

@@ -28,17 +28,17 @@ DURATIONS = {0.035: "35 ms", 2.5: "2.5 s", 180: "3 min", 4 * 3600: "4 h", 47 * 3
 
 @pytest.mark.parametrize(("value", "text"), NUMBERS.items())
 def test_numbers(value, text):
-    assert wording.number(value) == report.format_number(value) == text
+    assert wording.format_number(value) == report.format_number(value) == text
 
 
 @pytest.mark.parametrize(("arguments", "text"), NOUNS.items())
 def test_nouns(arguments, text):
-    assert wording.counted(*arguments) == report.pluralize(*arguments) == text
+    assert wording.pluralize(*arguments) == report.pluralize(*arguments) == text
 
 
 @pytest.mark.parametrize(("value", "text"), VALUES.items())
 def test_logfmt(value, text):
-    assert wording.line("e", {"name": value}) == f"evergreen: event=e name={text}"
+    assert wording.logfmt("e", {"name": value}) == f"evergreen: event=e name={text}"
     assert log.format_value(value) == text
 
 

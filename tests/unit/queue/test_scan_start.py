@@ -3,7 +3,7 @@
 import pytest
 
 from evergreen.queue import scan_start
-from evergreen.queue.scan_start import Floor, Floors, Seen
+from evergreen.queue.scan_start import ScanStart, ScanStarts, SnapshotMark
 
 
 @pytest.fixture
@@ -15,12 +15,12 @@ def clock(monkeypatch):
 
 
 def test_a_snapshot_is_read():
-    assert Seen.parse("740:745:740,742") == Seen(745, (740, 742))
-    assert Seen.parse("740:740:") == Seen(740)
+    assert SnapshotMark.parse("740:745:740,742") == SnapshotMark(745, (740, 742))
+    assert SnapshotMark.parse("740:740:") == SnapshotMark(740)
 
 
 def test_a_cheap_look_is_repeated_at_once(clock):
-    floor = Floor(Seen(7))
+    floor = ScanStart(SnapshotMark(7))
     floor.looked(0.0005, 0, from_start=True)
     assert floor.known() is None
     floor.looked(0.0105, 1000, from_start=True)  # most of it went to what was found
@@ -28,12 +28,12 @@ def test_a_cheap_look_is_repeated_at_once(clock):
 
 
 def test_a_dear_look_is_repeated_when_it_takes_a_small_share_of_the_time(clock):
-    floor = Floor(Seen(7))
+    floor = ScanStart(SnapshotMark(7))
     floor.looked(0.1, 10, from_start=True)
-    assert floor.known() == Seen(7)
+    assert floor.known() == SnapshotMark(7)
     floor.looked(0.5, 10, from_start=False)  # it is the look from the start that counts
     clock(1.9)
-    assert floor.known() == Seen(7)
+    assert floor.known() == SnapshotMark(7)
     clock(0.2)
     assert floor.known() is None
     floor.looked(60, 10, from_start=True)
@@ -42,7 +42,7 @@ def test_a_dear_look_is_repeated_when_it_takes_a_small_share_of_the_time(clock):
 
 
 def test_it_is_written_down_once_a_second(clock):
-    floor = Floor()
+    floor = ScanStart()
     assert floor.is_to_be_raised()
     clock(0.9)
     assert not floor.is_to_be_raised()
@@ -51,7 +51,7 @@ def test_it_is_written_down_once_a_second(clock):
 
 
 def test_each_queue_has_its_own(clock):
-    found = Floors()
-    found.of("job", 1, 0).seen = Seen(7)
-    assert found.of("job", 1, 0).seen == Seen(7)
+    found = ScanStarts()
+    found.of("job", 1, 0).seen = SnapshotMark(7)
+    assert found.of("job", 1, 0).seen == SnapshotMark(7)
     assert found.of("job", 1, 1).seen is None

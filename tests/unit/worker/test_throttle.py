@@ -3,7 +3,7 @@
 import pytest
 
 from evergreen.worker import throttle
-from evergreen.worker.throttle import Pace
+from evergreen.worker.throttle import Throttle
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def a_pass(measured, clock, rows, seconds):
 
 
 def test_alone_it_is_all_there_is_room_for(clock):
-    measured = Pace()
+    measured = Throttle()
     a_pass(measured, clock, 1000, 10)
     assert measured.room(1000) == 1000
 
 
 def test_beside_live_work_it_is_what_an_instant_takes(clock):
-    measured = Pace()
+    measured = Throttle()
     measured.live()
     assert measured.room(1000) == 50, "nothing is known of its pace"
     a_pass(measured, clock, 50, 0.01)

@@ -9,7 +9,7 @@ UNCHANGED = object()  #: stands for a value that was kept out of line and not wr
 Values = tuple[object, ...]
 
 
-class GarbledError(ValueError):
+class ProtocolError(ValueError):
     """These bytes are no message of pgoutput."""
 
 
@@ -78,7 +78,7 @@ class _Bytes:
 
     def take(self, count: int) -> bytes:
         if count < 0 or self._at + count > len(self._data):
-            raise GarbledError(f"a message of pgoutput ends after {len(self._data)} bytes, amid a field")
+            raise ProtocolError(f"a message of pgoutput ends after {len(self._data)} bytes, amid a field")
         self._at += count
         return self._data[self._at - count : self._at]
 
@@ -93,7 +93,7 @@ class _Bytes:
         """A text that ends with a zero byte."""
         end = self._data.find(b"\0", self._at)
         if end < 0:
-            raise GarbledError("a name in a message of pgoutput has no end")
+            raise ProtocolError("a name in a message of pgoutput has no end")
         found = _text(self._data[self._at : end])
         self._at = end + 1
         return found
@@ -108,12 +108,12 @@ class _Bytes:
         if kind == "u":
             return UNCHANGED
         if kind != "t":
-            raise GarbledError(f"pgoutput has no value of kind {kind!r}")
+            raise ProtocolError(f"pgoutput has no value of kind {kind!r}")
         return _text(self.take(self.number("i")))
 
     def end(self) -> None:
         if self._at != len(self._data):
-            raise GarbledError(f"a message of pgoutput has {len(self._data) - self._at} bytes more than it says")
+            raise ProtocolError(f"a message of pgoutput has {len(self._data) - self._at} bytes more than it says")
 
 
 def _text(data: bytes) -> str:
@@ -126,7 +126,7 @@ def parse(data: bytes) -> Message:
     given = _Bytes(data)
     kind = given.letter()
     if kind not in _KINDS:
-        raise GarbledError(f"pgoutput has no message of kind {kind!r}")
+        raise ProtocolError(f"pgoutput has no message of kind {kind!r}")
     message = _KINDS[kind](given)
     given.end()
     return message
@@ -200,12 +200,12 @@ def _truncate(given: _Bytes) -> Truncate:
 
 
 def _too_many(count: int) -> tuple[int, ...]:
-    raise GarbledError(f"a message of pgoutput says that it has {count} tables")
+    raise ProtocolError(f"a message of pgoutput says that it has {count} tables")
 
 
 def _expect(kind: str, allowed: str) -> None:
     if kind not in allowed:
-        raise GarbledError(f"a row in a message of pgoutput is marked {kind!r}")
+        raise ProtocolError(f"a row in a message of pgoutput is marked {kind!r}")
 
 
 _KINDS: dict[str, Callable[[_Bytes], Message]] = {

@@ -20,27 +20,27 @@ from evergreen.source.table import Source
 SQL = load(__package__)
 
 
-def lose(reason: str) -> None:
+def drop_slot(reason: str) -> None:
     """Give up the slot: whoever was read is to be read anew, and checked."""
     db.run(SQL.lose, reason)
     db.run(SQL.forget_positions)
     db.rows(SQL.drop_slot)
 
 
-def sweep() -> None:
+def drop_unused() -> None:
     """Nobody needs the slot any more."""
-    slot.unpublish_in_vain()
+    slot.unpublish_unused()
     db.run(SQL.forget_positions)
     db.rows(SQL.drop_slot)
     db.ddl(SQL.drop_publication)
 
 
-def sweep_if_last() -> None:
+def drop_if_unused() -> None:
     """As sweep, unless the slot is needed; what cannot be done now is left to a worker."""
     if db.value(SQL.is_needed):
         return
     try:
-        db.atomically(sweep)
+        db.atomically(drop_unused)
     except db.DatabaseError as error:
         if db.sqlstate(error) not in {"55006", "55P03"}:
             raise
@@ -103,7 +103,7 @@ def _undisturbed(source: Source, body: partial[object]) -> bool:
     return True
 
 
-def mend(number: int) -> bool:
+def retry_unsupported(number: int) -> bool:
     """See to one that triggers capture, as its replica identity does not do; True when something changed."""
     held = db.one(SQL.hold, number, "unable")
     if held is None:
@@ -132,7 +132,7 @@ def _capture(pipeline: Pipeline, source: Source) -> None:
 def move_on(read: str) -> bool:
     """Bring those that are on their way a step further, after reading up to there; True when one came further."""
     moved = db.run(SQL.settle) + db.run(SQL.mark_horizon) + db.run(SQL.leave, read)
-    slot.unpublish_in_vain()
+    slot.unpublish_unused()
     return moved > 0
 
 
@@ -161,7 +161,7 @@ def strangers() -> list[int]:
     return [row["pipeline"] for row in db.rows(SQL.strangers)]
 
 
-def follow_partitions(number: int) -> bool:
+def sync_partitions(number: int) -> bool:
     """Follow them; True when rows are to be checked."""
     pipeline = pipelines.by_id(number)
     scope = partitions.follow(pipeline) if pipeline is not None else None

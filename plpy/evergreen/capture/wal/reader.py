@@ -8,7 +8,7 @@ from itertools import chain
 from evergreen import db
 from evergreen.capture.wal import changes, decoder
 from evergreen.capture.wal.changes import Key, Snapshot, UnknownKeyError, Watcher
-from evergreen.capture.wal.decoder import Begin, Change, Commit, GarbledError, Relation, Truncate
+from evergreen.capture.wal.decoder import Begin, Change, Commit, ProtocolError, Relation, Truncate
 from evergreen.capture.wal.slot import number, printed
 from evergreen.catalog import json_objects, pipelines
 from evergreen.db import encoding
@@ -74,7 +74,7 @@ def read(limit: int, *, note: bool = False, awaited: bool = False, patient: bool
     )
 
 
-def bring_to_disk() -> None:
+def flush_wal() -> None:
     """Make the WAL on disk end with a record: once this transaction is committed, all is there that came before."""
     db.run(SQL.bring_to_disk)
 
@@ -148,7 +148,7 @@ class _Reading:
     def _changed(self, change: Change) -> None:
         relation = self._relations.get(change.relation)
         if relation is None:
-            raise GarbledError(f"pgoutput told of a row of table {change.relation} and not what that looks like")
+            raise ProtocolError(f"pgoutput told of a row of table {change.relation} and not what that looks like")
         for watcher in self._watching(change.relation):
             try:
                 for key in changes.keys(watcher, relation, change):

@@ -6,9 +6,9 @@ from functools import partial
 
 from evergreen import db
 from evergreen.capture.wal import handover, reader, slot
-from evergreen.capture.wal.decoder import GarbledError
+from evergreen.capture.wal.decoder import ProtocolError
 from evergreen.capture.wal.reader import Read
-from evergreen.capture.wal.slot import Look, number
+from evergreen.capture.wal.slot import SlotStatus, number
 from evergreen.catalog import maintenance
 from evergreen.catalog.maintenance import Step, Task
 from evergreen.db import event_log
@@ -88,9 +88,9 @@ class Reader:
             return self._lose(look.lost)
         if not is_needed:
             if look.there or look.published or survey["has_slot"]:
-                self._step(handover.sweep)
+                self._step(handover.drop_unused)
             if look.there:
-                self._step(lambda: event_log.note("slot_dropped", reason="no pipeline needs it"))
+                self._step(lambda: event_log.info("slot_dropped", reason="no pipeline needs it"))
             done = self._mend(survey)
             self._rest(_LOOK_AGAIN)
             return done
@@ -99,7 +99,7 @@ class Reader:
             done = self._read(survey, look) or done
         return done
 
-    def _join(self, survey: db.Row, look: Look) -> bool:
+    def _join(self, survey: db.Row, look: SlotStatus) -> bool:
         if survey["new"] or not look.published:
             self._step(lambda: handover.prepare(published=look.published))
         done = bool(survey["new"])
@@ -108,8 +108,8 @@ class Reader:
         return self._mend(survey) or done
 
     def _mend(self, survey: db.Row) -> bool:
-        done = self._each("unable", handover.mend) if survey["unable"] else False
-        self._isolated([(one, partial(handover.follow_partitions, one)) for one in self._step(handover.strangers)])
+        done = self._each("unable", handover.retry_unsupported) if survey["unable"] else False
+        self._isolated([(one, partial(handover.sync_partitions, one)) for one in self._step(handover.strangers)])
         return done
 
     def _each(self, state: str, body: Callable[[int], bool]) -> bool:
@@ -141,10 +141,10 @@ class Reader:
             self._step(lambda: db.run(SQL.set_note, f"there is no replication slot yet: {why}"))
             return False
         self._patience = _PATIENCE
-        self._step(lambda: event_log.note("slot_created"))
+        self._step(lambda: event_log.info("slot_created"))
         return True
 
-    def _read(self, survey: db.Row, look: Look) -> bool:
+    def _read(self, survey: db.Row, look: SlotStatus) -> bool:
         started = time.monotonic()
         moving = bool(survey["wanted"] or survey["moving"] or survey["new"])
         found = Read()
@@ -153,7 +153,7 @@ class Reader:
             self._let_go(look, started, more=False)
             found = self._step(lambda: _read(note=moving, awaited=awaited))
         if found.cut:
-            self._step(reader.bring_to_disk)
+            self._step(reader.flush_wal)
             return True
         self._seen = found.written or self._seen if found.logged == 0 else ""
         if found.garbled is not None:
@@ -173,7 +173,7 @@ class Reader:
             self._rest(max(_SHORTEST, _SHARE * took))
         return found.logged > 0 or found.more or moved
 
-    def _let_go(self, look: Look, now: float, *, more: bool) -> None:
+    def _let_go(self, look: SlotStatus, now: float, *, more: bool) -> None:
         """Move the slot on over what is logged and committed; it costs about what reading it does."""
         if look.read is None or look.confirmed is None or number(look.read) <= number(look.confirmed):
             return
@@ -186,7 +186,7 @@ class Reader:
     def _lose(self, reason: str, told: str | None = None) -> bool:
         """Give the slot up; ``told`` is what may stand in the log of that, where that is not the reason."""
         self._complain(reason)
-        self._step(lambda: handover.lose(reason))
+        self._step(lambda: handover.drop_slot(reason))
         self._step(lambda: event_log.warn("slot_dropped", reason=told or reason))
         self._seen = ""
         return True
@@ -210,7 +210,7 @@ def _read(*, note: bool, awaited: bool, patient: bool = False) -> Read:
     """As ``wal.read``; what cannot be understood is said, not raised, so that what came before it stays logged."""
     try:
         return reader.read(_MESSAGES, note=note, awaited=awaited, patient=patient)
-    except GarbledError as error:
+    except ProtocolError as error:
         return Read(garbled=str(error))
 
 

@@ -13,7 +13,7 @@ NEVER = "0/0"
 
 
 @dataclass(frozen=True)
-class Look:
+class SlotStatus:
     """The slot as it is; positions are printed pg_lsn."""
 
     there: bool
@@ -36,12 +36,12 @@ def printed(lsn: int) -> str:
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
 
 
-def look() -> Look:
+def look() -> SlotStatus:
     """See whether the slot is there and has missed nothing."""
     row = db.one(SQL.look, options.PIPELINE["slot_limit"].default)
     assert row is not None
     made = row["read"] is None and bool(row["active"])
-    return Look(
+    return SlotStatus(
         row["there"],
         row["published"],
         row["read"],
@@ -128,7 +128,7 @@ def publish(source: Source) -> None:
         db.ddl(SQL.publish.on(table=source.qualified))
 
 
-def unpublish_in_vain(source: int | None = None) -> bool:
+def unpublish_unused(source: int | None = None) -> bool:
     """Take tables out of the publication that no pipeline needs there: one, or all; True when there were any."""
     found = [row for row in db.rows(SQL.published_in_vain) if source in {None, row["table_oid"]}]
     for row in found:

@@ -24,7 +24,7 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import TimeoutError as TimedOut
 
-from evergreen.core.embedding import Lifeline
+from evergreen.core.embedding import RequestCanceller
 from evergreen.core.errors import ConfigurationError, ModelError, RejectedError, RetryableError, doubtful, limited
 from evergreen.core.pipeline import Endpoint
 from evergreen.embedding.http import addresses, answers, credentials, parameters, transport
@@ -99,7 +99,7 @@ class Reply:
 
 
 def post(
-    endpoint: Endpoint, url: str, body: bytes, *, largest: int, lifeline: Lifeline, headers: Mapping[str, str]
+    endpoint: Endpoint, url: str, body: bytes, *, largest: int, lifeline: RequestCanceller, headers: Mapping[str, str]
 ) -> Reply:
     """Send one request and return the answer of a 200; raises the ModelError that the answer means.
 
@@ -127,7 +127,7 @@ def post(
     raise _at(failure, endpoint)
 
 
-def _call(endpoint: Endpoint, url: str, largest: int, lifeline: Lifeline) -> transport.Call:
+def _call(endpoint: Endpoint, url: str, largest: int, lifeline: RequestCanceller) -> transport.Call:
     names = {"connect": "connect_timeout", "read": "read_timeout", "total": "total_timeout"}
     given = {name: float(endpoint.options[o]) for name, o in names.items() if o in endpoint.options}
     timeouts = transport.Timeouts(**given)

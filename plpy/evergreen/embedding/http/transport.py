@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
-from evergreen.core.embedding import Lifeline
+from evergreen.core.embedding import RequestCanceller
 from evergreen.core.errors import RetryableError, doubtful
 from evergreen.embedding.http import addresses
 
@@ -44,7 +44,7 @@ class Call:
     until: float  # monotonic
     bytes_left: int
     loopback_only: bool
-    lifeline: Lifeline
+    lifeline: RequestCanceller
     answered: bool = False  # some of the answer has come: the server does not compute any more
 
     def patience(self, most: float) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from evergreen.core.embedding import Budget, Order
+from evergreen.core.embedding import Budget, EmbeddingTask
 from evergreen.core.errors import ModelError
 from evergreen.core.pipeline import Model
 from evergreen.embedding.limits.capacity import Capacity
@@ -12,7 +12,7 @@ UNKNOWN = Capacity()
 
 
 @dataclass(frozen=True)
-class Leave:
+class Permit:
     """May a request go: now, or in ``wait`` seconds, and then with how many of its texts."""
 
     wait: float = 0.0
@@ -35,74 +35,74 @@ class Leave:
         return self.wait == 0.0
 
 
-class Traffic(Protocol):
+class AdmissionControl(Protocol):
     """The rules of the road."""
 
-    def wait(self, model: Model, spender: Budget | None) -> Leave:
+    def wait(self, model: Model, spender: Budget | None) -> Permit:
         """Tell how long a model's requests rest, without asking leave for one."""
         ...
 
-    def ask(self, order: Order, estimates: list[int]) -> Leave:
+    def ask(self, order: EmbeddingTask, estimates: list[int]) -> Permit:
         """Ask leave for a request of texts with about so many tokens each; it counts as sent when leave is given."""
         ...
 
-    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+    def succeeded(self, order: EmbeddingTask, leave: Permit, estimated: int, billed: int | None, pause: float) -> None:
         """Note an answer, what it cost, and the seconds for which the server wants to be left alone."""
         ...
 
-    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def failed(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Note that an endpoint did not answer, or wants to be left alone."""
         ...
 
-    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def doubted(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Note a failure that may be the texts' own fault: it says nothing of the endpoint yet."""
         ...
 
-    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def down(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Note that after such a failure not even a harmless text was answered."""
         ...
 
-    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+    def refused(self, order: EmbeddingTask, leave: Permit, estimated: int, *, misconfigured: bool) -> None:
         """Note an answer that is a refusal: of the texts, or because the model cannot work as it is set up."""
         ...
 
-    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+    def landed(self, order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> None:
         """Note that a request is over, and how long its good answer took; None for a failure."""
         ...
 
-    def too_large(self, order: Order, size: int, good: int) -> None:
+    def too_large(self, order: EmbeddingTask, size: int, good: int) -> None:
         """Note that a request of so many texts failed while its parts, of up to ``good``, passed."""
         ...
 
 
-class Open:
+class Unlimited:
     """No rules: for a single question that somebody waits for, perhaps on a standby, where nothing can be noted."""
 
-    def wait(self, model: Model, spender: Budget | None) -> Leave:
+    def wait(self, model: Model, spender: Budget | None) -> Permit:
         """It does not rest."""
-        return Leave()
+        return Permit()
 
-    def ask(self, order: Order, estimates: list[int]) -> Leave:
+    def ask(self, order: EmbeddingTask, estimates: list[int]) -> Permit:
         """Grant it."""
-        return Leave()
+        return Permit()
 
-    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+    def succeeded(self, order: EmbeddingTask, leave: Permit, estimated: int, billed: int | None, pause: float) -> None:
         """Nothing is kept."""
 
-    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def failed(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Nothing is kept."""
 
-    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def doubted(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Nothing is kept."""
 
-    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def down(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Nothing is kept."""
 
-    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+    def refused(self, order: EmbeddingTask, leave: Permit, estimated: int, *, misconfigured: bool) -> None:
         """Nothing is kept."""
 
-    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+    def landed(self, order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> None:
         """Nothing is kept."""
 
-    def too_large(self, order: Order, size: int, good: int) -> None:
+    def too_large(self, order: EmbeddingTask, size: int, good: int) -> None:
         """Nothing is kept."""

@@ -44,7 +44,7 @@ def wait(budget: Budget | None) -> float:
     for counter in _counters(budget, None):
         assert budget is not None
         now, spent = _read(budget, counter)
-        if spent >= counter.limit and not _fly(budget):
+        if spent >= counter.limit and not _count_in_flight(budget):
             return _DAY - now % _DAY
     return 0.0
 
@@ -74,14 +74,14 @@ def _reserve(budget: Budget, counters: list[Counter], estimates: list[int], seco
         spent = _read(budget, counter)[1]
         fitting = _fitting(counter, counter.limit - spent, estimates[:count])
         if not fitting:
-            if _fly(budget):
+            if _count_in_flight(budget):
                 return None
             if spent < counter.limit:
                 _add(budget, counter, counter.limit - spent)
                 _tell_if_spent(budget, counter)
             return 0
         count = fitting
-    _fly(budget, 1, seconds + _GRACE)
+    _count_in_flight(budget, 1, seconds + _GRACE)
     for counter in counters:
         _add(budget, counter, round(sum(estimates[:count]) * counter.a_token))
     return count
@@ -102,7 +102,7 @@ def settle(budget: Budget | None, model: Model, tokens: int) -> None:
         return
 
     def add() -> None:
-        under_way = _fly(budget, -1) - 1
+        under_way = _count_in_flight(budget, -1) - 1
         for counter in counters:
             _add(budget, counter, round(tokens * counter.a_token))
             if under_way <= 0:
@@ -119,7 +119,7 @@ def _tell_if_spent(budget: Budget, counter: Counter) -> None:
         event_log.warn("budget_spent", pipeline=budget.pipeline, kind=counter.kind, limit=counter.shown, until=until)
 
 
-def take(budget: Budget | None, model: Model, estimates: list[int]) -> int:
+def charge(budget: Budget | None, model: Model, estimates: list[int]) -> int:
     """As ``reserve``, for what is embedded elsewhere: no request of ours is under way that might turn out cheaper."""
     count = reserve(budget, model, estimates) or 0
     if count:
@@ -127,7 +127,7 @@ def take(budget: Budget | None, model: Model, estimates: list[int]) -> int:
     return count
 
 
-def correct(budget: Budget | None, model: Model, tokens: int) -> None:
+def adjust(budget: Budget | None, model: Model, tokens: int) -> None:
     """Something that was taken cost so many tokens more; less than nothing gives back."""
     if budget is not None and tokens and (counters := _counters(budget, model)):
         _held(budget, lambda: [_add(budget, counter, round(tokens * counter.a_token)) for counter in counters])
@@ -167,7 +167,7 @@ def _add(budget: Budget, counter: Counter, amount: int) -> None:
     db.run(SQL.write.on(pipeline=str(budget.pipeline), kind=counter.kind), value)
 
 
-def _fly(budget: Budget, change: int = 0, seconds: float = 0.0) -> int:
+def _count_in_flight(budget: Budget, change: int = 0, seconds: float = 0.0) -> int:
     """Count requests that take off or land; return how many are under way, or were before this one took off."""
     now, value = _look(budget, "flying")
     until, count = value >> _FLYING_BITS, value & (1 << _FLYING_BITS) - 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from evergreen import db
-from evergreen.core.embedding import Budget, Order
+from evergreen.core.embedding import Budget, EmbeddingTask
 from evergreen.core.job import LIVE
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.core.text import moment
@@ -19,7 +19,7 @@ from evergreen.db.queries import load
 from evergreen.embedding.limits import breaker, budget, rate_limit
 from evergreen.embedding.limits import capacity as capacitys
 from evergreen.embedding.limits import state as mutex
-from evergreen.embedding.limits.admission import UNKNOWN, Leave
+from evergreen.embedding.limits.admission import UNKNOWN, Permit
 from evergreen.embedding.limits.breaker import Breaker
 from evergreen.embedding.limits.capacity import Capacity
 from evergreen.embedding.limits.rate_limit import Bucket, Limit
@@ -49,21 +49,21 @@ class State:
     flying: int = 0  # what all have under way at the endpoint
 
 
-class Shared:
+class SharedLimits:
     """Asks and tells what all workers know."""
 
-    def wait(self, model: Model, spender: Budget | None) -> Leave:
+    def wait(self, model: Model, spender: Budget | None) -> Permit:
         """Look, without a lock."""
         state = _read(model)
         leave = _rest(model, state) or _spent(spender)
         leave = leave or _turn(model, state, _limits(model.endpoint, 1.0), live=True)
         return replace(leave, capacity=state.capacity)
 
-    def ask(self, order: Order, estimates: list[int]) -> Leave:
+    def ask(self, order: EmbeddingTask, estimates: list[int]) -> Permit:
         """Give leave if model and endpoint work, and rate and budget have room; take what is given out of them."""
         return _ungoverned(order, estimates) or _held(order.model, lambda: _ask(order, estimates))
 
-    def succeeded(self, order: Order, leave: Leave, estimated: int, billed: int | None, pause: float) -> None:
+    def succeeded(self, order: EmbeddingTask, leave: Permit, estimated: int, billed: int | None, pause: float) -> None:
         """Close what was open, and settle what was only estimated."""
         difference = 0 if billed is None else billed - estimated
         budget.settle(order.budget, order.model, difference)
@@ -83,15 +83,15 @@ class Shared:
 
         _change(order.model, change)
 
-    def failed(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def failed(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Let the endpoint rest: as long as it asks, or longer with each failure."""
         self._fail(order, leave, estimated, pause, breaker.failed)
 
-    def down(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def down(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Let the endpoint rest: it fails whatever it is sent."""
         self._fail(order, leave, estimated, pause, breaker.tripped)
 
-    def doubted(self, order: Order, leave: Leave, estimated: int, pause: float | None) -> None:
+    def doubted(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
         """Count nothing against the endpoint; if this was a probe, the next request is one again."""
         budget.settle(order.budget, order.model, -estimated)
         is_asked = pause is not None and pause >= _NO_PAUSE
@@ -108,7 +108,7 @@ class Shared:
 
         _change(order.model, change)
 
-    def _fail(self, order: Order, leave: Leave, estimated: int, pause: float | None, how: Failed) -> None:
+    def _fail(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None, how: Failed) -> None:
         budget.settle(order.budget, order.model, -estimated)
 
         def change(state: State) -> State:
@@ -122,7 +122,7 @@ class Shared:
 
         _change(order.model, change)
 
-    def refused(self, order: Order, leave: Leave, estimated: int, *, misconfigured: bool) -> None:
+    def refused(self, order: EmbeddingTask, leave: Permit, estimated: int, *, misconfigured: bool) -> None:
         """Note that the endpoint works; let a model rest that does not."""
         budget.settle(order.budget, order.model, -estimated)
         if not (misconfigured or leave.probe or leave.endpoint_failures):
@@ -138,7 +138,7 @@ class Shared:
 
         _change(order.model, change)
 
-    def landed(self, order: Order, leave: Leave, texts: int, seconds: float | None) -> None:
+    def landed(self, order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> None:
         """Take the work off the endpoint's, and learn from a good answer."""
         model, limit = order.model, order.model.answer_timeout
         if model.endpoint is None:
@@ -161,7 +161,7 @@ class Shared:
             return
         _change(model, change)
 
-    def too_large(self, order: Order, size: int, good: int) -> None:
+    def too_large(self, order: EmbeddingTask, size: int, good: int) -> None:
         """Send no more than what passed, until it has grown again."""
         _change(order.model, lambda s: replace(s, capacity=capacitys.outgrown(s.capacity, size, good, s.now)))
 
@@ -184,7 +184,7 @@ def try_once(model: Model) -> str | None:
     return rest.reason if rest is not None else None
 
 
-def _is_slower(order: Order, leave: Leave, texts: int, seconds: float | None) -> bool:
+def _is_slower(order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> bool:
     """Tell whether a server that was fast has become slow: anything else is not worth the mutex."""
     limit, limits = order.model.answer_timeout, order.provider.limits(order.model)
     found = leave.capacity
@@ -193,7 +193,7 @@ def _is_slower(order: Order, leave: Leave, texts: int, seconds: float | None) ->
     return capacitys.is_slow(found, limit, limits.inputs * limits.in_flight)
 
 
-def _ungoverned(order: Order, estimates: list[int]) -> Leave | None:
+def _ungoverned(order: EmbeddingTask, estimates: list[int]) -> Permit | None:
     """Give leave where nothing is to be taken out of anything: without the mutex, which costs a transaction id."""
     if order.budget is not None or _limits(order.model.endpoint, order.live_share):
         return None
@@ -206,29 +206,29 @@ def _ungoverned(order: Order, estimates: list[int]) -> Leave | None:
     return replace(fits, endpoint_failures=state.endpoint.failures, model_failures=state.model.failures)
 
 
-def _fitting(order: Order, state: State, texts: int) -> Leave:
+def _fitting(order: EmbeddingTask, state: State, texts: int) -> Permit:
     """Give leave for as many texts as the server can do in time, by what was learned of it."""
     model, found = order.model, state.capacity
     if model.endpoint is None:
-        return Leave(texts=texts)
+        return Permit(texts=texts)
     limits, limit = order.provider.limits(model), model.answer_timeout
     most = capacitys.largest(found, limits, limit)
     if order.cautious and found.good:
         most = min(most, found.good)
     if not capacitys.is_slow(found, limit, limits.inputs * limits.in_flight):
-        return Leave(texts=min(texts, most), capacity=found)
+        return Permit(texts=min(texts, most), capacity=found)
     at = capacitys.period(state.now, limit)
     under_way = capacitys.under_way(state.flying, at)
     count = min(texts, most, capacitys.room(found, limit, under_way))
     if count < 1 and not order.waiting[0].canary:
-        return Leave(_LOOK_SOON, reason=f"{_where(model)} has as much to do as it can in time")
+        return Permit(_LOOK_SOON, reason=f"{_where(model)} has as much to do as it can in time")
     count = max(1, count)
     ahead = round(under_way / capacitys.a_text(found, limit))
     booked = (capacitys.work(found, limit, count), at)
-    return Leave(texts=count, capacity=found, ahead=ahead, booked=booked)
+    return Permit(texts=count, capacity=found, ahead=ahead, booked=booked)
 
 
-def _ask(order: Order, estimates: list[int]) -> Leave:
+def _ask(order: EmbeddingTask, estimates: list[int]) -> Permit:
     model, live = order.model, order.lane == LIVE
     state = _read(model)
     limits = _limits(model.endpoint, order.live_share)
@@ -242,9 +242,9 @@ def _ask(order: Order, estimates: list[int]) -> Leave:
     estimates = estimates[: fits.texts]
     count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
     if count is None:
-        return Leave(_LOOK_AGAIN, aside=True, reason=_UNSETTLED)
+        return Permit(_LOOK_AGAIN, aside=True, reason=_UNSETTLED)
     if count == 0:
-        return _spent(order.budget) or Leave(wait=_PROBE_GRACE, open=True, reason=_BUDGET, scope="budget")
+        return _spent(order.budget) or Permit(wait=_PROBE_GRACE, open=True, reason=_BUDGET, scope="budget")
     taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
     new = _spend(state, limits, taken, live=live)
     if fits.booked is not None:
@@ -255,13 +255,13 @@ def _ask(order: Order, estimates: list[int]) -> Leave:
     return replace(fits, texts=count, probe=is_probe, **seen)
 
 
-def _turn(model: Model, state: State, limits: dict[str, Limit], *, live: bool) -> Leave:
+def _turn(model: Model, state: State, limits: dict[str, Limit], *, live: bool) -> Permit:
     """Return when the rate limits have room."""
     waits = (rate_limit.wait(getattr(state, kind), limit, state.now, live=live) for kind, limit in limits.items())
-    return Leave(max(waits, default=0) / breaker.SECOND, reason=f"{_where(model)}: rate limit")
+    return Permit(max(waits, default=0) / breaker.SECOND, reason=f"{_where(model)}: rate limit")
 
 
-def _rest(model: Model, state: State) -> Leave | None:
+def _rest(model: Model, state: State) -> Permit | None:
     """Return how long a model or its endpoint rests, if it does."""
     for what, name, policy in (
         (state.model, f"model {model.name}", breaker.MODEL),
@@ -270,15 +270,15 @@ def _rest(model: Model, state: State) -> Leave | None:
         if wait := breaker.wait(what, state.now):
             is_open = what.failures >= policy.threshold
             why = f"{what.failures} failures in a row" if what.failures else "it asked for a pause"
-            return Leave(wait / breaker.SECOND, open=is_open, reason=f"{name} rests after {why}", scope="rest")
+            return Permit(wait / breaker.SECOND, open=is_open, reason=f"{name} rests after {why}", scope="rest")
     return None
 
 
-def _spent(spender: Budget | None) -> Leave | None:
+def _spent(spender: Budget | None) -> Permit | None:
     seconds = budget.wait(spender)
     if not seconds:
         return None
-    return Leave(seconds, open=True, reason=_BUDGET, scope="budget")
+    return Permit(seconds, open=True, reason=_BUDGET, scope="budget")
 
 
 def _is_probe(state: State) -> bool:
@@ -298,13 +298,13 @@ def _hold_probe(state: State, model: Model) -> State:
     return new
 
 
-def _give_back(held: Breaker, leave: Leave) -> Breaker:
+def _give_back(held: Breaker, leave: Permit) -> Breaker:
     """End the hold that a probe put on its model, whatever came of it: the next request is a probe again."""
     return replace(held, rests_until=0) if leave.probe and leave.model_failures == held.failures else held
 
 
 def _failed(
-    held: Breaker, policy: breaker.Policy, state: State, seen: int, leave: Leave, how: Failed = breaker.failed
+    held: Breaker, policy: breaker.Policy, state: State, seen: int, leave: Permit, how: Failed = breaker.failed
 ) -> Breaker:
     # Jitter keeps workers from coming back in step.
     jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
@@ -399,4 +399,4 @@ def _tell(whose: dict[str, str], policy: breaker.Policy, old: Breaker, new: Brea
         until = moment(new.rests_until)
         event_log.warn("breaker_opened", **whose, failures=new.failures, rests_until=until)
     elif was_open and not is_open:
-        event_log.note("breaker_closed", **whose)
+        event_log.info("breaker_closed", **whose)

@@ -9,7 +9,7 @@ from evergreen import db
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.pipeline import Model
 from evergreen.db import privileges
-from evergreen.db.locks import patiently
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -28,7 +28,7 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
             for statement in (SQL.create, SQL.adopt):
                 db.ddl(statement.on(owner=owner, number=str(number), name=name))
-            privileges.close("SEQUENCE", f"embed.{owner}_{number}_{name}")
+            privileges.revoke_all("SEQUENCE", f"embed.{owner}_{number}_{name}")
     db.run(SQL.create_mutex, owner, number)
 
 
@@ -67,8 +67,8 @@ def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
     """Drop them; those that a drain left open has used stay, and are nobody's."""
     for name in names:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is not None:
-            patiently(partial(_drop, owner, number, name), "50ms")
-    patiently(lambda: db.run(SQL.drop_mutex, owner, number), "50ms")
+            with_lock_timeout(partial(_drop, owner, number, name), "50ms")
+    with_lock_timeout(lambda: db.run(SQL.drop_mutex, owner, number), "50ms")
 
 
 def _drop(owner: str, number: int, name: str) -> None:
@@ -80,7 +80,7 @@ def held(owner: str, number: int, name: str, body: Callable[[], T]) -> T:
     """Run body, which writes nothing but sequences, under a lock; raises RetryableError when somebody sits on that."""
     until = time.monotonic() + _PATIENCE
     while True:
-        done = db.released(lambda: [body()] if db.value(SQL.lock, owner, number) else [])
+        done = db.in_discarded_subtransaction(lambda: [body()] if db.value(SQL.lock, owner, number) else [])
         if done:
             return done[0]
         if time.monotonic() > until:

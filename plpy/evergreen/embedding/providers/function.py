@@ -96,7 +96,7 @@ class Function:
 
 
 def _undone(body: Callable[[], T]) -> T:
-    return session_guard.contained(lambda: db.released(body))
+    return session_guard.contained(lambda: db.in_discarded_subtransaction(body))
 
 
 def _count(answer: list[str | None] | None) -> int:

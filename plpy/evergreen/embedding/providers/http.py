@@ -88,7 +88,7 @@ class Served(ABC):
         vectors = [answers.vector(item) for item in items]
         _check_dimensions(model, vectors)
         billed = self.tokens(answer)
-        used = billed if billed is not None else sum(map(text_module.estimate, texts))
+        used = billed if billed is not None else sum(map(text_module.estimate_tokens, texts))
         return Answer(vectors, billed, answers.after_answer(reply.headers, used, time.time()))
 
     def _read(self, model: Model, reply: client.Reply) -> tuple[Any, list[Any]]:

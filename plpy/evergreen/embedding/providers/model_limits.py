@@ -3,11 +3,11 @@
 import json
 
 from evergreen.core.pipeline import Model
-from evergreen.db.privileges import entry
+from evergreen.db.privileges import sql_entry
 from evergreen.embedding.providers import registry
 
 
-@entry
+@sql_entry
 def shown_limits(
     name: str, provider: str, remote_name: str | None, dimensions: int, options: str
 ) -> dict[str, int | None]:

@@ -5,7 +5,7 @@ from functools import cache
 from evergreen.core.embedding import Provider
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Model
-from evergreen.core.text import shown
+from evergreen.core.text import quoted
 from evergreen.embedding.providers.function import Function
 from evergreen.embedding.providers.local import Hash, WordLlama
 
@@ -43,5 +43,5 @@ def provider(name: str | None) -> Provider:
         return _LOCAL[name]
     if name not in _over_http():
         names = ", ".join(sorted([*_LOCAL, *_over_http()]))
-        raise UserError(f"there is no provider {shown(name)}", hint=f"Providers are: {names}.")
+        raise UserError(f"there is no provider {quoted(name)}", hint=f"Providers are: {names}.")
     return _over_http()[name]

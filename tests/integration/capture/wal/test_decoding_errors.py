@@ -10,13 +10,13 @@ FAIL_ONCE = """
 DO LANGUAGE plpython3u $python$
 from dataclasses import replace
 from evergreen import db
-from evergreen.capture.wal import reader as wal
-peek = wal._peek
+from evergreen.capture.wal import reader
+peek = reader._peek
 def refused(slot, end, limit):
-    wal._peek = peek
-    query = wal.SQL.peek
+    reader._peek = peek
+    query = reader.SQL.peek
     return db.stream(replace(query, text=query.text.replace("'1'", "'99'")), slot, end, limit)
-wal._peek = refused
+reader._peek = refused
 $python$
 """
 
@@ -35,13 +35,13 @@ def failing(connect):
 # And what it does about that is too late, as with another session that has taken the slot up meanwhile.
 IN_USE = """
 DO LANGUAGE plpython3u $python$
-from evergreen.capture.wal import handover as cover
-lose = cover.lose
+from evergreen.capture.wal import handover
+drop_slot = handover.drop_slot
 def in_use(reason):
-    cover.lose = lose
+    handover.drop_slot = drop_slot
     import plpy
     plpy.error("replication slot is active", sqlstate="55006")
-cover.lose = in_use
+handover.drop_slot = in_use
 $python$
 """
 

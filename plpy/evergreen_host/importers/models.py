@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
+
+from psycopg import sql
 
 from evergreen_host.database import Database, Row
 from evergreen_host.errors import EvergreenError
@@ -142,22 +144,25 @@ def registration_calls(model: SourceModel, schema: str) -> str:
     """Return the calls that register a model, for the user to run."""
     provider = model.provider or "openai"
     url = model.url or (_DEFAULT_URLS[provider] if model.provider else "http://localhost:4000/v1")
-    needs_allow_http = url.startswith("http:") and (urlsplit(url).hostname or "") not in _LOOPBACK
-    secret = f", secret => {_quote(model.secret)}" if model.secret else ""
-    allow_http = """, options => '{"allow_http": true}'""" if needs_allow_http else ""
-    options = f", options => {_quote(json.dumps(model.options))}" if model.options else ""
-    return (
-        f"SELECT {schema}.embed_endpoint_set({_quote(provider)}, {_quote(url)}{secret}{allow_http});"
-        f" SELECT {schema}.embed_model_add({_quote(model.remote_name)}, {_quote(provider)}, {model.dimensions},"
-        f" endpoint => {_quote(provider)}{options});"
-        + (
-            ""
-            if model.provider
-            else " then pass it with --model, if it is the same model (a LiteLLM proxy can serve it)"
+    is_open = url.startswith("http:") and (urlsplit(url).hostname or "") not in _LOOPBACK
+    allow_http = '{"allow_http": true}' if is_open else None
+    options = json.dumps(model.options) if model.options else None
+    hint = (
+        _call(schema, "embed_endpoint_set", provider, url, secret=model.secret, options=allow_http)
+        + " "
+        + _call(
+            schema, "embed_model_add", model.remote_name, provider, model.dimensions, endpoint=provider, options=options
         )
-        + (" Store the key in the file /etc/evergreen/secrets/" + (model.secret or "") + "." if model.secret else "")
     )
+    if model.provider is None:
+        hint += " then pass it with --model, if it is the same model (a LiteLLM proxy can serve it)"
+    return f"{hint} Store the key in /etc/evergreen/secrets/{model.secret}." if model.secret else hint
 
 
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _call(schema: str, function: LiteralString, *arguments: str | int, **named: str | None) -> str:
+    values: list[sql.Composable] = [sql.Literal(value) for value in arguments]
+    for name, value in named.items():
+        if value is not None:
+            values.append(sql.SQL("{} => {}").format(sql.SQL(name), sql.Literal(value)))  # pyright: ignore[reportArgumentType]
+    call = sql.SQL("SELECT {}.{}({});")
+    return call.format(sql.Identifier(schema), sql.SQL(function), sql.SQL(", ").join(values)).as_string()

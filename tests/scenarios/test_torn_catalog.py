@@ -105,3 +105,11 @@ def test_what_a_worker_can_make_again_it_does(db, two, table):
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 1")
     assert_fresh(db, "docs", 10)
     assert_fresh(db, "other", 1)
+
+
+def test_a_drain_restores_the_rows_that_are_locked_for_shared_state(db, two):
+    rows = "SELECT owner, number FROM embed.mutex ORDER BY owner, number"
+    before = db.execute(rows).fetchall()
+    db.execute("DELETE FROM embed.mutex")
+    db.execute("SELECT embed_drain()")
+    assert db.execute(rows).fetchall() == before

@@ -7,7 +7,7 @@ CREATE SEQUENCE embed.{owner}_{number}_{name} OWNED BY embed.{owner}.id
 -- adopt(): a member, or DROP EXTENSION would have to be told CASCADE
 ALTER EXTENSION evergreen ADD SEQUENCE embed.{owner}_{number}_{name}
 
--- missing(text[], text[], text[]): of endpoints, models and pipelines, who should have which and has not
+-- missing(text[], text[], text[]): sequences that endpoints, models and pipelines lack; all of those without a mutex
 SELECT w.owner, w.number, w.name
 FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, pg_catalog.unnest($1) n (name)
       UNION ALL SELECT 'model', m.id, n.name FROM embed.model m, pg_catalog.unnest($2) n (name)
@@ -15,6 +15,7 @@ FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, 
       UNION ALL SELECT 'pipeline', p.id, n.name FROM embed.pipeline p, pg_catalog.unnest($3) n (name)
       WHERE p.options ?| '{daily_tokens,daily_cost}') w
 WHERE pg_catalog.to_regclass(pg_catalog.format('embed.%s_%s_%s', w.owner, w.number, w.name)) IS NULL
+   OR NOT EXISTS (SELECT FROM embed.mutex x WHERE x.owner = w.owner AND x.number = w.number)
 
 -- release(): no member any more
 ALTER EXTENSION evergreen DROP SEQUENCE embed.{owner}_{number}_{name}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from evergreen.core.pipeline import Generation, Pipeline
 
 LIVE, BACKFILL = 0, 1
+MAX_KEY_BYTES = 2600  # of a key as jsonb: a B-tree entry holds 2,704 bytes, with the columns around the key
 
 
 @dataclass(frozen=True)

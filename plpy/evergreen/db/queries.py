@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from evergreen.core.job import MAX_KEY_BYTES
+
 # -- name(type, type): what it does
 _HEADER = re.compile(r"^-- (?P<name>\w+)\((?P<types>[^)]*)\): .+$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+#: What ``load`` puts in the place of ``{name}`` in every file.
+_CONSTANTS = {"max_key_bytes": str(MAX_KEY_BYTES)}
 
 
 @dataclass(frozen=True)
@@ -62,4 +66,5 @@ def load(package: str | None) -> Queries:
     assert package is not None  # no module of ours is a script
     folders = package.split(".")[1:]
     path = Path(__file__).parents[1].joinpath(*folders) / "queries.sql"
-    return Queries(path, parse(path.read_text(encoding="utf-8")))
+    found = parse(path.read_text(encoding="utf-8"))
+    return Queries(path, {name: query.on(**_CONSTANTS) for name, query in found.items()})

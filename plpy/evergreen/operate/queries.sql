@@ -28,7 +28,7 @@ SELECT k.key::pg_catalog.text AS key
 FROM (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND (j.token IS NULL OR j.token <> ALL ($3))
       UNION
       SELECT c.key FROM embed.change c
-      WHERE c.pipeline = $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600) k
+      WHERE c.pipeline = $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes}) k
 LIMIT $4
 
 -- count_queued(int4, int4, int8[]): how many there are
@@ -36,7 +36,7 @@ SELECT count(*)
 FROM (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND (j.token IS NULL OR j.token <> ALL ($3))
       UNION
       SELECT c.key FROM embed.change c
-      WHERE c.pipeline = $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600) k
+      WHERE c.pipeline = $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes}) k
 
 -- claimed(int4, int8[]): what living workers have
 SELECT j.key::pg_catalog.text AS key FROM embed.job j WHERE j.generation = $1 AND j.token = ANY ($2)

@@ -192,7 +192,7 @@ WITH working AS (
     SELECT p.id FROM embed.pipeline p
     WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
-               WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= 2600)
+               WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= {max_key_bytes})
     OR EXISTS (SELECT FROM working p WHERE embed.is_restored(p.id))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id
                WHERE s.running AND g.id <> ALL ($2) AND ($3 OR s.last_error IS NULL))
@@ -264,7 +264,7 @@ WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 INSERT INTO embed.job (generation, key, lane, token, ready_at)
 SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3))
 FROM pg_catalog.unnest($2) k (key)
-WHERE pg_catalog.pg_column_size(k.key) <= 2600
+WHERE pg_catalog.pg_column_size(k.key) <= {max_key_bytes}
 ON CONFLICT DO NOTHING
 RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at,
           unserved_since::pg_catalog.text AS unserved_since
@@ -295,7 +295,7 @@ WITH live AS MATERIALIZED (
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk, c.recheck
     FROM embed.change c
-    WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= 2600 {choice}
+    WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes} {choice}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
     SELECT t.ctid, t.key, t.changed_at, t.recheck, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t

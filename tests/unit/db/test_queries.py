@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evergreen.core.job import MAX_KEY_BYTES
 from evergreen.db import queries
 from evergreen.db.queries import Query, parse
 
@@ -46,6 +47,12 @@ def test_an_unknown_query_is_an_error_that_names_the_file():
     assert loaded.claim.text.startswith("WITH") or "embed.job" in loaded.claim.text
     with pytest.raises(AttributeError, match=r"queue/queries\.sql.*no_such_query"):
         _ = loaded.no_such_query
+
+
+def test_constants_are_filled_in_when_a_file_is_loaded():
+    loaded = queries.load("evergreen.queue")
+    assert any(f"pg_column_size(c.key) <= {MAX_KEY_BYTES}" in query.text for query in loaded)
+    assert not any("{max_key_bytes}" in query.text for query in loaded)
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.sql")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -7,9 +7,10 @@ import psycopg.conninfo
 import pytest
 
 from evergreen_host.packaging import dist
+from tests.fixtures.catalog import described
 from tests.fixtures.dumps import dump, restore
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, verified
-from tests.fixtures.releases import described, installed, versions
+from tests.fixtures.releases import installed, versions
 
 _numbers = count(1)
 

@@ -14,6 +14,8 @@ from tests.fixtures.pipelines.freshness import (
     verify,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def create(db, model):

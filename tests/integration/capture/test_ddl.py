@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
 from tests.fixtures.pipelines.owner_ddl import BROKEN, FOLLOWED, assert_others_go_on, names_now
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())
 def test_the_pipeline_follows(db, live, provider, chain):

@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.freshness import all_fresh, assert_fresh, drain, status, texts_in_view, verify
 from tests.fixtures.pipelines.owner_ddl import BROKEN, assert_others_go_on, cases
 
+pytestmark = pytest.mark.slow
+
 DROP = "SELECT embed_drop('docs')"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')"
 # What is done, with the words of the message that say so; all texts afterwards; whether a pipeline on note goes on.

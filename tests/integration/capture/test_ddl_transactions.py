@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, text
 from tests.fixtures.pipelines.owner_ddl import cases
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.slow
+
 DDL = {
     "column": ["ALTER TABLE docs RENAME body TO content"],
     "key": ["ALTER TABLE docs RENAME id TO nr"],

@@ -11,6 +11,8 @@ from psycopg import errors
 
 from tests.fixtures.pipelines.freshness import assert_fresh, status
 
+pytestmark = pytest.mark.slow
+
 UNQUALIFIED = "INSERT INTO audit (tag) SELECT tg_tag FROM pg_event_trigger_ddl_commands()"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')"
 CURE = "ALTER FUNCTION public.audit_ddl() SET search_path = public, pg_temp;"

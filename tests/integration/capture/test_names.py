@@ -18,6 +18,7 @@ def as_identifiers(text, **names):
     return SQL(text).format(**{name: Identifier(*value.split("\0")) for name, value in names.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [NAMES[start::6] for start in range(6)], ids=lambda names: repr(names[0]))
 def test_any_name_may_be_a_key_or_a_watched_column(db, model, names):
     """Each name is once a key column and once a watched one, in tables and schemas of that name."""

@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_view, verify
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def parts(db, model):

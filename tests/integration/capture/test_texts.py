@@ -124,6 +124,7 @@ def test_a_key_of_odd_characters_finds_its_row(db, model):
     assert_fresh(db, "t", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunker", ["embed_chunk_none()", "embed_chunk_text(100000)"])
 def test_a_document_of_five_megabytes_is_embedded_whole(db, provider, chunker):
     provider.register(db, input_tokens=10_000_000)
@@ -141,6 +142,7 @@ def test_a_document_of_five_megabytes_is_embedded_whole(db, provider, chunker):
     assert sum(provider.sent.values()) == 1, "of many chunks only the last one changed"
 
 
+@pytest.mark.slow
 def test_more_text_than_is_held_at_a_time_comes_in_rounds(db, provider):
     """48 MB in one claim: what does not fit is put back, and nothing is forgotten."""
     provider.register(db, input_tokens=10_000_000)

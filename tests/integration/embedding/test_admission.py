@@ -19,6 +19,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 
 

@@ -74,6 +74,7 @@ def test_zeros_of_a_function_are_a_bad_answer(db, docs):
     assert sorted(shown(db)) == [i for i in range(1, 11) if i != 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bad", "word"), [([7e4] + [0.0] * 7, "65504"), ([1e-9] * 8, "takes for zero")])
 def test_what_half_precision_cannot_hold_fails_alone(db, docs, provider, bad, word):
     """PostgreSQL would refuse to put it into the index, and the whole batch with it, or to build the index at all."""
@@ -96,6 +97,7 @@ def test_what_half_precision_cannot_hold_fails_alone(db, docs, provider, bad, wo
     assert sorted(shown(db, "docs")) == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_zeros_from_outside_are_refused_with_what_to_type(db, docs):
     hash_model(db)
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")
@@ -110,6 +112,7 @@ def test_zeros_from_outside_are_refused_with_what_to_type(db, docs):
     assert db.execute(submit, (token, hashes[:9], vectors[:9])).fetchone() == (9,)
 
 
+@pytest.mark.slow
 def test_zeros_are_not_adopted(db, docs):
     hash_model(db)
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")
@@ -145,6 +148,7 @@ def claimed(db):
     return submit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("storage", "distance"),
     [

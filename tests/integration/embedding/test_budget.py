@@ -21,6 +21,7 @@ def next_day(db, kind="tokens"):
     db.execute(f"SELECT setval('embed.pipeline_1_{kind}', last_value - (1::bigint << 44)) FROM embed.pipeline_1_{kind}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
 def test_what_a_day_may_cost(connect, db, docs, provider, call, kind):

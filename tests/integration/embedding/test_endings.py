@@ -197,6 +197,7 @@ def test_a_body_in_a_message_is_short_and_on_one_line(ask, provider):
     assert str(found.value).isprintable()
 
 
+@pytest.mark.slow
 def test_large_answers_are_read_whole(ask, provider):
     texts = [f"text {i}" for i in range(2048)]
     provider.dimensions = 1536

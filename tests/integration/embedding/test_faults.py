@@ -10,6 +10,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 SHORT = {"connect_timeout": 1, "read_timeout": 0.3, "total_timeout": 0.5}
 NEVER = threading.Event()

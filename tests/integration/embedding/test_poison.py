@@ -18,6 +18,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.worker_processes import ListeningWorker
 
+pytestmark = pytest.mark.slow
+
 ROWS = 300
 SHORT = {"read_timeout": 0.4, "total_timeout": 0.6}
 KINDS = {

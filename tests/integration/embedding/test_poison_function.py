@@ -11,6 +11,8 @@ from tests.fixtures.pipelines.documents import shown, status_of
 from tests.fixtures.pipelines.endpoints import create, table
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 ROWS = 40
 FUNCTION = """
 CREATE FUNCTION toy(texts text[]) RETURNS vector[] LANGUAGE plpgsql AS $$

@@ -28,6 +28,7 @@ def piped(db, provider, name, **given):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'm')")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_documents_and_questions_go_where_they_belong(db, docs, provider, name):
     piped(db, provider, name)
@@ -44,6 +45,7 @@ def test_documents_and_questions_go_where_they_belong(db, docs, provider, name):
     assert (call.protocol.name, call.texts, call.body["model"]) == (name, ["a question"], "m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_prompts_stand_before_the_texts(db, docs, provider, name):
     piped(db, provider, name, document_prompt="passage: ", query_prompt="query: ")
@@ -65,6 +67,7 @@ def test_dimensions_are_asked_for_when_told_to(db, docs, provider, name):
     assert [call.dimensions for call in provider.calls] == [None, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_a_server_that_ignores_the_dimensions_stops_the_pipeline_and_loses_no_row(db, docs, provider, name):
     piped(db, provider, name, send_dimensions=True)
@@ -187,6 +190,7 @@ def test_limits_are_the_providers_unless_options_say_otherwise(db, provider, nam
         assert shown(db, f"{remote} less") == (3, 100, 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_requests_stay_within_the_inputs(db, docs, provider, name):
     piped(db, provider, name, inputs=3)

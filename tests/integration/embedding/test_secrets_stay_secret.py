@@ -67,6 +67,7 @@ def test_whatever_goes_wrong_the_key_is_in_no_error_and_no_log(ask, provider, ke
     assert without_key(caplog.text)
 
 
+@pytest.mark.slow
 def test_a_secret_that_is_missing_is_named_with_its_places(db, docs, provider):
     provider.register(db, secret="nowhere")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")
@@ -147,6 +148,7 @@ def test_options_that_make_sense_are_taken(db):
         db.execute(CALLS[of], (psycopg.types.json.Jsonb(options),))
 
 
+@pytest.mark.slow
 def test_who_may_not_use_a_model_cannot_spend_on_it(db, connect, docs, provider):
     """Nor by SET ROLE, nor from a function of somebody who may: what counts is who the call runs as."""
     people(db)

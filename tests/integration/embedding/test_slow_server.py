@@ -46,6 +46,7 @@ def all_fresh(db, rows, pipeline="docs"):
     return db.execute("SELECT fresh FROM embed_status WHERE pipeline = %s", (pipeline,)).fetchone()[0] >= rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("in_flight", [2, pytest.param(8, marks=pytest.mark.stress)])
 def test_a_serial_server_is_kept_busy_and_never_cut_off(connect, db, provider, workers, in_flight):
@@ -70,6 +71,7 @@ def test_a_serial_server_is_kept_busy_and_never_cut_off(connect, db, provider, w
     assert A_TEXT * 0.8 < seconds < A_TEXT * 1.5
 
 
+@pytest.mark.slow
 def test_a_server_that_becomes_slow_is_learned_anew_and_one_that_is_set_again_forgotten(db, provider):
     serve(db, provider, "loop", {"inputs": 32}, **SHORT)
     table(db, "docs", 64)

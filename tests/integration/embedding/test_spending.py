@@ -76,6 +76,7 @@ def test_a_budget_stops_nobody_but_its_pipeline(connect, db, provider, small):
     assert set(shown(db)) == set(range(10))
 
 
+@pytest.mark.slow
 def test_a_probe_holds_up_its_own_model_only(connect, db, provider):
     provider.register(db, endpoint={"max_in_flight": 8}, inputs=1)
     db.execute(

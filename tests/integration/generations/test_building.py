@@ -19,6 +19,7 @@ def stored(db, number):
     return dict(db.execute(f"SELECT k1, chunk FROM embed_store.g{number}").fetchall())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 def test_history_and_edits_go_to_both_and_searches_see_the_active_one(connect, db, pipeline, provider, call):
     assert db.execute("SELECT embed_build('docs', model => 'short')").fetchone() == (2,)
@@ -82,6 +83,7 @@ def test_of_ten_thousand_documents_only_those_that_are_cut_in_another_way_cost(d
     assert generations(db, "coverage")[2] == 1.0
 
 
+@pytest.mark.slow
 def test_a_model_that_is_down_delays_the_active_generation_by_nothing(connect, db, pipeline, provider):
     with LoopbackProvider() as ill:
         serve(db, ill, "ill", total_timeout=60)

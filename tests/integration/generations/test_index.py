@@ -8,6 +8,8 @@ from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import people
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true)"
 DIMENSIONS = {"vector": 32, "halfvec": 32, "bit": 256}
 

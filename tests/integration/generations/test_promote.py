@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 TWICE = "SELECT embed_promote('docs')", "SELECT embed_rollback('docs')"
 
 

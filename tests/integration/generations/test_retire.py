@@ -45,6 +45,7 @@ def test_what_is_retired_is_gone_and_edits_are_paid_for_once(db, promoted, provi
     assert_as_source(db)
 
 
+@pytest.mark.slow
 def test_a_worker_retires_what_was_kept_long_enough(db, connect, promoted, provider):
     db.execute("SELECT embed_alter('docs', '{\"previous_kept\": \"1 hour\"}')")
     connect().execute("CALL embed_work(until_empty => true)")
@@ -72,6 +73,7 @@ def test_a_reader_of_the_old_one_keeps_a_worker_from_nothing_else(db, connect, p
     assert_as_source(db)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_generation_goes_goes_on_with_the_others(db, connect, pipeline, provider):
     db.execute("SELECT embed_build('docs', model => 'short')")
     provider.hold()

@@ -12,6 +12,8 @@ from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.processes import running
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-c", "from evergreen_host.cli import main; main()", "backfill"]
 
 

@@ -16,6 +16,7 @@ from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_nothing_is_wrong_where_nothing_is(doctor, db, healthy, dsn):
     assert doctor.findings() == []
     plain = subprocess.run([EVERGREEN, "doctor", "--dsn", dsn], capture_output=True, text=True, check=False)
@@ -62,12 +63,14 @@ def test_a_column_that_was_dropped(doctor, db, healthy):
     assert doctor.findings() == []
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_somebody_paused(doctor, db, healthy):
     db.execute("SELECT embed_pause('docs')")
     doctor.type(doctor.one("pipeline"))
     assert doctor.findings() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [{}, {"distance": "l2"}, {"storage": "halfvec", "distance": "ip"}])
 def test_an_index_that_is_missing(doctor, db, docs, provider, index):
     serve(db, provider)
@@ -79,6 +82,7 @@ def test_an_index_that_is_missing(doctor, db, docs, provider, index):
     assert doctor.findings() == []
 
 
+@pytest.mark.slow
 def test_an_event_trigger_that_is_disabled(doctor, db, healthy):
     db.execute("ALTER EVENT TRIGGER evergreen_follow_ddl DISABLE")
     doctor.type(doctor.one("event trigger"))
@@ -107,6 +111,7 @@ def test_a_role_that_may_not_look_is_told_so(cluster, db, healthy):
     assert all(one["level"] == "warning" for one in found)
 
 
+@pytest.mark.slow
 def test_jobs_of_pg_cron_that_do_not_run_or_fail():
     with Cluster() as cluster, psycopg.connect(cluster.dsn(), autocommit=True) as db:
         db.execute("CREATE EXTENSION evergreen CASCADE; CREATE EXTENSION pg_cron")

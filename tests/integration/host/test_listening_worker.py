@@ -19,6 +19,8 @@ from tests.fixtures.server.pooler import MiniPool
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_processes import ListeningWorker, heard, listen
 
+pytestmark = pytest.mark.slow
+
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 FRESH = "SELECT count(*) FILTER (WHERE NOT is_stale) FROM docs_embedding"
 

@@ -22,6 +22,8 @@ from tests.fixtures.processes import running
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 
 

@@ -79,6 +79,7 @@ def test_cascade_leaves_the_sources_clean_and_the_vectors_there(connect, pipelin
     assert pipelines.execute(vectors).fetchone() == before
 
 
+@pytest.mark.slow
 def test_the_extension_comes_back_after_a_cascade(pipelines):
     """Ids start anew; the tables of the pipelines that were are still there and are in nobody's way."""
     kept = pipelines.execute("SELECT count(*) FROM embed_store.g1").fetchone()
@@ -101,6 +102,7 @@ def test_the_extension_comes_back_after_a_cascade(pipelines):
         pipelines.execute("DROP EXTENSION evergreen")
 
 
+@pytest.mark.slow
 def test_dropping_a_new_pipeline_spares_the_vectors_of_an_older_installation(pipelines):
     before = pipelines.execute("SELECT sum(n) FROM (SELECT count(*) n FROM embed_store.g1) x").fetchone()
     pipelines.execute("DROP EXTENSION evergreen CASCADE")

@@ -62,6 +62,7 @@ def test_edits_and_reverts(db, pipeline, holds):
     assert holds()[0] == 0
 
 
+@pytest.mark.slow
 def test_what_waits_after_an_error_and_what_was_given_up(db, pipeline, provider):
     drain_all(db)
     db.execute("UPDATE docs SET body = 'edited ' || id")
@@ -78,6 +79,7 @@ def test_what_waits_after_an_error_and_what_was_given_up(db, pipeline, provider)
     assert estimate(db)[0] == 1
 
 
+@pytest.mark.slow
 def test_a_running_backfill_without_what_a_worker_has(db, connect, model, provider):
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
     db.execute("INSERT INTO docs SELECT i, 'title', 'body ' || i FROM generate_series(1, 2500) i")
@@ -114,6 +116,7 @@ def test_texts_that_another_pipeline_has_cost_nothing(db, pipeline, provider):
     assert estimate(db, "notes")[:3] == (1, 3, 1)
 
 
+@pytest.mark.slow
 def test_of_more_than_some_thousand_rows_a_sample_speaks_for_the_rest(db):
     hash_model(db)
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
@@ -151,6 +154,7 @@ def test_over_long_texts_are_not_sent(db, docs, provider):
     assert estimate(db)[0] == 10
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_an_estimate_that_is_left_open(db, connect, pipeline, provider):
     session = connect()
     session.execute("BEGIN")

@@ -14,6 +14,8 @@ from tests.fixtures.pipelines.documents import (
 from tests.fixtures.roles import hash_model, people
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 OLD = "title 3\n\nbody 3"
 
 

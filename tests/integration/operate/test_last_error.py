@@ -14,6 +14,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.roles import people
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '30 s')"
 PAUSE = {"Retry-After": "25"}
 

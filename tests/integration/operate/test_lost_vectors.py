@@ -13,6 +13,8 @@ from tests.fixtures.doctor import Doctor
 from tests.fixtures.dumps import create_empty, dump, restore
 from tests.fixtures.pipelines.freshness import all_fresh, drain, verify
 
+pytestmark = pytest.mark.slow
+
 CHUNKS = "SELECT count(*), count(DISTINCT (document, chunk_no)) FROM embed_store.g1"
 SAYS = "vectors of 10 rows are missing from embed_store.g1"
 

@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drai
 from tests.fixtures.roles import people
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def notices(db):

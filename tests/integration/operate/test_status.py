@@ -56,6 +56,7 @@ def test_the_age_of_the_oldest_waiting_change_grows(db, docs):
     assert db.execute("SELECT oldest_pending_age > '59 min' FROM embed_status").fetchone() == (True,)
 
 
+@pytest.mark.slow
 def test_rows_at_the_model_are_in_flight(db, connect, docs, model, provider):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")
     provider.hold()
@@ -93,6 +94,7 @@ def test_a_poisoned_row_fails_alone_and_is_forgiven_when_it_changes(db, docs, mo
     assert status(db) == ("active", 10, 10, 0, 0, 0, False, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [401, 503])
 def test_when_no_row_is_to_blame_all_wait_and_the_reason_shows(db, docs, model, provider, code):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")

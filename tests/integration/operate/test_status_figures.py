@@ -46,6 +46,7 @@ def buffers(db, view):
     return top["Shared Hit Blocks"] + top["Shared Read Blocks"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["embed_status", "embed_generations"])
 def test_what_a_look_reads_does_not_grow_with_the_tables(db, pipeline, view):
     grow(db, 20_000, 10_000, 10_000, 10_000)
@@ -72,6 +73,7 @@ def test_small_figures_are_exact(db, pipeline):
     assert db.execute("SELECT documents, chunks, pending FROM embed_generations").fetchall() == [(5, 5, 0)]
 
 
+@pytest.mark.slow
 def test_large_figures_are_near(db, pipeline):
     """Half of the documents have a job, a tenth of them another change in the log."""
     grow(db, 60_000, 30_000, 6_000, 7_000)

@@ -69,6 +69,7 @@ def full(found):
     return dict.fromkeys(STATES, 0) | found
 
 
+@pytest.mark.slow
 def test_what_was_tampered_with_is_found_and_healed(db, fresh):
     found, healed = {}, {}
     for how, (statements, _) in TAMPERED.items():

@@ -198,6 +198,7 @@ def tables(db, docs):
     )
 
 
+@pytest.mark.slow
 def test_names_that_nobody_has(db, tables):
     found, expected = {}, {}
     for statement in UNKNOWN:

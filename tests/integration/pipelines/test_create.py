@@ -43,6 +43,7 @@ PREPARATIONS = [
 ]
 
 
+@pytest.mark.slow
 def test_what_becomes_text(db, articles):
     """NULLs are skipped, blank texts have no vector, and all the same every row is fresh."""
     for arguments, expected in PREPARATIONS:

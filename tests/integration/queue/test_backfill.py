@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, stat
 from tests.fixtures.pipelines.history import MIND, MISS
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 BACKFILL = "SELECT embed_backfill('docs')"
 HOW_FAR = "backfill_rows, backfill_progress, backfill_eta IS NOT NULL"

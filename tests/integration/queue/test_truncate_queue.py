@@ -117,6 +117,7 @@ $$
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_always_has_a_batch_in_hand_does_it(db, connect, spent, provider):
     """No answer comes before the next batch is in its hands, unless it waits for that one alone."""
     provider.register(db)

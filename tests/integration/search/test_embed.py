@@ -7,6 +7,7 @@ from tests.fixtures.error_checks import fault
 from tests.fixtures.roles import hash_model, people
 
 
+@pytest.mark.slow
 def test_a_model_that_may_cost_money_needs_embed_user(db, connect, docs, model):
     people(db)
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")

@@ -99,6 +99,7 @@ def test_no_name_of_a_users_is_in_the_way(db, connect, key):
     assert bob.execute(calls["rows"]).fetchall() == [(third,)]
 
 
+@pytest.mark.slow
 def test_a_table_may_have_the_name_of_an_alias(db):
     hash_model(db)
     for table in [*"abcdghkmnstuvwx", "g1", "src_1", "asked", "excluded"]:

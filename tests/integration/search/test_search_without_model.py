@@ -62,6 +62,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_whatever_the_server_does(db, searchable, name):
     BROKEN[name](searchable)
@@ -113,6 +114,7 @@ def test_a_function_that_is_gone(db, docs):
     by_words(db)
 
 
+@pytest.mark.slow
 def test_in_a_transaction_that_may_not_write(connect, db, searchable):
     searchable.fail(faults.status(500))
     session = connect()
@@ -120,6 +122,7 @@ def test_in_a_transaction_that_may_not_write(connect, db, searchable):
     by_words(db, session)
 
 
+@pytest.mark.slow
 def test_the_budget_of_a_pipeline_keeps_nobody_from_asking(db, searchable):
     db.execute("SELECT embed_alter('docs', '{\"daily_tokens\": 1}')")
     db.execute("UPDATE docs SET body = 'edited'")
@@ -141,6 +144,7 @@ def test_a_search_by_vector_says_which_one_needs_no_model(db, searchable, statem
     assert ([7],) in rows
 
 
+@pytest.mark.slow
 def test_a_cancel_is_a_cancel(connect, db, searchable):
     change(db, searchable, total_timeout=30)
     searchable.hold()
@@ -153,6 +157,7 @@ def test_a_cancel_is_a_cancel(connect, db, searchable):
     searchable.release()
 
 
+@pytest.mark.slow
 def test_a_search_by_keyword_asks_nobody(db, searchable):
     searchable.fail(faults.status(500))
     rows, said = heard(db, "SELECT key FROM embed_search('docs', 'title 7', mode => 'keyword')")

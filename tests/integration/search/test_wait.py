@@ -22,6 +22,7 @@ def waited(db, key=None, timeout="0 s"):
     return db.execute("SELECT embed_wait('docs', %s::jsonb, %s)", (key, timeout)).fetchone()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["[1]", "1", None])
 def test_it_returns_when_the_change_is_searchable(connect, db, pipeline, provider, key):
     """Through the log, the job and the claim, up to the moment it is shown."""
@@ -52,6 +53,7 @@ def test_each_place_where_a_change_may_be(connect, db, pipeline):
     assert (waited(db, "1"), waited(db)) == (True, True)
 
 
+@pytest.mark.slow
 def test_rows_that_are_gone_or_have_no_text(db, docs, model):
     db.execute("ALTER TABLE docs ADD published bool DEFAULT true")
     db.execute(
@@ -66,6 +68,7 @@ def test_rows_that_are_gone_or_have_no_text(db, docs, model):
     assert [waited(db, key) for key in ("1", "2", "3", "103", "[4]", "999")] == [True] * 6
 
 
+@pytest.mark.slow
 def test_a_hot_row_is_waited_for_only_up_to_the_change_that_was_there(connect, db, pipeline, provider):
     """A worker has the row, it changes, the wait begins, and it goes on changing: the first text after that counts."""
     provider.hold()
@@ -103,6 +106,7 @@ def test_before_the_backfill_has_come_to_a_row(db, docs, model):
     assert (waited(db, "9"), waited(db)) == (True, True)
 
 
+@pytest.mark.slow
 def test_a_backfill_that_has_handed_out_its_last_rows(connect, db, docs, model):
     """The cursor is at its end and the rows are not embedded: who began to wait before is not told that they are."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")

@@ -51,6 +51,7 @@ def differences(db):
     return sorted(line for line in changed if not line.startswith(("default privileges", "types in", "role ")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defaults", DEFAULTS)
 @pytest.mark.parametrize("when", ["before the extension", "before the pipeline"])
 def test_who_may_what_is_as_it_is_written_down(bare, defaults, when):

@@ -66,6 +66,7 @@ def plant_operators(alice, schema, type_name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_name", TYPES)
 @pytest.mark.parametrize("path", ["alice,pg_catalog,public", "pg_catalog,public"])
 def test_operators_planted_for_a_keys_type_are_not_used(db, connect, alice, type_name, path):

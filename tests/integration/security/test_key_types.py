@@ -74,6 +74,7 @@ def test_a_key_whose_type_runs_its_owners_code_is_refused(db, alice, type_name):
         assert "alice.diff" in error.diag.message_hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_name", ROWS)
 def test_no_code_of_a_keys_type_runs_in_a_generation_table(db, connect, alice, type_name):
     """A superuser's function is let in, and then given away: what stays is that nothing runs it."""
@@ -164,6 +165,7 @@ def test_an_operator_class_of_a_users_functions_is_refused(db, alice):
     assert_no_takeover(db)
 
 
+@pytest.mark.slow
 def test_a_function_of_an_operator_class_that_changes_hands_stops_the_pipeline(db, connect, alice):
     """Before another value is written: no DDL of the source tells of it."""
     alice.execute(EVIL + COMPARE)

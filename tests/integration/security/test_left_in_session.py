@@ -17,6 +17,8 @@ import pytest
 from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.slow
+
 PLANT = """
 CREATE TABLE alice.orders (statement text);
 CREATE TABLE alice.secret (n int);

@@ -81,6 +81,7 @@ def observed(bob, question):
     return {"rows": rows, "tables": tables, "indexes": work, "plan": plan}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ASKING)
 def test_hidden_rows_leave_no_trace_in_counters(connect, docs, way):
     asked = ASKING[way]
@@ -96,6 +97,7 @@ def test_hidden_rows_leave_no_trace_in_counters(connect, docs, way):
     assert own["rows"] == OWN
 
 
+@pytest.mark.slow
 def test_hidden_rows_take_no_places(connect, docs):
     bob = connect("bob")
     for question in ("point", "own number 3", "secret number 7"):
@@ -114,6 +116,7 @@ def test_readers_of_all_rows_go_on_by_the_indexes(db, docs):
         assert any(index in name and scans for _, name, scans, *_ in seen["indexes"]), way
 
 
+@pytest.mark.slow
 def test_a_deleted_row_leaves_no_trace_either(db, connect, docs):
     """Its chunks are there until a worker comes; under row security nobody comes upon them."""
     bob = connect("bob")

@@ -16,6 +16,8 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.endpoints import create, serve
 
+pytestmark = pytest.mark.slow
+
 STUBS = {
     "urllib3/__init__.py": "__version__ = '1.26.12'\n",
     "urllib3/exceptions.py": "class HTTPError(Exception): pass\n",

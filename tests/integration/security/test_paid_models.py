@@ -37,6 +37,7 @@ def asked(provider):
     return texts
 
 
+@pytest.mark.slow
 def test_a_pipeline_gets_a_paid_model_from_somebody_who_may_spend(db, connect, paid):
     alice = connect("alice")
     error = refused(alice, CREATE.format("alice", "loop"), count_as=db)
@@ -112,6 +113,7 @@ def test_what_embed_cost_is_shown_to_admins(db, connect, paid):
     assert connect("the_admin").execute("SELECT embed('by an admin', 'loop') IS NOT NULL").fetchone() == (True,)
 
 
+@pytest.mark.slow
 def test_comparing_is_accounted_to_the_pipeline(db, connect, paid):
     connect("the_payer").execute(CREATE.format("the_payer", "loop"))
     drain_all(db)
@@ -123,6 +125,7 @@ def test_comparing_is_accounted_to_the_pipeline(db, connect, paid):
     assert db.execute("SELECT sum(questions) FROM embed_usage").fetchone() == (2,)
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_the_question_is_answered(db, connect, paid):
     connect("the_payer").execute(CREATE.format("the_payer", "loop"))
     drain_all(db)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.slow
+
 PLANT = """
 CREATE FUNCTION alice.constant(what text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS
     $$BEGIN RAISE NOTICE 'planned as % for %', current_user, what; RETURN true; END$$;

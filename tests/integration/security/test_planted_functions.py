@@ -50,6 +50,7 @@ def run(session, statement):
     return {words for words in heard if words.startswith(("model as", "could not"))}
 
 
+@pytest.mark.slow
 def test_it_runs_as_its_owner_and_nothing_of_it_outlives_the_call(db, connect, plant):
     """At COMMIT neither its triggers nor its cursors run with the worker's rights; its settings are gone."""
     plant(

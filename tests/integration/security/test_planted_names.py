@@ -5,6 +5,8 @@ from psycopg import sql
 
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = [
     'x"; DROP TABLE embed.pipeline; --',
     "x'; DROP TABLE embed.pipeline; --",

@@ -43,6 +43,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 def test_every_way_gives_exactly_the_rows_of_the_source(db, connect, shared):
     for force in ("NO FORCE", "FORCE"):
         db.execute(f"ALTER TABLE shop.docs {force} ROW LEVEL SECURITY")

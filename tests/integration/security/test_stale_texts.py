@@ -63,6 +63,7 @@ REUSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", REUSES.values(), ids=REUSES.keys())
 def test_no_text_of_an_earlier_row_is_shown(db, connect, shared, change):
     session = connect()
@@ -86,6 +87,7 @@ def test_no_text_of_an_earlier_row_is_shown(db, connect, shared, change):
         assert seen(reader, WAYS[way]) == own, way
 
 
+@pytest.mark.slow
 def test_readers_of_all_rows_are_served_the_earlier_text(db, connect, shared):
     db.execute("UPDATE shop.docs SET tenant = 'the_payer', body = 'redacted text' WHERE id = 'home'")
     db.execute("ALTER ROLE the_payer BYPASSRLS")
@@ -142,6 +144,7 @@ def test_row_security_turned_off_is_an_error_not_more_rows(connect, shared):
             reader.execute(statement)
 
 
+@pytest.mark.slow
 def test_partitions_and_a_generation_that_was_promoted(db, connect):
     people(db)
     hash_model(db)

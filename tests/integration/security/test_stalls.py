@@ -76,6 +76,7 @@ def governed(db, docs, provider):
     drain_all(db)
 
 
+@pytest.mark.slow
 def test_every_advisory_lock_may_be_held_by_somebody(log_in, db, governed):
     worker = log_in("the_worker")
     worker.execute("SET statement_timeout = '15 s'")
@@ -95,6 +96,7 @@ def test_no_advisory_lock_is_waited_for():
     assert {call for call in calls if "unlock" not in call and "try" not in call} == set()
 
 
+@pytest.mark.slow
 def test_two_workers_send_no_text_twice_whoever_holds_their_locks(connect, log_in, db, governed, provider):
     """A claim whose lock is not its worker's own would look like that of a worker who is gone."""
     sessions = [connect(), connect()]
@@ -198,6 +200,7 @@ LEFT_OPEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("road", ["drain", pytest.param("work", marks=pytest.mark.stress)])
 def test_what_an_owner_leaves_open_holds_up_her_own_pipeline_at_most(connect, db, neighbours, road):
     """Her pipeline comes first in every pass, and is changed too."""

@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.error_checks import complaint, refused
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.slow
+
 MAY_NOT_ADMINISTER = {
     "embed_alter": "SELECT embed_alter('docs', '{\"max_attempts\": 1}')",
     "embed_drop": "SELECT embed_drop('docs')",

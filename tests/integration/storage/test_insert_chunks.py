@@ -60,6 +60,7 @@ def made(db, session, work, *, extra=""):
         FROM docs_embedding ORDER BY a DESC""").fetchall()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_writes_the_same(db, connect, model, provider, inserts, open_files, way, work):
@@ -76,6 +77,7 @@ def test_every_way_writes_the_same(db, connect, model, provider, inserts, open_f
     assert db.execute("SELECT embed_drain()").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_what_is_copied_is_what_would_be_inserted(db, connect, model):
     """Fingerprints, keys and vectors to the last bit."""
     found = []

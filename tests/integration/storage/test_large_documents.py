@@ -13,6 +13,8 @@ from tests.fixtures.pipelines.documents import stale_keys
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true)"
 CHUNKERS = (
     "embed_chunk_markdown(80)",

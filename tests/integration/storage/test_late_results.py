@@ -7,6 +7,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, stale_keys, status_of
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 CALLS = {
     "drain": "SELECT embed_drain()",
     # No until_empty: the first finish is to be looked at before the worker comes round again.

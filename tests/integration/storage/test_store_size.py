@@ -47,6 +47,7 @@ def size(db):
     return db.execute(SIZE).fetchone()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index_from", [1_000_000, pytest.param(500, marks=pytest.mark.stress)])
 def test_bulk_edits_do_not_add_up(db, index_from):
     db.execute(f"SELECT embed_setting('index_from', '{index_from}')")

@@ -16,6 +16,7 @@ def usage(db):
     return dict(zip(("calls", "texts", "fingerprint", "cache", "dedupe"), (int(n or 0) for n in row), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 def test_calls_and_texts_are_those_the_provider_counted(connect, db, docs, provider, call):
     provider.register(db, price=2)

@@ -50,6 +50,7 @@ FREE = {
 }
 
 
+@pytest.mark.slow
 def test_what_makes_no_new_text_costs_no_call(db, pipeline, provider):
     db.execute("CREATE TABLE copy AS SELECT * FROM docs")
     for name, statements in FREE.items():
@@ -117,6 +118,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", CALLS)
 @pytest.mark.parametrize("second", CALLS)
 def test_a_text_that_is_at_the_model_is_not_sent_by_somebody_else(connect, db, pipeline, provider, first, second):

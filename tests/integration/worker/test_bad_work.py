@@ -104,6 +104,7 @@ def test_a_function_that_raises_for_one_text(db, poison):
     assert "no poison please" in status_of(db, "last_error")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_down_costs_time_and_nothing_else(db, docs, model, provider):
     """More passes fail than a row has attempts; other pipelines go on; then the rows become fresh by themselves."""
     create(db, options='{"max_attempts": 1}')
@@ -128,6 +129,7 @@ def test_a_model_that_is_down_costs_time_and_nothing_else(db, docs, model, provi
     assert_as_source(db)
 
 
+@pytest.mark.slow
 def test_a_worker_goes_on_with_other_pipelines_while_a_model_is_down(connect, db, docs, model, provider):
     create(db)
     db.execute("CREATE TABLE notes (id int PRIMARY KEY, title text, body text)")
@@ -179,6 +181,7 @@ def forbidden(db, model):
     db.execute("DROP ROLE owner_without_rights")
 
 
+@pytest.mark.slow
 def test_a_source_that_cannot_be_read_leaves_the_other_pipelines_alone(connect, db, docs, forbidden):
     """Neither a drain's nor a worker's pass over all pipelines ends there, in the backfill as with live edits."""
     create(db)

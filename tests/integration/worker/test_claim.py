@@ -17,6 +17,8 @@ from tests.fixtures.pipelines.documents import (
 from tests.fixtures.stress import Team, left, make_docs
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pipeline(db, docs, model):

@@ -51,6 +51,7 @@ def test_a_table_that_cannot_be_read_any_more_keeps_the_vectors(db, pipeline):
     assert kept(db) == 10
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_is_dropped_has_no_claims(db, pipeline):
     texts = claim(db)
     db.execute("SELECT embed_drop('docs')")

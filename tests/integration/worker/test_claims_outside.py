@@ -42,6 +42,7 @@ def out_of_time(db):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("query", "when"), SUBMIT_STEPS)
 def test_rows_move_while_vectors_are_submitted(connect, db, pipeline, stoppable, query, when):
     mover = connect(options="-c statement_timeout=15000")
@@ -77,6 +78,7 @@ def test_a_lease_runs_out_while_vectors_are_submitted(connect, db, pipeline, pro
     assert provider.sent == dict.fromkeys(provider.sent, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("query", "when"), CLAIM_STEPS)
 def test_rows_move_while_they_are_claimed(connect, db, pipeline, provider, stoppable, query, when):
     mover = connect(options="-c statement_timeout=15000")

@@ -15,6 +15,8 @@ from tests.fixtures.providers.loopback import LoopbackProvider, vector
 from tests.fixtures.stress import left, locks
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 DRAIN = "SELECT embed_drain()"
 TEXTS = 6  # that each round of changes makes

@@ -15,6 +15,8 @@ from tests.fixtures.pipelines.documents import assert_as_source
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.worker_processes import ListeningWorker
 
+pytestmark = pytest.mark.slow
+
 TIMEOUTS = {
     "statement_timeout": "'4s'", "lock_timeout": "'20ms'", "idle_in_transaction_session_timeout": "'1s'",
     "idle_session_timeout": "'1s'",

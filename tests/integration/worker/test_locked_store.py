@@ -19,6 +19,7 @@ def pipeline(db, docs, model):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
 
 
+@pytest.mark.slow
 def test_a_drain_that_waits_for_texts_in_flight_elsewhere(db, connect, pipeline, provider):
     texts, locker = claim(db), connect(autocommit=False)
     db.execute("INSERT INTO docs SELECT i + 100, title, body FROM docs d (i, title, body)")

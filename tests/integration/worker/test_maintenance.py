@@ -62,6 +62,7 @@ def works(db, number):
     assert stale_keys(db) == []
 
 
+@pytest.mark.slow
 def test_an_index_that_cannot_be_built(db, dsn, pipeline):
     doctor = Doctor(dsn)
     for number, (state, message, cure) in enumerate(REFUSALS):

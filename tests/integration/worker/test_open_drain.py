@@ -5,6 +5,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, rested, shown, source_texts
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 WORKERS = {
     "drain": "SELECT embed_drain({pipeline})",
     "small drain": "SELECT embed_drain({pipeline}, max_rows => 3)",

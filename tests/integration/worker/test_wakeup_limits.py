@@ -9,6 +9,8 @@ from evergreen_host.cluster import Cluster
 from tests.fixtures.pipelines.documents import assert_as_source, stale_keys
 from tests.fixtures.worker_processes import SLEEP, WORK, fall_asleep, heard, listen
 
+pytestmark = pytest.mark.slow
+
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 ON = """SELECT embed_alter('docs', '{"wakeup": true}')"""
 OPTIONS = {"shared_preload_libraries": "", "max_prepared_transactions": 10, "max_locks_per_transaction": 10}

@@ -14,6 +14,7 @@ from tests.fixtures.wal import capture_of, published, slots, triggers, work, wor
 ORDER = ["cdc", "trigger", "cdc", "manual", "cdc", "trigger"]
 
 
+@pytest.mark.slow
 def test_there_and_back_under_writers(connect, db, model, provider):
     """Each is captured by one or the other; a text is sent once as long as it stands somewhere."""
     seed = seed_of("switch")

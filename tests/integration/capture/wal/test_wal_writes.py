@@ -9,6 +9,8 @@ from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import capture_of, published, triggers, work, work_until
 
+pytestmark = pytest.mark.slow
+
 PARTS = """
 CREATE TABLE parts (tenant text, id int, body text, PRIMARY KEY (tenant, id)) PARTITION BY LIST (tenant);
 CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a');

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from evergreen import db
 from evergreen.core.document import BatchResult
+from evergreen.core.errors import ModelError
 from evergreen.core.job import Claim
 from evergreen.db.queries import load
 from evergreen.queue import claims
@@ -59,12 +60,16 @@ def _apply(result: BatchResult) -> list[str]:
     write(result, documents)
     written = {key for document in documents for key, _ in document.chunks}
     cache(claim, _sent(result, result.sent - written))
-    given_up = Failures(claim).record({key: error for key, error in prepared.failures.items() if key in ours})
-    empty(claim, given_up)
+    fail(claim, {key: error for key, error in prepared.failures.items() if key in ours})
     done = [*fresh, *removed, *(document.key for document in documents)]
     usage.record_lag(claim, done)
     finish_jobs(claim, done, again=is_swept)
     return done
+
+
+def fail(claim: Claim, failures: dict[str, ModelError]) -> None:
+    """Record what went wrong for keys of a claim; of a dead letter no chunk of an earlier text is left."""
+    empty(claim, Failures(claim).record(failures))
 
 
 def _put_back_held(claim: Claim, keys: list[str]) -> set[str]:

@@ -18,12 +18,11 @@ from evergreen.embedding.providers.registry import provider
 from evergreen.embedding.response import vector_problem
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
-from evergreen.queue.failures import Failures
 from evergreen.storage import usage, vector_cache
 from evergreen.storage.usage import Alone, Saved
 from evergreen.storage.vector_cache import drop_kept
 from evergreen.worker import external_claim
-from evergreen.worker.apply import apply
+from evergreen.worker.apply import apply, fail
 from evergreen.worker.batch import budget
 from evergreen.worker.external_claim import ExternalClaim, Text
 from evergreen.worker.policies import not_reentrant
@@ -217,7 +216,7 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
         claims.release_jobs(claim, [*claim.jobs])
     else:
         # As a text that a model refused when it was alone: it may be the text, it may pass.
-        Failures(claim).record(dict.fromkeys(claim.jobs, SuspectError(error[:_LONGEST])))
+        fail(claim, dict.fromkeys(claim.jobs, SuspectError(error[:_LONGEST])))
     vector_cache.clear_in_flight(claimed.generation, [*texts], claimed.token)
     unspent = sum(text.tokens for text in texts.values())
     budgets.adjust(budget(claimed.pipeline), claimed.generation.model, -unspent)

@@ -107,6 +107,23 @@ def test_readers_of_all_rows_are_served_the_earlier_text(db, connect, shared):
     assert "text of bob" in seen(connect("the_payer"), WAYS["view"]), "without row security it is stale, no more"
 
 
+def test_a_member_of_the_stores_owner_is_told_what_is_stale(db, connect, shared):
+    """The policy on the source applies to such a role, and the one on the store does not."""
+    db.execute("CREATE ROLE heir")
+    try:
+        db.execute(psycopg.sql.SQL("GRANT {} TO heir").format(psycopg.sql.Identifier(db.info.user)))
+        db.execute("GRANT USAGE ON SCHEMA shop TO heir; GRANT SELECT ON shop.docs TO heir")
+        db.execute("UPDATE shop.docs SET tenant = 'heir', body = 'redacted text' WHERE id = 'home'")
+        heir = connect("heir")
+        asked = "SELECT id, is_stale FROM shop.docs_embedding"
+        assert heir.execute(asked).fetchall() == [("home", True)]
+        db.execute("SELECT embed_drain()")
+        assert heir.execute(asked).fetchall() == [("home", False)]
+        heir.close()
+    finally:
+        db.execute("DROP OWNED BY heir; DROP ROLE heir")
+
+
 def test_the_role_decides_not_the_session(db, connect, shared):
     """By SET ROLE, in definer functions, in a cursor, in a view of the user's own."""
     db.execute(

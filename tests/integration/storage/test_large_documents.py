@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.fixtures.pipelines.documents import stale_keys
-from tests.fixtures.roles import hash_model
+from tests.fixtures.roles import hash_model, people
 from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -106,6 +106,31 @@ def test_an_old_snapshot_keeps_edits_in_proportion(db, connect):
     assert stale_keys(db) == []
     small, large = map(sum, costs)
     assert large < 3 * small, f"{small} pages, twice the document {large}"
+
+
+def test_a_restricted_search_hashes_a_row_once(db, connect):
+    """A reader subject to row security is searched exactly; is_stale hashed the whole row for each of its chunks."""
+    people(db)
+    hash_model(db)
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text); ALTER TABLE docs ALTER body SET STORAGE EXTERNAL")
+    db.execute(f"INSERT INTO docs SELECT 1, ({PARAGRAPHS.format(300)})")
+    db.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON docs USING (id > 0)")
+    db.execute("GRANT SELECT ON docs TO bob")
+    chunker = "embed_chunk_markdown(80)"
+    db.execute(f"SELECT embed_create('docs', 'docs', columns => '{{body}}', model => 'hash8', chunker => {chunker})")
+    db.execute(WORK)
+    bob = connect("bob")
+    for statement in ("SELECT is_stale FROM embed_search('docs', 'many')", "SELECT is_stale FROM docs_embedding"):
+        before = body_reads(bob)
+        assert {stale for (stale,) in bob.execute(statement)} == {False}
+        assert body_reads(bob) - before < 100, statement
+
+
+def body_reads(session):
+    """Pages of texts out of line that have been read."""
+    session.execute("SELECT pg_stat_force_next_flush()")
+    reads = "SELECT toast_blks_hit + toast_blks_read FROM pg_statio_user_tables WHERE relid = 'docs'::regclass"
+    return session.execute(reads).fetchone()[0]
 
 
 @contextmanager

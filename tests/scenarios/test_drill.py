@@ -320,7 +320,7 @@ def test_9_the_budget_is_spent(doctor, db, healthy, cluster):
     found = doctor.one("budget")
     assert "docs" in found["message"]
     assert status_of(db, "state") == "over budget"
-    assert log.one("budget_spent").details["pipeline"] == "docs"
+    assert log.one("budget_exhausted").details["pipeline"] == "docs"
     doctor.type(found)
     drain_all(db)
     is_well(doctor, db)

@@ -211,7 +211,7 @@ def bind(
         _degrade(current, source, bound)
     came_back = pipeline.broken_reason is not None and bound.broken is None
     if came_back:
-        event_log.info("pipeline_mended", pipeline=pipeline.name)
+        event_log.info("pipeline_recovered", pipeline=pipeline.name)
     went = came = False
     if current.triggers and with_triggers:
         with own_ddl(pipeline.source):

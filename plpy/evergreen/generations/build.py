@@ -109,7 +109,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):
             locks.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
-    event_log.info("generation_begun", pipeline=pipeline.name, generation=number, model=generation.model.name)
+    event_log.info("generation_started", pipeline=pipeline.name, generation=number, model=generation.model.name)
     db.notice(_next(pipeline, generation, source))
     return number
 

@@ -53,7 +53,10 @@ class Failures:
         claim = self._claim
         where = {"generation": claim.generation.id, "model": claim.generation.model.name}
         failed = {key for key in failures if not isinstance(failures[key], CircuitOpenError)} - buried
-        for event, say, keys in (("model_failed", event_log.info, failed), ("rows_given_up", event_log.warn, buried)):
+        for event, say, keys in (
+            ("model_failed", event_log.info, failed),
+            ("rows_dead_lettered", event_log.warn, buried),
+        ):
             reasons = Counter((failures[key].failure_class, failures[key].told) for key in keys)
             for (kind, told), rows in reasons.items():
                 say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)

@@ -177,7 +177,7 @@ class Worker:
         return done
 
     def _say_rests(self, number: int, seconds: float, why: str, told: str) -> None:
-        self._step(lambda: event_log.warn("pipeline_rests", pipeline=number, seconds=seconds, reason=told))
+        self._step(lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=told))
         db.warning(f"evergreen: pipeline {number} rests for {seconds:g} s: {why}")
 
     def _fill(self, number: int) -> bool:

@@ -80,7 +80,7 @@ def test_rows_that_are_given_up(db, docs, provider, log):
     create(db)
     provider.answer = lambda texts: (400, b"I do not like body 3") if any("body 3" in t for t in texts) else None
     drain_all(db)
-    given_up = log.one("rows_given_up")
+    given_up = log.one("rows_dead_lettered")
     assert given_up.level == "WARNING"
     assert (given_up.details["rows"], given_up.details["kind"]) == ("1", "permanent")
     assert given_up.details["reason"] == "answered 400"
@@ -96,7 +96,7 @@ def test_a_budget_is_spent_once_a_day(db, docs, provider, log):
         db.execute(CALLS["work"])
         let_time_pass(db)
     assert db.execute("SELECT DISTINCT state FROM embed_status").fetchall() == [("over budget",)]
-    spent = sorted(log.events("budget_spent"), key=lambda event: event.details["pipeline"])
+    spent = sorted(log.events("budget_exhausted"), key=lambda event: event.details["pipeline"])
     assert [(one.level, one.details["pipeline"], one.details["limit"]) for one in spent] == [
         ("WARNING", "docs", "5"), ("WARNING", "notes", "10"),
     ]  # fmt: skip
@@ -122,7 +122,7 @@ def test_a_pipeline_that_breaks_and_is_mended(connect, db, log):
     assert (broken.level, broken.details["pipeline"]) == ("WARNING", 'my "docs"\n2')
     assert "no longer boolean" in broken.details["reason"]
     alice.execute("ALTER TABLE alice.docs ALTER on_line TYPE bool USING on_line::bool")
-    assert log.one("pipeline_mended").details["pipeline"] == 'my "docs"\n2'
+    assert log.one("pipeline_recovered").details["pipeline"] == 'my "docs"\n2'
     assert heard == []
     alice.execute("DROP TABLE alice.docs CASCADE")
     assert log.names()[-1] == "pipeline_broken"
@@ -139,7 +139,7 @@ def test_generations_come_and_go(db, docs, log, said):
     db.execute("SELECT embed_rollback('docs')")
     db.execute("SELECT embed_retire('docs')")
     assert log.names() == [
-        "generation_begun", "generation_promoted", "generation_rolled_back", "generation_retired",
+        "generation_started", "generation_promoted", "generation_rolled_back", "generation_retired",
     ]  # fmt: skip
     promoted = log.one("generation_promoted").details
     assert (promoted["generation"], promoted["instead_of"], promoted["model"]) == ("2", "1", "hash16")
@@ -166,7 +166,7 @@ def test_a_worker_says_why_a_pipeline_rests(db, docs, log):
                " $$ BEGIN RAISE EXCEPTION 'no % here', NEW.chunk; END $$")  # fmt: skip
     db.execute("CREATE TRIGGER refuse BEFORE INSERT ON embed_store.g1 FOR EACH ROW EXECUTE FUNCTION refuse()")
     db.execute("CALL embed_work(max_runtime => '1 s')")
-    rests = log.events("pipeline_rests")
+    rests = log.events("pipeline_backed_off")
     assert {(event.details["pipeline"], event.details["reason"]) for event in rests} == {("docs", "P0001")}
 
 

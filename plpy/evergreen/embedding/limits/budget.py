@@ -116,7 +116,9 @@ def _tell_if_spent(budget: Budget, counter: Counter) -> None:
     now, spent = _read(budget, counter)
     if spent >= counter.limit:
         until = moment((now // _DAY + 1) * _DAY * _MILLION)
-        event_log.warn("budget_spent", pipeline=budget.pipeline, kind=counter.kind, limit=counter.shown, until=until)
+        event_log.warn(
+            "budget_exhausted", pipeline=budget.pipeline, kind=counter.kind, limit=counter.shown, until=until
+        )
 
 
 def charge(budget: Budget | None, model: Model, estimates: list[int]) -> int:

@@ -8,8 +8,8 @@ LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
-from evergreen.operate import adopt
-return adopt.embed_adopt(pipeline, texts, vectors, keys)
+from evergreen.operate import import_vectors
+return import_vectors.embed_adopt(pipeline, texts, vectors, keys)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_adopt(text, text[], vector[], jsonb[]) IS
     'vectors made elsewhere by the model of a pipeline, with the texts as they were sent: kept for cache_retention, so that rows whose '

@@ -63,8 +63,8 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) TO embed_admin;
 
 -- Whoever may give a text its vector decides on the vectors of every pipeline of that model.
-REVOKE EXECUTE ON FUNCTION @extschema@.embed_adopt FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.embed_adopt TO embed_admin;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_import_vectors FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_import_vectors TO embed_admin;
 
 REVOKE EXECUTE ON FUNCTION embed.lease_end(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.held_by_worker(int, int) FROM PUBLIC;

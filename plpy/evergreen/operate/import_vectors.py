@@ -1,4 +1,4 @@
-"""embed_adopt: takes vectors that were made elsewhere into the cache, where the next drain finds them by their text."""
+"""embed_import_vectors: puts vectors made elsewhere into the cache, where the next drain finds them by their text."""
 
 from dataclasses import dataclass
 
@@ -34,21 +34,23 @@ class _Given:
 
 
 @sql_entry
-def embed_adopt(
+def embed_import_vectors(
     pipeline: str | None,
     texts: list[str | None] | None,
     vectors: list[str | None] | None,
     keys: list[str | None] | None,
 ) -> int:
-    """Keep vectors by the texts they were made from; return how many of the texts need no call now.
+    """Cache vectors by the texts they were made from; return how many of the texts need no call now.
+
+    ``vectors`` are written as pgvector writes them, one for each text; ``keys`` are JSON arrays, one for each text.
 
     Raises 25001, 22004, 2202E, 22023, 22P02, 42704, 42501, 55000, 55P03.
     """
-    privileges.check_isolation("embed_adopt")
+    privileges.check_isolation("embed_import_vectors")
     role = caller()
     given = _paired(texts, vectors, keys)
 
-    def adopt() -> int:
+    def store() -> int:
         named = pipelines.owned(pipeline, role)
         found = ddl_sync.check(named)
         if found is None:
@@ -58,9 +60,9 @@ def embed_adopt(
                 hint="SELECT last_error FROM embed_status;",
             )
         _check_dimensions(found.active, given.vectors)
-        return _keep(found, found.active, _sound(found.active, given))
+        return _keep(found, found.active, _usable(found.active, given))
 
-    return as_extension_owner(adopt)
+    return as_extension_owner(store)
 
 
 def _paired(texts: list[str | None] | None, vectors: list[str | None] | None, keys: list[str | None] | None) -> _Given:
@@ -80,7 +82,7 @@ def _flat(name: str, array: list[str | None] | None) -> list[str]:
 
 
 def _check_dimensions(generation: Generation, vectors: list[str]) -> None:
-    """That their numbers are finite, their type has seen to."""
+    """Raise unless every vector has the model's dimensions; their type has checked that the numbers are finite."""
     model = generation.model
     for place, vector in enumerate(vectors, 1):
         dimensions = vector.count(",") + 1
@@ -91,18 +93,18 @@ def _check_dimensions(generation: Generation, vectors: list[str]) -> None:
             )
 
 
-def _sound(generation: Generation, given: _Given) -> _Given:
-    """Leave out what no search could compare: such a text is embedded again."""
+def _usable(generation: Generation, given: _Given) -> _Given:
+    """Leave out vectors that no search could compare: their texts are embedded again."""
     zeros = provider(generation.model.provider).zeros
     read = (np.array(orjson.loads(vector), dtype=np.float32) for vector in given.vectors)
-    good = [place for place, vector in enumerate(read) if vector_problem(vector, zeros=zeros) is None]
-    if len(good) == len(given.vectors):
+    usable = [place for place, vector in enumerate(read) if vector_problem(vector, zeros=zeros) is None]
+    if len(usable) == len(given.vectors):
         return given
-    left_out = len(given.vectors) - len(good)
+    left_out = len(given.vectors) - len(usable)
     count = f"{format_number(left_out)} of {format_number(len(given.vectors))}"
     db.notice(f"left out {count} vectors: all zeros, or of no usable length")
-    keys = [given.keys[place] for place in good] if given.keys is not None else None
-    return _Given([given.texts[place] for place in good], [given.vectors[place] for place in good], keys)
+    keys = [given.keys[place] for place in usable] if given.keys is not None else None
+    return _Given([given.texts[place] for place in usable], [given.vectors[place] for place in usable], keys)
 
 
 def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
@@ -118,7 +120,10 @@ def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
 
 
 def _hashed(pipeline: Pipeline, generation: Generation, texts: list[str]) -> dict[int, bytes]:
-    """Hash what is sent as it stands, by its place; of a text that would be cut or refused, no vector is another's."""
+    """Return the hash of each text that is sent unchanged, by its position.
+
+    A text that the model's limits would cut or refuse has no hash: no vector can belong to it.
+    """
     send = documents.text_preparer(pipeline, generation)
     found: dict[int, bytes] = {}
     for place, text in enumerate(texts):

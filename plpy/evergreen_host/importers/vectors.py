@@ -25,7 +25,7 @@ WITH batch AS MATERIALIZED (
     SELECT t.embedding_uuid AS id, t.chunk, t.embedding, pg_catalog.jsonb_build_array({key}) AS key
     FROM {target} t WHERE t.embedding_uuid > {after}::uuid ORDER BY t.embedding_uuid LIMIT {limit})
 SELECT count(*) AS seen, (pg_catalog.array_agg(b.id ORDER BY b.id DESC))[1]::text AS last,
-       CASE WHEN count(*) > 0 THEN {schema}.embed_adopt(
+       CASE WHEN count(*) > 0 THEN {schema}.embed_import_vectors(
            {pipeline}, pg_catalog.array_agg(b.chunk ORDER BY b.id), pg_catalog.array_agg(b.embedding ORDER BY b.id),
            pg_catalog.array_agg(b.key ORDER BY b.id)) ELSE 0 END AS copied
 FROM batch b

@@ -113,12 +113,12 @@ def test_zeros_from_outside_are_refused_with_what_to_type(db, docs):
 
 
 @pytest.mark.slow
-def test_zeros_are_not_adopted(db, docs):
+def test_zeros_are_not_imported(db, docs):
     hash_model(db)
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")
     vectors = ["[0,0,0,0,0,0,0,0]", "[1,2,3,4,5,6,7,8]", "[1e-30,0,0,0,0,0,0,0]"]
-    adopt = "SELECT embed_adopt('docs', '{body 1,body 2,body 3}', %s::text[]::vector[], '{1,2,3}')"
-    assert db.execute(adopt, (vectors,)).fetchone() == (1,)
+    statement = "SELECT embed_import_vectors('docs', '{body 1,body 2,body 3}', %s::text[]::vector[], '{1,2,3}')"
+    assert db.execute(statement, (vectors,)).fetchone() == (1,)
     drain_all(db)
     found = shown(db)
     assert found[2][1] == [1, 2, 3, 4, 5, 6, 7, 8]

@@ -158,7 +158,7 @@ def test_batches_are_told_of_only_where_that_is_asked_for(db, docs, provider, lo
     assert (done["pipeline"], done["lane"], done["rows"], done["texts"]) == ("docs", "live", "3", "3")
 
 
-def test_a_worker_says_why_a_pipeline_rests(db, docs, log):
+def test_a_worker_logs_why_a_pipeline_backs_off(db, docs, log):
     """What the database said of a row may be of that row: only its SQLSTATE is in the line."""
     hash_model(db)
     create(db, model="hash8")

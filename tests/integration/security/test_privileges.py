@@ -16,7 +16,7 @@ FUNCTIONS = {
         lost_documents""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
-    "embed_admin": "embed_model_add embed_model_set embed_model_drop embed_endpoint_set embed_adopt",
+    "embed_admin": "embed_model_add embed_model_set embed_model_drop embed_endpoint_set embed_import_vectors",
     "the extension's owner alone": """
         farewell partition_tree belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop
         follow_rewrite follow_end leave_publication unfit refuse_forgotten count_documents cron_problems

@@ -84,7 +84,7 @@ def test_a_page_is_full_to_its_half_and_renumbering_is_hot(db, dimensions, chunk
 
 def test_what_a_revert_needs_is_kept_and_what_was_imported_too(db):
     create(db)
-    db.execute("SELECT embed_adopt('docs', ARRAY['imported'], ARRAY[%s::vector])", (str([1.0] * DIMENSIONS),))
+    db.execute("SELECT embed_import_vectors('docs', ARRAY['imported'], ARRAY[%s::vector])", (str([1.0] * DIMENSIONS),))
     live = DOCUMENTS * PARAGRAPHS
     db.execute("ANALYZE embed_store.g1")
     replaced(db, 1)

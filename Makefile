@@ -65,7 +65,7 @@ fresh: test-packages  ## both commands in new roots of Debian 12 and 13 that hav
 roots: test-packages  ## wheel and image put to use in new roots of Debian 12 and 13, as on clean machines (root only)
 	$(BIN)/pytest -m root
 
-META.json: pyproject.toml extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(STAMP)
+META.json: pyproject.toml plpy/evergreen/__init__.py extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(STAMP)
 	$(BIN)/python -m evergreen_host.packaging.pgxn > $@.new && mv $@.new $@
 
 check: $(STAMP)
@@ -89,7 +89,7 @@ setup: $(STAMP)
 test-packages: setup  ## and the packages that no test may do without
 	$(BIN)/evergreen setup --for-tests
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml plpy/evergreen/__init__.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
 	touch $@

@@ -24,3 +24,8 @@ def follow(pipeline: Pipeline) -> str | None:
     if any(db.value(SQL.has_pages, leaf) for leaf in set(here) - set(before)):
         return "source"
     return "document" if set(before) - set(here) else None
+
+
+def note_partitions(pipeline: Pipeline) -> bool:
+    """Remember the source's partitions, as nothing tells whose a dropped table was; True when there is one less."""
+    return bool(db.value(SQL.note_partitions, pipeline.id))

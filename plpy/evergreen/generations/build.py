@@ -1,7 +1,7 @@
 """embed_build: begins a generation beside the active one; both are kept fresh from then on."""
 
 from evergreen import db
-from evergreen.capture import ddl_sync
+from evergreen.capture import ddl_sync, generated
 from evergreen.capture.triggers import own_ddl
 from evergreen.catalog import json_objects, models, pipelines
 from evergreen.catalog import options as generation_options
@@ -104,7 +104,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     backfill = True
     cursors.create(number, backfill=backfill)
     with functions.unchecked():
-        ddl_sync.functions_of(pipeline, source)
+        generated.functions_of(pipeline, source)
     generation_tables.create_table(pipeline, generation, source)
     if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):

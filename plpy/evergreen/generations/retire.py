@@ -3,7 +3,7 @@
 from functools import partial
 
 from evergreen import db
-from evergreen.capture import ddl_sync
+from evergreen.capture import generated
 from evergreen.catalog import options, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.errors import UserError
@@ -64,7 +64,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
     left, source = pipelines.by_id(pipeline.id), table.describe(pipeline.source)
     if generations and left is not None and source is not None and left.broken_reason is None:
         with functions.unchecked():
-            ddl_sync.functions_of(left, source)  # what only these watched is watched no more
+            generated.functions_of(left, source)  # what only these watched is watched no more
 
 
 def due() -> list[Task]:

@@ -1,7 +1,7 @@
 """embed_alter, embed_pause, embed_resume, embed_capture_set and embed_setting."""
 
 from evergreen import db
-from evergreen.capture import ddl_sync, triggers
+from evergreen.capture import ddl_sync, generated, triggers
 from evergreen.capture.triggers import own_ddl
 from evergreen.capture.wal import slot
 from evergreen.catalog import json_objects, languages, models, pipelines
@@ -36,7 +36,7 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         counters.create_budget(found.id, merged, found.active.model)
         db.run(SQL.set_options, found.id, json_objects.dumps(merged))
         if merged.get("wakeup") != found.options.get("wakeup"):
-            ddl_sync.regenerate_capture(found.id)
+            generated.regenerate_capture(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
             failures.waiting_again(found)  # what waits for midnight need not any more
         return json_objects.dumps(
@@ -110,7 +110,7 @@ def _switch(number: int, source: Source, wanted: str) -> None:
 def _capture(number: int, source: Source) -> None:
     pipeline: Pipeline | None = pipelines.by_id(number)
     assert pipeline is not None
-    ddl_sync.functions_of(pipeline, source)
+    generated.functions_of(pipeline, source)
     triggers.install(pipeline, source)
 
 

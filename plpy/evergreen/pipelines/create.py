@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from evergreen import db
-from evergreen.capture import ddl_sync, triggers
+from evergreen.capture import generated, partitions, triggers
 from evergreen.capture.triggers import own_ddl
 from evergreen.catalog import pg_cron, pipelines
 from evergreen.core.errors import UserError
@@ -141,8 +141,8 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
         # Where the rows of now are left out triggers tell, until the WAL is read, which change; else all are checked.
         db.run(SQL.start_in_wal, number, not backfill, backfill)
         pipeline = replace(pipeline, triggers=not backfill)
-    ddl_sync.functions_of(pipeline, source)
-    ddl_sync.note_partitions(pipeline)
+    generated.functions_of(pipeline, source)
+    partitions.note_partitions(pipeline)
     generation_tables.create_table(pipeline, generation, source)
     db.run(SQL.set_view, number, generation_tables.create_view(pipeline, generation, source, view))
     if pipeline.triggers:

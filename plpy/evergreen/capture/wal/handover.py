@@ -7,7 +7,7 @@ beyond them (settling); from there on each change is read, and what captured unt
 from functools import partial
 
 from evergreen import db
-from evergreen.capture import ddl_sync, partitions, triggers
+from evergreen.capture import ddl_sync, generated, partitions, triggers
 from evergreen.capture.triggers import own_ddl
 from evergreen.capture.wal import slot
 from evergreen.catalog import pipelines
@@ -125,7 +125,7 @@ def retry_unsupported(number: int) -> bool:
 
 
 def _capture(pipeline: Pipeline, source: Source) -> None:
-    ddl_sync.functions_of(pipeline, source)
+    generated.functions_of(pipeline, source)
     triggers.install(pipeline, source)
 
 

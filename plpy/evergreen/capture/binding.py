@@ -1,0 +1,112 @@
+"""A pipeline's columns found again in its source, by number or by name, and written down as they are now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from evergreen import db
+from evergreen.core import template
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db import event_log
+from evergreen.db.queries import load
+from evergreen.source import expressions as ex
+from evergreen.source import table as columns
+from evergreen.source.table import Column, Source
+
+SQL = load(__package__)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A pipeline's columns found again in the source as it is now."""
+
+    key: tuple[Column, ...]
+    only_if: Column | None
+    watched: dict[int, tuple[Column, ...]]  # by generation
+    broken: str | None
+    key_broken: bool
+
+
+def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None) -> Bound:
+    """Find the columns in the source, and say what broke the pipeline where one is lost or unusable."""
+    lost: list[str] = []
+
+    def found(number: int, name: str) -> Column | None:
+        column = source.column(name) if by_name else source.numbered(number)
+        if column is None and by_name and renamed:
+            column = source.numbered(renamed)
+        if column is None:
+            lost.append(name)
+        return column
+
+    key = tuple(c for number, name, _ in pipeline.key if (c := found(number, name)) is not None)
+    watched: dict[int, tuple[Column, ...]] = {
+        g.id: tuple(c for number, name in g.watched if (c := found(number, name)) is not None)
+        for g in pipeline.generations
+    }
+    only_if = found(*pipeline.only_if) if pipeline.only_if is not None else None
+    # The generation table's own columns say what type the key had, whatever the types are called now.
+    table = db.value(SQL.table_oid, pipeline.active.table)
+    types = [row["type"] for row in db.rows(SQL.stored_key_types, table)]
+    key_broken = [c.attnum for c in key] != [c.attnum for c in source.key] or [c.type_oid for c in key] != types
+    broken = None
+    if key_broken:
+        broken = "the primary key of the source changed; embed_drop() the pipeline and create it again"
+    elif lost:
+        columns_lost = ", ".join(f'"{name}"' for name in dict.fromkeys(lost))
+        without = "" if all(source.column(name) for name in lost) else " without it"  # it may be there once more
+        broken = (
+            f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again{without}"
+        )
+    elif only_if is not None and only_if.bare_type != "bool":
+        broken = f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
+    elif unwatchable := _unwatchable([c for g in watched.values() for c in g]):
+        broken = unwatchable
+    elif (code := columns.foreign_code(source)) is not None:
+        broken = (
+            f'key column "{code[0].name}" runs function {code[1]}, which no superuser owns; embed_drop() the pipeline'
+        )
+    return Bound(key, only_if, watched, broken, key_broken)
+
+
+def _unwatchable(watched: Iterable[Column]) -> str | None:
+    """Say why the text of a column can no longer be followed."""
+    for column in watched:
+        reason = ex.unwatchable(column)
+        if reason is not None:
+            return f'column "{column.name}" of the source {reason[0]}; {reason[1][0].lower()}{reason[1][1:]}'
+    return None
+
+
+def store(pipeline: Pipeline, source: Source, bound: Bound) -> None:
+    """Write down names and numbers as they are now; where a column is lost, only why."""
+    if bound.broken is not None:
+        if bound.broken != pipeline.broken_reason:
+            mark_broken(pipeline, bound.broken)
+        return
+    only_if = (bound.only_if.name, bound.only_if.attnum) if bound.only_if is not None else (None, None)
+    numbers = [c.attnum for c in bound.key]
+    types = [c.type_name for c in bound.key]
+    db.run(SQL.set_pipeline, pipeline.id, [c.name for c in bound.key], numbers, types, *only_if, source.qualified)
+    for generation in pipeline.generations:
+        watched = bound.watched[generation.id]
+        names = dict(zip((name for _, name in generation.watched), (c.name for c in watched), strict=True))
+        db.run(
+            SQL.set_generation,
+            generation.id,
+            [names[name] for name in generation.columns] if generation.columns is not None else None,
+            _renamed(generation, names),
+            [c.name for c in watched],
+            [c.attnum for c in watched],
+        )
+
+
+def mark_broken(pipeline: Pipeline, reason: str) -> None:
+    """Record why the source cannot be read, in the catalog and in the log."""
+    db.run(SQL.set_broken, pipeline.id, reason)
+    event_log.warn("pipeline_broken", pipeline=pipeline.name, reason=reason)
+
+
+def _renamed(generation: Generation, names: dict[str, str]) -> str | None:
+    if generation.template is None:
+        return None
+    return template.rename(generation.template, names, framed=generation.columns is not None)

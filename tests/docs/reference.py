@@ -9,11 +9,12 @@ from tests.fixtures.paths import PROJECT
 
 SQL = PROJECT / "extension" / "sql"
 SECTIONS = {
-    "60_setup": "Set up",
-    "61_work": "Work",
-    "62_ask": "Ask",
-    "64_change": "Change the model, the text or the chunker",
-    "63_operate": "Operate",
+    "50_pipelines": "Set up",
+    "30_prepare": "Chunkers",
+    "70_worker": "Work",
+    "41_search": "Ask",
+    "60_generations": "Change the model, the text or the chunker",
+    "61_operate": "Operate",
 }
 _INTERNAL = "internal: "
 _MEMBERS = """

@@ -132,7 +132,7 @@ SELECT pg_catalog.set_config(n.name, n.value, false) FROM ROWS FROM (pg_catalog.
 -- is_standby(): can nothing be written here, whatever is set
 SELECT pg_catalog.pg_is_in_recovery()
 
--- try_(): nobody who is writing, and no other worker, has the sleepers' lock; see extension/sql/20_schedule/wake.sql
+-- try_(): nobody who is writing, and no other worker, has the sleepers' lock; see extension/sql/31_queue/2_functions.sql
 SELECT pg_catalog.pg_try_advisory_lock(1163285066, 0)
 
 -- is_had_by_nobody(): has nobody else the lock for himself alone; shared, so that writers who come meanwhile get it, too

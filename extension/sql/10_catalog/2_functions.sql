@@ -1,0 +1,82 @@
+-- A dump may leave tables out, and a restore may fail half way: then a pipeline refers to rows that are not there.
+CREATE FUNCTION embed.torn(pipeline int, OUT what text, OUT remedy text)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT t.what, coalesce(t.remedy, pg_catalog.format(
+        'restore it from the dump, or SELECT embed_drop(%L) and create the pipeline again', p.name))
+    FROM embed.pipeline p
+    CROSS JOIN LATERAL (
+        SELECT 'its active generation is missing from embed.generation' AS what, NULL AS remedy
+        WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.pipeline = p.id AND g.state = 'active')
+        UNION ALL
+        SELECT CASE
+                   WHEN m.id IS NULL THEN pg_catalog.format('model %s of its generation %s is missing from embed.model', g.model, g.id)
+                   WHEN m.endpoint IS NOT NULL AND e.name IS NULL
+                       THEN pg_catalog.format('endpoint "%s" of its model "%s" is missing from embed.endpoint', m.endpoint, m.name)
+                   WHEN pg_catalog.to_regclass('embed_store.readable_' || g.id) IS NULL
+                       OR pg_catalog.to_regclass('embed_store.g' || g.id) IS NULL
+                       THEN pg_catalog.format('the table of its generation %s is missing from schema embed_store', g.id)
+               END,
+               CASE WHEN m.endpoint IS NOT NULL AND e.name IS NULL
+                    THEN pg_catalog.format('SELECT embed_endpoint_set(%L, ''https://...'') makes it again', m.endpoint) END
+        FROM embed.generation g
+        LEFT JOIN embed.model m ON m.id = g.model
+        LEFT JOIN embed.endpoint e ON e.name = m.endpoint
+        WHERE g.pipeline = p.id) t
+    WHERE p.id = torn.pipeline AND t.what IS NOT NULL
+    LIMIT 1
+$sql$;
+COMMENT ON FUNCTION embed.torn(int) IS 'internal: what a pipeline refers to and is not there, as after a partial restore, and what to do';
+
+-- A dump may have left vectors out, and a table of ours can be truncated: then documents are there whose chunks are not.
+CREATE FUNCTION embed.is_restored(pipeline int) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT (p.system_identifier, p.database_oid, p.source_oid) IS DISTINCT FROM (s.system_identifier, d.oid, p.source::oid)
+    FROM embed.pipeline p, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
+    WHERE p.id = is_restored.pipeline AND d.datname = pg_catalog.current_database()
+$sql$;
+COMMENT ON FUNCTION embed.is_restored(int) IS 'internal: was a pipeline restored or cloned, and no worker has been here since';
+
+-- Called by the views only: PUBLIC has no USAGE on this schema. Plain SQL, so that current_user is the asking role.
+CREATE FUNCTION embed.may_see(source regclass) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE')
+        OR coalesce(pg_catalog.has_table_privilege(current_user, c.oid, 'SELECT'), false)
+        OR coalesce(pg_catalog.has_any_column_privilege(current_user, c.oid, 'SELECT'), false)
+        OR coalesce(pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE'), false)
+    FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_class c ON c.oid = source
+$sql$;
+COMMENT ON FUNCTION embed.may_see(regclass) IS 'internal: may the asking role see that a pipeline on this table exists';
+
+CREATE FUNCTION embed.may_own(source regclass) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE')
+        OR coalesce((SELECT pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE')
+                     FROM pg_catalog.pg_class c WHERE c.oid = source), false)
+$sql$;
+COMMENT ON FUNCTION embed.may_own(regclass) IS 'internal: may the asking role administer a pipeline on this table';
+
+-- Of a generation, or of its pipeline as a whole, or for an admin of no pipeline. Another session's lock that was in the way once or twice is no news.
+CREATE FUNCTION embed.maintenance_problem(pipeline int, generation int, is_admin boolean) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT pg_catalog.format('%s: %s (tried %s times, again at %s)', e.task, e.message, e.failures,
+                             pg_catalog.to_char(e.retry_at, 'YYYY-MM-DD HH24:MI:SS TZ'))
+    FROM embed.maintenance_error e
+    WHERE (e.generation = $2 OR (e.generation = 0 AND (e.pipeline = $1 OR (e.pipeline = 0 AND is_admin))))
+      AND NOT (e.task = 'vector index' AND EXISTS (
+              SELECT FROM pg_catalog.pg_index i
+              WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.g' || e.generation || '_embedding_idx')))
+      AND (e.failures > 2 OR e.sqlstate NOT IN ('55P03', '40P01', '55006'))
+    ORDER BY e.generation DESC, e.pipeline DESC, e.last_at DESC LIMIT 1
+$sql$;
+COMMENT ON FUNCTION embed.maintenance_problem(int, int, boolean) IS
+    'internal: what maintenance of a generation failed the last time, and when it is tried again';

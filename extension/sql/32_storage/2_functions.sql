@@ -1,0 +1,126 @@
+CREATE FUNCTION embed.count_documents() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    INSERT INTO embed.tally (generation, documents)
+    SELECT m.generation, CASE TG_OP WHEN 'INSERT' THEN count(*) ELSE -count(*) END FROM moved m GROUP BY m.generation;
+    RETURN NULL;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.count_documents() IS 'internal: trigger, keeps embed.tally';
+
+CREATE TRIGGER tally_insert AFTER INSERT ON embed.document REFERENCING NEW TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
+CREATE TRIGGER tally_delete AFTER DELETE ON embed.document REFERENCING OLD TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
+ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_insert, ENABLE ALWAYS TRIGGER tally_delete;
+
+-- Whoever empties the table has the documents counted. When a worker adds rows up a row of each generation is left.
+CREATE FUNCTION embed.recount_documents() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    INSERT INTO embed.tally (generation, documents)
+    SELECT g.id, count(*) FROM embed.generation g JOIN embed.document d ON d.generation = g.id
+    WHERE NOT EXISTS (SELECT FROM embed.tally t WHERE t.generation = g.id) GROUP BY g.id;
+    RETURN NULL;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.recount_documents() IS 'internal: trigger, counts the documents of generations of which embed.tally has no row';
+
+CREATE TRIGGER recount AFTER DELETE OR TRUNCATE ON embed.tally FOR EACH STATEMENT EXECUTE FUNCTION embed.recount_documents();
+ALTER TABLE embed.tally ENABLE ALWAYS TRIGGER recount;
+
+-- The size of the file is looked at, and no lock taken: a view must not wait. Until the first worker has looked at a
+-- restored pipeline the chunks are counted, where that takes no longer than an instant.
+CREATE FUNCTION embed.lost_documents(pipeline int, generation int) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
+AS $plpgsql$
+DECLARE
+    stored constant oid = pg_catalog.to_regclass('embed_store.g' || generation);
+    documents constant bigint = embed.documents(generation);
+    lost bigint = 0;
+BEGIN
+    IF documents = 0 OR stored IS NULL THEN
+        RETURN 0;
+    END IF;
+    IF (pg_catalog.pg_stat_file(pg_catalog.pg_relation_filepath(stored), true)).size = 0 THEN
+        SELECT count(*) INTO lost FROM embed.document d WHERE d.generation = lost_documents.generation AND d.chunks > 0;
+    ELSIF documents <= 100000 AND embed.is_restored(pipeline) THEN
+        EXECUTE pg_catalog.format(
+            'SELECT count(*) FROM embed.document d'
+            ' LEFT JOIN (SELECT g.document, count(*) AS chunks FROM embed_store.g%s g GROUP BY g.document) s ON s.document = d.id'
+            ' WHERE d.generation = $1 AND d.chunks <> coalesce(s.chunks, 0)', generation) USING generation INTO lost;
+    END IF;
+    RETURN lost;
+EXCEPTION
+WHEN lock_not_available THEN
+    RETURN 0;
+WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'role % owns extension evergreen and is not a superuser any more', pg_catalog.quote_ident(current_user)
+    USING ERRCODE = 'insufficient_privilege',
+          HINT = pg_catalog.format('ALTER ROLE %1$I SUPERUSER; or hand all that it owns over: REASSIGN OWNED BY %1$I TO postgres;', current_user);
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.lost_documents(int, int) IS 'internal: documents of a generation whose chunks are not there, as far as is known at once';
+
+CREATE FUNCTION embed.follow_truncate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF TG_TABLE_NAME = 'document' THEN  -- as after a restore without them
+        DELETE FROM embed.tally;
+        UPDATE embed.pipeline SET database_oid = 0;
+        INSERT INTO embed.change (pipeline, scope) SELECT p.id, 'source' FROM embed.pipeline p;
+    ELSE
+        INSERT INTO embed.change (pipeline, scope)
+        SELECT g.pipeline, 'source' FROM embed.generation g WHERE 'g' || g.id = TG_TABLE_NAME;
+    END IF;
+    RETURN NULL;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.follow_truncate() IS 'internal: trigger, has everything checked when documents or chunks were truncated';
+CREATE TRIGGER truncated AFTER TRUNCATE ON embed.document FOR EACH STATEMENT EXECUTE FUNCTION embed.follow_truncate();
+ALTER TABLE embed.document ENABLE ALWAYS TRIGGER truncated;
+
+-- Stands at the table, not at those who write to it: every way into the cache is refused.
+CREATE FUNCTION embed.refuse_forgotten() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF EXISTS (SELECT FROM embed.forgotten f
+               WHERE f.model = NEW.model AND f.hash = NEW.hash
+                 AND f.forgotten_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1)) THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.refuse_forgotten() IS 'internal: keeps the vectors of erased texts out of the cache';
+CREATE TRIGGER refuse_forgotten BEFORE INSERT ON embed.cache FOR EACH ROW EXECUTE FUNCTION embed.refuse_forgotten();
+ALTER TABLE embed.cache ENABLE ALWAYS TRIGGER refuse_forgotten;  -- also under session_replication_role = replica
+
+CREATE FUNCTION embed.documents(generation int) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT coalesce(sum(t.documents), 0)::bigint FROM embed.tally t WHERE t.generation = $1
+$sql$;
+COMMENT ON FUNCTION embed.documents(int) IS 'internal: how many documents a generation has';
+
+-- By the documents, not by the size of the table: that locks it, and bytes say little of a row's width.
+CREATE FUNCTION embed.rough_chunks(generation int) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT coalesce((embed.documents($1) * avg(d.chunks))::bigint, 0)
+    FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = $1 LIMIT 5000) d
+$sql$;
+COMMENT ON FUNCTION embed.rough_chunks(int) IS
+    'internal: about how many chunks a generation has, by those of its first documents';

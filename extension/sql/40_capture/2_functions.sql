@@ -1,0 +1,125 @@
+-- The number keeps slots of databases apart, which share one list; the name survives a rename of the database.
+CREATE FUNCTION embed.slot_name() RETURNS name
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT ('evergreen_' || d.oid)::name FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+$sql$;
+COMMENT ON FUNCTION embed.slot_name() IS 'internal: the replication slot of this database';
+
+-- Called by a view for whoever looks, who may name nothing in this schema.
+CREATE FUNCTION embed.slot_lag() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+                THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), s.restart_lsn)::bigint END
+    FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = embed.slot_name()
+$sql$;
+COMMENT ON FUNCTION embed.slot_lag() IS 'internal: bytes of WAL that the replication slot of this database keeps';
+
+-- An UPDATE or DELETE fails on a table of a publication that does not tell which row is written; and what the reader is
+-- not told of, it misses. So either all of the source's tables do, or triggers capture.
+CREATE FUNCTION embed.unfit(source regclass, key int2[]) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    WITH leaf AS (
+        SELECT c.oid, c.oid::pg_catalog.regclass AS name, c.relpersistence, c.relreplident
+        FROM embed.partition_tree(source) t (relid)
+        JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r'
+    ), key_column AS (
+        SELECT a.attname, a.attgenerated FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = source AND a.attnum = ANY (key) AND NOT a.attisdropped
+    ), told AS (
+        SELECT l.*, (SELECT i.indkey::int2[] FROM pg_catalog.pg_index i
+                     WHERE i.indrelid = l.oid AND i.indisvalid
+                       AND CASE l.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END) AS identity
+        FROM leaf l
+    )
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM key_column k WHERE k.attgenerated <> '')
+            THEN pg_catalog.format('a column of the primary key of table %s is generated, and those are not replicated', source)
+        ELSE (SELECT CASE
+            WHEN t.relpersistence <> 'p' THEN pg_catalog.format('table %s is not logged', t.name)
+            WHEN t.relreplident = 'n' THEN pg_catalog.format('table %s has REPLICA IDENTITY NOTHING', t.name)
+            WHEN t.identity IS NULL THEN pg_catalog.format('table %s has no replica identity', t.name)
+            ELSE pg_catalog.format('the replica identity of table %s does not tell the primary key', t.name) END
+            FROM told t
+            WHERE t.relpersistence <> 'p'
+               OR (t.relreplident <> 'f' AND (t.identity IS NULL OR EXISTS (
+                   SELECT FROM key_column k WHERE NOT EXISTS (
+                       SELECT FROM pg_catalog.pg_attribute a
+                       WHERE a.attrelid = t.oid AND a.attname = k.attname AND a.attnum = ANY (t.identity)))))
+            LIMIT 1)
+        END
+$sql$;
+COMMENT ON FUNCTION embed.unfit(regclass, int2[]) IS 'internal: why changes of a table cannot be read from the WAL; NULL where they can';
+
+-- In the transaction of the DDL after which UPDATE and DELETE would fail: triggers take over, at once or by a worker.
+CREATE FUNCTION embed.leave_publication(pipeline int) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '1s'
+AS $plpgsql$
+DECLARE
+    published record;
+BEGIN
+    SELECT p.source, embed.unfit(p.source, p.key_attnums) AS why INTO published
+    FROM embed.pipeline p
+    JOIN pg_catalog.pg_publication_rel r ON r.prrelid = p.source
+    JOIN pg_catalog.pg_publication u ON u.oid = r.prpubid AND u.pubname = 'evergreen_cdc'
+    WHERE p.id = leave_publication.pipeline;
+    IF published.why IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE pg_catalog.format('ALTER PUBLICATION evergreen_cdc DROP TABLE ONLY %s', published.source);
+    INSERT INTO embed.wal AS w (pipeline, state, triggers, note)
+    SELECT p.id, 'unable', true, published.why FROM embed.pipeline p WHERE p.source = published.source AND p.capture = 'cdc'
+    ON CONFLICT ON CONSTRAINT wal_pkey DO UPDATE SET state = 'unable', triggers = true, checks = true, note = EXCLUDED.note;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.leave_publication(int) IS
+    'internal: takes a source out of the publication where the user''s UPDATE and DELETE would fail because of it';
+
+-- What stands in these tables is about this database. A publication FOR ALL TABLES of another server with the extension
+-- carries its tables too: applied here, its rows would collide with ours (built-in models: unique violation, and the copy
+-- never ends) or overwrite them. So whatever a subscription's worker writes into a table of ours is skipped.
+-- ENABLE REPLICA: ordinary sessions do not fire it. A restore under session_replication_role = replica does, and has no
+-- replication origin. Depth 0: what our triggers on a source write for the worker is kept.
+CREATE FUNCTION embed.skip_replicated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF pg_catalog.pg_replication_origin_session_is_setup() THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.skip_replicated() IS 'internal: keeps rows of another server''s evergreen out of the tables of this one';
+
+-- Generation tables get the trigger only where there is a subscription: with it COPY inserts rows one by one.
+CREATE FUNCTION embed.guard_generation(generation int) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+DECLARE
+    ours constant regclass = pg_catalog.to_regclass('embed_store.g' || generation);
+BEGIN
+    IF ours IS NULL
+       OR NOT EXISTS (SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+                      WHERE d.datname = pg_catalog.current_database())
+       OR EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = ours AND t.tgname = 'skip_replicated') THEN
+        RETURN;
+    END IF;
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW'
+        ' WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated()', ours);
+    EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER skip_replicated', ours);
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.guard_generation(int) IS 'internal: keeps a subscription''s rows out of a generation table';

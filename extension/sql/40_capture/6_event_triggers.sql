@@ -1,0 +1,30 @@
+CREATE EVENT TRIGGER evergreen_farewell ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION')
+    EXECUTE FUNCTION embed.farewell();
+COMMENT ON EVENT TRIGGER evergreen_farewell IS 'evergreen: says what DROP EXTENSION leaves behind';
+ALTER EVENT TRIGGER evergreen_farewell ENABLE ALWAYS;
+
+CREATE EVENT TRIGGER evergreen_follow_end ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED')
+    EXECUTE FUNCTION embed.follow_end();
+COMMENT ON EVENT TRIGGER evergreen_follow_end IS 'evergreen: leaves no replication slot behind';
+ALTER EVENT TRIGGER evergreen_follow_end ENABLE ALWAYS;
+CREATE EVENT TRIGGER evergreen_follow_rewrite ON table_rewrite
+    EXECUTE FUNCTION embed.follow_rewrite();
+COMMENT ON EVENT TRIGGER evergreen_follow_rewrite IS 'evergreen: notices values changed by ALTER TABLE';
+ALTER EVENT TRIGGER evergreen_follow_rewrite ENABLE ALWAYS;
+CREATE EVENT TRIGGER evergreen_follow_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER EXTENSION')
+    EXECUTE FUNCTION embed.follow_ddl();
+COMMENT ON EVENT TRIGGER evergreen_follow_ddl IS 'evergreen: keeps capture working when a source is altered';
+CREATE EVENT TRIGGER evergreen_follow_drop ON sql_drop
+    EXECUTE FUNCTION embed.follow_drop();
+COMMENT ON EVENT TRIGGER evergreen_follow_drop IS 'evergreen: notices when a source is dropped';
+ALTER EVENT TRIGGER evergreen_follow_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER evergreen_follow_drop ENABLE ALWAYS;
+
+CREATE EVENT TRIGGER evergreen_follow_subscription ON ddl_command_end
+    WHEN TAG IN ('CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+    EXECUTE FUNCTION embed.follow_subscription();
+COMMENT ON EVENT TRIGGER evergreen_follow_subscription IS 'evergreen: keeps another server''s rows out of its tables';
+ALTER EVENT TRIGGER evergreen_follow_subscription ENABLE ALWAYS;

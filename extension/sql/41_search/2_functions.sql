@@ -1,0 +1,124 @@
+-- pgvector may live anywhere, and this server's major version has no @extschema:vector@.
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+CREATE FUNCTION @extschema@.embed(text text, model text = NULL) RETURNS vector
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.search import query
+return query.embed(text, model)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed(text, text) IS
+    'the vector of a text by a model (NULL: this database''s default model); models that cost money need embed_user';
+
+CREATE FUNCTION @extschema@.embed_query(pipeline text, text text) RETURNS vector
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.search import query
+return query.embed_query(pipeline, text)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_query(text, text) IS 'the vector of a question, by the model that the pipeline''s view shows now';
+
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
+-- iterative_scan: an index gives more than it would at first where row security, or a stale row, leaves too few.
+CREATE FUNCTION @extschema@.embed_search(
+    pipeline text, query text, k int = 10, mode text = 'vector', stale text = 'serve', max_per_key int = NULL,
+    min_score float8 = NULL)
+RETURNS TABLE (key jsonb, chunk_no int, chunk text, score float8, is_stale boolean)
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+SET hnsw.iterative_scan = 'strict_order'
+SET jit = off
+AS $python$
+@boot@
+from evergreen.search import search
+return search.embed_search(pipeline, query, k, mode, stale, max_per_key, min_score)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_search(text, text, int, text, text, int, float8) IS
+    'the k best chunks for a question, as the caller may see them; mode vector (score: cosine similarity), keyword (full text search) or hybrid (both, by reciprocal rank fusion); a higher score is better';
+
+CREATE FUNCTION @extschema@.embed_search_rows_sql(source regclass, query text, k int, pipeline text) RETURNS text[]
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.search import rows
+return rows.search_rows_sql(source, query, k, pipeline)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, text, int, text) IS
+    'internal: the statement that embed_search_rows runs, the question''s vector as its $1, and one that tells whether to ask again';
+
+-- PL/Python takes no polymorphic argument, and PL/pgSQL no input and output of one name: hence two functions.
+CREATE FUNCTION @extschema@.embed_search_rows_typed(wanted anyelement, query text, k int, pipeline text)
+RETURNS TABLE (source_row anyelement, chunk text, score float8)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET hnsw.iterative_scan = 'strict_order'
+SET jit = off
+AS $plpgsql$
+DECLARE
+    source pg_catalog.regclass = (SELECT t.typrelid FROM pg_catalog.pg_type t
+                                  WHERE t.oid = pg_catalog.pg_typeof(wanted)::pg_catalog.oid);
+    parts text[];
+    is_another boolean;
+BEGIN
+    FOR tries IN 1 .. 3 LOOP
+        parts = @extschema@.embed_search_rows_sql(source, query, k, pipeline);
+        RETURN QUERY EXECUTE parts[1] USING parts[2];
+        IF FOUND THEN
+            RETURN;
+        END IF;
+        EXECUTE parts[3] INTO is_another;
+        IF NOT is_another THEN
+            RETURN;
+        END IF;
+    END LOOP;
+    RAISE EXCEPTION 'another generation was promoted since this transaction''s snapshot'
+        USING ERRCODE = 'serialization_failure', HINT = 'Try the transaction again.';
+END
+$plpgsql$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows_typed(anyelement, text, int, text) IS 'internal: body of embed_search_rows';
+
+CREATE FUNCTION @extschema@.embed_search_rows_pipeline(source regclass) RETURNS text
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.search import rows
+return rows.only_pipeline(source)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows_pipeline(regclass) IS
+    'internal: the pipeline of a table that has just one';
+
+CREATE FUNCTION @extschema@.embed_search_rows("row" anyelement, query text, k int = 10, pipeline text = NULL)
+RETURNS TABLE ("row" anyelement, chunk text, score float8)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT t.source_row, t.chunk, t.score FROM @extschema@.embed_search_rows_typed($1, $2, $3, $4) t
+$sql$;
+COMMENT ON FUNCTION @extschema@.embed_search_rows(anyelement, text, int, text) IS
+    'the k source rows nearest to a question, whole and typed: embed_search_rows(NULL::docs, ''question'')';
+
+-- The settings below: it reads stored keys as the caller, and waits for no lock longer than its other steps.
+CREATE FUNCTION @extschema@.embed_wait(pipeline text, key jsonb = NULL, timeout interval = '10 s') RETURNS boolean
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+SET "DateStyle" = 'ISO, YMD'
+SET "IntervalStyle" = 'postgres'
+SET lc_monetary = 'C'
+AS $python$
+@boot@
+from evergreen.search import wait
+return wait.embed_wait(pipeline, key, timeout)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_wait(text, jsonb, interval) IS
+    'read your writes: true once every change of this row (or of the pipeline) that was committed before the call is searchable; '
+    'false when the time is up, and at once when it is a dead letter, or the pipeline is paused or broken. Call it after COMMIT. '
+    'Where row security applies to you, a row that you may not see is no row: by key it is true at once, and without a key it does not count';

@@ -1,0 +1,139 @@
+CREATE FUNCTION @extschema@.embed_create(
+    name text, source regclass, columns text[] = NULL, template text = NULL, model text = NULL, chunker jsonb = NULL,
+    capture text = 'trigger', backfill boolean = true, if_not_exists boolean = false, view_name name = NULL,
+    only_if name = NULL, options jsonb = '{}') RETURNS int
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import create
+return create.embed_create(name, source, columns, template, model, chunker, capture, backfill, if_not_exists,
+                           view_name, only_if, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_create(text, regclass, text[], text, text, jsonb, text, boolean, boolean, name, name, jsonb) IS
+    'keeps embeddings of a table''s text fresh from now on: capture, queue and view; returns the pipeline''s id. The text is that of '
+    'columns, joined by blank lines, or of a template with $column in it; or columns are cut and the template has $chunk where each chunk stands';
+
+CREATE FUNCTION @extschema@.embed_alter(pipeline text, options jsonb) RETURNS jsonb
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import alter
+return alter.embed_alter(pipeline, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_alter(text, jsonb) IS
+    'merges options into a pipeline''s (null resets one) and returns them all: on_too_long (fail or truncate), max_attempts, '
+    'live_share, bulk_lane (backfill or live), daily_tokens, daily_cost, previous_kept, slot_limit, wakeup, language; embed_create takes the same';
+
+CREATE FUNCTION @extschema@.embed_setting(name text, value text = NULL) RETURNS text
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import alter
+return alter.embed_setting(name, value)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_setting(text, text) IS
+    'a setting of this database: default_model, cache_retention, cache_limit, lease or index_from; with a value, sets it first (embed_admin)';
+
+CREATE FUNCTION @extschema@.embed_pause(pipeline text) RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import alter
+alter.embed_pause(pipeline)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_pause(text) IS 'stops the work on a pipeline; capture goes on';
+
+CREATE FUNCTION @extschema@.embed_resume(pipeline text) RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import alter
+alter.embed_resume(pipeline)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_resume(text) IS 'starts the work on a paused pipeline again';
+
+CREATE FUNCTION @extschema@.embed_capture_set(pipeline text, capture text) RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import alter
+alter.embed_capture_set(pipeline, capture)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_capture_set(text, text) IS
+    'how changes of the source are seen from now on: by triggers, in the WAL (cdc), or by your own embed_touch (manual); '
+    'switches without a gap, to cdc as soon as a worker has made the replication slot';
+
+CREATE FUNCTION @extschema@.embed_get_def(pipeline text) RETURNS text
+LANGUAGE plpython3u STABLE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import definition
+return definition.embed_get_def(pipeline)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_get_def(text) IS 'the calls that recreate a pipeline';
+
+CREATE FUNCTION @extschema@.embed_drop(pipeline text, keep_embeddings boolean = false, if_exists boolean = false)
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import drop
+drop.embed_drop(pipeline, keep_embeddings, if_exists)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_drop(text, boolean, boolean) IS
+    'removes a pipeline: triggers, queue, view and vectors; kept vectors move to the source''s schema';
+
+CREATE FUNCTION @extschema@.embed_model_add(
+    name text, provider text, dimensions int, remote_name text = NULL, endpoint text = NULL, options jsonb = '{}')
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import models
+models.embed_model_add(name, provider, dimensions, remote_name, endpoint, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) IS
+    'registers a model under a name (embed_admin). provider: openai (and what speaks as it does), ollama, cohere, voyage, '
+    'function or hash; remote_name: what it is called there, or your function; options: price, prompts, what a request may hold';
+
+CREATE FUNCTION @extschema@.embed_model_set(name text, options jsonb) RETURNS jsonb
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import models
+return models.embed_model_set(name, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_model_set(text, jsonb) IS
+    'merges options into those of a model that may be in use (embed_admin): inputs, request_tokens, input_tokens, encoding_format, price; null resets one. Returns all its options. Nothing is embedded again; prompts and dimensions are another model';
+
+CREATE FUNCTION @extschema@.embed_model_drop(name text) RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import models
+models.embed_model_drop(name)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_model_drop(text) IS 'forgets a model that no pipeline uses (embed_admin)';
+
+CREATE FUNCTION @extschema@.embed_endpoint_set(name text, url text, secret text = NULL, options jsonb = '{}')
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import endpoints
+endpoints.embed_endpoint_set(name, url, secret, options)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) IS
+    'where models are served (embed_admin): url, the name of a secret, never its value; options: time-outs, limits, proxy, allow_http, query and headers (objects of names and values; {"secret": "name"} is the value of a secret)';

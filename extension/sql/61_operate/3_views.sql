@@ -1,0 +1,257 @@
+CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
+SELECT p.name AS pipeline,
+       CASE WHEN p.broken_reason IS NOT NULL OR v.torn IS NOT NULL THEN 'broken'
+            WHEN p.state = 'active' AND y.budgets <> '{}' THEN 'over budget'
+            ELSE p.state END AS state,
+       s.source_rows AS rows,
+       c.fresh,
+       j.waiting + l.keys + CASE WHEN g.scanning OR l.restarts THEN 0 ELSE d.lost END
+           + CASE WHEN g.scanning THEN greatest(s.source_rows - d.documents - j.new - l.new - f.failed, 0) ELSE 0 END AS pending,
+       j.in_flight,
+       f.failed,
+       pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
+       coalesce(v.torn, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
+                CASE WHEN l.too_long > 0 THEN pg_catalog.format(
+                    '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
+                CASE WHEN d.lost > 0 THEN pg_catalog.format(
+                    'the vectors of %s rows are missing from embed_store.g%s; a worker queues these rows', d.lost, g.id) END,
+                CASE WHEN p.state = 'active' AND (j.waiting + j.in_flight + l.keys > 0 OR g.scanning) THEN coalesce(
+                    CASE WHEN y.budgets <> '{}' THEN pg_catalog.format('the pipeline''s daily budget is spent (%s); days are UTC',
+                                                                       pg_catalog.array_to_string(y.budgets, ', ')) END,
+                    j.last_error, m.trouble) END,
+                f.last_error, i.maintenance_error) END) AS last_error,
+       u.calls,
+       u.texts,
+       u.tokens,
+       u.cost,
+       u.texts_saved,
+       CASE WHEN l.restarts THEN 0 WHEN g.started_at IS NOT NULL THEN g.walked END AS backfill_rows,
+       CASE WHEN l.restarts THEN 0
+            WHEN g.started_at IS NULL THEN NULL
+            WHEN g.scanning OR j.backfill > 0
+                THEN least(greatest(g.walked - j.backfill, 0)::float8 / greatest(s.source_rows, 1), 0.999)
+            ELSE 1 END AS backfill_progress,
+       CASE WHEN g.scanning AND g.walked > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
+            THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta,
+       CASE WHEN s.source_rows = 0 THEN 1 ELSE least(c.fresh::float8 / s.source_rows, 1) END AS coverage,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p50 / 4.0::float8)) AS lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p95 / 4.0::float8)) AS lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p99 / 4.0::float8)) AS lag_p99,
+       CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'leaving') THEN
+                CASE p.capture WHEN 'cdc' THEN 'cdc wanted, slot not there yet' ELSE p.capture END
+            WHEN w.state IN ('wanted', 'joining', 'settling') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
+            ELSE CASE w.state
+                WHEN 'wanted' THEN 'cdc wanted, not published yet'
+                WHEN 'joining' THEN 'cdc wanted, earlier transactions go on'
+                WHEN 'settling' THEN 'cdc wanted, being read'
+                WHEN 'reading' THEN CASE WHEN k.slot_lag IS NULL THEN 'cdc, its slot is gone' ELSE 'cdc' END
+                WHEN 'leaving' THEN p.capture || ', slot still read'
+                ELSE 'trigger, cdc wanted' END
+            END AS capture,
+       k.slot_lag,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p50 / 4.0::float8)) AS live_lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p95 / 4.0::float8)) AS live_lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p99 / 4.0::float8)) AS live_lag_p99,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p50 / 4.0::float8)) AS bulk_lag_p50,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p95 / 4.0::float8)) AS bulk_lag_p95,
+       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p99 / 4.0::float8)) AS bulk_lag_p99,
+       y.budgets AS spent_budgets,
+       CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error
+FROM embed.pipeline p
+LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS torn FROM embed.torn(p.id) t
+                   WHERE t.what IS NOT NULL) v ON true
+LEFT JOIN embed.wal w ON w.pipeline = p.id
+LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
+LEFT JOIN LATERAL (
+    SELECT g.id, g.model, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
+           (SELECT c.last_error FROM embed.scan c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
+               AS scan_error
+    FROM embed.generation g LEFT JOIN embed.scan b ON b.generation = g.id AND b.scope = 'source'
+    WHERE g.pipeline = p.id AND g.state = 'active') g ON true
+CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSET 0) y
+CROSS JOIN LATERAL (SELECT embed.model_trouble(g.model) AS trouble OFFSET 0) m
+CROSS JOIN LATERAL (
+    SELECT embed.maintenance_problem(p.id, g.id, pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE'))
+        AS maintenance_error OFFSET 0) i
+CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
+CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
+                    FROM (SELECT embed.lost_documents(p.id, g.id) AS lost OFFSET 0) x) d
+-- Of a queue that is longer than 5,000 the first 5,000 are looked at, and the rest is taken to be like them.
+CROSS JOIN LATERAL (
+    SELECT (a.waiting * z.whole)::bigint AS waiting, (a.in_flight * z.whole)::bigint AS in_flight,
+           (a.checking * z.whole)::bigint AS checking, (a.new * z.whole)::bigint AS new,
+           (a.backfill * z.whole)::bigint AS backfill, a.oldest, a.last_error
+    FROM (SELECT count(*) AS seen,
+                 count(*) FILTER (WHERE e.token IS NULL) AS waiting,
+                 count(e.token) AS in_flight,
+                 count(d.key) AS checking,
+                 count(*) - count(d.key) AS new,
+                 min(q.changed_at) AS oldest,
+                 count(*) FILTER (WHERE q.lane = 1) AS backfill,
+                 (array_agg(q.last_error ORDER BY q.ready_at DESC) FILTER (
+                     WHERE q.last_error IS NOT NULL AND c.key IS NULL AND (q.error_scope IS NULL OR q.error_scope = 'row'
+                                                         OR (q.error_scope IN ('service', 'rest') AND m.trouble IS NOT NULL))))[1] AS last_error
+          FROM (SELECT j.* FROM embed.job j WHERE j.generation = g.id AND j.lane IN (0, 1) ORDER BY j.lane, j.xid LIMIT 5000) q
+          LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = q.generation AND d.key = q.key OFFSET 0) d
+              ON true
+          LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) c
+              ON c.key = q.key
+          LEFT JOIN embed.lease e ON e.token = q.token AND e.expires_at > pg_catalog.clock_timestamp()) a
+    CROSS JOIN LATERAL (SELECT CASE WHEN a.seen < 5000 THEN 1.0
+                                    ELSE greatest(embed.planned_rows('job', g.id), a.seen) / a.seen::float8 END AS whole) z) j
+CROSS JOIN LATERAL (
+    SELECT (a.keys * z.whole)::bigint AS keys, (a.checking * z.whole)::bigint AS checking,
+           ((a.keys - a.checking) * z.whole)::bigint AS new, a.too_long, a.oldest, a.restarts
+    FROM (SELECT sum(q.rows) AS seen,
+                 count(q.key) AS keys,
+                 count(d.key) AS checking,
+                 count(*) FILTER (WHERE pg_catalog.pg_column_size(q.key) > 2600) AS too_long,
+                 min(q.oldest) AS oldest,
+                 coalesce(bool_or(q.restarts), false) AS restarts
+          FROM (SELECT c.key, count(*) AS rows, min(c.changed_at) AS oldest, bool_or(c.scope = 'source') AS restarts
+                FROM (SELECT c.* FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c
+                GROUP BY c.key) q
+          LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = q.key OFFSET 0) j ON true
+          LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = g.id AND d.key = q.key OFFSET 0) d ON true
+          WHERE j.key IS NULL) a
+    CROSS JOIN LATERAL (SELECT CASE WHEN coalesce(a.seen, 0) < 5000 THEN 1.0
+                                    ELSE greatest(embed.planned_rows('change', p.id), a.seen) / a.seen::float8 END AS whole) z) l
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('failure', g.id), count(*)) END AS failed,
+           count(d.key) FILTER (WHERE w.key IS NULL AND q.key IS NULL) AS emptied,
+           (array_agg(x.message ORDER BY x.last_at DESC) FILTER (WHERE w.key IS NULL AND q.key IS NULL))[1] AS last_error
+    FROM (SELECT x.key, x.message, x.last_at FROM embed.failure x WHERE x.generation = g.id LIMIT 5000) x
+    LEFT JOIN LATERAL (SELECT d.key FROM embed.document d
+                       WHERE d.generation = g.id AND d.key = x.key AND d.src_hash = '' OFFSET 0) d ON true
+    LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = x.key OFFSET 0) q ON true
+    LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) w
+        ON w.key = x.key) f
+CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c
+-- Not for those who only read or write the table: what their own rows cost tells which texts other rows have.
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(x.calls), 0)::bigint AS calls, coalesce(sum(x.texts), 0)::bigint AS texts,
+           coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,
+           coalesce(sum(x.saved_by_fingerprint + x.saved_by_cache + x.saved_by_dedupe), 0)::bigint AS texts_saved
+    FROM embed.usage_seen x WHERE x.pipeline = p.id) u ON embed.may_own(p.source)
+CROSS JOIN LATERAL (
+    SELECT min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.5) AS p50,
+           min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.95) AS p95,
+           min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.99) AS p99,
+           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.5) AS live_p50,
+           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.95) AS live_p95,
+           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.99) AS live_p99,
+           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.5) AS bulk_p50,
+           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.95) AS bulk_p95,
+           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.99) AS bulk_p99
+    FROM (SELECT c.lane, c.bucket, sum(c.count) OVER (PARTITION BY c.lane ORDER BY c.bucket) AS up_to,
+                 sum(c.count) OVER (PARTITION BY c.lane) AS total
+          FROM (SELECT x.lane, h.bucket, sum(h.count) AS count  -- lane NULL: both
+                FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
+                WHERE x.pipeline = p.id AND x.at > pg_catalog.clock_timestamp() - '1 h'::interval
+                GROUP BY GROUPING SETS ((x.lane, h.bucket), (h.bucket))) c) b) t
+WHERE embed.may_see(p.source);
+COMMENT ON VIEW @extschema@.embed_status IS
+    'a row a pipeline: how much is fresh, waiting, at a model, given up. Cheap enough to poll: documents, calls and lags are '
+    'counters; rows is the planner''s estimate for a large table; of a queue longer than 5,000 rows the first 5,000 are '
+    'looked at, and how long it is is the planner''s estimate';
+COMMENT ON COLUMN @extschema@.embed_status.rows IS
+    'rows of the table: counted below 4 MB (or 64 MB if never analysed), else an estimate';
+COMMENT ON COLUMN @extschema@.embed_status.coverage IS 'fresh / rows';
+COMMENT ON COLUMN @extschema@.embed_status.fresh IS 'documents up to date as far as the queue knows; embed_verify() proves it';
+COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows that wait for a worker, an estimate while a backfill scans';
+COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
+COMMENT ON COLUMN @extschema@.embed_status.last_error IS
+    'why something is not fresh, as far as that holds now: NULL where rows only wait for their turn, or for embed_resume(); else what '
+    'maintenance failed; what a '
+    'model said of a row only to those who administer the pipeline';
+COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
+COMMENT ON COLUMN @extschema@.embed_status.state IS
+    'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
+COMMENT ON COLUMN @extschema@.embed_status.tokens IS
+    'as billed where the provider says, else estimated; an estimate for all but embed_admin';
+COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS
+    'texts that were not sent: embed_usage says why. This, calls, texts, tokens and cost are NULL for those who do not administer '
+    'the pipeline';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p50 IS
+    'from a committed change to its being searchable, in the last hour: half of the changes took no longer. Live and bulk changes '
+    'count, history (backfill, rebuild) does not. Rounded up by at most a fifth; counted from the statement that changed the row '
+    '(from the commit with capture cdc), of several changes from the oldest that was not searchable yet. What still waits is in '
+    'oldest_pending_age, dead letters in failed';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p95 IS 'as lag_p50, of 95 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p99 IS 'as lag_p50, of 99 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p50 IS
+    'as lag_p50, of changes in the live lane alone: those of transactions that changed up to 1,000 rows';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p95 IS 'as live_lag_p50, of 95 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p99 IS 'as live_lag_p50, of 99 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p50 IS
+    'as lag_p50, of changes in the backfill lane alone: those of transactions that changed more than 1,000 rows, unless option '
+    'bulk_lane is live';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p95 IS 'as bulk_lag_p50, of 95 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p99 IS 'as bulk_lag_p50, of 99 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.spent_budgets IS 'which of daily_tokens and daily_cost are spent today (UTC)';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows that the backfill has come to, counted as it goes';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_progress IS
+    'the share of the table that the backfill has done, by the estimate of rows; 1 when it is over, NULL where there was none';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_eta IS 'time of work that the rest will take at the pace so far; NULL while it is not known';
+COMMENT ON COLUMN @extschema@.embed_status.capture IS
+    'how changes are seen: trigger, cdc, manual, or what is between two of them; last_error says what it waits for';
+COMMENT ON COLUMN @extschema@.embed_status.slot_lag IS
+    'bytes of WAL that the replication slot keeps on disk, for all pipelines of the database; NULL where it is not there';
+COMMENT ON COLUMN @extschema@.embed_status.maintenance_error IS
+    'what maintenance of the active generation failed the last time, such as building its index; rows are embedded nevertheless';
+GRANT SELECT ON @extschema@.embed_status TO PUBLIC;
+
+CREATE VIEW @extschema@.embed_failures WITH (security_barrier) AS
+SELECT p.name AS pipeline,
+       f.generation,
+       f.key,
+       f.class,
+       f.message,
+       f.attempts,
+       f.first_at,
+       f.last_at
+FROM embed.failure f
+JOIN embed.generation g ON g.id = f.generation
+JOIN embed.pipeline p ON p.id = g.pipeline
+WHERE embed.may_own(p.source);
+COMMENT ON VIEW @extschema@.embed_failures IS
+    'dead letters of the pipelines that you administer: rows given up until they change, are touched, or embed_retry() queues them; '
+    'rows that wait to be tried again by themselves are no dead letters: embed_status.last_error and embed_explain() tell of them';
+COMMENT ON COLUMN @extschema@.embed_failures.class IS
+    'permanent: the model refuses this text; retryable: it failed max_attempts times; configuration: nothing of this model can succeed';
+COMMENT ON COLUMN @extschema@.embed_failures.message IS 'what the model said; it may quote the text';
+COMMENT ON COLUMN @extschema@.embed_failures.attempts IS 'tries that this row lost; failures that no row is to blame for do not count';
+GRANT SELECT ON @extschema@.embed_failures TO PUBLIC;
+
+CREATE VIEW @extschema@.embed_usage WITH (security_barrier) AS
+SELECT p.name AS pipeline,
+       m.name AS model,
+       pg_catalog.date_trunc('hour', u.at) AS hour,
+       sum(u.calls)::bigint AS calls,
+       sum(u.texts)::bigint AS texts,
+       sum(u.tokens)::bigint AS tokens,
+       sum(u.cost) AS cost,
+       sum(u.saved_by_fingerprint)::bigint AS saved_by_fingerprint,
+       sum(u.saved_by_cache)::bigint AS saved_by_cache,
+       sum(u.saved_by_dedupe)::bigint AS saved_by_dedupe,
+       sum(u.questions)::bigint AS questions
+FROM embed.usage_seen u
+LEFT JOIN embed.pipeline p ON p.id = u.pipeline
+LEFT JOIN embed.model m ON m.id = u.model
+WHERE CASE WHEN u.pipeline IS NULL THEN pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE')
+           ELSE p.id IS NOT NULL AND embed.may_own(p.source) END
+GROUP BY p.name, m.name, pg_catalog.date_trunc('hour', u.at);
+COMMENT ON VIEW @extschema@.embed_usage IS
+    'what keeping a pipeline fresh and searching it cost, and what was saved, hour by hour. Questions to a model that costs money count, but for those on a standby, in a READ ONLY transaction or in one that is rolled back';
+COMMENT ON COLUMN @extschema@.embed_usage.pipeline IS 'NULL: calls of embed(), which no pipeline pays for; shown to embed_admin';
+COMMENT ON COLUMN @extschema@.embed_usage.calls IS
+    'requests that were answered, refused or failed. Only embed_admin is told of texts that vectors of other owners'' pipelines '
+    'saved: for all others calls, texts, tokens and cost are as if those had been sent';
+COMMENT ON COLUMN @extschema@.embed_usage.texts IS 'texts that a model answered for';
+COMMENT ON COLUMN @extschema@.embed_usage.tokens IS 'as billed where the provider says, else estimated; an estimate for all but embed_admin';
+COMMENT ON COLUMN @extschema@.embed_usage.cost IS 'tokens times the model''s option price (of a million tokens); NULL where there is none';
+COMMENT ON COLUMN @extschema@.embed_usage.saved_by_fingerprint IS 'texts of rows that were found unchanged';
+COMMENT ON COLUMN @extschema@.embed_usage.saved_by_cache IS 'texts that were embedded before and are live elsewhere or kept';
+COMMENT ON COLUMN @extschema@.embed_usage.saved_by_dedupe IS 'texts that were needed twice at once and sent once';
+COMMENT ON COLUMN @extschema@.embed_usage.questions IS 'of the texts, those that were questions (embed, embed_query, embed_search, embed_search_rows, embed_compare)';
+GRANT SELECT ON @extschema@.embed_usage TO PUBLIC;

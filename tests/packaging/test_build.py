@@ -57,14 +57,22 @@ if "evergreen" not in sys.modules:
         plpy.error("the server-side library of evergreen 1.2.0 is missing", detail="MODULE_PATHNAME does not exist",
                    hint="ALTER EXTENSION evergreen UPDATE; or, on the server: evergreen install", sqlstate="58P01")
     finally: sys.path.remove("MODULE_PATHNAME")
-import evergreen; evergreen.enter("1.2.0", r'''@extschema@''')"""
+import evergreen; evergreen.enter("1.2.0", r'''@extschema@''')
+"""
+RETURN_1 = """\
+try:
+    return 1
+except (plpy.Error, plpy.SPIError) as _error:
+    raise _error.with_traceback(None) from None
+"""
 
 
 @pytest.mark.parametrize(
     ("source", "built"),
     [
-        ("AS $python$\n@boot@\nreturn 1\n", f"AS $python$\n{BOOT}\nreturn 1\n"),
-        ("AS\n$python$@boot@\nreturn 1\n", f"AS\n$python$\n{BOOT}\nreturn 1\n"),
+        ("AS $python$\n@boot@\nreturn 1\n$python$;\n", f"AS $python$\n{BOOT}{RETURN_1}$python$;\n"),
+        ("AS\n$python$@boot@\nreturn 1\n$python$;\n", f"AS\n$python$\n{BOOT}{RETURN_1}$python$;\n"),
+        ("AS $python$\n@boot@\n$python$;\n", f"AS $python$\n{BOOT}$python$;\n"),
         ("-- writes @boot@ in a sentence\n", "-- writes @boot@ in a sentence\n"),
     ],
 )

@@ -4,12 +4,15 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 
 from evergreen_host.errors import EvergreenError
 from evergreen_host.packaging import dist
 
 _PSQL_GUARD = r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file. \quit'
-_BOOT_LINE = re.compile(r"^(\$python\$)?[ \t]*@boot@[ \t]*$", re.MULTILINE)
+_BOOT_LINE = re.compile(
+    r"^(?P<quote>\$python\$)?[ \t]*@boot@[ \t]*$\n?(?P<body>.*?)(?=^\$python\$|\Z)", re.MULTILINE | re.DOTALL
+)
 _UPGRADE_NAME = re.compile(r"evergreen--[^-]+(?:-[^-]+)*--(?P<target>[^-]+(?:-[^-]+)*)\.sql")
 
 # Runs first in every PL/Python body. Postgres replaces MODULE_PATHNAME by the control file's module_pathname, which is
@@ -25,13 +28,27 @@ if "evergreen" not in sys.modules:
         plpy.error("the server-side library of evergreen {version} is missing", detail="MODULE_PATHNAME does not exist",
                    hint="ALTER EXTENSION evergreen UPDATE; or, on the server: evergreen install", sqlstate="58P01")
     finally: sys.path.remove("MODULE_PATHNAME")
-import evergreen; evergreen.enter("{version}", r'''@extschema@''')"""
+import evergreen; evergreen.enter("{version}", r'''@extschema@''')
+"""
+
+# An error that a user caused is raised here once more: PL/Python shows each frame of its traceback in the CONTEXT, and
+# those of the library mean nothing to the user. An unexpected error keeps its traceback.
+_RERAISE_CODE = """\
+except (plpy.Error, plpy.SPIError) as _error:
+    raise _error.with_traceback(None) from None
+"""
 
 
 def expand_boot(sql: str, version: str) -> str:
-    """Replace each `@boot@` line by the code that loads the server package of that version."""
+    """Replace each `@boot@` line by the code that loads that version's server package; wrap the rest of the body."""
     boot = _BOOT_CODE.format(version=version)
-    return _BOOT_LINE.sub(lambda line: f"{line[1]}\n{boot}" if line[1] else boot, sql)
+
+    def expanded(found: re.Match[str]) -> str:
+        quote, body = found["quote"], found["body"]
+        wrapped = f"try:\n{indent(body, '    ')}{_RERAISE_CODE}" if body.strip() else body
+        return (f"{quote}\n" if quote else "") + boot + wrapped
+
+    return _BOOT_LINE.sub(expanded, sql)
 
 
 def render_control(template: str, version: str, libdir: Path) -> str:

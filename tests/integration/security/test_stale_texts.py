@@ -6,6 +6,7 @@ refused. Whoever reads all rows of the source goes on being served the old text 
 """
 
 import psycopg
+import psycopg.sql
 import pytest
 
 from tests.fixtures.roles import hash_model, people

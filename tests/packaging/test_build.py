@@ -80,6 +80,12 @@ def test_boot_lines_load_the_library_of_this_version(source: str, built: str):
     assert build.expand_boot(source, "1.2.0") == built
 
 
+def test_the_type_vector_is_found_in_the_schema_of_pgvector():
+    expanded = build.expand_vector_search_path("@vector_search_path@\nCREATE TABLE t (v vector);\n")
+    assert expanded.startswith("SELECT pg_catalog.set_config('search_path',")
+    assert expanded.endswith("'vector';\nCREATE TABLE t (v vector);\n")
+
+
 def test_upgrade_scripts_load_the_version_they_lead_to(extension: Path):
     files = build.render(extension, "9.9.9", LIBDIR)
     assert 'evergreen.enter("1.2.0", ' in files["evergreen--1.1.0--1.2.0.sql"]

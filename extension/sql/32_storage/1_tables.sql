@@ -39,10 +39,7 @@ CREATE INDEX tally_generation_idx ON embed.tally (generation);
 ALTER TABLE embed.tally REPLICA IDENTITY FULL;  -- no key: see embed.change
 COMMENT ON TABLE embed.tally IS 'documents of a generation: the sum over its rows';
 
--- pgvector may live anywhere, and this server's major version has no @extschema:vector@.
-SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
-FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
-WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+@vector_search_path@
 CREATE TABLE embed.cache (
     model     int NOT NULL,
     hash      bytea NOT NULL,

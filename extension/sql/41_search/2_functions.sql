@@ -1,7 +1,4 @@
--- pgvector may live anywhere, and this server's major version has no @extschema:vector@.
-SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
-FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
-WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+@vector_search_path@
 CREATE FUNCTION @extschema@.embed(text text, model text = NULL) RETURNS vector
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp

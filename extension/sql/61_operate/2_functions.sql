@@ -30,10 +30,7 @@ return requeue.embed_touch(pipeline, keys)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_touch(text, jsonb[]) IS 'marks rows to be checked, by key; returns how many';
 
--- pgvector may live anywhere, and this server's major version has no @extschema:vector@.
-SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
-FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
-WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+@vector_search_path@
 CREATE FUNCTION @extschema@.embed_import_vectors(pipeline text, texts text[], vectors vector[], keys jsonb[] = NULL)
 RETURNS bigint
 LANGUAGE plpython3u VOLATILE

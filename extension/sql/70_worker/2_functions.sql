@@ -40,10 +40,7 @@ COMMENT ON FUNCTION @extschema@.embed_claim(text, int, interval, text) IS
     'for the time of the lease, and for two thirds of it at least from each embed_submit on. No row: there is nothing to do now, the pipeline is paused, or '
     'its daily budget is spent';
 
--- pgvector may live anywhere, and this server's major version has no @extschema:vector@.
-SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
-FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
-WHERE e.extname OPERATOR(pg_catalog.=) 'vector';
+@vector_search_path@
 CREATE FUNCTION @extschema@.embed_submit(
     pipeline text, token bigint, hashes bytea[], vectors vector[], tokens bigint = NULL)
 RETURNS bigint

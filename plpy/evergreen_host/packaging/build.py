@@ -38,6 +38,15 @@ except (plpy.Error, plpy.SPIError) as _error:
     raise _error.with_traceback(None) from None
 """
 
+# pgvector may be in any schema, and PostgreSQL 15 leaves `@extschema:vector@` unreplaced. Where the type `vector` is
+# named, the script has this search_path until its next SET LOCAL.
+_VECTOR_LINE = re.compile(r"^@vector_search_path@$", re.MULTILINE)
+_VECTOR_SEARCH_PATH = """\
+SELECT pg_catalog.set_config('search_path',
+    pg_catalog.concat('pg_catalog, ', pg_catalog.quote_ident(n.nspname), ', pg_temp'), true)
+FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'vector';"""
+
 
 def expand_boot(sql: str, version: str) -> str:
     """Replace each `@boot@` line by the code that loads that version's server package; wrap the rest of the body."""
@@ -49,6 +58,15 @@ def expand_boot(sql: str, version: str) -> str:
         return (f"{quote}\n" if quote else "") + boot + wrapped
 
     return _BOOT_LINE.sub(expanded, sql)
+
+
+def expand_vector_search_path(sql: str) -> str:
+    """Replace each `@vector_search_path@` line by the query that sets it."""
+    return _VECTOR_LINE.sub(_VECTOR_SEARCH_PATH, sql)
+
+
+def _expand_macros(sql: str, version: str) -> str:
+    return expand_vector_search_path(expand_boot(sql, version))
 
 
 def render_control(template: str, version: str, libdir: Path) -> str:
@@ -69,7 +87,7 @@ def render_script(sql_dir: Path, version: str) -> str:
     parts = [_PSQL_GUARD]
     for path in files:
         name = path.relative_to(sql_dir.parent).as_posix()
-        parts.append(f"-- {name}\n{expand_boot(path.read_text('utf-8'), version).strip()}")
+        parts.append(f"-- {name}\n{_expand_macros(path.read_text('utf-8'), version).strip()}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,7 +96,7 @@ def _upgrades(upgrade_dir: Path) -> Iterator[tuple[str, str]]:
         match = _UPGRADE_NAME.fullmatch(path.name)
         if match is None:
             raise EvergreenError(f"{path} is not named evergreen--FROM--TO.sql")
-        yield path.name, expand_boot(path.read_text("utf-8"), match["target"])
+        yield path.name, _expand_macros(path.read_text("utf-8"), match["target"])
 
 
 def render(extension_dir: Path, version: str, libdir: Path) -> dict[str, str]:

@@ -170,10 +170,12 @@ WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
           j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid, j.max_batch
 
--- put_back(int4, int8, jsonb[], float8, text, text): claimed jobs that are not worked on now; the last two: why, where that is an error
+-- put_back(int4, int8, jsonb[], float8, text, text): claimed jobs that are not worked on now; the last two: why, where that is an error.
+-- What a row failed with the last time it was tried stands until it is tried again.
 UPDATE embed.job
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4),
-    last_error = $5, error_scope = CASE WHEN $5 IS NOT NULL THEN $6 END
+    last_error = CASE WHEN $5 IS NULL AND error_scope = 'row' THEN last_error ELSE $5 END,
+    error_scope = CASE WHEN $5 IS NOT NULL THEN $6 WHEN error_scope = 'row' THEN error_scope END
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2

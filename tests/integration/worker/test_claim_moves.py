@@ -107,6 +107,15 @@ def test_rows_that_failed_lose_an_attempt_and_wait_and_are_given_up(db, pipeline
     assert provider.sent.total() == 0
 
 
+def test_a_row_that_is_given_back_untried_keeps_its_last_error(db, pipeline):
+    """The row failed with it when it was last tried; a claimer that stops tells nothing new."""
+    release(db, claim(db)[:1], "CUDA out of memory")
+    hurry(db)
+    again = claim(db)
+    release(db, again)
+    assert db.execute("SELECT last_error FROM embed.job WHERE attempts = 1").fetchone() == ("CUDA out of memory",)
+
+
 def test_a_row_given_back_with_one_of_its_texts(db, docs, model):
     db.execute("UPDATE docs SET body = E'# a\\none\\n# b\\ntwo' WHERE id = 1")
     db.execute("DELETE FROM docs WHERE id > 1")

@@ -43,17 +43,17 @@ class RequestCanceller:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
-        self._cut = False
+        self._canceled = False
 
-    def hold(self, held: socket.socket | None) -> None:
+    def attach(self, held: socket.socket | None) -> None:
         """Remember the socket; one that comes after the cut is cut at once."""
         self._socket = held
-        if self._cut:
-            self.cut()
+        if self._canceled:
+            self.cancel()
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End whatever waits on the socket, from any thread: it sees the connection closed."""
-        self._cut = True
+        self._canceled = True
         held = self._socket
         if held is not None:
             try:
@@ -70,7 +70,7 @@ class Request:
     texts: list[str]
     kind: str
     truncate: bool = False
-    lifeline: RequestCanceller = field(default_factory=RequestCanceller, compare=False)
+    canceller: RequestCanceller = field(default_factory=RequestCanceller, compare=False)
 
 
 class Provider(Protocol):
@@ -131,10 +131,10 @@ class RequestBatch:
     tries: int = 0
     canary: bool = False
     since: int | None = None
-    acquitted: bool = False
+    endpoint_works: bool = False
     error: ModelError | None = None
     alone: bool = False
-    case: "SplitRequest | None" = None
+    split: "SplitRequest | None" = None
 
 
 @dataclass
@@ -162,7 +162,7 @@ class SplitRequest:
 class FailedRequest:
     """A parcel that failed as a whole, while it is not known whether the endpoint works."""
 
-    parcel: RequestBatch
+    batch: RequestBatch
     error: ModelError
 
 
@@ -186,27 +186,27 @@ class EmbeddingTask:
     lane: int = LIVE
     live_share: float = 0.8
     truncate: bool = False
-    patient: bool = True  # False: somebody waits for the answer, so a failure is told at once
+    retries: bool = True  # False: somebody waits for the answer, so a failure is told at once
     budget: Budget | None = None
-    outcome: TaskResult = field(default_factory=TaskResult)
-    spent: Usage = field(default_factory=Usage)
+    result: TaskResult = field(default_factory=TaskResult)
+    usage: Usage = field(default_factory=Usage)
     waiting: deque[RequestBatch] = field(default_factory=deque[RequestBatch])
-    flying: int = 0
-    followed: set[bytes] = field(default_factory=set[bytes])  # texts that another order is sending
+    in_flight: int = 0
+    awaited: set[bytes] = field(default_factory=set[bytes])  # texts that another order is sending
     unsent: set[bytes] = field(default_factory=set[bytes])  # texts that were given up without a try
-    sender: Any = None  # whose order it is
+    owner: Any = None  # whose order it is
     pause: float = 0.0  # seconds after which it is worth trying those
-    trouble: ModelError | None = None  # what went wrong with the last request, and is nobody's fault here
-    company: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
-    cautious: bool = False  # a request of a size that failed is under way: no second one at a time
-    wary: bool = True  # what is to be sent alone may bring the server down
-    doubts: list[FailedRequest] = field(default_factory=list[FailedRequest])
-    doubted_at: float = 0.0  # monotonic: since when some parcel is taken apart; 0 while none is
-    aside_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
-    accused: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
-    trusted: bool = False  # some text passed: a refusal is the text's own fault
+    last_error: ModelError | None = None  # what went wrong with the last request, and is nobody's fault here
+    max_batch: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
+    size_on_trial: bool = False  # a request of a size that failed is under way: no second one at a time
+    canary_first: bool = True  # what is to be sent alone may bring the server down
+    unresolved: list[FailedRequest] = field(default_factory=list[FailedRequest])
+    isolating_since: float = 0.0  # monotonic: since when some parcel is taken apart; 0 while none is
+    deferred_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
+    suspects: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
+    model_verified: bool = False  # some text passed: a refusal is the text's own fault
 
     @property
     def done(self) -> bool:
         """True when nothing more will come."""
-        return not self.waiting and not self.flying and not self.followed and not self.doubts
+        return not self.waiting and not self.in_flight and not self.awaited and not self.unresolved

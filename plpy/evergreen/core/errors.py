@@ -15,12 +15,12 @@ class ModelError(Exception):
     """
 
     failure_class = "retryable"
-    told: str | None = None
+    log_message: str | None = None
     scope = "service"
     doubtful = False
     slow = False
     limited = False
-    company: int | None = None
+    max_batch: int | None = None
 
 
 E = TypeVar("E", bound=ModelError)

@@ -35,21 +35,21 @@ def pack(texts: Texts, limits: Limits) -> Iterator[list[bytes]]:
         yield request
 
 
-def pack_task(order: EmbeddingTask, limits: Limits, answers: int = 0) -> None:
+def pack_task(task: EmbeddingTask, limits: Limits, answers: int = 0) -> None:
     """Cut the texts of an order into parcels; those that were in a request that failed come last, and in smaller ones.
 
     One that is to be sent alone may bring the server down: when no other text goes first, a harmless one does.
     ``answers``: how many the model has given.
     """
-    fresh = {key: text for key, text in order.texts.items() if key not in order.company}
-    order.waiting = deque(RequestBatch(keys) for keys in pack(fresh, limits))
-    for most in sorted({*order.company.values()}, reverse=True):
-        some = {key: order.texts[key] for key, company in order.company.items() if company == most}
+    fresh = {key: text for key, text in task.texts.items() if key not in task.max_batch}
+    task.waiting = deque(RequestBatch(keys) for keys in pack(fresh, limits))
+    for most in sorted({*task.max_batch.values()}, reverse=True):
+        some = {key: task.texts[key] for key, max_batch in task.max_batch.items() if max_batch == most}
         smaller = replace(limits, inputs=min(most, limits.inputs))
-        again = RequestBatch([], since=answers, acquitted=True, alone=most == 1)
-        order.waiting.extend(replace(again, keys=keys) for keys in pack(some, smaller))
-    if order.wary and {*order.company.values()} == {1} and not fresh:
-        order.waiting.appendleft(RequestBatch([], canary=True))
+        again = RequestBatch([], since=answers, endpoint_works=True, alone=most == 1)
+        task.waiting.extend(replace(again, keys=keys) for keys in pack(some, smaller))
+    if task.canary_first and {*task.max_batch.values()} == {1} and not fresh:
+        task.waiting.appendleft(RequestBatch([], canary=True))
 
 
 @dataclass(frozen=True)

@@ -15,33 +15,33 @@ from evergreen.core.pipeline import Model
 from evergreen.embedding import exit_guard
 from evergreen.embedding.limits.admission import Permit
 
-MOST = 64  # requests at a time, whatever an endpoint's option max_in_flight says
+MAX_IN_FLIGHT = 64  # requests at a time, whatever an endpoint's option max_in_flight says
 _JUST_NOW = 10.0  # seconds
-_PATIENCE = 1.0  # seconds to wait for requests that were cut
-_GRACE = 5.0  # seconds that a request has to end after it was cut, before it is left behind
+_CANCEL_TIMEOUT_S = 1.0  # seconds to wait for requests that were cut
+_CANCEL_GRACE_S = 5.0  # seconds that a request has to end after it was cut, before it is left behind
 
 
 @dataclass
 class InFlightRequest:
     """A request under way."""
 
-    order: EmbeddingTask
-    parcel: RequestBatch
-    leave: Permit
+    task: EmbeddingTask
+    batch: RequestBatch
+    permit: Permit
     request: Request
     estimated: int  # tokens
-    overdue_at: float = 0.0
+    deadline: float = 0.0
     began: float = 0.0
     ended: float = 0.0
-    hurry_at: float = float("inf")  # it is cut then, which is not the end of its time
-    hurried: bool = False
+    early_deadline: float = float("inf")  # it is cut then, which is not the end of its time
+    canceled_early: bool = False
     others_work: bool = False  # other models of the endpoint answer
 
     def run(self) -> Answer:
         """Make the request, in its thread."""
         self.began = time.monotonic()
         try:
-            return self.order.provider.embed(self.order.model, self.request)
+            return self.task.provider.embed(self.task.model, self.request)
         finally:
             self.ended = time.monotonic()
 
@@ -53,75 +53,77 @@ class EndpointQueue:
     width: int
     is_sql: bool = False
     blocked_until: float = 0.0  # no leave is given before
-    flights: dict[Future[Answer], InFlightRequest] = field(default_factory=dict[Future[Answer], InFlightRequest])
+    in_flight: dict[Future[Answer], InFlightRequest] = field(default_factory=dict[Future[Answer], InFlightRequest])
     answers: Counter[int] = field(default_factory=Counter[int])  # good ones, by model
     answered_at: dict[int, float] = field(default_factory=dict[int, float])  # monotonic, by model
-    spent: Counter[int] = field(default_factory=Counter[int])  # up to which answer some text was convicted by it
+    evidence_used: Counter[int] = field(
+        default_factory=Counter[int]
+    )  # up to which answer some text was convicted by it
     _lanes: dict[int, deque[EmbeddingTask]] = field(
         default_factory=lambda: {LIVE: deque[EmbeddingTask](), BACKFILL: deque[EmbeddingTask]()}
     )
-    _sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
+    _tokens_sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
     _pool: ThreadPoolExecutor | None = None
 
-    def add(self, order: EmbeddingTask) -> None:
+    def add(self, task: EmbeddingTask) -> None:
         """Queue an order that has something to send, unless it is queued already."""
-        if order.waiting and not any(one is order for one in self._lanes[order.lane]):
-            self._lanes[order.lane].append(order)
+        if task.waiting and not any(one is task for one in self._lanes[task.lane]):
+            self._lanes[task.lane].append(task)
 
-    def remove(self, order: EmbeddingTask) -> None:
+    def remove(self, task: EmbeddingTask) -> None:
         """Take an order out."""
-        self._lanes[order.lane] = deque(one for one in self._lanes[order.lane] if one is not order)
+        self._lanes[task.lane] = deque(one for one in self._lanes[task.lane] if one is not task)
 
-    def orders(self) -> list[EmbeddingTask]:
+    def tasks(self) -> list[EmbeddingTask]:
         """Return the orders that have something to send."""
         return [*self._lanes[LIVE], *self._lanes[BACKFILL]]
 
-    def parcels(self, lane: int) -> int:
+    def queued_batches(self, lane: int) -> int:
         """Count what waits to be sent in a lane."""
-        return sum(len(order.waiting) for order in self._lanes[lane])
+        return sum(len(task.waiting) for task in self._lanes[lane])
 
-    def opens_in(self, now: float) -> float:
+    def ready_in(self, now: float) -> float:
         """Return the seconds until leave may be asked for one of the orders."""
-        return max(self.blocked_until, min((order.aside_until for order in self.orders()), default=0.0)) - now
+        return max(self.blocked_until, min((task.deferred_until for task in self.tasks()), default=0.0)) - now
 
     def _probes(self, model: Model) -> bool:
-        return any(flight.leave.probe and flight.order.model.id == model.id for flight in self.flights.values())
+        return any(sent.permit.probe and sent.task.model.id == model.id for sent in self.in_flight.values())
 
     def lanes(self) -> list[int]:
         """Return the lanes with something to send, the one whose turn it is first."""
         filled = [lane for lane in (LIVE, BACKFILL) if self._lanes[lane]]
         if len(filled) == 1:
-            self._sent = dict.fromkeys(self._sent, 0.0)
+            self._tokens_sent = dict.fromkeys(self._tokens_sent, 0.0)
         if len(filled) <= 1:
             return filled
         share = self._lanes[LIVE][0].live_share
-        is_owed = self._sent[LIVE] * (1 - share) > self._sent[BACKFILL] * share
+        is_owed = self._tokens_sent[LIVE] * (1 - share) > self._tokens_sent[BACKFILL] * share
         return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
 
     def next(self, lane: int) -> EmbeddingTask | None:
         """Return the order whose turn it is in a lane: none for which what is under way decides."""
         now = time.monotonic()
-        ready = (order for order in self._lanes[lane] if order.aside_until <= now)
-        return next((order for order in ready if self._may_go(order) and not self._probes(order.model)), None)
+        ready = (task for task in self._lanes[lane] if task.deferred_until <= now)
+        return next((task for task in ready if self._may_send(task) and not self._probes(task.model)), None)
 
-    def _may_go(self, order: EmbeddingTask) -> bool:
+    def _may_send(self, task: EmbeddingTask) -> bool:
         """Tell whether an order may send: one at a time after a failure, until it is known that the endpoint works."""
-        parcel = order.waiting[0]
-        if order.doubts and not (parcel.canary or parcel.acquitted):
+        batch = task.waiting[0]
+        if task.unresolved and not (batch.canary or batch.endpoint_works):
             return False
-        if parcel.alone and self.width > 1 and self._alone() >= self.width // 2:
+        if batch.alone and self.width > 1 and self._alone() >= self.width // 2:
             return False  # each may hold its seat until its time is over
-        is_open = parcel.since is not None and self.answers[order.model.id] <= parcel.since
-        return not ((is_open or parcel.alone) and order.flying)
+        is_open = batch.since is not None and self.answers[task.model.id] <= batch.since
+        return not ((is_open or batch.alone) and task.in_flight)
 
     def _alone(self) -> int:
         """Count the requests under way with a text that is sent alone because it made others fail."""
-        return sum(flight.parcel.alone for flight in self.flights.values())
+        return sum(sent.batch.alone for sent in self.in_flight.values())
 
     def tries_size(self, model: Model) -> bool:
         """Tell whether a request is under way that is larger than any that passed since one was too large."""
-        flights = [flight for flight in self.flights.values() if flight.order.model.id == model.id]
-        return any(0 < flight.leave.capacity.good < len(flight.parcel.keys) for flight in flights)
+        in_flight = [sent for sent in self.in_flight.values() if sent.task.model.id == model.id]
+        return any(0 < sent.permit.capacity.good < len(sent.batch.keys) for sent in in_flight)
 
     def note_answer(self, model: Model, *, works: bool) -> None:
         """Note that a model gave a good vector."""
@@ -136,35 +138,35 @@ class EndpointQueue:
 
     def has_canary(self, model: Model) -> bool:
         """Tell whether a harmless text is under way to a model."""
-        return any(flight.parcel.canary and flight.order.model.id == model.id for flight in self.flights.values())
+        return any(sent.batch.canary and sent.task.model.id == model.id for sent in self.in_flight.values())
 
-    def sent(self, order: EmbeddingTask, tokens: int) -> None:
+    def note_sent(self, task: EmbeddingTask, tokens: int) -> None:
         """Note what an order has sent; the others of its lane come before it is served again."""
-        self._sent[order.lane] += tokens
-        self.remove(order)
-        self.add(order)
+        self._tokens_sent[task.lane] += tokens
+        self.remove(task)
+        self.add(task)
 
-    def fly(self, flight: InFlightRequest) -> None:
+    def start(self, sent: InFlightRequest) -> None:
         """Send a request in a thread."""
-        order = flight.order
-        flight.overdue_at = time.monotonic() + order.model.total_timeout
+        task = sent.task
+        sent.deadline = time.monotonic() + task.model.total_timeout
         with signals_blocked():
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(MOST)  # a thread is started when it is needed
-            future = self._pool.submit(flight.run)
-        self.flights[future] = flight
-        exit_guard.watch(future, flight.request.lifeline)
+                self._pool = ThreadPoolExecutor(MAX_IN_FLIGHT)  # a thread is started when it is needed
+            future = self._pool.submit(sent.run)
+        self.in_flight[future] = sent
+        exit_guard.watch(future, sent.request.canceller)
 
     def overdue(self) -> list[InFlightRequest]:
         """Cut the requests whose time is over; return those that do not even end then, and leave them behind."""
         now = time.monotonic()
         lost: list[InFlightRequest] = []
-        for future, flight in list(self.flights.items()):
-            if now > flight.overdue_at + _GRACE:
-                lost.append(self.flights.pop(future))
-            elif now > min(flight.overdue_at, flight.hurry_at):
-                flight.hurried = now <= flight.overdue_at
-                flight.request.lifeline.cut()
+        for future, sent in list(self.in_flight.items()):
+            if now > sent.deadline + _CANCEL_GRACE_S:
+                lost.append(self.in_flight.pop(future))
+            elif now > min(sent.deadline, sent.early_deadline):
+                sent.canceled_early = now <= sent.deadline
+                sent.request.canceller.cancel()
         if lost and self._pool is not None:
             self._pool.shutdown(wait=False)  # its threads hang: the next request finds new ones
             self._pool = None
@@ -175,7 +177,7 @@ class EndpointQueue:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
-        exit_guard.end({future: flight.request.lifeline for future, flight in self.flights.items()}, _PATIENCE)
+        exit_guard.end({future: sent.request.canceller for future, sent in self.in_flight.items()}, _CANCEL_TIMEOUT_S)
 
 
 def answer(future: Future[Answer]) -> Answer | ModelError:

@@ -16,27 +16,29 @@ from typing import Any
 
 from evergreen.core.embedding import RequestCanceller
 
-_PATIENCE = 3.0  # seconds: a request that was cut needs milliseconds, a look-up of certificates a tenth of a second
+_EXIT_TIMEOUT_S = (
+    3.0  # seconds: a request that was cut needs milliseconds, a look-up of certificates a tenth of a second
+)
 _under_way: dict[Future[Any], RequestCanceller] = {}
 _owner = ctypes.c_char()  # its address names the handler among those of other libraries
 
 
-def watch(future: Future[Any], lifeline: RequestCanceller) -> None:
+def watch(future: Future[Any], canceller: RequestCanceller) -> None:
     """End a request, should the process end before it does."""
     _register()
-    _under_way[future] = lifeline
+    _under_way[future] = canceller
     future.add_done_callback(lambda done: _under_way.pop(done, None))
 
 
-def end(lifelines: dict[Future[Any], RequestCanceller], patience: float) -> None:
+def end(cancellers: dict[Future[Any], RequestCanceller], timeout: float) -> None:
     """Cut requests and wait for them to end, not for ever."""
-    for lifeline in lifelines.values():
-        lifeline.cut()
-    wait(lifelines, timeout=patience)
+    for canceller in cancellers.values():
+        canceller.cancel()
+    wait(cancellers, timeout=timeout)
 
 
 def _at_exit(_: int | None) -> None:
-    end(dict(_under_way), _PATIENCE)
+    end(dict(_under_way), _EXIT_TIMEOUT_S)
 
 
 _handler = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_at_exit)

@@ -16,7 +16,7 @@ from evergreen.core.errors import (
     doubtful,
 )
 from evergreen.core.pipeline import Model
-from evergreen.embedding import doubt
+from evergreen.embedding import fault_isolation
 from evergreen.embedding.endpoint_queue import InFlightRequest
 from evergreen.embedding.limits.admission import AdmissionControl
 
@@ -33,75 +33,75 @@ class NextStep:
     note: Callable[[AdmissionControl], None]
     vectors: dict[bytes, Vector] = field(default_factory=dict[bytes, Vector])
     failures: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])
-    again: list[RequestBatch] = field(default_factory=list[RequestBatch])
-    doubts: list[FailedRequest] = field(default_factory=list[FailedRequest])
+    retry: list[RequestBatch] = field(default_factory=list[RequestBatch])
+    unresolved: list[FailedRequest] = field(default_factory=list[FailedRequest])
     works: bool = False  # the model gave a good vector
     too_large: SplitRequest | None = None  # a request of which all parts have passed now
     fatal: ModelError | None = None  # whatever the order has not sent yet would fail too
 
 
-def classify(flight: InFlightRequest, result: Answer | ModelError, answers: int) -> NextStep:
+def classify(sent: InFlightRequest, result: Answer | ModelError, answers: int) -> NextStep:
     """Judge what a request gave. ``answers``: how many the model has given before."""
-    order, leave, estimated = flight.order, flight.leave, flight.estimated
-    order.spent.calls += 1
+    task, permit, estimated = sent.task, sent.permit, sent.estimated
+    task.usage.calls += 1
     if isinstance(result, Answer):
-        order.spent.texts += len(flight.request.texts)
-        order.spent.tokens += estimated if result.tokens is None else result.tokens
-        return _answered(flight, result, answers)
+        task.usage.texts += len(sent.request.texts)
+        task.usage.tokens += estimated if result.tokens is None else result.tokens
+        return _answered(sent, result, answers)
     if isinstance(result, RejectedError):
-        refused = NextStep(lambda t: t.refused(order, leave, estimated, misconfigured=False))
-        return _refused(refused, flight, result)
+        refused = NextStep(lambda t: t.refused(task, permit, estimated, misconfigured=False))
+        return _refused(refused, sent, result)
     if result.doubtful:
-        return _doubted(flight, result, answers)
+        return _isolate(sent, result, answers)
     if isinstance(result, ConfigurationError):
-        return _misconfigured(flight, result)
-    return _limited(flight, result, answers) if result.limited else _unanswered(flight, result)
+        return _misconfigured(sent, result)
+    return _limited(sent, result, answers) if result.limited else _unanswered(sent, result)
 
 
-def _answered(flight: InFlightRequest, answer: Answer, answers: int) -> NextStep:
-    order, keys = flight.order, flight.parcel.keys
-    spent = (order, flight.leave, flight.estimated, answer.tokens, answer.pause)
+def _answered(sent: InFlightRequest, answer: Answer, answers: int) -> NextStep:
+    task, keys = sent.task, sent.batch.keys
+    spent = (task, sent.permit, sent.estimated, answer.tokens, answer.pause)
     done = NextStep(lambda t: t.succeeded(*spent))
     try:
-        verdict = validate(order.model, answer, len(flight.request.texts), zeros=order.provider.zeros)
+        validation = validate(task.model, answer, len(sent.request.texts), zeros=task.provider.zeros)
     except RejectedError as error:
-        return _refused(done, flight, error)
+        return _refused(done, sent, error)
     except ConfigurationError as error:
-        return _doubted(flight, error, answers)
-    if not verdict.good and len(keys) > 1:  # one text may spoil the vectors of all
-        error = doubtful(ConfigurationError(str(verdict.bad[0])))
-        return replace(_doubted(flight, error, answers), note=done.note)
-    if flight.parcel.canary and not verdict.good:
-        return _misconfigured(flight, ConfigurationError(str(verdict.bad[0])))
-    return _delivered(done, flight, verdict)
+        return _isolate(sent, error, answers)
+    if not validation.valid and len(keys) > 1:  # one text may spoil the vectors of all
+        error = doubtful(ConfigurationError(str(validation.invalid[0])))
+        return replace(_isolate(sent, error, answers), note=done.note)
+    if sent.batch.canary and not validation.valid:
+        return _misconfigured(sent, ConfigurationError(str(validation.invalid[0])))
+    return _delivered(done, sent, validation)
 
 
 @dataclass(frozen=True)
 class Validation:
     """The good vectors, and what is wrong with the others, by place in the request."""
 
-    good: dict[int, Vector] = field(default_factory=dict[int, Vector])
-    bad: dict[int, ModelError] = field(default_factory=dict[int, ModelError])
+    valid: dict[int, Vector] = field(default_factory=dict[int, Vector])
+    invalid: dict[int, ModelError] = field(default_factory=dict[int, ModelError])
 
 
-def _delivered(done: NextStep, flight: InFlightRequest, verdict: Validation) -> NextStep:
+def _delivered(done: NextStep, sent: InFlightRequest, validation: Validation) -> NextStep:
     """Take the good vectors; of several texts that have none, each may have spoiled the others'."""
-    order, keys = flight.order, flight.parcel.keys
-    if verdict.good:
-        order.trusted = done.works = True
-        done.failures |= order.accused
-        order.accused.clear()
-    if flight.parcel.canary:
+    task, keys = sent.task, sent.batch.keys
+    if validation.valid:
+        task.model_verified = done.works = True
+        done.failures |= task.suspects
+        task.suspects.clear()
+    if sent.batch.canary:
         return done
-    case = flight.parcel.case
-    if case is not None and not verdict.bad and case.passed(len(keys)):
-        done.too_large = case
-    done.vectors = {keys[place]: vector for place, vector in verdict.good.items()}
-    if len(verdict.bad) > 1:
-        done.again = _halves([keys[place] for place in verdict.bad])
+    split = sent.batch.split
+    if split is not None and not validation.invalid and split.passed(len(keys)):
+        done.too_large = split
+    done.vectors = {keys[place]: vector for place, vector in validation.valid.items()}
+    if len(validation.invalid) > 1:
+        done.retry = _halves([keys[place] for place in validation.invalid])
         return done
-    for place, error in verdict.bad.items():
-        _accuse(done, order, keys[place], error)
+    for place, error in validation.invalid.items():
+        _suspect(done, task, keys[place], error)
     return done
 
 
@@ -111,116 +111,116 @@ def _halves(keys: list[bytes]) -> list[RequestBatch]:
     return [RequestBatch(part) for part in (keys[:middle], keys[middle:]) if part]
 
 
-def _refused(done: NextStep, flight: InFlightRequest, error: ModelError) -> NextStep:
+def _refused(done: NextStep, sent: InFlightRequest, error: ModelError) -> NextStep:
     """Some text is to blame: halve until that one is alone."""
-    order, parcel = flight.order, flight.parcel
-    if parcel.canary:
-        return _misconfigured(flight, ConfigurationError(f"{error} (as to any text)"))
-    if len(parcel.keys) > 1:
-        middle = len(parcel.keys) // 2
-        case = SplitRequest(len(parcel.keys), len(parcel.keys))
-        done.again = [RequestBatch(parcel.keys[:middle], case=case), RequestBatch(parcel.keys[middle:], case=case)]
+    task, batch = sent.task, sent.batch
+    if batch.canary:
+        return _misconfigured(sent, ConfigurationError(f"{error} (as to any text)"))
+    if len(batch.keys) > 1:
+        middle = len(batch.keys) // 2
+        split = SplitRequest(len(batch.keys), len(batch.keys))
+        done.retry = [RequestBatch(batch.keys[:middle], split=split), RequestBatch(batch.keys[middle:], split=split)]
         return done
-    key = parcel.keys[0]
+    key = batch.keys[0]
     if isinstance(error, SuspectError):
-        error = doubt.poison(error)
-    elif order.truncate and (shorter := _shorter(order, key)):
-        order.texts[key] = shorter
-        done.again = [RequestBatch([key])]
+        error = fault_isolation.poison(error)
+    elif task.truncate and (shorter := _shorter(task, key)):
+        task.texts[key] = shorter
+        done.retry = [RequestBatch([key])]
         return done
-    _accuse(done, order, key, error)
+    _suspect(done, task, key, error)
     return done
 
 
-def _shorter(order: EmbeddingTask, key: bytes) -> str | None:
+def _shorter(task: EmbeddingTask, key: bytes) -> str | None:
     """Return half of a text that may be too long; None when it is so short that it was refused for another reason.
 
     The server counts otherwise than we do (a character may be several tokens), and few say that it is the length.
     """
-    text = order.texts[key]
-    if order.provider.sql or len(text) // 2 < _SHORTEST:
+    text = task.texts[key]
+    if task.provider.sql or len(text) // 2 < _SHORTEST:
         return None
-    most = order.provider.limits(order.model).input_tokens or 0
+    most = task.provider.limits(task.model).input_tokens or 0
     return text[: max(most, len(text) // 2)] if len(text) > most else text[: len(text) // 2]
 
 
-def _accuse(done: NextStep, order: EmbeddingTask, key: bytes, error: ModelError) -> None:
+def _suspect(done: NextStep, task: EmbeddingTask, key: bytes, error: ModelError) -> None:
     """A text failed alone: its own fault, once some text has passed; until then a harmless one is sent to see."""
-    if order.trusted or not order.patient:
+    if task.model_verified or not task.retries:
         done.failures[key] = error
         return
-    if not order.accused:
-        done.again.insert(0, RequestBatch([], canary=True))
-    order.accused[key] = error
+    if not task.suspects:
+        done.retry.insert(0, RequestBatch([], canary=True))
+    task.suspects[key] = error
 
 
-def _misconfigured(flight: InFlightRequest, error: ConfigurationError) -> NextStep:
-    order, leave, estimated = flight.order, flight.leave, flight.estimated
-    done = NextStep(lambda t: t.refused(order, leave, estimated, misconfigured=True), fatal=error)
-    done.failures = dict.fromkeys(flight.parcel.keys, error)
+def _misconfigured(sent: InFlightRequest, error: ConfigurationError) -> NextStep:
+    task, permit, estimated = sent.task, sent.permit, sent.estimated
+    done = NextStep(lambda t: t.refused(task, permit, estimated, misconfigured=True), fatal=error)
+    done.failures = dict.fromkeys(sent.batch.keys, error)
     return done
 
 
-def _unanswered(flight: InFlightRequest, error: ModelError) -> NextStep:
+def _unanswered(sent: InFlightRequest, error: ModelError) -> NextStep:
     """Nobody's fault: the same request again, a few times."""
-    order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
+    task, permit, estimated, batch = sent.task, sent.permit, sent.estimated, sent.batch
     pause = error.pause if isinstance(error, RetryableError) else None
-    done = NextStep(lambda t: t.failed(order, leave, estimated, pause))
-    if order.patient and parcel.tries + 1 < _TRIES:
-        done.again = [replace(parcel, tries=parcel.tries + 1)]
+    done = NextStep(lambda t: t.failed(task, permit, estimated, pause))
+    if task.retries and batch.tries + 1 < _TRIES:
+        done.retry = [replace(batch, tries=batch.tries + 1)]
     else:
-        done.failures = dict.fromkeys(parcel.keys, doubt.left(parcel, error, tried=True) or error)
+        done.failures = dict.fromkeys(batch.keys, fault_isolation.final_error(batch, error, tried=True) or error)
         done.fatal = error
     return done
 
 
-def _limited(flight: InFlightRequest, error: ModelError, answers: int) -> NextStep:
+def _limited(sent: InFlightRequest, error: ModelError, answers: int) -> NextStep:
     """Once more when the server has rested; if it wants to rest again, see whether it does so for a harmless text.
 
     The server's wish to rest is not believed of a text for which it is repeated, unless it says so of the harmless one.
     """
-    order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
+    task, permit, estimated, batch = sent.task, sent.permit, sent.estimated, sent.batch
     pause = error.pause if isinstance(error, RetryableError) else None
-    done = NextStep(lambda t: t.failed(order, leave, estimated, pause))
-    if parcel.canary or not order.patient:
-        done.failures, done.fatal = dict.fromkeys(parcel.keys, error), error
+    done = NextStep(lambda t: t.failed(task, permit, estimated, pause))
+    if batch.canary or not task.retries:
+        done.failures, done.fatal = dict.fromkeys(batch.keys, error), error
         return done
-    is_first = parcel.since is None
-    failed = replace(parcel, tries=parcel.tries + 1, since=answers if is_first else parcel.since, error=error)
-    if is_first or leave.probe:
-        done.again = [failed]
+    is_first = batch.since is None
+    failed = replace(batch, tries=batch.tries + 1, since=answers if is_first else batch.since, error=error)
+    if is_first or permit.probe:
+        done.retry = [failed]
         return done
-    if parcel.case is not None and parcel.case.is_limited():
-        done.failures = dict.fromkeys(parcel.keys, doubt.left(failed, error, tried=True) or error)
+    if batch.split is not None and batch.split.is_limited():
+        done.failures = dict.fromkeys(batch.keys, fault_isolation.final_error(failed, error, tried=True) or error)
         done.fatal = error
         return done
-    return NextStep(lambda t: t.doubted(order, leave, estimated, None), doubts=[FailedRequest(failed, error)])
+    return NextStep(lambda t: t.inconclusive(task, permit, estimated, None), unresolved=[FailedRequest(failed, error)])
 
 
-def _doubted(flight: InFlightRequest, error: ModelError, answers: int) -> NextStep:
+def _isolate(sent: InFlightRequest, error: ModelError, answers: int) -> NextStep:
     """Send it once more as it was, as most such failures pass; then find out what is to blame."""
-    order, leave, estimated, parcel = flight.order, flight.leave, flight.estimated, flight.parcel
+    task, permit, estimated, batch = sent.task, sent.permit, sent.estimated, sent.batch
     is_refusal = isinstance(error, ConfigurationError)
     # What answers others does not need a pause, although it asks for one whenever it is sent this.
-    pause = error.pause if isinstance(error, RetryableError) and parcel.since is None else None
-    if is_refusal and (parcel.canary or not order.patient):
-        return _misconfigured(flight, error)
-    if parcel.canary or not order.patient:
-        done = NextStep(lambda t: t.down(order, leave, estimated, pause), fatal=error)
-        if flight.others_work:
-            done = NextStep(lambda t: t.refused(order, leave, estimated, misconfigured=True), fatal=error)
-        done.failures = dict.fromkeys(parcel.keys, error)
+    pause = error.pause if isinstance(error, RetryableError) and batch.since is None else None
+    if is_refusal and (batch.canary or not task.retries):
+        return _misconfigured(sent, error)
+    if batch.canary or not task.retries:
+        done = NextStep(lambda t: t.down(task, permit, estimated, pause), fatal=error)
+        if sent.others_work:
+            done = NextStep(lambda t: t.refused(task, permit, estimated, misconfigured=True), fatal=error)
+        done.failures = dict.fromkeys(batch.keys, error)
         return done
-    done = NextStep(lambda t: t.doubted(order, leave, estimated, pause))
-    is_first = parcel.since is None
-    is_trial = 0 < leave.capacity.good < len(parcel.keys)
-    failed = replace(parcel, tries=parcel.tries + 1, since=answers if is_first else parcel.since, error=error)
-    if is_first and error.slow and len(parcel.keys) > 1 and not leave.probe:
-        done.again = doubt.quarters(FailedRequest(failed, error), answers, acquitted=False)
-    elif is_first and not (error.slow or is_refusal or is_trial or leave.probe):
-        done.again = [failed]
+    done = NextStep(lambda t: t.inconclusive(task, permit, estimated, pause))
+    is_first = batch.since is None
+    is_trial = 0 < permit.capacity.good < len(batch.keys)
+    failed = replace(batch, tries=batch.tries + 1, since=answers if is_first else batch.since, error=error)
+    if is_first and error.slow and len(batch.keys) > 1 and not permit.probe:
+        done.retry = fault_isolation.quarters(FailedRequest(failed, error), answers, endpoint_works=False)
+    elif is_first and not (error.slow or is_refusal or is_trial or permit.probe):
+        done.retry = [failed]
     else:
-        done.doubts = [FailedRequest(failed, error)]
+        done.unresolved = [FailedRequest(failed, error)]
     return done
 
 
@@ -232,14 +232,14 @@ def validate(model: Model, answer: Answer, count: int, *, zeros: bool = False) -
     sizes = {vector.size for vector in vectors}
     if len(sizes) == 1 and not sizes & {model.dimensions, 0}:
         raise doubtful(ConfigurationError(_wrong_size(model, sizes.pop())))
-    verdict = Validation()
+    validation = Validation()
     for place, vector in enumerate(vectors):
         wrong = _wrong(model, vector, zeros=zeros)
         if wrong is None:
-            verdict.good[place] = vector
+            validation.valid[place] = vector
         else:
-            verdict.bad[place] = InvalidVectorError(wrong)
-    return verdict
+            validation.invalid[place] = InvalidVectorError(wrong)
+    return validation
 
 
 def _wrong(model: Model, vector: Vector, *, zeros: bool) -> str | None:

@@ -5,7 +5,7 @@ from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 
 SQL = load(__package__)
-_PATIENCE = "20ms"
+_LOCK_TIMEOUT = "20ms"
 
 
 def among(model: int, hashes: list[bytes]) -> dict[bytes, bool]:
@@ -16,7 +16,7 @@ def among(model: int, hashes: list[bytes]) -> dict[bytes, bool]:
 def note(model: int, culprits: dict[bytes, bool]) -> None:
     """Remember texts, and whether they were refused. A lock is not waited for: it would be found out again."""
     if culprits:
-        with_lock_timeout(lambda: db.run(SQL.note, model, [*culprits], [*culprits.values()]), _PATIENCE)
+        with_lock_timeout(lambda: db.run(SQL.note, model, [*culprits], [*culprits.values()]), _LOCK_TIMEOUT)
 
 
 def clear(model: int, hashes: list[bytes]) -> None:

@@ -36,7 +36,7 @@ class Failures:
             if self._is_hopeless(error, attempts):
                 buried.append((key, error.failure_class, str(error), attempts))
             else:
-                failed = (key, str(error), _pause(job, error) * jitter, attempts, error.scope, error.company)
+                failed = (key, str(error), _pause(job, error) * jitter, attempts, error.scope, error.max_batch)
                 waiting.append(failed)
         if waiting:
             db.run(SQL.wait_longer, self._claim.generation.id, self._claim.token, *_columns(waiting))
@@ -57,7 +57,7 @@ class Failures:
             ("model_failed", event_log.info, failed),
             ("rows_dead_lettered", event_log.warn, buried),
         ):
-            reasons = Counter((failures[key].failure_class, failures[key].told) for key in keys)
+            reasons = Counter((failures[key].failure_class, failures[key].log_message) for key in keys)
             for (kind, told), rows in reasons.items():
                 say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)
 

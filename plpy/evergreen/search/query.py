@@ -27,11 +27,11 @@ _remembered: OrderedDict[_Identity, str] = OrderedDict()
 
 
 class NotEmbeddedError(UserError):
-    """A model did not give the vector of a text. ``told``: as much of the reason as may stand in a log."""
+    """A model did not give the vector of a text. ``log_message``: as much of the reason as may stand in a log."""
 
     def __init__(self, model: Model, error: ModelError) -> None:
         super().__init__(f"the text could not be embedded: {error}", "58000", hint=_hint(model, error))
-        self.told = error.told
+        self.log_message = error.log_message
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def vector_or_none(pipeline: Pipeline, model: Model, text: str, role: str) -> st
             return vector(pipeline, model, text, role)
         why, hint = rests, _AGAIN
     except NotEmbeddedError as error:
-        why, hint = error.told, error.hint
+        why, hint = error.log_message, error.hint
     # It goes to the server's log, too: nothing in it may be what the model's server said.
     because = f": {why}" if why is not None else ""
     db.warning(f'model "{model.name}" did not embed the question, so only its words were looked for{because}', hint)
@@ -120,14 +120,14 @@ def ask(model: Model, text: str, kind: str, role: str) -> Asked:
     if identity in _remembered:
         _remembered.move_to_end(identity)
         return Asked(model, _remembered[identity])
-    order = EmbeddingTask(provider(model.provider), model, {b"": text}, kind, patient=False)
+    order = EmbeddingTask(provider(model.provider), model, {b"": text}, kind, retries=False)
     outcome = embed_once(order, db.check_interrupts)
     if outcome.failures:
         raise NotEmbeddedError(model, outcome.failures[b""])
     _remembered[identity] = literal(outcome.vectors[b""])
     if len(_remembered) > _MEMORY:
         _remembered.popitem(last=False)
-    return Asked(model, _remembered[identity], order.spent)
+    return Asked(model, _remembered[identity], order.usage)
 
 
 def _hint(model: Model, error: ModelError) -> str:

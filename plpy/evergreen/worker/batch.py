@@ -100,10 +100,10 @@ class Batch:
         self._alone.spare(spared, found.send, self._provider.limits(generation.model))
         if found.send or follow:
             order = self._order(found.send)
-            order.company = self._company(found.send)
-            order.wary = not any(self._suspects.values())
+            order.max_batch = self._company(found.send)
+            order.canary_first = not any(self._suspects.values())
             self._orders.append(order)
-            courier.take(order, follow, self)
+            courier.submit(order, follow, self)
 
     def _order(self, texts: Texts) -> EmbeddingTask:
         claim = self.claim
@@ -132,13 +132,13 @@ class Batch:
     def take_in(self, order: EmbeddingTask) -> None:
         """Take in what became of an order of this batch."""
         self._orders.remove(order)
-        self._spent.append(order.spent)
-        outcome = order.outcome
+        self._spent.append(order.usage)
+        outcome = order.result
         self.result.vectors.update(outcome.vectors)
         answered = [key for key in order.texts if key in outcome.vectors]
         self.result.sent.update(answered)
         self._alone.count(order.texts[key] for key in answered)
-        self._unsent.update(dict.fromkeys(order.unsent, (order.pause, order.trouble)))
+        self._unsent.update(dict.fromkeys(order.unsent, (order.pause, order.last_error)))
         for key, error in outcome.failures.items():
             if type(error) in (PoisonError, InvalidVectorError, RejectedError):
                 self._culprits[key] = type(error) is not PoisonError
@@ -189,14 +189,14 @@ class Batch:
         self._kept.update(new)
 
     def _new(self) -> dict[bytes, AnyVector]:
-        return {key: v for order in self._orders for key, v in order.outcome.vectors.items() if key not in self._kept}
+        return {key: v for order in self._orders for key, v in order.result.vectors.items() if key not in self._kept}
 
     def drop_saved(self) -> None:
         """The batch is written: what was kept of it lives there."""
         drop_kept(self.result, [*self._kept])
 
     def _trouble(self) -> ModelError | None:
-        return next((order.trouble for order in self._orders if order.trouble is not None), None)
+        return next((order.last_error for order in self._orders if order.last_error is not None), None)
 
     def is_to_be_explained(self) -> bool:
         """Tell whether the rows wait for their model, claim in hand, for a reason that was not said yet."""

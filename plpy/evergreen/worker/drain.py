@@ -167,7 +167,7 @@ class Drain:
         for lane, limit in ((LIVE, live), (BACKFILL, share), (LIVE, share)):
             room = limit
             while min(room, left, self._room) > 0 and self._has_time():
-                if not self._courier.has_room(chosen, model, lane):
+                if not self._courier.has_capacity(chosen, model, lane):
                     return True
                 if self._rests(pipeline, generation) or timeouts.timed_out():
                     return False
@@ -183,7 +183,7 @@ class Drain:
 
     def _rests(self, pipeline: Pipeline, generation: Generation) -> bool:
         """Tell whether a model rests, with a WARNING the first time."""
-        leave = self._courier.rests(provider(generation.model.provider), generation.model, budget(pipeline))
+        leave = self._courier.unavailable(provider(generation.model.provider), generation.model, budget(pipeline))
         if leave is not None and generation.id not in self._resting:
             self._resting.add(generation.id)
             db.warning(
@@ -206,8 +206,8 @@ class Drain:
         return self._memory.setdefault(batch.claim.generation.model.id, {})
 
     def _turn(self, patience: float) -> None:
-        for order in self._courier.turn(patience):
-            batch: Batch = order.sender
+        for order in self._courier.poll(patience):
+            batch: Batch = order.owner
             batch.take_in(order)
             self._known(batch).update({key: batch.result.vectors[key] for key in batch.result.sent})
 
@@ -215,17 +215,17 @@ class Drain:
         """See every order to its end; when the time is up, nothing more is sent."""
         while self._courier.busy:
             if time.monotonic() > self._last_moment:
-                for order in self._courier.break_off():
-                    order.sender.take_in(order)
+                for order in self._courier.cancel_all():
+                    order.owner.take_in(order)
                 return
             if not self._has_time() or self._is_idle():
-                self._courier.recall()
+                self._courier.stop_sending()
             self._turn(_SLICE)
 
     def _is_idle(self) -> bool:
         """Tell whether leave to send has been waited for, in all, as long as is worth it with vectors in hand."""
         now = time.monotonic()
-        self._idle += 0.0 if self._courier.flying else min(now - self._looked_at, _IDLE_SLICE)
+        self._idle += 0.0 if self._courier.has_in_flight else min(now - self._looked_at, _IDLE_SLICE)
         self._looked_at = now
         return self._idle > _LONGEST_WAIT
 

@@ -120,7 +120,7 @@ class Worker:
 
     def finish(self) -> None:
         """Send nothing more and finish what is under way."""
-        self._courier.recall()
+        self._courier.stop_sending()
         while self._courier.busy:
             self._collect(_SLICE)
 
@@ -191,7 +191,7 @@ class Worker:
         for generation in pipeline.generations:  # one at a time: an error in one must not leave another's claim behind
             model = generation.model
             chosen = provider(model.provider)
-            if self._courier.rests(chosen, model, budget(pipeline)) is not None:
+            if self._courier.unavailable(chosen, model, budget(pipeline)) is not None:
                 self._blocked.add(generation.id)
                 continue
             self._blocked.discard(generation.id)
@@ -218,7 +218,7 @@ class Worker:
     def _has_room(self, generation: Generation, lane: int) -> bool:
         """Tell whether to claim more: each generation has a batch under way, whatever else its endpoint has to do."""
         under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
-        return not under_way or self._courier.has_room(provider(generation.model.provider), generation.model, lane)
+        return not under_way or self._courier.has_capacity(provider(generation.model.provider), generation.model, lane)
 
     def _claim(self, wanted: ClaimRequest) -> Claim | None:
         return self._step(lambda: claims.claim(wanted, self._tokens(), self._cursors, leased=True, floors=self._floors))
@@ -240,8 +240,8 @@ class Worker:
 
     def _collect(self, patience: float) -> None:
         """Take answers in and finish the batches that have all of theirs."""
-        for order in self._courier.turn(patience):
-            batch: Batch = order.sender
+        for order in self._courier.poll(patience):
+            batch: Batch = order.owner
             if batch in self._batches:
                 batch.take_in(order)
                 self._guarded(batch.claim.pipeline.id, partial(self._end, batch))

@@ -132,7 +132,7 @@ def test_a_request_can_be_cut_from_outside(ask, provider, where, kept):
     if kept:
         ask("openai", TEXTS)
         provider.reset()
-    line = RequestCanceller()
+    canceller = RequestCanceller()
     if where == "waiting":
         provider.hold()
     else:
@@ -141,10 +141,10 @@ def test_a_request_can_be_cut_from_outside(ask, provider, where, kept):
 
     def cut():
         provider.wait_for_requests(1)
-        line.cut()
+        canceller.cancel()
 
     threading.Thread(target=cut, daemon=True).start()
-    ended_in(10, ask, lifeline=line)
+    ended_in(10, ask, canceller=canceller)
     provider.release()
     provider.mend()
     assert right(ask("openai", TEXTS)), "other connections go on"
@@ -152,18 +152,18 @@ def test_a_request_can_be_cut_from_outside(ask, provider, where, kept):
 
 def test_a_line_cut_before_the_request_ends_it(ask, provider):
     provider.hold()
-    line = RequestCanceller()
-    line.cut()
-    ended_in(10, ask, lifeline=line)
+    canceller = RequestCanceller()
+    canceller.cancel()
+    ended_in(10, ask, canceller=canceller)
 
 
 def test_a_line_cut_after_the_answer_cuts_nobody_else(ask, provider):
     """The connection is kept, and may be another request's by then."""
     connections = set()
     provider.fail(lambda _: connections.add(threading.get_ident()))
-    line = RequestCanceller()
-    ask("openai", TEXTS, lifeline=line)
-    line.cut()
+    canceller = RequestCanceller()
+    ask("openai", TEXTS, canceller=canceller)
+    canceller.cancel()
     assert right(ask("openai", TEXTS))
     assert len(connections) == 1
 

@@ -105,7 +105,7 @@ def test_what_a_server_repeats_of_a_key_is_struck_out(ask, provider, keyed, opti
     provider.fail(faults.status(code, echo.encode()))
     with pytest.raises(ModelError) as found:
         ask("openai", ["x"], endpoint={option: {"api-key": {"secret": keyed}}})
-    said = f"{found.value!r} {found.value.told}"
+    said = f"{found.value!r} {found.value.log_message}"
     pieces = [form[i : i + 8] for form in (KEY, echo) for i in range(len(form) - 7) if "Zr7Q" in form[i : i + 8]]
     assert not [piece for piece in pieces if piece in said]
 

@@ -49,9 +49,9 @@ def trusted(certificate, monkeypatch):
     client._made.cache_clear()
 
 
-def ask(provider, texts=("text",), host="localhost", lifeline=None, **endpoint):
+def ask(provider, texts=("text",), host="localhost", canceller=None, **endpoint):
     url = f"https://{host}:{provider.port}/v1"
-    request = Request(list(texts), "query", lifeline=lifeline or RequestCanceller())
+    request = Request(list(texts), "query", canceller=canceller or RequestCanceller())
     return SERVED["openai"].embed(model_of("openai", url, endpoint=endpoint), request)
 
 
@@ -103,16 +103,16 @@ def test_a_request_can_be_cut_from_outside(secure, trusted, slow, kept):
         secure.fail(faults.trickling_body(secure.stopped.wait))
     else:
         secure.hold()
-    line = RequestCanceller()
+    canceller = RequestCanceller()
 
     def cut():
         secure.wait_for_requests(1)
-        line.cut()
+        canceller.cancel()
 
     threading.Thread(target=cut, daemon=True).start()
     started = time.monotonic()
     with pytest.raises(RetryableError):
-        ask(secure, lifeline=line)
+        ask(secure, canceller=canceller)
     assert time.monotonic() - started < 10
 
 
@@ -127,13 +127,13 @@ def test_a_server_that_does_not_shake_hands_meets_the_time_to_connect():
 
 
 def test_a_handshake_can_be_cut_from_outside():
-    line, over = RequestCanceller(), threading.Event()
+    canceller, over = RequestCanceller(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def cut():
             with server.accept()[0] as wire:
                 wire.recv(1)  # the first byte of the handshake has come
-                line.cut()
+                canceller.cancel()
                 over.wait(60)
 
         threading.Thread(target=cut, daemon=True).start()
@@ -141,6 +141,6 @@ def test_a_handshake_can_be_cut_from_outside():
         chosen = model_of("openai", url, endpoint={"connect_timeout": 30, "total_timeout": 60})
         started = time.monotonic()
         with pytest.raises(RetryableError):
-            SERVED["openai"].embed(chosen, Request(["text"], "query", lifeline=line))
+            SERVED["openai"].embed(chosen, Request(["text"], "query", canceller=canceller))
         over.set()
         assert time.monotonic() - started < 10

@@ -62,32 +62,32 @@ def texts(count):
 MODEL = Model(1, "fake", "fake", None, DIMENSIONS, {}, None)
 
 
-def order(provider, wanted, **how):
+def task(provider, wanted, **how):
     return EmbeddingTask(provider, MODEL, dict(wanted), **how)
 
 
-def courier(breathe=lambda: None, traffic=None, longest_wait=1.0):
-    return RequestDispatcher(traffic or Unlimited(), lambda body: body(), breathe, longest_wait=longest_wait)
+def make_dispatcher(on_tick=lambda: None, admission=None, longest_wait=1.0):
+    return RequestDispatcher(admission or Unlimited(), lambda body: body(), on_tick, longest_wait=longest_wait)
 
 
-def carry(carrier, *orders):
+def run_all(dispatcher, *tasks):
     """Carry orders that were taken to their ends; return them in the order in which they were done."""
     done = []
-    while carrier.busy:
-        done += carrier.turn()
+    while dispatcher.busy:
+        done += dispatcher.poll()
     return done
 
 
-def run(provider, wanted, *, at_once=4, breathe=lambda: None, **how):
+def run(provider, wanted, *, at_once=4, on_tick=lambda: None, **how):
     provider.at_once = at_once
-    carrier = courier(breathe)
-    one = order(provider, wanted, **how)
-    carrier.take(one, set())
+    dispatcher = make_dispatcher(on_tick)
+    one = task(provider, wanted, **how)
+    dispatcher.submit(one, set())
     try:
-        carry(carrier)
+        run_all(dispatcher)
     finally:
-        carrier.close()
-    return one.outcome
+        dispatcher.close()
+    return one.result
 
 
 def refuse(*culprits):
@@ -179,12 +179,12 @@ def test_the_caller_breathes_while_a_model_works():
     release = threading.Event()
     breaths = []
 
-    def breathe():
+    def on_tick():
         breaths.append(1)
         if len(breaths) == 3:
             release.set()
 
-    outcome = run(Fake(waits_for(release)), texts(3), breathe=breathe)
+    outcome = run(Fake(waits_for(release)), texts(3), on_tick=on_tick)
     assert len(outcome.vectors) == 3
 
 
@@ -192,12 +192,12 @@ def test_what_breathe_raises_ends_the_call():
     """A cancelled statement: it must not wait for the model."""
     release = threading.Event()
 
-    def breathe():
+    def on_tick():
         raise KeyboardInterrupt
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            run(Fake(waits_for(release)), texts(3), breathe=breathe)
+            run(Fake(waits_for(release)), texts(3), on_tick=on_tick)
     finally:
         release.set()
 
@@ -286,7 +286,7 @@ def test_a_hiccup_costs_one_more_request():
 
 def test_somebody_who_waits_is_told_at_once():
     provider = Fake(always(RetryableError("down")))
-    outcome = run(provider, texts(1), patient=False)
+    outcome = run(provider, texts(1), retries=False)
     assert str(outcome.failures[b"0"]) == "down"
     assert len(provider.requests) == 1
 
@@ -342,63 +342,63 @@ def test_an_over_long_text_is_shortened_until_it_passes():
 
 def test_a_text_that_another_order_is_sending_is_not_sent_again():
     release = threading.Event()
-    provider, carrier = Fake(waits_for(release)), courier()
-    first, second = order(provider, texts(8)), order(provider, {b"new": "z26"})
-    carrier.take(first, set())
-    carrier.turn(0)
-    follow = carrier.under_way(MODEL, [b"0", b"1", b"other"])
-    assert follow == {b"0", b"1"}
-    carrier.take(second, follow)
+    provider, dispatcher = Fake(waits_for(release)), make_dispatcher()
+    first, second = task(provider, texts(8)), task(provider, {b"new": "z26"})
+    dispatcher.submit(first, set())
+    dispatcher.poll(0)
+    awaited = dispatcher.under_way(MODEL, [b"0", b"1", b"other"])
+    assert awaited == {b"0", b"1"}
+    dispatcher.submit(second, awaited)
     release.set()
-    carry(carrier)
-    assert set(second.outcome.vectors) == {b"0", b"1", b"new"}
+    run_all(dispatcher)
+    assert set(second.result.vectors) == {b"0", b"1", b"new"}
     assert sum(len(request) for request in provider.requests) == 9
-    assert carrier.under_way(MODEL, [b"0"]) == set()
+    assert dispatcher.under_way(MODEL, [b"0"]) == set()
 
 
 def test_what_an_order_has_its_answer_for_is_handed_on_while_the_rest_is_out():
     release = threading.Event()
     provider = Fake(lambda batch: release.wait(20) and None if "j9" in batch else None)
-    provider.at_once, carrier = 2, courier()
-    first = order(provider, texts(10))  # two requests, of which the second hangs
-    carrier.take(first, set())
-    while not first.outcome.vectors:
-        carrier.turn()
-    second = order(provider, {})
-    carrier.take(second, carrier.under_way(MODEL, [b"0"]))
-    assert carrier.turn() == [second]
-    assert set(second.outcome.vectors) == {b"0"}
+    provider.at_once, dispatcher = 2, make_dispatcher()
+    first = task(provider, texts(10))  # two requests, of which the second hangs
+    dispatcher.submit(first, set())
+    while not first.result.vectors:
+        dispatcher.poll()
+    second = task(provider, {})
+    dispatcher.submit(second, dispatcher.under_way(MODEL, [b"0"]))
+    assert dispatcher.poll() == [second]
+    assert set(second.result.vectors) == {b"0"}
     release.set()
-    carry(carrier)
+    run_all(dispatcher)
 
 
 def test_who_follows_a_text_that_fails_is_to_try_by_its_own_rules():
     """Its pipeline may truncate, or have money left."""
-    provider, carrier = Fake(refuse("a0")), courier()
-    first, second = order(provider, texts(3)), order(provider, {})
-    carrier.take(first, set())
-    carrier.take(second, {b"0", b"1"})
-    carry(carrier)
-    assert second.outcome.failures == {}
+    provider, dispatcher = Fake(refuse("a0")), make_dispatcher()
+    first, second = task(provider, texts(3)), task(provider, {})
+    dispatcher.submit(first, set())
+    dispatcher.submit(second, {b"0", b"1"})
+    run_all(dispatcher)
+    assert second.result.failures == {}
     assert second.unsent == {b"0"}
-    assert set(second.outcome.vectors) == {b"1"}
+    assert set(second.result.vectors) == {b"1"}
 
 
 def test_what_is_recalled_is_not_sent_and_has_not_failed():
     release = threading.Event()
-    provider, carrier = Fake(waits_for(release), inputs=2), courier()
+    provider, dispatcher = Fake(waits_for(release), inputs=2), make_dispatcher()
     provider.at_once = 1
-    one, follower = order(provider, texts(8)), order(provider, {})
-    carrier.take(one, set())
-    carrier.take(follower, {b"0", b"7"})
-    carrier.turn(0)
-    carrier.recall()
+    one, waiter = task(provider, texts(8)), task(provider, {})
+    dispatcher.submit(one, set())
+    dispatcher.submit(waiter, {b"0", b"7"})
+    dispatcher.poll(0)
+    dispatcher.stop_sending()
     release.set()
-    carry(carrier)
-    assert set(one.outcome.vectors) == {b"0", b"1"}
+    run_all(dispatcher)
+    assert set(one.result.vectors) == {b"0", b"1"}
     assert one.unsent == set(texts(8)) - {b"0", b"1"}
-    assert not one.outcome.failures
-    assert follower.unsent == {b"7"}
+    assert not one.result.failures
+    assert waiter.unsent == {b"7"}
 
 
 def test_after_a_recall_nothing_is_sent_again():
@@ -410,38 +410,38 @@ def test_after_a_recall_nothing_is_sent_again():
             release.wait(20)
             raise error
 
-        provider, carrier = Fake(answer), courier()
+        provider, dispatcher = Fake(answer), make_dispatcher()
         provider.at_once = 1
-        one = order(provider, texts(8))
-        carrier.take(one, set())
-        carrier.turn(0)
-        carrier.recall()
+        one = task(provider, texts(8))
+        dispatcher.submit(one, set())
+        dispatcher.poll(0)
+        dispatcher.stop_sending()
         release.set()
-        carry(carrier)
+        run_all(dispatcher)
         assert len(provider.requests) == 1
         assert one.unsent == set(texts(8))
 
 
 def test_orders_are_served_in_turn():
     """A long one does not keep a short one waiting."""
-    provider, carrier = Fake(inputs=1), courier()
+    provider, dispatcher = Fake(inputs=1), make_dispatcher()
     provider.at_once = 1
-    long, short = order(provider, texts(20)), order(provider, {b"s": "short"})
-    carrier.take(long, set())
-    carrier.take(short, set())
-    assert carry(carrier)[0] is short
+    long, short = task(provider, texts(20)), task(provider, {b"s": "short"})
+    dispatcher.submit(long, set())
+    dispatcher.submit(short, set())
+    assert run_all(dispatcher)[0] is short
     assert provider.requests.index(["short"]) == 1
 
 
 @pytest.mark.parametrize(("share", "most"), [(0.8, 6), (0.5, 14)])
 def test_backfill_has_its_share_beside_live_work(share, most):
-    provider, carrier = Fake(inputs=1), courier()
+    provider, dispatcher = Fake(inputs=1), make_dispatcher()
     provider.at_once = 1
-    carrier.take(order(provider, {f"b{i}".encode(): f"backfill {i}" for i in range(40)}, lane=BACKFILL), set())
-    carrier.take(
-        order(provider, {f"l{i}".encode(): f"live {i}" for i in range(20)}, lane=LIVE, live_share=share), set()
+    dispatcher.submit(task(provider, {f"b{i}".encode(): f"backfill {i}" for i in range(40)}, lane=BACKFILL), set())
+    dispatcher.submit(
+        task(provider, {f"l{i}".encode(): f"live {i}" for i in range(20)}, lane=LIVE, live_share=share), set()
     )
-    carry(carrier)
+    run_all(dispatcher)
     sent = [request[0].split()[0] for request in provider.requests]
     while_live = sent[: len(sent) - sent[::-1].index("live")]
     assert 2 <= while_live.count("backfill") <= most + 8 * (share == 0.5)
@@ -450,48 +450,48 @@ def test_backfill_has_its_share_beside_live_work(share, most):
 class Rules(Unlimited):
     """Traffic that answers as it is told, and remembers what it is told."""
 
-    def __init__(self, *leaves):
-        self.leaves = list(leaves)
+    def __init__(self, *permits):
+        self.permits = list(permits)
         self.asked = []
         self.heard = []
 
-    def ask(self, _order, estimates):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def acquire(self, _task, estimates):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.asked.append(list(estimates))
-        return self.leaves.pop(0) if self.leaves else Permit()
+        return self.permits.pop(0) if self.permits else Permit()
 
-    def succeeded(self, _order, _leave, estimated, billed, pause):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def succeeded(self, _task, _permit, estimated, billed, pause):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.heard.append(("succeeded", estimated, billed, pause))
 
-    def failed(self, _order, _leave, _estimated, pause):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def failed(self, _task, _permit, _estimated, pause):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.heard.append(("failed", pause))
 
-    def refused(self, _order, _leave, _estimated, *, misconfigured):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def refused(self, _task, _permit, _estimated, *, misconfigured):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.heard.append(("misconfigured" if misconfigured else "refused",))
 
 
 def ruled(rules, provider, wanted, **how):
-    carrier = courier(traffic=rules, longest_wait=how.pop("longest_wait", 1.0))
-    one = order(provider, wanted, **how)
-    carrier.take(one, set())
-    carry(carrier)
+    dispatcher = make_dispatcher(admission=rules, longest_wait=how.pop("longest_wait", 1.0))
+    one = task(provider, wanted, **how)
+    dispatcher.submit(one, set())
+    run_all(dispatcher)
     return one
 
 
 def test_a_turn_that_comes_soon_is_waited_for():
     rules, provider = Rules(Permit(wait=0.01, reason="rate limit")), Fake()
     one = ruled(rules, provider, texts(3))
-    assert len(one.outcome.vectors) == 3
+    assert len(one.result.vectors) == 3
     assert len(rules.asked) == 2
 
 
 def test_who_waits_for_itself_alone_lets_others_pass_and_is_asked_again():
     slept = []
-    rules = Rules(Permit(0.1, aside=True))
-    provider, carrier = Fake(), courier(traffic=rules, breathe=lambda: slept.append(1))
-    aside, other = order(provider, texts(1)), order(provider, {b"o": "other"})
-    carrier.take(aside, set())
-    carrier.take(other, set())
-    assert carry(carrier) == [other, aside]
+    rules = Rules(Permit(0.1, deferred=True))
+    provider, dispatcher = Fake(), make_dispatcher(admission=rules, on_tick=lambda: slept.append(1))
+    deferred, other = task(provider, texts(1)), task(provider, {b"o": "other"})
+    dispatcher.submit(deferred, set())
+    dispatcher.submit(other, set())
+    assert run_all(dispatcher) == [other, deferred]
     assert provider.requests == [["other"], ["a0"]]
     assert len(slept) < 20, "it is waited for, not asked for all the time"
 
@@ -500,15 +500,15 @@ def test_a_turn_that_is_too_far_off_is_not():
     """Nobody failed: the texts are to be tried again when it comes."""
     rules, provider = Rules(Permit(wait=9, reason="rate limit")), Fake()
     one = ruled(rules, provider, texts(3))
-    assert (one.unsent, one.pause, one.outcome.failures) == (set(texts(3)), 9, {})
+    assert (one.unsent, one.pause, one.result.failures) == (set(texts(3)), 9, {})
     assert provider.requests == []
 
 
 def test_an_open_breaker_is_not_waited_for_and_says_why():
     rules, provider = Rules(Permit(wait=0.5, open=True, reason="endpoint x rests")), Fake()
     one = ruled(rules, provider, texts(3))
-    assert {str(error) for error in one.outcome.failures.values()} == {"endpoint x rests"}
-    failure = one.outcome.failures[b"0"]
+    assert {str(error) for error in one.result.failures.values()} == {"endpoint x rests"}
+    failure = one.result.failures[b"0"]
     assert isinstance(failure, CircuitOpenError)
     assert failure.pause == 0.5
     assert provider.requests == []
@@ -517,38 +517,38 @@ def test_an_open_breaker_is_not_waited_for_and_says_why():
 def test_a_probe_is_one_text_and_the_rest_waits_for_what_comes_of_it():
     rules, provider = Rules(Permit(texts=1, probe=True)), Fake(always(RetryableError("still down")))
     provider.at_once = 4
-    ruled(rules, provider, texts(30), patient=False)
+    ruled(rules, provider, texts(30), retries=False)
     assert [len(request) for request in provider.requests] == [1]
     provider = Fake()
     one = ruled(Rules(Permit(texts=1, probe=True)), provider, texts(30))
     assert len(provider.requests[0]) == 1
-    assert len(one.outcome.vectors) == 30
+    assert len(one.result.vectors) == 30
 
 
 def test_the_rules_hear_what_came_of_each_request():
     rules = Rules()
     ruled(rules, Fake(lambda batch: Answer([np.ones(3, dtype=np.float32)] * len(batch), 77, 1.5)), texts(3))
-    ruled(rules, Fake(always(RetryableError("busy", 4.0))), texts(1), patient=False)
+    ruled(rules, Fake(always(RetryableError("busy", 4.0))), texts(1), retries=False)
     ruled(rules, Fake(always(ConfigurationError("no such model"))), texts(1))
-    ruled(rules, Fake(refuse("a0")), texts(1), patient=False)
+    ruled(rules, Fake(refuse("a0")), texts(1), retries=False)
     assert rules.heard == [("succeeded", 3, 77, 1.5), ("failed", 4.0), ("misconfigured",), ("refused",)]
 
 
 def test_what_was_spent_is_what_was_billed():
     one = ruled(Rules(), Fake(lambda batch: Answer([np.ones(3, dtype=np.float32)] * len(batch), 5)), texts(10))
-    assert (one.spent.calls, one.spent.texts, one.spent.tokens) == (2, 10, 10)
-    refused = ruled(Rules(), Fake(refuse("a0")), texts(1), patient=False)
-    assert (refused.spent.calls, refused.spent.texts, refused.spent.tokens) == (1, 0, 0)
+    assert (one.usage.calls, one.usage.texts, one.usage.tokens) == (2, 10, 10)
+    refused = ruled(Rules(), Fake(refuse("a0")), texts(1), retries=False)
+    assert (refused.usage.calls, refused.usage.texts, refused.usage.tokens) == (1, 0, 0)
 
 
 def test_a_request_that_never_ends_is_cut_and_then_left_behind(monkeypatch):
-    monkeypatch.setattr(endpoint_queue, "_GRACE", 0.05)
+    monkeypatch.setattr(endpoint_queue, "_CANCEL_GRACE_S", 0.05)
     release = threading.Event()
     provider = Fake(waits_for(release))
     model = Model(1, "fake", "fake", None, DIMENSIONS, {}, Endpoint("e", "http://x", None, {"total_timeout": 0.05}))
-    carrier = courier()
-    one = EmbeddingTask(provider, model, texts(1), patient=False)
-    carrier.take(one, set())
-    carry(carrier)
+    dispatcher = make_dispatcher()
+    one = EmbeddingTask(provider, model, texts(1), retries=False)
+    dispatcher.submit(one, set())
+    run_all(dispatcher)
     release.set()
-    assert "does not answer" in str(one.outcome.failures[b"0"])
+    assert "does not answer" in str(one.result.failures[b"0"])

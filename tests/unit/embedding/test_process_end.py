@@ -12,13 +12,13 @@ from concurrent.futures import Future
 from evergreen.embedding import exit_guard
 from evergreen.core.embedding import RequestCanceller
 
-class Line(RequestCanceller):
-    def cut(self):
+class Canceller(RequestCanceller):
+    def cancel(self):
         print("cut", flush=True)
         under_way.set_result(None)
 
 under_way = Future()
-exit_guard.watch(under_way, Line())
+exit_guard.watch(under_way, Canceller())
 """
 
 

@@ -99,7 +99,7 @@ class Reply:
 
 
 def post(
-    endpoint: Endpoint, url: str, body: bytes, *, largest: int, lifeline: RequestCanceller, headers: Mapping[str, str]
+    endpoint: Endpoint, url: str, body: bytes, *, largest: int, canceller: RequestCanceller, headers: Mapping[str, str]
 ) -> Reply:
     """Send one request and return the answer of a 200; raises the ModelError that the answer means.
 
@@ -109,7 +109,7 @@ def post(
     sent = {**headers, **own.headers}  # replaces what is usual, in upper or lower case
     if own.query:
         url = f"{url}?{own.query}"
-    call = _call(endpoint, url, min(largest, MAX_BODY), lifeline)
+    call = _call(endpoint, url, min(largest, MAX_BODY), canceller)
     failure: ModelError
     try:
         with transport.calling(call):
@@ -119,21 +119,21 @@ def post(
         failure = _refusal(status, reply)
     except ModelError as error:
         failure = error
-        failure.told = str(error)
+        failure.log_message = str(error)
     except (HTTPError, OSError, ValueError) as error:  # ValueError: what is no HTTP at all
         failure = _broken(_cause(error), call)
-        failure.told = str(failure)
+        failure.log_message = str(failure)
     # Outside of the handlers: an error of the layers below would come along as its context, with the request in it.
     raise _at(failure, endpoint)
 
 
-def _call(endpoint: Endpoint, url: str, largest: int, lifeline: RequestCanceller) -> transport.Call:
+def _call(endpoint: Endpoint, url: str, largest: int, canceller: RequestCanceller) -> transport.Call:
     names = {"connect": "connect_timeout", "read": "read_timeout", "total": "total_timeout"}
     given = {name: float(endpoint.options[o]) for name, o in names.items() if o in endpoint.options}
     timeouts = transport.Timeouts(**given)
     plain = urlsplit(url).scheme == "http"
     loopback_only = plain and not endpoint.options.get("allow_http")
-    return transport.Call(timeouts, time.monotonic() + timeouts.total, largest + _HEADERS, loopback_only, lifeline)
+    return transport.Call(timeouts, time.monotonic() + timeouts.total, largest + _HEADERS, loopback_only, canceller)
 
 
 def _exchange(
@@ -175,7 +175,7 @@ def _read(response: BaseHTTPResponse) -> bytes:
 
 def _refusal(status: int, reply: Reply) -> ModelError:
     failure = _meaning(status, reply, f"answered {status}: {reply.shown()}")
-    failure.told = f"answered {status}"
+    failure.log_message = f"answered {status}"
     return failure
 
 

@@ -22,7 +22,7 @@ from evergreen.core.embedding import RequestCanceller
 from evergreen.core.errors import RetryableError, doubtful
 from evergreen.embedding.http import addresses
 
-_AT_ONCE = 64  # the largest max_in_flight: a connection that goes back to a full pool would be thrown away
+_MAX_CONNECTIONS = 64  # the largest max_in_flight: a connection that goes back to a full pool would be thrown away
 _ENDPOINTS = 16
 _thread = threading.local()
 
@@ -44,10 +44,10 @@ class Call:
     until: float  # monotonic
     bytes_left: int
     loopback_only: bool
-    lifeline: RequestCanceller
+    canceller: RequestCanceller
     answered: bool = False  # some of the answer has come: the server does not compute any more
 
-    def patience(self, most: float) -> float:
+    def remaining(self, most: float) -> float:
         """Return how long the next step may take; raises RetryableError when the time is over."""
         left = self.until - time.monotonic()
         if left <= 0:
@@ -74,7 +74,7 @@ def calling(call: Call) -> Generator[None]:
     try:
         yield
     finally:
-        call.lifeline.hold(None)
+        call.canceller.attach(None)
         del _thread.call
 
 
@@ -84,34 +84,34 @@ class _Socket(socket.socket):
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive within the call's time and size."""
         call = _call()
-        self.settimeout(call.patience(call.timeouts.read))
+        self.settimeout(call.remaining(call.timeouts.read))
         count = super().recv_into(buffer, nbytes or len(buffer), flags)
         call.received(count)
         return count
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Send within the call's time."""
-        self.settimeout(_call().patience(_call().timeouts.read))
+        self.settimeout(_call().remaining(_call().timeouts.read))
         return super().send(data, flags)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all within the call's time: a plain socket's time-out is for the whole of it."""
-        self.settimeout(_call().patience(_call().timeouts.total))
+        self.settimeout(_call().remaining(_call().timeouts.total))
         super().sendall(data, flags)
 
 
 class _TLSSocket(_Socket, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands within the time to connect, on the line."""
-        _call().lifeline.hold(self)
-        self.settimeout(_call().patience(_call().timeouts.connect))
+        _call().canceller.attach(self)
+        self.settimeout(_call().remaining(_call().timeouts.connect))
         super().do_handshake(block)
 
 
 def _connected(host: str, port: int) -> _Socket:
     """Connect to the first address of a host that answers, among those that are allowed."""
     call = _call()
-    until = time.monotonic() + call.patience(call.timeouts.connect)
+    until = time.monotonic() + call.remaining(call.timeouts.connect)
     found = addresses.resolve(host, port, max(0.0, until - time.monotonic()), loopback_only=call.loopback_only)
     for tried, (family, address) in enumerate(found):
         share = (until - time.monotonic()) / (len(found) - tried)
@@ -123,7 +123,7 @@ def _connected(host: str, port: int) -> _Socket:
 def _reached(family: socket.AddressFamily, address: Any, timeout: float) -> _Socket:
     made = _Socket(family, socket.SOCK_STREAM)
     try:
-        _call().lifeline.hold(made)
+        _call().canceller.attach(made)
         made.settimeout(timeout)
         made.connect(address)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -140,7 +140,7 @@ class _HTTP(HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Put a connection that was kept on this call's line."""
         if self.sock is not None:
-            _call().lifeline.hold(self.sock)
+            _call().canceller.attach(self.sock)
         super().request(*args, **kwargs)
 
 
@@ -151,7 +151,7 @@ class _HTTPS(HTTPSConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Put a connection that was kept on this call's line."""
         if self.sock is not None:
-            _call().lifeline.hold(self.sock)
+            _call().canceller.attach(self.sock)
         super().request(*args, **kwargs)
 
 
@@ -179,7 +179,7 @@ class Transport(HTTPAdapter):
         """``secure``: for https, whose certificates take 50 ms to load."""
         self._context = _tls() if secure else None
         self._lock = threading.Lock()
-        super().__init__(_ENDPOINTS, _AT_ONCE, max_retries=Retry(total=False))
+        super().__init__(_ENDPOINTS, _MAX_CONNECTIONS, max_retries=Retry(total=False))
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         """Make the pool of direct connections."""

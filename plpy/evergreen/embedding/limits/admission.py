@@ -19,8 +19,8 @@ class Permit:
     open: bool = False  # a breaker is open or a budget spent: what is to be sent had better come back later
     reason: str = ""
     scope: str | None = None  # of the reason, as embed.job.error_scope; None: waiting for one's turn is no error
-    aside: bool = False  # only this order has to wait; others on its line may go
-    never: ModelError | None = None  # why the first text may not be sent at all
+    deferred: bool = False  # only this order has to wait; others on its line may go
+    rejected: ModelError | None = None  # why the first text may not be sent at all
     texts: int | None = None  # only the first so many; None for all
     probe: bool = False  # to see whether what failed works again
     endpoint_failures: int = 0  # in a row, when leave was given
@@ -42,35 +42,35 @@ class AdmissionControl(Protocol):
         """Tell how long a model's requests rest, without asking leave for one."""
         ...
 
-    def ask(self, order: EmbeddingTask, estimates: list[int]) -> Permit:
+    def acquire(self, task: EmbeddingTask, estimates: list[int]) -> Permit:
         """Ask leave for a request of texts with about so many tokens each; it counts as sent when leave is given."""
         ...
 
-    def succeeded(self, order: EmbeddingTask, leave: Permit, estimated: int, billed: int | None, pause: float) -> None:
+    def succeeded(self, task: EmbeddingTask, permit: Permit, estimated: int, billed: int | None, pause: float) -> None:
         """Note an answer, what it cost, and the seconds for which the server wants to be left alone."""
         ...
 
-    def failed(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def failed(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Note that an endpoint did not answer, or wants to be left alone."""
         ...
 
-    def doubted(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def inconclusive(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Note a failure that may be the texts' own fault: it says nothing of the endpoint yet."""
         ...
 
-    def down(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def down(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Note that after such a failure not even a harmless text was answered."""
         ...
 
-    def refused(self, order: EmbeddingTask, leave: Permit, estimated: int, *, misconfigured: bool) -> None:
+    def refused(self, task: EmbeddingTask, permit: Permit, estimated: int, *, misconfigured: bool) -> None:
         """Note an answer that is a refusal: of the texts, or because the model cannot work as it is set up."""
         ...
 
-    def landed(self, order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> None:
+    def completed(self, task: EmbeddingTask, permit: Permit, texts: int, seconds: float | None) -> None:
         """Note that a request is over, and how long its good answer took; None for a failure."""
         ...
 
-    def too_large(self, order: EmbeddingTask, size: int, good: int) -> None:
+    def too_large(self, task: EmbeddingTask, size: int, good: int) -> None:
         """Note that a request of so many texts failed while its parts, of up to ``good``, passed."""
         ...
 
@@ -82,27 +82,27 @@ class Unlimited:
         """It does not rest."""
         return Permit()
 
-    def ask(self, order: EmbeddingTask, estimates: list[int]) -> Permit:
+    def acquire(self, task: EmbeddingTask, estimates: list[int]) -> Permit:
         """Grant it."""
         return Permit()
 
-    def succeeded(self, order: EmbeddingTask, leave: Permit, estimated: int, billed: int | None, pause: float) -> None:
+    def succeeded(self, task: EmbeddingTask, permit: Permit, estimated: int, billed: int | None, pause: float) -> None:
         """Nothing is kept."""
 
-    def failed(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def failed(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Nothing is kept."""
 
-    def doubted(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def inconclusive(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Nothing is kept."""
 
-    def down(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def down(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Nothing is kept."""
 
-    def refused(self, order: EmbeddingTask, leave: Permit, estimated: int, *, misconfigured: bool) -> None:
+    def refused(self, task: EmbeddingTask, permit: Permit, estimated: int, *, misconfigured: bool) -> None:
         """Nothing is kept."""
 
-    def landed(self, order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> None:
+    def completed(self, task: EmbeddingTask, permit: Permit, texts: int, seconds: float | None) -> None:
         """Nothing is kept."""
 
-    def too_large(self, order: EmbeddingTask, size: int, good: int) -> None:
+    def too_large(self, task: EmbeddingTask, size: int, good: int) -> None:
         """Nothing is kept."""

@@ -37,7 +37,7 @@ class Breaker:
     """Failures in a row, and until when nothing is sent."""
 
     failures: int
-    rests_until: int
+    open_until: int
 
 
 CLOSED = Breaker(0, 0)
@@ -45,12 +45,12 @@ CLOSED = Breaker(0, 0)
 
 def wait(breaker: Breaker, now: int) -> int:
     """Microseconds until something may be sent."""
-    return max(0, breaker.rests_until - now)
+    return max(0, breaker.open_until - now)
 
 
 def is_half_open(breaker: Breaker, policy: Policy, now: int) -> bool:
     """True when the next request is a probe."""
-    return breaker.rests_until == TRY_ONCE or (breaker.failures >= policy.threshold and now >= breaker.rests_until)
+    return breaker.open_until == TRY_ONCE or (breaker.failures >= policy.threshold and now >= breaker.open_until)
 
 
 def probing(breaker: Breaker, now: int, seconds: float) -> Breaker:
@@ -60,7 +60,7 @@ def probing(breaker: Breaker, now: int, seconds: float) -> Breaker:
 
 def try_once(breaker: Breaker, now: int) -> Breaker:
     """End a rest for one request, which decides over the next; not while such a one is under way."""
-    is_probing = bool(breaker.rests_until & _PROBING)
+    is_probing = bool(breaker.open_until & _PROBING)
     return breaker if not wait(breaker, now) or is_probing else Breaker(breaker.failures, TRY_ONCE)
 
 
@@ -74,7 +74,7 @@ def failed(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: bool
         return breaker
     seconds = min(policy.longest, policy.first * 2.0 ** min(seen, 30)) * jitter
     until = _until(now, seconds)
-    return Breaker(seen + 1, until if probe else max(breaker.rests_until, until))
+    return Breaker(seen + 1, until if probe else max(breaker.open_until, until))
 
 
 def tripped(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: bool, jitter: float) -> Breaker:
@@ -82,10 +82,10 @@ def tripped(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: boo
     if breaker.failures != seen:
         return breaker
     most = max(seen, policy.threshold - 1)
-    return failed(Breaker(most, breaker.rests_until), policy, now, seen=most, probe=probe, jitter=jitter)
+    return failed(Breaker(most, breaker.open_until), policy, now, seen=most, probe=probe, jitter=jitter)
 
 
 def paused(breaker: Breaker, now: int, seconds: float, *, probe: bool) -> Breaker:
     """Rest as long as the server asked: that is politeness, not a failure."""
     until = _until(now, seconds)
-    return Breaker(breaker.failures, until if probe else max(breaker.rests_until, until))
+    return Breaker(breaker.failures, until if probe else max(breaker.open_until, until))

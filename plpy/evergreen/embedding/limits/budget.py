@@ -25,8 +25,8 @@ _BITS = 44
 _MOST = (1 << _BITS) - 1
 _DAY = 86_400
 _MILLION = 1_000_000
-_FLYING_BITS = 20
-_GRACE = 5.0  # seconds that a request may take longer than its time-out
+_COUNT_BITS = 20
+_LATE_S = 5.0  # seconds that a request may take longer than its time-out
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int | 
                 f"a text of about {estimates[0]} tokens costs more than a whole day's budget (daily_{counter.kind}:"
                 f" {counter.shown}); raise that with embed_alter(), then embed_retry()"
             )
-    return _held(budget, lambda: _reserve(budget, counters, estimates, model.total_timeout))
+    return _with_lock(budget, lambda: _reserve(budget, counters, estimates, model.total_timeout))
 
 
 def _reserve(budget: Budget, counters: list[Counter], estimates: list[int], seconds: float) -> int | None:
@@ -78,10 +78,10 @@ def _reserve(budget: Budget, counters: list[Counter], estimates: list[int], seco
                 return None
             if spent < counter.limit:
                 _add(budget, counter, counter.limit - spent)
-                _tell_if_spent(budget, counter)
+                _log_if_exhausted(budget, counter)
             return 0
         count = fitting
-    _count_in_flight(budget, 1, seconds + _GRACE)
+    _count_in_flight(budget, 1, seconds + _LATE_S)
     for counter in counters:
         _add(budget, counter, round(sum(estimates[:count]) * counter.a_token))
     return count
@@ -106,12 +106,12 @@ def settle(budget: Budget | None, model: Model, tokens: int) -> None:
         for counter in counters:
             _add(budget, counter, round(tokens * counter.a_token))
             if under_way <= 0:
-                _tell_if_spent(budget, counter)
+                _log_if_exhausted(budget, counter)
 
-    _held(budget, add)
+    _with_lock(budget, add)
 
 
-def _tell_if_spent(budget: Budget, counter: Counter) -> None:
+def _log_if_exhausted(budget: Budget, counter: Counter) -> None:
     """Write down that the day is over: when the last request has landed, or when none is under way and none can be."""
     now, spent = _read(budget, counter)
     if spent >= counter.limit:
@@ -132,11 +132,11 @@ def charge(budget: Budget | None, model: Model, estimates: list[int]) -> int:
 def adjust(budget: Budget | None, model: Model, tokens: int) -> None:
     """Something that was taken cost so many tokens more; less than nothing gives back."""
     if budget is not None and tokens and (counters := _counters(budget, model)):
-        _held(budget, lambda: [_add(budget, counter, round(tokens * counter.a_token)) for counter in counters])
+        _with_lock(budget, lambda: [_add(budget, counter, round(tokens * counter.a_token)) for counter in counters])
 
 
-def _held(budget: Budget, body: Callable[[], T]) -> T:
-    return state.held("pipeline", budget.pipeline, f"budget of pipeline {budget.pipeline}", body)
+def _with_lock(budget: Budget, body: Callable[[], T]) -> T:
+    return state.with_lock("pipeline", budget.pipeline, f"budget of pipeline {budget.pipeline}", body)
 
 
 def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:
@@ -151,7 +151,7 @@ def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:
     return counters
 
 
-def _look(budget: Budget, kind: str) -> tuple[int, int]:
+def _read_counter(budget: Budget, kind: str) -> tuple[int, int]:
     """Return the second since 1970, and what stands in a counter."""
     row = db.one(SQL.read.on(pipeline=str(budget.pipeline), kind=kind))
     assert row is not None
@@ -159,7 +159,7 @@ def _look(budget: Budget, kind: str) -> tuple[int, int]:
 
 
 def _read(budget: Budget, counter: Counter) -> tuple[int, int]:
-    now, value = _look(budget, counter.kind)
+    now, value = _read_counter(budget, counter.kind)
     return now, value & _MOST if value >> _BITS == now // _DAY else 0
 
 
@@ -171,13 +171,13 @@ def _add(budget: Budget, counter: Counter, amount: int) -> None:
 
 def _count_in_flight(budget: Budget, change: int = 0, seconds: float = 0.0) -> int:
     """Count requests that take off or land; return how many are under way, or were before this one took off."""
-    now, value = _look(budget, "flying")
-    until, count = value >> _FLYING_BITS, value & (1 << _FLYING_BITS) - 1
+    now, value = _read_counter(budget, "flying")
+    until, count = value >> _COUNT_BITS, value & (1 << _COUNT_BITS) - 1
     count = count if until > now else 0
     if change:
         until = max(until, now + math.ceil(seconds))
         db.run(
             SQL.write.on(pipeline=str(budget.pipeline), kind="flying"),
-            max(1, until << _FLYING_BITS | max(0, count + change)),
+            max(1, until << _COUNT_BITS | max(0, count + change)),
         )
     return count

@@ -11,15 +11,15 @@ from evergreen.core.embedding import Limits
 
 SECOND = 1_000_000
 _SHARE = 0.8  # of the time limit that the work under way may take
-_AT_FIRST = 24  # texts under way at a server of which nothing is known
+_INITIAL_WINDOW = 24  # texts under way at a server of which nothing is known
 _CLOSE = 0.3  # of the limit: an answer that took less says nothing of long ones, which are what matters
 _CHANGED = 0.2  # a share by which the seconds a text must differ to be written down
 _EXACT = 8  # a size is known well enough when it is off by less than this part of it
 _AGAIN, _LONGEST = 5, 600  # seconds until a size that failed is tried again: doubled each time that it fails
 _DOUBLINGS = 15
 _TICK = 4  # seconds: the exactness of that time as it is kept
-_AMPLE, _LEAST_PATIENCE = 20, 2.0  # times what texts took before; seconds
-_GRACE = 5  # seconds that a request may take longer than its limit
+_AMPLE, _MIN_TIMEOUT_S = 20, 2.0  # times what texts took before; seconds
+_LATE_S = 5  # seconds that a request may take longer than its limit
 _SIZE_BITS, _LARGEST = 14, (1 << 14) - 1
 _BITS = 18
 _MOST = (1 << _BITS) - 1
@@ -64,12 +64,12 @@ def read(text: int, sizes: int, now: int) -> Capacity:
 
 def window(found: Capacity, limit: float) -> int:
     """Return how many texts may be under way at a server whose time limit is so many seconds."""
-    return max(1, int(limit * _SHARE * SECOND / found.text)) if found.text else _AT_FIRST
+    return max(1, int(limit * _SHARE * SECOND / found.text)) if found.text else _INITIAL_WINDOW
 
 
-def is_slow(found: Capacity, limit: float, at_once: int) -> bool:
+def is_slow(found: Capacity, limit: float, max_texts: int) -> bool:
     """Tell whether what is under way is to be counted: requests as large as allowed could take too long."""
-    return window(found, limit) < 2 * at_once
+    return window(found, limit) < 2 * max_texts
 
 
 def largest(found: Capacity, limits: Limits, limit: float) -> int:
@@ -80,14 +80,14 @@ def largest(found: Capacity, limits: Limits, limit: float) -> int:
 
 def a_text(found: Capacity, limit: float) -> float:
     """Return the milliseconds that a text takes, or is taken to take at first."""
-    return (found.text or limit * _SHARE * SECOND / _AT_FIRST) / _MILLISECOND
+    return (found.text or limit * _SHARE * SECOND / _INITIAL_WINDOW) / _MILLISECOND
 
 
-def patience(found: Capacity, texts: int, ahead: int) -> float:
+def expected_timeout(found: Capacity, texts: int, ahead: int) -> float:
     """Return the seconds in which a server that works will have answered; inf while nothing is known of it."""
     if not found.text:
         return float("inf")
-    return max(_LEAST_PATIENCE, _AMPLE * found.text * (texts + ahead) / SECOND)
+    return max(_MIN_TIMEOUT_S, _AMPLE * found.text * (texts + ahead) / SECOND)
 
 
 def work(found: Capacity, limit: float, texts: int) -> int:
@@ -131,7 +131,7 @@ def passed(found: Capacity, size: int) -> Capacity:
 
 def period(now: int, limit: float) -> int:
     """Number the stretch of time: what was sent two of them before is over, also if its session died."""
-    return now // round((limit + _GRACE) * SECOND) & ((1 << 26) - 1)
+    return now // round((limit + _LATE_S) * SECOND) & ((1 << 26) - 1)
 
 
 def under_way(value: int, at: int) -> int:

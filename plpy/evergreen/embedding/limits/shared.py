@@ -17,8 +17,8 @@ from evergreen.core.text import moment
 from evergreen.db import event_log
 from evergreen.db.queries import load
 from evergreen.embedding.limits import breaker, budget, rate_limit
-from evergreen.embedding.limits import capacity as capacitys
-from evergreen.embedding.limits import state as mutex
+from evergreen.embedding.limits import capacity as capacity_rules
+from evergreen.embedding.limits import state as state_lock
 from evergreen.embedding.limits.admission import UNKNOWN, Permit
 from evergreen.embedding.limits.breaker import Breaker
 from evergreen.embedding.limits.capacity import Capacity
@@ -26,7 +26,7 @@ from evergreen.embedding.limits.rate_limit import Bucket, Limit
 
 SQL = load(__package__)
 T = TypeVar("T")
-_PROBE_GRACE = 5.0
+_PROBE_EXTRA_S = 5.0
 _BUDGET = "the pipeline's daily budget is spent; days are UTC"
 _UNSETTLED = "what is left of the pipeline's daily budget is reserved for requests under way"
 _LOOK_SOON = 0.05  # seconds until a slow server may have room
@@ -46,7 +46,7 @@ class State:
     requests: Bucket = _FULL
     tokens: Bucket = _FULL
     capacity: Capacity = UNKNOWN
-    flying: int = 0  # what all have under way at the endpoint
+    in_flight: int = 0  # what all have under way at the endpoint
 
 
 class SharedLimits:
@@ -55,115 +55,118 @@ class SharedLimits:
     def wait(self, model: Model, spender: Budget | None) -> Permit:
         """Look, without a lock."""
         state = _read(model)
-        leave = _rest(model, state) or _spent(spender)
-        leave = leave or _turn(model, state, _limits(model.endpoint, 1.0), live=True)
-        return replace(leave, capacity=state.capacity)
+        permit = _rest(model, state) or _budget_wait(spender)
+        permit = permit or _rate_wait(model, state, _limits(model.endpoint, 1.0), live=True)
+        return replace(permit, capacity=state.capacity)
 
-    def ask(self, order: EmbeddingTask, estimates: list[int]) -> Permit:
+    def acquire(self, task: EmbeddingTask, estimates: list[int]) -> Permit:
         """Give leave if model and endpoint work, and rate and budget have room; take what is given out of them."""
-        return _ungoverned(order, estimates) or _held(order.model, lambda: _ask(order, estimates))
+        return _without_lock(task, estimates) or _with_lock(task.model, lambda: _acquire(task, estimates))
 
-    def succeeded(self, order: EmbeddingTask, leave: Permit, estimated: int, billed: int | None, pause: float) -> None:
+    def succeeded(self, task: EmbeddingTask, permit: Permit, estimated: int, billed: int | None, pause: float) -> None:
         """Close what was open, and settle what was only estimated."""
         difference = 0 if billed is None else billed - estimated
-        budget.settle(order.budget, order.model, difference)
-        limits = {k: v for k, v in _limits(order.model.endpoint, order.live_share).items() if k == "tokens"}
-        if not (leave.probe or leave.endpoint_failures or leave.model_failures or pause or (difference and limits)):
+        budget.settle(task.budget, task.model, difference)
+        limits = {k: v for k, v in _limits(task.model.endpoint, task.live_share).items() if k == "tokens"}
+        if not (permit.probe or permit.endpoint_failures or permit.model_failures or pause or (difference and limits)):
             return
 
         def change(state: State) -> State:
-            new = _spend(state, limits, {"tokens": float(difference)}, live=order.lane == LIVE)
-            if leave.probe or leave.endpoint_failures:
+            new = _spend(state, limits, {"tokens": float(difference)}, live=task.lane == LIVE)
+            if permit.probe or permit.endpoint_failures:
                 new = replace(new, endpoint=breaker.CLOSED)
-            if leave.probe or leave.model_failures:
+            if permit.probe or permit.model_failures:
                 new = replace(new, model=breaker.CLOSED)
             if pause:
                 new = replace(new, endpoint=breaker.paused(new.endpoint, state.now, pause, probe=False))
             return new
 
-        _change(order.model, change)
+        _change(task.model, change)
 
-    def failed(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def failed(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Let the endpoint rest: as long as it asks, or longer with each failure."""
-        self._fail(order, leave, estimated, pause, breaker.failed)
+        self._fail(task, permit, estimated, pause, breaker.failed)
 
-    def down(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def down(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Let the endpoint rest: it fails whatever it is sent."""
-        self._fail(order, leave, estimated, pause, breaker.tripped)
+        self._fail(task, permit, estimated, pause, breaker.tripped)
 
-    def doubted(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None) -> None:
+    def inconclusive(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None) -> None:
         """Count nothing against the endpoint; if this was a probe, the next request is one again."""
-        budget.settle(order.budget, order.model, -estimated)
+        budget.settle(task.budget, task.model, -estimated)
         is_asked = pause is not None and pause >= _NO_PAUSE
-        if not (leave.probe or is_asked):
+        if not (permit.probe or is_asked):
             return
 
         def change(state: State) -> State:
             held = state.endpoint
-            if leave.probe and leave.endpoint_failures == held.failures:
-                held = replace(held, rests_until=breaker.TRY_ONCE)
+            if permit.probe and permit.endpoint_failures == held.failures:
+                held = replace(held, open_until=breaker.TRY_ONCE)
             if is_asked and pause is not None:
-                held = breaker.paused(held, state.now, pause, probe=leave.probe)
-            return replace(state, model=_give_back(state.model, leave), endpoint=held)
+                held = breaker.paused(held, state.now, pause, probe=permit.probe)
+            return replace(state, model=_end_probe_hold(state.model, permit), endpoint=held)
 
-        _change(order.model, change)
+        _change(task.model, change)
 
-    def _fail(self, order: EmbeddingTask, leave: Permit, estimated: int, pause: float | None, how: Failed) -> None:
-        budget.settle(order.budget, order.model, -estimated)
+    def _fail(self, task: EmbeddingTask, permit: Permit, estimated: int, pause: float | None, how: Failed) -> None:
+        budget.settle(task.budget, task.model, -estimated)
 
         def change(state: State) -> State:
-            new = replace(state, model=_give_back(state.model, leave))
-            if order.model.endpoint is None:
-                return replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
+            new = replace(state, model=_end_probe_hold(state.model, permit))
+            if task.model.endpoint is None:
+                return replace(new, model=_failed(new.model, breaker.MODEL, state, permit.model_failures, permit))
             if pause is not None and pause >= _NO_PAUSE:
-                return replace(new, endpoint=breaker.paused(state.endpoint, state.now, pause, probe=leave.probe))
-            seen = leave.endpoint_failures
-            return replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, leave, how))
+                return replace(new, endpoint=breaker.paused(state.endpoint, state.now, pause, probe=permit.probe))
+            seen = permit.endpoint_failures
+            return replace(new, endpoint=_failed(state.endpoint, breaker.ENDPOINT, state, seen, permit, how))
 
-        _change(order.model, change)
+        _change(task.model, change)
 
-    def refused(self, order: EmbeddingTask, leave: Permit, estimated: int, *, misconfigured: bool) -> None:
+    def refused(self, task: EmbeddingTask, permit: Permit, estimated: int, *, misconfigured: bool) -> None:
         """Note that the endpoint works; let a model rest that does not."""
-        budget.settle(order.budget, order.model, -estimated)
-        if not (misconfigured or leave.probe or leave.endpoint_failures):
+        budget.settle(task.budget, task.model, -estimated)
+        if not (misconfigured or permit.probe or permit.endpoint_failures):
             return
 
         def change(state: State) -> State:
-            new = replace(state, model=_give_back(state.model, leave))
-            if leave.probe or leave.endpoint_failures:
+            new = replace(state, model=_end_probe_hold(state.model, permit))
+            if permit.probe or permit.endpoint_failures:
                 new = replace(new, endpoint=breaker.CLOSED)
             if misconfigured:
-                new = replace(new, model=_failed(new.model, breaker.MODEL, state, leave.model_failures, leave))
+                new = replace(new, model=_failed(new.model, breaker.MODEL, state, permit.model_failures, permit))
             return new
 
-        _change(order.model, change)
+        _change(task.model, change)
 
-    def landed(self, order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> None:
+    def completed(self, task: EmbeddingTask, permit: Permit, texts: int, seconds: float | None) -> None:
         """Take the work off the endpoint's, and learn from a good answer."""
-        model, limit = order.model, order.model.answer_timeout
+        model, limit = task.model, task.model.answer_timeout
         if model.endpoint is None:
             return
 
         def learn(found: Capacity) -> Capacity:
             if seconds is None:
                 return found
-            found = capacitys.measured(found, limit, seconds, texts, leave.ahead)
-            return capacitys.passed(found, texts)
+            found = capacity_rules.measured(found, limit, seconds, texts, permit.ahead)
+            return capacity_rules.passed(found, texts)
 
         def change(state: State) -> State:
             new = replace(state, capacity=learn(state.capacity))
-            if leave.booked is None:
+            if permit.booked is None:
                 return new
-            amount, at = leave.booked
-            return replace(new, flying=capacitys.book(state.flying, capacitys.period(state.now, limit), at, -amount))
+            amount, at = permit.booked
+            return replace(
+                new,
+                in_flight=capacity_rules.book(state.in_flight, capacity_rules.period(state.now, limit), at, -amount),
+            )
 
-        if leave.booked is None and not leave.capacity.bad and not _is_slower(order, leave, texts, seconds):
+        if permit.booked is None and not permit.capacity.bad and not _is_slower(task, permit, texts, seconds):
             return
         _change(model, change)
 
-    def too_large(self, order: EmbeddingTask, size: int, good: int) -> None:
+    def too_large(self, task: EmbeddingTask, size: int, good: int) -> None:
         """Send no more than what passed, until it has grown again."""
-        _change(order.model, lambda s: replace(s, capacity=capacitys.outgrown(s.capacity, size, good, s.now)))
+        _change(task.model, lambda s: replace(s, capacity=capacity_rules.outgrown(s.capacity, size, good, s.now)))
 
 
 def try_once(model: Model) -> str | None:
@@ -184,78 +187,78 @@ def try_once(model: Model) -> str | None:
     return rest.reason if rest is not None else None
 
 
-def _is_slower(order: EmbeddingTask, leave: Permit, texts: int, seconds: float | None) -> bool:
+def _is_slower(task: EmbeddingTask, permit: Permit, texts: int, seconds: float | None) -> bool:
     """Tell whether a server that was fast has become slow: anything else is not worth the mutex."""
-    limit, limits = order.model.answer_timeout, order.provider.limits(order.model)
-    found = leave.capacity
+    limit, limits = task.model.answer_timeout, task.provider.limits(task.model)
+    found = permit.capacity
     if seconds is not None:
-        found = capacitys.measured(found, limit, seconds, texts, leave.ahead)
-    return capacitys.is_slow(found, limit, limits.inputs * limits.in_flight)
+        found = capacity_rules.measured(found, limit, seconds, texts, permit.ahead)
+    return capacity_rules.is_slow(found, limit, limits.inputs * limits.in_flight)
 
 
-def _ungoverned(order: EmbeddingTask, estimates: list[int]) -> Permit | None:
+def _without_lock(task: EmbeddingTask, estimates: list[int]) -> Permit | None:
     """Give leave where nothing is to be taken out of anything: without the mutex, which costs a transaction id."""
-    if order.budget is not None or _limits(order.model.endpoint, order.live_share):
+    if task.budget is not None or _limits(task.model.endpoint, task.live_share):
         return None
-    state = _read(order.model)
-    if _rest(order.model, state) or _is_probe(state):
+    state = _read(task.model)
+    if _rest(task.model, state) or _is_probe(state):
         return None
-    fits = _fitting(order, state, len(estimates))
+    fits = _fitting(task, state, len(estimates))
     if fits.booked is not None and fits.granted:
         return None
     return replace(fits, endpoint_failures=state.endpoint.failures, model_failures=state.model.failures)
 
 
-def _fitting(order: EmbeddingTask, state: State, texts: int) -> Permit:
+def _fitting(task: EmbeddingTask, state: State, texts: int) -> Permit:
     """Give leave for as many texts as the server can do in time, by what was learned of it."""
-    model, found = order.model, state.capacity
+    model, found = task.model, state.capacity
     if model.endpoint is None:
         return Permit(texts=texts)
-    limits, limit = order.provider.limits(model), model.answer_timeout
-    most = capacitys.largest(found, limits, limit)
-    if order.cautious and found.good:
+    limits, limit = task.provider.limits(model), model.answer_timeout
+    most = capacity_rules.largest(found, limits, limit)
+    if task.size_on_trial and found.good:
         most = min(most, found.good)
-    if not capacitys.is_slow(found, limit, limits.inputs * limits.in_flight):
+    if not capacity_rules.is_slow(found, limit, limits.inputs * limits.in_flight):
         return Permit(texts=min(texts, most), capacity=found)
-    at = capacitys.period(state.now, limit)
-    under_way = capacitys.under_way(state.flying, at)
-    count = min(texts, most, capacitys.room(found, limit, under_way))
-    if count < 1 and not order.waiting[0].canary:
+    at = capacity_rules.period(state.now, limit)
+    under_way = capacity_rules.under_way(state.in_flight, at)
+    count = min(texts, most, capacity_rules.room(found, limit, under_way))
+    if count < 1 and not task.waiting[0].canary:
         return Permit(_LOOK_SOON, reason=f"{_where(model)} has as much to do as it can in time")
     count = max(1, count)
-    ahead = round(under_way / capacitys.a_text(found, limit))
-    booked = (capacitys.work(found, limit, count), at)
+    ahead = round(under_way / capacity_rules.a_text(found, limit))
+    booked = (capacity_rules.work(found, limit, count), at)
     return Permit(texts=count, capacity=found, ahead=ahead, booked=booked)
 
 
-def _ask(order: EmbeddingTask, estimates: list[int]) -> Permit:
-    model, live = order.model, order.lane == LIVE
+def _acquire(task: EmbeddingTask, estimates: list[int]) -> Permit:
+    model, live = task.model, task.lane == LIVE
     state = _read(model)
-    limits = _limits(model.endpoint, order.live_share)
-    leave = _rest(model, state) or _turn(model, state, limits, live=live)
-    if not leave.granted:
-        return leave
-    fits = _fitting(order, state, len(estimates))
+    limits = _limits(model.endpoint, task.live_share)
+    permit = _rest(model, state) or _rate_wait(model, state, limits, live=live)
+    if not permit.granted:
+        return permit
+    fits = _fitting(task, state, len(estimates))
     if not fits.granted:
         return fits
     is_probe = _is_probe(state)
     estimates = estimates[: fits.texts]
-    count = budget.reserve(order.budget, model, estimates[:1] if is_probe else estimates)
+    count = budget.reserve(task.budget, model, estimates[:1] if is_probe else estimates)
     if count is None:
-        return Permit(_LOOK_AGAIN, aside=True, reason=_UNSETTLED)
+        return Permit(_LOOK_AGAIN, deferred=True, reason=_UNSETTLED)
     if count == 0:
-        return _spent(order.budget) or Permit(wait=_PROBE_GRACE, open=True, reason=_BUDGET, scope="budget")
+        return _budget_wait(task.budget) or Permit(wait=_PROBE_EXTRA_S, open=True, reason=_BUDGET, scope="budget")
     taken = {"requests": 1.0, "tokens": float(sum(estimates[:count]))}
     new = _spend(state, limits, taken, live=live)
     if fits.booked is not None:
         amount, at = fits.booked
-        new = replace(new, flying=capacitys.book(state.flying, at, at, amount))
+        new = replace(new, in_flight=capacity_rules.book(state.in_flight, at, at, amount))
     _write(model, state, _hold_probe(new, model) if is_probe else new)
     seen = {"endpoint_failures": state.endpoint.failures, "model_failures": state.model.failures}
     return replace(fits, texts=count, probe=is_probe, **seen)
 
 
-def _turn(model: Model, state: State, limits: dict[str, Limit], *, live: bool) -> Permit:
+def _rate_wait(model: Model, state: State, limits: dict[str, Limit], *, live: bool) -> Permit:
     """Return when the rate limits have room."""
     waits = (rate_limit.wait(getattr(state, kind), limit, state.now, live=live) for kind, limit in limits.items())
     return Permit(max(waits, default=0) / breaker.SECOND, reason=f"{_where(model)}: rate limit")
@@ -274,7 +277,7 @@ def _rest(model: Model, state: State) -> Permit | None:
     return None
 
 
-def _spent(spender: Budget | None) -> Permit | None:
+def _budget_wait(spender: Budget | None) -> Permit | None:
     seconds = budget.wait(spender)
     if not seconds:
         return None
@@ -289,7 +292,7 @@ def _is_probe(state: State) -> bool:
 
 def _hold_probe(state: State, model: Model) -> State:
     """Keep others away while the probe is under way."""
-    seconds = model.total_timeout + _PROBE_GRACE
+    seconds = model.total_timeout + _PROBE_EXTRA_S
     new = state
     if breaker.is_half_open(state.model, breaker.MODEL, state.now):
         new = replace(new, model=breaker.probing(state.model, state.now, seconds))
@@ -298,17 +301,17 @@ def _hold_probe(state: State, model: Model) -> State:
     return new
 
 
-def _give_back(held: Breaker, leave: Permit) -> Breaker:
+def _end_probe_hold(held: Breaker, permit: Permit) -> Breaker:
     """End the hold that a probe put on its model, whatever came of it: the next request is a probe again."""
-    return replace(held, rests_until=0) if leave.probe and leave.model_failures == held.failures else held
+    return replace(held, open_until=0) if permit.probe and permit.model_failures == held.failures else held
 
 
 def _failed(
-    held: Breaker, policy: breaker.Policy, state: State, seen: int, leave: Permit, how: Failed = breaker.failed
+    held: Breaker, policy: breaker.Policy, state: State, seen: int, permit: Permit, how: Failed = breaker.failed
 ) -> Breaker:
     # Jitter keeps workers from coming back in step.
     jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
-    return how(held, policy, state.now, seen=seen, probe=leave.probe, jitter=jitter)
+    return how(held, policy, state.now, seen=seen, probe=permit.probe, jitter=jitter)
 
 
 def _limits(endpoint: Endpoint | None, live_share: float) -> dict[str, Limit]:
@@ -336,10 +339,10 @@ def _where(model: Model) -> str:
     return f"endpoint {model.endpoint.name}" if model.endpoint is not None else f"model {model.name}"
 
 
-def _held(model: Model, body: Callable[[], T]) -> T:
+def _with_lock(model: Model, body: Callable[[], T]) -> T:
     if model.endpoint is None:
-        return mutex.held("model", model.id, _where(model), body)
-    return mutex.held("endpoint", model.endpoint.id, _where(model), body)
+        return state_lock.with_lock("model", model.id, _where(model), body)
+    return state_lock.with_lock("endpoint", model.endpoint.id, _where(model), body)
 
 
 def _change(model: Model, change: Callable[[State], State]) -> None:
@@ -347,7 +350,7 @@ def _change(model: Model, change: Callable[[State], State]) -> None:
         state = _read(model)
         _write(model, state, change(state))
 
-    _held(model, run)
+    _with_lock(model, run)
 
 
 def _read(model: Model) -> State:
@@ -363,40 +366,40 @@ def _read(model: Model) -> State:
         Breaker(row["failures"] - 1, row["rests_until"]),
         Bucket(row["requests"], row["backfill_requests"]),
         Bucket(row["tokens"], row["backfill_tokens"]),
-        capacitys.read(row["text_micros"] - 1, row["sizes"] - 1, row["now"]),
+        capacity_rules.read(row["text_micros"] - 1, row["sizes"] - 1, row["now"]),
         row["flying"] - 1,
     )
 
 
 def _write(model: Model, old: State, new: State) -> None:
-    _tell({"model": model.name}, breaker.MODEL, old.model, new.model)
+    _log_transition({"model": model.name}, breaker.MODEL, old.model, new.model)
     if model.endpoint is not None:
-        _tell({"endpoint": model.endpoint.name}, breaker.ENDPOINT, old.endpoint, new.endpoint)
+        _log_transition({"endpoint": model.endpoint.name}, breaker.ENDPOINT, old.endpoint, new.endpoint)
     if new.model != old.model:
         query = SQL.write_model.on(model=str(model.id))
-        db.run(query, new.model.failures + 1, max(1, new.model.rests_until))
+        db.run(query, new.model.failures + 1, max(1, new.model.open_until))
     if model.endpoint is None:
         return
     if new.capacity != old.capacity:
         query = SQL.write_capacity.on(model=str(model.id))
         db.run(query, new.capacity.text + 1, new.capacity.sizes + 1)
-    if new.flying != old.flying:
-        db.run(SQL.write_flying.on(endpoint=str(model.endpoint.id)), new.flying + 1)
-    if replace(new, model=old.model, capacity=old.capacity, flying=old.flying) == old:
+    if new.in_flight != old.in_flight:
+        db.run(SQL.write_flying.on(endpoint=str(model.endpoint.id)), new.in_flight + 1)
+    if replace(new, model=old.model, capacity=old.capacity, in_flight=old.in_flight) == old:
         return
     db.run(
         SQL.write_endpoint.on(endpoint=str(model.endpoint.id)),
         new.endpoint.failures + 1,
-        max(1, new.endpoint.rests_until),
+        max(1, new.endpoint.open_until),
         *(max(1, full) for b in (new.requests, new.tokens) for full in (b.full_at, b.share_full_at)),
     )
 
 
-def _tell(whose: dict[str, str], policy: breaker.Policy, old: Breaker, new: Breaker) -> None:
+def _log_transition(whose: dict[str, str], policy: breaker.Policy, old: Breaker, new: Breaker) -> None:
     """Write down that a breaker opened or closed; that a probe failed is nothing new."""
     was_open, is_open = old.failures >= policy.threshold, new.failures >= policy.threshold
     if is_open and not was_open:
-        until = moment(new.rests_until)
+        until = moment(new.open_until)
         event_log.warn("breaker_opened", **whose, failures=new.failures, rests_until=until)
     elif was_open and not is_open:
         event_log.info("breaker_closed", **whose)

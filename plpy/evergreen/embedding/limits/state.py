@@ -19,7 +19,7 @@ MODEL = ("failures", "rests_until", "text_micros", "sizes")
 BUDGET = ("tokens", "cost", "flying")
 _FREE = ("wordllama", "hash")
 _NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}
-_PATIENCE = 0.25  # seconds; whoever has it needs less than a millisecond
+_LOCK_TIMEOUT_S = 0.25  # seconds; whoever has it needs less than a millisecond
 
 
 def create(owner: str, number: int, names: tuple[str, ...]) -> None:
@@ -76,9 +76,9 @@ def _drop(owner: str, number: int, name: str) -> None:
         db.ddl(statement.on(owner=owner, number=str(number), name=name))
 
 
-def held(owner: str, number: int, name: str, body: Callable[[], T]) -> T:
+def with_lock(owner: str, number: int, name: str, body: Callable[[], T]) -> T:
     """Run body, which writes nothing but sequences, under a lock; raises RetryableError when somebody sits on that."""
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         done = db.in_discarded_subtransaction(lambda: [body()] if db.value(SQL.lock, owner, number) else [])
         if done:

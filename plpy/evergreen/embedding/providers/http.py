@@ -79,7 +79,7 @@ class Served(ABC):
             joined(model.endpoint.url, self.path),
             body,
             largest=_largest(len(texts), model, len(body)),
-            lifeline=request.lifeline,
+            canceller=request.canceller,
             headers=self.headers(model.endpoint),
         )
         answer, items = self._read(model, reply)

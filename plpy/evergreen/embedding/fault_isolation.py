@@ -1,0 +1,98 @@
+"""A request failed as a whole: find out whether the endpoint, its size or one of its texts is to blame.
+
+A request that is answered later than the failure shows that the endpoint works; where nothing else is under way, a
+harmless text goes to see. Then the texts go again in quarters, so that n texts cost at most 4 log4(n) = 2 log2(n) more
+requests for each culprit, and log4(n) time-outs where it makes the server hang. A text that is left alone is convicted.
+"""
+
+import copy
+import time
+
+from evergreen.core.embedding import EmbeddingTask, FailedRequest, RequestBatch, SplitRequest
+from evergreen.core.errors import ConfigurationError, ModelError, PoisonError, RetryableError, doubtful
+from evergreen.embedding.endpoint_queue import EndpointQueue, InFlightRequest
+
+_PARTS = 4
+_ISOLATION_TIMEOUT_S = 2.5  # afterwards the rest of the batch is written, and the culprit is isolated in later batches
+
+
+def quarters(failed: FailedRequest, answers: int, *, endpoint_works: bool) -> list[RequestBatch]:
+    """Cut a parcel that failed into smaller ones."""
+    keys = failed.batch.keys
+    size = -(-len(keys) // _PARTS)
+    parts = [keys[start : start + size] for start in range(0, len(keys), size)]
+    split = SplitRequest(len(keys), len(keys))
+    return [
+        RequestBatch(part, since=answers, endpoint_works=endpoint_works, error=failed.error, split=split)
+        for part in parts
+    ]
+
+
+def resolve(task: EmbeddingTask, queue: EndpointQueue) -> dict[bytes, ModelError]:
+    """Take apart what failed while the endpoint worked; return the texts that failed alone.
+
+    Each of those needs an answer of its own as evidence: when the endpoint goes down, the texts that are on their way
+    alone are not convicted by an answer that came before.
+    """
+    answers, model = queue.answers[task.model.id], task.model.id
+    found: dict[bytes, ModelError] = {}
+    for failed in [failed for failed in task.unresolved if answers > (failed.batch.since or 0)]:
+        if len(failed.batch.keys) > 1:
+            task.unresolved.remove(failed)
+            task.waiting.extendleft(reversed(quarters(failed, answers, endpoint_works=True)))
+        elif answers > queue.evidence_used[model]:
+            task.unresolved.remove(failed)
+            queue.evidence_used[model] = answers
+            found[failed.batch.keys[0]] = poison(failed.error)
+    return found
+
+
+def needs_canary(task: EmbeddingTask) -> bool:
+    """Tell whether a harmless text must show if the endpoint works: what else is under way of the order will not."""
+    if not task.unresolved or any(batch.canary for batch in task.waiting):
+        return False
+    siblings = task.in_flight or (task.waiting and task.waiting[0].endpoint_works)
+    return not (siblings and len(task.unresolved) == 1 and task.unresolved[0].batch.endpoint_works)
+
+
+def has_early_deadline(batch: RequestBatch) -> bool:
+    """Tell whether a parcel is to be cut before its time: some text of it hung, and others wait for it to be found."""
+    is_slow = batch.error is None or batch.error.slow
+    return batch.since is not None and is_slow and len(batch.keys) > 1
+
+
+def early_timeout(sent: InFlightRequest) -> ModelError:
+    """Return what a request failed with that was cut before its time."""
+    error = RetryableError(f"no answer within {sent.early_deadline - sent.began:.1f} s")
+    error.log_message = str(error)
+    return doubtful(error, slow=True)
+
+
+def takes_long(task: EmbeddingTask) -> bool:
+    """Tell whether the neighbours have waited long enough for a culprit to be found."""
+    return time.monotonic() > task.isolating_since + _ISOLATION_TIMEOUT_S
+
+
+def note_time(task: EmbeddingTask) -> None:
+    """Note since when some parcel is taken apart."""
+    is_open = task.unresolved or task.in_flight or any(batch.error is not None for batch in task.waiting)
+    task.isolating_since = (task.isolating_since or time.monotonic()) if is_open else 0.0
+
+
+def final_error(batch: RequestBatch, error: ModelError | None, *, tried: bool) -> ModelError | None:
+    """Return what a text of a parcel that is given up failed with: next time it travels with fewer others."""
+    found = error or batch.error
+    if batch.error is None or found is None or isinstance(error, ConfigurationError):
+        return error
+    found = copy.copy(found)
+    # A server that limits wants fewer requests, not smaller ones, unless it lets some of the texts pass.
+    is_smaller = tried and (not batch.error.limited or (batch.split is not None and batch.split.good > 0))
+    found.max_batch = max(1, len(batch.keys) // _PARTS) if is_smaller else len(batch.keys)
+    return found
+
+
+def poison(error: ModelError) -> PoisonError:
+    """Return what a text failed with that was found to make its requests fail."""
+    found = PoisonError(str(error))
+    found.log_message = error.log_message
+    return found

@@ -111,3 +111,44 @@ def test_the_script_means_the_same_in_any_encoding_and_with_any_escapes():
     for path in (dist.extension_dir().parent / "plpy" / "evergreen").rglob("*.sql"):
         statements = re.sub("^--.*", "", path.read_text("utf-8"), flags=re.MULTILINE)
         assert "\\" not in statements, path
+
+
+UPGRADE = """\
+ALTER TABLE embed.setting ADD COLUMN note text;
+@replacements@
+"""
+INSTALL = """\
+SET LOCAL search_path TO pg_catalog, pg_temp;
+CREATE TABLE embed.setting (name text);
+CREATE FUNCTION embed.one(a int = 1) RETURNS int LANGUAGE plpython3u AS $python$
+@boot@
+return 1
+$python$;
+COMMENT ON FUNCTION embed.one(int) IS 'one; two';
+CREATE VIEW embed.seen AS SELECT 1;
+GRANT SELECT ON embed.seen TO PUBLIC;
+"""
+
+
+def test_an_upgrade_repeats_functions_views_comments_and_grants(extension: Path):
+    """Of the version in development: what changes a table stands in the script by hand, before them."""
+    (extension / "sql/30_more.sql").write_text(INSTALL)
+    (extension / "upgrade/evergreen--1.1.0--@VERSION@.sql").write_text(UPGRADE)
+    (extension / "upgrade/evergreen--1.1.0--1.2.0.sql").unlink()
+    script = build.render(extension, "1.3.0", LIBDIR)["evergreen--1.1.0--1.3.0.sql"]
+    kinds = [line.split("(")[0].split(" IS ")[0] for line in script.splitlines() if line[:1].isupper()]
+    assert kinds == [
+        "ALTER TABLE embed.setting ADD COLUMN note text;",
+        "SET LOCAL search_path TO pg_catalog, pg_temp;",
+        "CREATE OR REPLACE FUNCTION embed.one",
+        "COMMENT ON FUNCTION embed.one",
+        "CREATE OR REPLACE VIEW embed.seen AS SELECT 1;",
+        "GRANT SELECT ON embed.seen TO PUBLIC;",
+    ]
+    assert 'evergreen.enter("1.3.0"' in script
+
+
+def test_the_upgrade_to_a_release_must_not_change_with_the_sources(extension: Path):
+    (extension / "upgrade/evergreen--1.1.0--1.2.0.sql").write_text("@replacements@\n")
+    with pytest.raises(EvergreenError, match=r"1\.1\.0--1\.2\.0\.sql has @replacements@"):
+        build.render(extension, "1.3.0", LIBDIR)

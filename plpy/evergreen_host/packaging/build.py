@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import indent
 
 from evergreen_host.errors import EvergreenError
-from evergreen_host.packaging import dist
+from evergreen_host.packaging import dist, upgrade
 
 _PSQL_GUARD = r'\echo Use "CREATE EXTENSION evergreen CASCADE" to load this file. \quit'
 _BOOT_LINE = re.compile(
@@ -91,12 +91,22 @@ def render_script(sql_dir: Path, version: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _upgrades(upgrade_dir: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(upgrade_dir.glob("*.sql")):
-        match = _UPGRADE_NAME.fullmatch(path.name)
+def render_upgrade(text: str, script: str, version: str) -> str:
+    """Expand an upgrade script; `@replacements@` stands for what it repeats of the install script of its version."""
+    repeated = "\n\n".join(f"{statement};" for statement in upgrade.replacements(script))
+    return _expand_macros(text.replace("@replacements@", repeated), version)
+
+
+def _upgrades(extension_dir: Path, version: str) -> Iterator[tuple[str, str]]:
+    script = render_script(extension_dir / "sql", version)
+    for path in sorted((extension_dir / "upgrade").glob("*.sql")):
+        match = _UPGRADE_NAME.fullmatch(path.name.replace("@VERSION@", version))
         if match is None:
             raise EvergreenError(f"{path} is not named evergreen--FROM--TO.sql")
-        yield path.name, _expand_macros(path.read_text("utf-8"), match["target"])
+        text = path.read_text("utf-8")
+        if "@replacements@" in text and match["target"] != version:
+            raise EvergreenError(f"{path} has @replacements@, which only the upgrade to {version} may have")
+        yield match[0], render_upgrade(text, script, match["target"])
 
 
 def render(extension_dir: Path, version: str, libdir: Path) -> dict[str, str]:
@@ -106,7 +116,7 @@ def render(extension_dir: Path, version: str, libdir: Path) -> dict[str, str]:
         "evergreen.control": render_control(template, version, libdir),
         f"evergreen--{version}.control": render_version_control(libdir),
         f"evergreen--{version}.sql": render_script(extension_dir / "sql", version),
-        **dict(_upgrades(extension_dir / "upgrade")),
+        **dict(_upgrades(extension_dir, version)),
     }
 
 

@@ -1,8 +1,10 @@
-"""Drafts an upgrade script from the install scripts of two versions.
+"""What an upgrade script repeats of the install script, and a draft of the script between two releases.
 
-    python -m evergreen_host.packaging.upgrade evergreen--0.1.0.sql evergreen--0.2.0.sql > draft.sql
+    python -m evergreen_host.packaging.upgrade evergreen--0.2.0.sql evergreen--0.3.0.sql > draft.sql
 
-Functions and views are replaced; comments and grants are repeated. Other changed statements follow `-- BY HAND`, to be
+While a version is in development, its upgrade script has the changes of tables by hand, and `@replacements@`, which
+the build fills in: functions and views are replaced, comments and grants repeated. The draft is for the release, after
+which the script must not change with the sources any more. Other changed statements follow `-- BY HAND` there, to be
 rewritten as ALTER TABLE and so on. A test compares the result with a fresh installation.
 """
 
@@ -64,6 +66,15 @@ def routine(statement: str) -> Routine | None:
 def _split(arguments: str) -> list[str]:
     """Split at commas outside of quotes."""
     return [one for one in re.split(r",(?=(?:[^']*'[^']*')*[^']*$)", arguments) if one.strip()]
+
+
+def replacements(script: str) -> Iterator[str]:
+    """Yield what an upgrade repeats of an install script: functions, views, comments and grants."""
+    for statement in statements(script):
+        if routine(statement) or _VIEW.match(statement):
+            yield statement.replace("CREATE ", "CREATE OR REPLACE ", 1)
+        elif statement.startswith((*_SEARCH_PATH, *_REPEATED)):
+            yield statement
 
 
 def draft(old: str, new: str) -> Iterator[str]:

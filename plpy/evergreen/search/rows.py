@@ -9,6 +9,7 @@ from evergreen.db.queries import load
 from evergreen.search import query as queries
 from evergreen.search import search
 from evergreen.search.view import key_columns, view_of
+from evergreen.source import expressions as ex
 from evergreen.source import row_security, table
 from evergreen.storage.chunks import is_zero
 
@@ -71,7 +72,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
     while source.column(alias) is not None:
         alias += "_"
     several = pipeline.active.chunker.get("chunker") != "none"
-    matches = (f"{alias}.{db.identifier(c.name)} {c.equal} b.k{i}" for i, c in enumerate(source.key, 1))
+    matches = (f"{ex.comparable(alias, c)} {c.equal} b.k{i}" for i, c in enumerate(source.key, 1))
     columns_of_key = (f"v.{name} AS k{i}" for i, name in enumerate(key_columns(pipeline), 1))
     where = search.target(pipeline, None)
     index = where.index

@@ -19,6 +19,7 @@ from evergreen.search import keywords
 from evergreen.search import query as queries
 from evergreen.search.keywords import Words
 from evergreen.search.view import key_columns, shows_another, switched, view_of
+from evergreen.source import expressions as ex
 from evergreen.source import row_security, table
 from evergreen.storage import indexes
 from evergreen.storage.chunks import is_zero
@@ -163,7 +164,7 @@ def visible(pipeline: Pipeline) -> str:
     is_bound = tuple((c.attnum, c.name, c.type_name) for c in key) == pipeline.key
     if source is None or not is_bound or not db.value(SQL.is_leakproof, [c.type_oid for c in key]):
         return f"{view} v"
-    matches = (f"w.{n} {c.equal} s.{db.identifier(c.name)}" for n, c in zip(key_columns(pipeline), key, strict=True))
+    matches = (f"w.{n} {c.equal} {ex.comparable('s', c)}" for n, c in zip(key_columns(pipeline), key, strict=True))
     return SQL.by_source.on(source=source.from_clause, view=view, matches=" AND ".join(matches)).text
 
 

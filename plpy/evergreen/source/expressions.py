@@ -1,7 +1,8 @@
 """SQL expressions over one source column: as part of the key, of the hash, of the text.
 
-None of them casts: a cast from a user's type to text or json may be the user's own function, and these run in the
-capture trigger with the extension's rights. ``format('%s')`` calls the type's output function.
+None of them casts, except from a domain to its base type: a cast from a user's type to text or json may be the user's
+own function, and these run in the capture trigger with the extension's rights. ``format('%s')`` calls the type's output
+function.
 """
 
 from collections.abc import Iterable
@@ -60,6 +61,15 @@ _UTF8 = (
 def reference(row: str, column: Column) -> str:
     """``row.column``, quoted."""
     return f"{row}.{db.identifier(column.name)}"
+
+
+def comparable(row: str, column: Column) -> str:
+    """The column as an operand of its index's operators: ``=`` of anyenum takes no domain over an enum.
+
+    The server relabels a value of a domain as one of its base type, whatever casts there are.
+    """
+    value = reference(row, column)
+    return f"{value}::{column.type_name}" if column.is_domain else value
 
 
 def key_part(row: str, column: Column) -> str:

@@ -94,7 +94,7 @@ def reader(generation: Generation, source: Source, watched: tuple[Column, ...], 
         text = f"CASE WHEN {ex.reference('s', only_if)} THEN {text} END"
         around = f"CASE WHEN {ex.reference('s', only_if)} THEN {around} END"
     matches = " AND ".join(
-        f"{ex.reference('s', c)} {c.equal} {ex.key_value('k.key', i, c)}" for i, c in enumerate(source.key)
+        f"{ex.comparable('s', c)} {c.equal} {ex.key_value('k.key', i, c)}" for i, c in enumerate(source.key)
     )
     return Function(
         signature=f"embed_store.reader_{generation.id}(jsonb)",
@@ -155,8 +155,8 @@ def scan(pipeline: Pipeline, source: Source) -> Function:
     # (a, b) > (x, y) spelled out, because each column has its own type's operator
     terms: list[str] = []
     for i, column in enumerate(source.key):
-        same = [f"{ex.reference('s', c)} {c.equal} {values[j]}" for j, c in enumerate(source.key[:i])]
-        terms.append(" AND ".join([*same, f"{ex.reference('s', column)} {column.greater} {values[i]}"]))
+        same = [f"{ex.comparable('s', c)} {c.equal} {values[j]}" for j, c in enumerate(source.key[:i])]
+        terms.append(" AND ".join([*same, f"{ex.comparable('s', column)} {column.greater} {values[i]}"]))
     return Function(
         signature=f"embed_store.scan_{pipeline.id}(jsonb, int)",
         returns="SETOF jsonb",
@@ -199,7 +199,7 @@ def canonical_key(pipeline: Pipeline, source: Source) -> Function:
             row_key=ex.key("r", source.key),
             source=source.from_clause,
             matches=" AND ".join(
-                f"{ex.reference('r', c)} {c.equal} {ex.key_value('$1', i, c)}" for i, c in enumerate(source.key)
+                f"{ex.comparable('r', c)} {c.equal} {ex.key_value('$1', i, c)}" for i, c in enumerate(source.key)
             ),
             key_document=ex.key("s", source.key),
             values=", ".join(ex.key_value("$1", i, c) for i, c in enumerate(source.key)),

@@ -6,11 +6,12 @@ WHERE c.oid = $1
 
 -- columns(oid): live columns with the base type below their domains
 WITH RECURSIVE base AS (
-    SELECT a.attnum, a.attname, a.atttypid AS type, t.typtype, t.typbasetype, a.attgenerated = 'v' AS virtual
+    SELECT a.attnum, a.attname, a.atttypid AS type, t.typtype, t.typbasetype, a.attgenerated = 'v' AS virtual,
+           t.typtype = 'd' AS is_domain
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT b.attnum, b.attname, t.oid, t.typtype, t.typbasetype, b.virtual
+    SELECT b.attnum, b.attname, t.oid, t.typtype, t.typbasetype, b.virtual, b.is_domain
     FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype
     WHERE b.typtype = 'd'
 )
@@ -36,7 +37,7 @@ SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
        coalesce((SELECT pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.proname)
                  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
                  WHERE p.oid = t.typsend), '') AS send,
-       (t.oid < 16384) AS built_in, b.virtual
+       (t.oid < 16384) AS built_in, b.virtual, b.is_domain
 FROM base b
 JOIN pg_catalog.pg_type t ON t.oid = b.type AND b.typtype <> 'd'
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace

@@ -35,7 +35,7 @@ def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
     if source is None:
         raise UnboundError
     matches = (
-        f"{ex.reference('s', column)} {column.equal} {ex.key_value('k.key', place, column)}"
+        f"{ex.comparable('s', column)} {column.equal} {ex.key_value('k.key', place, column)}"
         for place, column in enumerate(source.key)
     )
     query = SQL.sees_any.on(source=source.from_clause, matches=" AND ".join(matches))

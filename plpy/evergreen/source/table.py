@@ -22,6 +22,7 @@ class Column:
     send: str  # qualified binary output function, or ""
     built_in: bool
     virtual: bool  # generated when it is read (PostgreSQL 18): a trigger sees NULL
+    is_domain: bool  # the column's own type
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def describe(oid: int) -> Source | None:
             r["send"],
             r["built_in"],
             r["virtual"],
+            r["is_domain"],
         )
         for r in db.rows(SQL.columns, oid)
     )

@@ -83,6 +83,30 @@ def test_a_key_of_32_columns_works(db, model):
     assert_fresh(db, "t", 3)
 
 
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_key_that_is_a_domain_over_an_enum_works(db, model, provider, partitioned):
+    """Postgres finds no operator for it by name, so ours are applied to the base type."""
+    db.execute("CREATE TYPE mood AS ENUM ('sad', 'glad', 'mad'); CREATE DOMAIN low AS mood; CREATE DOMAIN lower AS low")
+    db.execute(
+        f"CREATE TABLE t (body text, n int, k lower, PRIMARY KEY (k, n)) {'PARTITION BY LIST (n)' * partitioned}"
+    )
+    if partitioned:
+        db.execute("CREATE TABLE t_1 PARTITION OF t DEFAULT")
+    db.execute("INSERT INTO t VALUES ('one', 1, 'sad'), ('two', 2, 'sad'), ('three', 2, 'glad')")
+    db.execute("SELECT embed_create('t', 't', columns => '{body}', model => 'loop')")
+    assert_fresh(db, "t", 3)
+    provider.reset()
+    db.execute("UPDATE t SET body = 'edited' WHERE n = 1; UPDATE t SET k = 'mad' WHERE k::mood = 'glad'")
+    db.execute("DELETE FROM t WHERE body = 'two'")
+    db.execute("CALL embed_work(until_empty => true)")
+    assert_fresh(db, "t", 2)
+    assert db.execute("SELECT key FROM t_embedding ORDER BY 1").fetchall() == [(["mad", 2],), (["sad", 1],)]
+    assert provider.sent == {"edited": 1}
+    assert db.execute("SELECT embed_touch('t', '[\"mad\", 2]')").fetchone() == (1,)
+    db.execute("SELECT embed_backfill('t')")
+    assert_fresh(db, "t", 2)
+
+
 @pytest.mark.parametrize("type_", ["pair", "pair[]"])
 def test_a_key_of_a_composite_type_is_refused(db, type_):
     """Its parts may become domains at any time, whose checks would run with the worker's rights."""

@@ -3,7 +3,7 @@
 import pytest
 from psycopg import sql
 
-from tests.fixtures.roles import hash_model
+from tests.fixtures.roles import hash_model, people
 
 
 def test_rows_are_typed_and_best_first(db, docs):
@@ -19,6 +19,27 @@ def test_rows_are_typed_and_best_first(db, docs):
     assert db.execute("SELECT pg_typeof(s.row)::text FROM embed_search_rows(NULL::docs, 'q', 1) s").fetchone() == (
         "docs",
     )
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_rows_whose_key_is_a_domain_over_an_enum(db, connect, restricted):
+    people(db)
+    hash_model(db)
+    db.execute("CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE DOMAIN low AS mood")
+    db.execute("CREATE TABLE docs (id low PRIMARY KEY, body text); GRANT SELECT ON docs TO bob")
+    db.execute("INSERT INTO docs VALUES ('sad', 'body 1'), ('glad', 'body 2')")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")
+    db.execute("SELECT embed_drain()")
+    if restricted:
+        db.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON docs USING (id::mood = 'sad')")
+    bob, keys = connect("bob"), [(["sad"],)] if restricted else [(["sad"],), (["glad"],)]
+    assert bob.execute("SELECT s.row::text FROM embed_search_rows(NULL::docs, 'body 1', k => 1) s").fetchall() == [
+        ('(sad,"body 1")',)
+    ]
+    for mode in ("vector", "keyword", "hybrid"):
+        found = bob.execute("SELECT key FROM embed_search('docs', 'body', mode => %s)", (mode,)).fetchall()
+        assert sorted(found, reverse=True) == keys, mode
+    assert bob.execute("SELECT embed_wait('docs', '[\"sad\"]')").fetchone() == (True,)
 
 
 def test_a_row_of_many_chunks_comes_once_with_its_best(db):

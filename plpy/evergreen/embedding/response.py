@@ -16,6 +16,7 @@ from evergreen.core.errors import (
     doubtful,
 )
 from evergreen.core.pipeline import Model
+from evergreen.core.retry import halves
 from evergreen.embedding import fault_isolation
 from evergreen.embedding.endpoint_queue import InFlightRequest
 from evergreen.embedding.limits.admission import AdmissionControl
@@ -98,17 +99,11 @@ def _delivered(done: NextStep, sent: InFlightRequest, validation: Validation) ->
         done.too_large = split
     done.vectors = {keys[place]: vector for place, vector in validation.valid.items()}
     if len(validation.invalid) > 1:
-        done.retry = _halves([keys[place] for place in validation.invalid])
+        done.retry = [RequestBatch(half) for half in halves([keys[place] for place in validation.invalid])]
         return done
     for place, error in validation.invalid.items():
         _suspect(done, task, keys[place], error)
     return done
-
-
-def _halves(keys: list[bytes]) -> list[RequestBatch]:
-    """Cut texts into two parcels, or one."""
-    middle = len(keys) // 2
-    return [RequestBatch(part) for part in (keys[:middle], keys[middle:]) if part]
 
 
 def _refused(done: NextStep, sent: InFlightRequest, error: ModelError) -> NextStep:
@@ -117,9 +112,8 @@ def _refused(done: NextStep, sent: InFlightRequest, error: ModelError) -> NextSt
     if batch.canary:
         return _misconfigured(sent, ConfigurationError(f"{error} (as to any text)"))
     if len(batch.keys) > 1:
-        middle = len(batch.keys) // 2
         split = SplitRequest(len(batch.keys), len(batch.keys))
-        done.retry = [RequestBatch(batch.keys[:middle], split=split), RequestBatch(batch.keys[middle:], split=split)]
+        done.retry = [RequestBatch(half, split=split) for half in halves(batch.keys)]
         return done
     key = batch.keys[0]
     if isinstance(error, SuspectError):

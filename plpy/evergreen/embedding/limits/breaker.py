@@ -5,6 +5,8 @@ Times are microseconds since 1970, as the shared state keeps them.
 
 from dataclasses import dataclass
 
+from evergreen.core.retry import backoff
+
 SECOND = 1_000_000
 #: Instead of an end of the rest: one request goes to see, however many failed before; see ``try_once``.
 TRY_ONCE = 2
@@ -72,7 +74,7 @@ def failed(breaker: Breaker, policy: Policy, now: int, *, seen: int, probe: bool
     """Note a failure. Of several requests that were sent with as many failures ``seen``, the first to fail counts."""
     if breaker.failures != seen:
         return breaker
-    seconds = min(policy.longest, policy.first * 2.0 ** min(seen, 30)) * jitter
+    seconds = backoff(seen, policy.first, policy.longest, jitter)
     until = _until(now, seconds)
     return Breaker(seen + 1, until if probe else max(breaker.open_until, until))
 

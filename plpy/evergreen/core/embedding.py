@@ -3,16 +3,20 @@
 import socket
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.core.errors import ModelError
 from evergreen.core.job import LIVE
 from evergreen.core.pipeline import Model
 
-Vector = NDArray[np.float32]  # shape (dimensions,)
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float32]  # shape (dimensions,)
+else:
+    Vector = Any  # importing numpy takes a session 60 ms, and many never see a vector
+
 Vectors = list[Vector]  # one a text, in the order of the texts
 Texts = dict[bytes, str]  # by hash
 #: A vector as the model gave it, or as pgvector's ``vector_send`` did: two bytes of dimensions, two unused, floats.

@@ -8,14 +8,11 @@ numpy is the exception: its C code exists once in a process, so all share it. Se
 """
 
 import builtins
-import importlib
 import re
 import sys
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import resolve_name
 from pathlib import Path
@@ -41,6 +38,7 @@ class _State:
         self.modules: dict[str, ModuleType] = {}  # ours, while they are not in sys.modules
         self.theirs: dict[str, ModuleType] = {}  # what ours stand in for
         self.depth = 0
+        self.numpy: str | None = None  # where it is imported from, if not from where all code gets it
 
 
 _state = _State()
@@ -66,11 +64,13 @@ def activate(library: Path) -> None:
 
 
 def share_numpy(library: str) -> None:
-    """Load the numpy that this session's other code would get, or ours where that has none; raises UnsuitableError."""
+    """Decide for the numpy that this session's other code gets, or for ours if there is none; raises UnsuitableError.
+
+    Ours is imported at the first use: that takes 60 ms, and many sessions never see a vector.
+    """
     if _SHARED not in sys.modules:
         if _version_on_path() < _OLDEST:
-            with _first_on_path(library):
-                importlib.import_module(_SHARED)
+            _state.numpy = library
         return
     loaded = sys.modules[_SHARED]
     version = str(getattr(loaded, "__version__", "without a version"))
@@ -86,6 +86,8 @@ def _version_on_path() -> tuple[int, ...]:
     spec = PathFinder.find_spec(_SHARED)
     if spec is None or spec.origin is None:
         return ()
+    from importlib import metadata  # noqa: PLC0415 - it takes a session 25 ms
+
     folder = str(Path(spec.origin).parents[1])
     found = next(iter(metadata.Distribution.discover(name=_SHARED, path=[folder])), None)
     return _parsed(found.version) if found is not None else ()
@@ -93,15 +95,6 @@ def _version_on_path() -> tuple[int, ...]:
 
 def _parsed(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-
-
-@contextmanager
-def _first_on_path(folder: str) -> Generator[None]:
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 @contextmanager
@@ -173,8 +166,8 @@ class _Loader(SourceFileLoader):
         super().exec_module(module)
 
 
-class _Finder(MetaPathFinder):
-    """Finds evergreen's modules always, and those of its library while they are in sys.modules."""
+class _Finder:
+    """Finds evergreen's modules and our numpy always, and those of its library while they are in sys.modules."""
 
     def find_spec(
         self,
@@ -183,6 +176,8 @@ class _Finder(MetaPathFinder):
         target: ModuleType | None = None,  # noqa: ARG002 - as importlib calls it
     ) -> ModuleSpec | None:
         """Return the spec with our loader; None for modules that are not ours; raises ModuleNotFoundError."""
+        if fullname == _SHARED and _state.numpy is not None:
+            return PathFinder.find_spec(fullname, [_state.numpy])
         top = _top(fullname)
         if top != _US and (top not in _state.names or _state.depth == 0):
             return None

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from evergreen.core.embedding import Answer, EmbeddingTask, FailedRequest, RequestBatch, SplitRequest, Vector
 from evergreen.core.errors import (
@@ -15,11 +14,17 @@ from evergreen.core.errors import (
     SuspectError,
     doubtful,
 )
+from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Model
 from evergreen.core.retry import halves
 from evergreen.embedding import fault_isolation
 from evergreen.embedding.endpoint_queue import InFlightRequest
 from evergreen.embedding.limits.admission import AdmissionControl
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy("numpy")
 
 _TRIES = 3
 _SHORTEST = 8  # characters: what is shorter is not too long for any model

@@ -1,14 +1,13 @@
 """embed_import_vectors: puts vectors made elsewhere into the cache, where the next drain finds them by their text."""
 
 from dataclasses import dataclass
-
-import numpy as np
-import orjson
+from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines
 from evergreen.core.errors import RejectedError, UserError
+from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import format_number
 from evergreen.db import privileges
@@ -19,6 +18,12 @@ from evergreen.embedding.response import vector_problem
 from evergreen.prepare import documents
 from evergreen.source import reader
 from evergreen.storage import vector_cache
+
+if TYPE_CHECKING:
+    import numpy as np
+    import orjson
+else:
+    np, orjson = lazy("numpy"), lazy("orjson")
 
 SQL = load(__package__)
 _HINT = "Pass the texts as they were sent to the model, a vector for each and, where they are known, the rows' keys."

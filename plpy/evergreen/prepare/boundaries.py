@@ -4,11 +4,16 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 from zlib import crc32
 
-import numpy as np
-
+from evergreen.core.lazy import lazy
 from evergreen.prepare.sections import Mark
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy("numpy")
 
 # From coarse to fine: paragraphs, lines, sentences, words. Each separator stays with the piece before it.
 _BOUNDARIES = tuple(re.compile(p) for p in (r"\n[ \t]*\n\s*", r"\n", r"(?<=[.!?…。！？])\s+", r"\s+"))

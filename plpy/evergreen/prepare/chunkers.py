@@ -10,7 +10,7 @@ from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
 from evergreen.core.text import quoted
 from evergreen.db.privileges import sql_entry
-from evergreen.prepare import html, markdown, windows
+from evergreen.prepare import windows
 from evergreen.prepare.boundaries import pack, pieces
 from evergreen.prepare.sections import Section, sections
 
@@ -126,11 +126,15 @@ def split_markdown(text: str, size: int, *, context: bool = False) -> list[str]:
 
     ``context``: each chunk starts with the headings it stands under, counted in ``size``.
     """
+    from evergreen.prepare import markdown  # noqa: PLC0415 - its parser takes a session 35 ms
+
     return _split(sections(markdown.parts(text)), size, context=context)
 
 
 def split_html(text: str, size: int, *, context: bool = False) -> list[str]:
     """Cut the text that is seen of HTML as split_markdown does."""
+    from evergreen.prepare import html  # noqa: PLC0415 - its parser takes a session 7 ms
+
     return _split(sections(html.parts(text)), size, context=context)
 
 

@@ -7,10 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
-
-import numpy as np
-import orjson
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen import db
 from evergreen.catalog import models
@@ -18,10 +15,17 @@ from evergreen.core.document import Document
 from evergreen.core.embedding import AnyVector, Vector
 from evergreen.core.errors import RejectedError
 from evergreen.core.job import Claim
+from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.queries import Query, load
 from evergreen.source import expressions as ex
 from evergreen.storage import indexes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import orjson
+else:
+    np, orjson = lazy("numpy"), lazy("orjson")
 
 SQL = load(__package__)
 # document, chunk_no, chunk_hash, fingerprint, src_hash, embedded_at: each with its length; the hashes are SHA-256
@@ -37,7 +41,7 @@ _JSONB = b"\1"  # the version of its binary form
 _DESCRIPTOR = 1000
 #: Where the server counts a timestamptz from: 2000-01-01 in microseconds of Unix time.
 EPOCH = 946_684_800_000_000
-_LARGEST = float(np.finfo(np.float16).max)
+_LARGEST = 65504.0  # the largest float16
 
 
 class Added(NamedTuple):

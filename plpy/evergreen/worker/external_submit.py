@@ -1,7 +1,6 @@
 """embed_submit and embed_release."""
 
-import numpy as np
-import orjson
+from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.capture import ddl_sync
@@ -10,6 +9,7 @@ from evergreen.core.document import BatchResult, Document, Prepared
 from evergreen.core.embedding import AnyVector, Usage
 from evergreen.core.errors import SuspectError, UserError
 from evergreen.core.job import LIVE, Claim
+from evergreen.core.lazy import lazy
 from evergreen.db import privileges, timeouts
 from evergreen.db.privileges import as_extension_owner, sql_entry
 from evergreen.db.queries import load
@@ -26,6 +26,12 @@ from evergreen.worker.apply import apply, fail
 from evergreen.worker.batch import budget
 from evergreen.worker.external_claim import ExternalClaim, Text
 from evergreen.worker.policies import not_reentrant
+
+if TYPE_CHECKING:
+    import numpy as np
+    import orjson
+else:
+    np, orjson = lazy("numpy"), lazy("orjson")
 
 SQL = load(__package__)
 _PATIENCE = 5.0  # seconds to wait for the source to be read

@@ -163,3 +163,11 @@ def test_a_numpy_that_is_too_old_is_said_before_anything_is_done(connect, pipeli
         assert "/usr/lib/python3/dist-packages/numpy" in str(found.value)
         assert "Reconnect" in found.value.diag.message_hint
     assert connect().execute("SELECT embed_drain()").fetchone()[0] > 0
+
+
+def test_numpy_is_one_for_all_also_before_ours_was_needed(connect, pipelines, python):
+    session = connect()
+    session.execute("SELECT embed_setting('lease')")
+    theirs = python(session, "import numpy; return id(numpy)")
+    assert session.execute("SELECT embed_drain()").fetchone()[0] > 0
+    assert python(session, "return id(sys.modules['numpy'])") == theirs

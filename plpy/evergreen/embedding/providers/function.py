@@ -1,18 +1,22 @@
 """Provider ``function``: a SQL function ``f(text[]) returns vector[]`` of the user's, run as its owner."""
 
 from collections.abc import Callable
-from typing import TypeVar
-
-import numpy as np
-import orjson
+from typing import TYPE_CHECKING, TypeVar
 
 from evergreen import db
 from evergreen.catalog import models
 from evergreen.core.embedding import Answer, Limits, Request
 from evergreen.core.errors import ConfigurationError, RejectedError, SuspectError, UserError, doubtful
+from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Model
 from evergreen.db import errors, session_guard
 from evergreen.db.queries import load
+
+if TYPE_CHECKING:
+    import numpy as np
+    import orjson
+else:
+    np, orjson = lazy("numpy"), lazy("orjson")
 
 SQL = load(__package__)
 T = TypeVar("T")

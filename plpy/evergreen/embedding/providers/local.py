@@ -3,14 +3,18 @@
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from evergreen.core.embedding import Answer, Limits, Request
 from evergreen.core.errors import UserError
 from evergreen.core.isolation import own_packages
+from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy("numpy")
 
 DIMENSIONS = (256, 128, 64)
 

@@ -17,7 +17,7 @@ Connection = psycopg.Connection[Any]
 
 #: EVERGREEN_BENCH=full takes the sizes and times that the aims are stated for; the default is a tenth or so.
 FULL = os.environ.get("EVERGREEN_BENCH") == "full"
-QUEUE = ("change", "job", "lease", "inflight", "intake", "scan")
+QUEUE = ("change_log", "job", "lease", "in_flight", "change_log_state", "backfill_cursor")
 _SIZE = "SELECT sum(pg_total_relation_size('embed.' || t))::bigint FROM unnest(%s::text[]) t"
 
 _SEEN = "SELECT true FROM docs_embedding WHERE id = %s AND chunk = %s"

@@ -50,7 +50,7 @@ class Watch:
 
     def look(self):
         walked, running = self._db.execute(
-            "SELECT walked, running FROM embed.scan WHERE generation = 1 AND scope = 'source'"
+            "SELECT walked, running FROM embed.backfill_cursor WHERE generation = 1 AND scope = 'source'"
         ).fetchone()
         self.seen.append((time.monotonic(), walked, anonymous(self._pid)))
         return not running
@@ -90,11 +90,11 @@ def test_live_lag_beside_it(server, capsys):
     lags(writer, reader, live[:20])
     idle = lags(writer, reader, live)
     db.execute("SELECT embed_backfill('docs')")
-    begun = "SELECT walked > 0 FROM embed.scan WHERE scope = 'source'"
+    begun = "SELECT walked > 0 FROM embed.backfill_cursor WHERE scope = 'source'"
     wait_until(lambda: db.execute(begun).fetchone()[0], 60, "a start")
 
     def is_over():
-        return not db.execute("SELECT running FROM embed.scan WHERE scope = 'source'").fetchone()[0]
+        return not db.execute("SELECT running FROM embed.backfill_cursor WHERE scope = 'source'").fetchone()[0]
 
     beside = lags(writer, reader, live, stop=is_over)
     worker.cancel()

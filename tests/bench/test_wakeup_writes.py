@@ -40,7 +40,7 @@ def run(cluster: Cluster, folder: Path, counted: list[tuple[int, int]], *, wakeu
         said = _write(cluster, script, SECONDS)
         done = int(re.search(r"transactions actually processed: (\d+)", said)[1])
         told = len(list(db.notifies(timeout=0.2)))
-        wait_until(lambda: db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,), 60)
+        wait_until(lambda: db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,), 60)
     if wakeup:
         counted.append((told, done))
     assert not told or wakeup

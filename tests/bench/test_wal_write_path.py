@@ -40,7 +40,7 @@ def test_wal_write_path(tmp_path, capsys):
                 "--protocol", "prepared", "--file", script, cluster.dsn(),
             ]  # fmt: skip
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            ((logged,),) = db.execute("SELECT count(*) FROM embed.change").fetchall()
+            ((logged,),) = db.execute("SELECT count(*) FROM embed.change_log").fetchall()
             assert logged == 0  # nothing was written but the row
         return float(re.search(r"^tps = ([\d.]+)", said, re.MULTILINE)[1])
 

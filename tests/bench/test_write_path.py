@@ -38,7 +38,7 @@ def run(cluster: Cluster, folder: Path, table: str, change: str) -> float:
     script = folder / f"{table}.sql"
     script.write_text(f"\\set id random(1, {ROWS})\nUPDATE {table} SET {change} WHERE id = :id;\n")
     with psycopg.connect(cluster.dsn(), autocommit=True) as db:
-        db.execute("TRUNCATE embed.change")
+        db.execute("TRUNCATE embed.change_log")
         db.execute("VACUUM ANALYZE plain")
         db.execute("VACUUM ANALYZE watched")
         db.execute("CHECKPOINT")
@@ -47,7 +47,7 @@ def run(cluster: Cluster, folder: Path, table: str, change: str) -> float:
             "--protocol", "prepared", "--file", script, cluster.dsn(),
         ]  # fmt: skip
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        ((logged,),) = db.execute("SELECT count(*) FROM embed.change").fetchall()
+        ((logged,),) = db.execute("SELECT count(*) FROM embed.change_log").fetchall()
     done = int(re.search(r"transactions actually processed: (\d+)", said)[1])
     assert logged == (done if table == "watched" and change.startswith("body") else 0)
     return float(re.search(r"^tps = ([\d.]+)", said, re.MULTILINE)[1])

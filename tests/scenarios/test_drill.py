@@ -124,7 +124,7 @@ def test_3_rows_are_poison(doctor, db, healthy, provider):
 def test_4_nobody_works(doctor, db, healthy):
     db.execute("UPDATE docs SET body = 'edited'")
     assert doctor.findings() == [], "a moment ago is not yet for too long"
-    db.execute("UPDATE embed.change SET changed_at = changed_at - interval '1 hour'")
+    db.execute("UPDATE embed.change_log SET changed_at = changed_at - interval '1 hour'")
     found = doctor.one("workers")
     assert "10 rows pending in docs" in found["message"]
     doctor.type(found)

@@ -43,12 +43,13 @@ def live_and_drop(db):
     db.execute("SELECT embed_promote('docs'); SELECT embed_retire('docs')")
     db.execute("SELECT embed_verify('docs', repair => true); SELECT embed_forget('docs', '[4]')")
     db.execute(
-        "DELETE FROM embed.usage; DELETE FROM embed.lag; DELETE FROM embed.tally; DELETE FROM embed.wal_position"
+        "DELETE FROM embed.usage; DELETE FROM embed.lag; DELETE FROM embed.document_count;"
+        " DELETE FROM embed.wal_position"
     )
-    db.execute("TRUNCATE embed.change, embed.job, embed.handed; TRUNCATE docs")
+    db.execute("TRUNCATE embed.change_log, embed.job, embed.claimed_text; TRUNCATE docs")
     drain(db)
     db.execute("SELECT embed_drop('docs')")
-    assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,)
 
 
 def _claim(db):

@@ -73,7 +73,7 @@ def test_every_way_gives_the_same_database(source, cluster, dsn, target, provide
         goes_on(restored, provider)
         once_each(restored)
         odd = "SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled NOT IN ('A', 'R')"
-        assert [row for row in restored.execute(odd) if row[1] != "refuse_forgotten"] == []
+        assert [row for row in restored.execute(odd) if row[1] != "reject_erased_text"] == []
 
 
 def test_a_database_that_has_the_extension_already(source, cluster, dsn, target, provider, tmp_path):

@@ -99,7 +99,9 @@ def test_a_model_whose_endpoint_is_missing_says_so_by_itself(db, two):
         db.execute("SELECT embed('a', 'loop')")
 
 
-@pytest.mark.parametrize("table", ["intake", "scan", "mutex", "lease", "job", "change"])
+@pytest.mark.parametrize(
+    "table", ["change_log_state", "backfill_cursor", "shared_state_lock", "lease", "job", "change_log"]
+)
 def test_what_a_worker_can_make_again_it_does(db, two, table):
     db.execute(f"DELETE FROM embed.{table}")
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 1")
@@ -108,8 +110,8 @@ def test_what_a_worker_can_make_again_it_does(db, two, table):
 
 
 def test_a_drain_restores_the_rows_that_are_locked_for_shared_state(db, two):
-    rows = "SELECT owner, number FROM embed.mutex ORDER BY owner, number"
+    rows = "SELECT owner, number FROM embed.shared_state_lock ORDER BY owner, number"
     before = db.execute(rows).fetchall()
-    db.execute("DELETE FROM embed.mutex")
+    db.execute("DELETE FROM embed.shared_state_lock")
     db.execute("SELECT embed_drain()")
     assert db.execute(rows).fetchall() == before

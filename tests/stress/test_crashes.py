@@ -89,7 +89,7 @@ def test_a_session_that_ends_while_its_first_requests_start_takes_nobody_with_it
             db.execute("UPDATE docs SET body = %s || id", (f"round {number} ",))
             session = connected(doomed)
             work = Background(session, WORK)
-            wait_until(lambda: db.execute("SELECT count(*) > 0 FROM embed.inflight").fetchone()[0], what="a request")
+            wait_until(lambda: db.execute("SELECT count(*) > 0 FROM embed.in_flight").fetchone()[0], what="a request")
             if how == "terminated":
                 db.execute("SELECT pg_terminate_backend(%s)", (work.pid,))
             else:
@@ -197,14 +197,14 @@ def test_what_was_answered_before_the_end_is_not_paid_for_again(connect, db, pro
 
 
 def in_flight(db):
-    return {row[0] for row in db.execute("SELECT hash FROM embed.inflight").fetchall()}
+    return {row[0] for row in db.execute("SELECT hash FROM embed.in_flight").fetchall()}
 
 
 @pytest.mark.parametrize("end", ["pg_terminate_backend", "pg_cancel_backend"])
 def test_of_workers_that_end_at_any_moment_at_most_what_was_in_flight_is_sent_twice(
     connect, db, provider, elsewhere, small, end
 ):
-    """In flight: a text that embed.inflight has, from the claim to the apply."""
+    """In flight: a text that embed.in_flight has, from the claim to the apply."""
     seed = seed_of(end)
     chance = random.Random(seed)
     Counting(provider, pause=0.02)

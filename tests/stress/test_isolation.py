@@ -217,7 +217,9 @@ def test_somebody_who_sits_on_one_endpoints_lock_delays_no_other_endpoint(connec
     """Only a superuser can."""
     two_pipelines(db, provider, healthy)
     wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")
-    connect(autocommit=False).execute("SELECT FROM embed.mutex WHERE owner = 'endpoint' AND number = 1 FOR UPDATE")
+    connect(autocommit=False).execute(
+        "SELECT FROM embed.shared_state_lock WHERE owner = 'endpoint' AND number = 1 FOR UPDATE"
+    )
     table(db, "docs", 100, first=1001)
     assert edits_become_fresh(db, "notes") < 3
 

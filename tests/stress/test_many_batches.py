@@ -136,7 +136,7 @@ def test_the_time_is_up_while_they_are_out(connect, db, provider, three_out, cal
     assert provider.sent.total() <= 8
     used = {chunk for name in ("docs", "notes", "again") for chunk, _ in shown(db, name).values()}
     assert used == set(provider.sent)
-    assert left(db).keys() <= {"job", "change"}
+    assert left(db).keys() <= {"job", "change_log"}
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
     session.execute(call)
     is_well(db)

@@ -16,7 +16,7 @@ KINDS = ["insert", *["update"] * 4, "upsert", "upsert", "save", "delete", "rekey
 WRITES = st.tuples(st.sampled_from(KINDS), KEYS, KEYS, CONTENTS)
 OPTIONS = ['{"live_share": 0.5}', '{"live_share": null}', '{"max_attempts": 1}', '{"max_attempts": null}']
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')"
-EMPTY = ("cache", "forgotten", "inflight", "lease", "job", "change", "failure")
+EMPTY = ("cache", "erased_text", "in_flight", "lease", "job", "change_log", "failure")
 
 
 class Random(RuleBasedStateMachine):

@@ -86,7 +86,7 @@ def test_a_reader_ends_at_a_step(connect, db, pipeline, provider, stoppable, que
             wait_until(lambda gone=gone, pid=stop.pid: db.execute(gone, (pid,)).fetchone() == (0,), what="its end")
         write(db, f"{number} after")
         settled(db, provider)
-    assert db.execute("SELECT count(*) FROM embed.scan WHERE running").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.backfill_cursor WHERE running").fetchone() == (0,)
     assert capture_of(db) == "cdc"
 
 

@@ -76,7 +76,7 @@ BEGIN
     IF pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0) THEN
         RETURN NULL;
     END IF;
-    IF (SELECT s.last_value FROM embed.asleep_until s) > 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
+    IF (SELECT s.last_value FROM embed.sleeper_until s) > 1000 * pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
        AND embed.may_notify() THEN
         -- A commit with a NOTIFY takes a lock, and fails where the table of locks is full: is there room for one?
         IF pg_catalog.pg_try_advisory_lock_shared(1163285066, pg_catalog.pg_backend_pid()) THEN
@@ -91,10 +91,10 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.wake() IS 'internal: wakes the worker that sleeps, by the commit of whoever wrote';
 
-CREATE CONSTRAINT TRIGGER wake AFTER INSERT ON embed.change DEFERRABLE INITIALLY DEFERRED
+CREATE CONSTRAINT TRIGGER wake AFTER INSERT ON embed.change_log DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW WHEN (NEW.wake) EXECUTE FUNCTION embed.wake();
-ALTER TABLE embed.change ENABLE ALWAYS TRIGGER wake;
-COMMENT ON TRIGGER wake ON embed.change IS 'for rows written while a worker slept, at the end of their transaction';
+ALTER TABLE embed.change_log ENABLE ALWAYS TRIGGER wake;
+COMMENT ON TRIGGER wake ON embed.change_log IS 'for rows written while a worker slept, at the end of their transaction';
 
 -- Of a long queue a part is looked at, and how long it is the planner says: its figures are as of the last ANALYZE, which
 -- autovacuum runs every minute where there is much to do, and the size of the table as of now. (VOLATILE, or EXPLAIN is
@@ -108,7 +108,7 @@ DECLARE
 BEGIN
     EXECUTE CASE queue
         WHEN 'job' THEN pg_catalog.format('EXPLAIN (FORMAT JSON) SELECT FROM embed.job WHERE generation = %s', number)
-        WHEN 'change' THEN pg_catalog.format('EXPLAIN (FORMAT JSON) SELECT FROM embed.change WHERE pipeline = %s', number)
+        WHEN 'change_log' THEN pg_catalog.format('EXPLAIN (FORMAT JSON) SELECT FROM embed.change_log WHERE pipeline = %s', number)
         WHEN 'failure' THEN pg_catalog.format('EXPLAIN (FORMAT JSON) SELECT FROM embed.failure WHERE generation = %s', number)
     END INTO plan;
     RETURN (plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;

@@ -3,18 +3,18 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    INSERT INTO embed.tally (generation, documents)
+    INSERT INTO embed.document_count (generation, documents)
     SELECT m.generation, CASE TG_OP WHEN 'INSERT' THEN count(*) ELSE -count(*) END FROM moved m GROUP BY m.generation;
     RETURN NULL;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.count_documents() IS 'internal: trigger, keeps embed.tally';
+COMMENT ON FUNCTION embed.count_documents() IS 'internal: trigger, keeps embed.document_count';
 
-CREATE TRIGGER tally_insert AFTER INSERT ON embed.document REFERENCING NEW TABLE AS moved
+CREATE TRIGGER count_insert AFTER INSERT ON embed.document REFERENCING NEW TABLE AS moved
     FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
-CREATE TRIGGER tally_delete AFTER DELETE ON embed.document REFERENCING OLD TABLE AS moved
+CREATE TRIGGER count_delete AFTER DELETE ON embed.document REFERENCING OLD TABLE AS moved
     FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
-ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_insert, ENABLE ALWAYS TRIGGER tally_delete;
+ALTER TABLE embed.document ENABLE ALWAYS TRIGGER count_insert, ENABLE ALWAYS TRIGGER count_delete;
 
 -- Whoever empties the table has the documents counted. When a worker adds rows up a row of each generation is left.
 CREATE FUNCTION embed.recount_documents() RETURNS trigger
@@ -22,16 +22,16 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    INSERT INTO embed.tally (generation, documents)
+    INSERT INTO embed.document_count (generation, documents)
     SELECT g.id, count(*) FROM embed.generation g JOIN embed.document d ON d.generation = g.id
-    WHERE NOT EXISTS (SELECT FROM embed.tally t WHERE t.generation = g.id) GROUP BY g.id;
+    WHERE NOT EXISTS (SELECT FROM embed.document_count t WHERE t.generation = g.id) GROUP BY g.id;
     RETURN NULL;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.recount_documents() IS 'internal: trigger, counts the documents of generations of which embed.tally has no row';
+COMMENT ON FUNCTION embed.recount_documents() IS 'internal: trigger, counts the documents of generations of which embed.document_count has no row';
 
-CREATE TRIGGER recount AFTER DELETE OR TRUNCATE ON embed.tally FOR EACH STATEMENT EXECUTE FUNCTION embed.recount_documents();
-ALTER TABLE embed.tally ENABLE ALWAYS TRIGGER recount;
+CREATE TRIGGER recount AFTER DELETE OR TRUNCATE ON embed.document_count FOR EACH STATEMENT EXECUTE FUNCTION embed.recount_documents();
+ALTER TABLE embed.document_count ENABLE ALWAYS TRIGGER recount;
 
 -- The size of the file is looked at, and no lock taken: a view must not wait. Until the first worker has looked at a
 -- restored pipeline the chunks are counted, where that takes no longer than an instant.
@@ -74,11 +74,11 @@ SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
     IF TG_TABLE_NAME = 'document' THEN  -- as after a restore without them
-        DELETE FROM embed.tally;
+        DELETE FROM embed.document_count;
         UPDATE embed.pipeline SET database_oid = 0;
-        INSERT INTO embed.change (pipeline, scope) SELECT p.id, 'source' FROM embed.pipeline p;
+        INSERT INTO embed.change_log (pipeline, scope) SELECT p.id, 'source' FROM embed.pipeline p;
     ELSE
-        INSERT INTO embed.change (pipeline, scope)
+        INSERT INTO embed.change_log (pipeline, scope)
         SELECT g.pipeline, 'source' FROM embed.generation g WHERE 'g' || g.id = TG_TABLE_NAME;
     END IF;
     RETURN NULL;
@@ -89,28 +89,28 @@ CREATE TRIGGER truncated AFTER TRUNCATE ON embed.document FOR EACH STATEMENT EXE
 ALTER TABLE embed.document ENABLE ALWAYS TRIGGER truncated;
 
 -- Stands at the table, not at those who write to it: every way into the cache is refused.
-CREATE FUNCTION embed.refuse_forgotten() RETURNS trigger
+CREATE FUNCTION embed.reject_erased_text() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    IF EXISTS (SELECT FROM embed.forgotten f
+    IF EXISTS (SELECT FROM embed.erased_text f
                WHERE f.model = NEW.model AND f.hash = NEW.hash
-                 AND f.forgotten_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1)) THEN
+                 AND f.erased_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1)) THEN
         RETURN NULL;
     END IF;
     RETURN NEW;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.refuse_forgotten() IS 'internal: keeps the vectors of erased texts out of the cache';
-CREATE TRIGGER refuse_forgotten BEFORE INSERT ON embed.cache FOR EACH ROW EXECUTE FUNCTION embed.refuse_forgotten();
-ALTER TABLE embed.cache ENABLE ALWAYS TRIGGER refuse_forgotten;  -- also under session_replication_role = replica
+COMMENT ON FUNCTION embed.reject_erased_text() IS 'internal: keeps the vectors of erased texts out of the cache';
+CREATE TRIGGER reject_erased_text BEFORE INSERT ON embed.cache FOR EACH ROW EXECUTE FUNCTION embed.reject_erased_text();
+ALTER TABLE embed.cache ENABLE ALWAYS TRIGGER reject_erased_text;  -- also under session_replication_role = replica
 
 CREATE FUNCTION embed.documents(generation int) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
-    SELECT coalesce(sum(t.documents), 0)::bigint FROM embed.tally t WHERE t.generation = $1
+    SELECT coalesce(sum(t.documents), 0)::bigint FROM embed.document_count t WHERE t.generation = $1
 $sql$;
 COMMENT ON FUNCTION embed.documents(int) IS 'internal: how many documents a generation has';
 

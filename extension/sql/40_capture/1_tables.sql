@@ -25,7 +25,7 @@ CREATE TABLE embed.wal_position (
     slot name NOT NULL,
     lsn  pg_lsn NOT NULL
 ) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, vacuum_truncate = false);
-ALTER TABLE embed.wal_position REPLICA IDENTITY FULL;  -- no key: see embed.change
+ALTER TABLE embed.wal_position REPLICA IDENTITY FULL;  -- no key: see embed.change_log
 COMMENT ON TABLE embed.wal_position IS 'up to where the WAL was read, by replication slot; the furthest counts';
 
 -- A sequence, because whoever waits is in a transaction of his own: this is seen at once.

@@ -136,7 +136,7 @@ BEGIN
         END;
     END LOOP;
     FOR touched IN SELECT t.pipeline AS id FROM embed.with_altered_types() t LOOP
-        INSERT INTO embed.change (pipeline, scope) VALUES (touched.id, 'source');
+        INSERT INTO embed.change_log (pipeline, scope) VALUES (touched.id, 'source');
         BEGIN
             PERFORM embed.refresh(touched.id);
         EXCEPTION WHEN OTHERS THEN
@@ -187,7 +187,7 @@ BEGIN
         END;
     END LOOP;
     -- A partition that goes takes its rows with it, and no row trigger fires. Other tables are none of ours.
-    INSERT INTO embed.change (pipeline, scope)
+    INSERT INTO embed.change_log (pipeline, scope)
     SELECT DISTINCT p.id, 'document'
     FROM pg_catalog.pg_event_trigger_dropped_objects() d
     JOIN embed.pipeline p ON d.objid = ANY (p.partitions)
@@ -212,7 +212,7 @@ DECLARE
     reason constant int = pg_catalog.pg_event_trigger_table_rewrite_reason();
     rewritten constant oid = pg_catalog.pg_event_trigger_table_rewrite_oid();
 BEGIN
-    INSERT INTO embed.change (pipeline, scope)
+    INSERT INTO embed.change_log (pipeline, scope)
     SELECT p.id, 'source' FROM embed.pipeline p
     WHERE (p.source = rewritten OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(rewritten) a))
       AND (reason & ~(1 | 2 | 8) <> 0

@@ -24,7 +24,7 @@ SELECT p.name AS pipeline,
 FROM embed.pipeline p
 JOIN embed.generation g ON g.pipeline = p.id
 LEFT JOIN embed.model m ON m.id = g.model
-LEFT JOIN embed.scan s ON s.generation = g.id AND s.scope = 'source'
+LEFT JOIN embed.backfill_cursor s ON s.generation = g.id AND s.scope = 'source'
 CROSS JOIN LATERAL (
     SELECT embed.documents(g.id) AS documents,
            CASE WHEN embed.documents(g.id) <= 5000

@@ -64,9 +64,9 @@ LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (
     SELECT g.id, g.model, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
-           (SELECT c.last_error FROM embed.scan c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
+           (SELECT c.last_error FROM embed.backfill_cursor c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
                AS scan_error
-    FROM embed.generation g LEFT JOIN embed.scan b ON b.generation = g.id AND b.scope = 'source'
+    FROM embed.generation g LEFT JOIN embed.backfill_cursor b ON b.generation = g.id AND b.scope = 'source'
     WHERE g.pipeline = p.id AND g.state = 'active') g ON true
 CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSET 0) y
 CROSS JOIN LATERAL (SELECT embed.model_trouble(g.model) AS trouble OFFSET 0) m
@@ -94,7 +94,7 @@ CROSS JOIN LATERAL (
           FROM (SELECT j.* FROM embed.job j WHERE j.generation = g.id AND j.lane IN (0, 1) ORDER BY j.lane, j.xid LIMIT 5000) q
           LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = q.generation AND d.key = q.key OFFSET 0) d
               ON true
-          LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) c
+          LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) c
               ON c.key = q.key
           LEFT JOIN embed.lease e ON e.token = q.token AND e.expires_at > pg_catalog.clock_timestamp()) a
     CROSS JOIN LATERAL (SELECT CASE WHEN a.seen < 5000 THEN 1.0
@@ -109,13 +109,13 @@ CROSS JOIN LATERAL (
                  min(q.oldest) AS oldest,
                  coalesce(bool_or(q.restarts), false) AS restarts
           FROM (SELECT c.key, count(*) AS rows, min(c.changed_at) AS oldest, bool_or(c.scope = 'source') AS restarts
-                FROM (SELECT c.* FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c
+                FROM (SELECT c.* FROM embed.change_log c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c
                 GROUP BY c.key) q
           LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = q.key OFFSET 0) j ON true
           LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = g.id AND d.key = q.key OFFSET 0) d ON true
           WHERE j.key IS NULL) a
     CROSS JOIN LATERAL (SELECT CASE WHEN coalesce(a.seen, 0) < 5000 THEN 1.0
-                                    ELSE greatest(embed.planned_rows('change', p.id), a.seen) / a.seen::float8 END AS whole) z) l
+                                    ELSE greatest(embed.planned_rows('change_log', p.id), a.seen) / a.seen::float8 END AS whole) z) l
 CROSS JOIN LATERAL (
     SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('failure', g.id), count(*)) END AS failed,
            count(d.key) FILTER (WHERE w.key IS NULL AND q.key IS NULL) AS emptied,
@@ -124,7 +124,7 @@ CROSS JOIN LATERAL (
     LEFT JOIN LATERAL (SELECT d.key FROM embed.document d
                        WHERE d.generation = g.id AND d.key = x.key AND d.src_hash = '' OFFSET 0) d ON true
     LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = x.key OFFSET 0) q ON true
-    LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) w
+    LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) w
         ON w.key = x.key) f
 CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c
 -- Not for those who only read or write the table: what their own rows cost tells which texts other rows have.

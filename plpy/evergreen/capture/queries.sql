@@ -28,14 +28,14 @@ UPDATE embed.pipeline SET system_identifier = $2, database_oid = $3::oid, source
 WITH generations AS (SELECT g.id, g.model FROM embed.generation g WHERE g.pipeline = $1),
      jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
               WHERE generation IN (SELECT id FROM generations) AND token IS NOT NULL),
-     flying AS (DELETE FROM embed.inflight WHERE model IN (SELECT model FROM generations))
+     flying AS (DELETE FROM embed.in_flight WHERE model IN (SELECT model FROM generations))
 DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
 
 -- drop_floor(int4): transaction ids of another server mean nothing here
-UPDATE embed.intake SET floor = '0' WHERE pipeline = $1
+UPDATE embed.change_log_state SET floor = '0' WHERE pipeline = $1
 
 -- restart_scans(int4): check everything again, without calls for what is fresh
-UPDATE embed.scan s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
+UPDATE embed.backfill_cursor s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
     walked = 0, worked = '0', moved_at = NULL
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 
@@ -49,9 +49,9 @@ SELECT t.tgname::text AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) 
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN ('embed', 'embed_store')
-JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('tally_insert', 'A', 'ALWAYS'),
-             ('tally_delete', 'A', 'ALWAYS'), ('truncated', 'A', 'ALWAYS'), ('recount', 'A', 'ALWAYS'),
-             ('refuse_forgotten', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
+JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('count_insert', 'A', 'ALWAYS'),
+             ('count_delete', 'A', 'ALWAYS'), ('truncated', 'A', 'ALWAYS'), ('recount', 'A', 'ALWAYS'),
+             ('reject_erased_text', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
 
 -- enable_trigger(): as it was made
 ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
@@ -60,7 +60,7 @@ ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
 SELECT embed.runs_as_owner($1)
 
 -- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself
-INSERT INTO embed.tally (generation, documents)
+INSERT INTO embed.document_count (generation, documents)
 SELECT g.id, c.number - embed.documents(g.id)
 FROM embed.generation g
 CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
@@ -92,7 +92,7 @@ DECLARE
     wake pg_catalog.bool;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'document');
+        INSERT INTO embed.change_log (pipeline, scope) VALUES ({pipeline}, 'document');
         RETURN NULL;
     END IF;
     -- What can fail stands in a block of its own, which writes nothing and so takes no transaction id: if the table was
@@ -115,15 +115,15 @@ BEGIN
         known = true;{probe}
     EXCEPTION WHEN OTHERS THEN
         IF NOT known THEN
-            INSERT INTO embed.change (pipeline, scope) VALUES ({pipeline}, 'source');
+            INSERT INTO embed.change_log (pipeline, scope) VALUES ({pipeline}, 'source');
             RETURN NULL;
         END IF;
     END;
     IF old_key IS NOT NULL THEN
-        INSERT INTO embed.change (pipeline, key, wake) VALUES ({pipeline}, old_key, wake);
+        INSERT INTO embed.change_log (pipeline, key, wake) VALUES ({pipeline}, old_key, wake);
     END IF;
     IF new_key IS NOT NULL THEN
-        INSERT INTO embed.change (pipeline, key, wake) VALUES ({pipeline}, new_key, wake);
+        INSERT INTO embed.change_log (pipeline, key, wake) VALUES ({pipeline}, new_key, wake);
     END IF;
     RETURN NULL;
 END

@@ -80,7 +80,7 @@ class Request:
 class Provider(Protocol):
     """Turns texts into vectors."""
 
-    #: Runs in this process and costs nothing: a text in flight twice is not worth a row in embed.inflight.
+    #: Runs in this process and costs nothing: a text in flight twice is not worth a row in embed.in_flight.
     free: bool
     #: Must run on the main thread, because it runs SQL.
     sql: bool

@@ -35,7 +35,7 @@ WHERE a.generation = $1
 SELECT g.id, g.pipeline
 FROM embed.generation g
 JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass('embed_store.g' || g.id)
-JOIN embed.scan s ON s.generation = g.id AND s.scope = 'source' AND NOT s.running
+JOIN embed.backfill_cursor s ON s.generation = g.id AND s.scope = 'source' AND NOT s.running
 LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.g' || g.id || '_embedding_idx')
 WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = g.id LIMIT $1) d) >= $1
@@ -56,7 +56,7 @@ FROM (SELECT g.id, g.pipeline, t.oid, s.running,
       FROM embed.generation g
       JOIN embed.pipeline p ON p.id = g.pipeline AND p.options ? 'language'
       JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass('embed_store.g' || g.id)
-      JOIN embed.scan s ON s.generation = g.id AND s.scope = 'source'
+      JOIN embed.backfill_cursor s ON s.generation = g.id AND s.scope = 'source'
       WHERE g.state <> 'previous' AND NOT s.running) w
 LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.' || w.name)
 WHERE i.indisvalid IS NOT TRUE
@@ -139,7 +139,7 @@ WHERE pg_catalog.to_regclass('embed_store.' || pg_catalog.substring(j.name, '^g[
 -- delete_work(int4): everything that waits or was done for a generation
 WITH jobs AS (DELETE FROM embed.job WHERE generation = $1),
      leases AS (DELETE FROM embed.lease WHERE generation = $1),
-     scans AS (DELETE FROM embed.scan WHERE generation = $1),
+     cursors AS (DELETE FROM embed.backfill_cursor WHERE generation = $1),
      failures AS (DELETE FROM embed.failure WHERE generation = $1)
 DELETE FROM embed.document WHERE generation = $1
 

@@ -141,7 +141,7 @@ def _clear_cache(generation: Generation, hashes: Iterable[bytes]) -> None:
     """Take vectors out of the cache, and let none of them come back late.
 
     To the end of this transaction a placeholder, made and deleted, stands in the way of whoever would keep one; after
-    its commit embed.forgotten does.
+    its commit embed.erased_text does.
     """
     given = [generation.model.id, sorted(hashes)]
     db.run(SQL.block_cache.on(vector=f"{models.vector_schema()}.vector"), *given)

@@ -6,15 +6,15 @@ SELECT u.hash FROM pg_catalog.unnest($2) u (hash)
 WHERE EXISTS (SELECT FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash)
 
 -- touch(int4, jsonb[], bool): marks keys to be checked; the first wakes a worker that sleeps, as the capture function does
-INSERT INTO embed.change (pipeline, key, wake)
+INSERT INTO embed.change_log (pipeline, key, wake)
 SELECT $1, k.key, CASE WHEN k.ord = 1 AND $3 AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0) THEN true END
 FROM pg_catalog.unnest($2) WITH ORDINALITY k (key, ord)
 
 -- touch_all(int4): marks every row to be checked
-INSERT INTO embed.change (pipeline, scope) VALUES ($1, 'source')
+INSERT INTO embed.change_log (pipeline, scope) VALUES ($1, 'source')
 
 -- is_under_way(int4): has a cursor over the source come further than to its start
-SELECT EXISTS (SELECT FROM embed.generation g JOIN embed.scan s ON s.generation = g.id
+SELECT EXISTS (SELECT FROM embed.generation g JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE g.pipeline = $1 AND s.scope = 'source' AND s.running AND s.position IS NOT NULL)
 
 -- live_tokens(int4): claims whose worker lives; see dead_tokens of the claim: nobody waits for these locks
@@ -27,7 +27,7 @@ WHERE l.generation = $1 AND l.expires_at > pg_catalog.clock_timestamp()
 SELECT k.key::pg_catalog.text AS key
 FROM (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND (j.token IS NULL OR j.token <> ALL ($3))
       UNION
-      SELECT c.key FROM embed.change c
+      SELECT c.key FROM embed.change_log c
       WHERE c.pipeline = $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes}) k
 LIMIT $4
 
@@ -35,7 +35,7 @@ LIMIT $4
 SELECT count(*)
 FROM (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND (j.token IS NULL OR j.token <> ALL ($3))
       UNION
-      SELECT c.key FROM embed.change c
+      SELECT c.key FROM embed.change_log c
       WHERE c.pipeline = $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes}) k
 
 -- claimed(int4, int8[]): what living workers have
@@ -43,8 +43,8 @@ SELECT j.key::pg_catalog.text AS key FROM embed.job j WHERE j.generation = $1 AN
 
 -- cursor(int4, int4): where the backfill stands, if it runs; from the start where the log says so
 SELECT CASE WHEN NOT r.restarts THEN s.position::pg_catalog.text END AS position, s.round = 0 AND NOT r.restarts AS is_first
-FROM embed.scan s
-CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = $2 AND c.scope = 'source') AS restarts) r
+FROM embed.backfill_cursor s
+CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM embed.change_log c WHERE c.pipeline = $2 AND c.scope = 'source') AS restarts) r
 WHERE s.generation = $1 AND s.scope = 'source' AND (s.running OR r.restarts)
 
 -- estimated_documents(int4): rows that were done
@@ -55,7 +55,7 @@ SELECT embed.estimate_rows($1::pg_catalog.regclass)
 
 -- in_flight(int4, bytea[], int4[]): texts that a living worker is sending for one of these pipelines (NULL: any); a drain
 -- that is left open shows nothing
-SELECT i.hash FROM embed.inflight i JOIN embed.lease l ON l.token = i.token
+SELECT i.hash FROM embed.in_flight i JOIN embed.lease l ON l.token = i.token
 WHERE i.model = $1 AND i.hash = ANY ($2) AND i.expires_at > pg_catalog.clock_timestamp()
   AND NOT embed.is_abandoned(l.token, l.expires_at)
   AND ($3 IS NULL OR EXISTS (SELECT FROM embed.generation g WHERE g.id = l.generation AND g.pipeline = ANY ($3)))
@@ -67,7 +67,7 @@ FROM embed.job j LEFT JOIN embed.lease l ON l.token = j.token AND l.expires_at >
 WHERE j.generation = $1 AND j.key = $2
 
 -- explained_changes(int4, jsonb): log rows not folded yet
-SELECT count(*) AS changes, min(c.changed_at)::pg_catalog.text AS since FROM embed.change c WHERE c.pipeline = $1 AND c.key = $2
+SELECT count(*) AS changes, min(c.changed_at)::pg_catalog.text AS since FROM embed.change_log c WHERE c.pipeline = $1 AND c.key = $2
 
 -- explained_document(int4, jsonb): what is recorded
 SELECT d.id, d.fingerprint, d.src_hash, d.chunks, d.changed_at::pg_catalog.text AS changed_at,
@@ -106,18 +106,18 @@ DELETE FROM embed.document WHERE generation = $1 AND key = $2
 DELETE FROM embed.failure WHERE generation = $1 AND key = $2
 
 -- logged(int4, jsonb): changes that nobody looked at yet
-SELECT c.ctid::pg_catalog.text AS ctid FROM embed.change c WHERE c.pipeline = $1 AND c.key = $2
+SELECT c.ctid::pg_catalog.text AS ctid FROM embed.change_log c WHERE c.pipeline = $1 AND c.key = $2
 
 -- drop_logged(jsonb, text[]): of a row that is gone nothing is to be looked at
-DELETE FROM embed.change WHERE ctid = ANY (ARRAY(
-    SELECT c.ctid FROM embed.change c WHERE c.ctid = ANY ($2::pg_catalog.tid[]) AND c.key = $1 FOR UPDATE SKIP LOCKED))
+DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM embed.change_log c WHERE c.ctid = ANY ($2::pg_catalog.tid[]) AND c.key = $1 FOR UPDATE SKIP LOCKED))
 
 -- under_way(int4, int8): texts of the claim that had the row; which of them is the row's nobody knows any more
-SELECT i.hash FROM embed.inflight i WHERE i.model = $1 AND i.token = $2
+SELECT i.hash FROM embed.in_flight i WHERE i.model = $1 AND i.token = $2
 
 -- land(int4, bytea[], int8): the row's texts are in flight no more
-DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
-    SELECT i.ctid FROM embed.inflight i
+DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM embed.in_flight i
     WHERE i.model = $1 AND i.hash = ANY ($2) AND (i.token = $3 OR i.expires_at <= pg_catalog.clock_timestamp())
     FOR UPDATE SKIP LOCKED))
 
@@ -133,9 +133,9 @@ DELETE FROM embed.cache WHERE model = $1 AND hash = ANY ($2)
 DELETE FROM embed.cache WHERE pipeline = $1 AND key = $2
 
 -- remember(int4, bytea[]): what must not be kept, should it come late
-INSERT INTO embed.forgotten (model, hash)
+INSERT INTO embed.erased_text (model, hash)
 SELECT $1, u.hash FROM pg_catalog.unnest($2) u (hash) ORDER BY u.hash
-ON CONFLICT (model, hash) DO UPDATE SET forgotten_at = pg_catalog.clock_timestamp()
+ON CONFLICT (model, hash) DO UPDATE SET erased_at = pg_catalog.clock_timestamp()
 
 -- others(oid, int4): pipelines of the same table
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass AND p.id <> $2 ORDER BY p.name
@@ -154,7 +154,7 @@ WITH dead AS MATERIALIZED (
     WHERE j.generation = ANY ($2) AND ($3 IS NULL OR j.key = $3)
       AND j.token IS NULL AND (j.last_error IS NOT NULL OR j.ready_at > pg_catalog.clock_timestamp())
 )
-INSERT INTO embed.change (pipeline, key, changed_at, recheck)
+INSERT INTO embed.change_log (pipeline, key, changed_at, recheck)
 SELECT $1, k.key, coalesce(min(k.since), pg_catalog.clock_timestamp()), min(k.since) IS NULL
 FROM (SELECT d.key, d.unserved_since AS since FROM dead d UNION ALL SELECT w.key, NULL FROM waiting w) k
 GROUP BY k.key

@@ -49,8 +49,8 @@ FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d,
 WHERE d.datname = pg_catalog.current_database()
   AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = n.id)
   AND NOT EXISTS (SELECT FROM embed.generation g WHERE g.pipeline = n.id)
-  AND NOT EXISTS (SELECT FROM embed.change c WHERE c.pipeline = n.id)
-  AND NOT EXISTS (SELECT FROM embed.intake i WHERE i.pipeline = n.id)
+  AND NOT EXISTS (SELECT FROM embed.change_log c WHERE c.pipeline = n.id)
+  AND NOT EXISTS (SELECT FROM embed.change_log_state i WHERE i.pipeline = n.id)
   AND pg_catalog.to_regproc('embed_store.capture_' || n.id) IS NULL
 LIMIT 1
 RETURNING id
@@ -85,12 +85,12 @@ SELECT pg_catalog.set_config('lock_timeout', '3s', true)
 
 -- delete_queue(int4): everything that waits or was done for a pipeline; its row goes last
 WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
-     changes AS (DELETE FROM embed.change WHERE pipeline = $1),
-     intake AS (DELETE FROM embed.intake WHERE pipeline = $1),
+     changes AS (DELETE FROM embed.change_log WHERE pipeline = $1),
+     log_state AS (DELETE FROM embed.change_log_state WHERE pipeline = $1),
      wal AS (DELETE FROM embed.wal WHERE pipeline = $1),
      jobs AS (DELETE FROM embed.job WHERE generation IN (SELECT id FROM generations)),
      leases AS (DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)),
-     scans AS (DELETE FROM embed.scan WHERE generation IN (SELECT id FROM generations)),
+     cursors AS (DELETE FROM embed.backfill_cursor WHERE generation IN (SELECT id FROM generations)),
      lags AS (DELETE FROM embed.lag WHERE pipeline = $1),
      usage AS (DELETE FROM embed.usage WHERE pipeline = $1),
      failures AS (DELETE FROM embed.failure WHERE generation IN (SELECT id FROM generations)),
@@ -124,7 +124,7 @@ SELECT EXISTS (SELECT FROM embed.endpoint e WHERE e.name = $1)
 SELECT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id WHERE g.model = $1 ORDER BY p.id
 
 -- delete(int4): with the vectors kept for it
-WITH cached AS (DELETE FROM embed.cache WHERE model = $1), flying AS (DELETE FROM embed.inflight WHERE model = $1)
+WITH cached AS (DELETE FROM embed.cache WHERE model = $1), flying AS (DELETE FROM embed.in_flight WHERE model = $1)
 DELETE FROM embed.model WHERE id = $1
 
 -- is_built_in(int4): cannot be dropped

@@ -38,7 +38,7 @@ class _Look:
 
 def create(pipeline: int) -> None:
     """Make the row that ``shared`` locks."""
-    db.run(SQL.insert_intake, pipeline)
+    db.run(SQL.insert_change_log_state, pipeline)
 
 
 def log_scope(pipeline: int, scope: str) -> None:
@@ -53,7 +53,7 @@ def log_keys(pipeline: int, keys: list[str]) -> None:
 
 def make_missing() -> None:
     """Make the rows of the queue's own that a partial restore left out; with no cursor all rows are looked at."""
-    db.run(SQL.make_missing_intake)
+    db.run(SQL.insert_missing_change_log_states)
     db.run(SQL.make_missing_scans)
 
 

@@ -1,8 +1,8 @@
 -- hold_round(int4): the round of the cursor over the stored documents, which does not start another before we commit
--- KEY SHARE: an open drain keeps this lock, and cursors may move meanwhile; only intake, which starts another round, waits
+-- KEY SHARE: an open drain keeps this lock, and cursors may move meanwhile; only coalescing, which starts another round, waits
 -- (see fold_scopes): a round that passed before the drain's documents could be seen would leave them for ever where the
 -- source was truncated. Nothing is returned while somebody starts another round.
-SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document' FOR KEY SHARE SKIP LOCKED
+SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document' FOR KEY SHARE SKIP LOCKED
 
 -- finish(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
 DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
@@ -46,7 +46,7 @@ SET class = EXCLUDED.class, message = EXCLUDED.message, attempts = EXCLUDED.atte
     unserved_since = least(embed.failure.unserved_since, EXCLUDED.unserved_since)
 
 -- again(int4, int4[]): rows of these generations that wait after an error, into the change log
-INSERT INTO embed.change (pipeline, key, recheck)
+INSERT INTO embed.change_log (pipeline, key, recheck)
 SELECT DISTINCT $1, j.key, true FROM embed.job j
 WHERE j.generation = ANY ($2) AND j.token IS NULL AND (j.last_error IS NOT NULL OR j.ready_at > pg_catalog.clock_timestamp())
 
@@ -56,7 +56,7 @@ WHERE j.generation = ANY ($2) AND j.token IS NULL AND (j.last_error IS NOT NULL 
 SELECT (pg_catalog.nextval('embed.token') << 24)
        | (pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0) & 16777215) AS token,
        pg_catalog.clock_timestamp()::pg_catalog.text AS at,
-       (SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document') AS round
+       (SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
 -- dead_tokens(int4, int8[]): claims whose time is up or whose worker is gone; $2 are our own
 -- That a job's own time is up is not enough: it may have been given another one, if setting "lease" was changed just then.
@@ -88,10 +88,10 @@ WHERE ctid = ANY (ARRAY(
                         FOR UPDATE SKIP LOCKED) j))
 
 -- renew_texts(int4, int8, bytea[]): its texts in flight
-UPDATE embed.inflight SET expires_at = (SELECT embed.lease_end($2))
+UPDATE embed.in_flight SET expires_at = (SELECT embed.lease_end($2))
 WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($3) u (hash)
-    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $2
+    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $2
                         FOR UPDATE SKIP LOCKED) i))
 
 -- drop_lease(int8): the claim is finished
@@ -109,20 +109,20 @@ DELETE FROM embed.lease WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = d.generation AND j.token = d.token)))
 
 -- drop_dead_texts(): texts in flight of claims that are over, which nobody has asked for since
-DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
-    SELECT i.ctid FROM embed.inflight i
+DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM embed.in_flight i
     WHERE i.expires_at < pg_catalog.clock_timestamp()
        OR NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = i.token)
     FOR UPDATE SKIP LOCKED))
 
 -- drop_dead_handed(): texts handed out of claims that nobody remembers. One step in the index a claim.
 WITH RECURSIVE given (token) AS (
-    (SELECT h.token FROM embed.handed h ORDER BY h.token LIMIT 1)
+    (SELECT h.token FROM embed.claimed_text h ORDER BY h.token LIMIT 1)
     UNION ALL
-    SELECT (SELECT h.token FROM embed.handed h WHERE h.token > g.token ORDER BY h.token LIMIT 1)
+    SELECT (SELECT h.token FROM embed.claimed_text h WHERE h.token > g.token ORDER BY h.token LIMIT 1)
     FROM given g WHERE g.token IS NOT NULL)
-DELETE FROM embed.handed WHERE ctid = ANY (ARRAY(
-    SELECT h.ctid FROM given g JOIN embed.handed h ON h.token = g.token
+DELETE FROM embed.claimed_text WHERE ctid = ANY (ARRAY(
+    SELECT h.ctid FROM given g JOIN embed.claimed_text h ON h.token = g.token
     WHERE NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = g.token)
     FOR UPDATE OF h SKIP LOCKED))
 
@@ -139,12 +139,12 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
 
 -- drop_orphaned_changes(): of pipelines that went while somebody read their changes in the WAL; as above
 WITH RECURSIVE logged (pipeline) AS (
-    (SELECT c.pipeline FROM embed.change c ORDER BY c.pipeline LIMIT 1)
+    (SELECT c.pipeline FROM embed.change_log c ORDER BY c.pipeline LIMIT 1)
     UNION ALL
-    SELECT (SELECT c.pipeline FROM embed.change c WHERE c.pipeline > l.pipeline ORDER BY c.pipeline LIMIT 1)
+    SELECT (SELECT c.pipeline FROM embed.change_log c WHERE c.pipeline > l.pipeline ORDER BY c.pipeline LIMIT 1)
     FROM logged l WHERE l.pipeline IS NOT NULL)
-DELETE FROM embed.change WHERE ctid = ANY (ARRAY(
-    SELECT c.ctid FROM logged l JOIN embed.change c ON c.pipeline = l.pipeline
+DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM logged l JOIN embed.change_log c ON c.pipeline = l.pipeline
     WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
     FOR UPDATE OF c SKIP LOCKED))
 
@@ -193,10 +193,10 @@ WHERE ctid = ANY (ARRAY(
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
     WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
-SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
+SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= {max_key_bytes})
     OR EXISTS (SELECT FROM working p WHERE embed.is_restored(p.id))
-    OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.scan s ON s.generation = g.id
+    OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE s.running AND g.id <> ALL ($2) AND ($3 OR s.last_error IS NULL))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id
                WHERE g.id <> ALL ($2) AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
@@ -222,29 +222,29 @@ LOCK TABLE embed.job IN ACCESS EXCLUSIVE MODE NOWAIT
 TRUNCATE embed.job
 
 -- lock_cursor(int4, text): the cursor, if it runs and nobody moves it. NO KEY, here and below: see hold_round in apply/write.sql
-SELECT s.position::pg_catalog.text AS position FROM embed.scan s
+SELECT s.position::pg_catalog.text AS position FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE SKIP LOCKED
 
 -- wait(int4, text): as lock, behind whoever moves it
-SELECT s.position::pg_catalog.text AS position FROM embed.scan s
+SELECT s.position::pg_catalog.text AS position FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE
 
 -- move(int4, text, jsonb, bool, int8): where it stands now, so many keys further; it stops at the end
 -- Moves are at most half a minute apart while somebody works (model/quota.py): a longer time is one in which nobody did.
-UPDATE embed.scan s
+UPDATE embed.backfill_cursor s
 SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
     worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
 WHERE s.generation = $1 AND s.scope = $2
 
 -- look(int4, text): where the cursor stands, if it runs
-SELECT s.position::pg_catalog.text AS position, s.round FROM embed.scan s
+SELECT s.position::pg_catalog.text AS position, s.round FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running
 
 -- move_from(int4, text, jsonb, bool, int8, jsonb, int8): as move, if it still stands where it stood ($6) in this round
-UPDATE embed.scan s
+UPDATE embed.backfill_cursor s
 SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
     worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
-WHERE s.ctid = ANY (ARRAY(SELECT o.ctid FROM embed.scan o
+WHERE s.ctid = ANY (ARRAY(SELECT o.ctid FROM embed.backfill_cursor o
                           WHERE o.generation = $1 AND o.scope = $2 AND o.running AND o.position IS NOT DISTINCT FROM $6
                             AND o.round = $7
                           FOR NO KEY UPDATE SKIP LOCKED))
@@ -255,8 +255,8 @@ WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key
 ORDER BY u.ord
 
 -- fail(int4, text, text): why it does not move on
-UPDATE embed.scan SET last_error = $3
-WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.scan s WHERE s.generation = $1 AND s.scope = $2 FOR NO KEY UPDATE SKIP LOCKED))
+UPDATE embed.backfill_cursor SET last_error = $3
+WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = $2 FOR NO KEY UPDATE SKIP LOCKED))
 
 -- stored_keys(int4, jsonb, int4): documents in key order
 SELECT d.key::pg_catalog.text AS key FROM embed.document d
@@ -272,15 +272,15 @@ RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_c
           unserved_since::pg_catalog.text AS unserved_since
 
 -- insert_scans(int4, bool): the cursors of a generation; the backfill starts at once
-INSERT INTO embed.scan (generation, scope, running, started_at)
+INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
 FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
 
 -- lock_change_log(int4): one worker folds a pipeline's log at a time; the others have better things to do
-SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1 FOR UPDATE SKIP LOCKED
+SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1 FOR UPDATE SKIP LOCKED
 
 -- floor(int4): where the log starts, for one who keeps no lock
-SELECT i.floor::pg_catalog.text AS floor FROM embed.intake i WHERE i.pipeline = $1
+SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1
 
 -- fold(int4, xid8, int4, jsonb[], xid8[], int4): log rows become jobs of every generation in the statement that deletes them
 -- Generations are looked up in that statement, too: one that was begun between a look before and this snapshot may have
@@ -296,7 +296,7 @@ WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk, c.recheck
-    FROM embed.change c
+    FROM embed.change_log c
     WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes} {choice}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
@@ -336,7 +336,7 @@ WITH live AS MATERIALIZED (
           UNION ALL SELECT k.key, k.rows FROM keys k) x
     GROUP BY x.key HAVING count(*) > 1 AND count(*) = 1 + (SELECT count(*) FROM live)
 ), gone AS (
-    DELETE FROM embed.change c
+    DELETE FROM embed.change_log c
     WHERE c.ctid = ANY (ARRAY(SELECT r.row FROM done d CROSS JOIN LATERAL pg_catalog.unnest(d.rows) r (row)))
     RETURNING c.pipeline
 )
@@ -352,65 +352,65 @@ AND c.pipeline = $1 AND c.xid >= $2 AND c.key = ANY ($4)
 -- by_news(): what was not to be seen before: of transactions from $2 on, and of those ($5) that were open then
 -- The pipeline stands in the two arrays alone: beside them, a plan made for a short log would read all of it by its index, and
 -- look for each row among theirs.
-AND c.ctid = ANY (ARRAY(SELECT n.ctid FROM embed.change n WHERE n.pipeline = $1 AND n.xid >= $2 ORDER BY n.xid LIMIT $3)
+AND c.ctid = ANY (ARRAY(SELECT n.ctid FROM embed.change_log n WHERE n.pipeline = $1 AND n.xid >= $2 ORDER BY n.xid LIMIT $3)
                   || ARRAY(SELECT n.ctid FROM pg_catalog.unnest($5) o (xid)
-                           CROSS JOIN LATERAL (SELECT i.ctid FROM embed.change i
+                           CROSS JOIN LATERAL (SELECT i.ctid FROM embed.change_log i
                                                WHERE i.pipeline = $1 AND i.xid = o.xid OFFSET 0) n LIMIT $3))
 
 -- waiting_keys(int4, xid8, int4): the keys that wait longest
 SELECT k.key::pg_catalog.text AS key
-FROM (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change c
+FROM (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c
                                   WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL ORDER BY c.xid LIMIT $3) c) k
 
 -- fold_scopes(int4, xid8, int4, jsonb[], xid8[]): TRUNCATE, ATTACH and the like restart the cursors
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
-    SELECT c.ctid, c.scope FROM embed.change c
+    SELECT c.ctid, c.scope FROM embed.change_log c
     WHERE c.key IS NULL {choice}
     FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
-    SELECT s.generation, s.scope FROM embed.scan s
+    SELECT s.generation, s.scope FROM embed.backfill_cursor s
     WHERE s.generation IN (SELECT l.id FROM live l) AND EXISTS (SELECT FROM taken)
     FOR UPDATE SKIP LOCKED
 ), started AS (
-    UPDATE embed.scan s
+    UPDATE embed.backfill_cursor s
     SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
         walked = 0, worked = '0', moved_at = NULL
     FROM held h
     WHERE s.generation = h.generation AND s.scope = h.scope
       AND (s.scope = 'document' OR EXISTS (SELECT FROM taken t WHERE t.scope = 'source'))
 )
-DELETE FROM embed.change c USING taken t
+DELETE FROM embed.change_log c USING taken t
 WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * (SELECT count(*) FROM live)
 
 -- raise_floor(int4): nothing below the oldest row left, or the oldest running transaction, can appear any more
-UPDATE embed.intake i SET floor = f.floor
+UPDATE embed.change_log_state i SET floor = f.floor
 FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
-                   (SELECT c.xid FROM embed.change c, embed.intake n
+                   (SELECT c.xid FROM embed.change_log c, embed.change_log_state n
                     WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
 WHERE i.pipeline = $1 AND i.floor < f.floor
 
 -- snapshot(): what can be seen now
 SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text
 
--- make_missing_intake(): the row that intake locks
-INSERT INTO embed.intake (pipeline)
-SELECT p.id FROM embed.pipeline p WHERE NOT EXISTS (SELECT FROM embed.intake i WHERE i.pipeline = p.id)
+-- insert_missing_change_log_states(): the row that coalescing locks
+INSERT INTO embed.change_log_state (pipeline)
+SELECT p.id FROM embed.pipeline p WHERE NOT EXISTS (SELECT FROM embed.change_log_state i WHERE i.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
 -- make_missing_scans(): the cursors; all rows and documents are looked at
-INSERT INTO embed.scan (generation, scope, running, started_at)
+INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT g.id, s.scope, true, pg_catalog.clock_timestamp()
 FROM embed.generation g CROSS JOIN (VALUES ('source'), ('document')) s (scope)
-WHERE NOT EXISTS (SELECT FROM embed.scan n WHERE n.generation = g.id AND n.scope = s.scope)
+WHERE NOT EXISTS (SELECT FROM embed.backfill_cursor n WHERE n.generation = g.id AND n.scope = s.scope)
 ON CONFLICT DO NOTHING
 
 -- log_scope(int4, text): check every document, or every source row too
-INSERT INTO embed.change (pipeline, scope) VALUES ($1, $2)
+INSERT INTO embed.change_log (pipeline, scope) VALUES ($1, $2)
 
--- insert_intake(int4): the row that intake locks
-INSERT INTO embed.intake (pipeline) VALUES ($1)
+-- insert_change_log_state(int4): the row that coalescing locks
+INSERT INTO embed.change_log_state (pipeline) VALUES ($1)
 
 -- log_keys(int4, jsonb[]): keys that are queued already are looked at again after whoever has them; they did not change
-INSERT INTO embed.change (pipeline, key, recheck) SELECT $1, k.key, true FROM pg_catalog.unnest($2) k (key)
+INSERT INTO embed.change_log (pipeline, key, recheck) SELECT $1, k.key, true FROM pg_catalog.unnest($2) k (key)

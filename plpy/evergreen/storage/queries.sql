@@ -48,9 +48,9 @@ WITH live AS (
 DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
 
 -- purge_erased(): by now whoever was late has come
-DELETE FROM embed.forgotten WHERE ctid = ANY (ARRAY(
-    SELECT f.ctid FROM embed.forgotten f
-    WHERE f.forgotten_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1) FOR UPDATE SKIP LOCKED))
+DELETE FROM embed.erased_text WHERE ctid = ANY (ARRAY(
+    SELECT f.ctid FROM embed.erased_text f
+    WHERE f.erased_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1) FOR UPDATE SKIP LOCKED))
 
 -- record_lag(int4, int2, timestamptz[]): one batch, of a lane. Four buckets to a doubling, from a millisecond to three days
 INSERT INTO embed.lag (pipeline, lane, buckets, counts)
@@ -107,7 +107,7 @@ CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generati
 
 -- claim_texts(int4, bytea[], int8): in one order everywhere. DO NOTHING, because DO UPDATE would lock the rows of others
 -- even where its WHERE refuses them, and the worker whose text it is could not land it.
-INSERT INTO embed.inflight (model, hash, token, expires_at)
+INSERT INTO embed.in_flight (model, hash, token, expires_at)
 SELECT $1, h.hash, $3, (SELECT embed.lease_end($3))
 FROM (SELECT DISTINCT u.hash FROM pg_catalog.unnest($2) u (hash)) h
 ORDER BY h.hash
@@ -115,20 +115,20 @@ ON CONFLICT (model, hash) DO NOTHING
 RETURNING hash
 
 -- take_over(int4, bytea[], int8, int8[]): texts of claims that are dead or over, and our own
-UPDATE embed.inflight
+UPDATE embed.in_flight
 SET token = $3, expires_at = (SELECT embed.lease_end($3))
 WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
-    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i
+    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i
                         WHERE i.model = $1 AND i.hash = u.hash
                           AND (i.expires_at <= pg_catalog.clock_timestamp() OR i.token = ANY ($4) OR i.token = $3)
                         FOR UPDATE SKIP LOCKED) i))
 RETURNING hash
 
 -- land(int4, bytea[], int8): these texts are no longer in flight
-DELETE FROM embed.inflight WHERE ctid = ANY (ARRAY(
+DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
-    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.inflight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3
+    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3
                         FOR UPDATE SKIP LOCKED) i))
 
 -- dead_tokens(int8[]): claims of any generation whose worker is gone
@@ -171,15 +171,15 @@ FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)
 DELETE FROM embed.usage u
 WHERE u.pipeline IS NOT NULL AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = u.pipeline)
 
--- fold_tally(): what came and went, as one row a generation; the rows of one that is gone go
+-- fold_document_counts(): what came and went, as one row a generation; the rows of one that is gone go
 WITH rows AS MATERIALIZED (
-    SELECT t.ctid, t.generation FROM embed.tally t LIMIT 10000 FOR UPDATE SKIP LOCKED),
+    SELECT t.ctid, t.generation FROM embed.document_count t LIMIT 10000 FOR UPDATE SKIP LOCKED),
 several AS (
     SELECT r.ctid FROM (SELECT r.*, count(*) OVER (PARTITION BY r.generation) AS of_it FROM rows r) r
     WHERE r.of_it > 1
        OR NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = r.generation)),
-gone AS (DELETE FROM embed.tally t WHERE t.ctid = ANY (ARRAY(SELECT s.ctid FROM several s)) RETURNING t.*)
-INSERT INTO embed.tally (generation, documents)
+gone AS (DELETE FROM embed.document_count t WHERE t.ctid = ANY (ARRAY(SELECT s.ctid FROM several s)) RETURNING t.*)
+INSERT INTO embed.document_count (generation, documents)
 SELECT x.generation, sum(x.documents) FROM gone x JOIN embed.generation g ON g.id = x.generation GROUP BY x.generation
 
 -- stored_chunks(int8[]): what is there of these documents

@@ -88,7 +88,7 @@ def fold() -> None:
     """Add up what is older than an hour, an hour a row; and the counts of documents."""
     db.run(SQL.drop_orphaned_usage)
     db.run(SQL.fold_hours, _FOLDED_AT_ONCE)
-    db.run(SQL.fold_tally)
+    db.run(SQL.fold_document_counts)
 
 
 def record_lag(claim: Claim, keys: list[str]) -> None:

@@ -288,7 +288,7 @@ class Text:
 
     keys: tuple[str, ...]
     tokens: int
-    came: bool
+    received: bool
 
 
 def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
@@ -328,7 +328,7 @@ def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> ExternalClaim | N
 
 def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:
     """Return what was handed out under these hashes; raises 22023 for one that was not."""
-    found = {row["hash"]: Text(tuple(row["keys"]), row["tokens"], row["came"]) for row in _rows(claim, hashes)}
+    found = {row["hash"]: Text(tuple(row["keys"]), row["tokens"], row["received"]) for row in _rows(claim, hashes)}
     strange = [one for one in hashes if one not in found]
     if strange:
         raise UserError(
@@ -345,7 +345,9 @@ def _rows(claim: ExternalClaim, hashes: list[bytes]) -> list[db.Row]:
 
 def open_texts(claim: ExternalClaim) -> dict[bytes, Text]:
     """Return the texts whose vectors did not come yet."""
-    return {row["hash"]: Text(tuple(row["keys"]), row["tokens"], came=False) for row in db.rows(SQL.open, claim.token)}
+    return {
+        row["hash"]: Text(tuple(row["keys"]), row["tokens"], received=False) for row in db.rows(SQL.open, claim.token)
+    }
 
 
 def close(claim: ExternalClaim) -> None:

@@ -101,7 +101,7 @@ class _Submission:
     def apply(self) -> int:
         """Write what is complete, keep the rest; return the number of rows brought up to date."""
         claimed = self._outside
-        new = [text for text in self._texts.values() if not text.came]
+        new = [text for text in self._texts.values() if not text.received]
         db.run(SQL.arrive, claimed.token, [*self._texts])
         still_open = external_claim.open_texts(claimed)
         result = self._result()
@@ -109,7 +109,7 @@ class _Submission:
         self._put_back_changed(result, still_open)
         done = apply(result)
         written = [h for d in result.prepared.documents if d.key in done for h, _ in d.chunks]
-        drop_kept(result, [key for key in written if key not in self._texts or self._texts[key].came])
+        drop_kept(result, [key for key in written if key not in self._texts or self._texts[key].received])
         vector_cache.clear_in_flight(claimed.generation, [*self._texts], claimed.token)
         self._account(new)
         self._renew(still_open)
@@ -235,4 +235,4 @@ def _open(claimed: ExternalClaim, hashes: list[bytes] | None) -> dict[bytes, Tex
     """Return the texts that are meant and whose vectors did not come: those need nobody any more."""
     if hashes is None:
         return external_claim.open_texts(claimed)
-    return {key: text for key, text in external_claim.texts(claimed, hashes).items() if not text.came}
+    return {key: text for key, text in external_claim.texts(claimed, hashes).items() if not text.received}

@@ -1,4 +1,4 @@
--- lock_jobs(int4, int8, jsonb[]): of these keys, those that are still ours; one that intake holds just now is not
+-- lock_jobs(int4, int8, jsonb[]): of these keys, those that are still ours; one that coalescing holds just now is not
 -- Here and below keys are looked up one by one (LATERAL … OFFSET 0) and rows are written by ctid: the statistics of queue
 -- tables are those of another moment, and with them the planner was seen to read the table once a key.
 -- Keys as one jsonb document rather than as jsonb[]: 0.27 for 0.51 µs a key and statement, of some 4. Not worth a second form.
@@ -76,38 +76,38 @@ SELECT EXISTS (SELECT FROM embed.generation g WHERE g.id = $1) AS found
 SELECT $1 >> 24 BETWEEN 1 AND t.last_value AS was FROM embed.token t
 
 -- hand(int8, bytea[], jsonb[], int4[]): texts, the rows that need them, and what they cost
-INSERT INTO embed.handed (token, hash, key, tokens, came) SELECT $1, u.hash, u.key, u.tokens, u.hash = '' FROM unnest($2, $3, $4) u (hash, key, tokens)
+INSERT INTO embed.claimed_text (token, hash, key, tokens, received) SELECT $1, u.hash, u.key, u.tokens, u.hash = '' FROM unnest($2, $3, $4) u (hash, key, tokens)
 
 -- left_of(int4, jsonb[], int8): of these keys, those that the claim still has
 SELECT j.key::pg_catalog.text AS key FROM pg_catalog.unnest($2) u (key)
 CROSS JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $3 OFFSET 0) j
 
 -- texts(int8, bytea[]): what was handed out under these hashes
-SELECT h.hash, pg_catalog.array_agg(h.key::pg_catalog.text) AS keys, min(h.tokens) AS tokens, bool_and(h.came) AS came
-FROM embed.handed h WHERE h.token = $1 AND h.hash = ANY ($2) AND h.hash <> '' GROUP BY h.hash
+SELECT h.hash, pg_catalog.array_agg(h.key::pg_catalog.text) AS keys, min(h.tokens) AS tokens, bool_and(h.received) AS received
+FROM embed.claimed_text h WHERE h.token = $1 AND h.hash = ANY ($2) AND h.hash <> '' GROUP BY h.hash
 
 -- open(int8): texts whose vectors did not come yet
 SELECT h.hash, pg_catalog.array_agg(h.key::pg_catalog.text) AS keys, min(h.tokens) AS tokens
-FROM embed.handed h WHERE h.token = $1 AND NOT h.came GROUP BY h.hash
+FROM embed.claimed_text h WHERE h.token = $1 AND NOT h.received GROUP BY h.hash
 
 -- is_open(int8): is a vector still to come
-SELECT EXISTS (SELECT FROM embed.handed h WHERE h.token = $1 AND NOT h.came) AS found
+SELECT EXISTS (SELECT FROM embed.claimed_text h WHERE h.token = $1 AND NOT h.received) AS found
 
 -- has_jobs(int8, int4): has the claim rows that could not be finished, as another session had them locked
-SELECT EXISTS (SELECT FROM embed.handed h JOIN embed.job j ON j.generation = $2 AND j.key = h.key AND j.token = $1
+SELECT EXISTS (SELECT FROM embed.claimed_text h JOIN embed.job j ON j.generation = $2 AND j.key = h.key AND j.token = $1
                WHERE h.token = $1) AS found
 
 -- arrive(int8, bytea[]): their vectors came
-UPDATE embed.handed SET came = true WHERE token = $1 AND hash = ANY ($2) AND NOT came
+UPDATE embed.claimed_text SET received = true WHERE token = $1 AND hash = ANY ($2) AND NOT received
 
 -- take_back(int8, bytea[]): they are handed out no more
-DELETE FROM embed.handed WHERE token = $1 AND hash = ANY ($2)
+DELETE FROM embed.claimed_text WHERE token = $1 AND hash = ANY ($2)
 
 -- expire(int8): the claim's time is up
 UPDATE embed.lease SET expires_at = pg_catalog.clock_timestamp() WHERE token = $1
 
 -- drop(int8): the claim is finished
-WITH texts AS (DELETE FROM embed.handed WHERE token = $1)
+WITH texts AS (DELETE FROM embed.claimed_text WHERE token = $1)
 DELETE FROM embed.lease WHERE token = $1
 
 -- hold_jobs(int4, jsonb[], int8): of these keys, those that the claim has; see lock_jobs in apply/write.sql
@@ -119,7 +119,7 @@ CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserv
 
 -- now(int4): the time, and the round of the cursor over the stored documents
 SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS at,
-       (SELECT s.round FROM embed.scan s WHERE s.generation = $1 AND s.scope = 'document') AS round
+       (SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
 -- differing(text[], text[]): settings, where this server has them, whose value is another. These run with the caller's search_path.
 SELECT n.name, pg_catalog.current_setting(n.name, true) AS value
@@ -147,10 +147,10 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
 SELECT pg_catalog.pg_advisory_unlock(1163285066, 0)
 
 -- is_announced(float8): has somebody said to sleep for so many seconds at least
-SELECT s.last_value > 1000 * (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) + $1) FROM embed.asleep_until s
+SELECT s.last_value > 1000 * (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) + $1) FROM embed.sleeper_until s
 
 -- announce(float8): a worker will sleep for no longer than so many seconds
-SELECT pg_catalog.setval('embed.asleep_until', (1000 * (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) + $1))::int8)
+SELECT pg_catalog.setval('embed.sleeper_until', (1000 * (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) + $1))::int8)
 
 -- look(): what the transactions are that the pass to come will see, and whether this session may go on
 SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS seen,
@@ -163,11 +163,11 @@ SELECT embed.held_by_worker(1163285067, pg_catalog.pg_backend_pid())
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
     WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
-SELECT EXISTS (SELECT FROM working p JOIN embed.change c ON c.pipeline = p.id
+SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
                WHERE c.xid >= pg_catalog.pg_snapshot_xmax($2::pg_catalog.pg_snapshot))
     OR EXISTS (SELECT FROM working p
                CROSS JOIN LATERAL pg_catalog.pg_snapshot_xip($2::pg_catalog.pg_snapshot) x (xid)
-               JOIN embed.change c ON c.pipeline = p.id AND c.xid = x.xid)
+               JOIN embed.change_log c ON c.pipeline = p.id AND c.xid = x.xid)
 
 -- pass_on(): there is more than one worker takes
 SELECT pg_catalog.pg_notify('evergreen_more', '')

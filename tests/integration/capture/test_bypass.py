@@ -76,7 +76,7 @@ def test_no_op_updates_and_unrelated_columns_cost_nothing(fresh, provider):
     provider.reset()
     fresh.execute("UPDATE docs SET n = n + 1, title = 'other'")
     fresh.execute("UPDATE docs SET body = body")
-    assert fresh.execute("SELECT count(*) FROM embed.change").fetchone() == (0,)
+    assert fresh.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,)
     fresh.execute("UPDATE docs SET body = 'B' WHERE id = 1")
     fresh.execute("UPDATE docs SET body = 'body 1' WHERE id = 1")
     fresh.execute("DELETE FROM docs WHERE id = 2")

@@ -53,7 +53,7 @@ def test_a_before_trigger_that_undoes_the_change_costs_nothing(db, create, provi
     db.execute("CREATE TRIGGER undo BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION undo()")
     drain(db)
     db.execute("UPDATE t SET body = 'changed'")
-    assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,)
     assert_fresh(db, "t", 1)
     assert provider.sent == {"first": 1}
 

@@ -27,7 +27,7 @@ STRANGERS = {
 }
 # By what PostgreSQL itself counts: the functions of a pipeline, regenerated, get another version of their row.
 FUNCTIONS = "SELECT array_agg(xmin::text ORDER BY oid) FROM pg_proc WHERE pronamespace = 'embed_store'::regnamespace"
-LOGGED = "SELECT count(*) FROM embed.change"
+LOGGED = "SELECT count(*) FROM embed.change_log"
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def swept(db):
     return [
         name
         for (name,) in db.execute("""
-        SELECT DISTINCT p.name FROM embed.change c JOIN embed.pipeline p ON p.id = c.pipeline WHERE c.scope IS NOT NULL
-        ORDER BY 1""")
+        SELECT DISTINCT p.name FROM embed.change_log c JOIN embed.pipeline p ON p.id = c.pipeline
+        WHERE c.scope IS NOT NULL ORDER BY 1""")
     ]
 
 

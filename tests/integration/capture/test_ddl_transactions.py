@@ -111,7 +111,7 @@ def test_while_it_is_open_other_pipelines_go_on_and_follow_their_own_sources(db,
     impatient.execute("INSERT INTO other VALUES (1, 'other')")
     impatient.execute("ALTER TABLE other RENAME body TO words")
     impatient.execute("UPDATE other SET words = 'other, edited'")
-    assert impatient.execute("SELECT count(*) FROM embed.change WHERE scope = 'source'").fetchone() == (0,)
+    assert impatient.execute("SELECT count(*) FROM embed.change_log WHERE scope = 'source'").fetchone() == (0,)
     drain(impatient)
     assert texts_in_view(impatient, "other_embedding") == ["other, edited"]
     impatient.execute("INSERT INTO other VALUES (2, 'by work')")

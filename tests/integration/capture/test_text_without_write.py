@@ -146,7 +146,7 @@ def test_alter_type_queues_a_check_of_what_it_changes(db, renaming):
     db.execute("CREATE DOMAIN s.stretch AS s.moods")
     db.execute("CREATE TABLE others (id int PRIMARY KEY, body text, unwatched s.mood[], p s.pair)")
     db.execute("SELECT embed_create('others', 'others', columns => '{body}', model => 'h')")
-    queued = "SELECT DISTINCT p.name, c.scope FROM embed.change c JOIN embed.pipeline p ON p.id = c.pipeline"
+    queued = "SELECT DISTINCT p.name, c.scope FROM embed.change_log c JOIN embed.pipeline p ON p.id = c.pipeline"
     for name, (type_, value, statement, after) in ALTERED.items():
         db.execute(f"CREATE TABLE docs (id int PRIMARY KEY, body {type_}); INSERT INTO docs VALUES (1, {value})")
         db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'h')")
@@ -186,7 +186,7 @@ def test_a_rewrite_for_an_expression_is_followed(db, renaming):
     drain(db)
     for table in ("docs", "plain"):
         db.execute(f"ALTER TABLE {table} ADD COLUMN chance float8 DEFAULT random()")
-    queued = "SELECT p.name, c.scope FROM embed.change c JOIN embed.pipeline p ON p.id = c.pipeline"
+    queued = "SELECT p.name, c.scope FROM embed.change_log c JOIN embed.pipeline p ON p.id = c.pipeline"
     assert db.execute(queued).fetchall() == [("docs", "source")]
 
 

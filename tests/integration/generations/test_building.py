@@ -153,11 +153,11 @@ def test_what_nobody_watches_any_more_is_logged_no_more(db, docs, models):
     db.execute("SELECT embed_build('docs', columns => '{title,body}')")
     drain_all(db)
     db.execute("UPDATE docs SET title = 'new title' WHERE id = 1")
-    assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (1,)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (1,)
     drain_all(db)
     db.execute("SELECT embed_retire('docs', 2)")
     db.execute("UPDATE docs SET title = 'newer title' WHERE id = 1")
-    assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,)
 
 
 def test_a_definition_has_the_generation_that_is_built(db, pipeline):

@@ -22,7 +22,7 @@ def leftovers(db, number):
     """Everything in the catalog that belongs to a generation."""
     rows = sum(
         db.execute(f"SELECT count(*) FROM embed.{table} WHERE generation = %s", (number,)).fetchone()[0]
-        for table in ("job", "lease", "scan", "failure", "document")
+        for table in ("job", "lease", "backfill_cursor", "failure", "document")
     )
     named = db.execute(
         "SELECT count(*) FROM pg_class WHERE relname ~ %s AND relnamespace = 'embed_store'::regnamespace",

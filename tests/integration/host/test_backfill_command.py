@@ -74,7 +74,7 @@ def test_as_json_it_is_one_object(db, evergreen, pipeline):
 def test_following_starts_nothing_and_starting_need_not_follow(db, evergreen, pipeline):
     process = evergreen("docs", "--follow")
     assert process.communicate(timeout=30)[0].startswith("ok backfill complete")
-    assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,)
     process = evergreen("docs", "--no-wait")
     assert process.wait(30) == 0
     begun(db)

@@ -108,7 +108,7 @@ def test_a_signal_ends_it_when_there_is_work_for_hours(db, start, provider):
     assert worker.end()[0] == 0
     assert not is_fresh(db)
     assert set(provider.sent.values()) == {1}
-    assert db.execute("SELECT count(*) FROM embed.inflight").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.in_flight").fetchone() == (0,)
 
 
 def test_a_second_signal_ends_it_at_once(db, asleep, provider):
@@ -155,7 +155,7 @@ def test_a_sleeper_that_does_not_answer_is_no_loss(connect, db, asleep, start):
     for _ in range(3):
         db.execute(EDIT)
         wait_until(lambda: is_fresh(db), what="the edited row")
-    said = "SELECT last_value / 1000.0 < date_part('epoch', clock_timestamp()) FROM embed.asleep_until"
+    said = "SELECT last_value / 1000.0 < date_part('epoch', clock_timestamp()) FROM embed.sleeper_until"
     wait_until(lambda: db.execute(said).fetchone() == (True,), what="the end of its time")
     ear = listen(connect())
     db.execute(EDIT)

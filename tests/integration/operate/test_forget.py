@@ -62,7 +62,7 @@ def test_a_row_that_was_deleted_first(db, pipeline, provider, notices, key):
     assert forget(db, key) == 1
     assert notices == ['1 text of row [3] erased from pipeline "docs"']
     assert everywhere(db, "body 3") == []
-    assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,)
     assert db.execute("SELECT fresh, pending FROM embed_status").fetchone() == (9, 0)
     assert drain_once(db) == 0
     assert cached(db) == 0
@@ -229,7 +229,7 @@ def test_a_late_vector_is_not_kept_while_the_forgetting_is_not_committed(db, con
     session.execute("DELETE FROM docs WHERE id = 3")
     assert forget(session) == 1
     provider.release()
-    texts = "SELECT count(*) FROM embed.inflight"
+    texts = "SELECT count(*) FROM embed.in_flight"
     wait_until(lambda: db.execute(texts).fetchone() == (0,), what="the worker's end of its batch")
     session.execute(end)
     wait_until(lambda: status_of(db, "pending + in_flight") == 0, what="an empty queue")
@@ -245,7 +245,7 @@ def test_a_late_vector_is_not_kept_while_the_forgetting_is_not_committed(db, con
 @pytest.mark.parametrize("role", ["origin", "replica", "local"])
 def test_every_way_into_the_cache_is_refused_whatever_triggers_the_session_fires(db, pipeline, role):
     text, vector = db.execute("SELECT chunk_hash, embedding::text FROM embed_store.g1 LIMIT 1").fetchone()
-    db.execute("INSERT INTO embed.forgotten (model, hash) SELECT id, %s FROM embed.model WHERE name = 'loop'", [text])
+    db.execute("INSERT INTO embed.erased_text (model, hash) SELECT id, %s FROM embed.model WHERE name = 'loop'", [text])
     db.execute(f"SET session_replication_role = {role}")
     insert = "INSERT INTO embed.cache (model, hash, embedding) SELECT id, %s, %s FROM embed.model WHERE name = 'loop'"
     assert db.execute(insert, [text, vector]).rowcount == 0

@@ -24,7 +24,7 @@ def lags(db):
 def aged(db, *ages):
     """As if the changes that are logged had been made so many seconds ago, one each."""
     db.execute(
-        "UPDATE embed.change c SET changed_at = clock_timestamp() - make_interval(secs => a.age)"
+        "UPDATE embed.change_log c SET changed_at = clock_timestamp() - make_interval(secs => a.age)"
         " FROM unnest(%s::float8[]) WITH ORDINALITY a (age, n) WHERE c.key = jsonb_build_array(a.n)",
         ([float(age) for age in ages],),
     )

@@ -57,7 +57,7 @@ def lag(db, lane=""):
 
 def an_hour_old(db):
     """As if what is in the change log had been written an hour ago."""
-    db.execute("UPDATE embed.change SET changed_at = clock_timestamp() - interval '1 hour'")
+    db.execute("UPDATE embed.change_log SET changed_at = clock_timestamp() - interval '1 hour'")
 
 
 def test_history_is_no_change(db, pipeline):
@@ -70,7 +70,7 @@ def test_history_is_no_change(db, pipeline):
     drain_all(db)
     db.execute("UPDATE embed.document SET src_hash = '' WHERE key = '[1]'")
     db.execute("SELECT embed_verify('docs', repair => true)")
-    assert db.execute("SELECT count(*) FROM embed.change").fetchone() == (1,)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (1,)
     drain_all(db)
     assert db.execute("SELECT count(*) FROM docs_embedding WHERE is_stale").fetchone() == (0,)
     assert counted(db) == {}

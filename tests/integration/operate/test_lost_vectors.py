@@ -93,7 +93,9 @@ def test_what_is_made_after_a_dump_without_numbers_gets_new_ones(restored, what)
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 1")
     drain(db)
     assert db.execute("SELECT fresh, pending FROM embed_status WHERE pipeline = 'more'").fetchone() == (1, 0)
-    strange = "SELECT count(*) FROM embed.change WHERE pipeline = (SELECT id FROM embed.pipeline WHERE name = 'more')"
+    strange = (
+        "SELECT count(*) FROM embed.change_log WHERE pipeline = (SELECT id FROM embed.pipeline WHERE name = 'more')"
+    )
     assert db.execute(strange).fetchone() == (0,)
     if what == "embed.model*":  # no model of another space under the number of the one that is missing
         assert db.execute("SELECT state FROM embed_status WHERE pipeline = 'docs'").fetchone() == ("broken",)
@@ -101,7 +103,7 @@ def test_what_is_made_after_a_dump_without_numbers_gets_new_ones(restored, what)
 
 @pytest.mark.parametrize("loss", ["TRUNCATE", "DELETE FROM"])
 def test_the_tally_of_documents_counts_itself(fresh, loss):
-    fresh.execute(f"{loss} embed.tally")
+    fresh.execute(f"{loss} embed.document_count")
     assert look(fresh) == (10, 0, 1)
     fresh.execute("DELETE FROM docs WHERE id = 1; INSERT INTO docs VALUES (11, 'title 11', 'body 11'), (12, 't', 'b')")
     drain(fresh)

@@ -107,7 +107,7 @@ def test_many_go_to_the_backfill_lane(db, model, provider):
     db.execute("INSERT INTO docs SELECT i, 't', 'b ' || i FROM generate_series(1, 1100) i")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     generation = db.execute("SELECT id FROM embed.generation").fetchone()[0]
-    db.execute("UPDATE embed.scan SET running = false")
+    db.execute("UPDATE embed.backfill_cursor SET running = false")
     db.execute(
         """INSERT INTO embed.failure SELECT %s, jsonb_build_array(i), 'permanent', 'm', 1, now(), now()
            FROM generate_series(1, 1100) i""",

@@ -52,7 +52,7 @@ def test_the_age_of_the_oldest_waiting_change_grows(db, docs):
     first = db.execute(age).fetchone()[0]
     db.execute("UPDATE docs SET body = 'new' WHERE id = 2")
     assert db.execute(age).fetchone()[0] > first
-    db.execute("UPDATE embed.change SET changed_at = changed_at - interval '1 hour' WHERE key = '[2]'")
+    db.execute("UPDATE embed.change_log SET changed_at = changed_at - interval '1 hour' WHERE key = '[2]'")
     assert db.execute("SELECT oldest_pending_age > '59 min' FROM embed_status").fetchone() == (True,)
 
 

@@ -30,13 +30,13 @@ def grow(db, documents, jobs=0, changes=0, failures=0):
         (jobs,),
     )
     changed = "SELECT 1, jsonb_build_array(1000 + %s - i) FROM generate_series(1, %s) i"
-    db.execute(f"INSERT INTO embed.change (pipeline, key) {changed}", (documents, changes))
+    db.execute(f"INSERT INTO embed.change_log (pipeline, key) {changed}", (documents, changes))
     db.execute(
         "INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at)"
         " SELECT 1, jsonb_build_array(-i), 'permanent', 'y', 1, now(), now() FROM generate_series(1, %s) i",
         (failures,),
     )
-    db.execute("ANALYZE embed.document, embed.job, embed.change, embed.failure")
+    db.execute("ANALYZE embed.document, embed.job, embed.change_log, embed.failure")
 
 
 def buffers(db, view):
@@ -52,7 +52,7 @@ def test_what_a_look_reads_does_not_grow_with_the_tables(db, pipeline, view):
     grow(db, 20_000, 10_000, 10_000, 10_000)
     some = buffers(db, view)
     grow_again = 180_000
-    db.execute("TRUNCATE embed.job, embed.change, embed.failure; DELETE FROM embed.document WHERE key > '[100]'")
+    db.execute("TRUNCATE embed.job, embed.change_log, embed.failure; DELETE FROM embed.document WHERE key > '[100]'")
     db.execute("VACUUM embed.document")
     grow(db, 20_000 + grow_again, 10_000 + grow_again, 10_000 + grow_again, 10_000 + grow_again)
     many = buffers(db, view)
@@ -107,14 +107,14 @@ def test_documents_are_counted_whatever_becomes_of_them(db, pipeline, connect):
     assert tallied(db) == [(1, True), (2, True)]
     connect().execute("CALL embed_work(until_empty => true)")  # adds them up
     assert tallied(db) == [(1, True), (2, True)]
-    assert db.execute("SELECT count(*) FROM embed.tally").fetchone() <= (4,)
+    assert db.execute("SELECT count(*) FROM embed.document_count").fetchone() <= (4,)
     db.execute("SELECT embed_promote('docs'); SELECT embed_retire('docs')")
     db.execute("TRUNCATE docs")
     drain_all(db)
     assert tallied(db) == [(2, True)]
     db.execute("SELECT embed_drop('docs')")
     connect().execute("CALL embed_work(until_empty => true)")
-    assert db.execute("SELECT coalesce(sum(documents), 0) FROM embed.tally").fetchone() == (0,)
+    assert db.execute("SELECT coalesce(sum(documents), 0) FROM embed.document_count").fetchone() == (0,)
 
 
 def test_documents_that_came_while_triggers_were_disabled_are_counted_after_a_restore(db, pipeline):
@@ -122,8 +122,8 @@ def test_documents_that_came_while_triggers_were_disabled_are_counted_after_a_re
     with db.transaction():
         db.execute("ALTER TABLE embed.document DISABLE TRIGGER ALL")
         db.execute("DELETE FROM embed.document WHERE key = '[2]'")
-        db.execute("ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_insert")
-        db.execute("ALTER TABLE embed.document ENABLE ALWAYS TRIGGER tally_delete")
+        db.execute("ALTER TABLE embed.document ENABLE ALWAYS TRIGGER count_insert")
+        db.execute("ALTER TABLE embed.document ENABLE ALWAYS TRIGGER count_delete")
         db.execute("UPDATE embed.pipeline SET database_oid = 1")
     assert tallied(db) == [(1, False)]
     drain_all(db)

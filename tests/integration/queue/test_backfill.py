@@ -94,7 +94,7 @@ def test_the_time_in_which_nobody_works_is_not_reckoned_with(db, docs, model):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     db.execute("SELECT embed_drain(max_rows => 2)")
     week = "interval '1 week'"
-    db.execute(f"UPDATE embed.scan SET started_at = started_at - {week}, moved_at = moved_at - {week}")
+    db.execute(f"UPDATE embed.backfill_cursor SET started_at = started_at - {week}, moved_at = moved_at - {week}")
     db.execute("SELECT embed_drain(max_rows => 2)")
     assert status_of(db, "backfill_eta < interval '5 minutes'")
 
@@ -103,7 +103,7 @@ def test_it_is_paused_and_goes_on_where_it_stood(db, pipeline, provider):
     db.execute("TRUNCATE docs")
     drain_all(db)
     db.execute("INSERT INTO docs SELECT i, 'title', 'text ' || i FROM generate_series(1, 40) i")
-    db.execute("TRUNCATE embed.change")  # nobody knows of them
+    db.execute("TRUNCATE embed.change_log")  # nobody knows of them
     db.execute(BACKFILL)
     db.execute("SELECT embed_drain(max_rows => 10)")
     db.execute("SELECT embed_pause('docs')")
@@ -122,7 +122,7 @@ def test_it_never_lies_in_the_queue_as_a_whole(connect, db, docs, provider):
     provider.register(db, inputs=20, endpoint={"max_in_flight": 2})
     db.execute("INSERT INTO docs SELECT i, 'title', 'text ' || i FROM generate_series(11, 12000) i")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
-    queued = "SELECT (SELECT count(*) FROM embed.job) + (SELECT count(*) FROM embed.change)"
+    queued = "SELECT (SELECT count(*) FROM embed.job) + (SELECT count(*) FROM embed.change_log)"
     assert db.execute(queued).fetchone() == (0,)
     with connect(autocommit=False) as draining:
         draining.execute("SELECT embed_drain(max_rows => 30)")
@@ -169,7 +169,9 @@ def test_it_waits_for_nobody(connect, db, pipeline, provider):
     draining = connect(autocommit=False)
     draining.execute("SELECT embed_drain(max_rows => 4)")
     holding = connect(autocommit=False)
-    holding.execute("SELECT * FROM embed.scan, embed.intake FOR UPDATE OF intake SKIP LOCKED")
+    holding.execute(
+        "SELECT * FROM embed.backfill_cursor, embed.change_log_state FOR UPDATE OF change_log_state SKIP LOCKED"
+    )
     asking = connect(options="-c lock_timeout=1000")
     asking.execute(BACKFILL)
     draining.commit()

@@ -1,4 +1,4 @@
-"""Writers, intake and claims side by side: each goes around what another holds, and nothing falls between them."""
+"""Writers, coalescing and claims at the same time: each skips what another holds, and nothing falls between them."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_writers_commit_while_the_log_is_folded(connect, db, pipeline, provider,
 
 
 def test_a_worker_does_what_is_queued_while_another_folds_the_log(connect, db, pipeline, provider, stoppable):
-    """One at a time folds; the others do not wait for it. Without the intake's lock they would, to move the floor."""
+    """One at a time folds; the others do not wait for it. Without its lock they would, to move the floor."""
     provider.answer = lambda _: (503, b"down")
     edit(db, 1, 2)
     drain_once(db)  # leaves two jobs behind

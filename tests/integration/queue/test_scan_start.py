@@ -99,16 +99,16 @@ def test_a_backfill_goes_on(db, worker):
 def test_where_the_log_begins_is_not_written_down_each_time(db, worker):
     """Beside an open reader each look would go through all versions of that row: 0.8 ms, and 6 after 40 s."""
     worker(NEVER, CHEAP)
-    floor = db.execute("SELECT floor FROM embed.intake").fetchone()
+    floor = db.execute("SELECT floor FROM embed.change_log_state").fetchone()
     edit(db, 3)
-    assert db.execute("SELECT floor FROM embed.intake").fetchone() == floor
+    assert db.execute("SELECT floor FROM embed.change_log_state").fetchone() == floor
 
 
 def test_what_was_done_before_is_not_gone_through_again(connect, db, docs, model):
     """By plans that were made when the log was short: 28 ms a look among 200,000 rows, and 1 without."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     drain_all(db)
-    db.execute("ALTER TABLE embed.change SET (autovacuum_enabled = off)")
+    db.execute("ALTER TABLE embed.change_log SET (autovacuum_enabled = off)")
     staying = connect(autocommit=False)
     staying.execute("UPDATE docs SET body = 'never' WHERE id = 1")
     with connect() as session:
@@ -116,13 +116,13 @@ def test_what_was_done_before_is_not_gone_through_again(connect, db, docs, model
         session.execute(DEAR.format(longest=NEVER))
         work = Background(session, FOREVER)
         edit(db, 10)
-        db.execute("INSERT INTO embed.change (pipeline, key) SELECT 1, '[4]' FROM generate_series(1, 5000)")
-        wait_until(lambda: db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,), what="many at once")
+        db.execute("INSERT INTO embed.change_log (pipeline, key) SELECT 1, '[4]' FROM generate_series(1, 5000)")
+        wait_until(lambda: db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,), what="many at once")
         edit(db, 10)
         session.cancel()
         with pytest.raises(psycopg.errors.QueryCanceled):
             work.result()
-    found = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'change_pipeline_idx'"
+    found = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'change_log_pipeline_idx'"
     wait_until(lambda: db.execute(found).fetchone()[0] > 5000, what="the session's statistics")
     assert db.execute(found).fetchone()[0] < 8 * 5000
     staying.rollback()

@@ -123,7 +123,7 @@ def test_a_worker_that_always_has_a_batch_in_hand_does_it(db, connect, spent, pr
     provider.register(db)
     db.execute("SELECT embed_create('busy', 'docs', columns => '{title,body}', model => 'loop')")
     db.execute("SELECT embed_drain('busy'); SELECT embed_pause('docs')")
-    db.execute("DELETE FROM embed.change")
+    db.execute("DELETE FROM embed.change_log")
     writer, numbers, files = connect(), iter(range(20)), []
 
     def answer(texts):

@@ -114,7 +114,7 @@ def test_a_backfill_that_has_handed_out_its_last_rows(connect, db, docs, model):
     waits = [begin_to_wait(db, one, "9"), begin_to_wait(db, other, None)]
     texts = claim(db)
     claim(db)  # the cursor notices its end
-    assert not db.execute("SELECT bool_or(running) FROM embed.scan").fetchone()[0]
+    assert not db.execute("SELECT bool_or(running) FROM embed.backfill_cursor").fetchone()[0]
     assert not waited(db, "9", "0.5 s")
     assert all(wait.running for wait in waits)
     submit(db, texts)
@@ -148,7 +148,7 @@ def test_in_vain(db, pipeline, provider):
     db.execute("ALTER TABLE docs DROP COLUMN body")
     db.execute("UPDATE docs SET title = 'other' WHERE id = 1")
     assert waited(db, "1", "1 hour") is False
-    assert left(db).keys() <= {"change"}
+    assert left(db).keys() <= {"change_log"}
 
 
 def test_the_transaction_that_made_the_change_cannot_wait_for_it(connect, db, pipeline):

@@ -19,7 +19,7 @@ FUNCTIONS = {
     "embed_admin": "embed_model_add embed_model_set embed_model_drop embed_endpoint_set embed_import_vectors",
     "the extension's owner alone": """
         farewell partition_tree belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop
-        follow_rewrite follow_end leave_publication unfit refuse_forgotten count_documents cron_problems
+        follow_rewrite follow_end leave_publication unfit reject_erased_text count_documents cron_problems
         index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
         advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
         altered_types runs_as_owner""",
@@ -92,7 +92,7 @@ def test_relations_are_closed_but_for_the_views(db):
     found = granted(
         db, "pg_class", "relname", "relacl", "CASE o.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\"", "relowner"
     )
-    assert {"job", "document", "token", "change", "failure", "cache", "endpoint"} <= set(found)
+    assert {"job", "document", "token", "change_log", "failure", "cache", "endpoint"} <= set(found)
     assert {name: rights for name, rights in found.items() if rights} == RELATIONS
 
 

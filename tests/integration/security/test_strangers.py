@@ -46,8 +46,8 @@ MAY_NOT_WORK = {
 CLOSED = {
     "queue": "SELECT * FROM embed.job",
     "documents": "SELECT * FROM embed.document",
-    "change log": "SELECT * FROM embed.change",
-    "change log, writing": "INSERT INTO embed.change (pipeline, key) VALUES (1, '[1]')",
+    "change log": "SELECT * FROM embed.change_log",
+    "change log, writing": "INSERT INTO embed.change_log (pipeline, key) VALUES (1, '[1]')",
     "cache": "SELECT * FROM embed.cache",
     "endpoints": "SELECT * FROM embed.endpoint",
     "tokens": "SELECT nextval('embed.token')",

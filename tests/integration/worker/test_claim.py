@@ -176,7 +176,7 @@ def test_a_lease_is_as_long_as_was_asked_and_is_renewed_by_each_submit(db, chunk
     seconds = (
         "SELECT date_part('epoch', (SELECT expires_at FROM embed.lease) - clock_timestamp())::int,"
         " date_part('epoch', (SELECT ready_at FROM embed.job) - clock_timestamp())::int,"
-        " (SELECT date_part('epoch', max(expires_at) - clock_timestamp())::int FROM embed.inflight)"
+        " (SELECT date_part('epoch', max(expires_at) - clock_timestamp())::int FROM embed.in_flight)"
     )
     texts = claim(db, lease="1 hour")
     assert all(3590 < one <= 3600 for one in db.execute(seconds).fetchone())

@@ -60,7 +60,7 @@ def test_a_pipeline_that_is_dropped_has_no_claims(db, pipeline):
     drain_all(db)
     assert_as_source(db)
     assert left(db) == {}
-    assert db.execute("SELECT count(*) FROM embed.handed").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM embed.claimed_text").fetchone() == (0,)
 
 
 def test_what_was_forgotten_does_not_come_back(db, pipeline):

@@ -35,7 +35,7 @@ def refill(db, name):
 def out_of_time(db):
     """Every lease, of those who do not hold theirs just now, has run out."""
     free = "SELECT ctid FROM embed.{} FOR UPDATE SKIP LOCKED"
-    for table, column in (("lease", "expires_at"), ("job", "ready_at"), ("inflight", "expires_at")):
+    for table, column in (("lease", "expires_at"), ("job", "ready_at"), ("in_flight", "expires_at")):
         db.execute(
             f"UPDATE embed.{table} SET {column} = clock_timestamp() - interval '1 s'"
             f" WHERE ctid = ANY (ARRAY({free.format(table)}))"
@@ -147,7 +147,7 @@ def test_a_wait_is_not_over_for_a_change_of_a_row_that_the_backfill_has(connect,
     drain_once(db)  # folds the change, and does row 10
     submit(db, [one for one in texts if one.key != [9]])
     assert claim(db) == []
-    assert db.execute("SELECT running FROM embed.scan WHERE running").fetchall() == []
+    assert db.execute("SELECT running FROM embed.backfill_cursor WHERE running").fetchall() == []
     assert db.execute("SELECT embed_wait('docs', '9', '0.5 s')").fetchone() == (False,)
     assert wait.running
     submit(db, ninth)

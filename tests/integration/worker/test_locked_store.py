@@ -24,7 +24,7 @@ def test_a_drain_that_waits_for_texts_in_flight_elsewhere(db, connect, pipeline,
     texts, locker = claim(db), connect(autocommit=False)
     db.execute("INSERT INTO docs SELECT i + 100, title, body FROM docs d (i, title, body)")
     drain = Background(connect(), "SELECT embed_drain()")
-    has_looked = "SELECT 1 FROM pg_locks WHERE pid = %s AND relation = 'embed.inflight'::regclass"
+    has_looked = "SELECT 1 FROM pg_locks WHERE pid = %s AND relation = 'embed.in_flight'::regclass"
     wait_until(lambda: db.execute(has_looked, (drain.pid,)).fetchone(), what="the drain")
     locker.execute(LOCK)
     assert drain.result() == [(0,)]
@@ -55,7 +55,7 @@ def test_a_drain(db, connect, pipeline):
     assert_as_source(db)
 
 
-@pytest.mark.parametrize("table", ["change", "pipeline"])
+@pytest.mark.parametrize("table", ["change_log", "pipeline"])
 def test_a_worker_waits_until_a_table_of_ours_is_unlocked(db, connect, pipeline, provider, table):
     """As by VACUUM FULL or REINDEX: embed_work(until_empty => true) goes on when that is over."""
     provider.hold()
@@ -73,7 +73,7 @@ def test_a_worker_waits_until_a_table_of_ours_is_unlocked(db, connect, pipeline,
 
 def test_a_worker_that_has_waited_to_its_end_says_so(connect, pipeline):
     locker = connect(autocommit=False)
-    locker.execute("LOCK TABLE embed.change IN ACCESS EXCLUSIVE MODE")
+    locker.execute("LOCK TABLE embed.change_log IN ACCESS EXCLUSIVE MODE")
     with pytest.raises(errors.LockNotAvailable) as found:
         connect().execute("CALL embed_work(max_runtime => '2 s', until_empty => true)")
     assert "pg_locks" in found.value.diag.message_hint

@@ -142,7 +142,7 @@ OLD = (
     "INSERT INTO embed.cache (model, hash, embedding, kept_at) VALUES (1, 'x', '[1]', '2000-01-01')",
     "INSERT INTO embed.failure VALUES (99, '[1]', 'permanent', 'x', 1, now(), now())",
     "INSERT INTO embed.lease VALUES (1, 99, '2000-01-01')",
-    "INSERT INTO embed.forgotten VALUES (1, 'x', '2000-01-01')",
+    "INSERT INTO embed.erased_text VALUES (1, 'x', '2000-01-01')",
 )
 
 

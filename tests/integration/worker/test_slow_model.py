@@ -33,7 +33,7 @@ def test_a_worker_that_waits_for_its_model_keeps_what_it_claimed(connect, db, pi
         ends.update(leases(db))
         assert drain_once(db) == 0
         assert status_of(db, "in_flight") == 10
-    assert db.execute("SELECT bool_and(expires_at > clock_timestamp()) FROM embed.inflight").fetchone() == (True,)
+    assert db.execute("SELECT bool_and(expires_at > clock_timestamp()) FROM embed.in_flight").fetchone() == (True,)
     provider.release()
     work.result()
     assert_as_source(db)
@@ -94,9 +94,10 @@ def test_rows_truncated_while_they_were_out_leave_nothing_behind(connect, db, do
     db.execute("TRUNCATE docs")
     wait_until(lambda: drain_once(db) == 0, what="the log folded")
     wait_until(
-        lambda: db.execute("SELECT count(*) FROM embed.scan WHERE running").fetchone() == (0,), what="the cursors' end"
+        lambda: db.execute("SELECT count(*) FROM embed.backfill_cursor WHERE running").fetchone() == (0,),
+        what="the cursors' end",
     )
-    assert db.execute("SELECT max(round) FROM embed.scan WHERE scope = 'document'").fetchone() == (1,)
+    assert db.execute("SELECT max(round) FROM embed.backfill_cursor WHERE scope = 'document'").fetchone() == (1,)
     provider.release()
     work.result()
     while drain_once(db):

@@ -64,8 +64,8 @@ def prepare(session, name, *statements):
 
 
 def floor(db):
-    return int(db.execute("SELECT i.floor::text FROM embed.intake i JOIN embed.pipeline p ON p.id = i.pipeline"
-                          " WHERE p.name = 'docs'").fetchone()[0])  # fmt: skip
+    return int(db.execute("SELECT i.floor::text FROM embed.change_log_state i JOIN embed.pipeline p"
+                          " ON p.id = i.pipeline WHERE p.name = 'docs'").fetchone()[0])  # fmt: skip
 
 
 CHANGES = (

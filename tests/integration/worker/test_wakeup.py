@@ -82,7 +82,7 @@ def test_after_a_savepoint_undone_the_next_write_wakes(db, worker):
 def test_a_transaction_of_many_rows_asks_for_one_call(db, worker):
     assert fall_asleep(worker)
     db.execute("INSERT INTO docs SELECT i, 'many' FROM generate_series(100, 3000) i")
-    assert db.execute("SELECT count(*) FROM embed.change WHERE wake").fetchone() == (1,)
+    assert db.execute("SELECT count(*) FROM embed.change_log WHERE wake").fetchone() == (1,)
     assert heard(worker) == ["evergreen_wake"]
 
 
@@ -154,7 +154,7 @@ def test_who_came_while_a_worker_slept_and_commits_while_it_is_awake_is_seen(con
     writer = connect(autocommit=False)
     writer.execute(EDIT)
     worker.execute(WORK)
-    db.execute("SELECT setval('embed.asleep_until', 0)")  # nobody has slept for long
+    db.execute("SELECT setval('embed.sleeper_until', 0)")  # nobody has slept for long
     writer.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as COMMIT does first
     asleep = fall_asleep(worker) or fall_asleep(worker)  # woken for nothing it looks once more first
     writer.commit()
@@ -204,9 +204,9 @@ def test_a_sleeper_that_is_dead_costs_no_notify_when_its_time_is_up(connect, db,
     assert fall_asleep(worker)
     db.execute(EDIT)
     assert heard(ear) == ["evergreen_wake"]
-    said_until = "SELECT last_value / 1000.0 - date_part('epoch', clock_timestamp()) FROM embed.asleep_until"
+    said_until = "SELECT last_value / 1000.0 - date_part('epoch', clock_timestamp()) FROM embed.sleeper_until"
     assert db.execute(said_until).fetchone()[0] <= 4
-    db.execute("SELECT setval('embed.asleep_until', 0)")  # as if so much time had passed
+    db.execute("SELECT setval('embed.sleeper_until', 0)")  # as if so much time had passed
     db.execute(EDIT)
     assert heard(ear) == []
     other = connect()

@@ -161,7 +161,7 @@ def test_a_full_table_of_locks_costs_the_wakeup_and_not_the_write(session, db, s
             held -= 1
             greedy.execute("SELECT pg_advisory_unlock(%s)", (held,))
     writer.execute(EDIT)
-    assert db.execute("SELECT scope FROM embed.change").fetchall() == [(None,)]
+    assert db.execute("SELECT scope FROM embed.change_log").fetchall() == [(None,)]
     greedy.execute("SELECT pg_advisory_unlock_all()")
     worker.execute(WORK)
     assert_as_source(db)

@@ -17,14 +17,14 @@ FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id AND g.state =
 """
 _PENDING = f"""
 WITH ids AS ({_IDS})
-SELECT c.key FROM embed.change c, ids WHERE c.pipeline = ids.pipeline AND c.key IS NOT NULL
+SELECT c.key FROM embed.change_log c, ids WHERE c.pipeline = ids.pipeline AND c.key IS NOT NULL
 UNION SELECT j.key FROM embed.job j, ids WHERE j.generation = ids.generation
 UNION SELECT f.key FROM embed.failure f, ids WHERE f.generation = ids.generation
 """
 _SWEEPS = f"""
 WITH ids AS ({_IDS})
-SELECT s.scope FROM embed.scan s, ids WHERE s.generation = ids.generation AND s.running
-UNION SELECT c.scope FROM embed.change c, ids WHERE c.pipeline = ids.pipeline AND c.key IS NULL
+SELECT s.scope FROM embed.backfill_cursor s, ids WHERE s.generation = ids.generation AND s.running
+UNION SELECT c.scope FROM embed.change_log c, ids WHERE c.pipeline = ids.pipeline AND c.key IS NULL
 """
 _DOCUMENTS = f"WITH ids AS ({_IDS}) SELECT d.key FROM embed.document d, ids WHERE d.generation = ids.generation"
 _KEPT = 20

@@ -58,5 +58,5 @@ def test_memory(connect, db, rows, capsys):
     many = peak(session, "UPDATE docs SET body = 'x' || body", db)
     with capsys.disabled():
         print(f"\n{rows} rows in a transaction: {few >> 10} MB before, {many >> 10} MB at most")
-    assert db.execute("SELECT count(DISTINCT key) FROM embed.change").fetchone() == (rows,)
+    assert db.execute("SELECT count(DISTINCT key) FROM embed.change_log").fetchone() == (rows,)
     assert many - few < MOST

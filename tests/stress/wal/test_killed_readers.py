@@ -111,7 +111,7 @@ def play(cluster, name, updates, strikes):
         work_until(db, "docs", "cdc")
     story.play(strikes)
     with story.session("the end") as db:
-        log = "SELECT count(*) FROM embed.scan WHERE running"
+        log = "SELECT count(*) FROM embed.backfill_cursor WHERE running"
         assert db.execute(log).fetchone() == (0,), (
             "nothing was lost because all was looked at again: that proves nothing"
         )

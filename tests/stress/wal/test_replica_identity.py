@@ -114,7 +114,7 @@ def test_with_the_whole_old_row_unwatched_columns_cost_nothing(db, pipeline):
     db.execute("UPDATE docs SET n = n + 1")
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 2")
     work(db)
-    assert db.execute("SELECT key FROM embed.change").fetchall() == [([2],)]
+    assert db.execute("SELECT key FROM embed.change_log").fetchall() == [([2],)]
 
 
 LEAVES = {

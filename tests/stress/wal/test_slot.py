@@ -189,7 +189,7 @@ def test_one_session_reads_at_a_time(connect, db, pipeline, provider):
     fresh = "SELECT count(*) FROM docs_embedding e JOIN docs d USING (id) WHERE NOT is_stale AND chunk LIKE '%edit 2%'"
     wait_until(lambda: db.execute(fresh).fetchone() == (10,), what="the workers")
     assert all(worker.running for worker in workers)
-    wait_until(lambda: db.execute("SELECT count(*) FROM embed.change").fetchone() == (0,), what="an empty log")
+    wait_until(lambda: db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0,), what="an empty log")
     assert provider.sent == dict.fromkeys(provider.sent, 1)
 
 

@@ -37,8 +37,8 @@ def kinds(db):
 def logged(db, pipeline):
     """The keys in a pipeline's log, as texts."""
     query = (
-        "SELECT DISTINCT coalesce(c.key::text, c.scope) FROM embed.change c JOIN embed.pipeline p ON p.id = c.pipeline"
-        " WHERE p.name = %s ORDER BY 1"
+        "SELECT DISTINCT coalesce(c.key::text, c.scope) FROM embed.change_log c JOIN embed.pipeline p"
+        " ON p.id = c.pipeline WHERE p.name = %s ORDER BY 1"
     )
     return [key for (key,) in db.execute(query, (pipeline,)).fetchall()]
 

@@ -21,7 +21,7 @@ ON CONFLICT DO NOTHING
 
 -- lose(text): nothing was captured since who knows when: all of it is looked at again, once the WAL is read anew
 WITH left_out AS (DELETE FROM embed.wal WHERE state = 'leaving' RETURNING pipeline),
-     checked AS (INSERT INTO embed.change (pipeline, scope) SELECT l.pipeline, 'source' FROM left_out l)
+     checked AS (INSERT INTO embed.change_log (pipeline, scope) SELECT l.pipeline, 'source' FROM left_out l)
 UPDATE embed.wal SET state = 'wanted', checks = true, horizon = NULL, position = NULL, note = $1
 WHERE state <> 'unable' AND state <> 'leaving'
 
@@ -192,7 +192,7 @@ SELECT ARRAY(SELECT a.atttypid::pg_catalog.int8 FROM pg_catalog.unnest($2) WITH 
              JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attname = u.name ORDER BY u.ord) AS types
 
 -- log_keys(int4, jsonb): keys to check; each is an array: microseconds since 2000, of a transaction of many, values
-INSERT INTO embed.change (pipeline, key, changed_at, bulk)
+INSERT INTO embed.change_log (pipeline, key, changed_at, bulk)
 SELECT $1, {key}, '2000-01-01 00:00:00+00'::timestamptz + (e ->> 0)::pg_catalog.int8 * '1 microsecond'::interval,
        (e ->> 1)::pg_catalog.bool
 FROM pg_catalog.jsonb_array_elements($2) e

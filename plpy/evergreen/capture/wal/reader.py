@@ -22,7 +22,7 @@ _AT_A_TIME = 500  # messages in memory
 # Keys until they are written. PL/Python writes in subtransactions, and whoever decodes what we wrote, as we do next,
 # has 4096 changes of each in memory: for a million rows 227 MB where 5000 were written at a time.
 _KEPT = 40_000
-_BULK = 1000  # changes of one transaction, from which on it can wait: as in intake
+_BULK = 1000  # changes of one transaction, from which on it can wait: as in queue.change_log
 _WORTH_NOTING = 1 << 20  # bytes without a change of ours after which the position is noted all the same
 
 
@@ -165,7 +165,7 @@ class _Reading:
 
 @dataclass
 class _Log:
-    """Keys on their way to embed.change: a hot row is one of them."""
+    """Keys on their way to embed.change_log: a hot row is one of them."""
 
     total: int = 0
     _keys: dict[int, dict[Key, list[object]]] = field(default_factory=dict[int, dict[Key, list[object]]])

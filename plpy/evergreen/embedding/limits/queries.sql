@@ -15,7 +15,7 @@ FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, 
       UNION ALL SELECT 'pipeline', p.id, n.name FROM embed.pipeline p, pg_catalog.unnest($3) n (name)
       WHERE p.options ?| '{daily_tokens,daily_cost}') w
 WHERE pg_catalog.to_regclass(pg_catalog.format('embed.%s_%s_%s', w.owner, w.number, w.name)) IS NULL
-   OR NOT EXISTS (SELECT FROM embed.mutex x WHERE x.owner = w.owner AND x.number = w.number)
+   OR NOT EXISTS (SELECT FROM embed.shared_state_lock x WHERE x.owner = w.owner AND x.number = w.number)
 
 -- release(): no member any more
 ALTER EXTENSION evergreen DROP SEQUENCE embed.{owner}_{number}_{name}
@@ -30,11 +30,11 @@ UNION ALL SELECT 'model', m.id FROM embed.model m JOIN embed.endpoint e ON e.nam
 -- reset(): as it was made
 SELECT pg_catalog.setval('embed.{owner}_{number}_{name}', 1)
 
--- create_mutex(text, int4): the row that is locked by whoever changes them
-INSERT INTO embed.mutex (owner, number) VALUES ($1, $2) ON CONFLICT DO NOTHING
+-- insert_lock(text, int4): the row that is locked by whoever changes them
+INSERT INTO embed.shared_state_lock (owner, number) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
--- drop_mutex(text, int4): nobody changes them any more
-DELETE FROM embed.mutex WHERE owner = $1 AND number = $2
+-- delete_lock(text, int4): nobody changes them any more
+DELETE FROM embed.shared_state_lock WHERE owner = $1 AND number = $2
 
 -- read(): the counter of a pipeline's day
 SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::bigint AS now, s.last_value AS value
@@ -44,7 +44,7 @@ FROM embed.pipeline_{pipeline}_{kind} s
 SELECT pg_catalog.setval('embed.pipeline_{pipeline}_{kind}', $1)
 
 -- lock(text, int4): try to have it, for this subtransaction
-SELECT true FROM embed.mutex m WHERE m.owner = $1 AND m.number = $2 FOR UPDATE SKIP LOCKED
+SELECT true FROM embed.shared_state_lock m WHERE m.owner = $1 AND m.number = $2 FOR UPDATE SKIP LOCKED
 
 -- read_model(): the breaker of a model; a sequence starts at 1, which stands for no failures
 SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint AS now,

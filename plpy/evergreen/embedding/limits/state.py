@@ -29,7 +29,7 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
             for statement in (SQL.create, SQL.adopt):
                 db.ddl(statement.on(owner=owner, number=str(number), name=name))
             privileges.revoke_all("SEQUENCE", f"embed.{owner}_{number}_{name}")
-    db.run(SQL.create_mutex, owner, number)
+    db.run(SQL.insert_lock, owner, number)
 
 
 def create_budget(pipeline: int, options: dict[str, Any], model: Model) -> None:
@@ -68,7 +68,7 @@ def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
     for name in names:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is not None:
             with_lock_timeout(partial(_drop, owner, number, name), "50ms")
-    with_lock_timeout(lambda: db.run(SQL.drop_mutex, owner, number), "50ms")
+    with_lock_timeout(lambda: db.run(SQL.delete_lock, owner, number), "50ms")
 
 
 def _drop(owner: str, number: int, name: str) -> None:

@@ -202,7 +202,7 @@ def test_a_paused_pipeline_and_a_broken_one_are_read_on(db, pipeline, provider):
     db.execute("UPDATE docs SET body = 'paused' WHERE id = 1")
     work(db)
     assert provider.sent == {}
-    assert db.execute("SELECT count(*) FROM embed.change WHERE key = '[1]'").fetchone() == (1,)
+    assert db.execute("SELECT count(*) FROM embed.change_log WHERE key = '[1]'").fetchone() == (1,)
     before = db.execute(confirmed).fetchone()
     db.execute("SELECT embed_resume('docs')")
     db.execute("ALTER TABLE docs RENAME body TO text; ALTER TABLE docs ADD body text; ALTER TABLE docs DROP text")
@@ -259,7 +259,7 @@ def test_many_changes_at_once_wait_behind_live_ones(db, pipeline):
         db.execute("UPDATE docs SET body = %s WHERE id = %s", (f"live {number}", number % 10 + 1))
     with psycopg.connect(db.info.dsn, autocommit=True) as session:
         work(session)
-    bulk = db.execute("SELECT bulk, count(DISTINCT key) FROM embed.change GROUP BY 1 ORDER BY 1").fetchall()
+    bulk = db.execute("SELECT bulk, count(DISTINCT key) FROM embed.change_log GROUP BY 1 ORDER BY 1").fetchall()
     assert bulk == [(False, 10), (True, 1500)]
     db.execute("SELECT embed_resume('docs')")
     work(db)

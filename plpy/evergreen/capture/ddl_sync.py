@@ -7,6 +7,7 @@ from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log
+from evergreen.db.errors import is_dependency, is_lock_unavailable
 from evergreen.db.queries import load
 from evergreen.queue import change_log
 from evergreen.source import table as columns
@@ -120,7 +121,8 @@ def _source_gone(pipeline: Pipeline) -> None:
     try:
         db.atomically(lambda: generated.let_go(pipeline))
     except db.DatabaseError as error:
-        if db.sqlstate(error) not in {"2BP01", "55P03"}:  # a view of the user's on ours, somebody who reads it
+        # The user's view on ours, or a session that reads it.
+        if not (is_dependency(error) or is_lock_unavailable(error)):
             raise
         for generation in pipeline.generations:
             generation_tables.src(generation, pipeline, None, ()).create(None)

@@ -7,6 +7,7 @@ from evergreen.capture.restore import was_restored
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log
+from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.queries import load
 from evergreen.source import functions
 from evergreen.source import table as columns
@@ -65,7 +66,7 @@ def follow_row_security(pipeline: Pipeline, source: Source) -> None:
         try:
             db.atomically(lambda generation=generation: generation_tables.follow_row_security(generation, source))
         except db.DatabaseError as error:
-            if db.sqlstate(error) != "55P03":
+            if not is_lock_unavailable(error):
                 raise
             event_log.info("row_security_waits", pipeline=pipeline.name, table=generation.table)
 

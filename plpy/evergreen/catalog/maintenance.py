@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from evergreen import db
 from evergreen.core.errors import UserError
 from evergreen.db import event_log
+from evergreen.db.errors import is_blocked, is_canceled, is_shutdown_or_cancel
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -22,10 +23,6 @@ Failed = dict[Identity, bool]  # tasks that failed the last time, and whether th
 _FIRST, _FIRST_LOCKED = 1.0, 0.1
 _LONGEST, _LONGEST_LOCKED = 3600.0, 60.0
 _SHARE = 20  # a task that fails late is retried after so many times as long as it took
-LOCKED = frozenset(
-    {"55P03", "40P01", "55006"}
-)  # another session is in the way: no error, and over when that one is done
-_CANCELLED = "57014"
 
 
 class Step(Protocol):
@@ -102,11 +99,11 @@ def _attempt(step: Step, task: Task, failed: Failed) -> bool:
 
 def is_cancelled(error: Exception) -> bool:
     """Tell whether an error is a cancel or a shutdown, which ends the worker."""
-    return isinstance(error, db.DatabaseError) and db.sqlstate(error).startswith("57")
+    return isinstance(error, db.DatabaseError) and is_shutdown_or_cancel(error)
 
 
 def _is_told_to_yield(step: Step, task: Task, error: Exception) -> bool:
-    cancelled = isinstance(error, db.DatabaseError) and db.sqlstate(error) == _CANCELLED
+    cancelled = isinstance(error, db.DatabaseError) and is_canceled(error)
     return cancelled and task.yields_to is not None and step(lambda: bool(db.value(SQL.is_awaited, task.yields_to)))
 
 
@@ -114,9 +111,9 @@ def problem(error: db.DatabaseError | UserError) -> Problem:
     """Return what an error says; a cancel that was meant for a task is a lock that another session wants."""
     if isinstance(error, UserError):
         return Problem(error.sqlstate, error.message)
-    state, cure = db.sqlstate(error), db.hint(error)
+    cure = db.hint(error)
     message = f"{db.message(error)}; {cure}" if cure else db.message(error)
-    return Problem("55P03" if state == _CANCELLED else state, message)
+    return Problem("55P03" if is_canceled(error) else db.sqlstate(error), message)
 
 
 def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: float | None = None) -> None:
@@ -126,7 +123,7 @@ def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: flo
     """
 
     def maintain() -> None:
-        locked = found.sqlstate in LOCKED
+        locked = is_blocked(found)
         first, longest = (_FIRST_LOCKED, _LONGEST_LOCKED) if locked else (_FIRST, _LONGEST)
         least = first if locked else _SHARE * took
         if pause is not None:
@@ -157,7 +154,7 @@ class Looks:
         try:
             found = self._step(body)
         except db.DatabaseError as error:
-            if not is_cancelled(error) and db.sqlstate(error) not in LOCKED:
+            if not is_cancelled(error) and not is_blocked(error):
                 self._sound.discard(pipeline)
                 record(self._step, task, problem(error), pause=pause(error))
             raise
@@ -169,7 +166,7 @@ class Looks:
 
 def _recovered(identity: Identity) -> None:
     state = db.value(SQL.clear, *identity)
-    if state is not None and state not in LOCKED:
+    if state is not None and not is_blocked(Problem(state, "")):
         name, pipeline, generation = identity
         about = {"task": name, "generation": generation or None}
         event_log.info("maintenance_recovered", pipeline=pipeline or None, **about)
@@ -202,5 +199,5 @@ def in_transaction(tasks: Iterable[Task]) -> None:
             if is_cancelled(error):
                 raise
             found = problem(error)
-            if found.sqlstate not in LOCKED:
+            if not is_blocked(found):
                 db.warning(f"evergreen: maintenance failed ({task.name}): {found.message}")

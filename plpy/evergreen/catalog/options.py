@@ -10,6 +10,7 @@ from evergreen import db
 from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
 from evergreen.core.text import quoted
+from evergreen.db.errors import in_class
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -158,7 +159,7 @@ def is_interval(value: str) -> bool:
     try:
         return bool(db.atomically(lambda: db.value(SQL.check_interval, value)))
     except db.DatabaseError as error:
-        if db.sqlstate(error).startswith("22"):
+        if in_class(error, "22"):
             return False
         raise
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from evergreen import db
 from evergreen.core.errors import UserError
+from evergreen.db.errors import is_lock_unavailable, is_undefined_table
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -25,7 +26,7 @@ def with_lock_timeout(body: Callable[[], T], patience: str) -> T | None:
     try:
         return db.atomically(step)
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
+        if not is_lock_unavailable(error):
             raise
         return None
     finally:
@@ -39,9 +40,9 @@ def with_short_locks(body: Callable[[], object], table: str) -> None:
         try:
             db.atomically(body)
         except db.DatabaseError as error:
-            if db.sqlstate(error) == "42P01" and not db.is_of_event_trigger(error):
+            if is_undefined_table(error) and not db.is_of_event_trigger(error):
                 raise UserError(db.message(error), "42P01", hint="Try again with its name as it is now.") from error
-            if db.sqlstate(error) != "55P03":
+            if not is_lock_unavailable(error):
                 raise
             if attempt == LOCK_ATTEMPTS - 1:
                 raise UserError(

@@ -14,6 +14,7 @@ import evergreen
 from evergreen import db
 from evergreen.core.errors import ModelError, UserError
 from evergreen.db import encoding
+from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.db.queries import Query, load
 
 SQL = load(__package__)
@@ -50,7 +51,7 @@ def sql_entry(function: Callable[P, T]) -> Callable[P, T]:
         except UserError as error:
             db.fail(error)
         except db.DatabaseError as error:
-            if db.sqlstate(error).startswith("57"):  # a cancel is not ours to rewrite
+            if is_shutdown_or_cancel(error):  # a cancel is not ours to rewrite
                 raise
             try:
                 shown = _with_hint(db.plain(error))

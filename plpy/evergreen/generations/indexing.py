@@ -14,6 +14,7 @@ from evergreen.catalog.maintenance import Problem, Task
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import format_number
 from evergreen.db import event_log
+from evergreen.db.errors import in_class
 from evergreen.db.privileges import sql_entry
 from evergreen.db.queries import load
 from evergreen.storage import indexes
@@ -113,7 +114,7 @@ def _create(statement: str, generation: Generation) -> None:
     try:
         db.atomically(create)
     except db.DatabaseError as error:
-        if not db.sqlstate(error).startswith(_SHORT_OF_RESOURCES):
+        if not in_class(error, _SHORT_OF_RESOURCES):
             raise
         event_log.info("index_built_modestly", generation=generation.id, error=db.sqlstate(error))
         db.run(SQL.modestly, _MODEST)

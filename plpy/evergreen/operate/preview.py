@@ -9,6 +9,7 @@ from evergreen.core.embedding import Limits, Texts
 from evergreen.core.errors import RejectedError, UserError
 from evergreen.core.pipeline import Model
 from evergreen.core.text import format_number, pluralize
+from evergreen.db.errors import is_insufficient_privilege
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.batching import CostEstimate, Workload, estimate_cost, pack
@@ -77,7 +78,7 @@ def embed_preview(
         shown = db.in_discarded_subtransaction(lambda: list(_first_rows(wanted)))
         sample = db.in_discarded_subtransaction(lambda: _sample(wanted))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "42501":
+        if not is_insufficient_privilege(error):
             raise
         raise UserError(
             db.message(error), "42501", hint="SELECT on the key's columns, and on those of the text, is needed."

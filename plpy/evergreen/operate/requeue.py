@@ -6,6 +6,7 @@ from evergreen.catalog import pipelines
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.pipeline import Model, Pipeline
 from evergreen.core.text import pluralize
+from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import shared, state
@@ -122,7 +123,7 @@ def _mark(pipeline: Pipeline, keys: list[str]) -> int:
     try:
         canonical = reader.canonical_all(pipeline, keys)
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
+        if not is_lock_unavailable(error):
             raise
         # Somebody truncates or alters the source just now. Who touches rows by a trigger of his own must not fail for
         # that: all rows are checked, which costs no call for those that are fresh.

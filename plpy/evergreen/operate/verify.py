@@ -11,6 +11,7 @@ from evergreen.core.document import Document
 from evergreen.core.errors import ModelError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import pluralize
+from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.prepare import documents, fingerprint
@@ -81,7 +82,7 @@ def _read(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[s
     try:
         return reader.held(pipeline, lambda: {row.key: row for row in reader.read(generation, keys)})
     except db.DatabaseError as error:
-        if not db.sqlstate(error).startswith("22"):
+        if not in_class(error, "22"):
             raise
         middle = len(keys) // 2
         halves = (keys[:middle], keys[middle:]) if middle else ()

@@ -10,6 +10,7 @@ from evergreen.capture.triggers import own_ddl
 from evergreen.catalog import pg_cron, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
+from evergreen.db.errors import is_lock_unavailable, is_unique_violation
 from evergreen.db.locks import with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
@@ -100,7 +101,7 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
             )
         )
     except db.DatabaseError as error:
-        if db.sqlstate(error) not in {"23505", "55P03"}:
+        if not (is_unique_violation(error) or is_lock_unavailable(error)):
             raise
         raise UserError(
             f'pipeline "{name}" is being created by another session', "42710", hint="Look again when that is done."

@@ -7,6 +7,7 @@ from evergreen.capture.wal import handover, slot
 from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.errors import is_dependency
 from evergreen.db.locks import with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
@@ -67,7 +68,7 @@ def _drop_view(pipeline: Pipeline) -> None:
     try:
         db.atomically(lambda: generation_tables.drop_view(view))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "2BP01":
+        if not is_dependency(error):
             raise
         raise UserError(
             f'cannot drop pipeline "{pipeline.name}": other objects depend on view {view}',

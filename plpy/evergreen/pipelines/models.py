@@ -9,6 +9,7 @@ from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.core.text import quoted
 from evergreen.db import event_log, privileges
+from evergreen.db.errors import is_unique_violation
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
@@ -68,7 +69,7 @@ def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpo
     try:
         return int(db.atomically(lambda: db.value(SQL.insert, name, provider, remote, dimensions, endpoint, options)))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "23505":
+        if not is_unique_violation(error):
             raise
         raise UserError(
             f'model "{name}" exists already',

@@ -13,6 +13,7 @@ from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.template import Literal, Part, Placeholder
 from evergreen.core.text import estimate_tokens, format_number, truncate_text
 from evergreen.db import timeouts
+from evergreen.db.errors import in_class, is_shutdown_or_cancel
 from evergreen.db.queries import load
 from evergreen.embedding.providers.registry import provider
 from evergreen.prepare import chunkers, fingerprint
@@ -84,16 +85,15 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
     try:
         body(keys)
     except db.DatabaseError as error:
-        state = db.sqlstate(error)
-        if state.startswith("57"):
+        if is_shutdown_or_cancel(error):
             raise
         text = reader.complaint(pipeline, error)
-        if state.startswith(_NOT_THE_ROW):
+        if in_class(error, *_NOT_THE_ROW):
             done.failures.update(dict.fromkeys(keys, SourceError(text)))
-        elif len(keys) == 1 and state.startswith("22") and not is_key(pipeline, keys[0]):
+        elif len(keys) == 1 and in_class(error, "22") and not is_key(pipeline, keys[0]):
             (done.removed if keys[0] in done.stored else done.fresh).append(keys[0])
         elif len(keys) == 1:
-            done.failures[keys[0]] = (SuspectError if state.startswith(_MAY_PASS) else RejectedError)(text)
+            done.failures[keys[0]] = (SuspectError if in_class(error, *_MAY_PASS) else RejectedError)(text)
         else:
             middle = len(keys) // 2
             _isolate(pipeline, body, keys[:middle], done)

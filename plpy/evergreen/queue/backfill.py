@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from evergreen import db
 from evergreen.core.job import Claim
 from evergreen.db import timeouts
+from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue import change_log
@@ -210,7 +211,7 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
             lambda: reader.held(claim.pipeline, lambda: reader.scan(claim.pipeline, after, limit))
         )
     except db.DatabaseError as error:
-        if db.sqlstate(error).startswith("57"):
+        if is_shutdown_or_cancel(error):
             raise
         db.run(SQL.fail, claim.generation.id, scope, reader.complaint(claim.pipeline, error))
         return None

@@ -6,6 +6,7 @@ from typing import Protocol
 from evergreen import db
 from evergreen.core.job import BACKFILL, Claim, ClaimRequest, Job
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.queries import load
 from evergreen.queue.scan_start import ScanStart, ScanStarts, SnapshotMark
 
@@ -143,7 +144,7 @@ def truncate_queue() -> None:
     try:
         db.atomically(empty)
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
+        if not is_lock_unavailable(error):
             raise
 
 

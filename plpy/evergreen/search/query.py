@@ -8,6 +8,7 @@ from evergreen.catalog import models, options, pipelines
 from evergreen.core.embedding import EmbeddingTask, Usage
 from evergreen.core.errors import ConfigurationError, ModelError, UserError
 from evergreen.core.pipeline import Model, Pipeline
+from evergreen.db.errors import is_undefined_table
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.embedding import permissions
 from evergreen.embedding.dispatcher import embed_once
@@ -108,7 +109,7 @@ def _rests(model: Model) -> str | None:
     try:
         leave = db.atomically(lambda: SharedLimits().wait(model, None))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "42P01":
+        if not is_undefined_table(error):
             raise
         return None  # restored a moment ago, and nothing is known yet
     return leave.reason if leave.open else None

@@ -8,6 +8,7 @@ from evergreen.catalog import options, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
 from evergreen.db import privileges
+from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.source import reader, row_security
@@ -88,7 +89,7 @@ def _look_as_caller(watch: _Watch, pipeline: Pipeline) -> bool | None:
     except row_security.UnboundError:
         return False  # broken
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
+        if not is_lock_unavailable(error):
             raise
         return None  # the table is locked just now
 

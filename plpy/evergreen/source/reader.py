@@ -9,6 +9,7 @@ from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import session_guard, timeouts
+from evergreen.db.errors import in_class, is_undefined_table
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -63,7 +64,7 @@ def _locked(name: str) -> bool:
     try:
         db.atomically(lambda: db.ddl(SQL.hold.on(source=name)))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "42P01":
+        if not is_undefined_table(error):
             raise
         return False
     return True
@@ -108,7 +109,7 @@ def canonical_all(pipeline: Pipeline, keys: Sequence[str]) -> list[str]:
         # Undone after: a deferred trigger or a cursor of the owner's code must not run at commit, as us.
         return [str(row["key"]) for row in held(pipeline, lambda: db.rows(query, wrapped))]
     except db.DatabaseError as error:
-        if not db.sqlstate(error).startswith(("22", "23")):  # what the key can be to blame for
+        if not in_class(error, "22", "23"):  # what the key can be to blame for
             raise
         if len(keys) > 1:
             return [canonical(pipeline, key) for key in keys]  # which of them is it

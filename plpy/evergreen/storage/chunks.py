@@ -17,6 +17,7 @@ from evergreen.core.errors import RejectedError
 from evergreen.core.job import Claim
 from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.errors import in_class
 from evergreen.db.queries import Query, load
 from evergreen.source import expressions as ex
 from evergreen.storage import indexes
@@ -87,7 +88,7 @@ def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bo
     except OSError:
         return False
     except db.DatabaseError as error:
-        if not db.sqlstate(error).startswith(_NO_FILE):
+        if not in_class(error, *_NO_FILE):
             raise
         return False
     return True

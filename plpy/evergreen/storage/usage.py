@@ -9,6 +9,7 @@ from evergreen.core.embedding import Limits, Texts, Usage
 from evergreen.core.job import BACKFILL, LIVE, Claim
 from evergreen.core.pipeline import Generation, Model
 from evergreen.db import event_log
+from evergreen.db.errors import in_class
 from evergreen.db.queries import load
 from evergreen.embedding.batching import pack
 
@@ -79,7 +80,7 @@ def record_questions(pipeline: int | None, model: Model, spent: Usage) -> None:
     try:
         db.atomically(lambda: db.run(SQL.record_questions, pipeline, model.id, *amounts, cost))
     except db.DatabaseError as error:
-        if not db.sqlstate(error).startswith(_UNWRITABLE):
+        if not in_class(error, *_UNWRITABLE):
             raise
         event_log.warn("usage_not_recorded", model=model.name, **vars(spent))
 

@@ -9,6 +9,7 @@ from evergreen.core.document import BatchResult
 from evergreen.core.embedding import AnyVector, Texts
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.db.errors import is_lock_unavailable, is_undefined_table
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import literal
@@ -104,7 +105,7 @@ def look(generation: Generation, hashes: list[bytes], role: str | None = None) -
     try:
         return _look_into(everywhere, generation, hashes, own)
     except db.DatabaseError as error:
-        if db.sqlstate(error) not in {"55P03", "42P01"}:
+        if not (is_lock_unavailable(error) or is_undefined_table(error)):
             raise
         here = [(generation.id, generation.pipeline)]
         return _look_into(here, generation, hashes, own)  # another pipeline's table is being dropped
@@ -152,7 +153,7 @@ def cache(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
     try:
         db.atomically(lambda: put(claim.pipeline, claim.generation, hashes, vectors, keys, replaced=replaced))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "55P03":
+        if not is_lock_unavailable(error):
             raise
         if len(hashes) > 1:
             middle = len(hashes) // 2

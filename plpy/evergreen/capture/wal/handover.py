@@ -12,6 +12,7 @@ from evergreen.capture.triggers import own_ddl
 from evergreen.capture.wal import slot
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Pipeline
+from evergreen.db.errors import is_lock_unavailable, is_object_in_use, is_undefined_table
 from evergreen.db.queries import load
 from evergreen.queue import change_log
 from evergreen.source import table
@@ -42,7 +43,7 @@ def drop_if_unused() -> None:
     try:
         db.atomically(drop_unused)
     except db.DatabaseError as error:
-        if db.sqlstate(error) not in {"55006", "55P03"}:
+        if not (is_object_in_use(error) or is_lock_unavailable(error)):
             raise
         db.notice("the replication slot is in use just now: the next worker drops it")
 
@@ -97,7 +98,7 @@ def _undisturbed(source: Source, body: partial[object]) -> bool:
         with own_ddl(source.oid):
             db.atomically(step)
     except db.DatabaseError as error:
-        if db.sqlstate(error) not in {"55P03", "42P01"}:  # it may be renamed just now
+        if not (is_lock_unavailable(error) or is_undefined_table(error)):  # it may be renamed just now
             raise
         return False
     return True

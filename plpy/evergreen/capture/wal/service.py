@@ -12,6 +12,7 @@ from evergreen.capture.wal.slot import SlotStatus, number
 from evergreen.catalog import maintenance
 from evergreen.catalog.maintenance import Step, Task
 from evergreen.db import event_log
+from evergreen.db.errors import in_class, is_blocked, is_lock_unavailable, is_object_in_use, is_shutdown_or_cancel
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -23,7 +24,6 @@ _SHORTEST = 0.02
 _SHARE = 3  # so many times as long as a reading took, it rests when there was nothing: each starts a while back
 _ADVANCE_EVERY, _ADVANCE_BYTES = 1.0, 16 << 20
 _PATIENCE, _MOST_PATIENCE = 250, 16_000  # milliseconds to wait for the slot, doubled each time
-_IN_USE, _BUSY = "55006", {"55006", "55P03", "40P01"}
 _PASSING = ("08", "53")  # classes of errors that have nothing to do with what is read: connections, room
 
 
@@ -46,14 +46,13 @@ class Reader:
         try:
             return self._turn()
         except db.DatabaseError as error:
-            state = db.sqlstate(error)
-            if state.startswith("57"):
+            if is_shutdown_or_cancel(error):
                 raise
-            if state in _BUSY:
+            if is_blocked(error):
                 self._rest(_BEHIND_ANOTHER)
                 return False
-            if not state.startswith(_PASSING):
-                return self._give_up(db.message(error), f"error {state} in decoding")
+            if not in_class(error, *_PASSING):
+                return self._give_up(db.message(error), f"error {db.sqlstate(error)} in decoding")
             self._step(slot.release)
             self._rest(_AFTER_ERROR)
             self._complain(db.message(error))
@@ -69,7 +68,7 @@ class Reader:
         try:
             return self._lose(reason, told)
         except db.DatabaseError as error:
-            if db.sqlstate(error) not in _BUSY:
+            if not is_blocked(error):
                 raise
             self._rest(_BEHIND_ANOTHER)  # another session tries it just now, and will come upon the same
             return False
@@ -130,10 +129,10 @@ class Reader:
         try:
             self._step(lambda: slot.create(f"{self._patience}ms"))
         except db.DatabaseError as error:
-            if db.sqlstate(error).startswith("57"):
+            if is_shutdown_or_cancel(error):
                 raise
             why = db.message(error)
-            if db.sqlstate(error) == "55P03":
+            if is_lock_unavailable(error):
                 why = "transactions that were there before go on"
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
             self._slot_at = time.monotonic() + _LOOK_AGAIN
@@ -233,9 +232,9 @@ def read_in_drain() -> None:
             db.atomically(lambda: _advance(read))
         db.atomically(lambda: _read(note=False, awaited=bool(survey["awaited"]), patient=True))
     except db.DatabaseError as error:
-        if db.sqlstate(error).startswith("57"):
+        if is_shutdown_or_cancel(error):
             raise
-        if db.sqlstate(error) == _IN_USE:  # a worker is at it
+        if is_object_in_use(error):  # a worker is at it
             return
         # Other pipelines have nothing to do with it. A worker that comes upon it gives the slot up.
         db.warning(f"evergreen: reading the WAL: {db.message(error)}", hint="CALL embed_work() sees to it.")

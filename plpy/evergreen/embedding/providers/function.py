@@ -109,7 +109,7 @@ def _count(answer: list[str | None] | None) -> int:
 
 def _translated(error: db.DatabaseError, model: Model) -> Exception:
     state = db.sqlstate(error)
-    if errors.is_cancel(error):  # not the model's answer
+    if errors.is_genuine_cancel(error):  # not the model's answer
         return error
     text = f"model {model.name}: {db.message(error)}"
     if state.startswith(_REJECTED):

@@ -94,24 +94,24 @@ class Random(RuleBasedStateMachine):
 
     @rule(max_rows=st.integers(1, 4))
     def drain_some(self, max_rows):
-        (done,), _ = self.work(f"SELECT embed_drain(max_rows => {max_rows}, max_runtime => '{self.patience}')")
+        (done,), _ = self.work(f"SELECT embed_drain(max_rows => {max_rows}, max_runtime => '{self.max_runtime}')")
         assert done <= max_rows
 
     @property
-    def patience(self):
+    def max_runtime(self):
         return "100 ms" if self.clerk.is_down else "20 s"
 
     @rule(by_worker=st.booleans())
     def work_until_done(self, by_worker):
         history = self.history
         needed = history.texts(without_excused=True) - history.paid - history.forgotten
-        worker = f"CALL embed_work(until_empty => true, max_runtime => '{self.patience}')"
+        worker = f"CALL embed_work(until_empty => true, max_runtime => '{self.max_runtime}')"
         if by_worker:
             _, sent = self.work(worker)
         else:
             sent = set()
             for _ in range(20):
-                (done,), answered = self.work(f"SELECT embed_drain(max_runtime => '{self.patience}')")
+                (done,), answered = self.work(f"SELECT embed_drain(max_runtime => '{self.max_runtime}')")
                 sent |= answered
                 if not done:
                     break

@@ -106,21 +106,21 @@ def migration(connect, live):
 
 
 def test_while_it_is_open_other_pipelines_go_on_and_follow_their_own_sources(db, connect, migration):
-    impatient = connect(options="-c statement_timeout=10000")
-    impatient.execute("SET search_path = app, public")
-    impatient.execute("INSERT INTO other VALUES (1, 'other')")
-    impatient.execute("ALTER TABLE other RENAME body TO words")
-    impatient.execute("UPDATE other SET words = 'other, edited'")
-    assert impatient.execute("SELECT count(*) FROM embed.change_log WHERE scope = 'source'").fetchone() == (0,)
-    drain(impatient)
-    assert texts_in_view(impatient, "other_embedding") == ["other, edited"]
-    impatient.execute("INSERT INTO other VALUES (2, 'by work')")
-    impatient.execute("CALL embed_work('other', until_empty => true)")
-    assert_fresh(impatient, "other", 2)
-    impatient.execute("SELECT embed_create('third', 'other', columns => '{words}', model => 'h', view_name => 'third')")
-    assert_fresh(impatient, "third", 2)
-    impatient.execute("SELECT embed_drop('third')")
-    states = impatient.execute("SELECT pipeline, state, rows IS NULL FROM embed_status ORDER BY 1").fetchall()
+    session = connect(options="-c statement_timeout=10000")
+    session.execute("SET search_path = app, public")
+    session.execute("INSERT INTO other VALUES (1, 'other')")
+    session.execute("ALTER TABLE other RENAME body TO words")
+    session.execute("UPDATE other SET words = 'other, edited'")
+    assert session.execute("SELECT count(*) FROM embed.change_log WHERE scope = 'source'").fetchone() == (0,)
+    drain(session)
+    assert texts_in_view(session, "other_embedding") == ["other, edited"]
+    session.execute("INSERT INTO other VALUES (2, 'by work')")
+    session.execute("CALL embed_work('other', until_empty => true)")
+    assert_fresh(session, "other", 2)
+    session.execute("SELECT embed_create('third', 'other', columns => '{words}', model => 'h', view_name => 'third')")
+    assert_fresh(session, "third", 2)
+    session.execute("SELECT embed_drop('third')")
+    states = session.execute("SELECT pipeline, state, rows IS NULL FROM embed_status ORDER BY 1").fetchall()
     assert states == [("docs", "active", False), ("other", "active", False), ("template", "active", False)]
     migration.commit()
     assert_fresh(db, "docs", 3)

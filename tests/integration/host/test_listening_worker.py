@@ -63,7 +63,7 @@ def asleep(start, db):
 def test_it_wakes_works_and_ends(connect, db, asleep, provider):
     ear = listen(connect())
     db.execute(EDIT)
-    assert heard(ear, patience=5, enough=1) == ["evergreen_wake"]
+    assert heard(ear, timeout=5, enough=1) == ["evergreen_wake"]
     wait_until(lambda: is_fresh(db), what="the edited row")
     asleep.wait_for_sleep(db)
     asleep.send(signal.SIGTERM)

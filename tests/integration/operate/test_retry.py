@@ -1,4 +1,4 @@
-"""embed_retry queues what failed, once more and at once; it waits for nobody and loses nothing."""
+"""embed_retry requeues failed rows, to be retried immediately; it waits for no lock and loses nothing."""
 
 import pytest
 
@@ -126,8 +126,8 @@ def test_an_open_drain_that_holds_the_rows_is_not_waited_for(db, connect, poison
     session = connect()
     session.execute("BEGIN")
     assert session.execute("SELECT embed_drain()").fetchone() == (2,)
-    impatient = connect(options="-c statement_timeout=3000")
-    assert retry(impatient) == 3
+    short = connect(options="-c statement_timeout=3000")
+    assert retry(short) == 3
     session.execute(end)
     drain_all(db)
     assert_as_source(db)

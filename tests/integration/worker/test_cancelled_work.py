@@ -53,7 +53,7 @@ def test_ends_while_the_model_is_held_and_loses_nothing(db, docs, model, provide
     end_it(call, end, provider.wait_for_requests)  # all of this before the provider is released
     assert len(shown(db)) == 9
     provider.release()
-    # The next drain takes everything over at once: six keys, whoever had them.
+    # The next drain takes over all six keys at once.
     assert drain_once(db) == 6
     assert_as_source(db)
 
@@ -61,11 +61,11 @@ def test_ends_while_the_model_is_held_and_loses_nothing(db, docs, model, provide
 @pytest.mark.parametrize(("call", "end"), [("drain", "pg_cancel_backend"), ("work", "pg_terminate_backend")])
 def test_ends_while_a_function_model_runs(connect, db, docs, end_it, call, end):
     db.execute("""
-        CREATE TABLE patience (seconds float8);
-        INSERT INTO patience VALUES (60);
+        CREATE TABLE delay (seconds float8);
+        INSERT INTO delay VALUES (60);
         CREATE FUNCTION slow(texts text[]) RETURNS vector[] LANGUAGE plpgsql SET search_path = public AS $$
         BEGIN
-            PERFORM pg_sleep(seconds) FROM patience;
+            PERFORM pg_sleep(seconds) FROM delay;
             RETURN (SELECT array_agg('[1,2,3]'::vector) FROM unnest(texts));
         END $$""")
     db.execute("SELECT embed_model_add('slow', 'function', 3, remote_name => 'public.slow')")
@@ -76,7 +76,7 @@ def test_ends_while_a_function_model_runs(connect, db, docs, end_it, call, end):
         wait_until(lambda: db.execute(waits).fetchone()[0], what="a sleeping model")
 
     end_it(call, end, asleep)
-    db.execute("UPDATE patience SET seconds = 0")
+    db.execute("UPDATE delay SET seconds = 0")
     assert drain_once(db) == 10
     assert len(shown(db)) == 10
 

@@ -1,4 +1,4 @@
-"""A pipeline is dropped while somebody works on it: nothing is left of it in the end, whoever came last."""
+"""A pipeline is dropped while a worker works on it: nothing is left of it in the end, in either order."""
 
 import psycopg
 import pytest
@@ -34,8 +34,8 @@ def refusal_of(drop):
     return None
 
 
-@pytest.mark.parametrize("patient", [False, True], ids=["after the worker's step", "waiting for the worker's step"])
-def test_a_pipeline_is_dropped_while_a_worker_stands(connect, db, pipeline, provider, stoppable, patient):
+@pytest.mark.parametrize("waits", [False, True], ids=["after the worker's step", "waiting for the worker's step"])
+def test_a_pipeline_is_dropped_while_a_worker_stands(connect, db, pipeline, provider, stoppable, waits):
     """The drop may be refused for the moment of a step, and says so."""
     stop = stoppable()
     dropping = connect(options="-c statement_timeout=15000")
@@ -43,8 +43,8 @@ def test_a_pipeline_is_dropped_while_a_worker_stands(connect, db, pipeline, prov
         db.execute("UPDATE docs SET body = %s || id WHERE id <= 4", (f"edit {number} ",))
         assert stop.parked(WORK, where, when)
         drop = Background(dropping, "SELECT embed_drop('docs')")
-        wait_until(lambda drop=drop: not drop.running or (patient and waits_for_a_lock(db, drop)), what="the drop")
-        if patient:
+        wait_until(lambda drop=drop: not drop.running or (waits and waits_for_a_lock(db, drop)), what="the drop")
+        if waits:
             stop.let_go()
         hint = refusal_of(drop)
         stop.let_go()

@@ -72,7 +72,7 @@ def _listen(db: Connection, context: Context) -> str | None:
         if context.stop.is_set():
             break
         if asleep:
-            heard(db, patience=seconds, enough=1)
+            heard(db, timeout=seconds, enough=1)
         else:
             context.stop.wait(seconds)
     db.execute("UNLISTEN *")
@@ -97,7 +97,7 @@ def _work_on_news(db: Connection, context: Context) -> str | None:
 
 
 def _open_drain(db: Connection, context: Context) -> str | None:
-    """A drain that somebody leaves open for a while."""
+    """A drain that stays open for a while."""
     db.execute("BEGIN")
     db.execute("SELECT embed_drain(max_rows => %s)", (context.chance.choice([3, 30, 1000]),))
     context.pause(1.5)
@@ -148,16 +148,16 @@ def _outside(db: Connection, context: Context) -> str | None:
     for part in (texts[:middle], texts[middle:]):
         if part and fate < 0.8:
             dimensions = 16 if part[0].model == "wide" else 8
-            _patiently(context, partial(external_compute.submit, db, part, pipeline=name, dimensions=dimensions))
+            _retrying(context, partial(external_compute.submit, db, part, pipeline=name, dimensions=dimensions))
         elif part and fate < 0.9:
             why = context.chance.choice([None, "out of memory"])
-            _patiently(context, partial(external_compute.release, db, part, why, pipeline=name))
+            _retrying(context, partial(external_compute.release, db, part, why, pipeline=name))
         context.pause(0.2)
     return None if fate < 0.9 else "outside, died"
 
 
-def _patiently(context: Context, call: Callable[[], object]) -> None:
-    """As the HINT says: try again when whoever changes the generation, or was stopped amid it, has come to an end."""
+def _retrying(context: Context, call: Callable[[], object]) -> None:
+    """As the HINT says: retry when the session that changes the generation, or was stopped doing it, has ended."""
     while not context.stop.is_set():
         with suppress(psycopg.errors.LockNotAvailable):
             call()
@@ -166,7 +166,7 @@ def _patiently(context: Context, call: Callable[[], object]) -> None:
 
 
 def _backfill(db: Connection, context: Context) -> str | None:
-    """Begin a walk over the whole table, often amid the one before."""
+    """Start a backfill of the whole table, often during the previous one."""
     db.execute("SELECT embed_backfill(%s)", (context.chance.choice(NAMES),))
     context.pause(1.5)
     return None
@@ -222,7 +222,7 @@ KINDS: dict[str, Callable[[Connection, Context], str | None]] = {
     "change": _change,
     "time": _time,
 }
-# A TRUNCATE of the source that takes its time is not queued behind: whoever has to read it says so and is called again.
+# A TRUNCATE of the source that takes its time is not queued behind: a reader of the source fails and is called again.
 MAY_TIME_OUT = {"verify"}
 
 

@@ -36,7 +36,7 @@ def run(cluster: Cluster, folder: Path, counted: list[tuple[int, int]], *, wakeu
         worker.wait_for("connected")
         worker.wait_for_sleep(db)
         db.execute("LISTEN evergreen_wake")
-        _write(cluster, script, WARM_UP)  # until the worker is at work, which takes it a second where nobody wakes it
+        _write(cluster, script, WARM_UP)  # until the worker runs, which takes a second without a wake-up
         said = _write(cluster, script, SECONDS)
         done = int(re.search(r"transactions actually processed: (\d+)", said)[1])
         told = len(list(db.notifies(timeout=0.2)))

@@ -1,6 +1,6 @@
 """The README's API section is what COMMENT ON says.
 
-``REGENERATE=1 pytest tests/docs/test_api_section.py`` writes it anew, for ``git diff`` to show.
+``REGENERATE=1 pytest tests/docs/test_api_section.py`` rewrites it, for ``git diff`` to show.
 """
 
 import difflib

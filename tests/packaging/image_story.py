@@ -69,7 +69,7 @@ def stays_fresh_unattended(db: Connection) -> None:
 
 
 def is_embedded_by_itself(db: Connection, key: int) -> None:
-    """A new row gets its vector though nobody calls a worker."""
+    """A new row gets its vector without a call to a worker."""
     db.execute("INSERT INTO docs VALUES (%s, 'Printers', 'Paper is in the cupboard.')", (key,))
     embedded = f"SELECT count(*) FROM docs_embedding WHERE id = {key} AND NOT is_stale"
     wait_until(lambda: _one(db, embedded) == 1, _WAKES_WITHIN, "a vector made by pg_cron's worker")

@@ -49,7 +49,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same sources, checked out at another time, in another place, by somebody with a strict umask."""
+    """The same sources, checked out at another time, in another place, with a strict umask."""
     tree = tmp_path_factory.mktemp("elsewhere") / "a" / "checkout"
     shutil.copytree(PROJECT, tree, ignore=LEFT_OUT)
     for path in tree.rglob("*"):

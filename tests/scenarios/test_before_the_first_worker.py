@@ -12,7 +12,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def test_work_that_was_at_the_model_during_the_dump_is_done_at_once(connect, db, docs, model, provider, move):
-    """The claims of the other server's workers, restored with the rest, hold nobody up."""
+    """The claims of the other server's workers, restored with the rest, block no worker."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     db.execute("UPDATE docs SET body = 'logged' WHERE id = 1")
     provider.hold()

@@ -33,7 +33,7 @@ def _back(cluster):
 
 
 def _kill_a_backend(cluster, work):
-    """The postmaster then throws everybody out; until it has, it may still let somebody in."""
+    """The postmaster then ends all sessions; until it has, it may still accept one."""
 
     def thrown_out():
         try:

@@ -56,7 +56,7 @@ def is_well(doctor, db):
 
 
 def recovers(doctor, db):
-    """By itself: time passes, and somebody works."""
+    """By itself: time passes, and a worker runs."""
     let_time_pass(db)
     drain_all(db)
     is_well(doctor, db)

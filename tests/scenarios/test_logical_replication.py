@@ -133,6 +133,6 @@ def test_a_pipeline_that_stops_does_not_stop_the_apply_worker(replicated):
     drain(here)
     assert verify(here, "docs") == all_fresh(11)
     here.execute("SELECT embed_drop('docs')")
-    there.execute("UPDATE docs SET body = 'nobody looks' WHERE id = 1")
+    there.execute("UPDATE docs SET body = 'unwatched' WHERE id = 1")
     caught_up(there, here)
-    assert here.execute("SELECT body FROM docs WHERE id = 1").fetchone() == ("nobody looks",)
+    assert here.execute("SELECT body FROM docs WHERE id = 1").fetchone() == ("unwatched",)

@@ -55,7 +55,7 @@ def test_every_call_in_a_transaction_of_its_own(db, client, docs, model, provide
     assert one.execute("SELECT embed_drain()") == [(0,)]
     one.execute("SELECT embed_resume('docs')")
     one.execute(WORK)
-    # The built-in memory of questions, plans and modules is the backend's: each answers alike, whoever asked it before.
+    # The cache of questions, plans and modules belongs to the backend: each backend gives the same results.
     answers = {str(one.execute("SELECT key, chunk FROM embed_search('docs', 'paused', k => 2)")) for _ in range(9)}
     assert len(answers) == 1
     assert dict(one.execute("SELECT * FROM embed_verify('docs', true)"))["fresh"] == 10

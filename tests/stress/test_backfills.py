@@ -1,4 +1,4 @@
-"""A backfill beside writers, and workers that end amid its walk: it goes on, nothing is missed or paid for twice."""
+"""A backfill during writes, with workers that end in between: it continues, no row is missed or paid for twice."""
 
 import psycopg
 import pytest

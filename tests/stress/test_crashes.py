@@ -71,7 +71,7 @@ def connected(cluster):
 
 
 def fresh_start(cluster, provider, rows):
-    """Extension, model and pipeline anew; returns a session."""
+    """Recreate extension, model and pipeline; return a session."""
     db = wait_until(lambda: connected(cluster), what="the server")
     db.execute("DROP EXTENSION IF EXISTS evergreen CASCADE")
     db.execute("DROP SCHEMA IF EXISTS embed_store CASCADE")
@@ -98,7 +98,7 @@ def test_a_session_that_ends_while_its_first_requests_start_takes_nobody_with_it
                 work.result()
             session.close()
             ended(db, work.pid)
-            with connected(doomed) as other:  # whoever is in, stays in
+            with connected(doomed) as other:  # sessions that are connected stay
                 other.execute("SELECT 1")
             drain_all(db)
             assert_as_source(db)
@@ -127,7 +127,7 @@ def test_a_cancel_at_any_moment_leaves_no_lock(connect, db):
 
 
 def test_cancels_one_after_the_other_leave_no_lock(connect, db, provider, small):
-    """As of somebody who presses ^C until it helps; twelve pipelines have a batch each."""
+    """As from a user who presses ^C until it helps; twelve pipelines have a batch each."""
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text)")
     for number in range(12):
         db.execute("SELECT embed_create(%s, 'docs', columns => '{title,body}', model => 'loop')", (f"docs{number}",))

@@ -1,4 +1,4 @@
-"""While a worker stands at a step the world moves on: nobody waits for it, and nothing is lost or paid twice."""
+"""While a worker is stopped at a step, other sessions continue: none waits for it, nothing is lost or paid twice."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def fill(db, number):
     "move", [pytest.param(move, marks=[pytest.mark.stress] if move in LONG_STORIES else []) for move in MOVES]
 )
 def test_the_world_moves_on_while_a_worker_stands(connect, db, pipeline, provider, stoppable, move):
-    """Another drain comes by as well. What a text costs is the same as if nobody had met anybody."""
+    """Another drain runs as well. A text costs the same as without any concurrency."""
     stop = stoppable()
     others = connect(options="-c statement_timeout=5000 -c lock_timeout=2000")
     for where, when in STEPS:

@@ -98,7 +98,7 @@ def test_no_argument_gets_through_to_python(db, docs):
         for _ in range(ROUNDS):
             arguments = [None if dice.random() < 0.1 else MAKERS[kind](dice) for kind in types]
             if types[0] == "text" and dice.random() < 0.6:
-                arguments[0] = "docs"  # else nothing but names that nobody has
+                arguments[0] = "docs"  # otherwise only unknown names
             marks = [f"%s::{kind}" for kind in types]
             if variadic:
                 marks[-1] = "VARIADIC " + marks[-1]

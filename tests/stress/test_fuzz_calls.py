@@ -16,7 +16,7 @@ from tests.fixtures.pipelines.freshness import assert_fresh
 from tests.fixtures.roles import hash_model, people
 
 CALLERS = ("postgres", "alice", "bob")  # superuser, owner of the source, reader
-# Internal error, what PL/Python makes of an exception that nobody translated, and other failures of external routines.
+# Internal error, what PL/Python makes of an untranslated exception, and other failures of external routines.
 RAW_CLASSES = ("XX", "38", "39")
 
 NAMES = ["docs", "alice.docs", "body", "id", "hash8", "hash", "function", "openai", "wordllama-64", "trigger", "vector"]
@@ -110,7 +110,7 @@ def statement_of(function, kind, variadic, types):
 
 
 def arguments_of(types):
-    """Mostly the pipeline that there is, for the first text: else nearly all would be for names that nobody has."""
+    """Mostly the pipeline that there is, for the first text: otherwise nearly all would be for unknown names."""
     made = []
     for place, one in enumerate(types):
         if one == "anyelement":
@@ -158,7 +158,7 @@ class Caller:
             self._db.execute("SELECT embed_create('docs', 'alice.docs', columns => '{body}', model => 'hash8')")
 
     def nothing_waits(self):
-        """No step with the extension's rights was left in memory for whoever knocks next."""
+        """No step with the extension's rights was left in memory for the next caller."""
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             self._session.execute("SELECT embed_elevate()")
 

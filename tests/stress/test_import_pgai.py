@@ -123,7 +123,7 @@ def test_an_import_that_was_broken_off_goes_on(db, dsn, vectorizer, provider):
     assert status(db, "docs").state == "active"
     assert_fresh(db, "docs", 10)
     assert sum(provider.sent.values()) == len(CHANGED)
-    db.execute("SELECT embed_pause('docs')")  # by somebody, who has reasons
+    db.execute("SELECT embed_pause('docs')")  # by another session
     imported(dsn)
     assert status(db, "docs").state == "paused"
 
@@ -191,7 +191,7 @@ def test_a_separator_stays_where_langchain_leaves_it(db, dsn, served, provider):
 
 
 def test_where_a_text_is_not_what_pgai_wrote_it_is_embedded_again(db, dsn, docs, served, provider):
-    """NULL is None in Python; the note says so, and nobody believes that such a vector is of our text."""
+    """NULL is None in Python; the note says so, and such a vector is not taken for one of our text."""
     db.execute("UPDATE docs SET title = NULL WHERE id = 1")
     pgai_catalog.make(db, "docs", config(**FRAME))
     texts = source_texts(db) | {1: "None\n\nbody 1"}

@@ -369,7 +369,7 @@ def test_one_probe_at_a_time_however_many_pipelines_wait(connect, db, provider):
 
 
 def test_a_probe_that_is_cancelled_holds_nobody_up_for_long(connect, db, docs, provider):
-    """Somebody presses Ctrl-C, or has a short statement_timeout."""
+    """A user presses Ctrl-C, or has a short statement_timeout."""
     serve(db, provider)
     create(db)
     provider.fail(faults.status(500))
@@ -449,6 +449,6 @@ def test_a_pipeline_and_its_model_are_dropped_under_a_working_worker(db, docs, p
     wait_until(lambda: len(shown(db, "notes")) == 10, what="the other one")
     serve(db, provider)
     create(db)
-    wait_until(lambda: len(shown(db)) == 10, what="it, made anew")
+    wait_until(lambda: len(shown(db)) == 10, what="it, recreated")
     assert worker.running
     assert edits_become_fresh(db, "notes") < 2

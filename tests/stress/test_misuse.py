@@ -119,7 +119,7 @@ def test_what_is_left_of_a_budget_goes_to_texts_that_fit(db, provider):
 
 
 def test_a_budget_in_money_needs_a_price(db, docs, provider):
-    """Else nothing would ever be counted, and whoever set it believes that it holds."""
+    """Otherwise nothing would ever be counted, and the admin would believe that the limit holds."""
     serve(db, provider)
     error = refused(
         db,
@@ -235,7 +235,7 @@ def test_a_restored_function_model_serves_a_new_pipeline(db, provider, restored)
     "lost", ["endpoint_1_failures", "endpoint_1_tokens", "model_100_failures", "pipeline_1_tokens"]
 )
 def test_views_and_work_survive_a_lost_counter(db, provider, lost):
-    """Somebody dropped a sequence that looked odd."""
+    """A user dropped a sequence that looked odd."""
     full(db, provider)
     db.execute(f"ALTER EXTENSION evergreen DROP SEQUENCE embed.{lost}; DROP SEQUENCE embed.{lost}")
     look(db)
@@ -316,7 +316,7 @@ WRONG = [
     ("SELECT embed_endpoint_set('x', 'http://127.0.0.1:1/v1', options => '{\"max_in_flight\": 1.5}')", "22023"),
     ("SELECT embed_endpoint_set(repeat('x', 201), 'http://127.0.0.1/v1')", "42602"),
     ("SELECT embed_model_add('x', 'openai', 8)", "22023"),
-    ("SELECT embed_model_add('x', 'openai', 8, endpoint => 'nobody')", "42704"),
+    ("SELECT embed_model_add('x', 'openai', 8, endpoint => 'missing')", "42704"),
     ("SELECT embed_model_add('x', 'openai', 8, endpoint => '')", "42704"),
     ("SELECT embed_model_add(NULL, 'openai', 8)", "42602"),
     ("SELECT embed_model_add('x', NULL, 8)", "22023"),
@@ -326,18 +326,18 @@ WRONG = [
         "22023",
     ),
     ("SELECT embed_model_add('x', 'openai', 8, endpoint => 'loop', options => '{\"price\": -1}')", "22023"),
-    ("SELECT embed_model_drop('nobody')", "42704"),
+    ("SELECT embed_model_drop('missing')", "42704"),
     ("SELECT embed_model_drop(NULL)", "42704"),
     ("SELECT embed_model_drop('wordllama-64')", "42809"),
     ("SELECT embed_alter('docs', '{\"daily_tokens\": 0}')", "22023"),
     ("SELECT embed_alter('docs', '{\"daily_cost\": \"1\"}')", "22023"),
     ("SELECT embed_alter('docs', '{\"live_share\": 1}')", "22023"),
     ("SELECT embed_alter('docs', '7')", "22023"),
-    ("SELECT embed_retry('nobody')", "42704"),
+    ("SELECT embed_retry('missing')", "42704"),
     ("SELECT embed_retry(NULL)", "42704"),
     ("SELECT embed_forget('docs', NULL)", "22023"),
-    ("SELECT embed_forget('nobody', '[1]')", "42704"),
-    ("SELECT embed_estimate('nobody')", "42704"),
+    ("SELECT embed_forget('missing', '[1]')", "42704"),
+    ("SELECT embed_estimate('missing')", "42704"),
     ("SELECT embed_estimate(NULL)", "42704"),
     ("SELECT embed_preview('docs', columns => '{nothing}')", "42703"),
     ("SELECT embed_preview(NULL, columns => '{title}')", "22004"),
@@ -450,7 +450,7 @@ def test_whatever_options_are_given_what_is_taken_works(db, docs, provider, endp
 
 @pytest.mark.parametrize("call", ["SELECT embed_drain()", "CALL embed_work()"])
 def test_a_cancel_leaves_no_lock_behind(connect, db, call):
-    """Whenever it comes; the session lives on in somebody's pool."""
+    """Whenever it comes; the session lives on in a pool."""
     db.execute(
         "CREATE FUNCTION toy(texts text[]) RETURNS vector[] LANGUAGE sql"
         " RETURN (SELECT array_agg('[1,2]'::vector) FROM unnest(texts))"

@@ -169,7 +169,7 @@ TYPES = {
 
 
 def test_is_stale_does_not_depend_on_the_readers_settings(db, connect):
-    """Whoever reads prints the values in another way than the worker did."""
+    """The reader's session formats the values differently from the worker's."""
     db.execute("CREATE SCHEMA s")
     db.execute("CREATE DOMAIN s.moment AS timestamptz; CREATE DOMAIN s.moments AS s.moment[]")
     db.execute("CREATE TYPE s.span AS RANGE (subtype = timestamptz); CREATE TYPE s.pair AS (t timestamptz, f float8)")

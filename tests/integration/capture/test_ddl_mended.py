@@ -48,11 +48,11 @@ MENDED = {
         ["remove the pipeline with embed_drop()"],
         [
             "CREATE TABLE docs (id int PRIMARY KEY, body text)",
-            "INSERT INTO docs VALUES (1, 'made anew')",
+            "INSERT INTO docs VALUES (1, 'recreated')",
             DROP,
             CREATE,
         ],
-        ["made anew"],
+        ["recreated"],
         False,
     ),
 }
@@ -89,7 +89,9 @@ def test_what_the_message_says_mends_it(db, connect, live, case):
     assert_fresh(db, "docs", len(texts))
     assert texts_in_view(db, "app.docs_embedding") == texts
     other = connect()
-    other.execute("UPDATE app.docs SET body = 'after' WHERE body = 'made anew'" if "anew" in texts[0] else "SELECT 1")
+    other.execute(
+        "UPDATE app.docs SET body = 'after' WHERE body = 'recreated'" if "recreated" in texts[0] else "SELECT 1"
+    )
     drain(db)
     assert verify(db, "docs") == all_fresh(len(texts))
     assert_others_go_on(db)
@@ -101,7 +103,7 @@ def test_what_the_message_says_mends_it(db, connect, live, case):
 def test_a_column_that_is_dropped_and_made_again_is_another_one(db, live, ddl):
     for part in ddl.replace("; ADD", "; ALTER TABLE docs ADD").split(";"):
         db.execute(part)
-    db.execute("ALTER TABLE docs ADD filler int")  # whatever comes next is looked at anew
+    db.execute("ALTER TABLE docs ADD filler int")  # whatever comes next is checked again
     said = status(db, "docs").last_error
     assert said.endswith("create it again")
     live.execute("UPDATE docs SET body = 'new'")

@@ -1,7 +1,7 @@
 """DDL on what is not of a source makes no work for its pipeline; what goes from a source by DDL does.
 
 The kind: an event trigger sees every command in the database, and decides which are of a source. Each pipeline that is
-looked at, regenerated or swept for somebody else's command costs as much as that somebody likes to make it cost.
+checked, regenerated or swept because of another role's command costs as much as that role chooses.
 """
 
 import pytest

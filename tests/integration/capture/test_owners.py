@@ -1,4 +1,4 @@
-"""The source changes hands: its rows are read as whoever owns it now, and embed_status says when that cannot be."""
+"""The source changes hands: its rows are read as its new owner, and embed_status says when that cannot be."""
 
 import psycopg
 import pytest
@@ -40,7 +40,7 @@ UNREADABLE = {
         ['"bob"', "permission denied for schema app", "GRANT"],
         "GRANT USAGE ON SCHEMA app TO bob",
     ),
-    "an owner who gave his rights away": (
+    "an owner who gave up rights": (
         "REVOKE SELECT ON app.docs FROM alice",
         ['"alice"', "permission denied for table docs", "GRANT"],
         "GRANT SELECT ON app.docs TO alice",

@@ -192,7 +192,7 @@ def test_rows_of_inheriting_tables_belong_to_those(db, model, provider):
 
 
 def test_an_owner_without_other_rights_makes_partitions_and_hands_the_table_on(db, connect, model):
-    """Postgres copies our triggers to the new partition, as whoever makes that."""
+    """Postgres copies our triggers to the new partition, as the role that creates it."""
     people(db)
     db.execute("CREATE TABLE alice.t (id int PRIMARY KEY, body text) PARTITION BY LIST (id)")
     db.execute("ALTER TABLE alice.t OWNER TO alice")

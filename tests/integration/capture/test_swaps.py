@@ -31,7 +31,7 @@ def swap_while_it_waits(db, connect, statement):
         user.execute(rename)
     waiting = Background(connect(), statement)
     blocked = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'docs'::regclass"
-    wait_until(lambda: db.execute(blocked).fetchall(), what="somebody who waits for docs")
+    wait_until(lambda: db.execute(blocked).fetchall(), what="a session that waits for docs")
     user.commit()
     return waiting
 
@@ -43,7 +43,7 @@ def test_a_table_that_takes_the_sources_name_while_a_worker_waits_is_not_read(
 ):
     """The swap holds the lock that the worker's reading waits for; when that wait is over, the name is another's.
 
-    It cannot be followed at once while somebody has the pipeline's row locked.
+    It cannot be followed at once while another session has locked the pipeline's row.
     """
     provider.reset()
     db.execute("UPDATE docs SET body = 'right ' || id")

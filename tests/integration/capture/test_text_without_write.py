@@ -1,4 +1,4 @@
-"""Text that changes though nobody writes the row: a renamed object, role or label, an attribute, an expression.
+"""Text that changes without a write to the row: a renamed object, role or label, an attribute, an expression.
 
 The kind: what is embedded is the text of a column, and for some types the catalog has a part in that text. Whatever
 happens to the catalog, ``is_stale`` and ``embed_verify`` agree, and both say stale exactly when the text is another one
@@ -74,7 +74,7 @@ def renaming(db):
 
 
 def test_a_renamed_object_makes_its_name_stale(db, renaming):
-    """Whoever looks, with any search_path; also what is in the path, and loses its schema in the text."""
+    """With any search_path; also names in the path, which lose their schema in the text."""
     tables = {type_: f"t{i}" for i, type_ in enumerate(NAMES)}
     for type_, name in tables.items():
         db.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, body {type_})")

@@ -54,7 +54,7 @@ def let_time_pass(db, number=1):
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_a_rate_limit_holds_for_all_sessions(connect, db, docs, provider, end):
-    """Two requests a minute: one now, the next in half a minute, longer than a drain waits, whoever asks."""
+    """Two requests a minute: one now, the next in half a minute, longer than a drain waits, in any session."""
     serve(db, provider, model_options='{"inputs": 1}', requests_per_minute=2)
     create(db)
     first = connect(autocommit=False)
@@ -104,7 +104,7 @@ def test_after_three_failures_nobody_sends_but_one_probe(connect, db, docs, prov
     for other in (*CALLS.values(), CALLS[call]):
         connect().execute(other)
     assert len(provider.requests) == 3
-    # When it has rested, one text goes to see, and until that is back nothing else, from nobody.
+    # After the pause one text probes the endpoint, and until its answer no session sends anything else.
     provider.reset()
     provider.answer = None
     provider.hold()
@@ -141,7 +141,7 @@ def test_a_probe_that_dies_with_its_session_is_not_waited_for_forever(connect, d
         work.result()
     provider.release()
     rested(db)  # half a second and five more
-    wait_until(lambda: drain_once(db) is not None and len(shown(db)) == 10, what="a probe by somebody else")
+    wait_until(lambda: drain_once(db) is not None and len(shown(db)) == 10, what="another session's probe")
     assert_as_source(db)
 
 
@@ -233,7 +233,7 @@ def test_a_model_that_is_set_up_wrongly_is_asked_with_one_text_from_then_on(db, 
 
 
 def test_an_endpoint_that_is_set_anew_is_tried_at_once(db, docs, provider):
-    """Whoever has mended it need not wait for a breaker."""
+    """After a repair there is no need to wait for a breaker."""
     provider.register(db, secret="nobody_has_it")
     create(db)
     drain_once(db)

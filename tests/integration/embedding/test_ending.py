@@ -1,4 +1,4 @@
-"""A session that ends while its requests are under way takes nobody with it."""
+"""A session that ends with requests in flight does not crash the server."""
 
 import socket
 import threading

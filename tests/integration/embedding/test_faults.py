@@ -1,4 +1,4 @@
-"""Whatever a model's server does wrong: nothing is lost, nobody else suffers, and all becomes fresh when it is over."""
+"""Faults of a model's server: nothing is lost, no other pipeline suffers, and all rows become fresh afterwards."""
 
 import threading
 
@@ -39,7 +39,7 @@ MISTAKES = {
     "401": faults.status(401),
     "403": faults.status(403),
     "404": faults.status(404),
-    "nobody paid": faults.insufficient_quota(),
+    "unpaid account": faults.insufficient_quota(),
     "elsewhere": faults.redirect("http://127.0.0.1:9/v1/embeddings"),
     "other dimensions": faults.each(lambda item: item[:5]),
     "any text is refused": faults.status(400),

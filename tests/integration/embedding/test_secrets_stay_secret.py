@@ -150,7 +150,7 @@ def test_options_that_make_sense_are_taken(db):
 
 @pytest.mark.slow
 def test_who_may_not_use_a_model_cannot_spend_on_it(db, connect, docs, provider):
-    """Nor by SET ROLE, nor from a function of somebody who may: what counts is who the call runs as."""
+    """Nor by SET ROLE, nor from a function of a role that may: the role that the call runs as counts."""
     people(db)
     provider.register(db)
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")

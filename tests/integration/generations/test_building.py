@@ -104,7 +104,7 @@ def test_a_model_that_is_down_delays_the_active_generation_by_nothing(connect, d
 
 
 def test_a_column_that_is_watched_from_now_on_waits_for_its_writers(connect, db, docs, models, provider):
-    """Whoever writes while the generation begins does not log the new column: it must have ended before."""
+    """A writer that is open when the generation starts does not log the new column: it must end first."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'old')")
     drain_all(db)
     writer = connect(autocommit=False)
@@ -120,7 +120,7 @@ def test_a_column_that_is_watched_from_now_on_waits_for_its_writers(connect, db,
     )
     reader = connect()
     reader.execute("SET lock_timeout = '2 s'")
-    for number in range(20):  # nobody queues behind a lock that is waited for
+    for number in range(20):  # no session queues behind a lock that is waited for
         reader.execute("UPDATE docs SET n = %s WHERE id = 4", (number,))
     assert build.running
     assert generations(db) == {1: "active"}

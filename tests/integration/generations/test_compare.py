@@ -1,4 +1,4 @@
-"""Comparing: the same finds the same, and nobody learns of rows that he may not see."""
+"""embed_compare: equal generations agree, and it reveals no hidden row to a caller."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_rows_with_many_chunks_count_once(db, docs, models):
 
 
 def test_rows_that_are_hidden_stay_hidden(db, connect, docs, models):
-    """Also from the owner of the table, where its policies are forced on him."""
+    """Also from the owner of the table, if row security is forced."""
     people(db)
     db.execute("ALTER TABLE docs OWNER TO alice; ALTER TABLE docs ENABLE ROW LEVEL SECURITY")
     db.execute("INSERT INTO docs SELECT i, 'secret', 'secret ' || i FROM generate_series(11, 30) i")

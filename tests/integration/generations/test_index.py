@@ -1,4 +1,4 @@
-"""The index: made when there are enough rows, by nobody's waiting, and used by searches, under row security too."""
+"""The index: built when there are enough rows, without blocking any session, and used by searches."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""Retiring: by hand, by the worker when its time is over, under whoever still works on it."""
+"""Retiring: by hand, by the worker after previous_kept, and while a worker still works on it."""
 
 import psycopg
 import pytest

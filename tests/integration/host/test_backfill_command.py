@@ -42,7 +42,7 @@ def pipeline(db, docs, model, provider):
 
 
 def begun(db):
-    """Wait until it has begun, and nobody has worked on it."""
+    """Wait until it has begun, and no worker has worked on it."""
     wait_until(lambda: db.execute("SELECT backfill_progress FROM embed_status").fetchone() == (0,), what="a beginning")
 
 

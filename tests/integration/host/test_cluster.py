@@ -36,7 +36,7 @@ def ask(cluster: Cluster, query: str) -> object:
 
 
 def is_running(pid: int | None) -> bool:
-    """A process that has ended but nobody has waited for yet has no command line."""
+    """A zombie process has no command line."""
     cmdline = Path(f"/proc/{pid}/cmdline")
     return cmdline.exists() and cmdline.read_bytes() != b""
 

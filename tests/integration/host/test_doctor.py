@@ -39,7 +39,7 @@ def test_a_secret_that_cannot_be_read(doctor, db, healthy, provider):
 
 @pytest.mark.parametrize("where", ["secret", "headers", "query"])
 def test_a_secret_is_looked_at_before_its_endpoint_is_used(doctor, db, healthy, where):
-    """What would only be seen when the first text is sent is seen when somebody looks."""
+    """Doctor finds what would otherwise show only when the first text is sent."""
     options = {} if where == "secret" else {where: {"api-key": {"secret": "no_such_key"}}}
     secret = "no_such_key" if where == "secret" else None
     statement = "SELECT embed_endpoint_set('later', 'https://models.example.com/v1', secret => %s, options => %s)"

@@ -81,7 +81,7 @@ def test_status_stays_up_to_date_until_interrupted(dsn, two, db):
         db.execute("SELECT embed_resume('docs'); SELECT embed_drain()")
         seen = ""
         wait_until(lambda: has("█▁"), what="the backlog going down")
-        process.terminate()  # not SIGINT: whoever runs the tests in the background has it ignored
+        process.terminate()  # not SIGINT: tests in the background ignore it
         os.close(ours)
         assert process.wait(30) != 0
 

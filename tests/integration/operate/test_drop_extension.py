@@ -81,7 +81,7 @@ def test_cascade_leaves_the_sources_clean_and_the_vectors_there(connect, pipelin
 
 @pytest.mark.slow
 def test_the_extension_comes_back_after_a_cascade(pipelines):
-    """Ids start anew; the tables of the pipelines that were are still there and are in nobody's way."""
+    """Ids restart; the tables of the earlier pipelines remain and cause no conflict."""
     kept = pipelines.execute("SELECT count(*) FROM embed_store.g1").fetchone()
     pipelines.execute("DROP EXTENSION evergreen CASCADE")
     pipelines.execute("CREATE EXTENSION evergreen")

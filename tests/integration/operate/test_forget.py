@@ -1,4 +1,4 @@
-"""embed_forget erases a row from all that is stored, whoever is working on it, and says what remains."""
+"""embed_forget erases everything stored of a row, whatever worker holds it, and says what remains."""
 
 import pytest
 

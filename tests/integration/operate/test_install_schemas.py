@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.waiting import Background
 
-# Each: the schema of evergreen, the schema of pgvector, the search_path of whoever calls.
+# Each: the schema of evergreen, the schema of pgvector, the caller's search_path.
 PLACES = {
     "lower case": ("tools", "tools", "public"),
     "quoted": ("My Schema-é", "public", "public"),

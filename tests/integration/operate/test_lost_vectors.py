@@ -177,4 +177,4 @@ def test_a_store_without_its_catalog_is_said(restored, cluster):
     drain(db)
     assert verify(db, "docs") == all_fresh(10)
     triggers = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'docs'::regclass AND tgname ~ '^evergreen_'"
-    assert db.execute(triggers).fetchone() == (4,)  # those of before logged every change, for nobody
+    assert db.execute(triggers).fetchone() == (4,)  # the earlier ones logged every change, unused

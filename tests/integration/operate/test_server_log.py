@@ -34,7 +34,7 @@ def test_a_provider_that_goes_away_and_comes_back(db, docs, provider, log, said)
     assert opened.details["rests_until"].endswith("Z")
     assert {event.details["pipeline"] for event in failed} == {"docs"}
     assert {event.details["reason"] for event in failed} == {"answered 503"}
-    db.execute(CALLS["work"])  # a probe that fails opens nothing anew
+    db.execute(CALLS["work"])  # a failing probe opens no breaker again
     assert len(log.events("breaker_opened")) == 1
     provider.answer = None
     let_time_pass(db)
@@ -87,7 +87,7 @@ def test_rows_that_are_given_up(db, docs, provider, log):
 
 
 def test_a_budget_is_spent_once_a_day(db, docs, provider, log):
-    """Whether the next text does not fit or nothing is left; and each request asks anew."""
+    """Whether the next text does not fit or nothing is left; each request checks again."""
     serve(db, provider, model={"inputs": 1})
     table(db, "notes", 10)
     create(db, daily_tokens=5)
@@ -105,7 +105,7 @@ def test_a_budget_is_spent_once_a_day(db, docs, provider, log):
 
 
 def test_a_pipeline_that_breaks_and_is_mended(connect, db, log):
-    """By DDL of one who has no rights but those of an owner; he is not bothered with it."""
+    """By DDL of a plain owner, who sees no message."""
     people(db)
     hash_model(db)
     alice = connect("alice")

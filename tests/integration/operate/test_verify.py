@@ -6,7 +6,7 @@ from tests.fixtures.error_checks import agree
 from tests.fixtures.roles import hash_model
 
 STATES = ("fresh", "stale", "missing", "orphan", "mixed")
-# What somebody may have done to the tables, and what embed_verify must find. The pipeline has ten fresh rows.
+# Damage to the tables, and what embed_verify must find. The pipeline has ten fresh rows.
 TAMPERED = {
     "nothing": ("SELECT 1", {"fresh": 10}),
     "source changed past the trigger": (
@@ -52,7 +52,7 @@ def fresh(db, docs):
 
 
 def create(db):
-    """Make the pipeline anew on ten rows; return the numbers in the names of its table and triggers."""
+    """Recreate the pipeline on ten rows; return the numbers in the names of its table and triggers."""
     db.execute("TRUNCATE docs")
     db.execute("INSERT INTO docs SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 10) i")
     db.execute("SELECT embed_drop('docs', if_exists => true)")

@@ -6,7 +6,7 @@ from psycopg import errors
 from tests.fixtures.error_checks import agree, complaint, fault
 from tests.fixtures.roles import hash_model
 
-# A call and the SQLSTATE it must give; % stands for each of the nobody's names.
+# A call and the SQLSTATE it must give; % stands for each of the unknown names.
 UNKNOWN = [
     "SELECT embed_alter(%s, '{}')", "SELECT embed_drop(%s)", "SELECT embed_pause(%s)", "SELECT embed_resume(%s)",
     "SELECT embed_get_def(%s)", "SELECT embed_touch(%s, '[1]')", "SELECT embed_drain(%s)", "CALL embed_work(%s)",

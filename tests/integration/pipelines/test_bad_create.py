@@ -31,7 +31,7 @@ BAD = {
     "name that leaves no room for the view": ({"name": "x" * 60}, "42622", "_embedding"),
     "no source": ({"source": None}, "22004", "source"),
     "unknown source": ({"source": "no_such_table"}, "42P01", "no_such_table"),
-    "source by an oid that nobody has": ({"source": "4000000000"}, "42P01", "4000000000"),
+    "source by an unused oid": ({"source": "4000000000"}, "42P01", "4000000000"),
     "source zero": ({"source": "0"}, "42P01", ""),
     "source is a view": ({"source": "a_view"}, "42809", "a_view"),
     "source is a materialized view": ({"source": "a_matview"}, "42809", "a_matview"),

@@ -1,4 +1,4 @@
-"""embed_create on a table in use: it reads no row of a large one, and nobody waits while it waits for its lock."""
+"""embed_create on a table in use: it reads no row of a large one, and no session waits while it waits for its lock."""
 
 import psycopg
 import pytest

@@ -90,7 +90,7 @@ def test_rows_at_the_model_are_not_done_yet(connect, db, docs, model, provider):
 
 
 def test_the_time_in_which_nobody_works_is_not_reckoned_with(db, docs, model):
-    """A row a millisecond, and then nobody came for a week."""
+    """A row a millisecond, and then no worker for a week."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     db.execute("SELECT embed_drain(max_rows => 2)")
     week = "interval '1 week'"
@@ -103,7 +103,7 @@ def test_it_is_paused_and_goes_on_where_it_stood(db, pipeline, provider):
     db.execute("TRUNCATE docs")
     drain_all(db)
     db.execute("INSERT INTO docs SELECT i, 'title', 'text ' || i FROM generate_series(1, 40) i")
-    db.execute("TRUNCATE embed.change_log")  # nobody knows of them
+    db.execute("TRUNCATE embed.change_log")  # now they are unknown
     db.execute(BACKFILL)
     db.execute("SELECT embed_drain(max_rows => 10)")
     db.execute("SELECT embed_pause('docs')")

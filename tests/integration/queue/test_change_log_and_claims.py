@@ -110,7 +110,7 @@ def out_of_time(db):
 def test_a_lease_runs_out_when_the_result_is_about_to_be_written(
     connect, db, pipeline, provider, stoppable, query, when
 ):
-    """Before its jobs are locked a late worker writes nothing; after that nobody can take them."""
+    """A late worker writes nothing unless it has locked its jobs; then no other session can claim them."""
     stop = stoppable()
     edit(db, 1, 2, body="old")
     assert stop.parked(WORK, query, when)

@@ -23,7 +23,7 @@ def test_no_table_is_read_from_end_to_end(connect, db, who):
     hash_model(db)
     db.execute("CREATE TABLE big (id int PRIMARY KEY, body text NOT NULL)")
     db.execute("SELECT embed_create('big', 'big', columns => '{body}', model => 'hash8')")
-    for (name,) in db.execute(OURS).fetchall():  # an ANALYZE would have everything planned anew
+    for (name,) in db.execute(OURS).fetchall():  # an ANALYZE would invalidate every plan
         db.execute(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
     with connect() as session:
         for number in range(8):  # after five times a plan is made for all

@@ -1,4 +1,4 @@
-"""A queue that is empty and full of what was done is begun anew; never while anybody has something in it."""
+"""An empty, bloated queue is truncated, but never while a session has something in it."""
 
 import pytest
 
@@ -24,7 +24,7 @@ FILE = "SELECT pg_relation_filenode('embed.job')"
 
 @pytest.fixture
 def spent(connect, db, docs):
-    """A queue of some megabytes in which nothing is left; returns a session that may begin it anew."""
+    """An empty queue of a few megabytes; returns a session that may truncate it."""
     hash_model(db)
     db.execute("ALTER TABLE embed.job SET (autovacuum_enabled = off)")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'hash8')")

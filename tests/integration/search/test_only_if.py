@@ -1,7 +1,7 @@
 """A row whose only_if is not true is never found, from the statement on that makes it so, whatever keeps workers away.
 
 The kind: what a search shows of a row depends on the row as it is now, not on when a worker comes to it. The condition
-is the view's own; so it holds while the pipeline is paused, its endpoint is down, or nobody works at all, for every
+is the view's own; so it holds while the pipeline is paused, its endpoint is down, or no worker runs, for every
 way to ask, every generation, every capture, and for NULL as for false.
 """
 

@@ -1,4 +1,4 @@
-"""embed_wait: true once a change is searchable; false, or an error, where waiting is in vain."""
+"""embed_wait: true once a change is searchable; false, or an error, where waiting cannot help."""
 
 import pytest
 from psycopg import errors

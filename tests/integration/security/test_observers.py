@@ -118,7 +118,7 @@ def test_readers_of_all_rows_go_on_by_the_indexes(db, docs):
 
 @pytest.mark.slow
 def test_a_deleted_row_leaves_no_trace_either(db, connect, docs):
-    """Its chunks are there until a worker comes; under row security nobody comes upon them."""
+    """Its chunks are there until a worker comes; under row security no search finds them."""
     bob = connect("bob")
     asked = ASKING["keyword"]
     db.execute("DELETE FROM docs WHERE tenant = 'alice'")

@@ -1,6 +1,6 @@
 """Vectors of another owner's pipelines spare a call, but no figure tells that they were there.
 
-The kind: whoever can put guesses into a table of their own learns from any figure that differs by what others have
+The kind: a role that can put guesses into its own table learns from any figure that differs by what others have
 which guesses are right. So each figure that a role other than embed_admin is shown is compared between two worlds that
 differ in that alone: a first owner has the guessed texts, live, kept, under way or in the same drain, or other ones.
 Time is not hidden: a text that needs no call is searchable sooner.
@@ -115,9 +115,7 @@ def test_only_an_administrator_is_told_what_others_saved(db, connect, model):
     assert connect("the_admin").execute(asked).fetchone() == (0, 0, GUESSES)
     assert db.execute(asked).fetchone() == (0, 0, GUESSES)
     own(second, "second", "more", "secret")
-    assert second.execute("SELECT texts, calls FROM embed_estimate('more')").fetchone() == (0, 0), (
-        "these he has himself"
-    )
+    assert second.execute("SELECT texts, calls FROM embed_estimate('more')").fetchone() == (0, 0), "these are bob's own"
     db.execute("SELECT embed_drain()")
     assert second.execute("SELECT texts, saved_by_cache FROM embed_usage WHERE pipeline = 'more'").fetchone() == (
         0,

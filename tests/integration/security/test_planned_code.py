@@ -1,4 +1,4 @@
-"""What an owner's immutable functions do while a query on her table is planned is done as her, whoever works or looks.
+"""An owner's immutable functions run as the owner while a query on the table is planned, for workers and readers.
 
 The planner runs them: those in conditions and expressions of indexes and in extended statistics, as soon as a session
 has its first query on the table. A superuser's count(*) was enough to be taken over.
@@ -110,7 +110,7 @@ def test_what_a_role_asks_for_is_planned_as_that_role_at_most(db, planned):
 
 
 def test_counting_rows_leaves_nothing_of_the_owners_behind(db, connect, planned):
-    """A deferred trigger would else fire at COMMIT, as whoever looks."""
+    """Otherwise a deferred trigger would fire at COMMIT, as the reader."""
     alice = connect("alice")
     alice.execute(
         """
@@ -140,7 +140,7 @@ def test_counting_rows_leaves_nothing_of_the_owners_behind(db, connect, planned)
 
 
 def test_a_table_that_cannot_be_counted_is_estimated(db, connect, planned):
-    """Her lock and her errors keep nobody from looking at the pipelines."""
+    """The owner's lock and errors do not prevent other roles from reading the views."""
     planned("alice", ADMINISTER[0].format("plain"))
     look = "SELECT pipeline, rows IS NOT NULL FROM embed_status"
     holder = connect("alice", autocommit=False)

@@ -1,4 +1,4 @@
-"""Provider ``function``: it runs as its owner, whoever works or asks, and leaves nothing behind in the session."""
+"""Provider ``function``: it runs as its owner, in workers and searches, and leaves nothing behind in the session."""
 
 import pytest
 from psycopg import errors

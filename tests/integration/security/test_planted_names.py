@@ -119,7 +119,7 @@ TEMPLATES = {
 
 @pytest.mark.parametrize("conforming", ["on", "off"])
 def test_a_template_is_text(db, conforming):
-    """Also for somebody whose session reads backslashes in strings the old way."""
+    """Also in a session with standard_conforming_strings off."""
     hash_model(db)
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
     db.execute("INSERT INTO docs VALUES (1, 'B')")

@@ -1,4 +1,4 @@
-"""What an owner puts in the place of a table, an operator or a schema runs with nobody else's rights."""
+"""What an owner puts in the place of a table, an operator or a schema runs only with the owner's rights."""
 
 from contextlib import suppress
 
@@ -102,7 +102,7 @@ _OPERATORS = [
 
 
 def plant_operators(alice, schema):
-    """Operators that fit exactly, for whoever looks names up in this schema before pg_catalog, or in it at all."""
+    """Operators that match exactly, for a search_path with this schema before pg_catalog, or with it at all."""
     for left, right in _OPERATORS:
         for name in ("=", "<>", "<", "<=", ">", ">=", "%", "+", "-", "||", "->>", "->", "~~"):
             returns = "boolean" if name in {"=", "<>", "<", "<=", ">", ">=", "~~"} else left

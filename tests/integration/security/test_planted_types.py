@@ -1,4 +1,4 @@
-"""A table owner's types, casts, domain checks, triggers and policies run as the owner, whoever works.
+"""A table owner's types, casts, domain checks, triggers and policies run as the owner, in every worker.
 
 Every planted function writes down who it runs as. Deferred triggers and WITH HOLD cursors matter because they run at
 COMMIT, when the function that protected the worker has long returned.

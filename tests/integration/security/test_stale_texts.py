@@ -2,7 +2,7 @@
 
 The kind: what is stored under a key was made from an earlier row, which the reader may never have been allowed to see.
 A key is used again, a row is handed over, rewritten or shown by another policy, and the new text waits, fails or is
-refused. Whoever reads all rows of the source goes on being served the old text until the new one is embedded.
+refused. A role that reads all rows of the source still gets the old text until the new one is embedded.
 """
 
 import psycopg

@@ -39,7 +39,7 @@ def classes():
 
 @pytest.fixture
 def log_in(connect, dsn):
-    """Sessions that began as somebody, and not as a superuser who took a role."""
+    """Sessions that logged in as the role, not as a superuser with SET ROLE."""
     opened = []
 
     def open_one(user, *, autocommit=True):
@@ -52,7 +52,7 @@ def log_in(connect, dsn):
 
 
 def take_all(log_in, way):
-    """A session of somebody without rights who sits on every advisory lock that there is."""
+    """A session of a role without rights that holds every advisory lock."""
     bob = log_in("bob", autocommit=False)
     for kind in classes():
         bob.execute(f"SELECT {WAYS_TO_HOLD[way]}({kind}, n) FROM generate_series(0, {TAKEN}) n")
@@ -90,7 +90,7 @@ def test_every_advisory_lock_may_be_held_by_somebody(log_in, db, governed):
 
 
 def test_no_advisory_lock_is_waited_for():
-    """Whoever waited for one would wait for ever, with a snapshot."""
+    """A session that waited for one would wait for ever, with a snapshot."""
     calls = {call for path in SOURCES for call in re.findall(r"pg_(?:try_)?advisory\w*", text_of(path))}
     assert classes(), "they are told by their number"
     assert {call for call in calls if "unlock" not in call and "try" not in call} == set()

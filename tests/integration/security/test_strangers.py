@@ -98,7 +98,7 @@ def test_a_reader_may_not_administer(db, connect, alices):
 
 
 def test_for_a_stranger_the_pipeline_does_not_exist(db, connect, alices):
-    """The same words as for a name that nobody uses, so that nothing tells whether it is there."""
+    """The same message as for an unused name, so that it does not reveal whether the object exists."""
     bob = connect("bob")
     for statement in [*MAY_NOT_ADMINISTER.values(), *MAY_NOT_ASK.values()]:
         error = refused(bob, statement, count_as=db)

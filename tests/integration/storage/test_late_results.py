@@ -112,7 +112,7 @@ def test_a_row_that_changed_while_its_batch_was_at_the_model(connect, db, pipeli
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_rows_that_were_truncated_while_their_drain_was_left_open(connect, db, pipeline, end):
-    """Whoever looks for documents without a row cannot see those of the open drain yet."""
+    """A search for documents without a row cannot see those of the open drain yet."""
     drain_all(db)
     db.execute("INSERT INTO docs VALUES (11, 'brand', 'new')")
     session = connect()

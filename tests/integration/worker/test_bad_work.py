@@ -1,4 +1,4 @@
-"""One bad row, model or pipeline delays nobody else."""
+"""One bad row, model or pipeline delays no other."""
 
 from math import log2
 

@@ -164,7 +164,7 @@ def test_what_an_open_drain_queued_for_a_generation_that_is_gone_is_cleared_away
 
 @pytest.mark.slow
 def test_a_drain_that_meets_a_generation_on_its_way_out_locks_nothing_shared(db, pipeline, stoppable):
-    """It saw the generation, and then not its functions: no reason to bind the pipeline anew."""
+    """It saw the generation, and then not its functions: no reason to rebind the pipeline."""
     db.execute("SELECT embed_build('docs')")
     drain_all(db)
     stop = stoppable()

@@ -62,7 +62,7 @@ def test_rows_move_while_vectors_are_submitted(connect, db, pipeline, stoppable,
 
 @pytest.mark.parametrize(("query", "when"), SUBMIT_STEPS)
 def test_a_lease_runs_out_while_vectors_are_submitted(connect, db, pipeline, provider, stoppable, query, when):
-    """Whoever takes the rows over finds them changed: what is written late is not written over that."""
+    """The session that takes the rows over finds them changed, and a late write does not overwrite that."""
     stop = stoppable()
     refill(db, "old")
     texts = claim(db)
@@ -135,7 +135,7 @@ def test_jobs_that_others_hold_are_theirs_at_once_when_all_vectors_have_come(con
 
 
 def test_a_wait_is_not_over_for_a_change_of_a_row_that_the_backfill_has(connect, db, docs, model, stoppable):
-    """The row changes, somebody waits for all changes, and only then the cursor queues it: its job is younger."""
+    """The row changes, a session waits for all changes, and only then the cursor queues it: its job is younger."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     stop, session = stoppable(), connect()
     assert stop.parked("SELECT * FROM embed_claim('docs', 9)", "claim", "after")
@@ -155,7 +155,7 @@ def test_a_wait_is_not_over_for_a_change_of_a_row_that_the_backfill_has(connect,
 
 
 def test_a_generation_goes_while_texts_of_it_are_claimed(connect, db, pipeline, provider):
-    """Who retires it cannot see the claim, which is not committed; its vectors then are nobody's."""
+    """The session that retires it cannot see the uncommitted claim; its vectors then belong to no generation."""
     provider.register(db, "other")
     db.execute("SELECT embed_build('docs', model => 'other')")
     db.execute("UPDATE docs SET body = body || '?'")
@@ -163,7 +163,7 @@ def test_a_generation_goes_while_texts_of_it_are_claimed(connect, db, pipeline, 
     texts = claim(claimer, model="other")
     retired = Background(retiring, "SELECT embed_retire('docs', 2)")
     waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = %s AND NOT granted)"
-    wait_until(lambda: db.execute(waits, (retired.pid,)).fetchone() == (True,), what="whoever retires it")
+    wait_until(lambda: db.execute(waits, (retired.pid,)).fetchone() == (True,), what="the session that retires it")
     claimer.commit()
     retired.result()
     assert db.execute("SELECT count(*) FROM embed_generations WHERE generation = 2").fetchone() == (0,)
@@ -174,7 +174,7 @@ def test_a_generation_goes_while_texts_of_it_are_claimed(connect, db, pipeline, 
 
 
 def test_a_generation_goes_amid_a_claim(connect, db, pipeline, provider, stoppable):
-    """Its work is deleted already when a claim comes upon a change of which nobody knew then."""
+    """Its work is already deleted when a claim finds a change that was unknown then."""
     provider.register(db, "other")
     db.execute("SELECT embed_build('docs', model => 'other')")
     drain_all(db)

@@ -49,7 +49,7 @@ def change(db):
 
 
 def kept(db, texts):
-    """Those of the texts whose vector somebody has committed."""
+    """The texts whose vector is committed."""
     places = db.execute(
         "SELECT oid::regclass::text FROM pg_class WHERE oid = 'embed.cache'::regclass"
         " OR (relkind = 'r' AND relnamespace = 'embed_store'::regnamespace)"
@@ -148,7 +148,7 @@ def mortal():
 
 
 def back(cluster):
-    """A session that has done something, once all were thrown out: a dying server may still let somebody in."""
+    """A working session after the crash: a dying server may still accept connections."""
     try:
         db = psycopg.connect(cluster.dsn(), autocommit=True)
         db.execute("SELECT embed_setting('lease')")

@@ -21,7 +21,7 @@ def test_no_wakeup_is_lost_while_a_worker_falls_asleep(connect, db, pipeline, be
     listen(stop.session)
     slept = 0
     for query, when, nth in INSIDE:
-        for said_before in (False, True):  # that somebody sleeps: then it need not be said again
+        for said_before in (False, True):  # that a worker sleeps: then it is not announced again
             stop.start(WORK).result()
             db.execute("SELECT setval('embed.sleeper_until', %s)", (1 << 60 if said_before else 0,))
             writer = connect(autocommit=False)

@@ -32,7 +32,7 @@ def session(connect, db, docs, model):
 def test_how_long_is_rested(db, session, state, pauses):
     heard = []
     session.add_notice_handler(lambda said: heard.extend(RESTS.findall(said.message_primary)))
-    for number in range(2):  # room in between begins it anew
+    for number in range(2):  # free space in between restarts it
         db.execute(FAILS.format(state=state))
         db.execute("UPDATE docs SET body = %s WHERE id = 1", (f"edit {number}",))
         work = Background(session, "CALL embed_work(until_empty => true)")

@@ -1,4 +1,4 @@
-"""One owner's open transaction is in nobody else's way.
+"""One owner's open transaction does not block other owners.
 
 The kind: maintenance or a view takes a lock on something of one pipeline (its table, a generation's table, a counter)
 and waits or fails for all. So every statement with which an owner can hold such locks is left open here, in turn, with

@@ -23,7 +23,7 @@ def leases(db):
 
 
 def test_a_worker_that_waits_for_its_model_keeps_what_it_claimed(connect, db, pipeline, provider):
-    """For longer than two leases nobody else takes the rows, or sends their texts."""
+    """For longer than two leases no other session claims the rows or sends their texts."""
     provider.hold()
     work = Background(connect(), WORK)
     provider.wait_for_requests(1)

@@ -1,4 +1,4 @@
-"""A trigger of the user's own that touches rows never fails because somebody has the source locked."""
+"""A user's trigger that touches rows never fails because another session has locked the source."""
 
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 

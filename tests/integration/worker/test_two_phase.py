@@ -106,7 +106,7 @@ def test_prepared_changes_wait_and_are_not_lost(server, session, db, provider, c
     db.execute(WORK)
     db.execute("UPDATE docs SET body = 'very last' WHERE id = 8")
     db.execute(WORK)
-    assert floor(db) > oldest, "the place where workers start to read must move on once nobody is in doubt"
+    assert floor(db) > oldest, "the scan start must advance once no transaction is in doubt"
 
 
 @pytest.mark.parametrize(

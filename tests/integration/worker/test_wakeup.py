@@ -30,7 +30,7 @@ def worker(connect, pipeline):
 
 @pytest.fixture
 def ear(connect):
-    """Somebody else who listens."""
+    """Another listener."""
     return listen(connect())
 
 
@@ -154,7 +154,7 @@ def test_who_came_while_a_worker_slept_and_commits_while_it_is_awake_is_seen(con
     writer = connect(autocommit=False)
     writer.execute(EDIT)
     worker.execute(WORK)
-    db.execute("SELECT setval('embed.sleeper_until', 0)")  # nobody has slept for long
+    db.execute("SELECT setval('embed.sleeper_until', 0)")  # no worker has slept for long
     writer.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as COMMIT does first
     asleep = fall_asleep(worker) or fall_asleep(worker)  # woken for nothing it looks once more first
     writer.commit()
@@ -200,7 +200,7 @@ def test_who_sits_on_the_lock_makes_workers_poll_and_nothing_else(connect, db, w
 
 
 def test_a_sleeper_that_is_dead_costs_no_notify_when_its_time_is_up(connect, db, worker, ear):
-    """It has the lock, as the session of a process that was stopped has; nobody says any more that it sleeps."""
+    """It holds the lock, as the session of a stopped process does; its sleep is no longer announced."""
     assert fall_asleep(worker)
     db.execute(EDIT)
     assert heard(ear) == ["evergreen_wake"]

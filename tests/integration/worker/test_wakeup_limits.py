@@ -117,7 +117,7 @@ def test_no_transaction_fails_to_be_prepared_because_a_worker_sleeps(session, db
 
 
 def test_a_transaction_that_stays_prepared_leaves_workers_to_poll(session, db):
-    """It has the lock shared, for hours perhaps, and with it nobody sleeps."""
+    """It holds the lock in share mode, perhaps for hours, and keeps every worker awake."""
     db.execute(ON)
     worker = listen(session())
     prepare(session(), EDIT)
@@ -137,7 +137,7 @@ def test_a_transaction_that_stays_prepared_leaves_workers_to_poll(session, db):
 
 @pytest.mark.parametrize("sleeping", [False, True], ids=["awake", "asleep"])
 def test_a_full_table_of_locks_costs_the_wakeup_and_not_the_write(session, db, sleeping):
-    """Somebody fills it, and gives back one lock after the other until there is room for a writer without triggers."""
+    """A session fills it, and releases one lock after the other until there is room for a writer without triggers."""
     db.execute(ON)
     db.execute("CREATE TABLE bare (id int) WITH (fillfactor = 10); INSERT INTO bare VALUES (1)")
     worker, writer = listen(session()), session()

@@ -53,7 +53,7 @@ class Transaction:
 
 @dataclass(frozen=True)
 class Style:
-    """How writers share the rows: ``apart``, each has keys of its own and nobody locks a table."""
+    """How writers share the rows: ``apart``, each has its own keys and none locks a table."""
 
     writers: int
     apart: bool = False

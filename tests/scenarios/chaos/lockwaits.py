@@ -32,12 +32,12 @@ class Waiting:
 
     @property
     def is_for_a_table(self) -> bool:
-        """True for TRUNCATE, which waits for whoever just reads the table."""
+        """True for TRUNCATE, which waits for readers of the table."""
         return self.mode == "AccessExclusiveLock"
 
     @property
     def is_for_a_page(self) -> bool:
-        """True for who adds a page to a file: held for an instant by whoever inserts, no row or table of anybody."""
+        """True for the extension of a file, a lock that an insert holds for an instant, not one on a row or table."""
         return self.what.startswith("extend ")
 
 
@@ -79,7 +79,7 @@ class LockWaits:
         if not rows:
             return
         waiting = {row[0]: Waiting(*row[1:5], tuple(row[5]), row[6]) for row in rows}
-        # A worker that waits itself only stands in the queue: whoever it waits for is the cause.
+        # A worker that waits itself is only in the queue: the session it waits for is the cause.
         causes = {row[0] for row in session.execute(_WORKERS).fetchall()} - set(waiting)
         for one in waiting.values():
             if one.who.startswith("writer "):

@@ -97,7 +97,7 @@ class Reaper:
                 os.kill(victim, signal.SIGCONT)
 
     def _wait_for_the_crash(self, witness: Connection) -> None:
-        """The postmaster throws everybody out and starts anew."""
+        """The postmaster ends all sessions and restarts."""
 
         def thrown_out() -> bool:
             try:

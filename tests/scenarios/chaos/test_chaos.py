@@ -83,7 +83,7 @@ def _assert_all_is_well(stage: Stage, weather: Weather, say: Callable[[str], Non
 
 
 def _crashes(cluster: Cluster) -> list[str]:
-    """Lines of the server's log that tell of a crash that nobody ordered."""
+    """Lines of the server log that report an unplanned crash."""
     log = cluster.logfile.read_text("utf-8", "replace")
     return re.findall(r".*(?:terminated by signal (?!9\b)\d+|PANIC|TRAP:).*", log)
 

@@ -1,4 +1,4 @@
-"""Whoever reads the WAL is thrown out and killed, again and again, while writers write: no change is lost."""
+"""WAL readers are terminated and killed, again and again, while writers write: no change is lost."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ class Story:
                 session.execute("CALL embed_work(max_runtime => '30 s')")
 
     def strike(self, how):
-        """End whoever reads just now, else whoever works."""
+        """End the current reader, otherwise a worker."""
         with suppress(psycopg.OperationalError, ProcessLookupError), self.session("the reaper") as session:
             found = session.execute(READS).fetchall() or session.execute(WORKING).fetchall()
             if not found:

@@ -153,7 +153,7 @@ def test_a_partition_does_not_tell_the_key(db, model, leaf):
 
 
 def test_triggers_that_cannot_be_made_at_once(connect, db, model):
-    """Somebody writes to another partition: the owner's DDL goes through all the same, and a worker makes them."""
+    """A writer has another partition open: the owner's DDL succeeds anyway, and a worker creates them."""
     db.execute(
         "CREATE TABLE parts (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);"
         " CREATE TABLE a PARTITION OF parts FOR VALUES FROM (0) TO (100);"

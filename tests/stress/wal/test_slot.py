@@ -26,13 +26,13 @@ def last_error(db):
 def test_it_waits_for_transactions_that_go_on_and_says_so(connect, db, docs, model, provider):
     """The rows of before are embedded meanwhile; what is written meanwhile is found when the slot is there."""
     writer = connect(autocommit=False)
-    writer.execute("UPDATE docs SET body = 'by one who takes his time' WHERE id = 1")
+    writer.execute("UPDATE docs SET body = 'by a slow writer' WHERE id = 1")
     db.execute(CREATE)
     assert capture_of(db) == "cdc wanted, slot not there yet"
     work(db)
     assert capture_of(db) == "cdc wanted, slot not there yet"
     assert "transactions that were there before go on" in last_error(db)
-    db.execute("UPDATE docs SET body = 'seen by nobody' WHERE id = 2")
+    db.execute("UPDATE docs SET body = 'never read' WHERE id = 2")
     db.execute("DELETE FROM docs WHERE id = 3")
     work(db)
     writer.commit()
@@ -43,7 +43,7 @@ def test_it_waits_for_transactions_that_go_on_and_says_so(connect, db, docs, mod
 
 
 def test_a_table_joins_a_slot_that_is_there_while_writers_write(connect, db, pipeline, provider):
-    """Who began before is waited for: what he writes may or may not be in what is read."""
+    """Earlier transactions are waited for: the WAL may or may not include their writes."""
     db.execute(
         "CREATE TABLE notes (id int PRIMARY KEY, title text, body text); INSERT INTO notes VALUES (1, 't', 'one')"
     )
@@ -62,7 +62,7 @@ def test_a_table_joins_a_slot_that_is_there_while_writers_write(connect, db, pip
 
 
 def test_an_unread_slot_keeps_no_more_than_it_may(connect, db, pipeline, provider):
-    """Over slot_limit it is dropped, said so, and made anew; all is checked, and what is fresh costs nothing."""
+    """Over slot_limit it is dropped, logged and recreated; all rows are checked, and fresh ones cost nothing."""
     db.execute("SELECT embed_alter('docs', '{\"slot_limit\": \"32 MB\"}')")
     db.execute("UPDATE docs SET body = 'lost with the slot' WHERE id = 1")
     holding = connect(autocommit=False)

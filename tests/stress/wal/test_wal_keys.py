@@ -1,4 +1,4 @@
-"""A key that comes out of the WAL is the very key that a trigger logs, whatever its types and whoever's settings."""
+"""A key read from the WAL equals the key that a trigger logs, for all types and settings."""
 
 import pytest
 

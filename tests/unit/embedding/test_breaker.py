@@ -43,7 +43,7 @@ def test_after_three_failures_only_a_probe_goes():
     assert is_half_open(breaker, ENDPOINT, NOW + 2 * SECOND)
     held = probing(breaker, NOW + 2 * SECOND, 65)
     assert not is_half_open(held, ENDPOINT, NOW + 60 * SECOND)
-    assert is_half_open(held, ENDPOINT, NOW + 67 * SECOND), "a probe that nobody heard of again is not waited for"
+    assert is_half_open(held, ENDPOINT, NOW + 67 * SECOND), "a lost probe is not waited for"
 
 
 def test_a_probe_that_fails_gives_up_its_hold():

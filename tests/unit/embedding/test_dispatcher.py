@@ -497,7 +497,7 @@ def test_who_waits_for_itself_alone_lets_others_pass_and_is_asked_again():
 
 
 def test_a_turn_that_is_too_far_off_is_not():
-    """Nobody failed: the texts are to be tried again when it comes."""
+    """Nothing failed: the texts are retried when it comes."""
     rules, provider = Rules(Permit(wait=9, reason="rate limit")), Fake()
     one = ruled(rules, provider, texts(3))
     assert (one.unsent, one.pause, one.result.failures) == (set(texts(3)), 9, {})

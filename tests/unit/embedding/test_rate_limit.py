@@ -1,4 +1,4 @@
-"""Rate limits hold in any sixty seconds, whoever asks when; live work comes first and backfill has its share."""
+"""Rate limits hold in any sixty seconds, for all sessions; live work comes first and backfill has its share."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

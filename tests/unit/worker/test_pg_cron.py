@@ -39,7 +39,7 @@ NAMED = {
     "processes do not matter": (replace(FINE, processes=2), 6, []),
     "too few connections": (replace(FINE, connections=5), 5, ["max_connections"]),
     "connections do not matter": (replace(IN_BACKGROUND, connections=2), 3, []),
-    "a host that nobody listens on": (replace(FINE, listens=False), 1, ["cron.host"]),
+    "a host without a listener": (replace(FINE, listens=False), 1, ["cron.host"]),
     "a socket": (replace(FINE, listens=False, host="/run/postgresql"), 1, []),
     "the default socket": (replace(FINE, listens=False, host=""), 1, []),
     "all at once": (

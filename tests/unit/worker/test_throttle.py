@@ -37,4 +37,4 @@ def test_beside_live_work_it_is_what_an_instant_takes(clock):
     a_pass(measured, clock, 100, 2)
     assert measured.room(1000) == 50
     clock(6)
-    assert measured.room(1000) == 1000, "nobody has written for a while"
+    assert measured.room(1000) == 1000, "no live writes for a while"

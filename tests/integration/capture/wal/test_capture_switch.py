@@ -115,7 +115,7 @@ def test_a_pipeline_that_is_dropped_takes_slot_and_publication_with_it(db, pipel
     db.execute("SELECT embed_drop('docs')")
     assert published(db) == []
     db.execute("ALTER TABLE docs REPLICA IDENTITY NOTHING")
-    db.execute("UPDATE docs SET body = 'nobody looks'")
+    db.execute("UPDATE docs SET body = 'unwatched'")
     work(db)
     assert slots(db) == []
     assert db.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)

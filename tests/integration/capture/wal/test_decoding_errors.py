@@ -1,4 +1,4 @@
-"""An error of the server in decoding the WAL: nobody else is held up, and nothing is missed."""
+"""An error of the server in decoding the WAL: no other pipeline is held up, and nothing is missed."""
 
 import pytest
 

@@ -27,7 +27,7 @@ def standing_still(pids):
 
 
 def test_a_worker_does_not_wait_for_the_rest(connect, db, pipeline):
-    """Of a transaction that stays open; nobody else writes, and those who would bring the rest to disk stand still."""
+    """The transaction stays open; no other session writes, and the processes that flush the WAL are stopped."""
     db.execute("CREATE TABLE other (body text); ALTER TABLE other ALTER body SET STORAGE PLAIN")
     session, staying = connect(), connect(autocommit=False)
     work = Background(session, "CALL embed_work(max_runtime => '60 s')")

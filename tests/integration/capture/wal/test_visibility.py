@@ -34,7 +34,7 @@ def test_what_nobody_sees_yet_is_not_read_and_not_passed_over(connect, db, pipel
     read = (lambda: work(db)) if by == "work" else (lambda: db.execute("SELECT embed_drain()"))
     writer = connect(options="-c synchronous_commit=on")
     db.execute("UPDATE docs SET body = 'before' WHERE id = 1")
-    stuck = Background(writer, "UPDATE docs SET body = 'that nobody sees' WHERE id = 2")
+    stuck = Background(writer, "UPDATE docs SET body = 'still invisible' WHERE id = 2")
     wait_until(lambda: db.execute(WAITS, (stuck.pid,)).fetchone() == (1,), what="the wait for the standby")
     db.execute("UPDATE docs SET body = 'behind it' WHERE id = 3")
     for _ in range(3):
@@ -47,7 +47,7 @@ def test_what_nobody_sees_yet_is_not_read_and_not_passed_over(connect, db, pipel
     work(db)
     assert_as_source(db)
     assert provider.sent == {
-        f"title {i}\n\n{text}": 1 for i, text in ((1, "before"), (2, "that nobody sees"), (3, "behind it"))
+        f"title {i}\n\n{text}": 1 for i, text in ((1, "before"), (2, "still invisible"), (3, "behind it"))
     }
 
 

@@ -138,7 +138,7 @@ def test_partitions_that_come_and_go(db, parts, provider):
     work(db)
     assert verify(db, "parts") == all_fresh(8)
     db.execute("ALTER TABLE parts DETACH PARTITION parts_a")
-    db.execute("UPDATE parts_a SET body = 'nobody looks'")
+    db.execute("UPDATE parts_a SET body = 'unwatched'")
     db.execute("DROP TABLE parts_b")
     db.execute("UPDATE parts SET body = 'd1 edited' WHERE tenant = 'd'")
     work(db)

@@ -48,7 +48,7 @@ def test_what_does_not_tell_the_key_says_so(relation, change):
 
 @given(st.integers(3, 2**40), st.integers(0, 1000), st.sets(st.integers(0, 1000)), st.integers(-(2**30), 2**30))
 def test_a_snapshot_sees_what_was_over(xmin, width, offsets, distance):
-    """Also where the 32-bit numbers begin anew between the transaction and the snapshot."""
+    """Also if the 32-bit numbers wrap around between the transaction and the snapshot."""
     xmax = xmin + width
     running = {xmin + offset for offset in offsets if offset < width}
     snapshot = Snapshot.parse(f"{xmin}:{xmax}:{','.join(map(str, sorted(running)))}")

@@ -129,7 +129,7 @@ BEGIN
 END
 
 -- capture_probe(): is a worker asleep, see extension/sql/31_queue/2_functions.sql; once a transaction has a row that wakes, no other need
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0)
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0)
            AND coalesce(pg_catalog.current_setting('evergreen.wakes', true), '') = '' THEN
             wake = true;
             PERFORM pg_catalog.set_config('evergreen.wakes', 'on', true);

@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from evergreen.core.job import MAX_KEY_BYTES
+from evergreen.db import advisory_locks
 
 # -- name(type, type): what it does
 _HEADER = re.compile(r"^-- (?P<name>\w+)\((?P<types>[^)]*)\): .+$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 #: What ``load`` puts in the place of ``{name}`` in every file.
-_CONSTANTS = {"max_key_bytes": str(MAX_KEY_BYTES)}
+_CONSTANTS = {"max_key_bytes": str(MAX_KEY_BYTES), **advisory_locks.PLACEHOLDERS}
 
 
 @dataclass(frozen=True)

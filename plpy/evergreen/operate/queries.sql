@@ -7,7 +7,7 @@ WHERE EXISTS (SELECT FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash)
 
 -- touch(int4, jsonb[], bool): marks keys to be checked; the first wakes a worker that sleeps, as the capture function does
 INSERT INTO embed.change_log (pipeline, key, wake)
-SELECT $1, k.key, CASE WHEN k.ord = 1 AND $3 AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0) THEN true END
+SELECT $1, k.key, CASE WHEN k.ord = 1 AND $3 AND NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0) THEN true END
 FROM pg_catalog.unnest($2) WITH ORDINALITY k (key, ord)
 
 -- touch_all(int4): marks every row to be checked

@@ -67,10 +67,10 @@ WHERE l.generation = $1 AND l.token <> ALL ($2)
   AND (l.expires_at <= pg_catalog.clock_timestamp() OR embed.is_abandoned(l.token, l.expires_at))
 
 -- hold_token(int4): this session has the claim
-SELECT pg_catalog.pg_try_advisory_lock(1163285062, $1)
+SELECT pg_catalog.pg_try_advisory_lock({lock_claim}, $1)
 
 -- free_token(int4): this session gives the claim up; runs with the caller's search_path, so there is no operator in it
-SELECT pg_catalog.pg_advisory_unlock(1163285062, $1)
+SELECT pg_catalog.pg_advisory_unlock({lock_claim}, $1)
 
 -- put_lease(int8, int4): the claim as others see it
 INSERT INTO embed.lease (token, generation, expires_at)

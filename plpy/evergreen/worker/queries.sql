@@ -133,18 +133,18 @@ SELECT pg_catalog.set_config(n.name, n.value, false) FROM ROWS FROM (pg_catalog.
 SELECT pg_catalog.pg_is_in_recovery()
 
 -- try_(): nobody who is writing, and no other worker, has the sleepers' lock; see extension/sql/31_queue/2_functions.sql
-SELECT pg_catalog.pg_try_advisory_lock(1163285066, 0)
+SELECT pg_catalog.pg_try_advisory_lock({lock_sleeper}, 0)
 
 -- is_had_by_nobody(): has nobody else the lock for himself alone; shared, so that writers who come meanwhile get it, too
-SELECT pg_catalog.pg_try_advisory_xact_lock_shared(1163285066, 0)
+SELECT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0)
 
 -- is_mine(): does this session have it, from the last time
 SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
-               WHERE l.locktype = 'advisory' AND l.classid = 1163285066::oid AND l.objid = 0::oid
+               WHERE l.locktype = 'advisory' AND l.classid = {lock_sleeper}::oid AND l.objid = 0::oid
                  AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid = pg_catalog.pg_backend_pid())
 
 -- give_up(): somebody is awake
-SELECT pg_catalog.pg_advisory_unlock(1163285066, 0)
+SELECT pg_catalog.pg_advisory_unlock({lock_sleeper}, 0)
 
 -- is_announced(float8): has somebody said to sleep for so many seconds at least
 SELECT s.last_value > 1000 * (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) + $1) FROM embed.sleeper_until s
@@ -154,10 +154,10 @@ SELECT pg_catalog.setval('embed.sleeper_until', (1000 * (pg_catalog.date_part('e
 
 -- look(): what the transactions are that the pass to come will see, and whether this session may go on
 SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS seen,
-       pg_catalog.pg_try_advisory_xact_lock_shared(1163285067, pg_catalog.pg_backend_pid()) AS undisturbed
+       pg_catalog.pg_try_advisory_xact_lock_shared({lock_stop}, pg_catalog.pg_backend_pid()) AS undisturbed
 
 -- is_to_stop(): the one who asks this session to come to an end is a worker, too, and not anybody who likes to sit on locks
-SELECT embed.held_by_worker(1163285067, pg_catalog.pg_backend_pid())
+SELECT embed.held_by_worker({lock_stop}, pg_catalog.pg_backend_pid())
 
 -- came(int4[], text): was anything committed that the pass did not see: by who came after it, or was at work during it
 WITH working AS (
@@ -173,17 +173,17 @@ SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.i
 SELECT pg_catalog.pg_notify('evergreen_more', '')
 
 -- take_slot(int4): one session at a time works in a slot
-SELECT pg_catalog.pg_try_advisory_lock(1163285063, $1)
+SELECT pg_catalog.pg_try_advisory_lock({lock_slot}, $1)
 
 -- slot_is_taken(int4): by a worker, and not by anybody who likes to sit on locks
-SELECT embed.held_by_worker(1163285063, $1)
+SELECT embed.held_by_worker({lock_slot}, $1)
 
 -- let_go(): this session gives up every claim (62) and slot (63) that it has, also one that a cancel came upon, and wakes
 -- up (66). Runs with the caller's search_path, so every name is qualified.
 SELECT pg_catalog.pg_advisory_unlock(l.classid::pg_catalog.int4, l.objid::pg_catalog.int4)
 FROM pg_catalog.pg_locks l
 WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text
-  AND (l.classid OPERATOR(pg_catalog.=) 1163285062::pg_catalog.oid OR l.classid OPERATOR(pg_catalog.=) 1163285063::pg_catalog.oid
-       OR l.classid OPERATOR(pg_catalog.=) 1163285066::pg_catalog.oid)
+  AND (l.classid OPERATOR(pg_catalog.=) {lock_claim}::pg_catalog.oid OR l.classid OPERATOR(pg_catalog.=) {lock_slot}::pg_catalog.oid
+       OR l.classid OPERATOR(pg_catalog.=) {lock_sleeper}::pg_catalog.oid)
   AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'::pg_catalog.text
   AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import ModelError
-from evergreen.core.job import Claim
 
 
 @dataclass(frozen=True)
@@ -38,20 +36,3 @@ class Prepared:
     failures: dict[str, ModelError] = field(default_factory=dict[str, ModelError])
     unread: list[str] = field(default_factory=list[str])
     unchanged: int = 0  # chunks of fresh rows: texts that need not even be looked up
-
-
-@dataclass
-class BatchResult:
-    """What came of a claim: what was prepared, the vectors of its texts, and what went wrong."""
-
-    claim: Claim
-    prepared: Prepared
-    vectors: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
-    sent: set[bytes] = field(default_factory=set[bytes])
-    postponed: set[str] = field(default_factory=set[str])  # keys given back, because a text is in flight elsewhere
-    owners: dict[bytes, str] = field(default_factory=dict[bytes, str])  # whose a text is, beside those prepared
-    lost: bool = False  # some job was locked by somebody else when it was to be finished
-
-    def complete(self, document: Document) -> bool:
-        """True when every text of a document has its vector."""
-        return all(key in self.vectors for key, _ in document.chunks)

@@ -176,6 +176,11 @@ def add(claim: Claim, rows: list[db.Row]) -> None:
         )
 
 
+def lock_jobs(claim: Claim, keys: list[str]) -> set[str]:
+    """Lock the jobs of these keys to the end of the transaction; return those that are still the claim's."""
+    return {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
+
+
 def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
     """End jobs; those that changed meanwhile, or all with ``again``, are queued once more."""
     if not keys:

@@ -1,16 +1,17 @@
 """Write, remove and compare stored documents."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import models
-from evergreen.core.document import BatchResult, Document
+from evergreen.core.document import Document
+from evergreen.core.embedding import AnyVector
 from evergreen.core.job import Claim
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import Added, add
-from evergreen.storage.vector_cache import cache
+from evergreen.storage.vector_cache import Kept
 
 SQL = load(__package__)
 
@@ -64,11 +65,14 @@ def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
     return Diff(tuple(keep.items()), drop, tuple(add))
 
 
-def write(result: BatchResult, documents: list[Document]) -> None:
-    """Write documents and the chunks that changed; vectors that are not used any more go to the cache."""
+def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVector], before: Container[str]) -> Kept:
+    """Write documents and the chunks that changed; return the vectors that are not used any more.
+
+    ``vectors``: by hash, one for each text of the documents; ``before``: the keys that had a document when they were
+    prepared.
+    """
     if not documents:
-        return
-    claim = result.claim
+        return {}
     put = db.rows(
         SQL.put_documents,
         claim.generation.id,
@@ -79,11 +83,12 @@ def write(result: BatchResult, documents: list[Document]) -> None:
         [claim.jobs[d.key].changed_at for d in documents],
     )
     ids = {row["key"]: int(row["id"]) for row in put}
-    stored = _stored_chunks(claim, [ids[d.key] for d in documents if d.key in result.prepared.stored])
+    stored = _stored_chunks(claim, [ids[d.key] for d in documents if d.key in before])
     changes = [(ids[d.key], d, diff(stored[ids[d.key]], [key for key, _ in d.chunks])) for d in documents]
-    _drop(claim, changes)
+    dropped = _drop(claim, changes)
     _keep(claim, changes)
-    _add(result, changes)
+    _add(claim, changes, vectors)
+    return dropped
 
 
 def _stored_chunks(claim: Claim, documents: list[int]) -> dict[int, list[StoredChunk]]:
@@ -97,11 +102,9 @@ def _stored_chunks(claim: Claim, documents: list[int]) -> dict[int, list[StoredC
 Changes = list[tuple[int, Document, Diff]]
 
 
-def _drop(claim: Claim, changes: Changes) -> None:
+def _drop(claim: Claim, changes: Changes) -> Kept:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
-    if dropped:
-        gone = db.rows(on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))
-        cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone}, replaced=True)
+    return _vectors(db.rows(on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))) if dropped else {}
 
 
 def _keep(claim: Claim, changes: Changes) -> None:
@@ -110,35 +113,41 @@ def _keep(claim: Claim, changes: Changes) -> None:
         db.run(SQL.keep_chunks.on(table=claim.generation.table), *_columns(kept, 5), claim.generation.model.name)
 
 
-def _add(result: BatchResult, changes: Changes) -> None:
+def _add(claim: Claim, changes: Changes, vectors: dict[bytes, AnyVector]) -> None:
     added = [
-        Added(document, number, key, text, result.vectors[key], d)
+        Added(document, number, key, text, vectors[key], d)
         for document, d, found in changes
         for number in found.add
         for key, text in (d.chunks[number],)
     ]
-    add(result.claim.pipeline, result.claim.generation, added)
+    add(claim.pipeline, claim.generation, added)
 
 
 def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
-def remove(claim: Claim, keys: list[str]) -> None:
-    """Remove the documents of rows that are gone."""
-    if keys:
-        _drop_chunks(claim, db.rows(SQL.drop_documents, claim.generation.id, keys))
+def locked_elsewhere(claim: Claim, keys: list[str]) -> set[str]:
+    """Lock the documents of these keys; return the keys whose document another session has locked."""
+    return {row["key"] for row in db.rows(SQL.locked_elsewhere, claim.generation.id, keys)} if keys else set()
 
 
-def empty(claim: Claim, keys: list[str]) -> None:
-    """Remove the chunks of rows that are given up: they are of an earlier text, and no later one is on its way."""
-    if keys:
-        _drop_chunks(claim, db.rows(SQL.empty_documents, claim.generation.id, keys))
+def remove(claim: Claim, keys: list[str]) -> Kept:
+    """Remove the documents of rows that are gone; return their vectors."""
+    return _drop_chunks(claim, db.rows(SQL.drop_documents, claim.generation.id, keys)) if keys else {}
 
 
-def _drop_chunks(claim: Claim, documents: list[db.Row]) -> None:
-    gone = db.rows(on_table(SQL.drop_all_chunks, claim), [row["id"] for row in documents])
-    cache(claim, {row["hash"]: (row["embedding"], row["key"]) for row in gone}, replaced=True)
+def empty(claim: Claim, keys: list[str]) -> Kept:
+    """Remove the chunks of dead letters and return their vectors: they are of an earlier text, and none later comes."""
+    return _drop_chunks(claim, db.rows(SQL.empty_documents, claim.generation.id, keys)) if keys else {}
+
+
+def _drop_chunks(claim: Claim, documents: list[db.Row]) -> Kept:
+    return _vectors(db.rows(on_table(SQL.drop_all_chunks, claim), [row["id"] for row in documents]))
+
+
+def _vectors(chunks: list[db.Row]) -> Kept:
+    return {row["hash"]: (row["embedding"], row["key"]) for row in chunks}
 
 
 def on_table(query: Query, claim: Claim) -> Query:

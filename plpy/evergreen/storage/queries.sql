@@ -187,6 +187,14 @@ SELECT g.document, g.id, g.chunk_no, g.chunk_hash
 FROM pg_catalog.unnest($1) u (document)
 CROSS JOIN LATERAL (SELECT g.document, g.id, g.chunk_no, g.chunk_hash FROM {table} g WHERE g.document = u.document OFFSET 0) g
 
+-- locked_elsewhere(int4, jsonb[]): of these keys, those whose document is locked by another session; the others are ours now
+SELECT u.key::pg_catalog.text AS key
+FROM pg_catalog.unnest($2) u (key)
+CROSS JOIN LATERAL (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d
+LEFT JOIN LATERAL (SELECT true AS ours FROM embed.document d WHERE d.generation = $1 AND d.key = u.key
+                   FOR UPDATE SKIP LOCKED) mine ON true
+WHERE mine.ours IS NULL
+
 -- put_documents(int4, jsonb[], bytea[], bytea[], int4[], timestamptz[]): new or changed documents
 INSERT INTO embed.document (generation, key, fingerprint, src_hash, chunks, changed_at, embedded_at)
 SELECT $1, u.key, u.fingerprint, u.src_hash, u.chunks, u.changed_at, pg_catalog.clock_timestamp()

@@ -5,7 +5,6 @@ from functools import partial
 
 from evergreen import db
 from evergreen.catalog import models
-from evergreen.core.document import BatchResult
 from evergreen.core.embedding import AnyVector, Texts
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
@@ -122,26 +121,13 @@ def _look_into(
     return Found({row["hash"]: row["embedding"] for row in rows}, {row["hash"] for row in rows if row["is_own"]})
 
 
-def keep(result: BatchResult, vectors: dict[bytes, AnyVector]) -> None:
-    """Keep vectors that were paid for, although they cannot be written now."""
-    owners = text_owners(result)
-    cache(result.claim, {key: (vector, owners.get(key)) for key, vector in vectors.items()})
-
-
-def drop_kept(result: BatchResult, hashes: list[bytes]) -> None:
-    """Drop what was kept until the batch was written, and is live now."""
+def drop_kept(generation: Generation, hashes: list[bytes]) -> None:
+    """Drop what was kept until its batch was written, and is live now."""
     if hashes:
-        generation = result.claim.generation
         db.run(SQL.drop_kept.on(table=generation.table), generation.model.id, hashes)
 
 
-def text_owners(result: BatchResult) -> dict[bytes, str]:
-    """Return whose a text is, by hash."""
-    prepared = {h: document.key for document in result.prepared.documents for h, _ in document.chunks}
-    return {**result.owners, **prepared}
-
-
-def cache(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
+def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
     """Keep vectors for later. One that another session is keeping just now needs no second copy.
 
     ``replaced``: of texts that were live, for which ``cache_limit`` holds.
@@ -157,8 +143,8 @@ def cache(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
             raise
         if len(hashes) > 1:
             middle = len(hashes) // 2
-            cache(claim, {h: found[h] for h in hashes[:middle]}, replaced=replaced)
-            cache(claim, {h: found[h] for h in hashes[middle:]}, replaced=replaced)
+            keep(claim, {h: found[h] for h in hashes[:middle]}, replaced=replaced)
+            keep(claim, {h: found[h] for h in hashes[middle:]}, replaced=replaced)
 
 
 def put(

@@ -1,39 +1,49 @@
-"""Apply: write what was embedded, under the lease it was claimed with, in one burst."""
+"""Apply: write what was embedded, under the claim it was embedded for, in one burst."""
 
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from evergreen import db
-from evergreen.core.document import BatchResult
-from evergreen.core.errors import ModelError
+from evergreen.catalog import options
+from evergreen.core.document import Document
+from evergreen.core.embedding import AnyVector, Budget
+from evergreen.core.errors import ModelError, RetryableError
 from evergreen.core.job import Claim
-from evergreen.db.queries import load
+from evergreen.core.pipeline import Model, Pipeline
+from evergreen.db import event_log
+from evergreen.embedding.limits import budget as budgets
+from evergreen.embedding.providers.registry import provider
 from evergreen.queue import claims
 from evergreen.queue.backfill import was_restarted
-from evergreen.queue.claims import finish_jobs
 from evergreen.queue.failures import Failures
-from evergreen.storage import usage
+from evergreen.storage import documents, usage, vector_cache
 from evergreen.storage.chunks import reject_unfit
-from evergreen.storage.documents import empty, remove, write
-from evergreen.storage.vector_cache import Kept, cache, text_owners
+from evergreen.worker.result import BatchResult, Wait
 
-SQL = load(__package__)
-_HELD = 0.2  # seconds until a document that another session holds is tried again
+_LOCKED_DELAY = 0.2  # seconds until a document that another session has locked is tried again
 
 
-def apply(result: BatchResult) -> list[str]:
-    """Write a result; return the keys of the source rows that are up to date now.
+def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
+    """Write a result and finish its jobs; return the keys of the source rows that are up to date now.
 
     The jobs are locked first and looked at again in later statements: a claim that was lost meanwhile writes nothing,
-    and its vectors go to the cache.
+    and its vectors go to the cache. ``ends_claim``: the lease goes too, unless some job could not be reached.
+
+    It can be repeated when its transaction was rolled back, as by a lock on one of our tables.
     """
-    with _no_collection():
-        return _apply(result)
+    with _without_gc():
+        done = _write(result)
+    end_flight(result)
+    record_usage(result)
+    vector_cache.drop_kept(result.claim.generation, [*result.cached])
+    # A claim with a lost job keeps its lease but not its lock: it is abandoned, and another worker takes the rest.
+    if ends_claim and result.claim.leased and not result.lost:
+        claims.delete_lease(result.claim)
+    return done
 
 
 @contextmanager
-def _no_collection() -> Generator[None]:
+def _without_gc() -> Generator[None]:
     """No search for cycles meanwhile: a burst makes tens of thousands of objects and no cycle, and it took a tenth."""
     was_on = gc.isenabled()
     gc.disable()
@@ -44,41 +54,93 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-def _apply(result: BatchResult) -> list[str]:
+def _write(result: BatchResult) -> list[str]:
     claim, prepared = result.claim, result.prepared
-    is_swept = was_restarted(claim)
-    given_back = {*prepared.unread, *result.postponed}
-    keys = [key for key in claim.jobs if key not in given_back]
-    ours = {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
-    result.lost = result.lost or len(ours) < len(keys)
-    ours -= _put_back_held(claim, [key for key in ours if key in prepared.stored])
+    _release_waiting(result)
+    restarted = was_restarted(claim)
+    ours = _lock(result)
     prepared.failures.update(reject_unfit(claim, prepared.documents, result.vectors))
-    documents = [d for d in prepared.documents if d.key in ours and result.complete(d)]
+    complete = [d for d in prepared.documents if d.key in ours and result.complete(d)]
     removed = [key for key in prepared.removed if key in ours]
     fresh = [key for key in prepared.fresh if key in ours]
-    remove(claim, removed)
-    write(result, documents)
-    written = {key for document in documents for key, _ in document.chunks}
-    cache(claim, _sent(result, result.sent - written))
+    dropped = documents.remove(claim, removed) | documents.write(claim, complete, result.vectors, prepared.stored)
+    vector_cache.keep(claim, dropped, replaced=True)
+    vector_cache.keep(claim, _unwritten(result, complete))
     fail(claim, {key: error for key, error in prepared.failures.items() if key in ours})
-    done = [*fresh, *removed, *(document.key for document in documents)]
+    done = [*fresh, *removed, *(document.key for document in complete)]
     usage.record_lag(claim, done)
-    finish_jobs(claim, done, again=is_swept)
+    claims.finish_jobs(claim, done, again=restarted)
     return done
 
 
 def fail(claim: Claim, failures: dict[str, ModelError]) -> None:
     """Record what went wrong for keys of a claim; of a dead letter no chunk of an earlier text is left."""
-    empty(claim, Failures(claim).record(failures))
+    vector_cache.keep(claim, documents.empty(claim, Failures(claim).record(failures)), replaced=True)
 
 
-def _put_back_held(claim: Claim, keys: list[str]) -> set[str]:
-    """Put back the keys whose document an embed_verify(repair) holds that is still open: the others need not wait."""
-    held = {row["key"] for row in db.rows(SQL.held_documents, claim.generation.id, keys)} if keys else set[str]()
-    claims.release_jobs(claim, [*held], _HELD)
-    return held
+def _release_waiting(result: BatchResult) -> None:
+    """Give back the rows that cannot be written now, those with the same reason together."""
+    by_reason: dict[Wait, list[str]] = {}
+    for key, wait in result.waiting.items():
+        by_reason.setdefault(wait, []).append(key)
+    for wait, keys in by_reason.items():
+        error = wait.error
+        why = (None, "row") if error is None else (str(error), error.scope)
+        if not claims.release_jobs(result.claim, keys, wait.delay, *why):
+            result.lost = True
 
 
-def _sent(result: BatchResult, hashes: set[bytes]) -> Kept:
-    owners = text_owners(result)
-    return {h: (result.vectors[h], owners.get(h)) for h in hashes if h in result.vectors}
+def _lock(result: BatchResult) -> set[str]:
+    """Lock the jobs that are still the claim's, and return their keys; the fencing token is checked here.
+
+    A document that an open embed_verify(repair) has locked is given back: the others need not wait for it.
+    """
+    claim = result.claim
+    keys = [key for key in claim.jobs if key not in result.waiting and key not in result.released]
+    ours = claims.lock_jobs(claim, keys)
+    result.lost = result.lost or len(ours) < len(keys)
+    locked = documents.locked_elsewhere(claim, [key for key in ours if key in result.prepared.stored])
+    claims.release_jobs(claim, [*locked], _LOCKED_DELAY)
+    return ours - locked
+
+
+def _unwritten(result: BatchResult, written: list[Document]) -> vector_cache.Kept:
+    """The vectors that were paid for and are of no document that is written."""
+    hashes = result.sent - {key for document in written for key, _ in document.chunks}
+    return owned(result, {key: result.vectors[key] for key in hashes if key in result.vectors})
+
+
+def owned(result: BatchResult, vectors: dict[bytes, AnyVector]) -> vector_cache.Kept:
+    """Return vectors with the rows that their texts are of."""
+    owners = result.text_owners() if vectors else {}
+    return {key: (vector, owners.get(key)) for key, vector in vectors.items()}
+
+
+def end_flight(result: BatchResult) -> None:
+    """Take every text that was marked out of flight."""
+    if result.marked:
+        vector_cache.clear_in_flight(result.claim.generation, [*result.marked], result.claim.token)
+
+
+def record_usage(result: BatchResult) -> None:
+    """Record what a claim cost and saved."""
+    cost, claim = result.cost, result.claim
+    model = claim.generation.model
+    usage.record(claim.generation, cost.spent, cost.saved, cost.alone, free=provider(model.provider).free)
+    if not cost.charged:
+        _charge(claim.pipeline, model, cost.alone.spared)
+        cost.charged = True
+
+
+def budget(pipeline: Pipeline) -> Budget | None:
+    """Return what a pipeline may spend a day, if that is limited."""
+    tokens, cost = (options.effective(pipeline.options, name) for name in ("daily_tokens", "daily_cost"))
+    return Budget(pipeline.id, tokens, cost) if tokens is not None or cost is not None else None
+
+
+def _charge(pipeline: Pipeline, model: Model, tokens: int) -> None:
+    """Charge the day's budget for texts that vectors of other owners spared: what is left would tell which."""
+    try:
+        budgets.adjust(budget(pipeline), model, tokens)
+    except RetryableError as error:  # another session has the budget's lock; nothing was spent
+        event_log.info("budget_not_charged", pipeline=pipeline.name, tokens=tokens, reason=str(error))

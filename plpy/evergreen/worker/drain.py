@@ -23,8 +23,8 @@ from evergreen.embedding.limits import shared, state
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import change_log, claims
 from evergreen.queue.backfill import InTransactionCursors
-from evergreen.worker.apply import apply
-from evergreen.worker.batch import Batch, budget
+from evergreen.worker.apply import budget, finish
+from evergreen.worker.batch import Batch
 from evergreen.worker.maintenance import leftovers
 from evergreen.worker.policies import model_step, not_reentrant
 
@@ -246,11 +246,10 @@ class Drain:
         batch.sort_again(self._known(batch), self._courier, self._tokens())
 
     def _apply(self, batch: Batch) -> None:
-        batch.postpone(0.0)
-        self._done.update((batch.claim.pipeline.id, key) for key in apply(batch.result))
-        batch.land()
-        batch.account()
-        batch.tell()
+        batch.defer(0.0)
+        self._done.update((batch.claim.pipeline.id, key) for key in finish(batch.result))
+        batch.record_suspects()
+        batch.log_done()
         failures = batch.result.prepared.failures
         if failures:
             key, error = next(iter(failures.items()))

@@ -9,8 +9,8 @@ from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.catalog import maintenance, models, options, pipelines
 from evergreen.catalog.maintenance import Task
-from evergreen.core.document import BatchResult, Document
-from evergreen.core.embedding import Texts, Usage
+from evergreen.core.document import Document
+from evergreen.core.embedding import Texts
 from evergreen.core.errors import ModelError, RejectedError, UserError
 from evergreen.core.job import BACKFILL, LIVE, Claim
 from evergreen.core.pipeline import Generation, Pipeline
@@ -26,13 +26,13 @@ from evergreen.prepare.documents import prepare
 from evergreen.queue import change_log, claims
 from evergreen.queue.backfill import InTransactionCursors
 from evergreen.queue.scan_start import ScanStart
-from evergreen.storage import usage, vector_cache
+from evergreen.storage import vector_cache
 from evergreen.storage.usage import Alone, Saved
 from evergreen.storage.vector_cache import Resolved
-from evergreen.worker.apply import apply
-from evergreen.worker.batch import budget, charge
+from evergreen.worker.apply import budget, finish
 from evergreen.worker.maintenance import leftovers
 from evergreen.worker.policies import not_reentrant
+from evergreen.worker.result import BatchResult, Cost, Wait
 
 SQL = load(__package__)
 _MOST_ROWS = 10_000
@@ -185,32 +185,29 @@ class _HandedOut:
         documents = self._paid(self._not_elsewhere(found.elsewhere), found.send)
         handed = self._rows(documents, found.send)
         kept = {row[4] for row in handed}
-        vector_cache.clear_in_flight(claim.generation, [key for key in found.send if key not in kept], claim.token)
-        apply(result)
-        self._account(found, len(chunks) - len(needed))
+        result.marked.update(key for key in found.send if key not in kept)
+        self._count(found, len(chunks) - len(needed))
+        finish(result, ends_claim=False)
         self._remember(documents, kept)
         return handed
 
-    def _account(self, found: Resolved, repeated: int) -> None:
-        generation = self._claim.generation
-        serving = provider(generation.model.provider)
+    def _count(self, found: Resolved, repeated: int) -> None:
+        """Count the texts that need no call."""
+        model = self._claim.generation.model
         saved = Saved(self._result.prepared.unchanged, len(found.known), repeated)
         alone = Alone(by_cache=len(found.known) - len(found.foreign), by_dedupe=repeated)
-        alone.spare(found.foreign, found.send, serving.limits(generation.model))
-        usage.record(generation, Usage(), saved, alone, free=serving.free)
-        charge(self._claim.pipeline, generation.model, alone.spared)
+        alone.spare(found.foreign, found.send, provider(model.provider).limits(model))
+        self._result.cost = Cost(saved=saved, alone=alone)
 
-    def _put_back(self, keys: list[str], pause: float) -> None:
-        self._result.postponed.update(keys)
-        if not claims.release_jobs(self._claim, keys, pause):
-            self._result.lost = True
+    def _put_back(self, keys: list[str], delay: float) -> None:
+        self._result.waiting.update(dict.fromkeys(keys, Wait(delay)))
 
     def _not_elsewhere(self, elsewhere: Texts) -> list[Document]:
         """Put back the rows with a text that somebody else is embedding; return the others that need a model."""
         waiting = [d for d in self._result.prepared.documents if not self._result.complete(d)]
         busy = [d.key for d in waiting if any(key in elsewhere for key, _ in d.chunks)]
         self._put_back(busy, _POSTPONED)
-        return [d for d in waiting if d.key not in self._result.postponed]
+        return [d for d in waiting if d.key not in self._result.waiting]
 
     def _paid(self, documents: list[Document], send: Texts) -> list[Document]:
         """Take what the texts cost out of the daily budget; put back the rows for which there is not enough."""

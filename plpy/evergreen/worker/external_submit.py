@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines
-from evergreen.core.document import BatchResult, Document, Prepared
+from evergreen.core.document import Document, Prepared
 from evergreen.core.embedding import AnyVector, Usage
 from evergreen.core.errors import SuspectError, UserError
 from evergreen.core.job import LIVE, Claim
@@ -18,14 +18,13 @@ from evergreen.embedding.providers.registry import provider
 from evergreen.embedding.response import vector_problem
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
-from evergreen.storage import usage, vector_cache
-from evergreen.storage.usage import Alone, Saved
-from evergreen.storage.vector_cache import drop_kept
+from evergreen.storage import vector_cache
+from evergreen.storage.usage import Alone
 from evergreen.worker import external_claim
-from evergreen.worker.apply import apply, fail
-from evergreen.worker.batch import budget
+from evergreen.worker.apply import budget, fail, finish
 from evergreen.worker.external_claim import ExternalClaim, Text
 from evergreen.worker.policies import not_reentrant
+from evergreen.worker.result import BatchResult, Cost, Wait
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,11 +106,14 @@ class _Submission:
         result = self._result()
         self._look_up(result)
         self._put_back_changed(result, still_open)
-        done = apply(result)
-        written = [h for d in result.prepared.documents if d.key in done for h, _ in d.chunks]
-        drop_kept(result, [key for key in written if key not in self._texts or self._texts[key].received])
-        vector_cache.clear_in_flight(claimed.generation, [*self._texts], claimed.token)
-        self._account(new)
+        result.marked.update(self._texts)
+        result.cached.update(self._cached(result))
+        estimated = sum(text.tokens for text in new)
+        if new:
+            result.cost = self._cost(len(new), estimated)
+        done = finish(result, ends_claim=False)
+        spent = result.cost.spent.tokens
+        budgets.adjust(budget(claimed.pipeline), claimed.generation.model, spent - estimated)
         self._renew(still_open)
         external_claim.close(claimed)
         return len(done)
@@ -145,24 +147,16 @@ class _Submission:
             return all(key in result.vectors or key in still_open for key, _ in document.chunks)
 
         keys = [*result.prepared.unread, *(d.key for d in result.prepared.documents if not is_waiting(d))]
-        claims.release_jobs(result.claim, keys)
-        result.postponed.update(keys)
+        result.waiting.update(dict.fromkeys(keys, Wait()))
 
-    def _account(self, new: list[Text]) -> None:
-        if not new:
-            return
-        generation = self._outside.generation
-        estimated = sum(text.tokens for text in new)
+    def _cached(self, result: BatchResult) -> set[bytes]:
+        """Return the texts whose vectors came earlier and are in the cache, until their rows are written."""
+        hashes = {h for d in result.prepared.documents if result.complete(d) for h, _ in d.chunks}
+        return {h for h in hashes if h not in self._texts or self._texts[h].received}
+
+    def _cost(self, texts: int, estimated: int) -> Cost:
         billed = estimated if self._billed is None else self._billed
-        budgets.adjust(budget(self._outside.pipeline), generation.model, billed - estimated)
-        spent = Usage(calls=1, texts=len(new), tokens=billed)
-        usage.record(
-            generation,
-            spent,
-            Saved(),
-            Alone(texts=len(new), tokens=estimated),
-            free=provider(generation.model.provider).free,
-        )
+        return Cost(Usage(calls=1, texts=texts, tokens=billed), alone=Alone(texts=texts, tokens=estimated))
 
     def _renew(self, still_open: dict[bytes, Text]) -> None:
         """Put off the end of the claim; not each time, as that writes a row for each row and text that is left."""

@@ -1,20 +1,3 @@
--- lock_jobs(int4, int8, jsonb[]): of these keys, those that are still ours; one that coalescing holds just now is not
--- Here and below keys are looked up one by one (LATERAL … OFFSET 0) and rows are written by ctid: the statistics of queue
--- tables are those of another moment, and with them the planner was seen to read the table once a key.
--- Keys as one jsonb document rather than as jsonb[]: 0.27 for 0.51 µs a key and statement, of some 4. Not worth a second form.
-SELECT u.key::pg_catalog.text AS key
-FROM pg_catalog.unnest($3) u (key)
-CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
-                    FOR UPDATE SKIP LOCKED) j
-
--- held_documents(int4, jsonb[]): of these keys, those whose document is locked by another session; the others are ours now
-SELECT u.key::pg_catalog.text AS key
-FROM pg_catalog.unnest($2) u (key)
-CROSS JOIN LATERAL (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d
-LEFT JOIN LATERAL (SELECT true AS ours FROM embed.document d WHERE d.generation = $1 AND d.key = u.key
-                   FOR UPDATE SKIP LOCKED) mine ON true
-WHERE mine.ours IS NULL
-
 -- may_use(): is the calling role granted pg_cron
 SELECT pg_catalog.has_schema_privilege('cron', 'USAGE')
 
@@ -110,7 +93,7 @@ UPDATE embed.lease SET expires_at = pg_catalog.clock_timestamp() WHERE token = $
 WITH texts AS (DELETE FROM embed.claimed_text WHERE token = $1)
 DELETE FROM embed.lease WHERE token = $1
 
--- hold_jobs(int4, jsonb[], int8): of these keys, those that the claim has; see lock_jobs in apply/write.sql
+-- hold_jobs(int4, jsonb[], int8): of these keys, those that the claim has; see lock_jobs in queue/queries.sql
 SELECT u.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
        j.unserved_since::pg_catalog.text AS unserved_since
 FROM pg_catalog.unnest($2) u (key)

@@ -25,8 +25,8 @@ from evergreen.queue import change_log, claims
 from evergreen.queue.backfill import CommittedCursors
 from evergreen.queue.scan_start import ScanStarts, SnapshotMark
 from evergreen.worker import policies
-from evergreen.worker.apply import apply
-from evergreen.worker.batch import Batch, budget
+from evergreen.worker.apply import budget, finish
+from evergreen.worker.batch import Batch
 from evergreen.worker.maintenance import run_all
 from evergreen.worker.policies import model_step
 from evergreen.worker.sleep import WorkerState
@@ -307,14 +307,10 @@ def _look(number: int, floors: ScanStarts) -> Pipeline | None:
 
 
 def _finish(batch: Batch) -> None:
-    batch.postpone(_POSTPONED)
-    apply(batch.result)
-    batch.land()
-    batch.account()
-    batch.drop_saved()
-    batch.tell()
-    if not batch.result.lost:  # else the lease stays and its lock goes: a dead claim, which anybody takes over
-        claims.delete_lease(batch.claim)
+    batch.defer(_POSTPONED)
+    finish(batch.result)
+    batch.record_suspects()
+    batch.log_done()
 
 
 def _abandon(batch: Batch, pause: float, why: str | None) -> None:

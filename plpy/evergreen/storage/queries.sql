@@ -23,6 +23,9 @@ SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding, $4, u.key, $6 FROM unnest($
 ON CONFLICT (model, hash) DO UPDATE
 SET kept_at = pg_catalog.clock_timestamp(), pipeline = EXCLUDED.pipeline, key = EXCLUDED.key, replaced = EXCLUDED.replaced
 
+-- check_cache_unlocked(): raises 55P03 where another session has the whole table locked
+LOCK TABLE embed.cache IN ROW EXCLUSIVE MODE NOWAIT
+
 -- purge_cache(text): vectors kept longer than cache_retention
 WITH old AS (
     SELECT c.ctid FROM embed.cache c WHERE c.kept_at < pg_catalog.clock_timestamp() - $1::pg_catalog.interval

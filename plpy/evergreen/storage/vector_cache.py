@@ -141,6 +141,7 @@ def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
     except db.DatabaseError as error:
         if not is_lock_unavailable(error):
             raise
+        db.run(SQL.check_cache_unlocked)  # a locked table is not a vector that another session is keeping
         if len(hashes) > 1:
             middle = len(hashes) // 2
             keep(claim, {h: found[h] for h in hashes[:middle]}, replaced=replaced)

@@ -28,7 +28,10 @@ class Batch:
         self.result = BatchResult(claim, Prepared())
         self.elsewhere: Texts = {}
         self._orders: list[EmbeddingTask] = []  # at the courier's
-        self._begun_at = self._renewed_at = time.monotonic()
+        self._begun_at = time.monotonic()
+        self._renew_at = self._begun_at + claim.lease / 3
+        self.lock_failures = 0  # how often in a row a lock kept it from being written
+        self.retry_at: float | None = None  # then: when to try again
         self._provider = provider(claim.generation.model.provider)
         # Texts that were given up without a try, with the pause they need and what is in their way.
         self._unsent: dict[bytes, Wait] = {}
@@ -158,6 +161,20 @@ class Batch:
         """True while a model has something of this batch."""
         return bool(self._orders)
 
+    @property
+    def unwritten(self) -> bool:
+        """True while a lock keeps the batch, which has all its answers, from being written."""
+        return self.retry_at is not None
+
+    def retry_later(self, seconds: float) -> None:
+        """Note that a lock was in the way."""
+        self.lock_failures += 1
+        self.retry_at = time.monotonic() + seconds
+
+    def is_to_be_retried(self) -> bool:
+        """Tell whether it is time to try to write it again."""
+        return self.retry_at is not None and time.monotonic() >= self.retry_at
+
     def is_to_be_saved(self) -> bool:
         """Tell whether answers came while others are out: they would be paid for again if the worker ended."""
         return not self._provider.free and bool(self._new())
@@ -167,6 +184,17 @@ class Batch:
         new = self._new()
         vector_cache.keep(self.claim, owned(self.result, new))
         self.result.cached.update(new)
+
+    def save_all(self) -> None:
+        """Keep all answers until the batch is written, which a lock prevents: they outlive this worker."""
+        if not self._provider.free:
+            new = {key: vector for key, vector in self._answers().items() if key not in self.result.cached}
+            vector_cache.keep(self.claim, owned(self.result, new))
+            self.result.cached.update(new)
+
+    def _answers(self) -> dict[bytes, AnyVector]:
+        vectors = self.result.vectors
+        return {key: vectors[key] for key in self.result.sent if key in vectors}
 
     def _new(self) -> dict[bytes, AnyVector]:
         cached = self.result.cached
@@ -189,12 +217,13 @@ class Batch:
 
     def is_to_be_renewed(self) -> bool:
         """Tell whether a third of the lease is over."""
-        return time.monotonic() > self._renewed_at + self.claim.lease / 3
+        return time.monotonic() > self._renew_at
 
     def renew(self) -> None:
         """Keep the claim: its worker lives."""
-        self._renewed_at = time.monotonic()
+        self._renew_at = time.monotonic() + self.claim.lease / 12  # where this fails
         claims.renew(self.claim, [*self.result.marked])
+        self._renew_at = time.monotonic() + self.claim.lease / 3
 
     def abandon(self, delay: float, why: str | None = None) -> bool:
         """Give the claim back for some seconds, and keep what was paid for; False when some of it cannot be."""
@@ -209,8 +238,7 @@ class Batch:
 
     def _keep(self) -> None:
         result = self.result
-        vectors = {key: result.vectors[key] for key in result.sent} | self._new()
-        vector_cache.keep(self.claim, owned(result, vectors))
+        vector_cache.keep(self.claim, owned(result, self._answers() | self._new()))
         record_usage(result)
 
     def log_done(self) -> None:

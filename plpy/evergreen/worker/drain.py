@@ -92,8 +92,8 @@ class Drain:
         finally:
             self._courier.close()
         for batch in self._batches:
-            if not self._guarded(batch.claim.pipeline.id, partial(self._apply, batch)):
-                self._guarded(batch.claim.pipeline.id, partial(_abandon, batch))
+            steps = (partial(self._apply, batch), partial(_abandon, batch), batch.save_all)
+            any(self._guarded(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
         self._cursors.settle()
         maintenance.in_transaction(leftovers())
         return len(self._done)

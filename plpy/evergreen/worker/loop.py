@@ -87,7 +87,7 @@ def _take_slot(slot: int, patience: float) -> bool:
 def _work(worker: Worker, memory: WorkerState, extent: StopCondition) -> None:
     try:
         locked = _loop(worker, memory, extent)
-        worker.finish()
+        locked = worker.finish() or locked
         if locked is not None:
             raise locked
     finally:
@@ -130,7 +130,7 @@ def _passes(worker: Worker, memory: WorkerState, extent: StopCondition) -> bool:
                 told = True
                 sleep.notify_peers()
             continue
-        if extent.until_idle or (extent.until_empty and not worker.anything_left()):
+        if not worker.has_unwritten and (extent.until_idle or (extent.until_empty and not worker.anything_left())):
             return True
         _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
         pause = min(2 * pause, LONGEST)

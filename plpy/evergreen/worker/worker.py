@@ -16,7 +16,7 @@ from evergreen.core.errors import ModelError, UserError
 from evergreen.core.job import BACKFILL, LIVE, Claim, ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log, timeouts
-from evergreen.db.privileges import as_extension_owner
+from evergreen.db.privileges import LOCKED_HINT, as_extension_owner
 from evergreen.embedding.batching import rows_worth_claiming
 from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.limits import shared
@@ -41,6 +41,7 @@ _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
 _LEAST_PATIENCE = 1.0
 _HOUSEKEEPING = 60.0
 _EMPTYING, _BREATH = 10.0, 1.0
+_LOCK_ATTEMPTS = 3  # until a batch that a lock keeps from being written is given back
 
 
 class Worker:
@@ -103,7 +104,7 @@ class Worker:
 
     def _is_queue_done(self) -> bool:
         """Tell whether the queue may be begun anew; what is in hand is finished first, if that is all there is."""
-        if self._batches and self._step(lambda: claims.is_all_in_hand(self._tokens())):
+        if self._batches and not self.has_unwritten and self._step(lambda: claims.is_all_in_hand(self._tokens())):
             until = time.monotonic() + _BREATH
             while self._batches and time.monotonic() < until:
                 self._collect(_SLICE)
@@ -118,11 +119,26 @@ class Worker:
             self._patience = max(_LEAST_PATIENCE, waited / 2)
             self._say_rests(number, _AFTER_ALARM, "reading its source took too long", told="slow_source")
 
-    def finish(self) -> None:
-        """Send nothing more and finish what is under way."""
+    def finish(self) -> db.DatabaseError | None:
+        """Send nothing more and finish what is under way; return the error where a lock prevented that to the last."""
         self._courier.stop_sending()
         while self._courier.busy:
             self._collect(_SLICE)
+        locked: db.DatabaseError | None = None
+        for batch in [b for b in self._batches if b.unwritten]:
+            try:
+                self._end(batch, gives_up=True)
+            except db.DatabaseError as error:
+                if not policies.is_locked(error):
+                    raise
+                if batch in self._batches:
+                    locked = error
+        return locked
+
+    @property
+    def has_unwritten(self) -> bool:
+        """True while a lock keeps a batch from being written."""
+        return any(batch.unwritten for batch in self._batches)
 
     def close(self) -> None:
         """Give up what is under way; its locks are the caller's to let go."""
@@ -185,7 +201,7 @@ class Worker:
         pipeline = self._looks.at(
             number, lambda: _look(number, self._floors), lambda error: policies.retry_delay(error, 0)
         )
-        if pipeline is None:
+        if pipeline is None or any(b.unwritten and b.claim.pipeline.id == number for b in self._batches):
             return False
         done = False
         for generation in pipeline.generations:  # one at a time: an error in one must not leave another's claim behind
@@ -245,6 +261,8 @@ class Worker:
             if batch in self._batches:
                 batch.take_in(order)
                 self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
+        for batch in [b for b in self._batches if b.is_to_be_retried()]:
+            self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
         for batch in [b for b in self._batches if b.is_to_be_saved()]:
             self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.save))
         for batch in [b for b in self._batches if b.is_to_be_explained()]:
@@ -257,8 +275,23 @@ class Worker:
             self._step(body)
         return True
 
-    def _end(self, batch: Batch) -> bool:
-        self._carefully(batch, lambda: _finish(batch))
+    def _end(self, batch: Batch, *, gives_up: bool = False) -> bool:
+        """Write a batch and end its claim.
+
+        Where a lock is in the way, as by VACUUM FULL, the batch stays in hand: its answers are paid for. It is given
+        back after some tries, or at once with ``gives_up``, if the same lock does not prevent that, too.
+        """
+        try:
+            self._step(lambda: _finish(batch))
+        except db.DatabaseError as error:
+            if not policies.is_locked(error):
+                self._give_back(batch, error)
+            else:
+                batch.retry_later(policies.retry_delay(error, batch.lock_failures))
+                self._save(batch)
+                if gives_up or batch.lock_failures >= _LOCK_ATTEMPTS:
+                    self._give_back_unless_locked(batch, error)
+            raise
         self._full[batch.claim.pipeline.id] = self._locked[batch.claim.pipeline.id] = 0
         self._forget(batch)
         return True
@@ -268,14 +301,43 @@ class Worker:
         try:
             self._step(body)
         except db.DatabaseError as error:
-            if not db.sqlstate(error).startswith("57"):
-                pause = policies.retry_delay(error, self._full[batch.claim.pipeline.id])
-                why = policies.describe(error)
-                try:
-                    self._step(lambda: _abandon(batch, pause, why))
-                finally:
-                    self._forget(batch)
+            self._give_back(batch, error)
             raise
+
+    def _give_back(self, batch: Batch, error: db.DatabaseError) -> None:
+        """Give a claim back after an error, except where that ends the session or is a cancel."""
+        if not db.sqlstate(error).startswith("57"):
+            try:
+                self._abandon(batch, error)
+            finally:
+                self._forget(batch)
+
+    def _abandon(self, batch: Batch, error: db.DatabaseError) -> None:
+        pause = policies.retry_delay(error, self._full[batch.claim.pipeline.id])
+        self._step(lambda: _abandon(batch, pause, policies.describe(error)))
+
+    def _give_back_unless_locked(self, batch: Batch, error: db.DatabaseError) -> None:
+        try:
+            self._abandon(batch, error)
+        except db.DatabaseError as again:
+            if not policies.is_locked(again):
+                raise
+            if batch.lock_failures == _LOCK_ATTEMPTS:
+                name, rows = batch.claim.pipeline.name, len(batch.claim.jobs)
+                db.warning(
+                    f'pipeline "{name}": {rows} rows cannot be written until a table is unlocked: {db.message(error)}',
+                    hint=LOCKED_HINT,
+                )
+        else:
+            self._forget(batch)
+
+    def _save(self, batch: Batch) -> None:
+        """Keep the answers of a batch that cannot be written, where no lock prevents that."""
+        try:
+            self._step(batch.save_all)
+        except db.DatabaseError as error:
+            if not (policies.is_locked(error) or policies.is_disk_full(error)):
+                raise
 
     def _forget(self, batch: Batch) -> None:
         if batch in self._batches:

@@ -86,3 +86,59 @@ def test_a_worker(db, connect, pipeline):
     locker.rollback()
     db.execute("CALL embed_work(until_empty => true)")
     assert_as_source(db)
+
+
+UNWRITTEN = "cannot be written until a table is unlocked"
+
+
+def held_while_in_flight(connect, provider, table, statement):
+    """Start work, lock a table while its texts are at the model, and let the model answer."""
+    provider.hold()
+    session, notices = connect(), []
+    session.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    work = Background(session, statement)
+    provider.wait_for_requests()
+    locker = connect(autocommit=False)
+    locker.execute(f"SET LOCAL lock_timeout = '5 s'; LOCK TABLE embed.{table} IN ACCESS EXCLUSIVE MODE")
+    provider.release()
+    return work, locker, notices
+
+
+def assert_paid_once(db, provider):
+    assert_as_source(db)
+    assert set(provider.sent.values()) == {1}
+    assert db.execute("SELECT sum(texts) FROM embed_usage").fetchone() == (len(provider.sent),)
+    assert db.execute("SELECT count(*) FROM embed.lease").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("table", ["job", "lease", "usage"])
+def test_answers_are_kept_in_hand_until_they_can_be_written(db, connect, pipeline, provider, table):
+    """Nothing is sent twice, and embed_work(until_empty => true) does not return with rows missing."""
+    work, locker, notices = held_while_in_flight(connect, provider, table, "CALL embed_work(until_empty => true)")
+    wait_until(lambda: any(UNWRITTEN in notice for notice in notices), what="the worker to wait for the table")
+    locker.rollback()
+    work.result()
+    assert_paid_once(db, provider)
+
+
+@pytest.mark.parametrize("table", ["job", "lease", "usage"])
+def test_answers_outlive_a_worker_that_could_not_write_them(db, connect, pipeline, provider, table):
+    statement = "CALL embed_work(until_empty => true, max_runtime => '1 s')"
+    work, locker, _ = held_while_in_flight(connect, provider, table, statement)
+    with pytest.raises(errors.LockNotAvailable) as found:
+        work.result()
+    assert "pg_locks" in found.value.diag.message_hint
+    locker.rollback()
+    db.execute("CALL embed_work(until_empty => true)")
+    assert_as_source(db)
+    assert set(provider.sent.values()) == {1}
+
+
+def test_answers_of_a_drain_that_could_not_write_them(db, connect, pipeline, provider):
+    drain, locker, _ = held_while_in_flight(connect, provider, "usage", "SELECT embed_drain()")
+    assert drain.result() == [(0,)]
+    locker.rollback()
+    db.execute("UPDATE embed.job SET ready_at = now()")  # instead of waiting for the end of a lease
+    drain_all(db)
+    assert_as_source(db)
+    assert set(provider.sent.values()) == {1}

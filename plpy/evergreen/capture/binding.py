@@ -16,7 +16,7 @@ SQL = load(__package__)
 
 
 @dataclass(frozen=True)
-class Bound:
+class Binding:
     """A pipeline's columns found again in the source as it is now."""
 
     key: tuple[Column, ...]
@@ -26,24 +26,24 @@ class Bound:
     key_broken: bool
 
 
-def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None) -> Bound:
-    """Find the columns in the source, and say what broke the pipeline where one is lost or unusable."""
-    lost: list[str] = []
+def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None) -> Binding:
+    """Find the columns in the source, and say what broke the pipeline where one is missing or unusable."""
+    missing: list[str] = []
 
-    def found(number: int, name: str) -> Column | None:
+    def find_column(number: int, name: str) -> Column | None:
         column = source.column(name) if by_name else source.numbered(number)
         if column is None and by_name and renamed:
             column = source.numbered(renamed)
         if column is None:
-            lost.append(name)
+            missing.append(name)
         return column
 
-    key = tuple(c for number, name, _ in pipeline.key if (c := found(number, name)) is not None)
+    key = tuple(c for number, name, _ in pipeline.key if (c := find_column(number, name)) is not None)
     watched: dict[int, tuple[Column, ...]] = {
-        g.id: tuple(c for number, name in g.watched if (c := found(number, name)) is not None)
+        g.id: tuple(c for number, name in g.watched if (c := find_column(number, name)) is not None)
         for g in pipeline.generations
     }
-    only_if = found(*pipeline.only_if) if pipeline.only_if is not None else None
+    only_if = find_column(*pipeline.only_if) if pipeline.only_if is not None else None
     # The generation table's own columns say what type the key had, whatever the types are called now.
     table = db.value(SQL.table_oid, pipeline.active.table)
     types = [row["type"] for row in db.rows(SQL.stored_key_types, table)]
@@ -51,12 +51,10 @@ def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | No
     broken = None
     if key_broken:
         broken = "the primary key of the source changed; embed_drop() the pipeline and create it again"
-    elif lost:
-        columns_lost = ", ".join(f'"{name}"' for name in dict.fromkeys(lost))
-        without = "" if all(source.column(name) for name in lost) else " without it"  # it may be there once more
-        broken = (
-            f"column {columns_lost} of the source was dropped; embed_drop() the pipeline and create it again{without}"
-        )
+    elif missing:
+        names = ", ".join(f'"{name}"' for name in dict.fromkeys(missing))
+        suffix = "" if all(source.column(name) for name in missing) else " without it"  # it may be there once more
+        broken = f"column {names} of the source was dropped; embed_drop() the pipeline and create it again{suffix}"
     elif only_if is not None and only_if.bare_type != "bool":
         broken = f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
     elif unwatchable := _unwatchable([c for g in watched.values() for c in g]):
@@ -65,7 +63,7 @@ def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | No
         broken = (
             f'key column "{code[0].name}" runs function {code[1]}, which no superuser owns; embed_drop() the pipeline'
         )
-    return Bound(key, only_if, watched, broken, key_broken)
+    return Binding(key, only_if, watched, broken, key_broken)
 
 
 def _unwatchable(watched: Iterable[Column]) -> str | None:
@@ -77,21 +75,21 @@ def _unwatchable(watched: Iterable[Column]) -> str | None:
     return None
 
 
-def store(pipeline: Pipeline, source: Source, bound: Bound) -> None:
-    """Write down names and numbers as they are now; where a column is lost, only why."""
-    if bound.broken is not None:
-        if bound.broken != pipeline.broken_reason:
-            mark_broken(pipeline, bound.broken)
+def store(pipeline: Pipeline, source: Source, found: Binding) -> None:
+    """Write down names and numbers as they are now; where a column is missing, only why."""
+    if found.broken is not None:
+        if found.broken != pipeline.broken_reason:
+            mark_broken(pipeline, found.broken)
         return
-    only_if = (bound.only_if.name, bound.only_if.attnum) if bound.only_if is not None else (None, None)
-    numbers = [c.attnum for c in bound.key]
-    types = [c.type_name for c in bound.key]
-    db.run(SQL.set_pipeline, pipeline.id, [c.name for c in bound.key], numbers, types, *only_if, source.qualified)
+    only_if = (found.only_if.name, found.only_if.attnum) if found.only_if is not None else (None, None)
+    numbers = [c.attnum for c in found.key]
+    types = [c.type_name for c in found.key]
+    db.run(SQL.update_pipeline, pipeline.id, [c.name for c in found.key], numbers, types, *only_if, source.qualified)
     for generation in pipeline.generations:
-        watched = bound.watched[generation.id]
+        watched = found.watched[generation.id]
         names = dict(zip((name for _, name in generation.watched), (c.name for c in watched), strict=True))
         db.run(
-            SQL.set_generation,
+            SQL.update_generation,
             generation.id,
             [names[name] for name in generation.columns] if generation.columns is not None else None,
             _renamed(generation, names),

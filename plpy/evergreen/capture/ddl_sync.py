@@ -1,8 +1,8 @@
-"""Follow the source: after DDL, after a restore and before a read, what is generated matches the table again."""
+"""Follow the source: after DDL, after a restore and before a read, regenerate what no longer matches the table."""
 
 from evergreen import db
 from evergreen.capture import binding, generated, partitions, restore, triggers
-from evergreen.capture.triggers import is_own, own_ddl
+from evergreen.capture.triggers import is_own_ddl, own_ddl
 from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
@@ -18,21 +18,21 @@ SQL = load(__package__)
 _UNSEEN = 0  # in place of the database's oid: documents were truncated, and no worker has been here since
 
 
-def refresh(number: int, dropped: bool, attnum: int | None) -> None:
+def refresh(pipeline_id: int, dropped: bool, attnum: int | None) -> None:
     """Body of embed.refresh(): regenerate what belongs to a pipeline; called for the user's DDL.
 
     ``attnum``: the column that the command was about, if it was about one.
     """
-    pipeline = pipelines.by_id(number)
-    if pipeline is None or is_own(pipeline.source):
+    pipeline = pipelines.by_id(pipeline_id)
+    if pipeline is None or is_own_ddl(pipeline.source):
         return
     if dropped or (source := columns.describe(pipeline.source)) is None:
-        _source_gone(pipeline)
+        _mark_source_dropped(pipeline)
     elif not restore.was_restored(pipeline):
-        bind(pipeline, source, by_name=False)
+        rebind(pipeline, source, by_name=False)
     elif restore.is_clone(pipeline) or source.key:
         # No worker has been here since the restore. Its own CREATE TRIGGER may still come, so ours stay away.
-        bind(pipeline, source, by_name=not restore.is_clone(pipeline), renamed=attnum, with_triggers=False)
+        rebind(pipeline, source, by_name=not restore.is_clone(pipeline), renamed=attnum, with_triggers=False)
 
 
 def check(pipeline: Pipeline) -> Pipeline | None:
@@ -40,23 +40,23 @@ def check(pipeline: Pipeline) -> Pipeline | None:
     source = columns.describe(pipeline.source)
     if source is None:
         if pipeline.broken_reason is None:
-            _source_gone(pipeline)
+            _mark_source_dropped(pipeline)
         return None
     if pipeline.torn is not None:
         return None
     restored = restore.was_restored(pipeline)
     if not restored and pipeline.broken_reason is None:
-        if _as_stored(pipeline, source):
+        if _matches_catalog(pipeline, source):
             return pipeline
         # A generation may have been retired since the pipeline was read, and its functions with it.
-        again = pipelines.by_id(pipeline.id)
-        if again is not None and again.broken_reason is None and _as_stored(again, source):
-            return again
-    bind(pipeline, source, by_name=restored and not restore.is_clone(pipeline))
+        reread = pipelines.by_id(pipeline.id)
+        if reread is not None and reread.broken_reason is None and _matches_catalog(reread, source):
+            return reread
+    rebind(pipeline, source, by_name=restored and not restore.is_clone(pipeline))
     if restored:
         restore.rebind_restored(pipeline)
-    followed = pipelines.by_id(pipeline.id)
-    return followed if followed is not None and followed.broken_reason is None else None
+    rebound = pipelines.by_id(pipeline.id)
+    return rebound if rebound is not None and rebound.broken_reason is None else None
 
 
 def ready(pipeline: Pipeline) -> Pipeline | None:
@@ -64,11 +64,11 @@ def ready(pipeline: Pipeline) -> Pipeline | None:
     found = check(pipeline)
     if found is None:
         return None
-    lost = [g for g in found.generations if db.value(SQL.lost, found.id, g.id)]
+    lost = [g for g in found.generations if db.value(SQL.has_lost_documents, found.id, g.id)]
     for generation in lost:
         generation_tables.mend(found, generation)
     if lost:
-        db.run(SQL.restart_scans, found.id)
+        db.run(SQL.restart_backfill, found.id)
     return found
 
 
@@ -84,17 +84,17 @@ def readable(pipeline: Pipeline) -> Pipeline:
     return found
 
 
-def as_it_is(pipeline: Pipeline) -> Pipeline:
+def readable_as_found(pipeline: Pipeline) -> Pipeline:
     """As readable, for a look that changes nothing: what a TRUNCATE of embed.document left behind stays there."""
-    here = db.one(SQL.identity, pipeline.source)
+    here = db.one(SQL.current_identity, pipeline.source)
     source = columns.describe(pipeline.source)
     is_truncated = here is not None and pipeline.seen == (here["system_identifier"], _UNSEEN, pipeline.source)
-    if is_truncated and source is not None and pipeline.broken_reason is None and _as_stored(pipeline, source):
+    if is_truncated and source is not None and pipeline.broken_reason is None and _matches_catalog(pipeline, source):
         return pipeline
     return readable(pipeline)
 
 
-def _as_stored(pipeline: Pipeline, source: Source) -> bool:
+def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
     """True when names, numbers, key and the readers' owner are what the generated functions were made for."""
     key = tuple((c.attnum, c.name, c.type_name) for c in source.key)
     watched = [w for g in pipeline.generations for w in g.watched]
@@ -106,20 +106,20 @@ def _as_stored(pipeline: Pipeline, source: Source) -> bool:
         and bool(db.value(SQL.runs_as_owner, pipeline.id))
         # No DDL of the source tells that a function of the key's type changed hands.
         and (all(c.built_in for c in source.key) or columns.foreign_code(source, in_indexes=True) is None)
-        and all(_is_as_made(g, source) for g in pipeline.generations)
+        and all(_reader_matches_source(g, source) for g in pipeline.generations)
     )
 
 
-def _is_as_made(generation: Generation, source: Source) -> bool:
+def _reader_matches_source(generation: Generation, source: Source) -> bool:
     reader = f"embed_store.reader_{generation.id}(jsonb)"
-    return bool(db.value(SQL.generation_state, reader, source.oid, generation.table))
+    return bool(db.value(SQL.reader_matches_source, reader, source.oid, generation.table))
 
 
-def _source_gone(pipeline: Pipeline) -> None:
+def _mark_source_dropped(pipeline: Pipeline) -> None:
     reason = "the source table was dropped; remove the pipeline with embed_drop()"
     binding.mark_broken(pipeline, reason)
     try:
-        db.atomically(lambda: generated.let_go(pipeline))
+        db.atomically(lambda: generated.release_source(pipeline))
     except db.DatabaseError as error:
         # The user's view on ours, or a session that reads it.
         if not (is_dependency(error) or is_lock_unavailable(error)):
@@ -128,34 +128,35 @@ def _source_gone(pipeline: Pipeline) -> None:
             generation_tables.src(generation, pipeline, None, ()).create(None)
 
 
-def bind(
+def rebind(
     pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None = None, with_triggers: bool = True
 ) -> None:
     """Find the pipeline's columns again, by number or by name; regenerate its functions and triggers.
 
     ``renamed``: the number of a column that has just got another name than the one we know.
     """
-    bound = binding.find(pipeline, source, by_name=by_name, renamed=renamed)
-    binding.store(pipeline, source, bound)
+    found = binding.find(pipeline, source, by_name=by_name, renamed=renamed)
+    binding.store(pipeline, source, found)
     current = pipelines.by_id(pipeline.id)
     assert current is not None
-    if bound.broken is None:
-        generated.functions_of(current, source)
+    if found.broken is None:
+        generated.create_functions(current, source)
         generated.follow_row_security(current, source)
     else:
-        generated.degrade(current, source, bound)
-    came_back = pipeline.broken_reason is not None and bound.broken is None
-    if came_back:
+        generated.degrade(current, source, found)
+    recovered = pipeline.broken_reason is not None and found.broken is None
+    if recovered:
         event_log.info("pipeline_recovered", pipeline=pipeline.name)
-    went = came = False
+    some_left = new_with_rows = False
     if current.triggers and with_triggers:
         with own_ddl(pipeline.source):
-            came = triggers.install(current, source)
-            went = triggers.remove_strays(current, source)
-    is_one_less = partitions.note_partitions(current)
-    scope = partitions.follow(current)
+            new_with_rows = triggers.install(current, source)
+            some_left = triggers.remove_from_former_partitions(current, source)
+    lost_a_partition = partitions.record(current)
+    scope = partitions.sync(current)
     renamed_key = current.capture == "cdc" and [name for _, name, _ in pipeline.key] != [c.name for c in source.key]
-    if came or came_back or renamed_key or scope == "source":  # what the WAL has from before has the names of before
+    # WAL written before the key was renamed has the old names.
+    if new_with_rows or recovered or renamed_key or scope == "source":
         change_log.log_scope(pipeline.id, "source")
-    elif went or scope == "document" or (is_one_less and current.capture == "manual"):
+    elif some_left or scope == "document" or (lost_a_partition and current.capture == "manual"):
         change_log.log_scope(pipeline.id, "document")

@@ -2,7 +2,7 @@
 
 from evergreen import db
 from evergreen.capture import triggers
-from evergreen.capture.binding import Bound
+from evergreen.capture.binding import Binding
 from evergreen.capture.restore import was_restored
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Generation, Pipeline
@@ -17,11 +17,11 @@ from evergreen.storage import generation_tables
 SQL = load(__package__)
 
 
-def functions_of(pipeline: Pipeline, source: Source) -> None:
+def create_functions(pipeline: Pipeline, source: Source) -> None:
     """Create or replace every function that is generated for a pipeline."""
-    watched: dict[int, tuple[Column, ...]] = {g.id: _columns(g, source) for g in pipeline.generations}
+    watched: dict[int, tuple[Column, ...]] = {g.id: _watched(g, source) for g in pipeline.generations}
     only_if = source.numbered(pipeline.only_if[0]) if pipeline.only_if is not None else None
-    _capture(pipeline, source)
+    _create_capture_function(pipeline, source)
     functions.scan(pipeline, source).create(source.owner_name)
     functions.count(pipeline, source).create(source.owner_name)
     functions.canonical_key(pipeline, source).create(source.owner_name)
@@ -30,34 +30,34 @@ def functions_of(pipeline: Pipeline, source: Source) -> None:
         generation_tables.src(generation, pipeline, source, watched[generation.id], only_if).create(None)
 
 
-def _capture(pipeline: Pipeline, source: Source) -> None:
+def _create_capture_function(pipeline: Pipeline, source: Source) -> None:
     if pipeline.triggers:
-        union = tuple(dict.fromkeys(c for g in pipeline.generations for c in _columns(g, source)))
-        triggers.capture(pipeline, source, union, broken=False).create(None)
+        all_watched = tuple(dict.fromkeys(c for g in pipeline.generations for c in _watched(g, source)))
+        triggers.capture_function(pipeline, source, all_watched, broken=False).create(None)
 
 
-def regenerate_capture(number: int) -> None:
+def replace_capture_function(number: int) -> None:
     """Replace the capture function after an option of it was changed; sessions call the new one from then on."""
     pipeline = pipelines.by_id(number)
     source = columns.describe(pipeline.source) if pipeline is not None else None
     if pipeline is not None and source is not None and not was_restored(pipeline) and pipeline.broken_reason is None:
-        _capture(pipeline, source)
+        _create_capture_function(pipeline, source)
 
 
-def _columns(generation: Generation, source: Source) -> tuple[Column, ...]:
+def _watched(generation: Generation, source: Source) -> tuple[Column, ...]:
     return tuple(c for number, _ in generation.watched if (c := source.numbered(number)) is not None)
 
 
-def degrade(pipeline: Pipeline, source: Source, bound: Bound) -> None:
+def degrade(pipeline: Pipeline, source: Source, found: Binding) -> None:
     """Keep the user's writes and the view going while the pipeline is broken."""
-    watched = tuple(dict.fromkeys(c for g in bound.watched.values() for c in g))
+    watched = tuple(dict.fromkeys(c for g in found.watched.values() for c in g))
     if pipeline.triggers:
-        triggers.capture(pipeline, source, watched, broken=bound.key_broken).create(None)
+        triggers.capture_function(pipeline, source, watched, broken=found.key_broken).create(None)
     # Without its condition no row is known to meet it.
-    is_shown = pipeline.only_if is None or (bound.only_if is not None and bound.only_if.bare_type == "bool")
-    seen = source if is_shown and not bound.key_broken else None
+    is_visible = pipeline.only_if is None or (found.only_if is not None and found.only_if.bare_type == "bool")
+    visible = source if is_visible and not found.key_broken else None
     for generation in pipeline.generations:
-        generation_tables.src(generation, pipeline, seen, bound.watched[generation.id], bound.only_if).create(None)
+        generation_tables.src(generation, pipeline, visible, found.watched[generation.id], found.only_if).create(None)
 
 
 def follow_row_security(pipeline: Pipeline, source: Source) -> None:
@@ -71,17 +71,17 @@ def follow_row_security(pipeline: Pipeline, source: Source) -> None:
             event_log.info("row_security_waits", pipeline=pipeline.name, table=generation.table)
 
 
-def let_go(pipeline: Pipeline) -> None:
+def release_source(pipeline: Pipeline) -> None:
     """Leave nothing that keeps the owner from dropping the schema, or the type of the key, too."""
     view = generation_tables.relation_name(pipeline.view)
     if view is not None:
         generation_tables.drop_view(view)
     for generation in pipeline.generations:
-        columns_of_key = db.rows(SQL.stored_key_types, db.value(SQL.table_oid, generation.table))
-        users = [row["name"] for row in columns_of_key if not row["built_in"]]
-        if users:
+        key_columns = db.rows(SQL.stored_key_types, db.value(SQL.table_oid, generation.table))
+        foreign = [row["name"] for row in key_columns if not row["built_in"]]
+        if foreign:
             for table in (generation.table, generation.readable):
                 generation_tables.drop_policy(table)
             functions.drop(f"embed_store.src_{generation.id}()")
-        for name in users:
+        for name in foreign:
             db.ddl(SQL.drop_column.on(table=generation.readable, column=db.identifier(name)))

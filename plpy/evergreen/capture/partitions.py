@@ -7,25 +7,25 @@ from evergreen.db.queries import load
 SQL = load(__package__)
 
 
-def now(source: int) -> list[int]:
+def current(source: int) -> list[int]:
     """The source and its partitions, by oid."""
-    return list(db.value(SQL.now, source))
+    return list(db.value(SQL.current_partitions, source))
 
 
-def follow(pipeline: Pipeline) -> str | None:
+def sync(pipeline: Pipeline) -> str | None:
     """Note the partitions there are; return what is to be checked since the last look: a scope, or None."""
-    before = db.value(SQL.of, pipeline.id)
+    before = db.value(SQL.streamed_partitions, pipeline.id)
     if before is None:
         return None
-    here = now(pipeline.source)
-    if here == before:
+    after = current(pipeline.source)
+    if after == before:
         return None
-    db.run(SQL.set, pipeline.id, here)
-    if any(db.value(SQL.has_pages, leaf) for leaf in set(here) - set(before)):
+    db.run(SQL.set_streamed_partitions, pipeline.id, after)
+    if any(db.value(SQL.has_pages, partition) for partition in set(after) - set(before)):
         return "source"
-    return "document" if set(before) - set(here) else None
+    return "document" if set(before) - set(after) else None
 
 
-def note_partitions(pipeline: Pipeline) -> bool:
+def record(pipeline: Pipeline) -> bool:
     """Remember the source's partitions, as nothing tells whose a dropped table was; True when there is one less."""
-    return bool(db.value(SQL.note_partitions, pipeline.id))
+    return bool(db.value(SQL.record_partitions, pipeline.id))

@@ -1,4 +1,4 @@
--- identity(oid): where we are now
+-- current_identity(oid): where we are now
 SELECT s.system_identifier, d.oid::bigint AS database_oid
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND $1 IS NOT NULL
 
@@ -9,7 +9,7 @@ WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER B
 -- table_oid(text): a table by its name
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
--- set_pipeline(int4, text[], int4[], text[], text, int4, text): names and numbers as they are now, and what is broken
+-- update_pipeline(int4, text[], int4[], text[], text, int4, text): names and numbers as they are now, and what is broken
 UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
                           only_if_attnum = $6::int2, bound_name = $7, broken_reason = NULL
 WHERE id = $1
@@ -17,7 +17,7 @@ WHERE id = $1
 -- set_broken(int4, text): why nothing can be read
 UPDATE embed.pipeline SET broken_reason = $2 WHERE id = $1
 
--- set_generation(int4, text[], text, text[], int4[]): names and numbers as they are now
+-- update_generation(int4, text[], text, text[], int4[]): names and numbers as they are now
 UPDATE embed.generation SET columns = $2::name[], template = $3, watched_names = $4::name[], watched_attnums = $5::int2[]
 WHERE id = $1
 
@@ -31,20 +31,20 @@ WITH generations AS (SELECT g.id, g.model FROM embed.generation g WHERE g.pipeli
      flying AS (DELETE FROM embed.in_flight WHERE model IN (SELECT model FROM generations))
 DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
 
--- drop_floor(int4): transaction ids of another server mean nothing here
+-- reset_scan_start(int4): transaction ids of another server mean nothing here
 UPDATE embed.change_log_state SET floor = '0' WHERE pipeline = $1
 
--- restart_scans(int4): check everything again, without calls for what is fresh
+-- restart_backfill(int4): check everything again, without calls for what is fresh
 UPDATE embed.backfill_cursor s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
     walked = 0, worked = '0', moved_at = NULL
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 
--- generation_state(text, oid, text): does a reader still run as the source's owner, and has the table row security as the source
+-- reader_matches_source(text, oid, text): does a reader still run as the source's owner, and has the table row security as the source
 SELECT p.prosecdef AND p.proowner = c.relowner AND coalesce(g.relrowsecurity = c.relrowsecurity, true)
 FROM pg_catalog.pg_proc p, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class g ON g.oid = pg_catalog.to_regclass($3)
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
 
--- changed_triggers(): those of our own tables that fire otherwise than made: pg_restore --disable-triggers enables all alike
+-- altered_triggers(): those of our own tables that fire otherwise than made: pg_restore --disable-triggers enables all alike
 SELECT t.tgname::text AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS "table", w.mode
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
@@ -66,7 +66,7 @@ FROM embed.generation g
 CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
 WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)
 
--- note_partitions(int4): which tables' rows go with them when they are dropped; is one of those of before away
+-- record_partitions(int4): which tables' rows go with them when they are dropped; is one of those of before away
 UPDATE embed.pipeline p SET partitions = t.now
 FROM (SELECT s.partitions AS before,
              (SELECT pg_catalog.array_agg(l.relid ORDER BY l.relid) FROM embed.partition_tree(s.source) l (relid)
@@ -75,13 +75,13 @@ FROM (SELECT s.partitions AS before,
 WHERE p.id = $1 AND t.before IS DISTINCT FROM t.now
 RETURNING NOT coalesce(t.before <@ coalesce(t.now, '{}'), true) AS gone
 
--- of(int4): the tables of a pipeline that is read, as they were looked at last
+-- streamed_partitions(int4): the tables of a pipeline that is read, as they were looked at last
 SELECT w.leaves::pg_catalog.int8[] AS leaves FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'reading'
 
--- now(oid): the source and its partitions
+-- current_partitions(oid): the source and its partitions
 SELECT ARRAY(SELECT t.relid::pg_catalog.int8 FROM embed.partition_tree($1) t (relid) ORDER BY t.relid) AS leaves
 
--- set(int4, int8[]): looked at
+-- set_streamed_partitions(int4, int8[]): looked at
 UPDATE embed.wal SET leaves = $2::pg_catalog.oid[] WHERE pipeline = $1
 
 -- capture_body(): logs the keys of rows whose watched columns changed; bytewise, so json and citext case count too
@@ -128,17 +128,17 @@ BEGIN
     RETURN NULL;
 END
 
--- capture_probe(): is a worker asleep, see extension/sql/31_queue/2_functions.sql; once a transaction has a row that wakes, no other need
+-- sleeper_probe(): is a worker asleep, see extension/sql/31_queue/2_functions.sql; once a transaction has a row that wakes, no other need
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0)
            AND coalesce(pg_catalog.current_setting('evergreen.wakes', true), '') = '' THEN
             wake = true;
             PERFORM pg_catalog.set_config('evergreen.wakes', 'on', true);
         END IF;
 
--- may_prepare(): can transactions be prepared in this server
+-- can_prepare(): can transactions be prepared in this server
 SELECT pg_catalog.current_setting('max_prepared_transactions') <> '0'
 
--- capture_nothing_body(): for a source whose key is gone: the user's writes go on
+-- capture_noop_body(): for a source whose key is gone: the user's writes go on
 BEGIN
     RETURN NULL;
 END
@@ -146,13 +146,13 @@ END
 -- create_trigger(): {timing} is the event with its condition
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH {level} {condition} EXECUTE FUNCTION {function}()
 
--- always(): also under session_replication_role = replica
+-- enable_always(): also under session_replication_role = replica
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
 
 -- drop_trigger(): on this table
 DROP TRIGGER IF EXISTS {trigger} ON {table}
 
--- named(text): the table of this name
+-- oid_of_name(text): the table of this name
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
 -- our_triggers(text): the triggers that call a capture function, wherever they are
@@ -164,7 +164,7 @@ JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
 
--- ownerless(oid): triggers on a table and its partitions that are of no pipeline, as after a restore without the catalog
+-- orphaned_triggers(oid): triggers on a table and its partitions that are of no pipeline, as after a restore without the catalog
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name, t.tgname::text AS trigger
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
@@ -178,17 +178,17 @@ WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT l.relid FROM embed.partition_tree(
 -- has_pages(oid): may there be rows in it
 SELECT pg_catalog.pg_relation_size($1) > 0
 
--- leaves(oid): the source and all its partitions; without partitions just the source
+-- partition_tree(oid): the source and all its partitions; without partitions just the source
 SELECT c.oid::bigint AS table_oid,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name
 FROM embed.partition_tree($1) t (relid)
 JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind IN ('r', 'p')
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 
--- lost(int4, int4): documents whose chunks are not there
+-- has_lost_documents(int4, int4): documents whose chunks are not there
 SELECT embed.lost_documents($1, $2)
 
--- document_numbers(): go on behind those that are there
+-- advance_document_ids(): go on behind those that are there
 SELECT pg_catalog.setval('embed.document_id_seq', m.id)
 FROM (SELECT max(d.id) AS id FROM embed.document d) m, embed.document_id_seq s WHERE m.id >= s.last_value
 

@@ -12,14 +12,14 @@ SQL = load(__package__)
 
 def was_restored(pipeline: Pipeline) -> bool:
     """True when the catalog was restored or cloned since it was last seen: numbers of columns mean nothing then."""
-    here = db.one(SQL.identity, pipeline.source)
+    here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     return pipeline.seen != (here["system_identifier"], here["database_oid"], pipeline.source)
 
 
 def is_clone(pipeline: Pipeline) -> bool:
     """True for a copy of the whole database, in which every oid and number is still right."""
-    here = db.one(SQL.identity, pipeline.source)
+    here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     return (pipeline.seen[0], pipeline.seen[2]) == (here["system_identifier"], pipeline.source)
 
@@ -28,15 +28,15 @@ def rebind_restored(pipeline: Pipeline) -> None:
     """Make a restored pipeline's home here: nothing of the other server's leases and transaction ids counts."""
     state.create_all()
     db.run(SQL.drop_leases, pipeline.id)
-    db.run(SQL.drop_floor, pipeline.id)
-    db.value(SQL.document_numbers)
+    db.run(SQL.reset_scan_start, pipeline.id)
+    db.value(SQL.advance_document_ids)
     if pipeline.torn is None:
         for generation in pipeline.generations:
             generation_tables.mend(pipeline, generation)
-    db.run(SQL.restart_scans, pipeline.id)
+    db.run(SQL.restart_backfill, pipeline.id)
     db.run(SQL.count_documents, pipeline.id)
-    for row in db.rows(SQL.changed_triggers):
+    for row in db.rows(SQL.altered_triggers):
         with_lock_timeout(lambda row=row: db.ddl(SQL.enable_trigger.on(**row)), "50ms")
-    here = db.one(SQL.identity, pipeline.source)
+    here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)

@@ -1,4 +1,4 @@
-"""The capture triggers on a source: row triggers on the root, TRUNCATE triggers on the root and every leaf."""
+"""The capture triggers on a source: row triggers on the root, TRUNCATE triggers on the root and every member."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ SQL = load(__package__)
 # misses columns that a BEFORE trigger changes.
 _CHANGED = "WHEN (pg_catalog.record_image_ne(OLD.*, NEW.*))"
 _ROW_TRIGGERS = (("insert", "INSERT", ""), ("update", "UPDATE", _CHANGED), ("delete", "DELETE", ""))
-_under_way: set[int] = set()
+_own_ddl_sources: set[int] = set()
 
 
 def install(pipeline: Pipeline, source: Source) -> bool:
@@ -28,39 +28,41 @@ def install(pipeline: Pipeline, source: Source) -> bool:
     present = {(row["table_oid"], row["trigger"]): row for row in db.rows(SQL.our_triggers, function)}
     for row in present.values():  # those of partitions too, which their owner can disable one by one
         if row["enabled"] != "A":
-            db.ddl(SQL.always.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
-    wanted = [(source.oid, source.qualified, event, sql, "ROW", condition) for event, sql, condition in _ROW_TRIGGERS]
-    wanted += [
-        (leaf["table_oid"], leaf["table_name"], "truncate", "TRUNCATE", "STATEMENT", "")
-        for leaf in db.rows(SQL.leaves, source.oid)
+            db.ddl(SQL.enable_always.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+    required = [(source.oid, source.qualified, event, sql, "ROW", condition) for event, sql, condition in _ROW_TRIGGERS]
+    required += [
+        (member["table_oid"], member["table_name"], "truncate", "TRUNCATE", "STATEMENT", "")
+        for member in db.rows(SQL.partition_tree, source.oid)
     ]
-    came_with_rows = False
-    for oid, table, event, sql, level, condition in wanted:
+    found_rows = False
+    for oid, table, event, sql, level, condition in required:
         trigger = f"evergreen_{pipeline.id}_{event}"
         names = {"trigger": db.identifier(trigger), "table": table}
         if (oid, trigger) not in present:
-            came_with_rows = came_with_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
+            found_rows = found_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
             db.ddl(SQL.create_trigger.on(**names, event=sql, level=level, condition=condition, function=function))
-            if db.value(SQL.named, table) != oid:
+            if db.value(SQL.oid_of_name, table) != oid:
                 raise db.undefined(f"table {table} was renamed while its lock was waited for")
-            db.ddl(SQL.always.on(**names))
-    return came_with_rows
+            db.ddl(SQL.enable_always.on(**names))
+    return found_rows
 
 
-def remove_strays(pipeline: Pipeline, source: Source) -> bool:
+def remove_from_former_partitions(pipeline: Pipeline, source: Source) -> bool:
     """Drop our triggers from tables that are partitions no more; True when there were any."""
-    leaves = {row["table_oid"] for row in db.rows(SQL.leaves, source.oid)}
-    strays = [
-        row for row in db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}") if row["table_oid"] not in leaves
+    members = {row["table_oid"] for row in db.rows(SQL.partition_tree, source.oid)}
+    former = [
+        row
+        for row in db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}")
+        if row["table_oid"] not in members
     ]
-    for row in strays:
+    for row in former:
         db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
-    return bool(strays)
+    return bool(former)
 
 
-def remove_ownerless(source: Source) -> None:
+def remove_orphans(source: Source) -> None:
     """Drop the triggers of pipelines that are not there: a restore without the catalog brings them."""
-    for row in db.rows(SQL.ownerless, source.oid):
+    for row in db.rows(SQL.orphaned_triggers, source.oid):
         db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
 
 
@@ -75,24 +77,24 @@ def remove(pipeline: Pipeline) -> None:
 @contextmanager
 def own_ddl(source: int) -> Generator[None]:
     """While this lasts, DDL of this session on that table is ours."""
-    added = source not in _under_way
-    _under_way.add(source)
+    added = source not in _own_ddl_sources
+    _own_ddl_sources.add(source)
     try:
         yield
     finally:
         if added:
-            _under_way.discard(source)
+            _own_ddl_sources.discard(source)
 
 
-def is_own(source: int) -> bool:
+def is_own_ddl(source: int) -> bool:
     """True for DDL that we do ourselves."""
-    return source in _under_way
+    return source in _own_ddl_sources
 
 
-def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, broken: bool) -> Function:
+def capture_function(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, broken: bool) -> Function:
     """The trigger function: PL/pgSQL, because a writer must not pay for starting Python."""
     names = ", ".join
-    body = SQL.capture_nothing_body.text
+    body = SQL.capture_noop_body.text
     if not broken:
         body = filled(
             SQL.capture_body,
@@ -103,7 +105,7 @@ def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, 
             new_key=names(ex.reference("NEW", c) for c in source.key),
             old_key_document=ex.key("OLD", source.key),
             new_key_document=ex.key("NEW", source.key),
-            probe=f"\n        {SQL.capture_probe.text};" if wakes(pipeline) else "",
+            probe=f"\n        {SQL.sleeper_probe.text};" if wakes_workers(pipeline) else "",
         )
     return Function(
         signature=f"embed_store.capture_{pipeline.id}()",
@@ -112,12 +114,12 @@ def capture(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, 
         volatility="VOLATILE",
         body=body,
         settings="" if broken else ex.pins(source.key),
-        borrower=source.owner_name,
+        grantee=source.owner_name,
         comment=f"evergreen: logs changed keys of pipeline {pipeline.name}",
     )
 
 
-def wakes(pipeline: Pipeline) -> bool:
+def wakes_workers(pipeline: Pipeline) -> bool:
     """Tell whether writers wake a worker that sleeps: NOTIFY and PREPARE TRANSACTION exclude each other."""
     chosen = options.effective(pipeline.options, "wakeup")
-    return bool(chosen) if chosen is not None else not db.value(SQL.may_prepare)
+    return bool(chosen) if chosen is not None else not db.value(SQL.can_prepare)

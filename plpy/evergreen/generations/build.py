@@ -104,7 +104,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     backfill = True
     cursors.create(number, backfill=backfill)
     with functions.unchecked():
-        generated.functions_of(pipeline, source)
+        generated.create_functions(pipeline, source)
     generation_tables.create_table(pipeline, generation, source)
     if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):

@@ -64,7 +64,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
     left, source = pipelines.by_id(pipeline.id), table.describe(pipeline.source)
     if generations and left is not None and source is not None and left.broken_reason is None:
         with functions.unchecked():
-            generated.functions_of(left, source)  # what only these watched is watched no more
+            generated.create_functions(left, source)  # what only these watched is watched no more
 
 
 def due() -> list[Task]:

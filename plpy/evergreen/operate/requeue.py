@@ -129,4 +129,4 @@ def _mark(pipeline: Pipeline, keys: list[str]) -> int:
         # that: all rows are checked, which costs no call for those that are fresh.
         db.run(SQL.touch_all, pipeline.id)
         return len(keys)
-    return db.run(SQL.touch, pipeline.id, canonical, triggers.wakes(pipeline))
+    return db.run(SQL.touch, pipeline.id, canonical, triggers.wakes_workers(pipeline))

@@ -36,7 +36,7 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         counters.create_budget(found.id, merged, found.active.model)
         db.run(SQL.set_options, found.id, json_objects.dumps(merged))
         if merged.get("wakeup") != found.options.get("wakeup"):
-            generated.regenerate_capture(found.id)
+            generated.replace_capture_function(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
             failures.waiting_again(found)  # what waits for midnight need not any more
         return json_objects.dumps(
@@ -110,7 +110,7 @@ def _switch(number: int, source: Source, wanted: str) -> None:
 def _capture(number: int, source: Source) -> None:
     pipeline: Pipeline | None = pipelines.by_id(number)
     assert pipeline is not None
-    generated.functions_of(pipeline, source)
+    generated.create_functions(pipeline, source)
     triggers.install(pipeline, source)
 
 

@@ -142,8 +142,8 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
         # Where the rows of now are left out triggers tell, until the WAL is read, which change; else all are checked.
         db.run(SQL.start_in_wal, number, not backfill, backfill)
         pipeline = replace(pipeline, triggers=not backfill)
-    generated.functions_of(pipeline, source)
-    partitions.note_partitions(pipeline)
+    generated.create_functions(pipeline, source)
+    partitions.record(pipeline)
     generation_tables.create_table(pipeline, generation, source)
     db.run(SQL.set_view, number, generation_tables.create_view(pipeline, generation, source, view))
     if pipeline.triggers:
@@ -154,7 +154,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
 
 
 def _capture(pipeline: Pipeline, source: Source) -> None:
-    triggers.remove_ownerless(source)
+    triggers.remove_orphans(source)
     triggers.install(pipeline, source)
 
 

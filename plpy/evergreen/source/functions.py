@@ -30,7 +30,7 @@ class Function:
     body: str
     settings: str = ""
     definer: bool = True
-    borrower: str | None = None  # a role that may run it, beside its owner
+    grantee: str | None = None  # a role that may run it, beside its owner
     comment: str = ""
 
     def create(self, owner: str | None) -> None:
@@ -50,12 +50,12 @@ class Function:
         else:
             db.ddl(SQL.replace_inlined_function.on(**on))
             privileges.revoke_all("FUNCTION", self.signature)
-            db.ddl(SQL.open_function.on(signature=self.signature))
+            db.ddl(SQL.grant_execute_to_public.on(signature=self.signature))
         given = db.identifier(owner) if owner is not None else db.value(SQL.other_owner, self.signature)
         if given is not None:
             give(self.signature, given)
-        if self.borrower is not None:
-            db.ddl(SQL.lend_function.on(signature=self.signature, owner=db.identifier(self.borrower)))
+        if self.grantee is not None:
+            db.ddl(SQL.grant_execute.on(signature=self.signature, role=db.identifier(self.grantee)))
         db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
 
 

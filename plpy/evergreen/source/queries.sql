@@ -153,11 +153,11 @@ AS {body}
 -- check_bodies(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
 SELECT pg_catalog.current_setting('check_function_bodies') AS before, pg_catalog.set_config('check_function_bodies', $1, true)
 
--- open_function(): it runs with the rights of whoever asks
+-- grant_execute_to_public(): it runs with the rights of whoever asks
 GRANT EXECUTE ON FUNCTION {signature} TO PUBLIC
 
--- lend_function(): the owner of a partitioned table makes partitions, and copies of our triggers with them
-GRANT EXECUTE ON FUNCTION {signature} TO {owner}
+-- grant_execute(): the owner of a partitioned table makes partitions, and copies of our triggers with them
+GRANT EXECUTE ON FUNCTION {signature} TO {role}
 
 -- give_function(): the user's code that it runs (casts, domain checks) runs as the user
 ALTER FUNCTION {signature} OWNER TO {owner}

@@ -170,7 +170,7 @@ def test_a_drain_that_meets_a_generation_on_its_way_out_locks_nothing_shared(db,
     stop = stoppable()
     edit(db, 1, "edited")
     stop.session.execute("BEGIN")
-    assert stop.parked("SELECT embed_drain()", "generation_state", "before")
+    assert stop.parked("SELECT embed_drain()", "reader_matches_source", "before")
     db.execute("SELECT embed_retire('docs', 2)")
     stop.let_go()
     db.execute("SELECT embed_pause('docs')")

@@ -126,7 +126,7 @@ def retry_unsupported(number: int) -> bool:
 
 
 def _capture(pipeline: Pipeline, source: Source) -> None:
-    generated.functions_of(pipeline, source)
+    generated.create_functions(pipeline, source)
     triggers.install(pipeline, source)
 
 
@@ -153,7 +153,7 @@ def _begin(pipeline: Pipeline) -> None:
     """The triggers go last: who writes waits from there to the commit."""
     if db.value(SQL.checks, pipeline.id):
         change_log.log_scope(pipeline.id, "source")
-    if db.run(SQL.set_reading, pipeline.id, partitions.now(pipeline.source)):
+    if db.run(SQL.set_reading, pipeline.id, partitions.current(pipeline.source)):
         triggers.remove(pipeline)
 
 
@@ -165,7 +165,7 @@ def strangers() -> list[int]:
 def sync_partitions(number: int) -> bool:
     """Follow them; True when rows are to be checked."""
     pipeline = pipelines.by_id(number)
-    scope = partitions.follow(pipeline) if pipeline is not None else None
+    scope = partitions.sync(pipeline) if pipeline is not None else None
     if pipeline is not None and scope is not None:
         change_log.log_scope(pipeline.id, scope)
     return scope is not None

@@ -1,4 +1,4 @@
-"""A pipeline's columns found again in its source, by number or by name, and written down as they are now."""
+"""Find a pipeline's columns in its source again, by number or name, and store what they are called now."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SQL = load(__package__)
 
 @dataclass(frozen=True)
 class Binding:
-    """A pipeline's columns found again in the source as it is now."""
+    """A pipeline's columns in the source as it is now; ``broken`` says why they cannot be used."""
 
     key: tuple[Column, ...]
     only_if: Column | None
@@ -27,7 +27,7 @@ class Binding:
 
 
 def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None) -> Binding:
-    """Find the columns in the source, and say what broke the pipeline where one is missing or unusable."""
+    """Find the columns in the source, by name after a restore; ``renamed``: number of a column renamed just now."""
     missing: list[str] = []
 
     def find_column(number: int, name: str) -> Column | None:
@@ -44,30 +44,36 @@ def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | No
         for g in pipeline.generations
     }
     only_if = find_column(*pipeline.only_if) if pipeline.only_if is not None else None
-    # The generation table's own columns say what type the key had, whatever the types are called now.
+    # The generation table's columns still have the key's types, whatever those are called now.
     table = db.value(SQL.table_oid, pipeline.active.table)
     types = [row["type"] for row in db.rows(SQL.stored_key_types, table)]
     key_broken = [c.attnum for c in key] != [c.attnum for c in source.key] or [c.type_oid for c in key] != types
-    broken = None
     if key_broken:
         broken = "the primary key of the source changed; embed_drop() the pipeline and create it again"
-    elif missing:
-        names = ", ".join(f'"{name}"' for name in dict.fromkeys(missing))
-        suffix = "" if all(source.column(name) for name in missing) else " without it"  # it may be there once more
-        broken = f"column {names} of the source was dropped; embed_drop() the pipeline and create it again{suffix}"
-    elif only_if is not None and only_if.bare_type != "bool":
-        broken = f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
-    elif unwatchable := _unwatchable([c for g in watched.values() for c in g]):
-        broken = unwatchable
-    elif (code := columns.foreign_code(source)) is not None:
-        broken = (
-            f'key column "{code[0].name}" runs function {code[1]}, which no superuser owns; embed_drop() the pipeline'
-        )
+    else:
+        broken = _broken_reason(source, missing, only_if, [c for g in watched.values() for c in g])
     return Binding(key, only_if, watched, broken, key_broken)
 
 
+def _broken_reason(source: Source, missing: list[str], only_if: Column | None, watched: list[Column]) -> str | None:
+    if missing:
+        names = ", ".join(f'"{name}"' for name in dict.fromkeys(missing))
+        # Another column may have taken the name.
+        suffix = "" if all(source.column(name) for name in missing) else " without it"
+        return f"column {names} of the source was dropped; embed_drop() the pipeline and create it again{suffix}"
+    if only_if is not None and only_if.bare_type != "bool":
+        return f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
+    if (unwatchable := _unwatchable(watched)) is not None:
+        return unwatchable
+    if (code := columns.foreign_code(source)) is not None:
+        return (
+            f'key column "{code[0].name}" runs function {code[1]}, which no superuser owns; embed_drop() the pipeline'
+        )
+    return None
+
+
 def _unwatchable(watched: Iterable[Column]) -> str | None:
-    """Say why the text of a column can no longer be followed."""
+    """Return why changes of a column's text would go unnoticed; None where they would not."""
     for column in watched:
         reason = ex.unwatchable(column)
         if reason is not None:
@@ -76,7 +82,7 @@ def _unwatchable(watched: Iterable[Column]) -> str | None:
 
 
 def store(pipeline: Pipeline, source: Source, found: Binding) -> None:
-    """Write down names and numbers as they are now; where a column is missing, only why."""
+    """Store current names and numbers, or only the reason where the pipeline is broken."""
     if found.broken is not None:
         if found.broken != pipeline.broken_reason:
             mark_broken(pipeline, found.broken)
@@ -99,7 +105,7 @@ def store(pipeline: Pipeline, source: Source, found: Binding) -> None:
 
 
 def mark_broken(pipeline: Pipeline, reason: str) -> None:
-    """Record why the source cannot be read, in the catalog and in the log."""
+    """Store and log why the source cannot be read."""
     db.run(SQL.set_broken, pipeline.id, reason)
     event_log.warn("pipeline_broken", pipeline=pipeline.name, reason=reason)
 

@@ -15,13 +15,13 @@ from evergreen.source.table import Source
 from evergreen.storage import generation_tables
 
 SQL = load(__package__)
-_UNSEEN = 0  # in place of the database's oid: documents were truncated, and no worker has been here since
+_UNSEEN = 0  # instead of the database's OID: embed.document was truncated, and no worker has run since
 
 
 def refresh(pipeline_id: int, dropped: bool, attnum: int | None) -> None:
-    """Body of embed.refresh(): regenerate what belongs to a pipeline; called for the user's DDL.
+    """Body of embed.refresh(), which the event triggers call: regenerate a pipeline's functions and triggers.
 
-    ``attnum``: the column that the command was about, if it was about one.
+    ``attnum``: the column that the command names, if it names one.
     """
     pipeline = pipelines.by_id(pipeline_id)
     if pipeline is None or is_own_ddl(pipeline.source):
@@ -31,12 +31,12 @@ def refresh(pipeline_id: int, dropped: bool, attnum: int | None) -> None:
     elif not restore.was_restored(pipeline):
         rebind(pipeline, source, by_name=False)
     elif restore.is_clone(pipeline) or source.key:
-        # No worker has been here since the restore. Its own CREATE TRIGGER may still come, so ours stay away.
+        # No worker has run since the restore, whose own CREATE TRIGGER may still come: create none here.
         rebind(pipeline, source, by_name=not restore.is_clone(pipeline), renamed=attnum, with_triggers=False)
 
 
 def check(pipeline: Pipeline) -> Pipeline | None:
-    """Called before rows are read: follow whatever no event trigger saw. None when nothing can be read."""
+    """Follow DDL that no event trigger saw, before rows are read; None when the source cannot be read."""
     source = columns.describe(pipeline.source)
     if source is None:
         if pipeline.broken_reason is None:
@@ -60,7 +60,7 @@ def check(pipeline: Pipeline) -> Pipeline | None:
 
 
 def ready(pipeline: Pipeline) -> Pipeline | None:
-    """As check, for a worker, who queues rows whose vectors are lost."""
+    """Check for a worker: as ``check``, and queue rows whose chunks were lost."""
     found = check(pipeline)
     if found is None:
         return None
@@ -73,7 +73,7 @@ def ready(pipeline: Pipeline) -> Pipeline | None:
 
 
 def readable(pipeline: Pipeline) -> Pipeline:
-    """As check, for somebody who is told when nothing can be read; raises UserError 55000."""
+    """Check for a user's call: as ``check``, but raises UserError 55000 when the source cannot be read."""
     found = check(pipeline)
     if found is None:
         raise UserError(
@@ -85,7 +85,7 @@ def readable(pipeline: Pipeline) -> Pipeline:
 
 
 def readable_as_found(pipeline: Pipeline) -> Pipeline:
-    """As readable, for a look that changes nothing: what a TRUNCATE of embed.document left behind stays there."""
+    """Check for a read-only call: as ``readable``, but without repair after a TRUNCATE of embed.document."""
     here = db.one(SQL.current_identity, pipeline.source)
     source = columns.describe(pipeline.source)
     is_truncated = here is not None and pipeline.seen == (here["system_identifier"], _UNSEEN, pipeline.source)
@@ -95,7 +95,7 @@ def readable_as_found(pipeline: Pipeline) -> Pipeline:
 
 
 def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
-    """True when names, numbers, key and the readers' owner are what the generated functions were made for."""
+    """Tell whether the generated functions still match the source's names, numbers, key and owner."""
     key = tuple((c.attnum, c.name, c.type_name) for c in source.key)
     watched = [w for g in pipeline.generations for w in g.watched]
     names = {c.attnum: c.name for c in source.columns}
@@ -104,7 +104,7 @@ def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
         and source.qualified == pipeline.bound_name
         and all(names.get(number) == name for number, name in watched)
         and bool(db.value(SQL.runs_as_owner, pipeline.id))
-        # No DDL of the source tells that a function of the key's type changed hands.
+        # A new owner of a function of the key's type is no DDL on the source.
         and (all(c.built_in for c in source.key) or columns.foreign_code(source, in_indexes=True) is None)
         and all(_reader_matches_source(g, source) for g in pipeline.generations)
     )
@@ -131,9 +131,9 @@ def _mark_source_dropped(pipeline: Pipeline) -> None:
 def rebind(
     pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | None = None, with_triggers: bool = True
 ) -> None:
-    """Find the pipeline's columns again, by number or by name; regenerate its functions and triggers.
+    """Find the pipeline's columns again, by number or by name, and regenerate its functions and triggers.
 
-    ``renamed``: the number of a column that has just got another name than the one we know.
+    ``renamed``: the number of a column renamed just now, whose stored name is the old one.
     """
     found = binding.find(pipeline, source, by_name=by_name, renamed=renamed)
     binding.store(pipeline, source, found)
@@ -147,16 +147,23 @@ def rebind(
     recovered = pipeline.broken_reason is not None and found.broken is None
     if recovered:
         event_log.info("pipeline_recovered", pipeline=pipeline.name)
-    some_left = new_with_rows = False
+    _follow_partitions(pipeline, current, source, recovered=recovered, with_triggers=with_triggers)
+
+
+def _follow_partitions(
+    before: Pipeline, current: Pipeline, source: Source, *, recovered: bool, with_triggers: bool
+) -> None:
+    """Bring triggers to the partitions there are now, and queue a check of what was not captured."""
+    removed = missed_rows = False
     if current.triggers and with_triggers:
-        with own_ddl(pipeline.source):
-            new_with_rows = triggers.install(current, source)
-            some_left = triggers.remove_from_former_partitions(current, source)
+        with own_ddl(current.source):
+            missed_rows = triggers.install(current, source)
+            removed = triggers.remove_from_former_partitions(current, source)
     lost_a_partition = partitions.record(current)
     scope = partitions.sync(current)
-    renamed_key = current.capture == "cdc" and [name for _, name, _ in pipeline.key] != [c.name for c in source.key]
     # WAL written before the key was renamed has the old names.
-    if new_with_rows or recovered or renamed_key or scope == "source":
-        change_log.log_scope(pipeline.id, "source")
-    elif some_left or scope == "document" or (lost_a_partition and current.capture == "manual"):
-        change_log.log_scope(pipeline.id, "document")
+    renamed_key = current.capture == "cdc" and [name for _, name, _ in before.key] != [c.name for c in source.key]
+    if missed_rows or recovered or renamed_key or scope == "source":
+        change_log.log_scope(current.id, "source")
+    elif removed or scope == "document" or (lost_a_partition and current.capture == "manual"):
+        change_log.log_scope(current.id, "document")

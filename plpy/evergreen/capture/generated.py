@@ -1,4 +1,4 @@
-"""What is generated for a pipeline: its functions, and what is left of them when its source is gone or broken."""
+"""The functions generated for a pipeline, and how they degrade when its source is broken or dropped."""
 
 from evergreen import db
 from evergreen.capture import triggers
@@ -18,7 +18,7 @@ SQL = load(__package__)
 
 
 def create_functions(pipeline: Pipeline, source: Source) -> None:
-    """Create or replace every function that is generated for a pipeline."""
+    """Create or replace all functions of a pipeline."""
     watched: dict[int, tuple[Column, ...]] = {g.id: _watched(g, source) for g in pipeline.generations}
     only_if = source.numbered(pipeline.only_if[0]) if pipeline.only_if is not None else None
     _create_capture_function(pipeline, source)
@@ -37,7 +37,7 @@ def _create_capture_function(pipeline: Pipeline, source: Source) -> None:
 
 
 def replace_capture_function(number: int) -> None:
-    """Replace the capture function after an option of it was changed; sessions call the new one from then on."""
+    """Replace the capture function after a change of options; open sessions call the new one from then on."""
     pipeline = pipelines.by_id(number)
     source = columns.describe(pipeline.source) if pipeline is not None else None
     if pipeline is not None and source is not None and not was_restored(pipeline) and pipeline.broken_reason is None:
@@ -49,11 +49,11 @@ def _watched(generation: Generation, source: Source) -> tuple[Column, ...]:
 
 
 def degrade(pipeline: Pipeline, source: Source, found: Binding) -> None:
-    """Keep the user's writes and the view going while the pipeline is broken."""
+    """Keep the user's writes and the view working while the pipeline is broken."""
     watched = tuple(dict.fromkeys(c for g in found.watched.values() for c in g))
     if pipeline.triggers:
         triggers.capture_function(pipeline, source, watched, broken=found.key_broken).create(None)
-    # Without its condition no row is known to meet it.
+    # Without the only_if column no row can be shown to meet the condition.
     is_visible = pipeline.only_if is None or (found.only_if is not None and found.only_if.bare_type == "bool")
     visible = source if is_visible and not found.key_broken else None
     for generation in pipeline.generations:
@@ -61,7 +61,7 @@ def degrade(pipeline: Pipeline, source: Source, found: Binding) -> None:
 
 
 def follow_row_security(pipeline: Pipeline, source: Source) -> None:
-    """Give the generation tables row security as the source has it; a locked table is left for the next time."""
+    """Enable row security on the generation tables as on the source; a locked table is left for the next check."""
     for generation in pipeline.generations:
         try:
             db.atomically(lambda generation=generation: generation_tables.follow_row_security(generation, source))
@@ -72,7 +72,7 @@ def follow_row_security(pipeline: Pipeline, source: Source) -> None:
 
 
 def release_source(pipeline: Pipeline) -> None:
-    """Leave nothing that keeps the owner from dropping the schema, or the type of the key, too."""
+    """Drop what keeps the owner from dropping the schema or the key's type: the view, and key columns of it."""
     view = generation_tables.relation_name(pipeline.view)
     if view is not None:
         generation_tables.drop_view(view)

@@ -1,4 +1,4 @@
-"""The partitions of a source that is read from the WAL: what comes with one, or goes with it, was not written there."""
+"""A source's partitions: rows that come or go with one are not in the WAL, so attaching and dropping is detected."""
 
 from evergreen import db
 from evergreen.core.pipeline import Pipeline
@@ -8,12 +8,12 @@ SQL = load(__package__)
 
 
 def current(source: int) -> list[int]:
-    """The source and its partitions, by oid."""
+    """Return the OIDs of the source and its partitions."""
     return list(db.value(SQL.current_partitions, source))
 
 
 def sync(pipeline: Pipeline) -> str | None:
-    """Note the partitions there are; return what is to be checked since the last look: a scope, or None."""
+    """Record the partitions of a source read from the WAL; return the scope to check when they changed, else None."""
     before = db.value(SQL.streamed_partitions, pipeline.id)
     if before is None:
         return None
@@ -27,5 +27,5 @@ def sync(pipeline: Pipeline) -> str | None:
 
 
 def record(pipeline: Pipeline) -> bool:
-    """Remember the source's partitions, as nothing tells whose a dropped table was; True when there is one less."""
+    """Record the source's partitions, since a dropped table cannot be traced to its root; True when one is gone."""
     return bool(db.value(SQL.record_partitions, pipeline.id))

@@ -1,4 +1,4 @@
-"""A pipeline that came with a dump, or in a copy of the database: its home here."""
+"""Pipelines restored from a dump, or found in a copy of the database."""
 
 from evergreen import db
 from evergreen.core.pipeline import Pipeline
@@ -11,21 +11,21 @@ SQL = load(__package__)
 
 
 def was_restored(pipeline: Pipeline) -> bool:
-    """True when the catalog was restored or cloned since it was last seen: numbers of columns mean nothing then."""
+    """True when the catalog was restored or cloned since the last check; column numbers are then meaningless."""
     here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     return pipeline.seen != (here["system_identifier"], here["database_oid"], pipeline.source)
 
 
 def is_clone(pipeline: Pipeline) -> bool:
-    """True for a copy of the whole database, in which every oid and number is still right."""
+    """True for a copy of the whole database, in which every OID and column number is still valid."""
     here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     return (pipeline.seen[0], pipeline.seen[2]) == (here["system_identifier"], pipeline.source)
 
 
 def rebind_restored(pipeline: Pipeline) -> None:
-    """Make a restored pipeline's home here: nothing of the other server's leases and transaction ids counts."""
+    """Adopt a restored pipeline: discard the other server's leases and transaction ids, and check all rows."""
     state.create_all()
     db.run(SQL.drop_leases, pipeline.id)
     db.run(SQL.reset_scan_start, pipeline.id)

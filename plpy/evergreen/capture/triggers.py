@@ -1,4 +1,4 @@
-"""The capture triggers on a source: row triggers on the root, TRUNCATE triggers on the root and every member."""
+"""The capture triggers on a source: row triggers on the root, TRUNCATE triggers on the root and every partition."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ _own_ddl_sources: set[int] = set()
 
 
 def install(pipeline: Pipeline, source: Source) -> bool:
-    """Create what is missing and enable what is disabled; True when a partition with rows had no triggers of ours.
+    """Create what is missing and enable what is disabled; True when a partition with rows had no trigger.
 
-    Needs a lock on the source that waits for its writers.
+    Takes a lock on the source that conflicts with writers. Raises DatabaseError 42P01 when a table is renamed.
     """
     function = f"embed_store.capture_{pipeline.id}"
     present = {(row["table_oid"], row["trigger"]): row for row in db.rows(SQL.our_triggers, function)}
-    for row in present.values():  # those of partitions too, which their owner can disable one by one
+    for row in present.values():  # an owner can disable those of single partitions, too
         if row["enabled"] != "A":
             db.ddl(SQL.enable_always.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
     required = [(source.oid, source.qualified, event, sql, "ROW", condition) for event, sql, condition in _ROW_TRIGGERS]
@@ -34,40 +34,37 @@ def install(pipeline: Pipeline, source: Source) -> bool:
         (member["table_oid"], member["table_name"], "truncate", "TRUNCATE", "STATEMENT", "")
         for member in db.rows(SQL.partition_tree, source.oid)
     ]
-    found_rows = False
+    missed_rows = False
     for oid, table, event, sql, level, condition in required:
         trigger = f"evergreen_{pipeline.id}_{event}"
         names = {"trigger": db.identifier(trigger), "table": table}
         if (oid, trigger) not in present:
-            found_rows = found_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
+            missed_rows = missed_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
             db.ddl(SQL.create_trigger.on(**names, event=sql, level=level, condition=condition, function=function))
             if db.value(SQL.oid_of_name, table) != oid:
-                raise db.undefined(f"table {table} was renamed while its lock was waited for")
+                raise db.undefined(f"table {table} was renamed during the wait for its lock")
             db.ddl(SQL.enable_always.on(**names))
-    return found_rows
+    return missed_rows
 
 
 def remove_from_former_partitions(pipeline: Pipeline, source: Source) -> bool:
-    """Drop our triggers from tables that are partitions no more; True when there were any."""
+    """Drop our triggers from tables that are no longer partitions; True when there were any."""
     members = {row["table_oid"] for row in db.rows(SQL.partition_tree, source.oid)}
-    former = [
-        row
-        for row in db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}")
-        if row["table_oid"] not in members
-    ]
+    present = db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}")
+    former = [row for row in present if row["table_oid"] not in members]
     for row in former:
         db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
     return bool(former)
 
 
 def remove_orphans(source: Source) -> None:
-    """Drop the triggers of pipelines that are not there: a restore without the catalog brings them."""
+    """Drop triggers whose pipeline does not exist: a restore without the catalog leaves them."""
     for row in db.rows(SQL.orphaned_triggers, source.oid):
         db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
 
 
 def remove(pipeline: Pipeline) -> None:
-    """Drop the triggers wherever they are, also from partitions that were detached."""
+    """Drop all triggers of a pipeline, including those on detached partitions."""
     function = f"embed_store.capture_{pipeline.id}"
     for row in db.rows(SQL.our_triggers, function):
         if not row["inherited"]:
@@ -76,7 +73,7 @@ def remove(pipeline: Pipeline) -> None:
 
 @contextmanager
 def own_ddl(source: int) -> Generator[None]:
-    """While this lasts, DDL of this session on that table is ours."""
+    """Mark DDL on a table as ours, so that the event triggers ignore it."""
     added = source not in _own_ddl_sources
     _own_ddl_sources.add(source)
     try:
@@ -87,12 +84,12 @@ def own_ddl(source: int) -> Generator[None]:
 
 
 def is_own_ddl(source: int) -> bool:
-    """True for DDL that we do ourselves."""
+    """Tell whether DDL on a table is ours."""
     return source in _own_ddl_sources
 
 
 def capture_function(pipeline: Pipeline, source: Source, watched: tuple[Column, ...], *, broken: bool) -> Function:
-    """The trigger function: PL/pgSQL, because a writer must not pay for starting Python."""
+    """Return the trigger function; in PL/pgSQL, so that writers need not start Python."""
     names = ", ".join
     body = SQL.capture_noop_body.text
     if not broken:
@@ -120,6 +117,6 @@ def capture_function(pipeline: Pipeline, source: Source, watched: tuple[Column, 
 
 
 def wakes_workers(pipeline: Pipeline) -> bool:
-    """Tell whether writers wake a worker that sleeps: NOTIFY and PREPARE TRANSACTION exclude each other."""
+    """Tell whether writers wake a sleeping worker: a transaction that sent NOTIFY cannot be prepared."""
     chosen = options.effective(pipeline.options, "wakeup")
     return bool(chosen) if chosen is not None else not db.value(SQL.can_prepare)

@@ -17,9 +17,17 @@ pytestmark = pytest.mark.stress
 
 
 # What is run, by name, while a change is read, and while a pipeline goes from triggers to the WAL.
-READING = ["start", "set", "log_keys", "add_position", "drop_positions", "advance"]
-JOINING = ["set_joining", "create_slot", "adopt_slot", "mark_horizon", "settle", "settled", "set_reading"]
-LEAVING = ["leave"]
+READING = ["read_range", "set_decoding_settings", "log_keys", "add_position", "delete_old_positions", "advance"]
+JOINING = [
+    "set_published",
+    "create_slot",
+    "record_slot",
+    "mark_horizon",
+    "set_catching_up",
+    "caught_up",
+    "set_streaming",
+]
+LEAVING = ["finish_draining"]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +150,7 @@ def test_a_killed_server_takes_up_where_it_was(provider):
 
 
 def test_a_drop_while_a_reader_stands(connect, db, pipeline, provider, stoppable):
-    for number, query in enumerate(("start", "log_keys", "add_position")):
+    for number, query in enumerate(("read_range", "log_keys", "add_position")):
         write(db, str(number))
         stop: Stoppable = stoppable()
         assert stop.parked(WORK, query, "after")

@@ -94,12 +94,12 @@ class Worker:
     def _read_wal(self, *, at_once: bool = False) -> bool:
         """Take a turn at the WAL; what its reader cannot deal with itself keeps no pipeline waiting."""
         try:
-            return self._reader.turn(at_once=at_once)
+            return self._reader.poll(at_once=at_once)
         except db.DatabaseError as error:
             if maintenance.is_cancelled(error):
                 raise
-            self._reader.rest()
-            maintenance.record(self._step, Task("reading the WAL", self._reader.turn), maintenance.problem(error))
+            self._reader.back_off()
+            maintenance.record(self._step, Task("reading the WAL", self._reader.poll), maintenance.problem(error))
             return False
 
     def _is_queue_done(self) -> bool:

@@ -31,7 +31,7 @@ def test_it_waits_for_transactions_that_go_on_and_says_so(connect, db, docs, mod
     assert capture_of(db) == "cdc wanted, slot not there yet"
     work(db)
     assert capture_of(db) == "cdc wanted, slot not there yet"
-    assert "transactions that were there before go on" in last_error(db)
+    assert "older transactions are still running" in last_error(db)
     db.execute("UPDATE docs SET body = 'never read' WHERE id = 2")
     db.execute("DELETE FROM docs WHERE id = 3")
     work(db)
@@ -226,7 +226,7 @@ def refused(cluster, state, what, hint):
 
 def test_servers_that_cannot_say_what_to_set(physical):
     """Then they can, and later they cannot any more: the pipeline waits, and says why."""
-    refused(physical, "55000", "wal_level = logical, and here it is replica", "ALTER SYSTEM SET wal_level = logical")
+    refused(physical, "55000", "wal_level = logical, but it is replica", "ALTER SYSTEM SET wal_level = logical")
     physical.configure({"wal_level": "logical", "max_replication_slots": 0})
     physical.restart()
     refused(physical, "55000", "replication slot, and all 0 are in use", "ALTER SYSTEM SET max_replication_slots = 5")

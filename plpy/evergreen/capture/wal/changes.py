@@ -1,4 +1,4 @@
-"""Which rows a message of pgoutput tells of: their keys as text, or that all of a pipeline is to be checked."""
+"""The keys in a message of pgoutput, as text."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,27 @@ _EPOCH = 1 << 32
 
 
 class UnknownKeyError(Exception):
-    """What was logged does not say which row it is: the key's columns had other names or types then."""
+    """A logged row cannot be identified: the key's columns had other names or types then."""
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """A pipeline as one of its tables is looked at: the key's columns in order, and the names of those it watches."""
+    """A pipeline's view of one of its tables: key columns in order, and the names of watched columns."""
 
     pipeline: int
     key: tuple[str, ...]
-    types: tuple[int, ...]  # of the key's columns: text of another type might not be text of theirs
+    types: tuple[int, ...]  # of the key's columns; text of another type may not be valid for them
     watched: frozenset[str]
 
 
 def keys(watcher: Watcher, relation: Relation, change: Change) -> set[Key]:
-    """The keys to check after a change: none, one, or two where the key changed; raises UnknownKeyError."""
+    """Return the keys to check after a change: none, one, or two where the key changed; raises UnknownKeyError."""
     places = _places(watcher, relation)
     found: set[Key] = set()
     if change.new is not None:
         found.add(_key(places, change.new, change.old))
     if change.old is not None:
-        if _is_void(watcher, relation, change):
+        if _is_unrelated(watcher, relation, change):
             return set()
         found.add(_key(places, change.old, None))
     return found
@@ -44,7 +44,7 @@ def _places(watcher: Watcher, relation: Relation) -> list[int]:
 
 
 def _key(places: list[int], row: Values, before: Values | None) -> Key:
-    """The key of a row; what was not written again is as it was before."""
+    """Return the key of a row; values that were not logged again come from the old row."""
     values: list[str] = []
     for place in places:
         value = row[place] if place < len(row) else None
@@ -56,8 +56,8 @@ def _key(places: list[int], row: Values, before: Values | None) -> Key:
     return tuple(values)
 
 
-def _is_void(watcher: Watcher, relation: Relation, change: Change) -> bool:
-    """Tell whether an update left alone all that the pipeline looks at; known only of a whole old row."""
+def _is_unrelated(watcher: Watcher, relation: Relation, change: Change) -> bool:
+    """Tell whether an update changed no key or watched column; False where the whole old row is not logged."""
     if not change.whole or change.old is None or change.new is None:
         return False
     looked_at = watcher.watched | set(watcher.key)
@@ -81,9 +81,9 @@ class Snapshot:
         xmin, xmax, running = text.split(":")
         return cls(int(xmin), int(xmax), frozenset(int(xid) for xid in running.split(",") if xid))
 
-    def sees(self, short: int) -> bool:
-        """Tell whether a transaction, by its 32-bit number, was over; one that lies in the future was not."""
-        xid = (self.xmax & ~(_EPOCH - 1)) | short
+    def sees(self, short_xid: int) -> bool:
+        """Tell whether a transaction, by its 32-bit id, had ended; a future one had not."""
+        xid = (self.xmax & ~(_EPOCH - 1)) | short_xid
         if xid >= self.xmax + _EPOCH // 2:
             xid -= _EPOCH
         elif xid < self.xmax - _EPOCH // 2:

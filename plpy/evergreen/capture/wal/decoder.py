@@ -1,21 +1,21 @@
-"""Reads the messages of pgoutput, protocol version 1: bytes become what they say, garbage becomes one clear error."""
+"""Decode messages of pgoutput, protocol version 1; malformed bytes raise ProtocolError."""
 
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-UNCHANGED = object()  #: stands for a value that was kept out of line and not written again
-#: A row as it was logged: values in the order of its relation's columns, as text.
+UNCHANGED = object()  #: a TOASTed value that did not change and was not logged
+#: A logged row: values as text, in the order of the relation's columns.
 Values = tuple[object, ...]
 
 
 class ProtocolError(ValueError):
-    """These bytes are no message of pgoutput."""
+    """Bytes that are not a message of pgoutput."""
 
 
 @dataclass(frozen=True)
 class Begin:
-    """A transaction that has committed: where, when (microseconds since 2000), and its 32-bit number."""
+    """The start of a committed transaction: LSN and time (microseconds since 2000) of the commit, 32-bit id."""
 
     commit_lsn: int
     committed_at: int
@@ -24,7 +24,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class Commit:
-    """The end of a transaction; ``end_lsn``: where what comes after it starts."""
+    """The end of a transaction; ``end_lsn``: the position after it."""
 
     commit_lsn: int
     end_lsn: int
@@ -32,7 +32,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table as it was when the rows that follow were written."""
+    """A table as it was when the following rows were written."""
 
     oid: int
     columns: tuple[str, ...]
@@ -41,9 +41,9 @@ class Relation:
 
 @dataclass(frozen=True)
 class Change:
-    """A row written: ``old`` is None where the replica identity says nothing of it, ``new`` where it was deleted.
+    """A changed row: ``old`` is None where the replica identity was not logged, ``new`` where the row was deleted.
 
-    ``whole``: all of the old row is known, not only its identity.
+    ``whole``: ``old`` is the whole row, not only its replica identity.
     """
 
     relation: int
@@ -54,14 +54,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Truncate:
-    """Tables emptied."""
+    """Truncated tables."""
 
     relations: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Other:
-    """A message that says nothing of rows: an origin, a type."""
+    """A message without rows: an origin or a type."""
 
     kind: str
 
@@ -70,7 +70,7 @@ Message = Begin | Commit | Relation | Change | Truncate | Other
 
 
 class _Bytes:
-    """Takes one field after the other off a message."""
+    """Reads the fields of a message in order."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -78,22 +78,22 @@ class _Bytes:
 
     def take(self, count: int) -> bytes:
         if count < 0 or self._at + count > len(self._data):
-            raise ProtocolError(f"a message of pgoutput ends after {len(self._data)} bytes, amid a field")
+            raise ProtocolError(f"a message of pgoutput ends after {len(self._data)} bytes, within a field")
         self._at += count
         return self._data[self._at - count : self._at]
 
     def number(self, form: str) -> int:
-        """An integer in network order, by its letter in ``struct``."""
+        """Read an integer in network order, by its format in ``struct``."""
         return int(struct.unpack(f"!{form}", self.take(struct.calcsize(f"!{form}")))[0])
 
     def letter(self) -> str:
         return self.take(1).decode("latin-1")
 
     def string(self) -> str:
-        """A text that ends with a zero byte."""
+        """Read a text that ends with a zero byte."""
         end = self._data.find(b"\0", self._at)
         if end < 0:
-            raise ProtocolError("a name in a message of pgoutput has no end")
+            raise ProtocolError("a name in a message of pgoutput is not terminated")
         found = _text(self._data[self._at : end])
         self._at = end + 1
         return found
@@ -113,16 +113,16 @@ class _Bytes:
 
     def end(self) -> None:
         if self._at != len(self._data):
-            raise ProtocolError(f"a message of pgoutput has {len(self._data) - self._at} bytes more than it says")
+            raise ProtocolError(f"a message of pgoutput has {len(self._data) - self._at} bytes too many")
 
 
 def _text(data: bytes) -> str:
-    """A text; with SQL_ASCII there may be anything in one, which must not keep the others from being read."""
+    """Decode a text; in SQL_ASCII it may be any bytes, which must not stop the read."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def parse(data: bytes) -> Message:
-    """Read one message; raises GarbledError."""
+    """Decode one message; raises ProtocolError."""
     given = _Bytes(data)
     kind = given.letter()
     if kind not in _KINDS:
@@ -158,7 +158,7 @@ def _type(given: _Bytes) -> Other:
 
 def _relation(given: _Bytes) -> Relation:
     oid = given.number("I")
-    given.string()  # schema and table may be called otherwise by now
+    given.string()  # schema and table may have been renamed since
     given.string()
     given.take(1)
     columns = [_column(given) for _ in range(given.number("H"))]
@@ -200,7 +200,7 @@ def _truncate(given: _Bytes) -> Truncate:
 
 
 def _too_many(count: int) -> tuple[int, ...]:
-    raise ProtocolError(f"a message of pgoutput says that it has {count} tables")
+    raise ProtocolError(f"a message of pgoutput claims {count} tables")
 
 
 def _expect(kind: str, allowed: str) -> None:

@@ -1,7 +1,7 @@
-"""How a table comes to be read from the WAL, and ceases to be, without a change that nobody captures on the way.
+"""Hand capture of a table over from triggers to the WAL, and back, without missing a change.
 
-A table is put in the publication (joining); transactions that were running then come to their end, and the WAL is read
-beyond them (settling); from there on each change is read, and what captured until then is taken away (reading).
+The table is added to the publication (joining). When the transactions that were running then have ended, the WAL is
+read beyond them (settling). From there on changes are read from the WAL, and the triggers are dropped (reading).
 """
 
 from functools import partial
@@ -22,22 +22,22 @@ SQL = load(__package__)
 
 
 def drop_slot(reason: str) -> None:
-    """Give up the slot: whoever was read is to be read anew, and checked."""
-    db.run(SQL.lose, reason)
-    db.run(SQL.forget_positions)
+    """Drop the slot after changes were missed: its pipelines start over, and all their rows are checked."""
+    db.run(SQL.restart_capture, reason)
+    db.run(SQL.delete_positions)
     db.rows(SQL.drop_slot)
 
 
 def drop_unused() -> None:
-    """Nobody needs the slot any more."""
+    """Drop slot and publication, which no pipeline needs."""
     slot.unpublish_unused()
-    db.run(SQL.forget_positions)
+    db.run(SQL.delete_positions)
     db.rows(SQL.drop_slot)
     db.ddl(SQL.drop_publication)
 
 
 def drop_if_unused() -> None:
-    """As sweep, unless the slot is needed; what cannot be done now is left to a worker."""
+    """Drop slot and publication unless a pipeline needs them; the next worker does it when the slot is in use."""
     if db.value(SQL.is_needed):
         return
     try:
@@ -45,50 +45,50 @@ def drop_if_unused() -> None:
     except db.DatabaseError as error:
         if not (is_object_in_use(error) or is_lock_unavailable(error)):
             raise
-        db.notice("the replication slot is in use just now: the next worker drops it")
+        db.notice("the replication slot is in use; the next worker drops it")
 
 
-def prepare(*, published: bool) -> None:
-    """Make the publication and take in pipelines that came with a restore: what must be there before the slot is."""
-    db.run(SQL.adopt)
-    if not published:
+def prepare(*, has_publication: bool) -> None:
+    """Create the publication, which must exist before the slot, and register restored pipelines."""
+    db.run(SQL.register_pipelines)
+    if not has_publication:
         slot.create_publication()
 
 
-def of_state(state: str) -> list[int]:
-    """The pipelines in a state."""
-    return [row["pipeline"] for row in db.rows(SQL.of_state, state)]
+def in_state(state: str) -> list[int]:
+    """Return the ids of the pipelines in a state."""
+    return [row["pipeline"] for row in db.rows(SQL.pipelines_in_state, state)]
 
 
-def join(number: int) -> bool:
-    """Put a pipeline's table, which is wanted, in the publication; True when it was."""
-    if db.one(SQL.hold, number, "wanted") is None:
+def publish(pipeline_id: int) -> bool:
+    """Add the table of a waiting pipeline to the publication; True when its state changed."""
+    if db.one(SQL.lock_in_state, pipeline_id, "wanted") is None:
         return False
-    found = _fit(number)
+    found = _with_obstacle(pipeline_id)
     if found is None:
         return False
-    pipeline, source, unfit = found
-    if unfit is not None:
-        db.run(SQL.set_unable, pipeline.id, unfit)
-    elif _undisturbed(source, partial(slot.publish, source)):
-        db.run(SQL.set_joining, pipeline.id)
+    pipeline, source, obstacle = found
+    if obstacle is not None:
+        db.run(SQL.set_unsupported, pipeline.id, obstacle)
+    elif _with_short_locks(source, partial(slot.publish, source)):
+        db.run(SQL.set_published, pipeline.id)
     else:
         return False
     return True
 
 
-def _fit(number: int) -> tuple[Pipeline, Source, str | None] | None:
-    """A pipeline and its source as they are now, and why that cannot be read; None where it cannot be worked on."""
-    known = pipelines.by_id(number)
+def _with_obstacle(pipeline_id: int) -> tuple[Pipeline, Source, str | None] | None:
+    """Return pipeline, source and what keeps the WAL from being enough; None when the source is unreadable."""
+    known = pipelines.by_id(pipeline_id)
     pipeline = ddl_sync.check(known) if known is not None else None
     source = table.describe(pipeline.source) if pipeline is not None else None
     if pipeline is None or source is None:
         return None
-    return pipeline, source, db.value(SQL.unfit, source.oid, [c.attnum for c in source.key])
+    return pipeline, source, db.value(SQL.replication_obstacle, source.oid, [c.attnum for c in source.key])
 
 
-def _undisturbed(source: Source, body: partial[object]) -> bool:
-    """Do our DDL on a table; False when that would have kept its writers waiting."""
+def _with_short_locks(source: Source, body: partial[object]) -> bool:
+    """Run DDL on a user's table; False when the table is locked, since a queued lock would block its writers."""
 
     def step() -> None:
         db.run(SQL.short_locks)
@@ -98,73 +98,75 @@ def _undisturbed(source: Source, body: partial[object]) -> bool:
         with own_ddl(source.oid):
             db.atomically(step)
     except db.DatabaseError as error:
-        if not (is_lock_unavailable(error) or is_undefined_table(error)):  # it may be renamed just now
+        if not (is_lock_unavailable(error) or is_undefined_table(error)):  # or it was renamed
             raise
         return False
     return True
 
 
-def retry_unsupported(number: int) -> bool:
-    """See to one that triggers capture, as its replica identity does not do; True when something changed."""
-    held = db.one(SQL.hold, number, "unable")
-    if held is None:
+def retry_unsupported(pipeline_id: int) -> bool:
+    """Retry a pipeline whose table cannot be read from the WAL and has triggers instead; True when anything changed."""
+    state = db.one(SQL.lock_in_state, pipeline_id, "unable")
+    if state is None:
         return False
-    found = _fit(number)
+    found = _with_obstacle(pipeline_id)
     if found is None:
         return False
-    pipeline, source, unfit = found
-    if held["checks"]:
-        if not _undisturbed(source, partial(_capture, pipeline, source)):
+    pipeline, source, obstacle = found
+    if state["checks"]:
+        if not _with_short_locks(source, partial(_install_triggers, pipeline, source)):
             return False
         change_log.log_scope(pipeline.id, "source")
-        db.run(SQL.set_checked, pipeline.id)
+        db.run(SQL.clear_recheck, pipeline.id)
         return True
-    if unfit is None:
-        db.run(SQL.set_wanted, pipeline.id)
+    if obstacle is None:
+        db.run(SQL.set_pending, pipeline.id)
         return True
     return False
 
 
-def _capture(pipeline: Pipeline, source: Source) -> None:
+def _install_triggers(pipeline: Pipeline, source: Source) -> None:
     generated.create_functions(pipeline, source)
     triggers.install(pipeline, source)
 
 
-def move_on(read: str) -> bool:
-    """Bring those that are on their way a step further, after reading up to there; True when one came further."""
-    moved = db.run(SQL.settle) + db.run(SQL.mark_horizon) + db.run(SQL.leave, read)
+def advance_states(logged: str) -> bool:
+    """Advance the states of pipelines after the WAL was logged up to a position; True when one changed."""
+    moved = db.run(SQL.set_catching_up) + db.run(SQL.mark_horizon) + db.run(SQL.finish_draining, logged)
     slot.unpublish_unused()
     return moved > 0
 
 
-def settled(read: str) -> list[int]:
-    """Those that can begin, after reading up to there."""
-    return [row["pipeline"] for row in db.rows(SQL.settled, read)]
+def caught_up(logged: str) -> list[int]:
+    """Return the pipelines that can start streaming, once the WAL is logged up to a position."""
+    return [row["pipeline"] for row in db.rows(SQL.caught_up, logged)]
 
 
-def begin(number: int) -> bool:
-    """From now on a pipeline's changes are read, so what captured until now goes; False when it has to wait."""
-    pipeline = pipelines.by_id(number)
+def start_streaming(pipeline_id: int) -> bool:
+    """Switch a pipeline to the WAL and drop its triggers; False when its table is locked."""
+    pipeline = pipelines.by_id(pipeline_id)
     source = table.describe(pipeline.source) if pipeline is not None else None
-    return pipeline is not None and source is not None and _undisturbed(source, partial(_begin, pipeline))
+    return (
+        pipeline is not None and source is not None and _with_short_locks(source, partial(_start_streaming, pipeline))
+    )
 
 
-def _begin(pipeline: Pipeline) -> None:
-    """The triggers go last: who writes waits from there to the commit."""
-    if db.value(SQL.checks, pipeline.id):
+def _start_streaming(pipeline: Pipeline) -> None:
+    """Drop the triggers last, because writers wait from there until the commit."""
+    if db.value(SQL.needs_recheck, pipeline.id):
         change_log.log_scope(pipeline.id, "source")
-    if db.run(SQL.set_reading, pipeline.id, partitions.current(pipeline.source)):
+    if db.run(SQL.set_streaming, pipeline.id, partitions.current(pipeline.source)):
         triggers.remove(pipeline)
 
 
-def strangers() -> list[int]:
-    """Pipelines with partitions that came or went and no event trigger saw."""
-    return [row["pipeline"] for row in db.rows(SQL.strangers)]
+def with_changed_partitions() -> list[int]:
+    """Return the pipelines whose partitions changed without an event trigger."""
+    return [row["pipeline"] for row in db.rows(SQL.changed_partitions)]
 
 
-def sync_partitions(number: int) -> bool:
-    """Follow them; True when rows are to be checked."""
-    pipeline = pipelines.by_id(number)
+def sync_partitions(pipeline_id: int) -> bool:
+    """Record the partitions of a pipeline; True when rows need a check."""
+    pipeline = pipelines.by_id(pipeline_id)
     scope = partitions.sync(pipeline) if pipeline is not None else None
     if pipeline is not None and scope is not None:
         change_log.log_scope(pipeline.id, scope)

@@ -13,31 +13,31 @@ FROM embed.wal w
 -- is_needed(): does anybody read the WAL, or is to
 SELECT EXISTS (SELECT FROM embed.wal w WHERE w.state <> 'unable') OR EXISTS (SELECT FROM embed.pipeline p WHERE p.capture = 'cdc')
 
--- adopt(): pipelines that came with a restore; those that were dropped are forgotten
+-- register_pipelines(): pipelines that came with a restore; those that were dropped are forgotten
 WITH gone AS (DELETE FROM embed.wal w WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = w.pipeline))
 INSERT INTO embed.wal (pipeline, state) SELECT p.id, 'wanted' FROM embed.pipeline p
 WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
--- lose(text): nothing was captured since who knows when: all of it is looked at again, once the WAL is read anew
+-- restart_capture(text): nothing was captured since who knows when: all of it is looked at again, once the WAL is read anew
 WITH left_out AS (DELETE FROM embed.wal WHERE state = 'leaving' RETURNING pipeline),
      checked AS (INSERT INTO embed.change_log (pipeline, scope) SELECT l.pipeline, 'source' FROM left_out l)
 UPDATE embed.wal SET state = 'wanted', checks = true, horizon = NULL, position = NULL, note = $1
 WHERE state <> 'unable' AND state <> 'leaving'
 
--- of_state(text): pipelines in a state
+-- pipelines_in_state(text): pipelines in a state
 SELECT w.pipeline FROM embed.wal w WHERE w.state = $1
 
--- hold(int4, text): one that is still in that state, unless somebody is changing that just now
+-- lock_in_state(int4, text): one that is still in that state, unless somebody is changing that just now
 SELECT w.checks FROM embed.wal w WHERE w.pipeline = $1 AND w.state = $2 FOR UPDATE SKIP LOCKED
 
--- set_joining(int4): the table is in the publication when this is committed
+-- set_published(int4): the table is in the publication when this is committed
 UPDATE embed.wal SET state = 'joining', horizon = NULL, position = NULL WHERE pipeline = $1
 
--- set_unable(int4, text): triggers capture
+-- set_unsupported(int4, text): triggers capture
 UPDATE embed.wal SET state = 'unable', triggers = true, checks = true, note = $2 WHERE pipeline = $1
 
--- set_wanted(int4): its replica identity does again; triggers capture until it is read
+-- set_pending(int4): its replica identity does again; triggers capture until it is read
 UPDATE embed.wal SET state = 'wanted', note = NULL WHERE pipeline = $1
 
 -- set_note(text): why it takes so long
@@ -46,7 +46,7 @@ WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             WHERE w.state IN ('wanted', 'joining', 'settling') AND w.note IS DISTINCT FROM $1
                             FOR UPDATE SKIP LOCKED))
 
--- set_checked(int4): since now all is captured, and all is being checked
+-- clear_recheck(int4): since now all is captured, and all is being checked
 UPDATE embed.wal SET checks = false WHERE pipeline = $1
 
 -- mark_horizon(): whoever goes on from before a table was in the publication has a lower number
@@ -54,7 +54,7 @@ UPDATE embed.wal SET horizon = pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             WHERE w.state = 'joining' AND w.horizon IS NULL FOR UPDATE SKIP LOCKED))
 
--- settle(): those have ended; what they wrote lies before this position, where no reading is to begin (before 15.13 it
+-- set_catching_up(): those have ended; what they wrote lies before this position, where no reading is to begin (before 15.13 it
 -- took the table for one that is not published, to its end)
 UPDATE embed.wal SET state = 'settling', position = pg_catalog.pg_current_wal_insert_lsn()
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
@@ -62,22 +62,22 @@ WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                               AND w.horizon <= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
                             FOR UPDATE SKIP LOCKED))
 
--- settled(text): read so far
+-- caught_up(text): read so far
 SELECT w.pipeline FROM embed.wal w WHERE w.state = 'settling' AND w.position <= $1::pg_catalog.pg_lsn
 
--- checks(int4): has nobody captured until now
+-- needs_recheck(int4): has nobody captured until now
 SELECT w.checks FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'settling' FOR UPDATE
 
--- set_reading(int4, int8[]): nothing else captures
+-- set_streaming(int4, int8[]): nothing else captures
 UPDATE embed.wal SET state = 'reading', triggers = false, checks = false, horizon = NULL, position = NULL,
                      leaves = $2::pg_catalog.oid[]
 WHERE pipeline = $1 AND state = 'settling'
 
--- leave(text): read to the end
+-- finish_draining(text): read to the end
 DELETE FROM embed.wal WHERE pipeline = ANY (ARRAY(
     SELECT w.pipeline FROM embed.wal w WHERE w.state = 'leaving' AND w.position <= $1::pg_catalog.pg_lsn FOR UPDATE SKIP LOCKED))
 
--- strangers(): pipelines whose partitions are not those that were looked at last
+-- changed_partitions(): pipelines whose partitions are not those that were looked at last
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE w.state = 'reading' AND w.leaves <> ARRAY(
     SELECT t.relid FROM embed.partition_tree(p.source) t (relid) ORDER BY t.relid)
@@ -85,33 +85,33 @@ WHERE w.state = 'reading' AND w.leaves <> ARRAY(
 -- short_locks(): of DDL on a table whose writers are not to be held up
 SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
 
--- possible(): what must be so before any WAL can be read
+-- requirements(): what must be so before any WAL can be read
 SELECT pg_catalog.current_setting('wal_level') AS wal_level,
        (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS may,
        current_user::pg_catalog.text AS owner,
        pg_catalog.current_setting('max_replication_slots')::int AS slots,
        (SELECT count(*) FROM pg_catalog.pg_replication_slots s WHERE s.slot_name <> embed.slot_name()) AS taken
 
--- unfit(oid, int4[]): why changes of a table cannot be read; NULL where they can
+-- replication_obstacle(oid, int4[]): why changes of a table cannot be read; NULL where they can
 SELECT embed.unfit($1, $2::int2[])
 
--- look(text): the slot, and how far it was read
-SELECT embed.slot_name()::text AS name, s.slot_name IS NOT NULL AS there, s.wal_status, s.active,
+-- slot_status(text): the slot, and how far it was read
+SELECT embed.slot_name()::text AS name, s.slot_name IS NOT NULL AS "exists", s.wal_status, s.active,
        s.plugin = 'pgoutput' AND s.database = pg_catalog.current_database() AS ours,
-       s.confirmed_flush_lsn::text AS confirmed, r.lsn::text AS read, s.confirmed_flush_lsn > r.lsn AS skipped,
-       pg_catalog.pg_current_wal_flush_lsn()::text AS written, embed.slot_lag() AS lag,
+       s.confirmed_flush_lsn::text AS confirmed, r.lsn::text AS logged, s.confirmed_flush_lsn > r.lsn AS skipped,
+       pg_catalog.pg_current_wal_flush_lsn()::text AS flushed, embed.slot_lag() AS lag,
        EXISTS (SELECT FROM embed.wal w WHERE w.state IN ('settling', 'reading', 'leaving')) AS relied_on,
-       EXISTS (SELECT FROM pg_catalog.pg_publication u WHERE u.pubname = 'evergreen_cdc') AS published,
+       EXISTS (SELECT FROM pg_catalog.pg_publication u WHERE u.pubname = 'evergreen_cdc') AS has_publication,
        coalesce((SELECT min(pg_catalog.pg_size_bytes(p.options ->> 'slot_limit')) FROM embed.pipeline p
                  JOIN embed.wal w ON w.pipeline = p.id WHERE p.options ? 'slot_limit'),
-                pg_catalog.pg_size_bytes($1)) AS most
+                pg_catalog.pg_size_bytes($1)) AS "limit"
 FROM (SELECT max(r.lsn) AS lsn FROM embed.wal_position r WHERE r.slot = embed.slot_name()) r
 LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = embed.slot_name()
 
 -- create_slot(): waits for every transaction that has written; must be the first thing that its transaction writes
 SELECT pg_catalog.pg_create_logical_replication_slot(embed.slot_name(), 'pgoutput')
 
--- adopt_slot(): from here on it is read
+-- record_slot(): from here on it is read
 INSERT INTO embed.wal_position (slot, lsn)
 SELECT s.slot_name, s.confirmed_flush_lsn FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = embed.slot_name()
 
@@ -119,7 +119,7 @@ SELECT s.slot_name, s.confirmed_flush_lsn FROM pg_catalog.pg_replication_slots s
 SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_pid()
 
--- release(): an advance to where it stands reads nothing and lets it go
+-- release_slot(): an advance to where it stands reads nothing and lets it go
 SELECT pg_catalog.pg_replication_slot_advance(s.slot_name, s.confirmed_flush_lsn) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_pid()
 
@@ -127,10 +127,10 @@ WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_p
 SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.database = pg_catalog.current_database()
 
--- forget_positions(): of a slot that is gone
+-- delete_positions(): of a slot that is gone
 DELETE FROM embed.wal_position
 
--- patience(text): how long to wait for other transactions
+-- set_lock_timeout(text): how long to wait for other transactions
 SELECT pg_catalog.set_config('lock_timeout', $1, true)
 
 -- advance(text): lets the server remove the WAL up to there; at once, whatever becomes of this transaction
@@ -156,7 +156,7 @@ ALTER PUBLICATION evergreen_cdc DROP TABLE ONLY {table}
 SELECT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication u ON u.oid = r.prpubid
                WHERE u.pubname = 'evergreen_cdc' AND r.prrelid = $1)
 
--- published_in_vain(): tables in the publication that no pipeline needs there
+-- unused_tables(): tables in the publication that no pipeline needs there
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name, c.oid::bigint AS table_oid
 FROM pg_catalog.pg_publication u
 JOIN pg_catalog.pg_publication_rel r ON r.prpubid = u.oid
@@ -171,10 +171,10 @@ WHERE u.pubname = 'evergreen_cdc'
 SELECT l.data FROM pg_catalog.pg_logical_slot_peek_binary_changes($1, $2, $3,
     'proto_version', '1', 'publication_names', 'evergreen_cdc') l
 
--- settings(): those of the client and of the log
+-- decoding_settings(): those of the client and of the log
 SELECT pg_catalog.current_setting('client_encoding') AS encoding, pg_catalog.current_setting('log_min_messages') AS level
 
--- set(text, text): the encoding of the texts in those messages; what goes to the server's log, where each start of
+-- set_decoding_settings(text, text): the encoding of the texts in those messages; what goes to the server's log, where each start of
 -- decoding leaves two entries (only a superuser may say so)
 SELECT pg_catalog.set_config('client_encoding', $1, true),
        (SELECT pg_catalog.set_config('log_min_messages', $2, true) FROM pg_catalog.pg_roles r
@@ -200,19 +200,19 @@ FROM pg_catalog.jsonb_array_elements($2) e
 -- add_position(text, text): all up to there is logged
 INSERT INTO embed.wal_position (slot, lsn) VALUES ($1, $2::pg_catalog.pg_lsn)
 
--- drop_positions(text): those that count no more
+-- delete_old_positions(text): those that count no more
 DELETE FROM embed.wal_position WHERE ctid = ANY (ARRAY(
     SELECT r.ctid FROM embed.wal_position r
     WHERE r.slot = $1 AND r.lsn < (SELECT max(n.lsn) FROM embed.wal_position n WHERE n.slot = $1)
     FOR UPDATE SKIP LOCKED))
 
--- start(): the slot, how far it was read and how far there is something. is_cut: whether a record may lie across that end: what
+-- read_range(): the slot, how far it was read and how far there is something. is_cut: whether a record may lie across that end: what
 -- nobody waits for is brought to disk by whole pages, and records do not end with them. Whoever decodes it waits for the rest.
-SELECT embed.slot_name()::text AS name, max(r.lsn)::text AS read, e.lsn::text AS written,
-       pg_catalog.pg_wal_lsn_diff(e.lsn, '0/0') % pg_catalog.current_setting('wal_block_size')::int = 0 AS is_cut
+SELECT embed.slot_name()::text AS name, max(r.lsn)::text AS logged, e.lsn::text AS flushed,
+       pg_catalog.pg_wal_lsn_diff(e.lsn, '0/0') % pg_catalog.current_setting('wal_block_size')::int = 0 AS is_partial
 FROM (SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn) e
 LEFT JOIN embed.wal_position r ON r.slot = embed.slot_name()
 GROUP BY e.lsn
 
--- bring_to_disk(): the commit of this does it, of all that is in the WAL; a standby is not waited for
+-- flush_wal(): the commit of this does it, of all that is in the WAL; a standby is not waited for
 SELECT pg_catalog.set_config('synchronous_commit', 'local', true), pg_catalog.pg_current_xact_id()

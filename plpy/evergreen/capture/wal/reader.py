@@ -1,4 +1,4 @@
-"""Read the WAL into the change log: what was committed, and is seen by everybody, up to a position that is noted."""
+"""Copy committed changes that every session can see from the WAL to the change log, and store the position."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from evergreen import db
 from evergreen.capture.wal import changes, decoder
 from evergreen.capture.wal.changes import Key, Snapshot, UnknownKeyError, Watcher
 from evergreen.capture.wal.decoder import Begin, Change, Commit, ProtocolError, Relation, Truncate
-from evergreen.capture.wal.slot import number, printed
+from evergreen.capture.wal.slot import format_lsn, parse_lsn
 from evergreen.catalog import json_objects, pipelines
 from evergreen.db import encoding
 from evergreen.db.queries import Query, load
@@ -18,71 +18,73 @@ from evergreen.source import expressions as ex
 from evergreen.source import table
 
 SQL = load(__package__)
-_AT_A_TIME = 500  # messages in memory
-# Keys until they are written. PL/Python writes in subtransactions, and whoever decodes what we wrote, as we do next,
-# has 4096 changes of each in memory: for a million rows 227 MB where 5000 were written at a time.
-_KEPT = 40_000
-_BULK = 1000  # changes of one transaction, from which on it can wait: as in queue.change_log
-_WORTH_NOTING = 1 << 20  # bytes without a change of ours after which the position is noted all the same
+_FETCH_SIZE = 500  # messages
+# PL/Python writes in subtransactions, and decoding keeps 4,096 changes of each subtransaction in memory, even for our
+# own writes, which the next read decodes: 227 MB for a million rows written 5,000 at a time.
+_MAX_BUFFERED_KEYS = 40_000
+_BULK_CHANGES = 1000  # keys of one transaction above which they go to the backfill lane, as in queue/change_log
+_NOTE_POSITION_BYTES = 1 << 20  # WAL without changes of ours after which the position is stored
 
 
 @dataclass(frozen=True)
 class Read:
-    """What one reading came to."""
+    """The result of one read."""
 
     logged: int = 0  # keys and scopes
-    more: bool = False  # there is more where that came from
+    more: bool = False  # the limit was reached before the end of the WAL
     position: str | None = None
-    written: str | None = None  # the end of the WAL when it began, if it came that far
-    garbled: str | None = None  # why it cannot go on
-    cut: bool = False  # nothing was read, as the WAL may end in the middle of a record: see bring_to_disk()
+    flushed: str | None = None  # the end of the WAL at the start, if it was reached
+    protocol_error: str | None = None  # why the messages cannot be decoded
+    partial_record: bool = False  # nothing was read: the WAL may end within a record, see flush_wal()
 
 
-def read(limit: int, *, note: bool = False, awaited: bool = False, patient: bool = False) -> Read:
-    """Log what was committed since the last reading, about ``limit`` messages of it, in this transaction.
+def read(limit: int, *, note_position: bool = False, awaited: bool = False, wait_for_record: bool = False) -> Read:
+    """Log what was committed since the last read, about ``limit`` messages, in this transaction.
 
-    ``note``: also write down that there was nothing. ``awaited``: even that nothing is new, as our commit brings to
-    disk what is waited for. ``patient``: where the WAL may end in the middle of a record, wait for the rest, which may
-    be a quarter of a minute where nobody else writes. Raises DatabaseError 55006 while another session reads, and
-    GarbledError.
+    ``note_position``: store the position even if there was no change. ``awaited``: store it even if it is the old one,
+    because our commit flushes the WAL that a session waits for. ``wait_for_record``: if the WAL may end within a
+    record, wait for its rest, up to 15 s on an idle server. Raises DatabaseError 55006 while another session reads, and
+    ProtocolError.
     """
-    start = db.one(SQL.start)
-    if start is None or start["read"] is None:
+    start = db.one(SQL.read_range)
+    if start is None or start["logged"] is None:
         return Read()
-    if start["is_cut"] and not patient:
-        return Read(cut=True)
-    begun, written = number(start["read"]), number(start["written"])
-    reading = _Reading(begun)
+    if start["is_partial"] and not wait_for_record:
+        return Read(partial_record=True)
+    start_lsn, flushed = parse_lsn(start["logged"]), parse_lsn(start["flushed"])
+    reading = _Reading(start_lsn)
     count = 0
-    for data in _peek(start["name"], start["written"], limit):
+    for data in _peek(start["name"], start["flushed"], limit):
         count += 1
         if not reading.take(decoder.parse(data)):
             break
     reading.log.flush()
-    came_to_the_end = not reading.stopped and count < limit
-    is_past_all = came_to_the_end and not start["is_cut"]
-    position = max(reading.position, written) if is_past_all else reading.position
-    news = position > begun and (reading.log.total or note or position - begun > _WORTH_NOTING)
-    if news or awaited:
-        db.run(SQL.add_position, start["name"], printed(position))
-        db.run(SQL.drop_positions, start["name"])
+    reached_end = not reading.stopped and count < limit
+    consumed_all = reached_end and not start["is_partial"]
+    position = max(reading.position, flushed) if consumed_all else reading.position
+    worth_noting = position > start_lsn and (
+        reading.log.total or note_position or position - start_lsn > _NOTE_POSITION_BYTES
+    )
+    if worth_noting or awaited:
+        db.run(SQL.add_position, start["name"], format_lsn(position))
+        db.run(SQL.delete_old_positions, start["name"])
     return Read(
         reading.log.total,
-        not came_to_the_end and not reading.stopped,
-        printed(position),
-        start["written"] if came_to_the_end else None,
+        not reached_end and not reading.stopped,
+        format_lsn(position),
+        start["flushed"] if reached_end else None,
     )
 
 
 def flush_wal() -> None:
-    """Make the WAL on disk end with a record: once this transaction is committed, all is there that came before."""
-    db.run(SQL.bring_to_disk)
+    """Flush the WAL up to the end of a record, by the commit of this transaction."""
+    db.run(SQL.flush_wal)
 
 
 def _peek(slot: str, end: str, limit: int) -> Iterator[bytes]:
-    """Yield messages; with the first of them the server has put all in a file, so that a huge transaction fits."""
-    rows = db.stream(SQL.peek, slot, end, limit, size=_AT_A_TIME)
-    with quietly():
+    """Yield messages in chunks; the server spills the whole result to disk, so a huge transaction fits in memory."""
+    rows = db.stream(SQL.peek, slot, end, limit, size=_FETCH_SIZE)
+    with decoding_settings():
         first = next(rows, None)
     if first is not None:
         for row in chain((first,), rows):
@@ -90,17 +92,17 @@ def _peek(slot: str, end: str, limit: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def quietly() -> Generator[None]:
-    """While this lasts WAL is decoded: what pgoutput writes is for a client, in its encoding, and the log is spared."""
-    before = db.one(SQL.settings)
+def decoding_settings() -> Generator[None]:
+    """Decode with client encoding UTF-8, which pgoutput writes, and without two entries a read in the server's log."""
+    before = db.one(SQL.decoding_settings)
     assert before is not None
-    db.run(SQL.set, "UTF8", "fatal")
+    db.run(SQL.set_decoding_settings, "UTF8", "fatal")
     yield
-    db.run(SQL.set, before["encoding"], before["level"])  # after an error, which undoes it, there is no need
+    db.run(SQL.set_decoding_settings, before["encoding"], before["level"])  # an error rolls the settings back
 
 
 class _Reading:
-    """Takes one message after the other."""
+    """Consumes messages one by one."""
 
     def __init__(self, position: int) -> None:
         self.position = position
@@ -109,12 +111,12 @@ class _Reading:
         self._snapshot: Snapshot | None = None
         self._relations: dict[int, Relation] = {}
         self._watchers: dict[int, tuple[Watcher, ...]] = {}
-        self._known = False  # the transaction was logged by an earlier reading
+        self._already_logged = False  # an earlier read has logged this transaction
         self._begun = Begin(0, 0, 0)
         self._changes = 0
 
     def take(self, message: decoder.Message) -> bool:
-        """Log what a message tells of; False to stop before it."""
+        """Log the changes in a message; False to stop before it."""
         if isinstance(message, Begin):
             return self._begin(message)
         if isinstance(message, Commit):
@@ -122,25 +124,25 @@ class _Reading:
             self.log.end_of_transaction()
         elif isinstance(message, Relation):
             self._relations[message.oid] = message
-        elif not self._known and isinstance(message, Change):
+        elif not self._already_logged and isinstance(message, Change):
             self._changed(message)
-        elif not self._known and isinstance(message, Truncate):
+        elif not self._already_logged and isinstance(message, Truncate):
             for relation in message.relations:
-                for watcher in self._watching(relation):
+                for watcher in self._watchers_of(relation):
                     self.log.scope(watcher.pipeline, "document")
         return True
 
     def _begin(self, message: Begin) -> bool:
         self._begun = message
-        self._known = message.commit_lsn < self.position
+        self._already_logged = message.commit_lsn < self.position
         self._changes = 0
-        if self._known or self._is_seen(message.xid):
+        if self._already_logged or self._is_visible(message.xid):
             return True
         self.stopped = True
         return False
 
-    def _is_seen(self, xid: int) -> bool:
-        """Whoever reads a row from now on sees what that transaction wrote."""
+    def _is_visible(self, xid: int) -> bool:
+        """Tell whether every later snapshot sees what the transaction wrote."""
         if self._snapshot is None or not self._snapshot.sees(xid):
             self._snapshot = Snapshot.parse(db.value(SQL.snapshot))
         return self._snapshot.sees(xid)
@@ -148,15 +150,15 @@ class _Reading:
     def _changed(self, change: Change) -> None:
         relation = self._relations.get(change.relation)
         if relation is None:
-            raise ProtocolError(f"pgoutput told of a row of table {change.relation} and not what that looks like")
-        for watcher in self._watching(change.relation):
+            raise ProtocolError(f"pgoutput sent a row of table {change.relation} before its columns")
+        for watcher in self._watchers_of(change.relation):
             try:
                 for key in changes.keys(watcher, relation, change):
                     self.log.key(watcher.pipeline, key, self._begun.committed_at)
             except UnknownKeyError:
                 self.log.scope(watcher.pipeline, "source")
 
-    def _watching(self, relation: int) -> tuple[Watcher, ...]:
+    def _watchers_of(self, relation: int) -> tuple[Watcher, ...]:
         if relation not in self._watchers:
             found = (self.log.watcher(row["pipeline"], relation) for row in db.rows(SQL.watchers, relation))
             self._watchers[relation] = tuple(watcher for watcher in found if watcher is not None)
@@ -165,17 +167,19 @@ class _Reading:
 
 @dataclass
 class _Log:
-    """Keys on their way to embed.change_log: a hot row is one of them."""
+    """Buffers keys for embed.change_log, so that a row that changes often is written once."""
 
     total: int = 0
     _keys: dict[int, dict[Key, list[object]]] = field(default_factory=dict[int, dict[Key, list[object]]])
     _count: int = 0
-    _mine: list[list[object]] = field(default_factory=list[list[object]])  # of the transaction that is being read
+    _of_transaction: list[list[object]] = field(
+        default_factory=list[list[object]]
+    )  # entries of the current transaction
     _scopes: set[tuple[int, str]] = field(default_factory=set[tuple[int, str]])
     _queries: dict[int, Query] = field(default_factory=dict[int, Query])
 
     def watcher(self, pipeline: int, relation: int) -> Watcher | None:
-        """What is to be known of a pipeline to log its keys; None where its source is gone."""
+        """Return what is needed to log keys of a pipeline; None when its source is gone."""
         found = pipelines.by_id(pipeline)
         source = table.describe(found.source) if found is not None else None
         if found is None or source is None or not source.key:
@@ -186,7 +190,7 @@ class _Log:
         return Watcher(pipeline, tuple(key), tuple(db.value(SQL.types, relation, key)), frozenset(watched))
 
     def key(self, pipeline: int, key: Key, changed_at: int) -> None:
-        """Log a key; one that is no text cannot be told from others."""
+        """Log a key; all rows are checked instead where it is not valid text."""
         if not all(encoding.is_text(one) for one in key):
             self.scope(pipeline, "source")
             return
@@ -194,25 +198,25 @@ class _Log:
         if key not in kept:
             kept[key] = [changed_at, False]
             self._count += 1
-            self._mine.append(kept[key])
+            self._of_transaction.append(kept[key])
         else:
-            kept[key][1] = False  # unless this transaction, too, is one of many: see its end
-        if self._count >= _KEPT:
+            kept[key][1] = False  # end_of_transaction() sets it if this transaction is bulk, too
+        if self._count >= _MAX_BUFFERED_KEYS:
             self.flush()
 
     def scope(self, pipeline: int, scope: str) -> None:
-        """Log that all is to be checked."""
+        """Log that all rows of a scope need a check."""
         self._scopes.add((pipeline, scope))
 
     def end_of_transaction(self) -> None:
-        """What comes now is of another one."""
-        if len(self._mine) > _BULK:
-            for kept in self._mine:
+        """Mark the transaction's keys as bulk if it has many."""
+        if len(self._of_transaction) > _BULK_CHANGES:
+            for kept in self._of_transaction:
                 kept[1] = True
-        self._mine.clear()
+        self._of_transaction.clear()
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write the buffer to the change log."""
         self.end_of_transaction()
         for pipeline, kept in self._keys.items():
             if kept:

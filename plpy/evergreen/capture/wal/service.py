@@ -1,4 +1,4 @@
-"""A worker's turn at the WAL: sees to the slot, reads what was committed, and lets the server remove what is logged."""
+"""A worker's turn at the WAL: manage the slot, log committed changes, and let the server remove logged WAL."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from evergreen import db
 from evergreen.capture.wal import handover, reader, slot
 from evergreen.capture.wal.decoder import ProtocolError
 from evergreen.capture.wal.reader import Read
-from evergreen.capture.wal.slot import SlotStatus, number
+from evergreen.capture.wal.slot import SlotStatus
 from evergreen.catalog import maintenance
 from evergreen.catalog.maintenance import Step, Task
 from evergreen.db import event_log
@@ -16,187 +16,190 @@ from evergreen.db.errors import in_class, is_blocked, is_lock_unavailable, is_ob
 from evergreen.db.queries import load
 
 SQL = load(__package__)
-_MESSAGES = 10_000  # at a time
-_LOOK_AGAIN = 1.0  # seconds until somebody wants the WAL read, or until what did not work is tried again
-_BEHIND_ANOTHER = 0.05
-_AFTER_ERROR = 5.0
-_SHORTEST = 0.02
-_SHARE = 3  # so many times as long as a reading took, it rests when there was nothing: each starts a while back
-_ADVANCE_EVERY, _ADVANCE_BYTES = 1.0, 16 << 20
-_PATIENCE, _MOST_PATIENCE = 250, 16_000  # milliseconds to wait for the slot, doubled each time
-_PASSING = ("08", "53")  # classes of errors that have nothing to do with what is read: connections, room
+_MAX_MESSAGES = 10_000  # per read
+_RETRY_S = 1.0  # until the next look for pipelines with capture => 'cdc', or the next attempt
+_BUSY_RETRY_S = 0.05
+_ERROR_RETRY_S = 5.0
+_MIN_PAUSE_S = 0.02
+_PAUSE_FACTOR = 3  # pause after an empty read, in multiples of its duration: decoding starts well before new WAL
+_ADVANCE_EVERY_S, _ADVANCE_BYTES = 1.0, 16 << 20
+_SLOT_TIMEOUT_MS, _MAX_SLOT_TIMEOUT_MS = 250, 16_000  # wait for running transactions when creating the slot; doubles
+_TRANSIENT = ("08", "53")  # SQLSTATE classes that do not depend on the WAL's content: connections, resources
 
 
 class Reader:
-    """Reads for all pipelines of the database, whichever its worker works on; one session at a time does."""
+    """Read the WAL for all pipelines of the database, one session at a time."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self._next = 0.0
-        self._patience = _PATIENCE
-        self._slot_at = 0.0  # when to try to make it again
+        self._next_run = 0.0
+        self._slot_timeout_ms = _SLOT_TIMEOUT_MS
+        self._slot_at = 0.0  # when to try again to create it
         self._advanced_at = 0.0
-        self._seen = ""  # the end of the WAL when nothing was left to read
-        self._complained: str | None = None
+        self._read_to = ""  # the end of the WAL when nothing was left to read
+        self._last_warning: str | None = None
 
-    def turn(self, *, at_once: bool = False) -> bool:
-        """Do what there is to do; True when there was anything. ``at_once``: even if it is not time yet."""
-        if not at_once and time.monotonic() < self._next:
+    def poll(self, *, at_once: bool = False) -> bool:
+        """Do what is due and return True when anything was done; ``at_once``: ignore the pause since the last poll."""
+        if not at_once and time.monotonic() < self._next_run:
             return False
         try:
-            return self._turn()
+            return self._poll()
         except db.DatabaseError as error:
             if is_shutdown_or_cancel(error):
                 raise
             if is_blocked(error):
-                self._rest(_BEHIND_ANOTHER)
+                self._pause(_BUSY_RETRY_S)
                 return False
-            if not in_class(error, *_PASSING):
-                return self._give_up(db.message(error), f"error {db.sqlstate(error)} in decoding")
+            if not in_class(error, *_TRANSIENT):
+                return self._replace_slot(db.message(error), f"error {db.sqlstate(error)} in decoding")
             self._step(slot.release)
-            self._rest(_AFTER_ERROR)
-            self._complain(db.message(error))
+            self._pause(_ERROR_RETRY_S)
+            self._warn(db.message(error))
             return False
 
-    def rest(self) -> None:
-        """Leave the WAL alone for a while, after an error that this did not deal with."""
-        self._rest(_AFTER_ERROR)
+    def back_off(self) -> None:
+        """Pause after an error that ``poll`` did not handle."""
+        self._pause(_ERROR_RETRY_S)
 
-    def _give_up(self, reason: str, told: str) -> bool:
-        """The same WAL will fail again, whoever reads it: another slot begins beyond it."""
-        self._slot_at = time.monotonic() + _AFTER_ERROR
+    def _replace_slot(self, reason: str, log_message: str) -> bool:
+        """Drop a slot whose WAL cannot be decoded: every session would fail on it, and a new slot starts after it."""
+        self._slot_at = time.monotonic() + _ERROR_RETRY_S
         try:
-            return self._lose(reason, told)
+            return self._drop_slot(reason, log_message)
         except db.DatabaseError as error:
             if not is_blocked(error):
                 raise
-            self._rest(_BEHIND_ANOTHER)  # another session tries it just now, and will come upon the same
+            self._pause(_BUSY_RETRY_S)  # another session is decoding it, and will fail the same way
             return False
 
-    def _turn(self) -> bool:
+    def _poll(self) -> bool:
         survey = self._step(_survey)
         if not survey["has_slot"] and not any(survey[one] for one in ("new", "wanted", "moving", "unable", "reading")):
-            self._rest(_LOOK_AGAIN)
+            self._pause(_RETRY_S)
             return False
-        look = self._step(slot.look)
-        if look.made:
-            self._rest(_LOOK_AGAIN)
+        status = self._step(slot.status)
+        if status.being_created:
+            self._pause(_RETRY_S)
             return False
         is_needed = any(survey[one] for one in ("new", "wanted", "moving", "reading"))
-        if look.lost is not None and is_needed:
-            return self._lose(look.lost)
+        if status.loss is not None and is_needed:
+            return self._drop_slot(status.loss)
         if not is_needed:
-            if look.there or look.published or survey["has_slot"]:
+            if status.exists or status.has_publication or survey["has_slot"]:
                 self._step(handover.drop_unused)
-            if look.there:
+            if status.exists:
                 self._step(lambda: event_log.info("slot_dropped", reason="no pipeline needs it"))
-            done = self._mend(survey)
-            self._rest(_LOOK_AGAIN)
+            done = self._repair(survey)
+            self._pause(_RETRY_S)
             return done
-        done = self._join(survey, look)
-        if look.there or self._make_slot():
-            done = self._read(survey, look) or done
+        done = self._publish(survey, status)
+        if status.exists or self._make_slot():
+            done = self._read(survey, status) or done
         return done
 
-    def _join(self, survey: db.Row, look: SlotStatus) -> bool:
-        if survey["new"] or not look.published:
-            self._step(lambda: handover.prepare(published=look.published))
+    def _publish(self, survey: db.Row, status: SlotStatus) -> bool:
+        if survey["new"] or not status.has_publication:
+            self._step(lambda: handover.prepare(has_publication=status.has_publication))
         done = bool(survey["new"])
         if survey["wanted"]:
-            done = self._each("wanted", handover.join) or done
-        return self._mend(survey) or done
+            done = self._each("wanted", handover.publish) or done
+        return self._repair(survey) or done
 
-    def _mend(self, survey: db.Row) -> bool:
+    def _repair(self, survey: db.Row) -> bool:
         done = self._each("unable", handover.retry_unsupported) if survey["unable"] else False
-        self._isolated([(one, partial(handover.sync_partitions, one)) for one in self._step(handover.strangers)])
+        self._isolated(
+            [(one, partial(handover.sync_partitions, one)) for one in self._step(handover.with_changed_partitions)]
+        )
         return done
 
     def _each(self, state: str, body: Callable[[int], bool]) -> bool:
-        """Bring each pipeline of a state a step further; True when one came further."""
-        return self._isolated([(one, partial(body, one)) for one in self._step(lambda: handover.of_state(state))])
+        """Run a step for each pipeline in a state; True when one changed."""
+        return self._isolated([(one, partial(body, one)) for one in self._step(lambda: handover.in_state(state))])
 
     def _isolated(self, steps: list[tuple[int, Callable[[], bool]]]) -> bool:
-        """Do a step of each pipeline; one whose tables are locked or broken keeps no other from being read."""
+        """Run steps of single pipelines; one that fails does not stop the others."""
         moved: list[bool] = []
         tasks = [Task("capture from the WAL", lambda body=body: moved.append(body()), one) for one, body in steps]
         maintenance.run(self._step, tasks)
         return any(moved)
 
     def _make_slot(self) -> bool:
-        """Make the slot, unless other transactions go on for too long."""
+        """Create the slot; False while older transactions are still running."""
         if time.monotonic() < self._slot_at:
             return False
         try:
-            self._step(lambda: slot.create(f"{self._patience}ms"))
+            self._step(lambda: slot.create(f"{self._slot_timeout_ms}ms"))
         except db.DatabaseError as error:
             if is_shutdown_or_cancel(error):
                 raise
             why = db.message(error)
             if is_lock_unavailable(error):
-                why = "transactions that were there before go on"
-            self._patience = min(2 * self._patience, _MOST_PATIENCE)
-            self._slot_at = time.monotonic() + _LOOK_AGAIN
+                why = "older transactions are still running"
+            self._slot_timeout_ms = min(2 * self._slot_timeout_ms, _MAX_SLOT_TIMEOUT_MS)
+            self._slot_at = time.monotonic() + _RETRY_S
             self._step(lambda: db.rows(SQL.drop_unfinished_slot))
             self._step(lambda: db.run(SQL.set_note, f"there is no replication slot yet: {why}"))
             return False
-        self._patience = _PATIENCE
+        self._slot_timeout_ms = _SLOT_TIMEOUT_MS
         self._step(lambda: event_log.info("slot_created"))
         return True
 
-    def _read(self, survey: db.Row, look: SlotStatus) -> bool:
+    def _read(self, survey: db.Row, status: SlotStatus) -> bool:
         started = time.monotonic()
         moving = bool(survey["wanted"] or survey["moving"] or survey["new"])
         found = Read()
         awaited = bool(survey["awaited"])
-        if moving or awaited or look.written != self._seen:
-            self._let_go(look, started, more=False)
-            found = self._step(lambda: _read(note=moving, awaited=awaited))
-        if found.cut:
+        if moving or awaited or status.flushed != self._read_to:
+            self._advance_slot(status, started, more=False)
+            found = self._step(lambda: _read(note_position=moving, awaited=awaited))
+        if found.partial_record:
             self._step(reader.flush_wal)
             return True
-        self._seen = found.written or self._seen if found.logged == 0 else ""
-        if found.garbled is not None:
-            return self._lose(found.garbled)
+        self._read_to = found.flushed or self._read_to if found.logged == 0 else ""
+        if found.protocol_error is not None:
+            return self._drop_slot(found.protocol_error)
         if found.more:
-            self._let_go(self._step(slot.look), started, more=True)
-        moved = False
-        if moving and found.position is not None:
-            position = found.position
-            moved = self._step(lambda: handover.move_on(position))
-            begun = [(one, partial(handover.begin, one)) for one in self._step(lambda: handover.settled(position))]
-            moved = self._isolated(begun) or moved  # each in a transaction that ends with its DDL
+            self._advance_slot(self._step(slot.status), started, more=True)
+        moved = self._advance_pipelines(found.position) if moving and found.position is not None else False
         took = time.monotonic() - started
         if found.more or moved:
-            self._next = 0.0
+            self._next_run = 0.0
         else:
-            self._rest(max(_SHORTEST, _SHARE * took))
+            self._pause(max(_MIN_PAUSE_S, _PAUSE_FACTOR * took))
         return found.logged > 0 or found.more or moved
 
-    def _let_go(self, look: SlotStatus, now: float, *, more: bool) -> None:
-        """Move the slot on over what is logged and committed; it costs about what reading it does."""
-        if look.read is None or look.confirmed is None or number(look.read) <= number(look.confirmed):
+    def _advance_pipelines(self, position: str) -> bool:
+        """Bring pipelines on their way to or from the WAL a step further; True when one changed its state."""
+        moved = self._step(lambda: handover.advance_states(position))
+        caught_up = self._step(lambda: handover.caught_up(position))
+        # Each in a transaction that ends with its DDL.
+        return self._isolated([(one, partial(handover.start_streaming, one)) for one in caught_up]) or moved
+
+    def _advance_slot(self, status: SlotStatus, now: float, *, more: bool) -> None:
+        """Advance the slot over logged and committed WAL, which costs about as much as reading it."""
+        if status.logged is None or status.logged_bytes == 0:
             return
-        far = number(look.read) - number(look.confirmed) > _ADVANCE_BYTES
-        if more or far or now > self._advanced_at + _ADVANCE_EVERY:
-            read = look.read
-            self._step(lambda: _advance(read))
+        if more or status.logged_bytes > _ADVANCE_BYTES or now > self._advanced_at + _ADVANCE_EVERY_S:
+            logged = status.logged
+            self._step(lambda: _advance(logged))
             self._advanced_at = now
 
-    def _lose(self, reason: str, told: str | None = None) -> bool:
-        """Give the slot up; ``told`` is what may stand in the log of that, where that is not the reason."""
-        self._complain(reason)
+    def _drop_slot(self, reason: str, log_message: str | None = None) -> bool:
+        """Drop the slot for a reason; ``log_message`` replaces the reason in the server's log."""
+        self._warn(reason)
         self._step(lambda: handover.drop_slot(reason))
-        self._step(lambda: event_log.warn("slot_dropped", reason=told or reason))
-        self._seen = ""
+        self._step(lambda: event_log.warn("slot_dropped", reason=log_message or reason))
+        self._read_to = ""
         return True
 
-    def _rest(self, seconds: float) -> None:
-        self._next = time.monotonic() + seconds
+    def _pause(self, seconds: float) -> None:
+        self._next_run = time.monotonic() + seconds
 
-    def _complain(self, what: str) -> None:
-        if what != self._complained:
+    def _warn(self, what: str) -> None:
+        if what != self._last_warning:
             db.warning(f"evergreen: reading the WAL: {what}")
-        self._complained = what
+        self._last_warning = what
 
 
 def _survey() -> db.Row:
@@ -205,37 +208,37 @@ def _survey() -> db.Row:
     return found
 
 
-def _read(*, note: bool, awaited: bool, patient: bool = False) -> Read:
-    """As ``wal.read``; what cannot be understood is said, not raised, so that what came before it stays logged."""
+def _read(*, note_position: bool, awaited: bool, wait_for_record: bool = False) -> Read:
+    """Read as ``reader.read``, but return a protocol error, so that what was read before it stays logged."""
     try:
-        return reader.read(_MESSAGES, note=note, awaited=awaited, patient=patient)
+        return reader.read(_MAX_MESSAGES, note_position=note_position, awaited=awaited, wait_for_record=wait_for_record)
     except ProtocolError as error:
-        return Read(garbled=str(error))
+        return Read(protocol_error=str(error))
 
 
-def _advance(read: str) -> None:
-    with reader.quietly():
-        db.value(SQL.advance, read)
+def _advance(lsn: str) -> None:
+    with reader.decoding_settings():
+        db.value(SQL.advance, lsn)
 
 
 def read_in_drain() -> None:
-    """For a drain, which does not commit: log what others have committed, and move the slot over what they logged."""
+    """Read the WAL in embed_drain, which cannot commit: advance only over what others have logged and committed."""
     survey = _survey()
     if not survey["reading"] and not survey["moving"]:
         return
-    look = slot.look()
-    if look.lost is not None or not look.there:
+    status = slot.status()
+    if status.loss is not None or not status.exists:
         return
     try:
-        if look.read is not None and look.confirmed is not None and number(look.read) > number(look.confirmed):
-            read = look.read
-            db.atomically(lambda: _advance(read))
-        db.atomically(lambda: _read(note=False, awaited=bool(survey["awaited"]), patient=True))
+        if status.logged is not None and status.logged_bytes > 0:
+            logged = status.logged
+            db.atomically(lambda: _advance(logged))
+        db.atomically(lambda: _read(note_position=False, awaited=bool(survey["awaited"]), wait_for_record=True))
     except db.DatabaseError as error:
         if is_shutdown_or_cancel(error):
             raise
-        if is_object_in_use(error):  # a worker is at it
+        if is_object_in_use(error):  # a worker is reading
             return
-        # Other pipelines have nothing to do with it. A worker that comes upon it gives the slot up.
-        db.warning(f"evergreen: reading the WAL: {db.message(error)}", hint="CALL embed_work() sees to it.")
+        # Only capture from the WAL is affected; a worker that meets the error drops the slot.
+        db.warning(f"evergreen: reading the WAL: {db.message(error)}", hint="CALL embed_work();")
         db.atomically(slot.release)

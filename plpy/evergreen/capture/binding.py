@@ -31,9 +31,9 @@ def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | No
     missing: list[str] = []
 
     def find_column(number: int, name: str) -> Column | None:
-        column = source.column(name) if by_name else source.numbered(number)
+        column = source.column(name) if by_name else source.by_number(number)
         if column is None and by_name and renamed:
-            column = source.numbered(renamed)
+            column = source.by_number(renamed)
         if column is None:
             missing.append(name)
         return column
@@ -65,7 +65,7 @@ def _broken_reason(source: Source, missing: list[str], only_if: Column | None, w
         return f'only_if column "{only_if.name}" is no longer boolean; make it so, or embed_drop() the pipeline'
     if (unwatchable := _unwatchable(watched)) is not None:
         return unwatchable
-    if (code := columns.foreign_code(source)) is not None:
+    if (code := columns.untrusted_function(source)) is not None:
         return (
             f'key column "{code[0].name}" runs function {code[1]}, which no superuser owns; embed_drop() the pipeline'
         )

@@ -105,7 +105,7 @@ def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
         and all(names.get(number) == name for number, name in watched)
         and bool(db.value(SQL.runs_as_owner, pipeline.id))
         # A new owner of a function of the key's type is no DDL on the source.
-        and (all(c.built_in for c in source.key) or columns.foreign_code(source, in_indexes=True) is None)
+        and (all(c.built_in for c in source.key) or columns.untrusted_function(source, in_indexes=True) is None)
         and all(_reader_matches_source(g, source) for g in pipeline.generations)
     )
 

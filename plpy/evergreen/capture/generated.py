@@ -20,7 +20,7 @@ SQL = load(__package__)
 def create_functions(pipeline: Pipeline, source: Source) -> None:
     """Create or replace all functions of a pipeline."""
     watched: dict[int, tuple[Column, ...]] = {g.id: _watched(g, source) for g in pipeline.generations}
-    only_if = source.numbered(pipeline.only_if[0]) if pipeline.only_if is not None else None
+    only_if = source.by_number(pipeline.only_if[0]) if pipeline.only_if is not None else None
     _create_capture_function(pipeline, source)
     functions.scan(pipeline, source).create(source.owner_name)
     functions.count(pipeline, source).create(source.owner_name)
@@ -45,7 +45,7 @@ def replace_capture_function(number: int) -> None:
 
 
 def _watched(generation: Generation, source: Source) -> tuple[Column, ...]:
-    return tuple(c for number, _ in generation.watched if (c := source.numbered(number)) is not None)
+    return tuple(c for number, _ in generation.watched if (c := source.by_number(number)) is not None)
 
 
 def degrade(pipeline: Pipeline, source: Source, found: Binding) -> None:

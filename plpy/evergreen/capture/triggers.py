@@ -8,7 +8,7 @@ from evergreen.catalog import options
 from evergreen.core.pipeline import Pipeline
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
-from evergreen.source.functions import Function, filled
+from evergreen.source.functions import Function, fill
 from evergreen.source.table import Column, Source
 
 SQL = load(__package__)
@@ -93,7 +93,7 @@ def capture_function(pipeline: Pipeline, source: Source, watched: tuple[Column, 
     names = ", ".join
     body = SQL.capture_noop_body.text
     if not broken:
-        body = filled(
+        body = fill(
             SQL.capture_body,
             pipeline=str(pipeline.id),
             old_watched=names(ex.reference("OLD", c) for c in (*source.key, *watched)),
@@ -110,7 +110,7 @@ def capture_function(pipeline: Pipeline, source: Source, watched: tuple[Column, 
         language="plpgsql",
         volatility="VOLATILE",
         body=body,
-        settings="" if broken else ex.pins(source.key),
+        settings="" if broken else ex.pinned_settings(source.key),
         grantee=source.owner_name,
         comment=f"evergreen: logs changed keys of pipeline {pipeline.name}",
     )

@@ -103,7 +103,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     assert generation is not None
     backfill = True
     cursors.create(number, backfill=backfill)
-    with functions.unchecked():
+    with functions.without_body_checks():
         generated.create_functions(pipeline, source)
     generation_tables.create_table(pipeline, generation, source)
     if pipeline.triggers and _watched(before) < _watched(pipeline):
@@ -121,6 +121,6 @@ def _watched(pipeline: Pipeline) -> set[int]:
 def _next(pipeline: Pipeline, generation: Generation, source: Source) -> str:
     name = db.literal(pipeline.name)
     return (
-        f"generation {generation.id}: {table.rows_estimate(source)} to embed; next: SELECT embed_drain({name}),"
+        f"generation {generation.id}: {table.format_row_estimate(source)} to embed; next: SELECT embed_drain({name}),"
         f" then SELECT * FROM embed_compare({name}), then SELECT embed_promote({name})"
     )

@@ -63,7 +63,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
         event_log.info("generation_retired", pipeline=pipeline.name, generation=generation.id)
     left, source = pipelines.by_id(pipeline.id), table.describe(pipeline.source)
     if generations and left is not None and source is not None and left.broken_reason is None:
-        with functions.unchecked():
+        with functions.without_body_checks():
             generated.create_functions(left, source)  # what only these watched is watched no more
 
 

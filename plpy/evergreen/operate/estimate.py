@@ -97,7 +97,7 @@ def _walk(pipeline: Pipeline, generation: Generation, cursor: db.Row, waiting: _
 
 
 def _page(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
-    return reader.held(pipeline, lambda: reader.scan(pipeline, after, limit))
+    return reader.with_source_locked(pipeline, lambda: reader.scan(pipeline, after, limit))
 
 
 def _add(

@@ -60,7 +60,7 @@ def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: li
     yield from _queue(generation, key)
     stored = db.one(SQL.explained_document, generation.id, key)
     yield _stored(stored)
-    rows = reader.held(pipeline, lambda: list(reader.read(generation, [key])))
+    rows = reader.with_source_locked(pipeline, lambda: list(reader.read(generation, [key])))
     if not rows:
         yield "source: no such row" + ("; what is stored is an orphan, a drain removes it" if stored else "")
         return

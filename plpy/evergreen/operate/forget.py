@@ -94,7 +94,9 @@ class _Erasure:
     def _source_row(self) -> SourceRow | None:
         if not self.is_readable:
             return None
-        return next(iter(reader.held(self.pipeline, lambda: list(reader.read(self.pipeline.active, [self.key])))), None)
+        generation, keys = self.pipeline.active, [self.key]
+        rows = reader.with_source_locked(self.pipeline, lambda: list(reader.read(generation, keys)))
+        return rows[0] if rows else None
 
     def _erase(self, generation: Generation, token: int | None) -> int:
         hashes = [row["hash"] for row in db.rows(SQL.forget_chunks.on(table=generation.table), generation.id, self.key)]

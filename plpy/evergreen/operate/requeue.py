@@ -13,7 +13,7 @@ from evergreen.embedding.limits import shared, state
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import change_log
 from evergreen.source import reader, table
-from evergreen.source.table import rows_estimate
+from evergreen.source.table import format_row_estimate
 
 SQL = load(__package__)
 
@@ -95,7 +95,7 @@ def embed_backfill(pipeline: str | None) -> None:
 
 def _next_backfill(pipeline: Pipeline, *, is_under_way: bool) -> str:
     source = table.describe(pipeline.source)
-    rows = rows_estimate(source) if source is not None else "0 rows"
+    rows = format_row_estimate(source) if source is not None else "0 rows"
     what = "the backfill under way begins anew: " if is_under_way else ""
     call = "embed_drain" if pipeline.state == "active" else "embed_resume"
     return f"{what}{rows} will be checked; next: SELECT {call}({db.literal(pipeline.name)})"

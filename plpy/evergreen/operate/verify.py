@@ -74,13 +74,13 @@ def _slices(pipeline: Pipeline, generation: Generation) -> Iterator[list[str]]:
 
 
 def _scan(pipeline: Pipeline, after: str | None) -> list[str]:
-    return reader.held(pipeline, lambda: reader.scan(pipeline, after, _SLICE))
+    return reader.with_source_locked(pipeline, lambda: reader.scan(pipeline, after, _SLICE))
 
 
 def _read(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
     """Read rows; a stored key that is no key any more, as after a value of an enum was renamed, has none."""
     try:
-        return reader.held(pipeline, lambda: {row.key: row for row in reader.read(generation, keys)})
+        return reader.with_source_locked(pipeline, lambda: {row.key: row for row in reader.read(generation, keys)})
     except db.DatabaseError as error:
         if not in_class(error, "22"):
             raise

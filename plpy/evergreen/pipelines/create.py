@@ -21,7 +21,7 @@ from evergreen.pipelines.validation import Preparation
 from evergreen.queue import backfill as cursors
 from evergreen.queue import change_log
 from evergreen.source import functions
-from evergreen.source.table import Column, Source, rows_estimate
+from evergreen.source.table import Column, Source, format_row_estimate
 from evergreen.storage import generation_tables
 
 SQL = load(__package__)
@@ -165,7 +165,7 @@ def _say_what_is_next(pipeline: Pipeline, source: Source, *, backfill: bool) -> 
             " SELECT embed_schedule(), evergreen worker, or CALL embed_work()"
         )
     if backfill:
-        db.notice(f"{rows_estimate(source)} to embed; {_what_is_next(pipeline.name)}")
+        db.notice(f"{format_row_estimate(source)} to embed; {_what_is_next(pipeline.name)}")
     else:
         db.notice(f'pipeline "{pipeline.name}" is ready; rows that change from now on are embedded by embed_drain()')
 

@@ -98,7 +98,7 @@ def _create_wrapper(model: int, remote: str) -> None:
     db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
     signature = {"signature": f"{wrapper}(text[])"}
     privileges.revoke_all("FUNCTION", signature["signature"])
-    functions.give(f"{wrapper}(text[])", db.identifier(home["owner"]))
+    functions.set_owner(f"{wrapper}(text[])", db.identifier(home["owner"]))
     db.ddl(SQL.follow_extension.on(**signature))
 
 

@@ -95,13 +95,13 @@ def _check_table(found: Source) -> Source:
                 "0A000",
                 hint="A domain inside it, now or later, would run its checks with other rights than the owner's.",
             )
-        if ex.holds_names(column):
+        if ex.contains_object_names(column):
             raise UserError(
                 f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
                 "0A000",
                 hint="Its text is the name of an object, so renaming that would change the key. Use type oid or text.",
             )
-    code = table.foreign_code(found)
+    code = table.untrusted_function(found)
     if code is not None:
         raise UserError(
             f'key column "{code[0].name}" of table {found.qualified} cannot be of type {code[0].type_name}',

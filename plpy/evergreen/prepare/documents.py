@@ -19,7 +19,7 @@ from evergreen.embedding.providers.registry import provider
 from evergreen.prepare import chunkers, fingerprint
 from evergreen.prepare.chunkers import Chunker
 from evergreen.source import reader
-from evergreen.source.reader import SourceRow, is_key, until_full
+from evergreen.source.reader import SourceRow, is_valid_key, take_until_full
 
 SQL = load(__package__)
 # What fails for every row alike: rights, missing or changed objects, resources, locks.
@@ -47,7 +47,9 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
             done.unread += some
             return
         found, rest = timeouts.run_with_timeout(
-            lambda: reader.held(pipeline, lambda: until_full(reader.read(generation, some), some, room))
+            lambda: reader.with_source_locked(
+                pipeline, lambda: take_until_full(reader.read(generation, some), some, room)
+            )
         )
         room -= sum(row.length for row in found.values())
         done.unread += rest
@@ -77,7 +79,7 @@ def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document])
         done.failures[row.key] = error
         return 0
     done.documents.append(document)
-    return sum(len(text) for _, text in document.chunks) if row.frame is not None else 0
+    return sum(len(text) for _, text in document.chunks) if row.wrapper is not None else 0
 
 
 def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> None:
@@ -87,10 +89,10 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
     except db.DatabaseError as error:
         if is_shutdown_or_cancel(error):
             raise
-        text = reader.complaint(pipeline, error)
+        text = reader.unreadable_reason(pipeline, error)
         if in_class(error, *_NOT_THE_ROW):
             done.failures.update(dict.fromkeys(keys, SourceError(text)))
-        elif len(keys) == 1 and in_class(error, "22") and not is_key(pipeline, keys[0]):
+        elif len(keys) == 1 and in_class(error, "22") and not is_valid_key(pipeline, keys[0]):
             (done.removed if keys[0] in done.stored else done.fresh).append(keys[0])
         elif len(keys) == 1:
             done.failures[keys[0]] = (SuspectError if in_class(error, *_MAY_PASS) else RejectedError)(text)
@@ -108,8 +110,8 @@ def document_builder(pipeline: Pipeline, generation: Generation) -> Callable[[So
 
     def make(row: SourceRow) -> Document:
         text = row.text if row.text is not None and not row.text.isspace() else ""
-        chunks = tuple(map(send, texts(split, text, row.frame)))
-        return Document(row.key, row.src_hash, hash_document(text, *(row.frame or ())), chunks)
+        chunks = tuple(map(send, texts(split, text, row.wrapper)))
+        return Document(row.key, row.src_hash, hash_document(text, *(row.wrapper or ())), chunks)
 
     return make
 

@@ -208,12 +208,12 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
         return stored_keys(claim.generation.id, after, limit)
     try:
         return timeouts.run_with_timeout(
-            lambda: reader.held(claim.pipeline, lambda: reader.scan(claim.pipeline, after, limit))
+            lambda: reader.with_source_locked(claim.pipeline, lambda: reader.scan(claim.pipeline, after, limit))
         )
     except db.DatabaseError as error:
         if is_shutdown_or_cancel(error):
             raise
-        db.run(SQL.fail, claim.generation.id, scope, reader.complaint(claim.pipeline, error))
+        db.run(SQL.fail, claim.generation.id, scope, reader.unreadable_reason(claim.pipeline, error))
         return None
 
 

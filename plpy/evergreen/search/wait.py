@@ -157,5 +157,5 @@ def _is_behind(watch: _Watch, row: db.Row) -> bool:
     if pipeline is None:
         raise pipelines.missing(watch.name)
     key = watch.key
-    found = reader.held(pipeline, lambda: list(reader.read(pipeline.active, [key])))
+    found = reader.with_source_locked(pipeline, lambda: list(reader.read(pipeline.active, [key])))
     return (found[0].src_hash if found else None) != row["src_hash"]

@@ -1,8 +1,7 @@
-"""SQL expressions over one source column: as part of the key, of the hash, of the text.
+"""SQL expressions over a source column: in the key, the hash and the text.
 
-None of them casts, except from a domain to its base type: a cast from a user's type to text or json may be the user's
-own function, and these run in the capture trigger with the extension's rights. ``format('%s')`` calls the type's output
-function.
+None of them casts from a user's type, except from a domain to its base type: such a cast may be the user's own
+function, and the capture trigger runs with the extension's rights. ``format('%s')`` calls the type's output function.
 """
 
 from collections.abc import Iterable
@@ -10,13 +9,13 @@ from collections.abc import Iterable
 from evergreen import db
 from evergreen.source.table import Column
 
-# to_jsonb gives these a natural JSON form and looks for no user-defined cast.
-_NATURAL = frozenset(
+# to_jsonb converts these natively, without looking for a user-defined cast.
+_NATIVE_JSON = frozenset(
     "int2 int4 int8 numeric float4 float8 bool text varchar bpchar name uuid date timestamp timestamptz".split()
 )
-_TEXTS = frozenset("text varchar bpchar name".split())
-# Their text depends on the settings named here, so it is either pinned or not used.
-_SETTINGS = {
+_TEXT_TYPES = frozenset("text varchar bpchar name".split())
+# Settings on which the text of a type depends: they are pinned, or the text is not used.
+_SETTINGS_OF_TYPE = {
     "float4": ("extra_float_digits",),
     "float8": ("extra_float_digits",),
     "date": ("DateStyle",),
@@ -28,9 +27,9 @@ _SETTINGS = {
     "money": ("lc_monetary",),
     **dict.fromkeys("point lseg path box polygon line circle".split(), ("extra_float_digits",)),
 }
-# These print the name that an object has now, qualified as the search_path demands, which is pinned for the reader but
-# not for the view: type, catalog of the objects, whether arguments are part of the name.
-_NAMES = {
+# Types that print an object's current name, qualified depending on search_path, which is pinned for the reader but
+# not for the view. Their catalog, and whether arguments are part of the name.
+_OBJECT_NAME_TYPES = {
     "regclass": ("pg_class", True),
     "regcollation": ("pg_collation", True),
     "regconfig": ("pg_ts_config", True),
@@ -43,7 +42,7 @@ _NAMES = {
     "regrole": ("pg_authid", True),
     "regtype": ("pg_type", True),
 }
-_PINNED = {
+_PINNED_VALUES = {
     "extra_float_digits": "1",
     "DateStyle": "ISO, YMD",
     "TimeZone": "UTC",
@@ -51,7 +50,7 @@ _PINNED = {
     "bytea_output": "hex",
     "lc_monetary": "C",
 }
-# Bytes, as a database in SQL_ASCII has them: of UTF-8, and not taken for a spelled text.
+# Valid UTF-8 in a SQL_ASCII database that does not start like the hex form of other bytes.
 _UTF8 = (
     r"^(?!\\x)([\x01-\x7F]|[\xC2-\xDF][\x80-\xBF]|\xE0[\xA0-\xBF][\x80-\xBF]|[\xE1-\xEC\xEE\xEF][\x80-\xBF]{2}"
     r"|\xED[\x80-\x9F][\x80-\xBF]|\xF0[\x90-\xBF][\x80-\xBF]{2}|[\xF1-\xF3][\x80-\xBF]{3}|\xF4[\x80-\x8F][\x80-\xBF]{2})*$"
@@ -59,56 +58,57 @@ _UTF8 = (
 
 
 def reference(row: str, column: Column) -> str:
-    """``row.column``, quoted."""
+    """Return ``row.column``, quoted."""
     return f"{row}.{db.identifier(column.name)}"
 
 
 def comparable(row: str, column: Column) -> str:
-    """The column as an operand of its index's operators: ``=`` of anyenum takes no domain over an enum.
+    """Return the column as an operand of its index's operators: ``=`` of anyenum takes no domain over an enum.
 
-    The server relabels a value of a domain as one of its base type, whatever casts there are.
+    The server relabels a value of a domain as one of its base type, whatever casts exist.
     """
     value = reference(row, column)
     return f"{value}::{column.type_name}" if column.is_domain else value
 
 
-def key_part(row: str, column: Column) -> str:
-    """The column as an element of the key: natural JSON where there is one, else a string."""
+def key_element(row: str, column: Column) -> str:
+    """Return the column as an element of the key: native JSON where the type has one, else a string."""
     value = reference(row, column)
     if column.built_in and column.bare_type == "numeric":
-        return f"pg_catalog.to_jsonb({_trimmed(value)})"
-    if column.built_in and column.bare_type in _NATURAL - (_TEXTS if db.server.takes_any_bytes else frozenset()):
+        return f"pg_catalog.to_jsonb({_trim_zeros(value)})"
+    native = _NATIVE_JSON - _TEXT_TYPES if db.server.takes_any_bytes else _NATIVE_JSON
+    if column.built_in and column.bare_type in native:
         return f"pg_catalog.to_jsonb({value})"
     text = f"pg_catalog.format('%s', {value})"
-    return f"pg_catalog.to_jsonb({_spelled(text)})"
+    return f"pg_catalog.to_jsonb({_hex_unless_text(text)})"
 
 
 def key(row: str, columns: Iterable[Column]) -> str:
-    """The key: a jsonb array in primary-key order."""
-    return f"pg_catalog.jsonb_build_array({', '.join(key_part(row, c) for c in columns)})"
+    """Return the key: a jsonb array in primary-key order."""
+    return f"pg_catalog.jsonb_build_array({', '.join(key_element(row, c) for c in columns)})"
 
 
 def logged_key(document: str, first: int, columns: Iterable[Column]) -> str:
-    """The same key from its columns' text, which is in a JSON array from position ``first`` on.
+    """Return the same key, made of its columns' text in a JSON array from position ``first`` on.
 
-    For values as the WAL has them, under the settings of ``all_pins``. Only built-in types are cast to: nobody else
-    can make a cast to them.
+    The text is that of the WAL, and ``all_pinned_settings`` apply. Casts are to built-in types only, to which users
+    cannot define one.
     """
     parts: list[str] = []
     for place, column in enumerate(columns, first):
         text = f"({document} OPERATOR(pg_catalog.->>) {place})"
-        if column.built_in and column.bare_type in _NATURAL:
+        if column.built_in and column.bare_type in _NATIVE_JSON:
             value = f"{text}::pg_catalog.{column.bare_type}"
-            if column.bare_type in _TEXTS and db.server.takes_any_bytes:
-                value = _spelled(f"pg_catalog.format('%s', {value})")
-            parts.append(f"pg_catalog.to_jsonb({_trimmed(value) if column.bare_type == 'numeric' else value})")
+            if column.bare_type in _TEXT_TYPES and db.server.takes_any_bytes:
+                value = _hex_unless_text(f"pg_catalog.format('%s', {value})")
+            parts.append(f"pg_catalog.to_jsonb({_trim_zeros(value) if column.bare_type == 'numeric' else value})")
         else:
-            parts.append(f"pg_catalog.to_jsonb({_spelled(text)})")
+            parts.append(f"pg_catalog.to_jsonb({_hex_unless_text(text)})")
     return f"pg_catalog.jsonb_build_array({', '.join(parts)})"
 
 
-def _spelled(text: str) -> str:
-    """The text; where the database takes bytes that are no text, and Python cannot be given, those by their digits."""
+def _hex_unless_text(text: str) -> str:
+    """Return the text, or in SQL_ASCII the hex form of bytes that are not UTF-8, which Python could not take."""
     if not db.server.takes_any_bytes:
         return text
     pattern = "E'" + _UTF8.replace("\\", "\\\\") + "'"
@@ -119,7 +119,7 @@ def _spelled(text: str) -> str:
 
 
 def key_text(document: str, position: int) -> str:
-    """The text of a column of a key document, as ``key`` made it."""
+    """Return the text of a column in a key that ``key`` made."""
     text = f"({document} OPERATOR(pg_catalog.->>) {position})"
     if not db.server.takes_any_bytes:
         return text
@@ -130,60 +130,62 @@ def key_text(document: str, position: int) -> str:
     )
 
 
-def _trimmed(value: str) -> str:
-    """A number without trailing zeros: 1.50 and 1.5 are one key, so they have one form."""
+def _trim_zeros(value: str) -> str:
+    """Return a number without trailing zeros, because 1.50 and 1.5 are the same key."""
     return f"pg_catalog.trim_scale({value})"
 
 
 def key_value(document: str, position: int, column: Column) -> str:
-    """The value of the column of a key document, typed; runs the type's input function."""
+    """Return the typed value of a column in a key; calls the type's input function."""
     return f"{key_text(document, position)}::{column.type_name}"
 
 
 def hash_part(row: str, column: Column) -> str:
-    """The column as text that depends on no setting of the session: binary output where the text would."""
+    """Return the column as text that no session setting changes: binary output where the text form would change."""
     value = reference(row, column)
     text = f"pg_catalog.format('%s', {value})"
-    if holds_names(column) and unwatchable(column) is None:
-        text = _names(value, column)
-    elif column.send and not column.parts.isdisjoint(_SETTINGS):
+    if contains_object_names(column) and unwatchable(column) is None:
+        text = _object_names(value, column)
+    elif column.send and not column.parts.isdisjoint(_SETTINGS_OF_TYPE):
         text = f"pg_catalog.encode({column.send}({value}), 'hex')"
     return f"CASE WHEN pg_catalog.num_nulls({value}) OPERATOR(pg_catalog.=) 0 THEN {text} END"
 
 
-def holds_names(column: Column) -> bool:
-    """True when its text has names of other objects, and so changes when those are renamed."""
-    return not column.parts.isdisjoint(_NAMES)
+def contains_object_names(column: Column) -> bool:
+    """Tell whether a column's text contains names of other objects, and so changes when those are renamed."""
+    return not column.parts.isdisjoint(_OBJECT_NAME_TYPES)
 
 
 def unwatchable(column: Column) -> tuple[str, str] | None:
-    """Return what is wrong with a column whose text may change unnoticed, and what to do; None where nothing is."""
+    """Return why a column's text may change unnoticed, and a hint; None where it cannot."""
     if column.virtual:
         return (
-            "is generated when it is read, and triggers do not see it",
-            "Make it STORED, or name the columns that it is made of.",
+            "is a virtual generated column, which triggers do not see",
+            "Make it STORED, or name the columns it is generated from.",
         )
-    if holds_names(column) and not (column.built_in and column.bare_type.removeprefix("_") in _NAMES):
+    if contains_object_names(column) and not (
+        column.built_in and column.bare_type.removeprefix("_") in _OBJECT_NAME_TYPES
+    ):
         return (
-            f"of type {column.type_name} has names of objects inside, whose renaming could not be noticed",
-            "Use a column of such a type itself (regclass, regtype[]), or one of type text.",
+            f"of type {column.type_name} contains names of objects, and renaming one would go unnoticed",
+            "Use a column of type text, or of a type such as regclass or regtype[].",
         )
     return None
 
 
-def _names(value: str, column: Column) -> str:
-    """The names in a value as the catalog has them now; the number of an object that is gone."""
-    if column.bare_type in _NAMES:
-        return _name(value, column.bare_type)
-    element = _name("u.name", column.bare_type.removeprefix("_"))
+def _object_names(value: str, column: Column) -> str:
+    """Return the current names of the objects in a value; the OID of an object that is gone."""
+    if column.bare_type in _OBJECT_NAME_TYPES:
+        return _object_name(value, column.bare_type)
+    element = _object_name("u.name", column.bare_type.removeprefix("_"))
     return (
         f"(SELECT pg_catalog.json_build_array(pg_catalog.array_dims({value}), pg_catalog.json_agg({element}"
         f" ORDER BY u.place))::pg_catalog.text FROM pg_catalog.unnest({value}) WITH ORDINALITY u (name, place))"
     )
 
 
-def _name(value: str, type_name: str) -> str:
-    catalog, with_arguments = _NAMES[type_name]
+def _object_name(value: str, type_name: str) -> str:
+    catalog, with_arguments = _OBJECT_NAME_TYPES[type_name]
     arguments = ", o.object_args::pg_catalog.text" if with_arguments else ""
     number = f"({value})::pg_catalog.oid"
     return (
@@ -194,23 +196,23 @@ def _name(value: str, type_name: str) -> str:
 
 
 def src_hash(row: str, columns: Iterable[Column]) -> str:
-    """SHA-256 of the watched columns; JSON keeps NULL, empty and neighbouring values apart."""
+    """Return the SHA-256 of the watched columns; JSON tells NULL, empty and neighbouring values apart."""
     parts = ", ".join(hash_part(row, c) for c in columns)
-    encoding = "SQL_ASCII" if db.server.takes_any_bytes else "UTF8"  # the same bytes, and those that are not UTF-8
+    encoding = "SQL_ASCII" if db.server.takes_any_bytes else "UTF8"  # the same bytes, also where they are not UTF-8
     return (
         f"pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.json_build_array({parts})::pg_catalog.text, '{encoding}'))"
     )
 
 
-def pins(columns: Iterable[Column]) -> str:
-    """SET clauses for the settings that the text form of these columns depends on."""
+def pinned_settings(columns: Iterable[Column]) -> str:
+    """Return SET clauses for the settings on which the text of these columns depends."""
     needed: set[str] = set()
     for column in columns:
         for part in column.parts:
-            needed.update(_SETTINGS.get(part, ()) if part else _PINNED)
-    return "".join(f"\nSET {name} = {db.literal(value)}" for name, value in _PINNED.items() if name in needed)
+            needed.update(_SETTINGS_OF_TYPE.get(part, ()) if part else _PINNED_VALUES)
+    return "".join(f"\nSET {name} = {db.literal(value)}" for name, value in _PINNED_VALUES.items() if name in needed)
 
 
-def all_pins() -> str:
-    """SET clauses for every setting that output depends on."""
-    return "".join(f"\nSET {name} = {db.literal(value)}" for name, value in _PINNED.items())
+def all_pinned_settings() -> str:
+    """Return SET clauses for every setting on which output depends."""
+    return "".join(f"\nSET {name} = {db.literal(value)}" for name, value in _PINNED_VALUES.items())

@@ -1,4 +1,4 @@
-"""The functions generated for a pipeline that run as the source's owner: reader, scan, count and key."""
+"""Generated functions that run as the source's owner: reader, scan, count and key."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ from evergreen.source import expressions as ex
 from evergreen.source.table import Column, Source
 
 SQL = load(__package__)
-_ARGUMENTS = 90  # a function call takes 100
-_READING = "\nSET row_security = off"
+_MAX_ARGUMENTS = 90  # a function takes at most 100
+_NO_ROW_SECURITY = "\nSET row_security = off"
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Function:
     body: str
     settings: str = ""
     definer: bool = True
-    grantee: str | None = None  # a role that may run it, beside its owner
+    grantee: str | None = None  # a role that may run it, too
     comment: str = ""
 
     def create(self, owner: str | None) -> None:
-        """Create or replace it; ``owner`` (a role name) gets it, else the extension's owner keeps it."""
-        on = {"signature": self.signature, "returns": self.returns, "body": db.literal(self.body)}
+        """Create or replace the function; it belongs to the role ``owner``, or to the extension's owner."""
+        names = {"signature": self.signature, "returns": self.returns, "body": db.literal(self.body)}
         if self.definer:
             db.ddl(
                 SQL.replace_function.on(
-                    **on,
+                    **names,
                     language=self.language,
                     volatility=self.volatility,
                     security="SECURITY DEFINER",
@@ -48,20 +48,20 @@ class Function:
             )
             privileges.revoke_all("FUNCTION", self.signature)
         else:
-            db.ddl(SQL.replace_inlined_function.on(**on))
+            db.ddl(SQL.replace_inlined_function.on(**names))
             privileges.revoke_all("FUNCTION", self.signature)
             db.ddl(SQL.grant_execute_to_public.on(signature=self.signature))
-        given = db.identifier(owner) if owner is not None else db.value(SQL.other_owner, self.signature)
-        if given is not None:
-            give(self.signature, given)
+        new_owner = db.identifier(owner) if owner is not None else db.value(SQL.owner_to_restore, self.signature)
+        if new_owner is not None:
+            set_owner(self.signature, new_owner)
         if self.grantee is not None:
             db.ddl(SQL.grant_execute.on(signature=self.signature, role=db.identifier(self.grantee)))
         db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
 
 
-def give(signature: str, owner: str) -> None:
-    """Make a role, quoted, the owner of a function."""
-    db.ddl(SQL.give_function.on(signature=signature, owner=owner))
+def set_owner(signature: str, owner: str) -> None:
+    """Change a function's owner; the role is quoted."""
+    db.ddl(SQL.set_function_owner.on(signature=signature, owner=owner))
 
 
 def drop(signature: str) -> None:
@@ -70,53 +70,53 @@ def drop(signature: str) -> None:
 
 
 @contextmanager
-def unchecked() -> Generator[None]:
-    """Create functions without a look at what their bodies name: that would lock the source to the end of the call.
+def without_body_checks() -> Generator[None]:
+    """Create functions without checking their bodies, which would lock the source until the transaction ends.
 
-    A TRUNCATE would wait for it. For a pipeline that has its functions already, made for these columns; where the
-    first ones are made, an error in them is to be told at once. An error undoes the setting with everything else.
+    TRUNCATE would wait for that lock. Only for a pipeline that has its functions: the first ones are checked, so an
+    error in them shows at once. A rollback restores the setting.
     """
-    before = db.value(SQL.check_bodies, "off")
+    before = db.value(SQL.set_body_checks, "off")
     yield
-    db.run(SQL.check_bodies, before)
+    db.run(SQL.set_body_checks, before)
 
 
-def filled(query: Query, **names: str) -> str:
-    """Return the text of a query with expressions in the place of its names."""
+def fill(query: Query, **names: str) -> str:
+    """Return the text of a query with its placeholders filled in."""
     return query.on(**names).text
 
 
 def reader(generation: Generation, source: Source, watched: tuple[Column, ...], only_if: Column | None) -> Function:
-    """Reads rows by key and renders their text, as the source's owner."""
+    """Return the function that reads rows by key and renders their text."""
     text = content(generation.columns, generation.template, source)
-    around = wrapper(generation.columns, generation.template, source)
+    wrapped = wrapper(generation.columns, generation.template, source)
     if only_if is not None:
         text = f"CASE WHEN {ex.reference('s', only_if)} THEN {text} END"
-        around = f"CASE WHEN {ex.reference('s', only_if)} THEN {around} END"
+        wrapped = f"CASE WHEN {ex.reference('s', only_if)} THEN {wrapped} END"
     matches = " AND ".join(
         f"{ex.comparable('s', c)} {c.equal} {ex.key_value('k.key', i, c)}" for i, c in enumerate(source.key)
     )
     return Function(
         signature=f"embed_store.reader_{generation.id}(jsonb)",
-        returns="TABLE (ord int, src_hash bytea, content text, frame text[])",
+        returns="TABLE (ord int, src_hash bytea, content text, wrapper text[])",
         language="sql",
         volatility="VOLATILE",
-        body=filled(
+        body=fill(
             SQL.reader_body,
             src_hash=ex.src_hash("s", watched),
             content=text,
-            frame=around,
+            wrapper=wrapped,
             source=source.from_clause,
             matches=matches,
             key_document=ex.key("s", source.key),
         ),
-        settings=_READING + ex.all_pins(),
+        settings=_NO_ROW_SECURITY + ex.all_pinned_settings(),
         comment="evergreen: reads the source as its owner",
     )
 
 
 def content(columns: tuple[str, ...] | None, template: str | None, source: Source) -> str:
-    """The text of a row ``s`` that is cut: columns joined by blank lines, NULLs skipped; else the template."""
+    """Return the text of a row ``s`` to cut: columns joined by blank lines without NULLs, or the template."""
     if columns is not None:
         values = ", ".join(ex.reference("s", _column(source, name)) for name in columns)
         return f"pg_catalog.concat_ws(E'\\n\\n', {values})"
@@ -124,7 +124,7 @@ def content(columns: tuple[str, ...] | None, template: str | None, source: Sourc
 
 
 def wrapper(columns: tuple[str, ...] | None, template: str | None, source: Source) -> str:
-    """What a template puts around the chunks of a row ``s``, as an array; NULL without columns and a template."""
+    """Return what a template puts around the chunks of a row ``s``, as an array; NULL without both."""
     if columns is None or template is None:
         return "NULL::pg_catalog.text[]"
     segments = templates.wrapper(templates.parse(template, framed=True))
@@ -133,7 +133,7 @@ def wrapper(columns: tuple[str, ...] | None, template: str | None, source: Sourc
 
 def _concatenated(parts: tuple[Literal | Placeholder, ...], source: Source) -> str:
     texts = [_part(part, source) for part in parts] or ["''"]
-    groups = [", ".join(texts[start : start + _ARGUMENTS]) for start in range(0, len(texts), _ARGUMENTS)]
+    groups = [", ".join(texts[start : start + _MAX_ARGUMENTS]) for start in range(0, len(texts), _MAX_ARGUMENTS)]
     return " OPERATOR(pg_catalog.||) ".join(f"pg_catalog.concat({group})" for group in groups)
 
 
@@ -150,7 +150,7 @@ def _column(source: Source, name: str) -> Column:
 
 
 def scan(pipeline: Pipeline, source: Source) -> Function:
-    """Walks the source in key order, as its owner."""
+    """Return the function that walks the source in key order."""
     values = [ex.key_value("$1", i, c) for i, c in enumerate(source.key)]
     # (a, b) > (x, y) spelled out, because each column has its own type's operator
     terms: list[str] = []
@@ -162,39 +162,39 @@ def scan(pipeline: Pipeline, source: Source) -> Function:
         returns="SETOF jsonb",
         language="plpgsql",
         volatility="VOLATILE",
-        body=filled(
+        body=fill(
             SQL.scan_body,
             key_document=ex.key("s", source.key),
             source=source.from_clause,
             order=", ".join(ex.reference("s", c) for c in source.key),
             after=" OR ".join(f"({term})" for term in terms),
         ),
-        settings=_READING + ex.all_pins(),
+        settings=_NO_ROW_SECURITY + ex.all_pinned_settings(),
         comment=f"evergreen: keys of pipeline {pipeline.name} in order",
     )
 
 
 def count(pipeline: Pipeline, source: Source) -> Function:
-    """Counts the source's rows, as its owner."""
+    """Return the function that counts the source's rows."""
     return Function(
         signature=f"embed_store.count_{pipeline.id}()",
         returns="bigint",
         language="plpgsql",
         volatility="STABLE",
-        body=filled(SQL.count_body, source=source.from_clause),
-        settings=_READING,
+        body=fill(SQL.count_body, source=source.from_clause),
+        settings=_NO_ROW_SECURITY,
         comment=f"evergreen: number of rows of pipeline {pipeline.name}",
     )
 
 
 def canonical_key(pipeline: Pipeline, source: Source) -> Function:
-    """Casts a user's key to the key's types and back, as the source's owner."""
+    """Return the function that casts a user's key to the key's types and back."""
     return Function(
         signature=f"embed_store.key_{pipeline.id}(jsonb)",
         returns="jsonb",
         language="sql",
         volatility="VOLATILE",
-        body=filled(
+        body=fill(
             SQL.key_body,
             row_key=ex.key("r", source.key),
             source=source.from_clause,
@@ -205,27 +205,29 @@ def canonical_key(pipeline: Pipeline, source: Source) -> Function:
             values=", ".join(ex.key_value("$1", i, c) for i, c in enumerate(source.key)),
             names=", ".join(db.identifier(c.name) for c in source.key),
         ),
-        settings=_READING + ex.all_pins(),
+        settings=_NO_ROW_SECURITY + ex.all_pinned_settings(),
         comment=f"evergreen: stored form of a key of pipeline {pipeline.name}",
     )
 
 
 def ensure_schema() -> None:
-    """Create the schema of generation tables and generated functions; raises 42501 when it is somebody else's."""
+    """Create schema embed_store; raises UserError 42501 when it belongs to another role."""
     row = db.one(SQL.store_schema_owner)
     if row is None:
         for statement in (
-            SQL.store_schema,
-            SQL.store_schema_comment,
+            SQL.create_store_schema,
+            SQL.comment_store_schema,
         ):
             db.ddl(statement)
         privileges.revoke_all("SCHEMA", "embed_store")
     elif not row["ours"]:
         raise UserError(
-            "schema embed_store belongs to another role than the extension",
+            "schema embed_store does not belong to the extension's owner",
             "42501",
-            hint="A superuser can rename that schema, or ALTER SCHEMA embed_store OWNER TO the extension's owner.",
+            hint="As a superuser, rename that schema, or ALTER SCHEMA embed_store OWNER TO the extension's owner.",
         )
-    for creator in db.rows(SQL.creators):  # by default privileges, as after a restore, or by mistake
-        db.ddl(SQL.close_store_schema.on(role=creator["name"]))
-        db.notice(f"CREATE on schema embed_store was taken from {creator['name']}: what is made there runs as others")
+    for creator in db.rows(SQL.roles_with_create):  # granted by default privileges, as after a restore, or by mistake
+        db.ddl(SQL.revoke_create.on(role=creator["name"]))
+        db.notice(
+            f"CREATE on schema embed_store was revoked from {creator['name']}: functions there run with others' rights"
+        )

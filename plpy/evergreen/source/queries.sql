@@ -62,7 +62,7 @@ JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
 WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts
 ORDER BY k.position
 
--- foreign_code(oid, bool): a function that a key column's type runs on its values, and that a role without superuser could replace
+-- untrusted_function(oid, bool): a function that a key column's type runs on its values, and that a role without superuser could replace
 -- Of each type in it: input and output, statistics, what a range calls, and the default operator classes, which indexes,
 -- ANALYZE and the planner take their functions from.
 WITH RECURSIVE part (attnum, type) AS (
@@ -125,18 +125,18 @@ SELECT $1::pg_catalog.regclass::oid::bigint
 SELECT n.nspowner = e.extowner AS ours
 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.nspname = 'embed_store' WHERE e.extname = 'evergreen'
 
--- creators(): roles that may create in it, quoted
+-- roles_with_create(): roles that may create in it, quoted
 SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS name
 FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a
 WHERE n.nspname = 'embed_store' AND a.grantee <> n.nspowner AND a.privilege_type = 'CREATE'
 
--- close_store_schema(): nobody else makes functions where ours are looked for
+-- revoke_create(): nobody else makes functions where ours are looked for
 REVOKE CREATE ON SCHEMA embed_store FROM {role} CASCADE
 
--- store_schema(): made by the first embed_create; never a member of the extension
+-- create_store_schema(): made by the first embed_create; never a member of the extension
 CREATE SCHEMA embed_store
 
--- store_schema_comment(): says what it is
+-- comment_store_schema(): says what it is
 COMMENT ON SCHEMA embed_store IS 'evergreen: vectors and generated functions; read them through the <pipeline>_embedding views'
 
 -- replace_function(): a generated function; {body} is a quoted string, so nothing in it can end it
@@ -150,7 +150,7 @@ CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
 LANGUAGE sql STABLE SUPPORT embed.belongs
 AS {body}
 
--- check_bodies(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
+-- set_body_checks(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
 SELECT pg_catalog.current_setting('check_function_bodies') AS before, pg_catalog.set_config('check_function_bodies', $1, true)
 
 -- grant_execute_to_public(): it runs with the rights of whoever asks
@@ -159,10 +159,10 @@ GRANT EXECUTE ON FUNCTION {signature} TO PUBLIC
 -- grant_execute(): the owner of a partitioned table makes partitions, and copies of our triggers with them
 GRANT EXECUTE ON FUNCTION {signature} TO {role}
 
--- give_function(): the user's code that it runs (casts, domain checks) runs as the user
+-- set_function_owner(): the user's code that it runs (casts, domain checks) runs as the user
 ALTER FUNCTION {signature} OWNER TO {owner}
 
--- other_owner(text): the extension's owner, quoted, where a function belongs to another role: one that was there before it
+-- owner_to_restore(text): the extension's owner, quoted, where a function belongs to another role: one that was there before it
 -- was made keeps its owner, who could replace it
 SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.extowner))
 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_proc p ON p.proowner <> e.extowner
@@ -175,7 +175,7 @@ COMMENT ON FUNCTION {signature} IS {comment}
 DROP FUNCTION IF EXISTS {signature}
 
 -- reader_body(): the rows of a JSON array of keys; a row that only equals the asked key (citext) is another row
-SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {frame}
+SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {wrapper}
 FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY k (key, ord)
 JOIN {source} s ON {matches}
 WHERE {key_document} OPERATOR(pg_catalog.=) k.key
@@ -198,28 +198,28 @@ END
 SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches}),
                 (SELECT {key_document} FROM (SELECT {values}) s ({names})))
 
--- name_now(int4): the source's name
+-- current_name(int4): the source's name
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
 FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE p.id = $1
 
--- owner(int4): whose the source is
+-- source_owner(int4): whose the source is
 SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source
 WHERE p.id = $1
 
--- hold(): it keeps its name, and the others theirs, until this is undone
+-- lock_source(): it keeps its name, and the others theirs, until this is undone
 LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
 
--- is_bound(int4, text): is that the source, and were its functions made for this name
+-- is_bound_to(int4, text): is that the source, and were its functions made for this name
 SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source FROM embed.pipeline p WHERE p.id = $1
 
 -- runs_as_owner(int4): do the functions below run as the source's owner
 SELECT embed.runs_as_owner($1)
 
--- read(jsonb): what the source has now for a JSON array of keys; {reader} is the generation's reader function
-SELECT r.ord, r.src_hash, r.content, r.frame FROM {reader}($1) r
+-- read_rows(jsonb): what the source has now for a JSON array of keys; {reader} is the generation's reader function
+SELECT r.ord, r.src_hash, r.content, r.wrapper FROM {reader}($1) r
 
--- scan(jsonb, int4): the next keys of the source in key order; {scan} is the pipeline's scan function
+-- scan_keys(jsonb, int4): the next keys of the source in key order; {scan} is the pipeline's scan function
 SELECT s.key::pg_catalog.text AS key FROM {scan}($1, $2) s (key)
 
 -- canonical_keys(jsonb[]): keys in their stored form; {canonical} is the pipeline's key function

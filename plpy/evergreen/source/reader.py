@@ -14,36 +14,36 @@ from evergreen.db.queries import load
 
 SQL = load(__package__)
 T = TypeVar("T")
-_LOOKS = 3  # at a source that is being renamed
+_LOCK_ATTEMPTS = 3  # of a source that is being renamed
 
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row as the source has it: ``text`` is None where ``only_if`` leaves it out.
+    """A row of the source; ``text`` is None where ``only_if`` excludes it.
 
-    ``frame``: what a template puts before, between and after the places of the chunk; None where it has none.
+    ``wrapper``: what a template puts before, between and after its chunks; None without such a template.
     """
 
     key: str  # canonical jsonb, as text
     src_hash: bytes
     text: str | None
-    frame: tuple[str, ...] | None = None
+    wrapper: tuple[str, ...] | None = None
 
     @property
     def length(self) -> int:
         """Characters that were read."""
-        return len(self.text or "") + sum(map(len, self.frame or ()))
+        return len(self.text or "") + sum(map(len, self.wrapper or ()))
 
 
-def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
-    """Run a body that calls the functions below, and give up all its locks; the source keeps its name meanwhile.
+def with_source_locked(pipeline: Pipeline, body: Callable[[], T]) -> T:
+    """Run a body that calls the functions below with the source locked under its name, and release all locks.
 
-    Those functions name the source. While one waits for the lock of a table, that table may be renamed and another one
-    get its name: the rows of that one would be taken for the source's.
+    Those functions name the source. If the table is renamed while one waits for its lock, and another table takes the
+    name, that table's rows would be taken for the source's. Raises DatabaseError when the source cannot be locked.
     """
 
     def step() -> T:
-        _hold(pipeline)
+        _lock_source(pipeline)
         if not db.value(SQL.runs_as_owner, pipeline.id):
             raise db.lost(f'functions of pipeline "{pipeline.name}" were altered; embed_drain() restores them')
         return body()
@@ -51,18 +51,18 @@ def held(pipeline: Pipeline, body: Callable[[], T]) -> T:
     return session_guard.contained(lambda: db.in_discarded_subtransaction(step))
 
 
-def _hold(pipeline: Pipeline) -> None:
-    for _ in range(_LOOKS):
-        name = db.value(SQL.name_now, pipeline.id)
-        if name is not None and _locked(name) and db.value(SQL.is_bound, pipeline.id, name):
+def _lock_source(pipeline: Pipeline) -> None:
+    for _ in range(_LOCK_ATTEMPTS):
+        name = db.value(SQL.current_name, pipeline.id)
+        if name is not None and _lock_table(name) and db.value(SQL.is_bound_to, pipeline.id, name):
             return
     raise db.unavailable("it is being renamed")
 
 
-def _locked(name: str) -> bool:
-    """Lock a table; False when it lost its name while its lock was waited for."""
+def _lock_table(name: str) -> bool:
+    """Lock a table; False when it was renamed during the wait."""
     try:
-        db.atomically(lambda: db.ddl(SQL.hold.on(source=name)))
+        db.atomically(lambda: db.ddl(SQL.lock_source.on(source=name)))
     except db.DatabaseError as error:
         if not is_undefined_table(error):
             raise
@@ -70,27 +70,27 @@ def _locked(name: str) -> bool:
     return True
 
 
-def complaint(pipeline: Pipeline, error: db.DatabaseError) -> str:
-    """Say why the source cannot be read, and what mends it."""
-    said = db.plain(error)
-    if said.sqlstate != "42501":
-        return f"the source cannot be read: {said.message}"
-    owner = db.value(SQL.owner, pipeline.id)
-    mend = said.hint or "GRANT what is missing, or give the table to another owner"
-    return f'the source cannot be read by its owner "{owner}", as whom it is read: {said.message}; {mend}'
+def unreadable_reason(pipeline: Pipeline, error: db.DatabaseError) -> str:
+    """Return why the source cannot be read, and a remedy."""
+    reported = db.plain(error)
+    if reported.sqlstate != "42501":
+        return f"the source cannot be read: {reported.message}"
+    owner = db.value(SQL.source_owner, pipeline.id)
+    remedy = reported.hint or "GRANT the missing privilege, or change the table's owner"
+    return f'the source cannot be read by its owner "{owner}", whose rights apply: {reported.message}; {remedy}'
 
 
 def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
-    """Yield the rows that exist among ``keys``; raises DatabaseError with whatever the owner's code raises."""
-    query = SQL.read.on(reader=f"embed_store.reader_{generation.id}")
+    """Yield the rows that exist among ``keys``; raises DatabaseError as the owner's code does."""
+    query = SQL.read_rows.on(reader=f"embed_store.reader_{generation.id}")
     for row in db.stream(query, "[" + ",".join(keys) + "]"):
-        frame = tuple(row["frame"]) if row["frame"] is not None else None
-        yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"], frame)
+        wrapper = tuple(row["wrapper"]) if row["wrapper"] is not None else None
+        yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"], wrapper)
 
 
 def scan(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
     """Return the next keys of the source after a key, in key order."""
-    return [row["key"] for row in db.rows(SQL.scan.on(scan=f"embed_store.scan_{pipeline.id}"), after, limit)]
+    return [row["key"] for row in db.rows(SQL.scan_keys.on(scan=f"embed_store.scan_{pipeline.id}"), after, limit)]
 
 
 def canonical(pipeline: Pipeline, key: str) -> str:
@@ -107,12 +107,12 @@ def canonical_all(pipeline: Pipeline, keys: Sequence[str]) -> list[str]:
     query = SQL.canonical_keys.on(canonical=f"embed_store.key_{pipeline.id}")
     try:
         # Undone after: a deferred trigger or a cursor of the owner's code must not run at commit, as us.
-        return [str(row["key"]) for row in held(pipeline, lambda: db.rows(query, wrapped))]
+        return [str(row["key"]) for row in with_source_locked(pipeline, lambda: db.rows(query, wrapped))]
     except db.DatabaseError as error:
-        if not in_class(error, "22", "23"):  # what the key can be to blame for
+        if not in_class(error, "22", "23"):  # errors that the key itself causes
             raise
         if len(keys) > 1:
-            return [canonical(pipeline, key) for key in keys]  # which of them is it
+            return [canonical(pipeline, key) for key in keys]  # to name the wrong one
         raise UserError(
             f'{keys[0]} is not a key of pipeline "{pipeline.name}": {db.message(error)}',
             "22P02",
@@ -132,19 +132,19 @@ def _array(pipeline: Pipeline, key: str) -> str:
     return key if isinstance(given, list) else f"[{key}]"
 
 
-def until_full(rows: Iterable[SourceRow], keys: list[str], room: int) -> tuple[dict[str, SourceRow], list[str]]:
-    """Take rows while there is room; also return the keys of which nothing is known then."""
+def take_until_full(rows: Iterable[SourceRow], keys: list[str], limit: int) -> tuple[dict[str, SourceRow], list[str]]:
+    """Take rows up to ``limit`` characters, at least one; also return the keys that were not reached."""
     found: dict[str, SourceRow] = {}
     for row in rows:
-        if room <= 0 and found:
+        if limit <= 0 and found:
             return found, [key for key in keys if key not in found]
         found[row.key] = row
-        room -= row.length
+        limit -= row.length
     return found, []
 
 
-def is_key(pipeline: Pipeline, key: str) -> bool:
-    """False for a stored key that is none any more, as after a value of an enum was renamed: no row has it."""
+def is_valid_key(pipeline: Pipeline, key: str) -> bool:
+    """Tell whether a stored key is still valid; after a renamed enum value it is not, and no row has it."""
     try:
         timeouts.run_with_timeout(lambda: canonical(pipeline, key))
     except UserError:

@@ -1,4 +1,4 @@
-"""Row security: does it apply to the caller, and which rows may the caller see. Ask outside of ``elevated``."""
+"""Row security for the caller: does it apply, and which rows are visible. Not to be called as the extension's owner."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from evergreen.source import table
 from evergreen.source.table import Source
 
 SQL = load(__package__)
-_AT_ONCE = 1000
+_KEYS_PER_QUERY = 1000
 
 
 class UnboundError(Exception):
-    """The source of a pipeline is gone, or has another key than the pipeline."""
+    """The source is gone, or its key is no longer the pipeline's."""
 
 
 def is_restricted(source: int) -> bool:
@@ -25,13 +25,13 @@ def is_restricted(source: int) -> bool:
 
 
 def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
-    """Tell whether the caller sees a row with any of these keys, which are in their stored form.
+    """Tell whether the caller sees a row with any of these keys, given in their stored form.
 
-    Raises UnboundError, and DatabaseError with what Postgres says to the same SELECT of the caller's: 42501, 55P03.
+    Raises UnboundError, and DatabaseError as the caller's own SELECT would: 42501, 55P03.
     """
     if not keys:
         return False
-    source = as_extension_owner(lambda: _bound(pipeline.id))
+    source = as_extension_owner(lambda: _current_source(pipeline.id))
     if source is None:
         raise UnboundError
     matches = (
@@ -39,13 +39,13 @@ def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
         for place, column in enumerate(source.key)
     )
     query = SQL.sees_any.on(source=source.from_clause, matches=" AND ".join(matches))
-    parts = (list(keys[start : start + _AT_ONCE]) for start in range(0, len(keys), _AT_ONCE))
+    parts = (list(keys[start : start + _KEYS_PER_QUERY]) for start in range(0, len(keys), _KEYS_PER_QUERY))
     return any(db.in_discarded_subtransaction(lambda part=part: bool(db.value(query, part))) for part in parts)
 
 
-def _bound(number: int) -> Source | None:
-    """Describe the source as it is now, if its key is the pipeline's."""
-    pipeline = pipelines.by_id(number)
+def _current_source(pipeline_id: int) -> Source | None:
+    """Return the source as it is now; None when its key is not the pipeline's."""
+    pipeline = pipelines.by_id(pipeline_id)
     source = table.describe(pipeline.source) if pipeline is not None else None
     if pipeline is None or source is None:
         return None

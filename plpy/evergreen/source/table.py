@@ -1,4 +1,4 @@
-"""What a source table looks like now: its columns, their base types, its primary key."""
+"""A source table in the catalog: its columns, their base types, its primary key."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ class Column:
     type_name: str  # quoted and qualified
     bare_type: str
     type_oid: int
-    parts: frozenset[str]  # built-in types in it; "" for another base type, "domain", "composite"
+    parts: frozenset[str]  # names of built-in types in it; "" for other base types, "domain", "composite"
     send: str  # qualified binary output function, or ""
     built_in: bool
-    virtual: bool  # generated when it is read (PostgreSQL 18): a trigger sees NULL
+    virtual: bool  # virtual generated column (PostgreSQL 18): a trigger sees NULL
     is_domain: bool  # the column's own type
 
 
@@ -53,20 +53,20 @@ class Source:
 
     @property
     def from_clause(self) -> str:
-        """What to select from: rows of inheriting tables belong to those, rows of partitions to the root."""
+        """What to select from: the root of partitions with their rows, but no inheriting tables."""
         return self.qualified if self.kind == "p" else f"ONLY {self.qualified}"
 
     def column(self, name: str) -> Column | None:
-        """Find a column by name."""
+        """Return the column of a name."""
         return next((c for c in self.columns if c.name == name), None)
 
-    def numbered(self, attnum: int) -> Column | None:
-        """Find a column by number."""
+    def by_number(self, attnum: int) -> Column | None:
+        """Return the column of a number."""
         return next((c for c in self.columns if c.attnum == attnum), None)
 
 
 def describe(oid: int) -> Source | None:
-    """Read the catalog; None when there is no such relation."""
+    """Describe a relation from the catalog; None when it does not exist."""
     relation = db.one(SQL.relation, oid)
     if relation is None:
         return None
@@ -107,18 +107,17 @@ def oid_of(table: str) -> int:
     return int(db.value(SQL.source_oid, table))
 
 
-def foreign_code(source: Source, *, in_indexes: bool = False) -> tuple[Column, str] | None:
-    """Return a key column whose type runs a function that a role without superuser could replace, and that function.
+def untrusted_function(source: Source, *, in_indexes: bool = False) -> tuple[Column, str] | None:
+    """Return a key column whose type runs a function owned by a non-superuser, and that function; else None.
 
-    ``in_indexes``: only functions of operator classes, which run with each value that is written.
-
-    Such code would run in the generation table as the extension's owner: by ANALYZE, in an index, in the planner.
+    Its owner could replace it, and it would run as the extension's owner in the generation table: by ANALYZE, in an
+    index, in the planner. ``in_indexes``: only functions of operator classes, which run for each value written.
     """
-    found = db.one(SQL.foreign_code, source.oid, in_indexes)
-    column = source.numbered(found["attnum"]) if found is not None else None
+    found = db.one(SQL.untrusted_function, source.oid, in_indexes)
+    column = source.by_number(found["attnum"]) if found is not None else None
     return (column, found["function"]) if found is not None and column is not None else None
 
 
-def rows_estimate(source: Source) -> str:
-    """Return how many rows a table has, about: 1 row, 3,012 rows."""
+def format_row_estimate(source: Source) -> str:
+    """Return the estimated number of rows as text: 1 row, 3,012 rows."""
     return pluralize(int(db.value(SQL.rows_estimate, source.oid)), "row")

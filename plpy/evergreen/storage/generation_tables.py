@@ -10,7 +10,7 @@ from evergreen.db import event_log, privileges
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
-from evergreen.source.functions import Function, filled
+from evergreen.source.functions import Function, fill
 from evergreen.source.table import Column, Source
 
 SQL = load(__package__)
@@ -247,9 +247,9 @@ def src(
     columns = ", ".join(f"k{i} {type_name}" for i, (_, _, type_name) in enumerate(pipeline.key, 1))
     if source is None:
         nothing = ", ".join(f"NULL::{type_name}" for _, _, type_name in pipeline.key)
-        body = filled(SQL.src_nothing_body, columns=nothing)
+        body = fill(SQL.src_nothing_body, columns=nothing)
     else:
-        body = filled(
+        body = fill(
             SQL.src_body,
             columns=", ".join(f"{ex.reference('s', c)}::{c.type_name}" for c in source.key),
             src_hash=ex.src_hash("s", watched),

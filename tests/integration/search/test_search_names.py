@@ -16,7 +16,7 @@ NAMES = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",
     "v", "w", "x", "y", "z", "k1", "k2", "k3", "s_", "key", "key_key", "chunk", "chunk_no", "chunk_hash",
     "embedding", "score", "row", "id", "document", "src_hash", "source_row", "distance", "query", "place",
-    "generation", "is_stale", "shows_stale", "content", "frame", "ord", "model", "fingerprint", "embedded_at",
+    "generation", "is_stale", "shows_stale", "content", "wrapper", "ord", "model", "fingerprint", "embedded_at",
     "evergreen_as_source", "asked", "names", "source", "view", "table", "value", "name", "limit", "old_key",
     "new_key", "known", "wake", "pipeline", "change", "text", "jsonb", "vector", "float8", "int4", "coalesce",
     "count", "unnest", "tenants", "public", "pg_catalog", "embed", "embed_store", "src_1", "g1", "r1", "docs",

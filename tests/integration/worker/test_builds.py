@@ -90,7 +90,7 @@ def test_a_generation_goes_while_a_worker_has_a_claim_on_it(db, pipeline, stoppa
 CHECKED = "SELECT current_setting('check_function_bodies')"
 CHANGES = {
     "build": ("SELECT embed_build('docs', columns => '{title}')", "rows_estimate"),
-    "retire": ("SELECT embed_retire('docs', 2)", "check_bodies"),
+    "retire": ("SELECT embed_retire('docs', 2)", "set_body_checks"),
 }
 
 
@@ -103,7 +103,7 @@ def test_a_truncate_waits_for_no_change_of_generations(connect, db, pipeline, st
     call, step = CHANGES[change]
     stop = stoppable()
     stop.session.execute("BEGIN")
-    assert stop.parked(call, step, "after", nth=2 if step == "check_bodies" else 1)
+    assert stop.parked(call, step, "after", nth=2 if step == "set_body_checks" else 1)
     truncating = connect(options="-c lock_timeout=1000")
     truncating.execute("TRUNCATE docs")
     stop.let_go()

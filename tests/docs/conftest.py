@@ -1,4 +1,4 @@
-"""A server whose WAL can be decoded, as the page on that asks for, and databases in which a reader follows a page."""
+"""A server with wal_level = logical, as docs/cdc.md requires, and databases in which a reader follows a page."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Runs the SQL of a page as its reader does: in one psql, statement by statement, and tells what each block printed."""
+"""Runs the SQL of a page as its reader does: in one psql, statement by statement; returns what each block prints."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The README's API section: what COMMENT ON says of functions and views, by the folders of extension/sql."""
+"""Generates the README's API section from COMMENT ON, by the folders of extension/sql."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every command line of the README and of docs/ is run, or another test runs it that is named here."""
+"""Every command line of the README and of docs/ runs here, or in a test that is named here."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""What the README shows of a terminal is in the words of the programs that print it."""
+"""The README's terminal output uses the words of the programs that print it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""docs/moving-in.md: its statements run where the others' tables are, and what they take in is not paid for again."""
+"""docs/moving-in.md: its statements run against the other extensions' tables, and imported vectors cost no call."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Every Python block of the README and of docs/ runs as it stands, against a database with work that waits."""
+"""Every Python block of the README and of docs/ runs as written, against a database with pending work."""
 
 import numpy as np
 import psycopg

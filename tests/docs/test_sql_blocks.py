@@ -1,4 +1,4 @@
-"""Every SQL block of the README and of docs/ runs as it stands, in order, and prints what the page says it prints."""
+"""Every SQL block of the README and of docs/ runs as written, in order, and prints what the page shows."""
 
 from itertools import pairwise
 

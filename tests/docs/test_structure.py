@@ -1,4 +1,4 @@
-"""The README has its sections in the order in which one reads them, is short enough, and links lead somewhere."""
+"""The README has its sections in order and is short enough; all links resolve."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A root of a Debian release as on a new machine, made with debootstrap; commands run in it as if it were one.
+"""A root of a Debian release, made with debootstrap; commands run in it as on a new machine.
 
     python tests/packaging/debianroot.py trixie make test
     python tests/packaging/debianroot.py --packages=git,make,python3-venv --fresh bookworm make demo

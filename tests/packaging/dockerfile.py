@@ -1,4 +1,4 @@
-"""Reads what Dockerfile.postgres needs of the language of Dockerfiles: arguments, stages, their instructions."""
+"""Parses the subset of Dockerfile syntax that Dockerfile.postgres uses: arguments, stages, instructions."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Wheel and sdist: the same bytes wherever and whenever they are built, with everything in them and nothing else."""
+"""Wheel and sdist: reproducible builds that contain everything and nothing else."""
 
 import os
 import shutil

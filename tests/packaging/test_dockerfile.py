@@ -1,4 +1,4 @@
-"""Dockerfile.postgres has the form of a small image that works as the official one; its steps run in `make roots`."""
+"""Dockerfile.postgres makes a small image that works as the official one; its steps run in `make roots`."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The image as a container engine builds and runs it; left out where no engine answers."""
+"""The image as a container engine builds and runs it; skipped without an engine."""
 
 import subprocess
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Dockerfile.postgres, its own steps executed in roots of Debian: what comes out is an image that works."""
+"""Dockerfile.postgres, its steps run in Debian roots and produce a working image."""
 
 import os
 import shlex

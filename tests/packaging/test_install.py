@@ -1,4 +1,4 @@
-"""Installing puts files where Postgres looks, twice is as good as once, uninstalling removes them all."""
+"""Installing puts files where Postgres looks and is idempotent; uninstalling removes them all."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""A database of PostgreSQL 15 is dumped and restored into 17, in a root of Debian 13, and goes on where it stood."""
+"""A database of PostgreSQL 15 is dumped and restored into 17, in a root of Debian 13, and continues where it was."""
 
 import os
 import shutil

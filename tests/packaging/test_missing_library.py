@@ -1,4 +1,4 @@
-"""The library folder of a version is gone, as in a container of the next version: errors say what to type."""
+"""The library directory of a version is missing, as in a container of the next version: errors say what to type."""
 
 import shutil
 import tempfile

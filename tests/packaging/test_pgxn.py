@@ -1,4 +1,4 @@
-"""META.json is what PGXN's Meta Spec 1.0.0 asks for, and says what the project says elsewhere."""
+"""META.json conforms to PGXN's Meta Spec 1.0.0 and agrees with the project's other metadata."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""One server with pg_cron for all tests of it. Its story takes two minutes, so it begins first and is judged last."""
+"""One server with pg_cron for all its tests. Its scenario takes two minutes, so it starts first and is checked last."""
 
 import threading
 from collections.abc import Iterator

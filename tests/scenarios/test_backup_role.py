@@ -1,4 +1,4 @@
-"""A nightly pg_dump by a role that may read all data and nothing more.
+"""A nightly pg_dump by a role with only pg_read_all_data.
 
 The kind: tools that read every table whole, with row_security off, by a role that row security applies to. What
 evergreen adds must not fail them, and must give them no more of the source's texts than the source itself does.

@@ -1,4 +1,4 @@
-"""What was under way during the dump, and what the owner does to the table before the first worker has come by."""
+"""Work in progress during the dump, and the owner's DDL before the first worker runs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A crash costs nothing but time: the next drain finishes the work, at once."""
+"""A crash costs only time: the next drain finishes the work immediately."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Scheduling with pg_cron: jobs that keep every pipeline fresh with no client, wherever pg_cron lives."""
+"""Scheduling with pg_cron: jobs that keep every pipeline fresh without a client, in whichever database pg_cron is."""
 
 from collections import Counter
 

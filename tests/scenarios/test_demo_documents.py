@@ -1,4 +1,4 @@
-"""The demo's documents are read right and chosen the same way everywhere."""
+"""The demo reads its documents correctly and selects the same ones everywhere."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The demo's figures are what it says they are."""
+"""The demo's figures are correct."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Django as ordinary SQL: its test database, its migrations and tests, run as one runs them, in a project."""
+"""Django as ordinary SQL: the test database, migrations and tests of a project."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The operator's drill: ten troubles; `evergreen doctor` or embed_status names each, and its own advice mends it."""
+"""The operator's drill: ten problems; `evergreen doctor` or embed_status names each, and its advice fixes it."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""A restored or cloned database goes on where the dumped one stood: same vectors, same pending work, right columns."""
+"""A restored or cloned database continues where the dumped one was: same vectors, pending work and columns."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A subscriber's pipeline: what the apply and table-sync workers write is captured as anybody's writes are."""
+"""A subscriber's pipeline: what the apply and table-sync workers write is captured as other writes are."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""pg_upgrade into a new cluster: pipelines, vectors, indexes and pending work come along, nothing is embedded again.
+"""pg_upgrade into a new cluster: pipelines, vectors, indexes and pending work are kept, nothing is re-embedded.
 
 Slots do not come along: what a CDC pipeline missed is found by a check of every row, which costs no call.
 """

@@ -1,4 +1,4 @@
-"""Behind a transaction-mode pooler: each transaction runs in another backend, and nothing of a session lasts."""
+"""Behind a transaction-mode pooler: each transaction runs in another backend, and no session state lasts."""
 
 import threading
 

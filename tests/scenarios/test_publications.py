@@ -1,4 +1,4 @@
-"""Publications and subscriptions that take in evergreen's own tables.
+"""Publications and subscriptions that include Evergreen's own tables.
 
 The kind: the extension's tables are ordinary tables to every tool that says "all tables". None of them may refuse a
 DELETE or UPDATE because it is published, and none may be written by another server's evergreen where both ends have

@@ -1,4 +1,4 @@
-"""Dumps that are restored in whatever order and by whatever means.
+"""Dumps restored in any order and by any means.
 
 The kind: pg_dump sorts the tables of an extension by name and pg_restore loads them in parallel, so nothing in one
 table of ours may need another one's rows to be there: no foreign key, no trigger, no check. Reversed is tried, too.

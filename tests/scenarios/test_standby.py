@@ -1,4 +1,4 @@
-"""A hot standby answers questions: nothing that asks writes."""
+"""A hot standby answers questions, because searches do not write."""
 
 import shutil
 import subprocess

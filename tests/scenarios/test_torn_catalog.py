@@ -1,4 +1,4 @@
-"""A catalog of which a restore has left out, or lost, a part.
+"""A catalog that a restore has left incomplete.
 
 The kind: a row of ours that names another one, or a table, that is not there. Every call says which, and what to type;
 what is named mends it; other pipelines go on.

@@ -1,4 +1,4 @@
-"""ALTER EXTENSION evergreen UPDATE: the same catalog as a fresh installation, and everything goes on."""
+"""ALTER EXTENSION evergreen UPDATE: the same catalog as a fresh installation, and all work continues."""
 
 from itertools import count
 

@@ -173,7 +173,7 @@ def _recovered(identity: Identity) -> None:
 
 
 def forget_old() -> None:
-    """Forget failures of what nobody tries any more, and of pipelines that are gone."""
+    """Delete failures of tasks that are not retried any more, and of dropped pipelines."""
     db.run(SQL.forget_old)
 
 

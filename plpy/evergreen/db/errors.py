@@ -103,17 +103,17 @@ def message(error: BaseException) -> str:
 
 
 def unavailable(text: str) -> DatabaseError:
-    """Return an error as of a lock that was not to be had: whoever gets it tries again."""
+    """Return an error with the SQLSTATE of a lock that was not granted: callers retry it."""
     return plpy.spiexceptions.LockNotAvailable(text)
 
 
 def lost(text: str) -> DatabaseError:
-    """Return an error as of a session that is not what it has to be."""
+    """Return an error with SQLSTATE 55000, for a session in an unusable state."""
     return plpy.spiexceptions.ObjectNotInPrerequisiteState(text)
 
 
 def undefined(text: str) -> DatabaseError:
-    """Return an error as of a table that is not there."""
+    """Return an error with the SQLSTATE of a table that does not exist."""
     return plpy.spiexceptions.UndefinedTable(text)
 
 

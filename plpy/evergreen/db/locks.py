@@ -1,4 +1,4 @@
-"""Locks that are waited for only so long."""
+"""Lock timeouts: DDL and writes that never queue for long behind a user's lock."""
 
 import time
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from evergreen.db.queries import load
 
 SQL = load(__package__)
 T = TypeVar("T")
-_USUAL = "200ms"  # as embed_elevate() has it
+_DEFAULT_TIMEOUT = "200ms"  # of embed_elevate()
 LOCK_ATTEMPTS = 100
-_PAUSE = 0.1
+_RETRY_DELAY_S = 0.1
 
 
-def with_lock_timeout(body: Callable[[], T], patience: str) -> T | None:
-    """Run body in a subtransaction in which no lock is waited for longer; None when that was not enough."""
+def with_lock_timeout(body: Callable[[], T], timeout: str) -> T | None:
+    """Run body in a subtransaction with a ``lock_timeout`` such as ``2s``; None if a lock was not granted."""
 
     def step() -> T:
-        db.run(SQL.lock_timeout, patience)
+        db.run(SQL.lock_timeout, timeout)
         return body()
 
     try:
@@ -30,11 +30,14 @@ def with_lock_timeout(body: Callable[[], T], patience: str) -> T | None:
             raise
         return None
     finally:
-        db.run(SQL.lock_timeout, _USUAL)
+        db.run(SQL.lock_timeout, _DEFAULT_TIMEOUT)
 
 
 def with_short_locks(body: Callable[[], object], table: str) -> None:
-    """Run DDL on a user's table without queueing for its lock: a waiting lock would stop everybody behind it."""
+    """Run DDL on a user's table without queueing for its lock, which would block every session behind us.
+
+    Raises UserError 42P01 when the table was renamed, and 55P03 after 100 attempts of 50 ms each.
+    """
     db.run(SQL.short_locks)
     for attempt in range(LOCK_ATTEMPTS):
         try:
@@ -50,7 +53,7 @@ def with_short_locks(body: Callable[[], object], table: str) -> None:
                     "55P03",
                     hint="Try again when they are done; pg_stat_activity and pg_locks show who they are.",
                 ) from error
-            time.sleep(_PAUSE)  # between two short tries for the lock, so that nobody queues behind us
+            time.sleep(_RETRY_DELAY_S)  # other sessions get the lock in between
             db.check_interrupts()
         else:
             return

@@ -1,4 +1,4 @@
-"""What a client and the server's log are told: errors, notices, warnings, log lines."""
+"""Errors, notices and warnings for the client, and lines for the server's log."""
 
 from collections.abc import Callable
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""Who is asking, and doing things with the extension's rights on their behalf.
+"""The caller's role, and code that runs with the extension's rights on the caller's behalf.
 
 The API functions are SECURITY INVOKER, so that ``current_user`` is the caller whatever SET ROLE or definer function
 stands around the call. What needs the extension's rights is a Python callable, left here and run by the SECURITY
@@ -63,7 +63,7 @@ def sql_entry(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_owner() -> None:
-    """Raise 42501 where the extension's owner has lost what he had when he created it: no worker can work then."""
+    """Raise 42501 if the extension's owner is no longer a superuser: no worker can work then."""
     owner = db.value(_OWNER)
     if owner is not None:
         raise UserError(
@@ -83,12 +83,12 @@ def _with_hint(error: UserError) -> UserError:
 
 
 def caller() -> str:
-    """Return the role that called; only meaningful outside ``elevated``."""
+    """Return the role that called; only meaningful outside ``as_extension_owner``."""
     return cast(str, db.value(_CALLER))
 
 
 def run() -> None:
-    """Body of embed_elevate(): run what was left by ``elevated``, with the rights of the extension's owner."""
+    """Body of embed_elevate(): run what ``as_extension_owner`` left, with the rights of the extension's owner."""
     if not _waiting:
         db.fail(
             UserError(
@@ -125,7 +125,7 @@ def as_extension_owner(body: Callable[[], T], *, stable: bool = False) -> T:
 
 
 def revoke_all(kind: Kind, name: str) -> None:
-    """Take every privilege on an object from everybody but its owner; ``name`` is qualified, quoted, with arguments."""
+    """Revoke every privilege from all roles but the owner; ``name`` is qualified, quoted, with arguments."""
     for row in db.rows(SQL.grantees, kind, name):
         db.ddl(SQL.revoke.on(kind=kind, name=name, grantee=row["name"]))
 

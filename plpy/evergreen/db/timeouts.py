@@ -1,4 +1,4 @@
-"""Ends what an owner's code does for us and takes too long: as a cancel would, and where that is caught, the session.
+"""Time limits for an owner's code: cancels it, and ends the session where the code catches the cancel.
 
 The planner may run an owner's functions, and one that never returns would keep one worker after the other. A thread
 could not do it, because SQL holds Python's lock: it is a timer of the operating system's, which sends a signal.
@@ -17,8 +17,8 @@ from evergreen.db.queries import load
 
 SQL = load(__package__)
 T = TypeVar("T")
-_SHARE = 5  # of a lease: what is read has to be embedded and written, too
-_GRACE = 5.0  # seconds from the cancel to the end of the session
+_LEASE_DIVISOR = 5  # a claim has to be embedded and written within its lease, too
+_TERMINATE_AFTER_S = 5.0  # after the cancel
 _CLOCK_MONOTONIC = 1
 _libc: Any = ctypes.CDLL(None)
 _limit = float("inf")
@@ -26,7 +26,7 @@ _timed_out_after = 0.0
 
 
 class SlowSourceError(db.DatabaseError):
-    """A statement was cancelled by us."""
+    """An owner's code exceeded its time limit and was cancelled."""
 
     sqlstate = "55000"
 
@@ -50,7 +50,7 @@ class _Times(ctypes.Structure):
 
 @contextmanager
 def time_limit(seconds: float) -> Generator[None]:
-    """While this lasts, ``within`` waits no longer than so many seconds."""
+    """Limit each ``run_with_timeout`` inside to so many seconds."""
     global _limit  # noqa: PLW0603 - a session works on one thing at a time
     before, _limit = _limit, seconds
     try:
@@ -60,23 +60,26 @@ def time_limit(seconds: float) -> Generator[None]:
 
 
 def take_timeout() -> float:
-    """Return after how many seconds ``within`` has given up since this was last asked; 0 if it did not."""
+    """Return the limit, in seconds, that was exceeded since the last call; 0 if none was."""
     global _timed_out_after
     seconds, _timed_out_after = _timed_out_after, 0.0
     return seconds
 
 
 def timed_out() -> bool:
-    """Tell whether ``rang`` would tell of something."""
+    """Tell whether a limit was exceeded since the last ``take_timeout``."""
     return _timed_out_after > 0
 
 
 def run_with_timeout(body: Callable[[], T]) -> T:
-    """Run a body that reads an owner's table, as long as patience and a share of a lease last; raises TooSlowError."""
+    """Run a body that reads an owner's table, for at most a fifth of a lease or the ``time_limit``.
+
+    Raises SlowSourceError when it took longer.
+    """
     global _timed_out_after  # noqa: PLW0603 - as above
-    seconds = min(_limit, float(db.value(SQL.lease)) / _SHARE)
+    seconds = min(_limit, float(db.value(SQL.lease)) / _LEASE_DIVISOR)
     until = time.monotonic() + seconds
-    timers = [_start(signal.SIGINT, seconds), _start(signal.SIGTERM, seconds + _GRACE)]
+    timers = [_start(signal.SIGINT, seconds), _start(signal.SIGTERM, seconds + _TERMINATE_AFTER_S)]
     try:
         return body()
     except db.DatabaseError as error:
@@ -110,7 +113,7 @@ def _stop(timer: ctypes.c_void_p | None) -> None:
 
 
 def _absorb_cancel() -> None:
-    """Let our cancel come, if it has not: it was for what is over now."""
+    """Receive our own cancel if it is still pending: the statement it was meant for is over."""
     try:
         db.atomically(db.check_interrupts)
     except db.DatabaseError as error:

@@ -1,4 +1,4 @@
-"""embed_build: begins a generation beside the active one; both are kept fresh from then on."""
+"""embed_build: starts a generation next to the active one; both are kept fresh."""
 
 from evergreen import db
 from evergreen.capture import ddl_sync, generated

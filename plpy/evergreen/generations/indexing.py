@@ -1,8 +1,8 @@
 """Builds the indexes that generations lack, without stopping a reader, or a writer of the source.
 
 CREATE INDEX CONCURRENTLY cannot run inside a worker: where pg_cron is in this database, it runs it. Without pg_cron a
-small table gets a plain index from the worker itself, which nobody but writers of vectors wait for, and they only
-for a moment before they go on with something else; of a large one embed_generations says that its index is missing.
+small table gets a plain index from the worker itself. Only writers of vectors wait for that, and only for a moment
+before they continue with other work. For a large table embed_generations reports that the index is missing.
 """
 
 from collections.abc import Callable
@@ -163,6 +163,6 @@ def _drop(name: str) -> None:
 
 
 def _no_statistics(name: str) -> None:
-    """Leave no words of texts in the statistics, where nobody erases them."""
+    """Keep words of texts out of the statistics, which embed_forget does not erase."""
     db.ddl(SQL.no_statistics.on(name=name))
     db.run(SQL.forget_statistics, name)

@@ -19,9 +19,10 @@ from evergreen.source import table
 from evergreen.storage import generation_tables
 
 SQL = load(__package__)
-_PATIENCE = 3.0  # seconds; rows that come in just now are embedded in one generation first, and then in the other
-_FEW = 1000  # rows that may be such
-_PAUSE = 0.02
+# New rows are embedded in one generation first and then in the other, so a few can be missing for a moment.
+_COVERAGE_TIMEOUT_S = 3.0
+_FEW_KEYS = 1000
+_POLL_INTERVAL_S = 0.02
 
 
 @sql_entry
@@ -146,18 +147,18 @@ class Coverage:
 
 
 def measure(active: Generation, building: Generation) -> Coverage:
-    """Count, in the snapshot of now."""
+    """Count the keys of both generations in the current snapshot."""
     row = db.one(SQL.coverage, active.id, building.id)
     assert row is not None
     return Coverage(row["keys"], row["covered"])
 
 
 def coverage_reached(active: Generation, building: Generation, least: float) -> Coverage:
-    """Measure, again and again while only a few keys are missing: under steady writes some always are on their way."""
-    until = time.monotonic() + _PATIENCE
+    """Measure coverage, and retry while only a few keys are missing: under steady writes some always are."""
+    until = time.monotonic() + _COVERAGE_TIMEOUT_S
     while True:
         found = measure(active, building)
-        if found.share >= least or found.missing > _FEW or time.monotonic() > until:
+        if found.share >= least or found.missing > _FEW_KEYS or time.monotonic() > until:
             return found
-        time.sleep(_PAUSE)  # workers commit meanwhile, and each look has a snapshot of its own
+        time.sleep(_POLL_INTERVAL_S)  # workers commit in between, and each measurement has its own snapshot
         db.check_interrupts()

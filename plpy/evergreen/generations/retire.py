@@ -1,4 +1,4 @@
-"""embed_retire, and what workers retire by themselves: generations that nobody goes back to."""
+"""embed_retire, and the retirement of expired previous generations by workers."""
 
 from functools import partial
 

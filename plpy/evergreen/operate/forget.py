@@ -19,7 +19,7 @@ from evergreen.source.reader import SourceRow
 from evergreen.storage import vector_cache
 
 SQL = load(__package__)
-_PATIENCE = "2s"  # for a worker that is writing the row just now
+_LOCK_TIMEOUT = "2s"  # a worker may be writing the row
 _ROUNDS = 10
 
 
@@ -35,7 +35,7 @@ def embed_forget(pipeline: str | None, key: str | None) -> int:
         given = key if key is not None else "null"
         canonical = reader.canonical(readable, given) if readable is not None else _as_given(given)
         erasure = _Erasure(readable or found, canonical, readable is not None)
-        count = with_lock_timeout(erasure.run, _PATIENCE)
+        count = with_lock_timeout(erasure.run, _LOCK_TIMEOUT)
         if count is None:
             raise UserError(
                 f'row {canonical} of pipeline "{found.name}" is held by another session, which may still write it',
@@ -56,7 +56,7 @@ def _as_given(key: str) -> str:
 
 @dataclass
 class _Erasure:
-    """Takes the row's jobs first, so that whoever comes back with a result of it has lost its claim."""
+    """Takes the row's jobs first, so that a worker with a late result has lost its claim."""
 
     pipeline: Pipeline
     key: str
@@ -142,8 +142,8 @@ class _Erasure:
 def _clear_cache(generation: Generation, hashes: Iterable[bytes]) -> None:
     """Take vectors out of the cache, and let none of them come back late.
 
-    To the end of this transaction a placeholder, made and deleted, stands in the way of whoever would keep one; after
-    its commit embed.erased_text does.
+    Until this transaction ends, a placeholder, inserted and deleted, keeps other sessions from caching the vector;
+    after the commit embed.erased_text does.
     """
     given = [generation.model.id, sorted(hashes)]
     db.run(SQL.block_cache.on(vector=f"{models.vector_schema()}.vector"), *given)

@@ -78,9 +78,9 @@ def _next(pipeline: Pipeline, key: str | None, count: int) -> str:
 def embed_backfill(pipeline: str | None) -> None:
     """Have the cursors of every generation begin at the first row; raises 42704, 42501, 55000.
 
-    It goes by the change log, as a TRUNCATE does: whoever moves a cursor just now, or an open drain that has walked
-    along it, is not waited for, and the next worker to look begins. What is under way begins anew, because a row that
-    it has passed may have changed behind the triggers' back.
+    Like a TRUNCATE it writes to the change log: it waits neither for a session that moves a cursor nor for an open
+    drain, and the next worker starts the backfill. A backfill under way restarts, because rows that it has passed may
+    have changed without firing the triggers.
     """
     role = caller()
 
@@ -96,7 +96,7 @@ def embed_backfill(pipeline: str | None) -> None:
 def _next_backfill(pipeline: Pipeline, *, is_under_way: bool) -> str:
     source = table.describe(pipeline.source)
     rows = format_row_estimate(source) if source is not None else "0 rows"
-    what = "the backfill under way begins anew: " if is_under_way else ""
+    what = "the backfill under way restarts: " if is_under_way else ""
     call = "embed_drain" if pipeline.state == "active" else "embed_resume"
     return f"{what}{rows} will be checked; next: SELECT {call}({db.literal(pipeline.name)})"
 
@@ -125,8 +125,8 @@ def _mark(pipeline: Pipeline, keys: list[str]) -> int:
     except db.DatabaseError as error:
         if not is_lock_unavailable(error):
             raise
-        # Somebody truncates or alters the source just now. Who touches rows by a trigger of his own must not fail for
-        # that: all rows are checked, which costs no call for those that are fresh.
+        # Another session truncates or alters the source. A user's trigger that touches rows must not fail because of
+        # that: all rows are checked, and fresh rows cost no call.
         db.run(SQL.touch_all, pipeline.id)
         return len(keys)
     return db.run(SQL.touch, pipeline.id, canonical, triggers.wakes_workers(pipeline))

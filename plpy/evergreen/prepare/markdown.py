@@ -1,4 +1,4 @@
-"""Markdown to sections: slices of its lines, so that nothing is lost and nothing is written anew."""
+"""Markdown to sections: slices of its lines, so that no text is lost or rewritten."""
 
 import re
 from collections.abc import Iterator

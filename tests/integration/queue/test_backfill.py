@@ -157,8 +157,8 @@ def test_asked_again_it_begins_anew_and_says_so(db, pipeline, provider):
     assert_as_source(db)
     assert heard == [
         "10 rows will be checked; next: SELECT embed_drain('docs')",
-        "the backfill under way begins anew: 10 rows will be checked; next: SELECT embed_drain('docs')",
-        "the backfill under way begins anew: 10 rows will be checked; next: SELECT embed_resume('docs')",
+        "the backfill under way restarts: 10 rows will be checked; next: SELECT embed_drain('docs')",
+        "the backfill under way restarts: 10 rows will be checked; next: SELECT embed_resume('docs')",
     ]
     assert provider.sent == {"title 1\n\nunseen": 1}
 

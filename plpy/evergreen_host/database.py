@@ -40,6 +40,21 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
 """
 
 
+# Whose locks keep a reader of our tables waiting: ACCESS EXCLUSIVE, as of VACUUM FULL, or a queue for it.
+_LOCKED = """
+SELECT l.relation::pg_catalog.regclass::pg_catalog.text AS name, l.pid,
+       coalesce(pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 60), '') AS query
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN ('embed', 'embed_store')
+JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+ORDER BY l.granted DESC, 1 LIMIT 1
+"""
+_READ_LOCK_TIMEOUT = "2s"
+
+
 class Database:
     """Runs queries; ``{schema}`` in a query is the schema of the extension."""
 
@@ -60,16 +75,36 @@ class Database:
         text = sql.SQL(query).format(schema=sql.Identifier(self.schema))  # pyright: ignore[reportArgumentType]
         return self.connection.execute(text, parameters or None).fetchall()
 
+    def lock_problem(self) -> EvergreenError | None:
+        """Say which table of ours is locked against readers, and by whom; None when none is any more."""
+        found = self.rows(_LOCKED)
+        if not found:
+            return None
+        table, pid, query = found[0]["name"], found[0]["pid"], found[0]["query"]
+        if pid is None:
+            return EvergreenError(f"table {table} is locked by a prepared transaction", "TABLE pg_prepared_xacts;")
+        return EvergreenError(
+            f"table {table} is locked by process {pid} ({query}); wait until it is done, or end it",
+            f"SELECT pg_terminate_backend({pid});",
+        )
+
 
 @contextmanager
-def open_database(dsn: str, application_name: str) -> Generator[Database]:
-    """Connect; raises EvergreenError for every error of the connection or of a query within the block."""
+def open_database(dsn: str, application_name: str, *, only_reads: bool = False) -> Generator[Database]:
+    """Connect; raises EvergreenError for every error of the connection or of a query within the block.
+
+    ``only_reads``: do not wait for long where another session has locked a table.
+    """
     try:
         with psycopg.Connection[Row].connect(
             dsn, **SESSION_OPTIONS, application_name=application_name, row_factory=dict_row
         ) as connection:
-            configure_session(connection)
-            yield Database(connection)
+            configure_session(connection, **({"lock_timeout": _READ_LOCK_TIMEOUT} if only_reads else {}))
+            database = Database(connection)
+            try:
+                yield database
+            except psycopg.errors.LockNotAvailable as error:
+                raise (database.lock_problem() or error) from error
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
         raise EvergreenError(message, error.diag.message_hint or _hint(error)) from error

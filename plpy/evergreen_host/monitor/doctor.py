@@ -52,13 +52,14 @@ def findings(database: Database) -> Iterator[Finding]:
         except psycopg.Error as error:
             if database.connection.closed:
                 raise
-            message = (error.diag.message_primary or str(error)).strip()
-            yield Finding(check.__name__, "warning", f"check failed: {message}")
+            locked = database.lock_problem() if isinstance(error, psycopg.errors.LockNotAvailable) else None
+            message = str(locked or error.diag.message_primary or error).strip()
+            yield Finding(check.__name__, "warning", f"check failed: {message}", locked.hint if locked else "")
 
 
 def doctor(dsn: str, *, as_json: bool) -> int:
     """Print the findings and return the number of errors; raises EvergreenError."""
-    with open_database(dsn, "evergreen doctor") as database:
+    with open_database(dsn, "evergreen doctor", only_reads=True) as database:
         found = list(findings(database))
         name = database.name
     errors = sum(one.level == "error" for one in found)

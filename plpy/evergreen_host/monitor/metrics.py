@@ -52,7 +52,7 @@ class StatusCollector(Collector):
         """Yield the current metrics."""
         with self._lock:
             try:
-                with open_database(self._dsn, "evergreen metrics") as database:
+                with open_database(self._dsn, "evergreen metrics", only_reads=True) as database:
                     found = list(families(database, status.read(database, None)))
             except EvergreenError:
                 yield GaugeMetricFamily("evergreen_up", "whether the database answers", value=0)
@@ -126,7 +126,7 @@ def registry(dsn: str) -> CollectorRegistry:
 
 def exposition(dsn: str) -> str:
     """Return the metrics as text; raises EvergreenError if the database cannot be reached."""
-    with open_database(dsn, "evergreen metrics"):
+    with open_database(dsn, "evergreen metrics", only_reads=True):
         return generate_latest(registry(dsn)).decode()
 
 

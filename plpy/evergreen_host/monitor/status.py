@@ -36,7 +36,7 @@ def read(database: Database, pipeline: str | None) -> list[Row]:
 
 def status(dsn: str, pipeline: str | None, *, watch: bool, every: float, as_json: bool) -> None:
     """Show the status once, or until interrupted; raises EvergreenError."""
-    with open_database(dsn, "evergreen status") as database:
+    with open_database(dsn, "evergreen status", only_reads=not watch) as database:
         if watch and not as_json:
             _watch(database, pipeline, every)
             return

@@ -129,3 +129,21 @@ def test_jobs_of_pg_cron_that_do_not_run_or_fail():
             (job,),
         )
         assert "connection failed" in doctor.one("workers")["message"]
+
+
+@pytest.mark.parametrize("table", ["embed.change", "embed.setting"])
+def test_a_table_of_ours_that_is_locked_is_all_that_is_wrong(doctor, db, docs, connect, table):
+    """As by VACUUM FULL: the checks that need it name it and its holder, and no check reports something else."""
+    hash_model(db)
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")
+    before = doctor.findings()
+    with connect(autocommit=False) as other:
+        other.execute(f"LOCK TABLE {table}")
+        found = [one for one in doctor.findings() if one not in before]
+        pid = other.info.backend_pid
+    said = (
+        f"check failed: table {table} is locked by process {pid} (LOCK TABLE {table}); wait until it is done, or end it"
+    )
+    assert {(one["level"], one["message"]) for one in found} == {("warning", said)}
+    assert {one["advice"] for one in found} == {f"SELECT pg_terminate_backend({pid});"}
+    assert doctor.findings() == before

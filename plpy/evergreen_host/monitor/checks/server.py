@@ -67,6 +67,8 @@ def library(database: Database) -> Iterator[Finding]:
     """Whether the server-side library loads and has the version of this command."""
     try:
         database.rows(_LIBRARY)
+    except psycopg.errors.LockNotAvailable:
+        raise  # it has loaded, and another session has locked a table
     except psycopg.Error as error:
         reason = (error.diag.message_primary or str(error)).strip()
         yield Finding(

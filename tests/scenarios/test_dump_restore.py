@@ -62,7 +62,7 @@ def test_a_dump_carries_what_belongs_to_pipelines_and_no_member(source, cluster,
     assert len(functions) == 3 * 6
     for (function,) in functions:
         assert f"CREATE FUNCTION {function.split('(')[0]}(" in text
-    assert text.count(" SUPPORT embed.belongs\n") == 3 * 6  # they go with the extension there too
+    assert text.count(" SUPPORT embed.extension_member\n") == 3 * 6  # they go with the extension there too
     for number in (1, 2, 3):
         assert f"CREATE TABLE embed_store.g{number} (" in text
     assert "CREATE VIEW public.docs_embedding" in text

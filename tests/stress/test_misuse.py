@@ -268,7 +268,7 @@ def test_counters_are_nobodys_but_ours(connect, db, provider, role):
         "SELECT last_value FROM embed.endpoint_1_requests",
         "SELECT nextval('embed.pipeline_1_tokens')",
         "SELECT embed.endpoint_state(1)",
-        "SELECT embed.model_trouble(1)",
+        "SELECT embed.model_problem(1)",
         "SELECT embed.spent_budgets(1, '{}')",
         "SELECT embed_endpoint_set('loop', 'http://127.0.0.1:1/v1')",
         "SELECT embed_model_drop('loop')",

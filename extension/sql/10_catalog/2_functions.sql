@@ -1,5 +1,5 @@
 -- A dump may leave tables out, and a restore may fail half way: then a pipeline refers to rows that are not there.
-CREATE FUNCTION embed.torn(pipeline int, OUT what text, OUT remedy text)
+CREATE FUNCTION embed.missing_part(pipeline int, OUT what text, OUT remedy text)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -24,10 +24,10 @@ AS $sql$
         LEFT JOIN embed.model m ON m.id = g.model
         LEFT JOIN embed.endpoint e ON e.name = m.endpoint
         WHERE g.pipeline = p.id) t
-    WHERE p.id = torn.pipeline AND t.what IS NOT NULL
+    WHERE p.id = missing_part.pipeline AND t.what IS NOT NULL
     LIMIT 1
 $sql$;
-COMMENT ON FUNCTION embed.torn(int) IS 'internal: what a pipeline refers to and is not there, as after a partial restore, and what to do';
+COMMENT ON FUNCTION embed.missing_part(int) IS 'internal: what a pipeline refers to and is not there, as after a partial restore, and what to do';
 
 -- A dump may have left vectors out, and a table of ours can be truncated: then documents are there whose chunks are not.
 CREATE FUNCTION embed.is_restored(pipeline int) RETURNS boolean

@@ -39,10 +39,10 @@ COMMENT ON FUNCTION embed.runs_as_owner(int) IS 'internal: do the functions that
 -- FUNCTION ... DEPENDS ON EXTENSION says the same and is lost by each CREATE OR REPLACE; to say it again locks the extension
 -- to the end of the transaction, so that an ALTER TABLE left open kept every other pipeline from following its own source.
 -- The planner may ask it for advice; the built-in function has none to give on functions like ours.
-CREATE FUNCTION embed.belongs(internal) RETURNS internal
+CREATE FUNCTION embed.extension_member(internal) RETURNS internal
 LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE
 AS 'textlike_support';
-COMMENT ON FUNCTION embed.belongs(internal) IS 'internal: ties generated functions to the extension';
+COMMENT ON FUNCTION embed.extension_member(internal) IS 'internal: ties generated functions to the extension';
 
 -- reltuples where the table was analysed or is large; counting a small one costs next to nothing.
 CREATE FUNCTION embed.rough_rows(source regclass, OUT rows bigint, OUT is_small boolean)

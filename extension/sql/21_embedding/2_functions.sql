@@ -98,7 +98,7 @@ $plpgsql$;
 COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, until when nothing is sent, and what was learned of it';
 
 -- The same counters as endpoint_state's, of the model and of its endpoint. A model that is free has none.
-CREATE FUNCTION embed.model_trouble(model int) RETURNS text
+CREATE FUNCTION embed.model_problem(model int) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '50ms'
@@ -129,4 +129,4 @@ EXCEPTION WHEN lock_not_available OR undefined_table THEN
     RETURN NULL;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.model_trouble(int) IS 'internal: why nothing is sent to a model just now; NULL where it works';
+COMMENT ON FUNCTION embed.model_problem(int) IS 'internal: why nothing is sent to a model just now; NULL where it works';

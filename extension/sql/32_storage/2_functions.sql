@@ -35,7 +35,7 @@ ALTER TABLE embed.document_count ENABLE ALWAYS TRIGGER recount;
 
 -- The size of the file is looked at, and no lock taken: a view must not wait. Until the first worker has looked at a
 -- restored pipeline the chunks are counted, where that takes no longer than an instant.
-CREATE FUNCTION embed.lost_documents(pipeline int, generation int) RETURNS bigint
+CREATE FUNCTION embed.documents_without_vectors(pipeline int, generation int) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '50ms'
@@ -49,7 +49,7 @@ BEGIN
         RETURN 0;
     END IF;
     IF (pg_catalog.pg_stat_file(pg_catalog.pg_relation_filepath(stored), true)).size = 0 THEN
-        SELECT count(*) INTO lost FROM embed.document d WHERE d.generation = lost_documents.generation AND d.chunks > 0;
+        SELECT count(*) INTO lost FROM embed.document d WHERE d.generation = documents_without_vectors.generation AND d.chunks > 0;
     ELSIF documents <= 100000 AND embed.is_restored(pipeline) THEN
         EXECUTE pg_catalog.format(
             'SELECT count(*) FROM embed.document d'
@@ -66,7 +66,7 @@ WHEN insufficient_privilege THEN
           HINT = pg_catalog.format('ALTER ROLE %1$I SUPERUSER; or hand all that it owns over: REASSIGN OWNED BY %1$I TO postgres;', current_user);
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.lost_documents(int, int) IS 'internal: documents of a generation whose chunks are not there, as far as is known at once';
+COMMENT ON FUNCTION embed.documents_without_vectors(int, int) IS 'internal: documents of a generation whose chunks are not there, as far as is known at once';
 
 CREATE FUNCTION embed.follow_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -115,12 +115,12 @@ $sql$;
 COMMENT ON FUNCTION embed.documents(int) IS 'internal: how many documents a generation has';
 
 -- By the documents, not by the size of the table: that locks it, and bytes say little of a row's width.
-CREATE FUNCTION embed.rough_chunks(generation int) RETURNS bigint
+CREATE FUNCTION embed.estimate_chunks(generation int) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
     SELECT coalesce((embed.documents($1) * avg(d.chunks))::bigint, 0)
     FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = $1 LIMIT 5000) d
 $sql$;
-COMMENT ON FUNCTION embed.rough_chunks(int) IS
+COMMENT ON FUNCTION embed.estimate_chunks(int) IS
     'internal: about how many chunks a generation has, by those of its first documents';

@@ -20,7 +20,7 @@ COMMENT ON FUNCTION embed.slot_lag() IS 'internal: bytes of WAL that the replica
 
 -- An UPDATE or DELETE fails on a table of a publication that does not tell which row is written; and what the reader is
 -- not told of, it misses. So either all of the source's tables do, or triggers capture.
-CREATE FUNCTION embed.unfit(source regclass, key int2[]) RETURNS text
+CREATE FUNCTION embed.replication_obstacle(source regclass, key int2[]) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -54,10 +54,10 @@ AS $sql$
             LIMIT 1)
         END
 $sql$;
-COMMENT ON FUNCTION embed.unfit(regclass, int2[]) IS 'internal: why changes of a table cannot be read from the WAL; NULL where they can';
+COMMENT ON FUNCTION embed.replication_obstacle(regclass, int2[]) IS 'internal: why changes of a table cannot be read from the WAL; NULL where they can';
 
 -- In the transaction of the DDL after which UPDATE and DELETE would fail: triggers take over, at once or by a worker.
-CREATE FUNCTION embed.leave_publication(pipeline int) RETURNS void
+CREATE FUNCTION embed.unpublish_source(pipeline int) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '1s'
@@ -65,11 +65,11 @@ AS $plpgsql$
 DECLARE
     published record;
 BEGIN
-    SELECT p.source, embed.unfit(p.source, p.key_attnums) AS why INTO published
+    SELECT p.source, embed.replication_obstacle(p.source, p.key_attnums) AS why INTO published
     FROM embed.pipeline p
     JOIN pg_catalog.pg_publication_rel r ON r.prrelid = p.source
     JOIN pg_catalog.pg_publication u ON u.oid = r.prpubid AND u.pubname = 'evergreen_cdc'
-    WHERE p.id = leave_publication.pipeline;
+    WHERE p.id = unpublish_source.pipeline;
     IF published.why IS NULL THEN
         RETURN;
     END IF;
@@ -79,7 +79,7 @@ BEGIN
     ON CONFLICT ON CONSTRAINT wal_pkey DO UPDATE SET state = 'unable', triggers = true, checks = true, note = EXCLUDED.note;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.leave_publication(int) IS
+COMMENT ON FUNCTION embed.unpublish_source(int) IS
     'internal: takes a source out of the publication where the user''s UPDATE and DELETE would fail because of it';
 
 -- What stands in these tables is about this database. A publication FOR ALL TABLES of another server with the extension

@@ -123,7 +123,7 @@ BEGIN
         GROUP BY p.id
     LOOP
         BEGIN
-            PERFORM embed.leave_publication(touched.id);
+            PERFORM embed.unpublish_source(touched.id);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched.id, SQLERRM
                 USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE ... is done.';
@@ -176,10 +176,10 @@ BEGIN
         JOIN pg_catalog.pg_publication u ON u.oid = r.prpubid AND u.pubname = 'evergreen_cdc'
         WHERE EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() d
                       WHERE d.object_type IN ('index', 'table constraint') AND NOT d.is_temporary)
-          AND embed.unfit(p.source, p.key_attnums) IS NOT NULL
+          AND embed.replication_obstacle(p.source, p.key_attnums) IS NOT NULL
     LOOP
         BEGIN
-            PERFORM embed.leave_publication(touched);
+            PERFORM embed.unpublish_source(touched);
             PERFORM embed.refresh(touched, false);
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'evergreen could not take the source of pipeline % out of its publication: %', touched, SQLERRM

@@ -1,7 +1,7 @@
 -- What DROP EXTENSION leaves on purpose, said before it goes: afterwards nothing of ours is there to say it. Runs with the
 -- rights of whoever drops, and is silent where that role may not. It only talks, so a command that it takes for another is
 -- no harm.
-CREATE FUNCTION embed.farewell() RETURNS event_trigger
+CREATE FUNCTION embed.warn_of_leftovers() RETURNS event_trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
@@ -49,13 +49,13 @@ EXCEPTION WHEN insufficient_privilege OR undefined_table OR invalid_schema_name 
     RETURN;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.farewell() IS 'internal: event trigger, says before DROP EXTENSION what it leaves and how to remove that';
+COMMENT ON FUNCTION embed.warn_of_leftovers() IS 'internal: event trigger, says before DROP EXTENSION what it leaves and how to remove that';
 
 -- When the extension is gone nothing of it runs, and a slot that nobody reads fills the disk. Before a command it is not
 -- known whether the extension goes, and after it our event triggers are gone as well. So a row with a deferred trigger, all
 -- of it temporary, looks at the end of the transaction; a transaction that is undone undoes it. Only where there is a slot,
 -- and the command may be one of somebody who can drop the extension, or the schema that it or what it needs is in.
-CREATE FUNCTION embed.follow_end() RETURNS event_trigger
+CREATE FUNCTION embed.drop_slot_with_extension() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
@@ -119,4 +119,4 @@ EXCEPTION WHEN OTHERS THEN
         USING HINT = 'If the extension goes: SELECT pg_drop_replication_slot(...); DROP PUBLICATION evergreen_cdc;';
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.follow_end() IS 'internal: event trigger, has the replication slot dropped with the extension';
+COMMENT ON FUNCTION embed.drop_slot_with_extension() IS 'internal: event trigger, has the replication slot dropped with the extension';

@@ -1,14 +1,14 @@
-CREATE EVENT TRIGGER evergreen_farewell ON ddl_command_start
+CREATE EVENT TRIGGER evergreen_warn_of_leftovers ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION')
-    EXECUTE FUNCTION embed.farewell();
-COMMENT ON EVENT TRIGGER evergreen_farewell IS 'evergreen: says what DROP EXTENSION leaves behind';
-ALTER EVENT TRIGGER evergreen_farewell ENABLE ALWAYS;
+    EXECUTE FUNCTION embed.warn_of_leftovers();
+COMMENT ON EVENT TRIGGER evergreen_warn_of_leftovers IS 'evergreen: says what DROP EXTENSION leaves behind';
+ALTER EVENT TRIGGER evergreen_warn_of_leftovers ENABLE ALWAYS;
 
-CREATE EVENT TRIGGER evergreen_follow_end ON ddl_command_start
+CREATE EVENT TRIGGER evergreen_drop_slot_with_extension ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED')
-    EXECUTE FUNCTION embed.follow_end();
-COMMENT ON EVENT TRIGGER evergreen_follow_end IS 'evergreen: leaves no replication slot behind';
-ALTER EVENT TRIGGER evergreen_follow_end ENABLE ALWAYS;
+    EXECUTE FUNCTION embed.drop_slot_with_extension();
+COMMENT ON EVENT TRIGGER evergreen_drop_slot_with_extension IS 'evergreen: leaves no replication slot behind';
+ALTER EVENT TRIGGER evergreen_drop_slot_with_extension ENABLE ALWAYS;
 CREATE EVENT TRIGGER evergreen_follow_rewrite ON table_rewrite
     EXECUTE FUNCTION embed.follow_rewrite();
 COMMENT ON EVENT TRIGGER evergreen_follow_rewrite IS 'evergreen: notices values changed by ALTER TABLE';

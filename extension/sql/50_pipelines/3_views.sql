@@ -20,7 +20,7 @@ FROM embed.pipeline p
 LEFT JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active'
 LEFT JOIN embed.model m ON m.id = g.model
 LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
-LEFT JOIN LATERAL embed.torn(p.id) v ON true
+LEFT JOIN LATERAL embed.missing_part(p.id) v ON true
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_pipelines IS 'pipelines of tables that you may read or administer';
 GRANT SELECT ON @extschema@.embed_pipelines TO PUBLIC;

@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
     SELECT embed.documents(g.id) AS documents,
            CASE WHEN embed.documents(g.id) <= 5000
                 THEN (SELECT coalesce(sum(d.chunks), 0)::bigint FROM embed.document d WHERE d.generation = g.id)
-                ELSE embed.rough_chunks(g.id) END AS chunks) d
+                ELSE embed.estimate_chunks(g.id) END AS chunks) d
 CROSS JOIN LATERAL (
     SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('job', g.id), count(*)) END AS pending
     FROM (SELECT FROM embed.job j WHERE j.generation = g.id LIMIT 5000) j) j

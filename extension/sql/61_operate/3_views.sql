@@ -1,6 +1,6 @@
 CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
 SELECT p.name AS pipeline,
-       CASE WHEN p.broken_reason IS NOT NULL OR v.torn IS NOT NULL THEN 'broken'
+       CASE WHEN p.broken_reason IS NOT NULL OR v.missing_part IS NOT NULL THEN 'broken'
             WHEN p.state = 'active' AND y.budgets <> '{}' THEN 'over budget'
             ELSE p.state END AS state,
        s.source_rows AS rows,
@@ -10,7 +10,7 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(v.torn, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
+       coalesce(v.missing_part, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 CASE WHEN d.lost > 0 THEN pg_catalog.format(
@@ -58,7 +58,7 @@ SELECT p.name AS pipeline,
        y.budgets AS spent_budgets,
        CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error
 FROM embed.pipeline p
-LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS torn FROM embed.torn(p.id) t
+LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS missing_part FROM embed.missing_part(p.id) t
                    WHERE t.what IS NOT NULL) v ON true
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
@@ -69,13 +69,13 @@ LEFT JOIN LATERAL (
     FROM embed.generation g LEFT JOIN embed.backfill_cursor b ON b.generation = g.id AND b.scope = 'source'
     WHERE g.pipeline = p.id AND g.state = 'active') g ON true
 CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSET 0) y
-CROSS JOIN LATERAL (SELECT embed.model_trouble(g.model) AS trouble OFFSET 0) m
+CROSS JOIN LATERAL (SELECT embed.model_problem(g.model) AS trouble OFFSET 0) m
 CROSS JOIN LATERAL (
     SELECT embed.maintenance_problem(p.id, g.id, pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE'))
         AS maintenance_error OFFSET 0) i
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
-                    FROM (SELECT embed.lost_documents(p.id, g.id) AS lost OFFSET 0) x) d
+                    FROM (SELECT embed.documents_without_vectors(p.id, g.id) AS lost OFFSET 0) x) d
 -- Of a queue that is longer than 5,000 the first 5,000 are looked at, and the rest is taken to be like them.
 CROSS JOIN LATERAL (
     SELECT (a.waiting * z.whole)::bigint AS waiting, (a.in_flight * z.whole)::bigint AS in_flight,

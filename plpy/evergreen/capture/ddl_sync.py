@@ -42,7 +42,7 @@ def check(pipeline: Pipeline) -> Pipeline | None:
         if pipeline.broken_reason is None:
             _mark_source_dropped(pipeline)
         return None
-    if pipeline.torn is not None:
+    if pipeline.missing_part is not None:
         return None
     restored = restore.was_restored(pipeline)
     if not restored and pipeline.broken_reason is None:

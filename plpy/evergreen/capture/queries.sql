@@ -186,7 +186,7 @@ JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind IN ('r', 'p')
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 
 -- has_lost_documents(int4, int4): documents whose chunks are not there
-SELECT embed.lost_documents($1, $2)
+SELECT embed.documents_without_vectors($1, $2)
 
 -- advance_document_ids(): go on behind those that are there
 SELECT pg_catalog.setval('embed.document_id_seq', m.id)

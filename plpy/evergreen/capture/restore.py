@@ -30,7 +30,7 @@ def rebind_restored(pipeline: Pipeline) -> None:
     db.run(SQL.drop_leases, pipeline.id)
     db.run(SQL.reset_scan_start, pipeline.id)
     db.value(SQL.advance_document_ids)
-    if pipeline.torn is None:
+    if pipeline.missing_part is None:
         for generation in pipeline.generations:
             generation_tables.mend(pipeline, generation)
     db.run(SQL.restart_backfill, pipeline.id)

@@ -45,7 +45,7 @@ def _pipeline(row: db.Row) -> Pipeline:
         seen=(row["system_identifier"], row["database_oid"], row["source_oid"]),
         owner=row["owner"],
         generations=tuple(_generation(g) for g in db.rows(SQL.generations, row["id"])),
-        torn=(row["torn"], row["remedy"]) if row["torn"] is not None else None,
+        missing_part=(row["missing_part"], row["remedy"]) if row["missing_part"] is not None else None,
     )
 
 
@@ -61,9 +61,9 @@ def by_id(number: int) -> Pipeline | None:
     return _pipeline(row) if row else None
 
 
-def say_torn() -> None:
+def warn_of_missing_parts() -> None:
     """Write to the log which pipelines refer to what is not there: no worker can do anything about it."""
-    for row in db.rows(SQL.torn):
+    for row in db.rows(SQL.missing_part):
         event_log.warn("pipeline_not_whole", pipeline=row["name"], reason=row["what"], remedy=row["remedy"])
 
 

@@ -115,7 +115,7 @@ class Pipeline:
     seen: tuple[int, int, int]  # system identifier, database, source
     owner: int | None
     generations: tuple[Generation, ...]
-    torn: tuple[str, str] | None  # what it refers to and is not there, and what to do
+    missing_part: tuple[str, str] | None  # what it refers to and is not there, and what to do
 
     @property
     def active(self) -> Generation:
@@ -126,8 +126,8 @@ class Pipeline:
 
     def check_whole(self) -> None:
         """Raise UserError 55000 where the pipeline refers to what is not there."""
-        if self.torn is not None:
-            what, remedy = self.torn
+        if self.missing_part is not None:
+            what, remedy = self.missing_part
             raise UserError(
                 f'pipeline "{self.name}" is not whole: {what}', "55000", hint=f"{remedy[0].upper()}{remedy[1:]}."
             )

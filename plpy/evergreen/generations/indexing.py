@@ -87,7 +87,7 @@ def index_of(generation: Generation) -> str:
 
 def _generations(row: db.Row) -> list[tuple[Pipeline, Generation]]:
     pipeline = pipelines.by_id(row["pipeline"])
-    if pipeline is None or pipeline.torn is not None:
+    if pipeline is None or pipeline.missing_part is not None:
         return []
     return [(pipeline, g) for g in pipeline.generations if g.id == row["id"]]
 

@@ -42,7 +42,7 @@ WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
 
 -- lacks(int4, int8): a generation that should have an index and has none
 SELECT c.chunks
-FROM (SELECT embed.rough_chunks($1) AS chunks) c
+FROM (SELECT embed.estimate_chunks($1) AS chunks) c
 LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.g' || $1 || '_embedding_idx')
 WHERE c.chunks >= $2 AND i.indisvalid IS NOT TRUE
 

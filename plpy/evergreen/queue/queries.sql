@@ -201,7 +201,7 @@ WHERE ctid = ANY (ARRAY(
 -- model rests; $3: cursors over a source that could not be read, too
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
-    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
+    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.missing_part(p.id)).what IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= {max_key_bytes})
     OR EXISTS (SELECT FROM working p WHERE embed.is_restored(p.id))

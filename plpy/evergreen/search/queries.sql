@@ -130,7 +130,7 @@ SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
 -- read, if changes are read from there. Of a transaction that is read the log and the position are committed together.
 SELECT p.state <> 'active' OR p.broken_reason IS NOT NULL AS stopped,
        b.behind,
-       b.behind OR embed.lost_documents(p.id, g.id) > 0
+       b.behind OR embed.documents_without_vectors(p.id, g.id) > 0
     OR EXISTS (SELECT FROM embed.change_log c
                WHERE c.pipeline = p.id AND c.changed_at <= $3 AND ($2 IS NULL OR c.key IS NULL OR c.key = $2))
     OR CASE WHEN $2 IS NULL

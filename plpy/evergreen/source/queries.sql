@@ -141,13 +141,13 @@ COMMENT ON SCHEMA embed_store IS 'evergreen: vectors and generated functions; re
 
 -- replace_function(): a generated function; {body} is a quoted string, so nothing in it can end it
 CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
-LANGUAGE {language} {volatility} {security} SUPPORT embed.belongs
+LANGUAGE {language} {volatility} {security} SUPPORT embed.extension_member
 SET search_path = pg_catalog, pg_temp{settings}
 AS {body}
 
 -- replace_inlined_function(): as above without SET, which would keep the planner from inlining it
 CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
-LANGUAGE sql STABLE SUPPORT embed.belongs
+LANGUAGE sql STABLE SUPPORT embed.extension_member
 AS {body}
 
 -- set_body_checks(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before

@@ -146,8 +146,8 @@ class Drain:
         pipeline = pipelines.by_id(number)
         if pipeline is None or pipeline.state != "active":
             return False
-        if pipeline.torn is not None:
-            what, remedy = pipeline.torn
+        if pipeline.missing_part is not None:
+            what, remedy = pipeline.missing_part
             db.warning(f'pipeline "{pipeline.name}" is not whole: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
             return False
         pipeline = ddl_sync.ready(pipeline)

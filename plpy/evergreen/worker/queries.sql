@@ -145,7 +145,7 @@ SELECT embed.held_by_worker({lock_stop}, pg_catalog.pg_backend_pid())
 -- came(int4[], text): was anything committed that the pass did not see: by who came after it, or was at work during it
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
-    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.torn(p.id)).what IS NULL)
+    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.missing_part(p.id)).what IS NULL)
 SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
                WHERE c.xid >= pg_catalog.pg_snapshot_xmax($2::pg_catalog.pg_snapshot))
     OR EXISTS (SELECT FROM working p
@@ -153,7 +153,7 @@ SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.i
                JOIN embed.change_log c ON c.pipeline = p.id AND c.xid = x.xid)
 
 -- pass_on(): there is more than one worker takes
-SELECT pg_catalog.pg_notify('evergreen_more', '')
+SELECT pg_catalog.pg_notify('evergreen_backlog', '')
 
 -- take_slot(int4): one session at a time works in a slot
 SELECT pg_catalog.pg_try_advisory_lock({lock_slot}, $1)

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from evergreen_host.database import SESSION_OPTIONS, configure_session
 from evergreen_host.worker import requirements
 
-WAKE_CHANNEL, BACKLOG_CHANNEL = "evergreen_wake", "evergreen_more"
+WAKE_CHANNEL, BACKLOG_CHANNEL = "evergreen_wake", "evergreen_backlog"
 MAX_CALL = "60 s"
 
 # Without keepalives, a dead connection looks idle for hours.

@@ -79,7 +79,7 @@ def test_any_worker_comes_by_itself(restored, how):
     """Nothing waits in the restored queue: that it was restored is reason enough to look."""
     db = restored("--exclude-table-data=embed_store.*")
     db.execute(how)
-    assert db.execute("SELECT embed.is_restored(1), embed.lost_documents(1, 1)").fetchone() == (False, 0)
+    assert db.execute("SELECT embed.is_restored(1), embed.documents_without_vectors(1, 1)").fetchone() == (False, 0)
 
 
 @pytest.mark.parametrize("what", ["embed.pipeline_id_seq", "embed.*_id_seq", "embed.pipeline*", "embed.model*"])

@@ -11,15 +11,16 @@ FUNCTIONS = {
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable
-        may_see may_own slot_name slot_lag estimate_rows planned_rows documents rough_chunks spent_budgets
-        maintenance_problem endpoint_state model_trouble endpoint_problem model_limits torn
-        lost_documents""",
+        may_see may_own slot_name slot_lag estimate_rows planned_rows documents estimate_chunks spent_budgets
+        maintenance_problem endpoint_state model_problem endpoint_problem model_limits missing_part
+        documents_without_vectors""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": "embed_model_add embed_model_set embed_model_drop embed_endpoint_set embed_import_vectors",
     "the extension's owner alone": """
-        farewell partition_tree belongs lease_end held_by_worker is_abandoned rough_rows refresh follow_ddl follow_drop
-        follow_rewrite follow_end leave_publication unfit reject_erased_text count_documents cron_problems
+        warn_of_leftovers partition_tree extension_member lease_end held_by_worker is_abandoned rough_rows refresh
+        follow_ddl follow_drop follow_rewrite drop_slot_with_extension unpublish_source replication_obstacle
+        reject_erased_text count_documents cron_problems
         index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
         advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
         altered_types runs_as_owner""",
@@ -34,25 +35,25 @@ DEFINERS = {
     "follow_ddl",
     "follow_drop",
     "follow_rewrite",
-    "follow_end",
+    "drop_slot_with_extension",
     "follow_subscription",
     "skip_replicated",
-    "leave_publication",
+    "unpublish_source",
     "slot_lag",
-    "torn",
+    "missing_part",
     "is_restored",
-    "lost_documents",
+    "documents_without_vectors",
     "follow_truncate",
     "recount_documents",
     "restore_session",
     "estimate_rows",
     "planned_rows",
     "documents",
-    "rough_chunks",
+    "estimate_chunks",
     "spent_budgets",
     "maintenance_problem",
     "endpoint_state",
-    "model_trouble",
+    "model_problem",
     "wake",
 }
 
@@ -147,7 +148,7 @@ def test_only_what_must_runs_with_the_extensions_rights(db):
 
 
 def test_every_function_pins_its_search_path(db, docs):
-    """embed_work would not be allowed to commit with a SET clause, src_N not be inlined; belongs is built-in C."""
+    """With a SET clause embed_work could not commit, src_N could not be inlined; extension_member is built-in C."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}')")
     rows = db.execute(
         f"""SELECT regexp_replace(p.proname, '_\\d+$', '')
@@ -156,7 +157,7 @@ def test_every_function_pins_its_search_path(db, docs):
                    OR p.pronamespace = 'embed_store'::regnamespace)
               AND NOT coalesce(p.proconfig, '{{}}') @> '{{"search_path=pg_catalog, pg_temp"}}'"""
     ).fetchall()
-    assert sorted(name for (name,) in rows) == ["belongs", "embed_work", "src"]
+    assert sorted(name for (name,) in rows) == ["embed_work", "extension_member", "src"]
 
 
 def test_every_object_says_what_it_is(db, docs):

@@ -180,7 +180,7 @@ def test_the_word_is_passed_on_when_there_is_more_than_one_takes(db, worker, ear
     assert fall_asleep(worker)
     db.execute("INSERT INTO docs SELECT i, 'many' FROM generate_series(100, 3000) i")
     worker.execute(WORK)
-    assert heard(ear) == ["evergreen_wake", "evergreen_more"]
+    assert heard(ear) == ["evergreen_wake", "evergreen_backlog"]
 
 
 @pytest.mark.parametrize("way", ["pg_advisory_lock", "pg_advisory_lock_shared"])

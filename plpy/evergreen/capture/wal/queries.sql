@@ -93,7 +93,7 @@ SELECT pg_catalog.current_setting('wal_level') AS wal_level,
        (SELECT count(*) FROM pg_catalog.pg_replication_slots s WHERE s.slot_name <> embed.slot_name()) AS taken
 
 -- replication_obstacle(oid, int4[]): why changes of a table cannot be read; NULL where they can
-SELECT embed.unfit($1, $2::int2[])
+SELECT embed.replication_obstacle($1, $2::int2[])
 
 -- slot_status(text): the slot, and how far it was read
 SELECT embed.slot_name()::text AS name, s.slot_name IS NOT NULL AS "exists", s.wal_status, s.active,

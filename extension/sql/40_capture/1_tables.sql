@@ -2,21 +2,22 @@
 -- one whose changes have to be captured from now on, and whose rows have all to be checked.
 CREATE TABLE embed.wal (
     pipeline int PRIMARY KEY,
-    state    text NOT NULL CHECK (state IN ('wanted', 'joining', 'settling', 'reading', 'leaving', 'unable')),
+    state    text NOT NULL CHECK (state IN ('pending', 'published', 'catching_up', 'streaming', 'draining', 'unsupported')),
     triggers boolean NOT NULL DEFAULT false,
-    checks   boolean NOT NULL DEFAULT true,
+    recheck  boolean NOT NULL DEFAULT true,
     horizon  xid8,
     position pg_lsn,
-    leaves   oid[],
+    partitions oid[],
     note     text
 ) WITH (fillfactor = 50, vacuum_truncate = false);
 COMMENT ON TABLE embed.wal IS 'pipelines whose changes are read from the WAL, are to be, or still have to be read to the end';
 COMMENT ON COLUMN embed.wal.state IS
-    'wanted: not in the publication; joining: transactions go on that began before it was; settling: read up to position, then '
-    'reading; leaving: read up to position, then forgotten; unable: the replica identity does not do, and triggers capture';
+    'pending: not in the publication yet; published: waits for transactions that began before it was published; '
+    'catching_up: read up to position, then streaming; draining: read up to position, then removed; '
+    'unsupported: the WAL does not identify its rows, and triggers capture';
 COMMENT ON COLUMN embed.wal.triggers IS 'triggers capture meanwhile';
-COMMENT ON COLUMN embed.wal.checks IS 'nothing captures meanwhile: every row is checked as soon as something does';
-COMMENT ON COLUMN embed.wal.leaves IS 'the tables that were looked at last: the source and its partitions';
+COMMENT ON COLUMN embed.wal.recheck IS 'nothing captures meanwhile: every row is checked as soon as something does';
+COMMENT ON COLUMN embed.wal.partitions IS 'the tables that were looked at last: the source and its partitions';
 COMMENT ON COLUMN embed.wal.note IS 'why it is not read, or was not';
 
 -- Whoever has read from an earlier position on and logged what came up to a later one adds that one in the same

@@ -75,8 +75,8 @@ BEGIN
     END IF;
     EXECUTE pg_catalog.format('ALTER PUBLICATION evergreen_cdc DROP TABLE ONLY %s', published.source);
     INSERT INTO embed.wal AS w (pipeline, state, triggers, note)
-    SELECT p.id, 'unable', true, published.why FROM embed.pipeline p WHERE p.source = published.source AND p.capture = 'cdc'
-    ON CONFLICT ON CONSTRAINT wal_pkey DO UPDATE SET state = 'unable', triggers = true, checks = true, note = EXCLUDED.note;
+    SELECT p.id, 'unsupported', true, published.why FROM embed.pipeline p WHERE p.source = published.source AND p.capture = 'cdc'
+    ON CONFLICT ON CONSTRAINT wal_pkey DO UPDATE SET state = 'unsupported', triggers = true, recheck = true, note = EXCLUDED.note;
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.unpublish_source(int) IS

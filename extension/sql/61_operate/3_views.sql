@@ -10,7 +10,7 @@ SELECT p.name AS pipeline,
        j.in_flight,
        f.failed,
        pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(v.missing_part, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'reading' OR g.scanning THEN w.note END,
+       coalesce(v.missing_part, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'streaming' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 CASE WHEN d.lost > 0 THEN pg_catalog.format(
@@ -37,15 +37,15 @@ SELECT p.name AS pipeline,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p50 / 4.0::float8)) AS lag_p50,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p95 / 4.0::float8)) AS lag_p95,
        pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p99 / 4.0::float8)) AS lag_p99,
-       CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'leaving') THEN
+       CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'draining') THEN
                 CASE p.capture WHEN 'cdc' THEN 'cdc wanted, slot not there yet' ELSE p.capture END
-            WHEN w.state IN ('wanted', 'joining', 'settling') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
+            WHEN w.state IN ('pending', 'published', 'catching_up') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
             ELSE CASE w.state
-                WHEN 'wanted' THEN 'cdc wanted, not published yet'
-                WHEN 'joining' THEN 'cdc wanted, earlier transactions go on'
-                WHEN 'settling' THEN 'cdc wanted, being read'
-                WHEN 'reading' THEN CASE WHEN k.slot_lag IS NULL THEN 'cdc, its slot is gone' ELSE 'cdc' END
-                WHEN 'leaving' THEN p.capture || ', slot still read'
+                WHEN 'pending' THEN 'cdc wanted, not published yet'
+                WHEN 'published' THEN 'cdc wanted, earlier transactions go on'
+                WHEN 'catching_up' THEN 'cdc wanted, being read'
+                WHEN 'streaming' THEN CASE WHEN k.slot_lag IS NULL THEN 'cdc, its slot is gone' ELSE 'cdc' END
+                WHEN 'draining' THEN p.capture || ', slot still read'
                 ELSE 'trigger, cdc wanted' END
             END AS capture,
        k.slot_lag,

@@ -76,13 +76,13 @@ WHERE p.id = $1 AND t.before IS DISTINCT FROM t.now
 RETURNING NOT coalesce(t.before <@ coalesce(t.now, '{}'), true) AS gone
 
 -- streamed_partitions(int4): the tables of a pipeline that is read, as they were looked at last
-SELECT w.leaves::pg_catalog.int8[] AS leaves FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'reading'
+SELECT w.partitions::pg_catalog.int8[] AS partitions FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'streaming'
 
 -- current_partitions(oid): the source and its partitions
-SELECT ARRAY(SELECT t.relid::pg_catalog.int8 FROM embed.partition_tree($1) t (relid) ORDER BY t.relid) AS leaves
+SELECT ARRAY(SELECT t.relid::pg_catalog.int8 FROM embed.partition_tree($1) t (relid) ORDER BY t.relid) AS partitions
 
 -- set_streamed_partitions(int4, int8[]): looked at
-UPDATE embed.wal SET leaves = $2::pg_catalog.oid[] WHERE pipeline = $1
+UPDATE embed.wal SET partitions = $2::pg_catalog.oid[] WHERE pipeline = $1
 
 -- capture_body(): logs the keys of rows whose watched columns changed; bytewise, so json and citext case count too
 DECLARE

@@ -25,15 +25,15 @@ UPDATE embed.pipeline SET state = $2 WHERE id = $1
 UPDATE embed.pipeline SET capture = $2 WHERE id = $1
 
 -- switch_to_wal(int4, bool): its changes are to be read from the WAL; what captures until then goes on, else all is checked then
-INSERT INTO embed.wal AS w (pipeline, state, triggers, checks) VALUES ($1, 'wanted', $2, NOT $2)
-ON CONFLICT (pipeline) DO UPDATE SET state = 'wanted', triggers = $2, checks = NOT $2, horizon = NULL, position = NULL, note = NULL
+INSERT INTO embed.wal AS w (pipeline, state, triggers, recheck) VALUES ($1, 'pending', $2, NOT $2)
+ON CONFLICT (pipeline) DO UPDATE SET state = 'pending', triggers = $2, recheck = NOT $2, horizon = NULL, position = NULL, note = NULL
 
 -- leave_wal(int4): what was committed before now is still to be read; returns whether all of it will be
 WITH reading AS (
-    UPDATE embed.wal SET state = 'leaving', triggers = false, position = pg_catalog.pg_current_wal_insert_lsn(), note = NULL
-    WHERE pipeline = $1 AND state = 'reading' RETURNING true
+    UPDATE embed.wal SET state = 'draining', triggers = false, position = pg_catalog.pg_current_wal_insert_lsn(), note = NULL
+    WHERE pipeline = $1 AND state = 'streaming' RETURNING true
 ), others AS (
-    DELETE FROM embed.wal WHERE pipeline = $1 AND state <> 'reading' RETURNING triggers AND NOT checks AS captured
+    DELETE FROM embed.wal WHERE pipeline = $1 AND state <> 'streaming' RETURNING triggers AND NOT recheck AS captured
 )
 SELECT EXISTS (SELECT FROM reading) OR coalesce((SELECT o.captured FROM others o), false) AS complete
 
@@ -69,7 +69,7 @@ RETURNING id
 SELECT FROM embed.pipeline p, embed.model m WHERE p.id = $1 AND m.id = $2 FOR KEY SHARE
 
 -- start_in_wal(int4, bool, bool): its changes are to be read from the WAL; are there triggers until then, is all checked then
-INSERT INTO embed.wal (pipeline, state, triggers, checks) VALUES ($1, 'wanted', $2, $3)
+INSERT INTO embed.wal (pipeline, state, triggers, recheck) VALUES ($1, 'pending', $2, $3)
 
 -- set_view(int4, oid): remember the view
 UPDATE embed.pipeline SET view = $2::pg_catalog.regclass WHERE id = $1

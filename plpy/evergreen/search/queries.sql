@@ -123,7 +123,7 @@ SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
        EXISTS (SELECT FROM embed.change_log c WHERE c.pipeline = $1 AND c.key IS NULL)
     OR EXISTS (SELECT FROM embed.generation g JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE g.pipeline = $1 AND g.state = 'active' AND s.running)
-    OR EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = $1 AND w.checks) AS sweeping
+    OR EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = $1 AND w.recheck) AS sweeping
 
 -- look(int4, jsonb, timestamptz, bool, int8): all in one snapshot, in which a change is in the log, in a job, or done. $3: the moment
 -- of the call; changed_at of a job is never later than a change that is still to be done. $5: up to where the WAL must have been
@@ -148,8 +148,8 @@ LEFT JOIN embed.document d ON d.generation = g.id AND d.key = $2
 CROSS JOIN LATERAL (
     SELECT (p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id))
         OR EXISTS (SELECT FROM embed.wal w
-                   WHERE w.pipeline = p.id AND NOT w.triggers AND w.state <> 'unable'
-                     AND (w.state IN ('wanted', 'joining', 'settling')
+                   WHERE w.pipeline = p.id AND NOT w.triggers AND w.state <> 'unsupported'
+                     AND (w.state IN ('pending', 'published', 'catching_up')
                           OR coalesce((SELECT pg_catalog.pg_wal_lsn_diff(max(r.lsn), '0/0') FROM embed.wal_position r
                                        WHERE r.slot = embed.slot_name()), 0) < $5)) AS behind) b
 WHERE p.id = $1

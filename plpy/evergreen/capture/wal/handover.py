@@ -1,7 +1,7 @@
 """Hand capture of a table over from triggers to the WAL, and back, without missing a change.
 
-The table is added to the publication (joining). When the transactions that were running then have ended, the WAL is
-read beyond them (settling). From there on changes are read from the WAL, and the triggers are dropped (reading).
+The table is added to the publication (published). When the transactions that were running then have ended, the WAL is
+read beyond them (catching_up). From there on changes are read from the WAL, and the triggers are dropped (streaming).
 """
 
 from functools import partial
@@ -62,7 +62,7 @@ def in_state(state: str) -> list[int]:
 
 def publish(pipeline_id: int) -> bool:
     """Add the table of a waiting pipeline to the publication; True when its state changed."""
-    if db.one(SQL.lock_in_state, pipeline_id, "wanted") is None:
+    if db.one(SQL.lock_in_state, pipeline_id, "pending") is None:
         return False
     found = _with_obstacle(pipeline_id)
     if found is None:
@@ -106,14 +106,14 @@ def _with_short_locks(source: Source, body: partial[object]) -> bool:
 
 def retry_unsupported(pipeline_id: int) -> bool:
     """Retry a pipeline whose table cannot be read from the WAL and has triggers instead; True when anything changed."""
-    state = db.one(SQL.lock_in_state, pipeline_id, "unable")
+    state = db.one(SQL.lock_in_state, pipeline_id, "unsupported")
     if state is None:
         return False
     found = _with_obstacle(pipeline_id)
     if found is None:
         return False
     pipeline, source, obstacle = found
-    if state["checks"]:
+    if state["recheck"]:
         if not _with_short_locks(source, partial(_install_triggers, pipeline, source)):
             return False
         change_log.log_scope(pipeline.id, "source")

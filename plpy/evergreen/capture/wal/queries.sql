@@ -1,85 +1,85 @@
 -- survey(): what there is to do about the WAL
 SELECT (SELECT count(*) FROM embed.pipeline p
         WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)) AS new,
-       count(*) FILTER (WHERE w.state = 'wanted') AS wanted,
-       count(*) FILTER (WHERE w.state IN ('joining', 'settling', 'leaving')) AS moving,
-       count(*) FILTER (WHERE w.state = 'unable') AS unable,
-       count(*) FILTER (WHERE w.state = 'reading') AS reading,
+       count(*) FILTER (WHERE w.state = 'pending') AS pending,
+       count(*) FILTER (WHERE w.state IN ('published', 'catching_up', 'draining')) AS moving,
+       count(*) FILTER (WHERE w.state = 'unsupported') AS unsupported,
+       count(*) FILTER (WHERE w.state = 'streaming') AS streaming,
        EXISTS (SELECT FROM embed.wal_position) AS has_slot,
        (SELECT a.last_value FROM embed.wal_awaited a)
            > (SELECT pg_catalog.pg_wal_lsn_diff(max(r.lsn), '0/0') FROM embed.wal_position r WHERE r.slot = embed.slot_name()) AS awaited
 FROM embed.wal w
 
 -- is_needed(): does anybody read the WAL, or is to
-SELECT EXISTS (SELECT FROM embed.wal w WHERE w.state <> 'unable') OR EXISTS (SELECT FROM embed.pipeline p WHERE p.capture = 'cdc')
+SELECT EXISTS (SELECT FROM embed.wal w WHERE w.state <> 'unsupported') OR EXISTS (SELECT FROM embed.pipeline p WHERE p.capture = 'cdc')
 
 -- register_pipelines(): pipelines that came with a restore; those that were dropped are forgotten
 WITH gone AS (DELETE FROM embed.wal w WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = w.pipeline))
-INSERT INTO embed.wal (pipeline, state) SELECT p.id, 'wanted' FROM embed.pipeline p
+INSERT INTO embed.wal (pipeline, state) SELECT p.id, 'pending' FROM embed.pipeline p
 WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
 -- restart_capture(text): nothing was captured since who knows when: all of it is looked at again, once the WAL is read anew
-WITH left_out AS (DELETE FROM embed.wal WHERE state = 'leaving' RETURNING pipeline),
+WITH left_out AS (DELETE FROM embed.wal WHERE state = 'draining' RETURNING pipeline),
      checked AS (INSERT INTO embed.change_log (pipeline, scope) SELECT l.pipeline, 'source' FROM left_out l)
-UPDATE embed.wal SET state = 'wanted', checks = true, horizon = NULL, position = NULL, note = $1
-WHERE state <> 'unable' AND state <> 'leaving'
+UPDATE embed.wal SET state = 'pending', recheck = true, horizon = NULL, position = NULL, note = $1
+WHERE state <> 'unsupported' AND state <> 'draining'
 
 -- pipelines_in_state(text): pipelines in a state
 SELECT w.pipeline FROM embed.wal w WHERE w.state = $1
 
 -- lock_in_state(int4, text): one that is still in that state, unless somebody is changing that just now
-SELECT w.checks FROM embed.wal w WHERE w.pipeline = $1 AND w.state = $2 FOR UPDATE SKIP LOCKED
+SELECT w.recheck FROM embed.wal w WHERE w.pipeline = $1 AND w.state = $2 FOR UPDATE SKIP LOCKED
 
 -- set_published(int4): the table is in the publication when this is committed
-UPDATE embed.wal SET state = 'joining', horizon = NULL, position = NULL WHERE pipeline = $1
+UPDATE embed.wal SET state = 'published', horizon = NULL, position = NULL WHERE pipeline = $1
 
 -- set_unsupported(int4, text): triggers capture
-UPDATE embed.wal SET state = 'unable', triggers = true, checks = true, note = $2 WHERE pipeline = $1
+UPDATE embed.wal SET state = 'unsupported', triggers = true, recheck = true, note = $2 WHERE pipeline = $1
 
 -- set_pending(int4): its replica identity does again; triggers capture until it is read
-UPDATE embed.wal SET state = 'wanted', note = NULL WHERE pipeline = $1
+UPDATE embed.wal SET state = 'pending', note = NULL WHERE pipeline = $1
 
 -- set_note(text): why it takes so long
 UPDATE embed.wal SET note = $1
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
-                            WHERE w.state IN ('wanted', 'joining', 'settling') AND w.note IS DISTINCT FROM $1
+                            WHERE w.state IN ('pending', 'published', 'catching_up') AND w.note IS DISTINCT FROM $1
                             FOR UPDATE SKIP LOCKED))
 
 -- clear_recheck(int4): since now all is captured, and all is being checked
-UPDATE embed.wal SET checks = false WHERE pipeline = $1
+UPDATE embed.wal SET recheck = false WHERE pipeline = $1
 
 -- mark_horizon(): whoever goes on from before a table was in the publication has a lower number
 UPDATE embed.wal SET horizon = pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
-                            WHERE w.state = 'joining' AND w.horizon IS NULL FOR UPDATE SKIP LOCKED))
+                            WHERE w.state = 'published' AND w.horizon IS NULL FOR UPDATE SKIP LOCKED))
 
 -- set_catching_up(): those have ended; what they wrote lies before this position, where no reading is to begin (before 15.13 it
 -- took the table for one that is not published, to its end)
-UPDATE embed.wal SET state = 'settling', position = pg_catalog.pg_current_wal_insert_lsn()
+UPDATE embed.wal SET state = 'catching_up', position = pg_catalog.pg_current_wal_insert_lsn()
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
-                            WHERE w.state = 'joining'
+                            WHERE w.state = 'published'
                               AND w.horizon <= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
                             FOR UPDATE SKIP LOCKED))
 
 -- caught_up(text): read so far
-SELECT w.pipeline FROM embed.wal w WHERE w.state = 'settling' AND w.position <= $1::pg_catalog.pg_lsn
+SELECT w.pipeline FROM embed.wal w WHERE w.state = 'catching_up' AND w.position <= $1::pg_catalog.pg_lsn
 
 -- needs_recheck(int4): has nobody captured until now
-SELECT w.checks FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'settling' FOR UPDATE
+SELECT w.recheck FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'catching_up' FOR UPDATE
 
 -- set_streaming(int4, int8[]): nothing else captures
-UPDATE embed.wal SET state = 'reading', triggers = false, checks = false, horizon = NULL, position = NULL,
-                     leaves = $2::pg_catalog.oid[]
-WHERE pipeline = $1 AND state = 'settling'
+UPDATE embed.wal SET state = 'streaming', triggers = false, recheck = false, horizon = NULL, position = NULL,
+                     partitions = $2::pg_catalog.oid[]
+WHERE pipeline = $1 AND state = 'catching_up'
 
 -- finish_draining(text): read to the end
 DELETE FROM embed.wal WHERE pipeline = ANY (ARRAY(
-    SELECT w.pipeline FROM embed.wal w WHERE w.state = 'leaving' AND w.position <= $1::pg_catalog.pg_lsn FOR UPDATE SKIP LOCKED))
+    SELECT w.pipeline FROM embed.wal w WHERE w.state = 'draining' AND w.position <= $1::pg_catalog.pg_lsn FOR UPDATE SKIP LOCKED))
 
 -- changed_partitions(): pipelines whose partitions are not those that were looked at last
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
-WHERE w.state = 'reading' AND w.leaves <> ARRAY(
+WHERE w.state = 'streaming' AND w.partitions <> ARRAY(
     SELECT t.relid FROM embed.partition_tree(p.source) t (relid) ORDER BY t.relid)
 
 -- short_locks(): of DDL on a table whose writers are not to be held up
@@ -100,7 +100,7 @@ SELECT embed.slot_name()::text AS name, s.slot_name IS NOT NULL AS "exists", s.w
        s.plugin = 'pgoutput' AND s.database = pg_catalog.current_database() AS ours,
        s.confirmed_flush_lsn::text AS confirmed, r.lsn::text AS logged, s.confirmed_flush_lsn > r.lsn AS skipped,
        pg_catalog.pg_current_wal_flush_lsn()::text AS flushed, embed.slot_lag() AS lag,
-       EXISTS (SELECT FROM embed.wal w WHERE w.state IN ('settling', 'reading', 'leaving')) AS relied_on,
+       EXISTS (SELECT FROM embed.wal w WHERE w.state IN ('catching_up', 'streaming', 'draining')) AS relied_on,
        EXISTS (SELECT FROM pg_catalog.pg_publication u WHERE u.pubname = 'evergreen_cdc') AS has_publication,
        coalesce((SELECT min(pg_catalog.pg_size_bytes(p.options ->> 'slot_limit')) FROM embed.pipeline p
                  JOIN embed.wal w ON w.pipeline = p.id WHERE p.options ? 'slot_limit'),
@@ -164,7 +164,7 @@ JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE u.pubname = 'evergreen_cdc'
   AND NOT EXISTS (SELECT FROM embed.pipeline p JOIN embed.wal w ON w.pipeline = p.id
-                  WHERE p.source = c.oid AND w.state NOT IN ('unable', 'leaving'))
+                  WHERE p.source = c.oid AND w.state NOT IN ('unsupported', 'draining'))
 
 -- peek(text, pg_lsn, int4): what was committed since the slot was moved on, up to there, by whole transactions, till these are so
 -- many messages

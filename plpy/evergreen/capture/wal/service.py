@@ -75,14 +75,15 @@ class Reader:
 
     def _poll(self) -> bool:
         survey = self._step(_survey)
-        if not survey["has_slot"] and not any(survey[one] for one in ("new", "wanted", "moving", "unable", "reading")):
+        states = ("new", "pending", "moving", "unsupported", "streaming")
+        if not survey["has_slot"] and not any(survey[state] for state in states):
             self._pause(_RETRY_S)
             return False
         status = self._step(slot.status)
         if status.being_created:
             self._pause(_RETRY_S)
             return False
-        is_needed = any(survey[one] for one in ("new", "wanted", "moving", "reading"))
+        is_needed = any(survey[one] for one in ("new", "pending", "moving", "streaming"))
         if status.loss is not None and is_needed:
             return self._drop_slot(status.loss)
         if not is_needed:
@@ -102,12 +103,12 @@ class Reader:
         if survey["new"] or not status.has_publication:
             self._step(lambda: handover.prepare(has_publication=status.has_publication))
         done = bool(survey["new"])
-        if survey["wanted"]:
-            done = self._each("wanted", handover.publish) or done
+        if survey["pending"]:
+            done = self._each("pending", handover.publish) or done
         return self._repair(survey) or done
 
     def _repair(self, survey: db.Row) -> bool:
-        done = self._each("unable", handover.retry_unsupported) if survey["unable"] else False
+        done = self._each("unsupported", handover.retry_unsupported) if survey["unsupported"] else False
         self._isolated(
             [(one, partial(handover.sync_partitions, one)) for one in self._step(handover.with_changed_partitions)]
         )
@@ -147,7 +148,7 @@ class Reader:
 
     def _read(self, survey: db.Row, status: SlotStatus) -> bool:
         started = time.monotonic()
-        moving = bool(survey["wanted"] or survey["moving"] or survey["new"])
+        moving = bool(survey["pending"] or survey["moving"] or survey["new"])
         found = Read()
         awaited = bool(survey["awaited"])
         if moving or awaited or status.flushed != self._read_to:
@@ -224,7 +225,7 @@ def _advance(lsn: str) -> None:
 def read_in_drain() -> None:
     """Read the WAL in embed_drain, which cannot commit: advance only over what others have logged and committed."""
     survey = _survey()
-    if not survey["reading"] and not survey["moving"]:
+    if not survey["streaming"] and not survey["moving"]:
         return
     status = slot.status()
     if status.loss is not None or not status.exists:

@@ -12,6 +12,7 @@ import pytest
 from tests.fixtures.dumps import create_empty, verified
 from tests.fixtures.pipelines.freshness import assert_fresh
 from tests.fixtures.pipelines.sample_database import goes_on, make_lively, once_each, status, work_and_vectors
+from tests.fixtures.roles import hash_model
 from tests.fixtures.wal import some_of
 
 FOLDER = ("--format", "directory", "--jobs", "4")
@@ -86,6 +87,29 @@ def test_a_database_that_has_the_extension_already(source, cluster, dsn, target,
         assert work_and_vectors(restored) == work_and_vectors(source)
         goes_on(restored, provider)
         once_each(restored)
+
+
+def test_a_schema_alone_is_begun_on_as_the_hints_say(db, docs, model, cluster, dsn, target, tmp_path):
+    """Triggers and a view came, and no pipeline that knows them: the leftovers do not interfere."""
+    create = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')"
+    hash_model(db)
+    db.execute(create)
+    run(cluster, "pg_dump", "--schema-only", "--format", "custom", "--file", tmp_path / "dump", "-d", dsn)
+    run(cluster, "pg_restore", "--exit-on-error", "-d", cluster.dsn(target), tmp_path / "dump")
+    with psycopg.connect(cluster.dsn(target), autocommit=True) as restored:
+        hash_model(restored)
+        restored.execute("INSERT INTO docs VALUES (1, 't', 'written first')")
+        with pytest.raises(psycopg.errors.DuplicateTable) as refused:
+            restored.execute(create)
+        restored.execute(refused.value.diag.message_hint.partition(". ")[2])
+        restored.execute(create)
+        restored.execute("INSERT INTO docs VALUES (2, 't', 'written later')")
+        restored.execute("CALL embed_work(until_empty => true)")
+        assert_fresh(restored, "docs", 2)
+        triggers = (
+            "SELECT DISTINCT left(tgname, 12) FROM pg_trigger WHERE tgrelid = 'docs'::regclass AND NOT tgisinternal"
+        )
+        assert restored.execute(triggers).fetchall() == [("evergreen_2_",)]
 
 
 def test_a_database_is_restored_over_itself(db, docs, model, provider, cluster, dsn, tmp_path):

@@ -223,11 +223,13 @@ def view_name(source: Source, pipeline: str, wanted: str | None, role: str) -> s
         raise UserError("a view needs a name", "42602", hint="Leave view_name out, or pass a name.")
     if len(name.encode()) > 63:  # noqa: PLR2004 - NAMEDATALEN - 1
         raise UserError(f'view name "{name}" is longer than 63 bytes', "42622", hint="Pass a shorter view_name => '…'.")
+    qualified = f"{db.identifier(source.schema)}.{db.identifier(name)}"
     if db.value(SQL.in_schema, source.schema, name):
-        raise UserError(
-            f'relation "{source.schema}.{name}" exists already', "42P07", hint="Pass another name: view_name => '…'."
-        )
-    return f"{db.identifier(source.schema)}.{db.identifier(name)}"
+        hint = "Pass another name: view_name => '…'."
+        if db.value(SQL.is_leftover_view, source.schema, name):
+            hint = f"A restore without the data of embed.pipeline left it. DROP VIEW {qualified};"
+        raise UserError(f'relation "{source.schema}.{name}" exists already', "42P07", hint=hint)
+    return qualified
 
 
 def relation_name(oid: int | None) -> str | None:

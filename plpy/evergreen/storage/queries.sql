@@ -411,6 +411,18 @@ SELECT pg_catalog.to_regclass($1)::oid::bigint
 -- may_create(text, text): may this role create relations in this schema
 SELECT pg_catalog.has_schema_privilege($1, $2, 'CREATE') OR pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
 
+-- is_leftover_view(text, text): a view of a generation that no pipeline knows, as after a restore of the schema alone
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1
+    JOIN pg_catalog.pg_rewrite r ON r.ev_class = c.oid
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid AND f.pronamespace = pg_catalog.to_regnamespace('embed_store')
+        AND f.proname LIKE 'src\_%'
+    WHERE c.relname = $2 AND c.relkind = 'v' AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.view = c.oid)
+      AND NOT EXISTS (SELECT FROM embed.generation g WHERE f.proname = pg_catalog.concat('src_', g.id)))
+
 -- in_schema(text, text): is a relation of this name in this schema
 SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname = $1 AND c.relname = $2)

@@ -16,8 +16,8 @@ from evergreen.source import reader
 
 SQL = load(__package__)
 _SCOPES = ("source", "document")
-_PATIENCE = "2ms"
-_WORKERS_PATIENCE = "100ms"  # another worker has a cursor for the moment of a claim
+_LOCK_TIMEOUT = "2ms"
+_CURSOR_LOCK_TIMEOUT = "100ms"  # another worker has a cursor for the moment of a claim
 _LONG = 0.09
 _BESIDE = 5.0  # seconds until a cursor that an open drain has is waited for again
 _AROUND = 1.0  # seconds for the way around what others hold
@@ -72,7 +72,7 @@ class InTransactionCursors:
         """Remember keys that are claimed here, to be read after ``begin``: the cursors need not come to them too."""
         self._seen[claim.generation.id].update(dict.fromkeys(claim.jobs))
 
-    def follow(self, claim: Claim, limit: int) -> None:
+    def claim_next(self, claim: Claim, limit: int) -> None:
         """Add up to ``limit`` keys to the claim."""
         for scope in _SCOPES:
             place = self._place(claim.generation.id, scope)
@@ -124,11 +124,11 @@ class CommittedCursors:
         self._beside = InTransactionCursors()
         self._held_until = 0.0
 
-    def follow(self, claim: Claim, limit: int) -> None:
+    def claim_next(self, claim: Claim, limit: int) -> None:
         """Add up to ``limit`` keys to the claim."""
         moved = [scope for scope in _SCOPES if self._move(claim, scope, limit)]
         if len(moved) < len(_SCOPES) and len(claim.jobs) < limit:
-            self._beside.follow(claim, limit - len(claim.jobs))
+            self._beside.claim_next(claim, limit - len(claim.jobs))
 
     def _move(self, claim: Claim, scope: str, limit: int) -> bool:
         """Take the next keys; False when somebody else has the cursor."""
@@ -157,7 +157,7 @@ class CommittedCursors:
         if time.monotonic() < self._held_until:
             return None
         started = time.monotonic()
-        cursor = with_lock_timeout(lambda: db.one(SQL.wait, *place), _WORKERS_PATIENCE)
+        cursor = with_lock_timeout(lambda: db.one(SQL.wait, *place), _CURSOR_LOCK_TIMEOUT)
         if cursor is None and time.monotonic() - started > _LONG:
             self._held_until = time.monotonic() + _BESIDE
         return cursor
@@ -181,7 +181,7 @@ def queue(claim: Claim, keys: list[str]) -> bool:
     keys = [key for key in keys if key not in claim.jobs]
     if not keys:
         return True
-    added = with_lock_timeout(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token), _PATIENCE)
+    added = with_lock_timeout(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token), _LOCK_TIMEOUT)
     if added is None:
         return False
     add(claim, added)

@@ -16,7 +16,7 @@ SQL = load(__package__)
 class NextKeys(Protocol):
     """Where more keys come from when no job is ready: the cursors."""
 
-    def follow(self, claim: Claim, limit: int) -> None:
+    def claim_next(self, claim: Claim, limit: int) -> None:
         """Add up to ``limit`` keys to the claim."""
         ...
 
@@ -64,7 +64,7 @@ def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys
     room = limit + len(claim.jobs)
     add(claim, _ready(claim, (lane, limit), dead, floor))
     if lane == BACKFILL and room > len(claim.jobs):
-        cursors.follow(claim, room - len(claim.jobs))
+        cursors.claim_next(claim, room - len(claim.jobs))
 
 
 def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: ScanStart) -> list[db.Row]:

@@ -26,8 +26,8 @@ class Batch:
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.result = BatchResult(claim, Prepared())
-        self.elsewhere: Texts = {}
-        self._orders: list[EmbeddingTask] = []  # at the courier's
+        self.in_flight_elsewhere: Texts = {}
+        self._tasks: list[EmbeddingTask] = []  # with the dispatcher
         self._begun_at = time.monotonic()
         self._renew_at = self._begun_at + claim.lease / 3
         self.lock_failures = 0  # how often in a row a lock kept it from being written
@@ -46,8 +46,8 @@ class Batch:
         result.lost = not claims.release_jobs(self.claim, result.prepared.unread)
         result.released.update(result.prepared.unread)
 
-    def sort(self, memory: dict[bytes, AnyVector], courier: RequestDispatcher, own_tokens: list[int]) -> None:
-        """Find out which texts need a call, and give those to the courier.
+    def resolve(self, memory: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]) -> None:
+        """Find out which texts need a call, and submit those to the dispatcher.
 
         ``memory``: vectors that this drain got already and did not write yet.
         """
@@ -56,23 +56,25 @@ class Batch:
         cost = self.result.cost
         cost.saved.by_fingerprint = self.result.prepared.unchanged
         cost.saved.by_dedupe = cost.alone.by_dedupe = len(chunks) - len(needed)
-        self._sort(needed, memory, courier, own_tokens)
+        self._resolve(needed, memory, dispatcher, own_tokens)
 
-    def sort_again(self, memory: dict[bytes, AnyVector], courier: RequestDispatcher, own_tokens: list[int]) -> None:
+    def resolve_again(
+        self, memory: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
+    ) -> None:
         """Look once more at what was in flight elsewhere."""
-        self._sort(self.elsewhere, memory, courier, own_tokens)
+        self._resolve(self.in_flight_elsewhere, memory, dispatcher, own_tokens)
 
-    def _sort(
-        self, texts: Texts, memory: dict[bytes, AnyVector], courier: RequestDispatcher, own_tokens: list[int]
+    def _resolve(
+        self, texts: Texts, memory: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
     ) -> None:
         generation, token, cost = self.claim.generation, self.claim.token, self.result.cost
         remembered = {key: memory[key] for key in texts if key in memory}
-        follow = courier.under_way(generation.model, [key for key in texts if key not in remembered])
+        follow = dispatcher.under_way(generation.model, [key for key in texts if key not in remembered])
         rest = {key: text for key, text in texts.items() if key not in remembered and key not in follow}
         found = vector_cache.resolve(generation, rest, token, own_tokens, free=self._provider.free)
         self.result.vectors.update(remembered)
         self.result.vectors.update(found.known)
-        self.elsewhere = found.elsewhere
+        self.in_flight_elsewhere = found.elsewhere
         if not self._provider.free:
             self.result.marked.update(found.send)
         cost.saved.by_dedupe += len(remembered) + len(follow)
@@ -82,13 +84,13 @@ class Batch:
         spared = {**found.foreign, **{key: texts[key] for key in texts if key in remembered or key in follow}}
         cost.alone.spare(spared, found.send, self._provider.limits(generation.model))
         if found.send or follow:
-            order = self._order(found.send)
-            order.max_batch = self._company(found.send)
-            order.canary_first = not any(self._suspects.values())
-            self._orders.append(order)
-            courier.submit(order, follow, self)
+            task = self._task(found.send)
+            task.max_batch = self._company(found.send)
+            task.canary_first = not any(self._suspects.values())
+            self._tasks.append(task)
+            dispatcher.submit(task, follow, self)
 
-    def _order(self, texts: Texts) -> EmbeddingTask:
+    def _task(self, texts: Texts) -> EmbeddingTask:
         claim = self.claim
         given = claim.pipeline.options
         return EmbeddingTask(
@@ -112,16 +114,16 @@ class Batch:
             found |= dict.fromkeys(self._suspects, 1)
         return found
 
-    def take_in(self, order: EmbeddingTask) -> None:
-        """Take in what became of an order of this batch."""
-        self._orders.remove(order)
-        self._add_usage(order.usage)
-        outcome = order.result
+    def accept(self, task: EmbeddingTask) -> None:
+        """Take in what became of a task of this batch."""
+        self._tasks.remove(task)
+        self._add_usage(task.usage)
+        outcome = task.result
         self.result.vectors.update(outcome.vectors)
-        answered = [key for key in order.texts if key in outcome.vectors]
+        answered = [key for key in task.texts if key in outcome.vectors]
         self.result.sent.update(answered)
-        self.result.cost.alone.count(order.texts[key] for key in answered)
-        self._unsent.update(dict.fromkeys(order.unsent, Wait(order.pause, order.last_error)))
+        self.result.cost.alone.count(task.texts[key] for key in answered)
+        self._unsent.update(dict.fromkeys(task.unsent, Wait(task.pause, task.last_error)))
         for key, error in outcome.failures.items():
             if type(error) in (PoisonError, InvalidVectorError, RejectedError):
                 self._culprits[key] = type(error) is not PoisonError
@@ -159,7 +161,7 @@ class Batch:
     @property
     def under_way(self) -> bool:
         """True while a model has something of this batch."""
-        return bool(self._orders)
+        return bool(self._tasks)
 
     @property
     def unwritten(self) -> bool:
@@ -198,10 +200,10 @@ class Batch:
 
     def _new(self) -> dict[bytes, AnyVector]:
         cached = self.result.cached
-        return {key: v for order in self._orders for key, v in order.result.vectors.items() if key not in cached}
+        return {key: v for task in self._tasks for key, v in task.result.vectors.items() if key not in cached}
 
     def _trouble(self) -> ModelError | None:
-        return next((order.last_error for order in self._orders if order.last_error is not None), None)
+        return next((task.last_error for task in self._tasks if task.last_error is not None), None)
 
     def is_to_be_explained(self) -> bool:
         """Tell whether the rows wait for their model, claim in hand, for a reason that was not said yet."""

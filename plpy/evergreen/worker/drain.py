@@ -31,11 +31,11 @@ from evergreen.worker.policies import model_step, not_reentrant
 T = TypeVar("T")
 BATCH = 1000
 _LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
-_SLICE, _AT_ONCE = 0.1, 0.0
+_SLICE, _NO_WAIT = 0.1, 0.0
 _AFTER_ERROR = 5.0
-_PATIENCE_AT_FIRST, _LEAST_PATIENCE = 5.0, 1.0  # seconds to wait for a source to be read
+_READ_TIMEOUT_S, _MIN_READ_TIMEOUT_S = 5.0, 1.0  # seconds to wait for a source to be read
 _IDLE_SLICE = 0.2
-_PATIENCE = 3.0  # seconds to wait for texts in flight elsewhere
+_IN_FLIGHT_TIMEOUT_S = 3.0  # seconds to wait for texts in flight elsewhere
 _LOOK = 0.05
 # Of what is left to the caller's statement: when sending ends, and when requests under way are given up so that the
 # rest can be written. A share of a short one; of a long one all but so many seconds.
@@ -69,8 +69,8 @@ class Drain:
         self._deadline = now + min(seconds, _until(allowed, *_TO_SEND))
         self._last_moment = now + _until(allowed, *_TO_ANSWER)
         # with one source: others are to be read, too
-        self._patience = min(max(_PATIENCE_AT_FIRST, seconds / 4), max(0.0, allowed) / 4)
-        self._courier = RequestDispatcher(
+        self._read_timeout = min(max(_READ_TIMEOUT_S, seconds / 4), max(0.0, allowed) / 4)
+        self._dispatcher = RequestDispatcher(
             shared.SharedLimits(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT
         )
         self._batches: list[Batch] = []
@@ -90,10 +90,10 @@ class Drain:
             self._carry()
             self._wait_for_others()
         finally:
-            self._courier.close()
+            self._dispatcher.close()
         for batch in self._batches:
             steps = (partial(self._apply, batch), partial(_abandon, batch), batch.save_all)
-            any(self._guarded(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
+            any(self._isolate(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
         self._cursors.settle()
         maintenance.in_transaction(leftovers())
         return len(self._done)
@@ -105,7 +105,7 @@ class Drain:
             before, share = self._room, -(-self._room // len(left))
             left = [number for number in left if self._fill(number, share)]
             if left and self._room == before:
-                self._turn(_SLICE)  # their models have all they can take
+                self._poll(_SLICE)  # their models have all they can take
                 if self._is_idle():
                     return
 
@@ -114,21 +114,21 @@ class Drain:
         mark, room, cursors, more = len(self._batches), self._room, self._cursors.savepoint(), [False]
 
         def fill() -> None:
-            with timeouts.time_limit(self._patience):
+            with timeouts.time_limit(self._read_timeout):
                 more[0] = self._drain_pipeline(number, share)
 
         timeouts.take_timeout()
-        if not self._guarded(number, fill):
+        if not self._isolate(number, fill):
             del self._batches[mark:]
             self._room = room
             self._cursors.go_back(cursors)
             return False
         if waited := timeouts.take_timeout():
-            self._patience = max(_LEAST_PATIENCE, waited / 2)
+            self._read_timeout = max(_MIN_READ_TIMEOUT_S, waited / 2)
             return False
         return more[0]
 
-    def _guarded(self, number: int, step: Callable[[], None]) -> bool:
+    def _isolate(self, number: int, step: Callable[[], None]) -> bool:
         """Do a step wholly or not at all; what goes wrong in one pipeline must not keep the others waiting."""
         try:
             db.atomically(step)
@@ -161,13 +161,13 @@ class Drain:
         """Claim live work up to its share, then backfill, then what live work is left; True when there may be more."""
         chosen, model = provider(generation.model.provider), generation.model
         self._cursors.begin(generation.id)
-        most = rows_worth_claiming(self._courier.limits(chosen, model), model.endpoint, BATCH)
+        most = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
         live = max(1, int(share * options.effective(pipeline.options, "live_share")))
         left = share
         for lane, limit in ((LIVE, live), (BACKFILL, share), (LIVE, share)):
             room = limit
             while min(room, left, self._room) > 0 and self._has_time():
-                if not self._courier.has_capacity(chosen, model, lane):
+                if not self._dispatcher.has_capacity(chosen, model, lane):
                     return True
                 if self._rests(pipeline, generation) or timeouts.timed_out():
                     return False
@@ -183,7 +183,7 @@ class Drain:
 
     def _rests(self, pipeline: Pipeline, generation: Generation) -> bool:
         """Tell whether a model rests, with a WARNING the first time."""
-        leave = self._courier.unavailable(provider(generation.model.provider), generation.model, budget(pipeline))
+        leave = self._dispatcher.unavailable(provider(generation.model.provider), generation.model, budget(pipeline))
         if leave is not None and generation.id not in self._resting:
             self._resting.add(generation.id)
             db.warning(
@@ -199,51 +199,51 @@ class Drain:
         self._batches.append(batch)
         self._cursors.note(batch.claim)
         batch.prepare()
-        batch.sort(self._known(batch), self._courier, self._tokens())
-        self._turn(_AT_ONCE)
+        batch.resolve(self._known(batch), self._dispatcher, self._tokens())
+        self._poll(_NO_WAIT)
 
     def _known(self, batch: Batch) -> dict[bytes, AnyVector]:
         return self._memory.setdefault(batch.claim.generation.model.id, {})
 
-    def _turn(self, patience: float) -> None:
-        for order in self._courier.poll(patience):
-            batch: Batch = order.owner
-            batch.take_in(order)
+    def _poll(self, timeout: float) -> None:
+        for task in self._dispatcher.poll(timeout):
+            batch: Batch = task.owner
+            batch.accept(task)
             self._known(batch).update({key: batch.result.vectors[key] for key in batch.result.sent})
 
     def _carry(self) -> None:
-        """See every order to its end; when the time is up, nothing more is sent."""
-        while self._courier.busy:
+        """See every task to its end; when the time is up, nothing more is sent."""
+        while self._dispatcher.busy:
             if time.monotonic() > self._last_moment:
-                for order in self._courier.cancel_all():
-                    order.owner.take_in(order)
+                for task in self._dispatcher.cancel_all():
+                    task.owner.accept(task)
                 return
             if not self._has_time() or self._is_idle():
-                self._courier.stop_sending()
-            self._turn(_SLICE)
+                self._dispatcher.stop_sending()
+            self._poll(_SLICE)
 
     def _is_idle(self) -> bool:
         """Tell whether leave to send has been waited for, in all, as long as is worth it with vectors in hand."""
         now = time.monotonic()
-        self._idle += 0.0 if self._courier.has_in_flight else min(now - self._looked_at, _IDLE_SLICE)
+        self._idle += 0.0 if self._dispatcher.has_in_flight else min(now - self._looked_at, _IDLE_SLICE)
         self._looked_at = now
         return self._idle > _LONGEST_WAIT
 
     def _wait_for_others(self) -> None:
         """Texts that another session is embedding are worth waiting for, a little: it has paid for them."""
-        patience = min(self._deadline, time.monotonic() + _PATIENCE)
-        while time.monotonic() < patience:
-            waiting = [batch for batch in self._batches if batch.elsewhere]
+        timeout = min(self._deadline, time.monotonic() + _IN_FLIGHT_TIMEOUT_S)
+        while time.monotonic() < timeout:
+            waiting = [batch for batch in self._batches if batch.in_flight_elsewhere]
             if not waiting:
                 return
             time.sleep(_LOOK)  # another session's commit cannot wake a transaction that is waiting for it
             db.check_interrupts()
             for batch in waiting:
-                self._guarded(batch.claim.pipeline.id, partial(self._sort_again, batch))
+                self._isolate(batch.claim.pipeline.id, partial(self._resolve_again, batch))
             self._carry()
 
-    def _sort_again(self, batch: Batch) -> None:
-        batch.sort_again(self._known(batch), self._courier, self._tokens())
+    def _resolve_again(self, batch: Batch) -> None:
+        batch.resolve_again(self._known(batch), self._dispatcher, self._tokens())
 
     def _apply(self, batch: Batch) -> None:
         batch.defer(0.0)

@@ -38,7 +38,7 @@ SQL = load(__package__)
 _MOST_ROWS = 10_000
 _LONGEST_LEASE = 86_400.0
 _RUNTIME = 10.0  # seconds in which rows that need no model are done, before the caller hears that nothing came out
-_PATIENCE = 5.0  # seconds to wait for the source to be read
+_READ_TIMEOUT_S = 5.0  # seconds to wait for the source to be read
 _POSTPONED = 0.2
 _FOLDED = 5000  # log rows at once, however few are claimed: what is one bulk change is seen by its number of rows
 #: token, key, chunk_no, text, hash, model
@@ -64,13 +64,13 @@ def embed_claim(
         if for_model is not None:
             models.by_name(for_model)
         with db.planning.by_index():
-            return Handout(found, max_rows, str(lease), for_model).in_time()
+            return ClaimCall(found, max_rows, str(lease), for_model).in_time()
 
     with not_reentrant("embed_claim"):
         return as_extension_owner(claim)
 
 
-class Handout:
+class ClaimCall:
     """One call of embed_claim; as a drain, it locks nothing that workers share, however long its transaction lasts."""
 
     def __init__(self, pipeline: Pipeline, max_rows: int, lease: str, for_model: str | None) -> None:
@@ -81,12 +81,12 @@ class Handout:
         self._cursors = InTransactionCursors()
         allowed = statement_timeout.left()
         self._deadline = time.monotonic() + min(_RUNTIME, allowed / 2)
-        self._patience = min(_PATIENCE, max(0.0, allowed) / 4)
+        self._read_timeout = min(_READ_TIMEOUT_S, max(0.0, allowed) / 4)
 
     def in_time(self) -> list[ClaimedText]:
         """Return the texts of one claim, or none; leave a source alone whose reading takes too long."""
         timeouts.take_timeout()
-        with timeouts.time_limit(self._patience):
+        with timeouts.time_limit(self._read_timeout):
             return self._run()
 
     def _run(self) -> list[ClaimedText]:
@@ -146,7 +146,7 @@ class Handout:
             claim = self._claim(generation)
             if claim is None:
                 return []
-            texts = _HandedOut(claim).texts()
+            texts = _ClaimedBatch(claim).texts()
             if texts or timeouts.take_timeout():
                 return texts
         return []
@@ -166,7 +166,7 @@ class Handout:
         return None
 
 
-class _HandedOut:
+class _ClaimedBatch:
     """A claim being sorted: into what is done, what is put back, and what is handed out."""
 
     def __init__(self, claim: Claim) -> None:

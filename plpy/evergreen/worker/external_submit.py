@@ -33,7 +33,7 @@ else:
     np, orjson = lazy("numpy"), lazy("orjson")
 
 SQL = load(__package__)
-_PATIENCE = 5.0  # seconds to wait for the source to be read
+_READ_TIMEOUT_S = 5.0  # seconds to wait for the source to be read
 #: Vectors as pgvector writes them, by hash of their text.
 Given = dict[bytes, str]
 _LONGEST = 2000  # characters of an error
@@ -57,7 +57,7 @@ def embed_submit(
         found = external_claim.find(pipelines.named(pipeline), token)
         if found is None:
             return 0
-        with timeouts.time_limit(_PATIENCE), db.planning.by_index():
+        with timeouts.time_limit(_READ_TIMEOUT_S), db.planning.by_index():
             return _Submission(found, given, tokens).apply()
 
     with not_reentrant("embed_submit"):

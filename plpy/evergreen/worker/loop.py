@@ -15,7 +15,7 @@ from evergreen.worker.worker import Worker
 
 SQL = load(__package__)
 _SLICE = 0.1
-_SLOT_PATIENCE = 5.0
+_SLOT_TIMEOUT_S = 5.0
 _INSISTENCE = 20.0
 
 
@@ -45,7 +45,7 @@ def _in_slot(pipeline: str | None, slot: int | None, extent: StopCondition) -> N
     _let_go()  # whatever an earlier call of this session may have left
     before = as_extension_owner(session_guard.state)
     try:
-        if slot is None or _take_slot(slot, min(_SLOT_PATIENCE, extent.deadline - time.monotonic())):
+        if slot is None or _take_slot(slot, min(_SLOT_TIMEOUT_S, extent.deadline - time.monotonic())):
             with not_reentrant("embed_work"):
                 memory = sleep.state() if extent.until_idle else WorkerState()
                 _work(Worker(pipeline, memory), memory, extent)
@@ -74,9 +74,9 @@ def _let_go(before: list[str] | None = None) -> None:
         raise cancel
 
 
-def _take_slot(slot: int, patience: float) -> bool:
+def _take_slot(slot: int, timeout: float) -> bool:
     """Wait a little for the slot: the run before this one may be about to end."""
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while not db.value(SQL.take_slot, slot) and as_extension_owner(lambda: db.value(SQL.slot_is_taken, slot)):
         if time.monotonic() > until:
             return False
@@ -123,7 +123,7 @@ def _passes(worker: Worker, memory: WorkerState, extent: StopCondition) -> bool:
     pause = SHORTEST
     told = False
     while time.monotonic() < extent.deadline and not sleep.look(memory):
-        if worker.once(extent.deadline):
+        if worker.run_pass(extent.deadline):
             pause = SHORTEST
             memory.note(idle=False)
             if worker.saw_more and extent.until_idle and not told:

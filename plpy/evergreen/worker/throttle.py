@@ -3,7 +3,7 @@
 import time
 
 _RECENT = 5.0  # seconds for which live work counts as going on
-_PATIENCE = 0.03  # seconds of a pass that live work waits for backfill
+_LIVE_WAIT_S = 0.03  # seconds of a pass that live work waits for backfill
 _LEAST = 50  # rows; fewer are not worth the queries of a batch
 
 
@@ -40,4 +40,4 @@ class Throttle:
         """Return how many rows of backfill to claim now, of ``most``."""
         if time.monotonic() > self._live_at + _RECENT:
             return most
-        return min(most, max(_LEAST, int((self._rows_per_second or 0.0) * _PATIENCE)))
+        return min(most, max(_LEAST, int((self._rows_per_second or 0.0) * _LIVE_WAIT_S)))

@@ -35,10 +35,10 @@ from evergreen.worker.throttle import Throttle
 T = TypeVar("T")
 BATCH = 1000
 _LONGEST_WAIT = 30.0  # seconds for which a rate limit is waited out with the claim in hand
-_SLICE, _AT_ONCE = 0.1, 0.0
+_SLICE, _NO_WAIT = 0.1, 0.0
 _POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
 _AFTER_ALARM = 600.0  # a source that takes for ever to be read is left alone
-_LEAST_PATIENCE = 1.0
+_MIN_READ_TIMEOUT_S = 1.0
 _HOUSEKEEPING = 60.0
 _EMPTYING, _BREATH = 10.0, 1.0
 _LOCK_ATTEMPTS = 3  # until a batch that a lock keeps from being written is given back
@@ -51,8 +51,8 @@ class Worker:
         self.saw_more = False  # a claim that was as large as it may be
         self._pipeline = pipeline
         self._memory = memory
-        self._courier = RequestDispatcher(
-            shared.SharedLimits(), model_step(self._step), _breathe, longest_wait=_LONGEST_WAIT
+        self._dispatcher = RequestDispatcher(
+            shared.SharedLimits(), model_step(self._step), _on_tick, longest_wait=_LONGEST_WAIT
         )
         self._batches: list[Batch] = []
         self._resting = memory.resting
@@ -60,7 +60,7 @@ class Worker:
         self._locked: Counter[int] = Counter()  # or a lock was not to be had
         self._blocked: set[int] = set()  # generations whose model rests
         self._first = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
-        self._patience = float("inf")
+        self._read_timeout = float("inf")
         memory.emptying_at = memory.emptying_at or time.monotonic() + _EMPTYING
         self._cursors = CommittedCursors()
         self._floors = memory.floors
@@ -68,7 +68,7 @@ class Worker:
         self._reader = Reader(self._step)
         self._looks = maintenance.Looks(self._step)
 
-    def once(self, deadline: float) -> bool:
+    def run_pass(self, deadline: float) -> bool:
         """Make one pass; True when something was done or is under way."""
         if time.monotonic() >= self._memory.housekeeping_at:
             self._memory.housekeeping_at = time.monotonic() + _HOUSEKEEPING
@@ -80,11 +80,11 @@ class Worker:
             if time.monotonic() > deadline:
                 break
             if time.monotonic() >= self._resting.get(number, 0.0):
-                with timeouts.time_limit(self._patience):
-                    done = self._guarded(number, partial(self._fill, number)) or done
-                self._heed(number)
-        was_busy = self._courier.busy
-        self._collect(_AT_ONCE if done else _SLICE)
+                with timeouts.time_limit(self._read_timeout):
+                    done = self._isolate(number, partial(self._claim_and_start, number)) or done
+                self._on_timeout(number)
+        was_busy = self._dispatcher.busy
+        self._collect(_NO_WAIT if done else _SLICE)
         self._pace.end()
         if time.monotonic() >= self._memory.emptying_at:
             self._memory.emptying_at = time.monotonic() + _EMPTYING
@@ -112,17 +112,17 @@ class Worker:
                 self._memory.emptying_at = time.monotonic() + _HOUSEKEEPING
         return not self._batches
 
-    def _heed(self, number: int) -> None:
+    def _on_timeout(self, number: int) -> None:
         """Leave a source alone that took too long; be less patient with the next one, as one owner may have many."""
         if waited := timeouts.take_timeout():
             self._resting[number] = time.monotonic() + _AFTER_ALARM
-            self._patience = max(_LEAST_PATIENCE, waited / 2)
+            self._read_timeout = max(_MIN_READ_TIMEOUT_S, waited / 2)
             self._say_rests(number, _AFTER_ALARM, "reading its source took too long", told="slow_source")
 
     def finish(self) -> db.DatabaseError | None:
         """Send nothing more and finish what is under way; return the error where a lock prevented that to the last."""
-        self._courier.stop_sending()
-        while self._courier.busy:
+        self._dispatcher.stop_sending()
+        while self._dispatcher.busy:
             self._collect(_SLICE)
         locked: db.DatabaseError | None = None
         for batch in [b for b in self._batches if b.unwritten]:
@@ -142,7 +142,7 @@ class Worker:
 
     def close(self) -> None:
         """Give up what is under way; its locks are the caller's to let go."""
-        self._courier.close()
+        self._dispatcher.close()
         self._batches.clear()
 
     def _in_turn(self, numbers: list[int]) -> list[int]:
@@ -173,7 +173,7 @@ class Worker:
             raise
         return result
 
-    def _guarded(self, number: int, body: Callable[[], bool]) -> bool:
+    def _isolate(self, number: int, body: Callable[[], bool]) -> bool:
         """Work on one pipeline; what goes wrong there must not keep the others waiting."""
         try:
             done = body()
@@ -196,7 +196,7 @@ class Worker:
         self._step(lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=told))
         db.warning(f"evergreen: pipeline {number} rests for {seconds:g} s: {why}")
 
-    def _fill(self, number: int) -> bool:
+    def _claim_and_start(self, number: int) -> bool:
         """Claim and prepare what the pipeline's models have room for; True when anything was claimed."""
         pipeline = self._looks.at(
             number, lambda: _look(number, self._floors), lambda error: policies.retry_delay(error, 0)
@@ -207,11 +207,11 @@ class Worker:
         for generation in pipeline.generations:  # one at a time: an error in one must not leave another's claim behind
             model = generation.model
             chosen = provider(model.provider)
-            if self._courier.unavailable(chosen, model, budget(pipeline)) is not None:
+            if self._dispatcher.unavailable(chosen, model, budget(pipeline)) is not None:
                 self._blocked.add(generation.id)
                 continue
             self._blocked.discard(generation.id)
-            room = rows_worth_claiming(self._courier.limits(chosen, model), model.endpoint, BATCH)
+            room = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
             for lane in (LIVE, BACKFILL):
                 live = max(1, int(room * options.effective(pipeline.options, "live_share")))
                 limit = live if lane == LIVE else self._pace.room(room)
@@ -234,7 +234,9 @@ class Worker:
     def _has_room(self, generation: Generation, lane: int) -> bool:
         """Tell whether to claim more: each generation has a batch under way, whatever else its endpoint has to do."""
         under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
-        return not under_way or self._courier.has_capacity(provider(generation.model.provider), generation.model, lane)
+        return not under_way or self._dispatcher.has_capacity(
+            provider(generation.model.provider), generation.model, lane
+        )
 
     def _claim(self, wanted: ClaimRequest) -> Claim | None:
         return self._step(lambda: claims.claim(wanted, self._tokens(), self._cursors, leased=True, floors=self._floors))
@@ -248,27 +250,27 @@ class Worker:
 
         def prepare() -> None:
             batch.prepare()
-            batch.sort({}, self._courier, self._tokens())
+            batch.resolve({}, self._dispatcher, self._tokens())
 
-        self._carefully(batch, prepare)
+        self._release_on_error(batch, prepare)
         if batch in self._batches and not batch.under_way:
             self._end(batch)
 
-    def _collect(self, patience: float) -> None:
+    def _collect(self, timeout: float) -> None:
         """Take answers in and finish the batches that have all of theirs."""
-        for order in self._courier.poll(patience):
-            batch: Batch = order.owner
+        for task in self._dispatcher.poll(timeout):
+            batch: Batch = task.owner
             if batch in self._batches:
-                batch.take_in(order)
-                self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
+                batch.accept(task)
+                self._isolate(batch.claim.pipeline.id, partial(self._end, batch))
         for batch in [b for b in self._batches if b.is_to_be_retried()]:
-            self._guarded(batch.claim.pipeline.id, partial(self._end, batch))
+            self._isolate(batch.claim.pipeline.id, partial(self._end, batch))
         for batch in [b for b in self._batches if b.is_to_be_saved()]:
-            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.save))
+            self._isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.save))
         for batch in [b for b in self._batches if b.is_to_be_explained()]:
-            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.explain))
+            self._isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.explain))
         for batch in [b for b in self._batches if b.is_to_be_renewed()]:
-            self._guarded(batch.claim.pipeline.id, partial(self._renew, batch, batch.renew))
+            self._isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.renew))
 
     def _renew(self, batch: Batch, body: Callable[[], None]) -> bool:
         if batch in self._batches:
@@ -296,7 +298,7 @@ class Worker:
         self._forget(batch)
         return True
 
-    def _carefully(self, batch: Batch, body: Callable[[], object]) -> None:
+    def _release_on_error(self, batch: Batch, body: Callable[[], object]) -> None:
         """Do a step of a batch; when it fails, its claim is given back."""
         try:
             self._step(body)
@@ -346,7 +348,7 @@ class Worker:
             db.commit()  # the snapshot of that statement must not last while others wait for their models
 
 
-def _breathe() -> None:
+def _on_tick() -> None:
     """The first makes cancel work, the second gives up the snapshot that the first took."""
     db.check_interrupts()
     db.commit()

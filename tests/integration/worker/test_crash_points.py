@@ -120,7 +120,7 @@ def test_a_worker_that_ends_at_any_commit(db, packed, provider, stoppable):
     every_commit = ((number, when) for number in count(1) for when in WHEN)
     points = list(ends(db, provider, stoppable, WORK, every_commit))
     steps = [point.step for point in points]
-    until_sent = [f"{when} Worker.{step}" for step in ("_fill", "_claim", "_begin.prepare") for when in WHEN]
+    until_sent = [f"{when} Worker.{step}" for step in ("_claim_and_start", "_claim", "_begin.prepare") for when in WHEN]
     assert steps[:6] == until_sent
     assert steps[-2:] == ["before Worker._end", "after Worker._end"]
     assert {point.twice for point in [*points[:6], points[-1]]} == {0}

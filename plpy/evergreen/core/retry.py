@@ -15,10 +15,14 @@ def halves(items: Sequence[T]) -> list[list[T]]:
     return [list(half) for half in (items[:middle], items[middle:]) if half]
 
 
+def _leave(_: object) -> None:
+    """Do nothing with what failed."""
+
+
 def bisect(
     items: list[T],
     attempt: Callable[[list[T]], bool],
-    alone: Callable[[list[T]], object],
+    alone: Callable[[list[T]], object] = _leave,
     deadline: float = math.inf,
 ) -> None:
     """Attempt items as one batch; halve a batch that fails until the item to blame is alone.

@@ -10,6 +10,7 @@ from evergreen.core.document import Document, Prepared, StoredDocument
 from evergreen.core.embedding import Limits
 from evergreen.core.errors import ModelError, RejectedError, SourceError, SuspectError
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.retry import bisect
 from evergreen.core.template import Literal, Part, Placeholder
 from evergreen.core.text import estimate_tokens, format_number, truncate_text
 from evergreen.db import timeouts
@@ -62,7 +63,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
             elif key not in absent:
                 (done.removed if key in done.stored else done.fresh).append(key)
 
-    _isolate(pipeline, read_some, keys, done)
+    bisect(keys, lambda some: _attempt(pipeline, read_some, some, done))
     return done
 
 
@@ -82,8 +83,8 @@ def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document])
     return sum(len(text) for _, text in document.chunks) if row.wrapper is not None else 0
 
 
-def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> None:
-    """Run body over keys; where the owner's code fails for some row, halve until that row is alone."""
+def _attempt(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> bool:
+    """Run body over keys; False where the owner's code fails for one of several rows."""
     try:
         body(keys)
     except db.DatabaseError as error:
@@ -97,9 +98,8 @@ def _isolate(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
         elif len(keys) == 1:
             done.failures[keys[0]] = (SuspectError if in_class(error, *_MAY_PASS) else RejectedError)(text)
         else:
-            middle = len(keys) // 2
-            _isolate(pipeline, body, keys[:middle], done)
-            _isolate(pipeline, body, keys[middle:], done)
+            return False
+    return True
 
 
 def document_builder(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:

@@ -8,6 +8,7 @@ from evergreen.catalog import models
 from evergreen.core.embedding import AnyVector, Texts
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.retry import bisect
 from evergreen.db.errors import is_lock_unavailable, is_undefined_table
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import Query, load
@@ -132,20 +133,20 @@ def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
 
     ``replaced``: of texts that were live, for which ``cache_limit`` holds.
     """
-    if not found:
-        return
-    hashes = list(found)
-    vectors, keys = [literal(vector) for vector, _ in found.values()], [key for _, key in found.values()]
-    try:
-        db.atomically(lambda: put(claim.pipeline, claim.generation, hashes, vectors, keys, replaced=replaced))
-    except db.DatabaseError as error:
-        if not is_lock_unavailable(error):
-            raise
-        db.run(SQL.check_cache_unlocked)  # a locked table is not a vector that another session is keeping
-        if len(hashes) > 1:
-            middle = len(hashes) // 2
-            keep(claim, {h: found[h] for h in hashes[:middle]}, replaced=replaced)
-            keep(claim, {h: found[h] for h in hashes[middle:]}, replaced=replaced)
+
+    def attempt(hashes: list[bytes]) -> bool:
+        vectors = [literal(found[key][0]) for key in hashes]
+        keys = [found[key][1] for key in hashes]
+        try:
+            db.atomically(lambda: put(claim.pipeline, claim.generation, hashes, vectors, keys, replaced=replaced))
+        except db.DatabaseError as error:
+            if not is_lock_unavailable(error):
+                raise
+            db.run(SQL.check_cache_unlocked)  # a locked table is not a vector that another session is keeping
+            return False
+        return True
+
+    bisect(list(found), attempt)
 
 
 def put(

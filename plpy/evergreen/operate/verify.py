@@ -10,6 +10,7 @@ from evergreen.catalog import pipelines
 from evergreen.core.document import Document
 from evergreen.core.errors import ModelError
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.retry import bisect
 from evergreen.core.text import pluralize
 from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -79,14 +80,21 @@ def _scan(pipeline: Pipeline, after: str | None) -> list[str]:
 
 def _read(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[str, SourceRow]:
     """Read rows; a stored key that is no key any more, as after a value of an enum was renamed, has none."""
-    try:
-        return reader.with_source_locked(pipeline, lambda: {row.key: row for row in reader.read(generation, keys)})
-    except db.DatabaseError as error:
-        if not in_class(error, "22"):
-            raise
-        middle = len(keys) // 2
-        halves = (keys[:middle], keys[middle:]) if middle else ()
-        return {key: row for half in halves for key, row in _read(pipeline, generation, half).items()}
+    found: dict[str, SourceRow] = {}
+
+    def attempt(some: list[str]) -> bool:
+        try:
+            found.update(
+                reader.with_source_locked(pipeline, lambda: {row.key: row for row in reader.read(generation, some)})
+            )
+        except db.DatabaseError as error:
+            if not in_class(error, "22"):
+                raise
+            return False
+        return True
+
+    bisect(keys, attempt)
+    return found
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from evergreen import db
 from evergreen.core.job import Claim
+from evergreen.core.retry import bisect
 from evergreen.db import timeouts
 from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.db.locks import with_lock_timeout
@@ -191,15 +192,8 @@ def queue(claim: Claim, keys: list[str]) -> bool:
 
 
 def _around(claim: Claim, keys: list[str], until: float) -> None:
-    """Queue keys, halving them where one is stuck, which comes by the log when whoever has it is done."""
-    if queue(claim, keys):
-        return
-    if len(keys) == 1 or time.monotonic() > until:
-        change_log.log_keys(claim.pipeline.id, keys)
-        return
-    middle = len(keys) // 2
-    _around(claim, keys[:middle], until)
-    _around(claim, keys[middle:], until)
+    """Queue keys; a key that another session has locked goes to the change log instead."""
+    bisect(keys, lambda some: queue(claim, some), lambda stuck: change_log.log_keys(claim.pipeline.id, stuck), until)
 
 
 def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] | None:

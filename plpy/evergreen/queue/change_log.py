@@ -7,6 +7,7 @@ from evergreen import db
 from evergreen.catalog import options
 from evergreen.core.job import BACKFILL, LIVE
 from evergreen.core.pipeline import Pipeline
+from evergreen.core.retry import bisect
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue.scan_start import ScanStart, SnapshotMark
@@ -100,17 +101,16 @@ def _coalesce(pipeline: Pipeline, look: _Look, limit: int) -> Coalesced:
 
 
 def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Coalesced:
-    """Fold keys, halving them where one is stuck, until that one is alone and left in the log."""
-    if not keys or time.monotonic() > until:
-        return Coalesced(0, 0)
-    folded = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=keys)
-    if folded is not None:
-        return Coalesced(folded.rows, folded.jobs)
-    if len(keys) == 1:
-        return Coalesced(0, 0)
-    middle = len(keys) // 2
-    first, second = (_around(pipeline, floor, half, until) for half in (keys[:middle], keys[middle:]))
-    return Coalesced(first.rows + second.rows, first.jobs + second.jobs)
+    """Coalesce keys; a key that another session has locked stays in the log."""
+    done: list[Coalesced] = []
+
+    def attempt(some: list[str]) -> bool:
+        folded = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=some)
+        done.extend([] if folded is None else [folded])
+        return folded is not None
+
+    bisect(keys, attempt, deadline=until)
+    return Coalesced(sum(one.rows for one in done), sum(one.jobs for one in done))
 
 
 def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Coalesced | None:

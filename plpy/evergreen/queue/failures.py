@@ -8,6 +8,7 @@ from evergreen.catalog import options
 from evergreen.core.errors import CircuitOpenError, ModelError, RejectedError, RetryableError, SuspectError
 from evergreen.core.job import Claim, Job
 from evergreen.core.pipeline import Pipeline
+from evergreen.core.retry import backoff
 from evergreen.db import event_log
 from evergreen.db.queries import load
 
@@ -80,7 +81,7 @@ def _pause(job: Job, error: ModelError) -> float:
     """Seconds until the next try; where the server or a breaker knows better, not longer than a minute."""
     if isinstance(error, RetryableError):
         return min(max(error.pause or 0.0, _SHORTEST), _BREAK)
-    return min(2.0**job.attempts, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
+    return backoff(job.attempts, 1.0, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
 
 
 def _columns(

@@ -6,6 +6,7 @@ from typing import Any
 
 from evergreen import db
 from evergreen.core.errors import RetryableError, UserError
+from evergreen.core.retry import backoff
 from evergreen.embedding.dispatcher import Step
 
 MOMENT = 0.2  # seconds: a lock was not to be had
@@ -25,8 +26,8 @@ def retry_delay(error: db.DatabaseError, before: int) -> float:
     """
     state = db.sqlstate(error)
     if state in _LOCKS:
-        return min(_LONGEST_LOCKED, MOMENT * 2.0 ** min(before, 9))
-    return min(_LONGEST, _FIRST * 2.0 ** min(before, 9)) if state == _DISK_FULL else _FIRST
+        return backoff(before, MOMENT, _LONGEST_LOCKED)
+    return backoff(before, _FIRST, _LONGEST) if state == _DISK_FULL else _FIRST
 
 
 def is_disk_full(error: db.DatabaseError) -> bool:

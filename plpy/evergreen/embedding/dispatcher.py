@@ -1,12 +1,10 @@
 """Takes orders to their models: many orders and requests at once, in the caller's thread but for the waiting."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from evergreen.core import text
 from evergreen.core.embedding import (
@@ -18,32 +16,22 @@ from evergreen.core.embedding import (
     Request,
     RequestBatch,
     TaskResult,
-    Vector,
 )
-from evergreen.core.errors import CircuitOpenError, ModelError, RejectedError, RetryableError, doubtful
+from evergreen.core.errors import CircuitOpenError, ModelError, RetryableError, doubtful
 from evergreen.core.pipeline import Model
 from evergreen.embedding import fault_isolation
+from evergreen.embedding.admission_client import AdmissionClient, Step
 from evergreen.embedding.batching import fitting, pack_task
 from evergreen.embedding.endpoint_queue import EndpointQueue, InFlightRequest, answer
 from evergreen.embedding.limits import capacity
-from evergreen.embedding.limits.admission import UNKNOWN, AdmissionControl, Permit, Unlimited
-from evergreen.embedding.limits.capacity import Capacity
-from evergreen.embedding.response import NextStep, classify
+from evergreen.embedding.limits.admission import AdmissionControl, Permit, Unlimited
+from evergreen.embedding.response import classify
+from evergreen.embedding.results import Results
 
 _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
 _CANARY = "evergreen"
-_AGAIN = 1.0
 _LOOK = 1.0  # seconds after which leave is asked for again: limits may have been changed
-_SHARED_STATE = "row"  # somebody sits on it: that holds until the rows are tried again
 _LONGEST_PAUSE = 30.0  # seconds for which rows are put back that wait for their turn
-
-
-class Step(Protocol):
-    """Runs something that needs SQL: a drain at once, a worker in a transaction of its own."""
-
-    def __call__(self, body: Callable[[], Any], /) -> Any:
-        """Run body and return what it returns."""
-        ...
 
 
 class RequestDispatcher:
@@ -53,52 +41,36 @@ class RequestDispatcher:
         self, admission: AdmissionControl, step: Step, on_tick: Callable[[], None], *, longest_wait: float
     ) -> None:
         """``breathe`` is called at least every 100 ms; ``longest_wait``: seconds to wait for leave before giving up."""
-        self._admission = admission
+        self._admission = AdmissionClient(admission, step)
         self._step = step
         self._on_tick = on_tick
         self._longest_wait = longest_wait
         self._stopped = False
         self._queues: dict[str, EndpointQueue] = {}
-        self._capacity: dict[int, Capacity] = {}  # of each model's server, as last heard
         self._tasks: list[EmbeddingTask] = []
-        self._tasks_by_text: dict[tuple[int, bytes], EmbeddingTask] = {}
-        self._waiters: defaultdict[tuple[int, bytes], list[EmbeddingTask]] = defaultdict(list)
+        self._results = Results()
 
     def under_way(self, model: Model, hashes: list[bytes]) -> set[bytes]:
         """Return which texts an order that is not done is sending, or has the vector of."""
-        sending = ((key, self._tasks_by_text.get((model.id, key))) for key in hashes)
-        return {
-            key for key, one in sending if one is not None and key not in one.unsent and key not in one.result.failures
-        }
+        return self._results.under_way(model, hashes)
 
     def submit(self, task: EmbeddingTask, awaited: set[bytes], owner: Any = None) -> None:
         """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
         task.owner = owner
         queue = self._queue(task.provider, task.model)
         pack_task(task, fitting(task.provider.limits(task.model), task.model.endpoint), queue.answers[task.model.id])
-        for key in task.texts:
-            self._tasks_by_text[task.model.id, key] = task
-        for key in awaited:
-            self._await_text(task, key, self._tasks_by_text[task.model.id, key].result.vectors)
+        self._results.add(task, awaited)
         self._tasks.append(task)
         queue.add(task)
 
     def unavailable(self, provider: Provider, model: Model, budget: Budget | None) -> Permit | None:
         """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
-        if provider.free:
-            return None
-        try:
-            permit: Permit = self._step(lambda: self._admission.wait(model, budget))
-        except RetryableError as error:
-            permit = Permit(_AGAIN, open=True, reason=str(error))
-        self._capacity[model.id] = permit.capacity
+        permit = self._admission.wait(provider, model, budget)
         return permit if permit.open or permit.wait > self._longest_wait else None
 
     def limits(self, provider: Provider, model: Model) -> Limits:
         """Return what one request may hold, by the provider's limits and by what was learned of the server."""
-        limits = provider.limits(model)
-        largest = capacity.largest(self._capacity.get(model.id, UNKNOWN), limits, model.answer_timeout)
-        return replace(limits, inputs=largest)
+        return self._admission.limits(provider, model)
 
     def has_capacity(self, provider: Provider, model: Model, lane: int) -> bool:
         """Tell whether more should be prepared for a model: as much waits as can fly next, and no more."""
@@ -119,8 +91,7 @@ class RequestDispatcher:
         done = [task for task in self._tasks if task.done]
         self._tasks = [task for task in self._tasks if not task.done]
         for task in done:
-            for key in task.texts:
-                self._tasks_by_text.pop((task.model.id, key), None)
+            self._results.remove(task)
         return done
 
     def stop_sending(self) -> None:
@@ -128,24 +99,24 @@ class RequestDispatcher:
         self._stopped = True
         for queue in self._queues.values():
             for task in queue.tasks():
-                self._abort(queue, task, None)
+                self._results.abort(queue, task, None)
 
     def cancel_all(self) -> list[EmbeddingTask]:
         """Cut what is under way, and return every order that was not done, with the vectors that came for it."""
         self.stop_sending()
         self.close()
         left, self._tasks = self._tasks, []
-        self._tasks_by_text.clear()
+        self._results.clear()
         return left
 
     def close(self) -> None:
         """Give everything up at once; a probe that nobody will hear of keeps nobody else away."""
         for queue in self._queues.values():
-            lost = [sent for sent in queue.in_flight.values() if sent.permit.probe or sent.permit.booked]
+            lost = [*queue.in_flight.values()]
             queue.close()
             queue.in_flight.clear()
             for sent in lost:
-                self._report(sent.task, NextStep(partial(_report_lost, sent)), sent)
+                self._admission.report_lost(sent)
 
     def _queue(self, provider: Provider, model: Model) -> EndpointQueue:
         endpoint = model.endpoint
@@ -181,7 +152,7 @@ class RequestDispatcher:
                 task.last_error = _circuit_open(permit, permit.reason)  # else the answer that it rests for says more
             if permit.open or permit.wait > self._longest_wait:
                 task.pause = min(permit.wait, _LONGEST_PAUSE)
-                self._abort(
+                self._results.abort(
                     queue, task, _circuit_open(permit, str(task.last_error or permit.reason)) if permit.open else None
                 )
                 return True
@@ -195,21 +166,11 @@ class RequestDispatcher:
         while (task := queue.next(lane)) is not None:
             estimates = _estimates(task)
             task.size_on_trial = queue.tries_size(task.model)
-            permit = self._ask(task, estimates)
+            permit = self._admission.acquire(task, estimates)
             if not permit.deferred:
                 return task, estimates, permit
             task.deferred_until = time.monotonic() + permit.wait
         return None, [], Permit()
-
-    def _ask(self, task: EmbeddingTask, estimates: list[int]) -> Permit:
-        if task.provider.free:
-            return Permit()
-        try:
-            return self._step(lambda: self._admission.acquire(task, estimates))
-        except RejectedError as error:
-            return Permit(rejected=error)
-        except RetryableError as error:
-            return Permit(_AGAIN, open=True, reason=str(error), scope=_SHARED_STATE)
 
     def _send(self, queue: EndpointQueue, task: EmbeddingTask, permit: Permit, estimates: list[int]) -> None:
         if permit.probe and permit.model_failures and not task.waiting[0].canary:
@@ -238,28 +199,12 @@ class RequestDispatcher:
         except ModelError as error:
             return error
 
-    def _report(self, task: EmbeddingTask, found: NextStep, sent: InFlightRequest) -> None:
-        if task.provider.free:
-            return
-
-        def note() -> None:
-            found.note(self._admission)
-            seconds = sent.ended - sent.began if found.works and sent.ended else None
-            self._admission.completed(task, sent.permit, len(sent.request.texts), seconds)
-            if found.too_large is not None:
-                self._admission.too_large(task, found.too_large.size, found.too_large.good)
-
-        try:
-            self._step(note)
-        except RetryableError:
-            return  # somebody sits on the shared state: what would be noted is only advice to others
-
     def _refuse(self, queue: EndpointQueue, task: EmbeddingTask, error: ModelError) -> None:
         """The next text of an order may never be sent; the others may."""
         key = task.waiting[0].keys.pop(0)
         if not task.waiting[0].keys:
             task.waiting.popleft()
-        self._record_result(task, key, error)
+        self._results.record(task, key, error)
         queue.remove(task)
         queue.add(task)
 
@@ -296,93 +241,40 @@ class RequestDispatcher:
         sent.others_work = queue.others_work(task.model)
         found = classify(sent, result, queue.answers[task.model.id])
         queue.note_answer(task.model, works=found.works)
-        self._report(task, found, sent)
+        self._admission.report(sent, found)
         if sent.permit.booked is not None:
             queue.blocked_until = 0.0  # there is room again
         for key, vector in found.vectors.items():
-            self._record_result(task, key, vector)
+            self._results.record(task, key, vector)
         for key, error in found.failures.items():
-            self._record_result(task, key, error)
+            self._results.record(task, key, error)
         task.waiting.extendleft(reversed(found.retry))
         task.unresolved.extend(found.unresolved)
         if task.isolating_since or task.unresolved or (isinstance(result, ModelError) and result.doubtful):
             fault_isolation.note_time(task)
         queue.add(task)
         if found.fatal is not None or self._stopped:
-            self._abort(queue, task, found.fatal)
+            self._results.abort(queue, task, found.fatal)
         self._isolate_faults(queue, task.model, found.fatal if sent.batch.canary else None)
 
     def _isolate_faults(self, queue: EndpointQueue, model: Model, down: ModelError | None) -> None:
         """Go on with the orders of which some parcel failed; ``down``: not even a harmless text was answered."""
         for task in [o for o in self._tasks if o.model.id == model.id and (o.unresolved or o.isolating_since)]:
             if down is not None:
-                self._abort(queue, task, down)
+                self._results.abort(queue, task, down)
                 continue
             for key, error in fault_isolation.resolve(task, queue).items():
-                self._record_result(task, key, error)
+                self._results.record(task, key, error)
             if task.isolating_since and fault_isolation.takes_long(task):
-                self._abort_isolation(task)
+                self._results.abort_isolation(task)
             elif fault_isolation.needs_canary(task) and not queue.has_canary(model):
                 task.waiting.appendleft(RequestBatch([], canary=True))
             queue.remove(task)
             queue.add(task)
 
-    def _abort_isolation(self, task: EmbeddingTask) -> None:
-        """Give up what is taken apart, so that the rest of the batch can be written; it goes on from there later."""
-        for batch in [*task.waiting]:
-            if batch.error is not None or batch.canary:
-                task.waiting.remove(batch)
-                self._give_up(task, batch, None)
-        self._abort_unresolved(task, None)
-
-    def _abort_unresolved(self, task: EmbeddingTask, error: ModelError | None) -> None:
-        for one in task.unresolved:
-            self._give_up(task, one.batch, error)
-        task.unresolved.clear()
-
-    def _give_up(self, task: EmbeddingTask, batch: RequestBatch, error: ModelError | None) -> None:
-        for key in batch.keys:
-            self._record_result(task, key, fault_isolation.final_error(batch, error, tried=batch.tries > 0))
-
-    def _await_text(self, task: EmbeddingTask, key: bytes, vectors: dict[bytes, Vector]) -> None:
-        if key in vectors:
-            task.result.vectors[key] = vectors[key]
-        else:
-            task.awaited.add(key)
-            self._waiters[task.model.id, key].append(task)
-
-    def _record_result(self, task: EmbeddingTask, key: bytes, result: Vector | ModelError | None) -> None:
-        """Record what became of a text. Those that follow it share a vector; else they try by their own rules."""
-        waiters = self._waiters.pop((task.model.id, key), [])
-        for one in waiters:
-            one.awaited.discard(key)
-        if isinstance(result, ModelError):
-            task.result.failures[key] = result
-        for one in [task, *waiters]:
-            if result is None or (one is not task and isinstance(result, ModelError)):
-                one.unsent.add(key)
-            elif not isinstance(result, ModelError):
-                one.result.vectors[key] = result
-
-    def _abort(self, queue: EndpointQueue, task: EmbeddingTask, error: ModelError | None) -> None:
-        """Give up what an order has not sent."""
-        for key in task.suspects:
-            self._record_result(task, key, error)
-        for batch in task.waiting:
-            self._give_up(task, batch, error)
-        self._abort_unresolved(task, error)
-        task.suspects.clear()
-        task.waiting.clear()
-        queue.remove(task)
-
 
 def _circuit_open(permit: Permit, why: str) -> CircuitOpenError:
     return CircuitOpenError(why, permit.wait, permit.scope or "rest")
-
-
-def _report_lost(sent: InFlightRequest, admission: AdmissionControl) -> None:
-    if sent.permit.probe:
-        admission.failed(sent.task, sent.permit, sent.estimated, None)
 
 
 def _estimates(task: EmbeddingTask) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 from evergreen import db
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.retry import backoff
-from evergreen.embedding.dispatcher import Step
+from evergreen.embedding.admission_client import Step
 
 MOMENT = 0.2  # seconds: a lock was not to be had
 _LONGEST_LOCKED = 5.0  # each try costs a lock_timeout, which the other pipelines' rows wait for

@@ -7,7 +7,7 @@ from evergreen.core.errors import ModelError
 
 @dataclass(frozen=True)
 class Document:
-    """A row that is to be embedded: its chunks in order, as (hash, text)."""
+    """A row to embed: its chunks in order, as (hash, text)."""
 
     key: str
     src_hash: bytes

@@ -43,20 +43,20 @@ class Answer:
 
 
 class RequestCanceller:
-    """The socket that a request waits on: whoever waits for the request may cut it."""
+    """Cancels a request from another thread, by shutting down the socket that it waits on."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._canceled = False
 
     def attach(self, held: socket.socket | None) -> None:
-        """Remember the socket; one that comes after the cut is cut at once."""
+        """Set the socket; after a cancel it is shut down at once."""
         self._socket = held
         if self._canceled:
             self.cancel()
 
     def cancel(self) -> None:
-        """End whatever waits on the socket, from any thread: it sees the connection closed."""
+        """Shut the socket down, from any thread: what waits on it sees the connection closed."""
         self._canceled = True
         held = self._socket
         if held is not None:
@@ -114,7 +114,7 @@ class TaskResult:
 
 @dataclass
 class Usage:
-    """What an order cost: requests, texts and tokens, as billed or else estimated."""
+    """What a task cost: requests, texts and tokens, as billed or else estimated."""
 
     calls: int = 0
     texts: int = 0
@@ -126,9 +126,9 @@ class RequestBatch:
     """Texts that travel in one request. ``canary``: a harmless text instead, to see whether any would do.
 
     ``since``: how many answers the model had given when these texts failed; None where they did not. When it has given
-    more, it is not the endpoint that fails. ``acquitted``: the endpoint was found to work when a larger parcel with
-    these texts failed. ``error``: what they, or a larger parcel with them, failed with. ``alone``: it may bring the
-    server down, so nothing else of the order flies with it.
+    more, it is not the endpoint that fails. ``endpoint_works``: it was found to work when a larger batch with
+    these texts failed. ``error``: what they, or a larger batch with them, failed with. ``alone``: it may bring the
+    server down, so the task has no other request in flight meanwhile.
     """
 
     keys: list[bytes]
@@ -143,7 +143,7 @@ class RequestBatch:
 
 @dataclass
 class SplitRequest:
-    """A parcel that failed and is sent in parts: if all of them pass, it was too large."""
+    """A failed request that is sent in parts: if all of them pass, it was too large."""
 
     size: int
     left: int
@@ -164,7 +164,7 @@ class SplitRequest:
 
 @dataclass
 class FailedRequest:
-    """A parcel that failed as a whole, while it is not known whether the endpoint works."""
+    """A batch that failed as a whole, while it is not known whether the endpoint works."""
 
     batch: RequestBatch
     error: ModelError
@@ -190,23 +190,23 @@ class EmbeddingTask:
     lane: int = LIVE
     live_share: float = 0.8
     truncate: bool = False
-    retries: bool = True  # False: somebody waits for the answer, so a failure is told at once
+    retries: bool = True  # False: a caller waits for the answer, so the first failure is final
     budget: Budget | None = None
     result: TaskResult = field(default_factory=TaskResult)
     usage: Usage = field(default_factory=Usage)
     waiting: deque[RequestBatch] = field(default_factory=deque[RequestBatch])
     in_flight: int = 0
-    awaited: set[bytes] = field(default_factory=set[bytes])  # texts that another order is sending
+    awaited: set[bytes] = field(default_factory=set[bytes])  # texts that another task is sending
     unsent: set[bytes] = field(default_factory=set[bytes])  # texts that were given up without a try
-    owner: Any = None  # whose order it is
+    owner: Any = None  # as given to RequestDispatcher.submit
     pause: float = 0.0  # seconds after which it is worth trying those
-    last_error: ModelError | None = None  # what went wrong with the last request, and is nobody's fault here
+    last_error: ModelError | None = None  # of the last request, where no text of it is at fault
     max_batch: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
     size_on_trial: bool = False  # a request of a size that failed is under way: no second one at a time
     canary_first: bool = True  # what is to be sent alone may bring the server down
     unresolved: list[FailedRequest] = field(default_factory=list[FailedRequest])
-    isolating_since: float = 0.0  # monotonic: since when some parcel is taken apart; 0 while none is
-    deferred_until: float = 0.0  # monotonic: no leave is asked for before, while others of its line may go
+    isolating_since: float = 0.0  # monotonic: since when a failed batch is bisected; 0: none is
+    deferred_until: float = 0.0  # monotonic: it asks for no permit before, while other tasks of its queue may
     suspects: dict[bytes, ModelError] = field(default_factory=dict[bytes, ModelError])  # refused before any text passed
     model_verified: bool = False  # some text passed: a refusal is the text's own fault
 

@@ -7,11 +7,11 @@ from typing import TypeVar
 class ModelError(Exception):
     """A model did not give the vectors; subclasses say what that means for the rows.
 
-    ``told``: as much of the message as has nothing that the other side has said, for logs. ``doubtful``: a text of the
-    request, its size or the endpoint may be to blame; ``slow``: it was cut off by a time-out. ``limited``: the server
-    asks for fewer requests, though there are some that say so of one text. ``company``: how many
-    texts the next request may hold with one of these, as the reason was not found out. ``scope``: for how long the
-    message holds, as embed.job.error_scope has it.
+    ``log_message``: the part of the message without anything the server sent, for logs. ``doubtful``: a text of the
+    request, its size or the endpoint may be at fault; ``slow``: the request timed out. ``limited``: the server asks for
+    fewer requests, though some servers say so of a single text. ``max_batch``: how many texts the next request with one
+    of these may hold, because the cause is not known yet. ``scope``: how long the message holds, as in
+    embed.job.error_scope.
     """
 
     failure_class = "retryable"
@@ -46,7 +46,7 @@ def doubtful(error: E, *, slow: bool = False) -> E:
 
 
 def limited(error: E) -> E:
-    """Mark an error as a server's wish for fewer requests."""
+    """Mark an error as a server's request for fewer requests."""
     error.limited = True
     return error
 
@@ -63,7 +63,7 @@ class RetryableError(ModelError):
 
 
 class CircuitOpenError(RetryableError):
-    """The model was not even asked: it rests, or what may be spent is spent."""
+    """No request was sent: the breaker is open or the budget is spent."""
 
     def __init__(self, message: str, pause: float | None = None, scope: str = "rest") -> None:
         super().__init__(message, pause)
@@ -84,7 +84,7 @@ class SuspectError(RejectedError):
 
 
 class InvalidVectorError(SuspectError):
-    """A text whose vector is no good, which may be the fault of its company: from now on it is sent alone."""
+    """A text with an invalid vector, perhaps because of other texts of its request: from now on it is sent alone."""
 
 
 class PoisonError(SuspectError):
@@ -92,7 +92,7 @@ class PoisonError(SuspectError):
 
 
 class ConfigurationError(ModelError):
-    """No text of this model can succeed until somebody mends the set-up: the rows wait, without losing an attempt."""
+    """No text of this model can succeed until the configuration is fixed: the rows wait, without losing an attempt."""
 
     failure_class = "configuration"
 

@@ -36,7 +36,7 @@ def pack(texts: Texts, limits: Limits) -> Iterator[list[bytes]]:
 
 
 def pack_task(task: EmbeddingTask, limits: Limits, answers: int = 0) -> None:
-    """Cut the texts of an order into parcels; those that were in a request that failed come last, and in smaller ones.
+    """Pack the texts of a task into batches; those of a request that failed come last, in smaller batches.
 
     One that is to be sent alone may bring the server down: when no other text goes first, a harmless one does.
     ``answers``: how many the model has given.

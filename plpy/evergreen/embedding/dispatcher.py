@@ -1,4 +1,4 @@
-"""Takes orders to their models: many orders and requests at once, in the caller's thread but for the waiting."""
+"""Sends the texts of many tasks to their models, several requests at a time; only the requests run in threads."""
 
 import time
 from collections.abc import Callable
@@ -30,17 +30,17 @@ from evergreen.embedding.results import Results
 
 _SLICE = 0.1  # seconds between two looks at cancel, statement_timeout and the snapshot
 _CANARY = "evergreen"
-_LOOK = 1.0  # seconds after which leave is asked for again: limits may have been changed
+_LOOK = 1.0  # seconds after which a permit is asked for again: limits may have been changed
 _LONGEST_PAUSE = 30.0  # seconds for which rows are put back that wait for their turn
 
 
 class RequestDispatcher:
-    """Carries orders. All methods are for the main thread; only the requests themselves fly in others."""
+    """Runs tasks until they are done. All methods are for the main thread; only requests run in others."""
 
     def __init__(
         self, admission: AdmissionControl, step: Step, on_tick: Callable[[], None], *, longest_wait: float
     ) -> None:
-        """``breathe`` is called at least every 100 ms; ``longest_wait``: seconds to wait for leave before giving up."""
+        """``on_tick`` is called at least every 100 ms; ``longest_wait``: seconds to wait for a permit."""
         self._admission = AdmissionClient(admission, step)
         self._step = step
         self._on_tick = on_tick
@@ -51,11 +51,11 @@ class RequestDispatcher:
         self._results = Results()
 
     def under_way(self, model: Model, hashes: list[bytes]) -> set[bytes]:
-        """Return which texts an order that is not done is sending, or has the vector of."""
+        """Return the texts that an unfinished task is sending or has a vector of."""
         return self._results.under_way(model, hashes)
 
     def submit(self, task: EmbeddingTask, awaited: set[bytes], owner: Any = None) -> None:
-        """Take an order. ``follow``: further texts of it, which another order is sending; ``sender``: whose it is."""
+        """Queue a task. ``awaited``: texts of it that another task is sending; ``owner``: kept in the task."""
         task.owner = owner
         queue = self._queue(task.provider, task.model)
         pack_task(task, fitting(task.provider.limits(task.model), task.model.endpoint), queue.answers[task.model.id])
@@ -73,17 +73,17 @@ class RequestDispatcher:
         return self._admission.limits(provider, model)
 
     def has_capacity(self, provider: Provider, model: Model, lane: int) -> bool:
-        """Tell whether more should be prepared for a model: as much waits as can fly next, and no more."""
+        """Tell whether more should be prepared for a model: no more waits than can be sent next."""
         queue = self._queue(provider, model)
         return queue.queued_batches(lane) < queue.width
 
     @property
     def busy(self) -> bool:
-        """True while some order is not done."""
+        """True while some task is not done."""
         return bool(self._tasks)
 
     def poll(self, timeout: float = _SLICE) -> list[EmbeddingTask]:
-        """Send what may be sent, wait a little for answers, and return the orders that are done."""
+        """Send what may be sent, wait up to ``timeout`` seconds for answers, and return the tasks that are done."""
         self._send_ready()
         self._await(0.0 if self._has_sql() else min(timeout, _SLICE))
         self._send_ready()
@@ -95,14 +95,14 @@ class RequestDispatcher:
         return done
 
     def stop_sending(self) -> None:
-        """Send nothing more; what is under way comes to its end. Texts that were not sent have no outcome."""
+        """Send nothing more; requests in flight go on. Texts that were not sent have no result."""
         self._stopped = True
         for queue in self._queues.values():
             for task in queue.tasks():
                 self._results.abort(queue, task, None)
 
     def cancel_all(self) -> list[EmbeddingTask]:
-        """Cut what is under way, and return every order that was not done, with the vectors that came for it."""
+        """Cancel all requests, and return the unfinished tasks with the vectors that came for them."""
         self.stop_sending()
         self.close()
         left, self._tasks = self._tasks, []
@@ -110,7 +110,7 @@ class RequestDispatcher:
         return left
 
     def close(self) -> None:
-        """Give everything up at once; a probe that nobody will hear of keeps nobody else away."""
+        """Cancel all requests; a canceled probe does not keep other sessions waiting."""
         for queue in self._queues.values():
             lost = [*queue.in_flight.values()]
             queue.close()
@@ -136,7 +136,7 @@ class RequestDispatcher:
                     break  # a request that runs SQL is over now: the caller looks at its time before the next one
 
     def _send_next(self, queue: EndpointQueue) -> bool:
-        """Send or give up the next request of a line; False when there is none, or none may go yet."""
+        """Send or give up the next request of a queue; False when there is none, or none may go yet."""
         waits: list[float] = []
         for lane in queue.lanes():
             task, estimates, permit = self._next(queue, lane)
@@ -162,7 +162,7 @@ class RequestDispatcher:
         return False
 
     def _next(self, queue: EndpointQueue, lane: int) -> tuple[EmbeddingTask | None, list[int], Permit]:
-        """Ask leave for the next order of a lane; one that has to wait for itself alone lets the others pass."""
+        """Ask for a permit for the next task of a lane; a task that alone has to wait lets the others pass."""
         while (task := queue.next(lane)) is not None:
             estimates = _estimates(task)
             task.size_on_trial = queue.tries_size(task.model)
@@ -200,7 +200,7 @@ class RequestDispatcher:
             return error
 
     def _refuse(self, queue: EndpointQueue, task: EmbeddingTask, error: ModelError) -> None:
-        """The next text of an order may never be sent; the others may."""
+        """Fail the next text of a task, which may never be sent; the others may."""
         key = task.waiting[0].keys.pop(0)
         if not task.waiting[0].keys:
             task.waiting.popleft()
@@ -214,7 +214,7 @@ class RequestDispatcher:
         return any(queue.in_flight for queue in self._queues.values())
 
     def _await(self, timeout: float) -> None:
-        """Wait for an answer, or until a line may send again."""
+        """Wait for an answer, or until a queue may send again."""
         queues = [*self._queues.values()]
         in_flight: list[Future[Answer]] = [future for queue in queues for future in queue.in_flight]
         now = time.monotonic()
@@ -223,7 +223,7 @@ class RequestDispatcher:
         if in_flight:
             wait(in_flight, timeout=timeout, return_when=FIRST_COMPLETED)
         elif any(wait > 0 for wait in blocked):
-            time.sleep(timeout)  # for leave that only time gives
+            time.sleep(timeout)  # for a permit that only time gives
         for queue in queues:
             for future in [future for future in queue.in_flight if future.done()]:
                 self._on_response(queue, queue.in_flight.pop(future), answer(future))
@@ -232,7 +232,7 @@ class RequestDispatcher:
                 self._on_response(queue, sent, doubtful(lost, slow=True))
 
     def _on_response(self, queue: EndpointQueue, sent: InFlightRequest, result: Answer | ModelError) -> None:
-        """Take a result in, and do what it asks for."""
+        """Record a result, and queue what it asks for."""
         task = sent.task
         task.in_flight -= 1
         if sent.canceled_early and isinstance(result, ModelError):
@@ -258,7 +258,7 @@ class RequestDispatcher:
         self._isolate_faults(queue, task.model, found.fatal if sent.batch.canary else None)
 
     def _isolate_faults(self, queue: EndpointQueue, model: Model, down: ModelError | None) -> None:
-        """Go on with the orders of which some parcel failed; ``down``: not even a harmless text was answered."""
+        """Bisect the batches that failed as a whole; ``down``: not even a canary was answered."""
         for task in [o for o in self._tasks if o.model.id == model.id and (o.unresolved or o.isolating_since)]:
             if down is not None:
                 self._results.abort(queue, task, down)
@@ -285,7 +285,7 @@ def _estimates(task: EmbeddingTask) -> list[int]:
 
 
 def embed_once(task: EmbeddingTask, on_tick: Callable[[], None]) -> TaskResult:
-    """Carry a single order for which somebody waits."""
+    """Run a single task for a caller that waits; raises no ModelError: failures are in the result."""
     dispatcher = RequestDispatcher(Unlimited(), lambda body: body(), on_tick, longest_wait=0.0)
     try:
         dispatcher.submit(task, set())

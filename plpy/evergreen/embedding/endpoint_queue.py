@@ -1,4 +1,4 @@
-"""The line to one endpoint: its orders by lane, its threads, and the requests that are under way."""
+"""The queue of one endpoint: its tasks by lane, its threads, and its requests in flight."""
 
 import signal
 import time
@@ -48,17 +48,17 @@ class InFlightRequest:
 
 @dataclass
 class EndpointQueue:
-    """Sends what it is given, ``width`` requests at a time, orders in turn and live work before backfill."""
+    """Sends what it is given, ``width`` requests at a time, tasks in turn and live work before backfill."""
 
     width: int
     is_sql: bool = False
-    blocked_until: float = 0.0  # no leave is given before
+    blocked_until: float = 0.0  # no permit is given before
     in_flight: dict[Future[Answer], InFlightRequest] = field(default_factory=dict[Future[Answer], InFlightRequest])
     answers: Counter[int] = field(default_factory=Counter[int])  # good ones, by model
     answered_at: dict[int, float] = field(default_factory=dict[int, float])  # monotonic, by model
     evidence_used: Counter[int] = field(
         default_factory=Counter[int]
-    )  # up to which answer some text was convicted by it
+    )  # by model: the last answer that was evidence against some text
     _lanes: dict[int, deque[EmbeddingTask]] = field(
         default_factory=lambda: {LIVE: deque[EmbeddingTask](), BACKFILL: deque[EmbeddingTask]()}
     )
@@ -66,16 +66,16 @@ class EndpointQueue:
     _pool: ThreadPoolExecutor | None = None
 
     def add(self, task: EmbeddingTask) -> None:
-        """Queue an order that has something to send, unless it is queued already."""
+        """Queue a task that has something to send, unless it is queued already."""
         if task.waiting and not any(one is task for one in self._lanes[task.lane]):
             self._lanes[task.lane].append(task)
 
     def remove(self, task: EmbeddingTask) -> None:
-        """Take an order out."""
+        """Remove a task."""
         self._lanes[task.lane] = deque(one for one in self._lanes[task.lane] if one is not task)
 
     def tasks(self) -> list[EmbeddingTask]:
-        """Return the orders that have something to send."""
+        """Return the tasks that have something to send."""
         return [*self._lanes[LIVE], *self._lanes[BACKFILL]]
 
     def queued_batches(self, lane: int) -> int:
@@ -83,7 +83,7 @@ class EndpointQueue:
         return sum(len(task.waiting) for task in self._lanes[lane])
 
     def ready_in(self, now: float) -> float:
-        """Return the seconds until leave may be asked for one of the orders."""
+        """Return the seconds until a permit may be asked for one of the tasks."""
         return max(self.blocked_until, min((task.deferred_until for task in self.tasks()), default=0.0)) - now
 
     def _probes(self, model: Model) -> bool:
@@ -101,13 +101,13 @@ class EndpointQueue:
         return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
 
     def next(self, lane: int) -> EmbeddingTask | None:
-        """Return the order whose turn it is in a lane: none for which what is under way decides."""
+        """Return the next task of a lane; not one that has to wait for an answer in flight."""
         now = time.monotonic()
         ready = (task for task in self._lanes[lane] if task.deferred_until <= now)
         return next((task for task in ready if self._may_send(task) and not self._probes(task.model)), None)
 
     def _may_send(self, task: EmbeddingTask) -> bool:
-        """Tell whether an order may send: one at a time after a failure, until it is known that the endpoint works."""
+        """Tell whether a task may send: one at a time after a failure, until it is known that the endpoint works."""
         batch = task.waiting[0]
         if task.unresolved and not (batch.canary or batch.endpoint_works):
             return False
@@ -141,7 +141,7 @@ class EndpointQueue:
         return any(sent.batch.canary and sent.task.model.id == model.id for sent in self.in_flight.values())
 
     def note_sent(self, task: EmbeddingTask, tokens: int) -> None:
-        """Note what an order has sent; the others of its lane come before it is served again."""
+        """Note what a task has sent; the others of its lane come before it is served again."""
         self._tokens_sent[task.lane] += tokens
         self.remove(task)
         self.add(task)
@@ -158,7 +158,7 @@ class EndpointQueue:
         exit_guard.watch(future, sent.request.canceller)
 
     def overdue(self) -> list[InFlightRequest]:
-        """Cut the requests whose time is over; return those that do not even end then, and leave them behind."""
+        """Cancel the requests whose time is over; return those that do not even end then, and abandon them."""
         now = time.monotonic()
         lost: list[InFlightRequest] = []
         for future, sent in list(self.in_flight.items()):
@@ -173,7 +173,7 @@ class EndpointQueue:
         return lost
 
     def close(self) -> None:
-        """Cut what is under way, give the threads up, and leave none behind that ends when it is cut."""
+        """Cancel all requests, and wait for the threads that end by it."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None

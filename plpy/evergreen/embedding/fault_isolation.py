@@ -1,8 +1,8 @@
 """A request failed as a whole: find out whether the endpoint, its size or one of its texts is to blame.
 
-A request that is answered later than the failure shows that the endpoint works; where nothing else is under way, a
-harmless text goes to see. Then the texts go again in quarters, so that n texts cost at most 4 log4(n) = 2 log2(n) more
-requests for each culprit, and log4(n) time-outs where it makes the server hang. A text that is left alone is convicted.
+An answer that comes after the failure shows that the endpoint works; where no other request is in flight, a harmless
+text (a canary) is sent. Then the texts are sent again in quarters: n texts cost at most 4 log4(n) = 2 log2(n) more
+requests for each culprit, and log4(n) time-outs where it makes the server hang. A text that fails alone is the culprit.
 """
 
 import copy
@@ -17,7 +17,7 @@ _ISOLATION_TIMEOUT_S = 2.5  # afterwards the rest of the batch is written, and t
 
 
 def quarters(failed: FailedRequest, answers: int, *, endpoint_works: bool) -> list[RequestBatch]:
-    """Cut a parcel that failed into smaller ones."""
+    """Split a failed batch into quarters."""
     keys = failed.batch.keys
     size = -(-len(keys) // _PARTS)
     parts = [keys[start : start + size] for start in range(0, len(keys), size)]
@@ -29,10 +29,10 @@ def quarters(failed: FailedRequest, answers: int, *, endpoint_works: bool) -> li
 
 
 def resolve(task: EmbeddingTask, queue: EndpointQueue) -> dict[bytes, ModelError]:
-    """Take apart what failed while the endpoint worked; return the texts that failed alone.
+    """Split what failed while the endpoint worked; return the texts that failed alone.
 
     Each of those needs an answer of its own as evidence: when the endpoint goes down, the texts that are on their way
-    alone are not convicted by an answer that came before.
+    alone are not blamed because of an answer that came before.
     """
     answers, model = queue.answers[task.model.id], task.model.id
     found: dict[bytes, ModelError] = {}
@@ -48,7 +48,7 @@ def resolve(task: EmbeddingTask, queue: EndpointQueue) -> dict[bytes, ModelError
 
 
 def needs_canary(task: EmbeddingTask) -> bool:
-    """Tell whether a harmless text must show if the endpoint works: what else is under way of the order will not."""
+    """Tell whether a canary must show if the endpoint works: no other request of the task will."""
     if not task.unresolved or any(batch.canary for batch in task.waiting):
         return False
     siblings = task.in_flight or (task.waiting and task.waiting[0].endpoint_works)
@@ -56,31 +56,31 @@ def needs_canary(task: EmbeddingTask) -> bool:
 
 
 def has_early_deadline(batch: RequestBatch) -> bool:
-    """Tell whether a parcel is to be cut before its time: some text of it hung, and others wait for it to be found."""
+    """Tell whether a batch gets an early deadline: a text of it hangs the server, and others wait until it is found."""
     is_slow = batch.error is None or batch.error.slow
     return batch.since is not None and is_slow and len(batch.keys) > 1
 
 
 def early_timeout(sent: InFlightRequest) -> ModelError:
-    """Return what a request failed with that was cut before its time."""
+    """Return the error of a request that was canceled at its early deadline."""
     error = RetryableError(f"no answer within {sent.early_deadline - sent.began:.1f} s")
     error.log_message = str(error)
     return doubtful(error, slow=True)
 
 
 def takes_long(task: EmbeddingTask) -> bool:
-    """Tell whether the neighbours have waited long enough for a culprit to be found."""
+    """Tell whether the other texts have waited long enough for the culprit to be found."""
     return time.monotonic() > task.isolating_since + _ISOLATION_TIMEOUT_S
 
 
 def note_time(task: EmbeddingTask) -> None:
-    """Note since when some parcel is taken apart."""
+    """Note since when a failed batch is bisected."""
     is_open = task.unresolved or task.in_flight or any(batch.error is not None for batch in task.waiting)
     task.isolating_since = (task.isolating_since or time.monotonic()) if is_open else 0.0
 
 
 def final_error(batch: RequestBatch, error: ModelError | None, *, tried: bool) -> ModelError | None:
-    """Return what a text of a parcel that is given up failed with: next time it travels with fewer others."""
+    """Return the error of the texts of a batch that is given up; their next batch is smaller."""
     found = error or batch.error
     if batch.error is None or found is None or isinstance(error, ConfigurationError):
         return error
@@ -92,7 +92,7 @@ def final_error(batch: RequestBatch, error: ModelError | None, *, tried: bool) -
 
 
 def poison(error: ModelError) -> PoisonError:
-    """Return what a text failed with that was found to make its requests fail."""
+    """Return the error of a text that makes its requests fail."""
     found = PoisonError(str(error))
     found.log_message = error.log_message
     return found

@@ -1,4 +1,4 @@
-"""What is to be done after a request: vectors to deliver, texts to send again in other parcels, failures."""
+"""What a response means: vectors to deliver, texts to send again in other batches, failures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -43,11 +43,11 @@ class NextStep:
     unresolved: list[FailedRequest] = field(default_factory=list[FailedRequest])
     works: bool = False  # the model gave a good vector
     too_large: SplitRequest | None = None  # a request of which all parts have passed now
-    fatal: ModelError | None = None  # whatever the order has not sent yet would fail too
+    fatal: ModelError | None = None  # what the task has not sent yet would fail, too
 
 
 def classify(sent: InFlightRequest, result: Answer | ModelError, answers: int) -> NextStep:
-    """Judge what a request gave. ``answers``: how many the model has given before."""
+    """Return what to do after a response. ``answers``: how many valid answers the model has given before."""
     task, permit, estimated = sent.task, sent.permit, sent.estimated
     task.usage.calls += 1
     if isinstance(result, Answer):
@@ -91,7 +91,7 @@ class Validation:
 
 
 def _delivered(done: NextStep, sent: InFlightRequest, validation: Validation) -> NextStep:
-    """Take the good vectors; of several texts that have none, each may have spoiled the others'."""
+    """Deliver the valid vectors; of several texts without one, each may have spoiled the others'."""
     task, keys = sent.task, sent.batch.keys
     if validation.valid:
         task.model_verified = done.works = True
@@ -161,7 +161,7 @@ def _misconfigured(sent: InFlightRequest, error: ConfigurationError) -> NextStep
 
 
 def _unanswered(sent: InFlightRequest, error: ModelError) -> NextStep:
-    """Nobody's fault: the same request again, a few times."""
+    """No text is at fault: send the same request again, a few times."""
     task, permit, estimated, batch = sent.task, sent.permit, sent.estimated, sent.batch
     pause = error.pause if isinstance(error, RetryableError) else None
     done = NextStep(lambda t: t.failed(task, permit, estimated, pause))

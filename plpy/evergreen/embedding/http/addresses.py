@@ -1,4 +1,4 @@
-"""Where texts may be sent: which URLs an endpoint may have, and which addresses nobody connects to."""
+"""Where texts may be sent: which URLs an endpoint may have, and which addresses are never connected to."""
 
 import ipaddress
 import queue

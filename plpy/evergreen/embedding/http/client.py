@@ -30,7 +30,7 @@ from evergreen.core.pipeline import Endpoint
 from evergreen.embedding.http import addresses, answers, credentials, parameters, transport
 
 MAX_BODY = 256 * 1024 * 1024
-_HEADERS = 128 * 1024  # what a server may send beside the body
+_HEADERS = 128 * 1024  # bytes of headers that a server may send
 _REFUSAL = 16 * 1024  # how much of an error's body is read
 _SHOWN = 200  # characters of a body in a message
 _REJECTED = (400, 413, 422)
@@ -52,7 +52,7 @@ _making = threading.Lock()
 
 
 class _NoCookies(RequestsCookieJar):
-    """Takes no cookie: the next request of the process may be for somebody else's texts."""
+    """Takes no cookie: the next request of the process may be for texts of another owner."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
         """Leave an answer's cookies unread."""
@@ -103,7 +103,7 @@ def post(
 ) -> Reply:
     """Send one request and return the answer of a 200; raises the ModelError that the answer means.
 
-    ``largest``: bytes that the body of an answer can have; ``lifeline`` ends the request from another thread.
+    ``largest``: bytes that the body of an answer can have; ``canceller`` ends the request from another thread.
     """
     own = parameters.resolve(endpoint)
     sent = {**headers, **own.headers}  # replaces what is usual, in upper or lower case

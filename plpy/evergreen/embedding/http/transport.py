@@ -1,4 +1,4 @@
-"""Connections to endpoints: checked addresses, a time and a size that hold at every read, a line to cut them by."""
+"""Connections to endpoints: checked addresses, a deadline and a size checked at every read, cancelable."""
 
 import contextlib
 import socket
@@ -69,7 +69,7 @@ def _call() -> Call:
 
 @contextlib.contextmanager
 def calling(call: Call) -> Generator[None]:
-    """Make a call the one of this thread; afterwards nobody can cut the connection, which the next call may use."""
+    """Make a call that of this thread; afterwards a cancel leaves the connection alone, which others may use."""
     _thread.call = call
     try:
         yield
@@ -102,7 +102,7 @@ class _Socket(socket.socket):
 
 class _TLSSocket(_Socket, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
-        """Shake hands within the time to connect, on the line."""
+        """Shake hands within the time to connect, cancelable."""
         _call().canceller.attach(self)
         self.settimeout(_call().remaining(_call().timeouts.connect))
         super().do_handshake(block)
@@ -138,7 +138,7 @@ class _HTTP(HTTPConnection):
         return _connected(self.host, self.port)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Put a connection that was kept on this call's line."""
+        """Make a kept connection cancelable by this call."""
         if self.sock is not None:
             _call().canceller.attach(self.sock)
         super().request(*args, **kwargs)
@@ -149,7 +149,7 @@ class _HTTPS(HTTPSConnection):
         return _connected(self.host, self.port)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Put a connection that was kept on this call's line."""
+        """Make a kept connection cancelable by this call."""
         if self.sock is not None:
             _call().canceller.attach(self.sock)
         super().request(*args, **kwargs)

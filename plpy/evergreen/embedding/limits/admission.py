@@ -1,4 +1,4 @@
-"""Who says whether a request may go, and is told what came of it."""
+"""Admission control: permits requests and is told how they ended."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,13 +19,13 @@ class Permit:
     open: bool = False  # a breaker is open or a budget spent: what is to be sent had better come back later
     reason: str = ""
     scope: str | None = None  # of the reason, as embed.job.error_scope; None: waiting for one's turn is no error
-    deferred: bool = False  # only this order has to wait; others on its line may go
+    deferred: bool = False  # only this task has to wait; others of its queue may go
     rejected: ModelError | None = None  # why the first text may not be sent at all
     texts: int | None = None  # only the first so many; None for all
     probe: bool = False  # to see whether what failed works again
-    endpoint_failures: int = 0  # in a row, when leave was given
+    endpoint_failures: int = 0  # in a row, when it was permitted
     model_failures: int = 0
-    capacity: Capacity = UNKNOWN  # of the server, when leave was given
+    capacity: Capacity = UNKNOWN  # of the server, when it was permitted
     ahead: int = 0  # texts under way before this request
     booked: tuple[int, int] | None = None  # work that is counted for it, and in which period
 
@@ -36,14 +36,14 @@ class Permit:
 
 
 class AdmissionControl(Protocol):
-    """The rules of the road."""
+    """Permits requests, by what is known of model, endpoint, limits and budget, and is told how they ended."""
 
     def wait(self, model: Model, spender: Budget | None) -> Permit:
-        """Tell how long a model's requests rest, without asking leave for one."""
+        """Tell how long a model's requests rest, without asking for a permit."""
         ...
 
     def acquire(self, task: EmbeddingTask, estimates: list[int]) -> Permit:
-        """Ask leave for a request of texts with about so many tokens each; it counts as sent when leave is given."""
+        """Ask for a permit to send texts of about so many tokens each; once granted, the request counts as sent."""
         ...
 
     def succeeded(self, task: EmbeddingTask, permit: Permit, estimated: int, billed: int | None, pause: float) -> None:
@@ -76,7 +76,7 @@ class AdmissionControl(Protocol):
 
 
 class Unlimited:
-    """No rules: for a single question that somebody waits for, perhaps on a standby, where nothing can be noted."""
+    """No limits: for a single query, perhaps on a standby, where no state can be written."""
 
     def wait(self, model: Model, spender: Budget | None) -> Permit:
         """It does not rest."""

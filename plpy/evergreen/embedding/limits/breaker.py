@@ -30,7 +30,7 @@ class Policy:
 ENDPOINT = Policy(threshold=3, first=0.5, longest=60.0)
 
 
-#: A model that is set up wrongly: every further request would be paid for in vain.
+#: A model that is set up wrongly: each further request would cost money and fail.
 MODEL = Policy(threshold=1, first=5.0, longest=60.0)
 
 
@@ -56,7 +56,7 @@ def is_half_open(breaker: Breaker, policy: Policy, now: int) -> bool:
 
 
 def probing(breaker: Breaker, now: int, seconds: float) -> Breaker:
-    """Keep everybody else away while a probe is under way, or until it should have been."""
+    """Keep other requests away while a probe is under way, or until it should have been."""
     return Breaker(breaker.failures, _until(now, seconds) - _PROBING)
 
 

@@ -97,7 +97,7 @@ def _fitting(counter: Counter, room: int, estimates: list[int]) -> int:
 
 
 def settle(budget: Budget | None, model: Model, tokens: int) -> None:
-    """A request has landed: add what it cost beyond what was reserved for it; less than nothing gives back."""
+    """A request has ended: add what it cost beyond what was reserved for it; less than nothing gives back."""
     if budget is None or not (counters := _counters(budget, model)):
         return
 
@@ -112,7 +112,7 @@ def settle(budget: Budget | None, model: Model, tokens: int) -> None:
 
 
 def _log_if_exhausted(budget: Budget, counter: Counter) -> None:
-    """Write down that the day is over: when the last request has landed, or when none is under way and none can be."""
+    """Write down that the day is over: when the last request has ended, or when none is under way and none can be."""
     now, spent = _read(budget, counter)
     if spent >= counter.limit:
         until = moment((now // _DAY + 1) * _DAY * _MILLION)
@@ -170,7 +170,7 @@ def _add(budget: Budget, counter: Counter, amount: int) -> None:
 
 
 def _count_in_flight(budget: Budget, change: int = 0, seconds: float = 0.0) -> int:
-    """Count requests that take off or land; return how many are under way, or were before this one took off."""
+    """Count requests in flight; return how many there are, or were before this one started."""
     now, value = _read_counter(budget, "flying")
     until, count = value >> _COUNT_BITS, value & (1 << _COUNT_BITS) - 1
     count = count if until > now else 0

@@ -1,8 +1,8 @@
 """What was learned of a server: seconds a text, the largest request it takes, and how much it has to do just now.
 
-A server may work on one text after the other, so what all sessions have under way must be done within the time limit,
-whoever sent it: that is the window, in texts. It holds for a server that works in parallel, too, since each request
-gets no more than the share of one of ``max_in_flight``. Times are microseconds, as in the shared state.
+A server may work on one text after the other, so what all sessions together have in flight must be done within the
+time limit: that is the window, in texts. It holds for a server that works in parallel, too, because each request gets
+no more than the share of one of ``max_in_flight``. Times are microseconds, as in the shared state.
 """
 
 from dataclasses import dataclass, replace
@@ -84,7 +84,7 @@ def a_text(found: Capacity, limit: float) -> float:
 
 
 def expected_timeout(found: Capacity, texts: int, ahead: int) -> float:
-    """Return the seconds in which a server that works will have answered; inf while nothing is known of it."""
+    """Return the seconds after which a working server would have answered; inf while nothing is known of it."""
     if not found.text:
         return float("inf")
     return max(_MIN_TIMEOUT_S, _AMPLE * found.text * (texts + ahead) / SECOND)
@@ -96,13 +96,13 @@ def work(found: Capacity, limit: float, texts: int) -> int:
 
 
 def room(found: Capacity, limit: float, under_way: int) -> int:
-    """Return how many texts there is room for beside so many milliseconds of work; one text always may go alone."""
+    """Return how many texts there is room for next to so many milliseconds of work; a single text always may go."""
     left = window(found, limit) - under_way / a_text(found, limit)
     return max(0 if under_way else 1, round(left))
 
 
 def measured(found: Capacity, limit: float, seconds: float, texts: int, ahead: int) -> Capacity:
-    """Note how long an answer took, with so many texts before it in line."""
+    """Note how long an answer took, with so many texts queued before it."""
     sample = max(1, round(seconds * SECOND / (texts + ahead)))
     if found.text and sample > found.text and seconds < _CLOSE * limit:
         return found  # mostly what any request takes, however few its texts

@@ -28,7 +28,7 @@ def acquire(task: EmbeddingTask, estimates: list[int]) -> Permit:
 
 
 def _without_lock(task: EmbeddingTask, estimates: list[int]) -> Permit | None:
-    """Give leave where nothing is to be taken out of anything: without the mutex, which costs a transaction id."""
+    """Permit a request that no limit or budget counts without the lock, which costs a transaction id."""
     if task.budget is not None or endpoint_state.rate_limits(task.model.endpoint, task.live_share):
         return None
     state = endpoint_state.read(task.model)
@@ -41,7 +41,7 @@ def _without_lock(task: EmbeddingTask, estimates: list[int]) -> Permit | None:
 
 
 def _fitting(task: EmbeddingTask, state: State, texts: int) -> Permit:
-    """Give leave for as many texts as the server can do in time, by what was learned of it."""
+    """Permit as many texts as the server can embed in time, by what was learned of it."""
     model, found = task.model, state.capacity
     if model.endpoint is None:
         return Permit(texts=texts)

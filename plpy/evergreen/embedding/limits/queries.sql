@@ -7,7 +7,7 @@ CREATE SEQUENCE embed.{owner}_{number}_{name} OWNED BY embed.{owner}.id
 -- adopt(): a member, or DROP EXTENSION would have to be told CASCADE
 ALTER EXTENSION evergreen ADD SEQUENCE embed.{owner}_{number}_{name}
 
--- missing(text[], text[], text[]): sequences that endpoints, models and pipelines lack; all of those without a mutex
+-- missing(text[], text[], text[]): sequences that endpoints, models and pipelines lack; all sequences of those without a lock row
 SELECT w.owner, w.number, w.name
 FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, pg_catalog.unnest($1) n (name)
       UNION ALL SELECT 'model', m.id, n.name FROM embed.model m, pg_catalog.unnest($2) n (name)
@@ -30,10 +30,10 @@ UNION ALL SELECT 'model', m.id FROM embed.model m JOIN embed.endpoint e ON e.nam
 -- reset(): as it was made
 SELECT pg_catalog.setval('embed.{owner}_{number}_{name}', 1)
 
--- insert_lock(text, int4): the row that is locked by whoever changes them
+-- insert_lock(text, int4): the row that a session locks to change them
 INSERT INTO embed.shared_state_lock (owner, number) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
--- delete_lock(text, int4): nobody changes them any more
+-- delete_lock(text, int4): their owner is gone
 DELETE FROM embed.shared_state_lock WHERE owner = $1 AND number = $2
 
 -- read(): the counter of a pipeline's day

@@ -29,7 +29,7 @@ class SharedLimits:
         return replace(permit, capacity=state.capacity)
 
     def acquire(self, task: EmbeddingTask, estimates: list[int]) -> Permit:
-        """Give leave if model and endpoint work, and rate and budget have room; take what is given out of them."""
+        """Permit a request if breakers, rate limits and budget allow it; see ``permits.acquire``."""
         return permits.acquire(task, estimates)
 
     def succeeded(self, task: EmbeddingTask, permit: Permit, estimated: int, billed: int | None, pause: float) -> None:
@@ -146,7 +146,7 @@ class SharedLimits:
 def try_once(model: Model) -> str | None:
     """Let one request through to a model or endpoint that rests; return why it rests, None where it does not.
 
-    Raises RetryableError when another session sits on the shared state.
+    Raises RetryableError when another session has the shared state locked.
     """
     rest = permits.rest(model, endpoint_state.read(model))
     if rest is not None:
@@ -162,7 +162,7 @@ def try_once(model: Model) -> str | None:
 
 
 def _is_slower(task: EmbeddingTask, permit: Permit, texts: int, seconds: float | None) -> bool:
-    """Tell whether a server that was fast has become slow: anything else is not worth the mutex."""
+    """Tell whether a server that was fast has become slow: anything else is not worth the lock."""
     limit, limits = task.model.answer_timeout, task.provider.limits(task.model)
     found = permit.capacity
     if seconds is not None:

@@ -1,4 +1,4 @@
-"""The sequences that hold what sessions share about an endpoint, a model or a pipeline, and their mutex: see model/."""
+"""Sequences that hold the state which sessions share of an endpoint, model or pipeline, and the lock on it."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MODEL = ("failures", "rests_until", "text_micros", "sizes")
 BUDGET = ("tokens", "cost", "flying")
 _FREE = ("wordllama", "hash")
 _NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}
-_LOCK_TIMEOUT_S = 0.25  # seconds; whoever has it needs less than a millisecond
+_LOCK_TIMEOUT_S = 0.25  # the holder needs less than a millisecond
 
 
 def create(owner: str, number: int, names: tuple[str, ...]) -> None:
@@ -44,7 +44,7 @@ def create_budget(pipeline: int, options: dict[str, Any], model: Model) -> None:
 
 
 def reset(endpoint: int) -> None:
-    """Forget what is known of an endpoint and its models: it was set up anew."""
+    """Forget the state of an endpoint and its models: its settings have changed."""
     for row in db.rows(SQL.breakers, endpoint):
         for name in _NAMES[row["owner"]]:
             db.value(SQL.reset.on(owner=row["owner"], number=str(row["number"]), name=name))
@@ -64,7 +64,7 @@ def create_all() -> None:
 
 
 def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
-    """Drop them; those that a drain left open has used stay, and are nobody's."""
+    """Drop them; those that an open drain has used stay, without an owner."""
     for name in names:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is not None:
             with_lock_timeout(partial(_drop, owner, number, name), "50ms")
@@ -77,7 +77,7 @@ def _drop(owner: str, number: int, name: str) -> None:
 
 
 def with_lock(owner: str, number: int, name: str, body: Callable[[], T]) -> T:
-    """Run body, which writes nothing but sequences, under a lock; raises RetryableError when somebody sits on that."""
+    """Run body, which writes only sequences, under a lock; raises RetryableError when another session has it."""
     until = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         done = db.in_discarded_subtransaction(lambda: [body()] if db.value(SQL.lock, owner, number) else [])

@@ -50,7 +50,7 @@ class Served(ABC):
         """Return the tokens that were billed, where the answer says so."""
 
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
-        """Return headers beside the usual ones."""
+        """Return additional headers."""
         return {}
 
     def check(self, model: Model) -> None:

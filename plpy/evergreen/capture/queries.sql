@@ -97,7 +97,7 @@ BEGIN
     END IF;
     -- What can fail stands in a block of its own, which writes nothing and so takes no transaction id: if the table was
     -- altered and this function was not, the owner's write goes through and everything is looked at again; if the table of
-    -- locks is full, nobody is woken.
+    -- locks is full, no worker is woken.
     BEGIN
         IF TG_OP = 'UPDATE' THEN
             IF NOT pg_catalog.record_image_ne(ROW({old_watched}), ROW({new_watched})) THEN

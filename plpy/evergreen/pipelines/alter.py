@@ -26,7 +26,7 @@ _DIGITS = 15
 
 @sql_entry
 def embed_alter(pipeline: str | None, options: str | None) -> str:
-    """Merge options and return them all, defaults included; raises 42704, 42501, 22023, 0A000."""
+    """Merge options into a pipeline's and return all, with defaults; raises 42704, 42501, 22023, 0A000."""
     role = caller()
 
     def alter() -> str:
@@ -38,7 +38,7 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         if merged.get("wakeup") != found.options.get("wakeup"):
             generated.replace_capture_function(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
-            failures.waiting_again(found)  # what waits for midnight need not any more
+            failures.waiting_again(found)  # jobs that wait for the next day's budget
         return json_objects.dumps(
             {name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE}
         )
@@ -48,13 +48,13 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
 
 @sql_entry
 def embed_pause(pipeline: str | None) -> None:
-    """Stop the work; raises 42704, 42501."""
+    """Pause work on a pipeline; raises 42704, 42501."""
     _set_state(pipeline, "paused")
 
 
 @sql_entry
 def embed_resume(pipeline: str | None) -> None:
-    """Start the work again; raises 42704, 42501."""
+    """Resume work on a pipeline; raises 42704, 42501."""
     _set_state(pipeline, "active")
 
 
@@ -65,7 +65,7 @@ def _set_state(pipeline: str | None, state: str) -> None:
 
 @sql_entry
 def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
-    """Switch; raises 42704, 42501, 22023, 55000 and 55P03."""
+    """Switch how changes are captured, without a gap; raises 42704, 42501, 22023, 55000 and 55P03."""
     role = caller()
 
     def switch() -> None:
@@ -94,20 +94,20 @@ def _switch(number: int, source: Source, wanted: str) -> None:
     db.run(SQL.set_capture, number, wanted)
     if wanted == "cdc":
         db.run(SQL.switch_to_wal, number, before.triggers)
-        db.notice("the WAL is read as soon as a worker has made the replication slot; until then all goes on as it was")
+        db.notice("a worker creates the replication slot and then reads the WAL; until then capture goes on as before")
         return
     if wanted == "trigger":
-        _capture(number, source)
+        _install_triggers(number, source)
     else:
         triggers.remove(before)
-    # After the triggers are there, and so after all who wrote without them.
+    # After the triggers are installed, and so after every writer without them.
     complete = before.capture == "trigger" or (before.capture == "cdc" and db.value(SQL.leave_wal, number))
     slot.unpublish_unused(source.oid)
     if not complete:
         change_log.log_scope(number, "source")
 
 
-def _capture(number: int, source: Source) -> None:
+def _install_triggers(number: int, source: Source) -> None:
     pipeline: Pipeline | None = pipelines.by_id(number)
     assert pipeline is not None
     generated.create_functions(pipeline, source)
@@ -116,14 +116,14 @@ def _capture(number: int, source: Source) -> None:
 
 @sql_entry
 def embed_setting(name: str | None, value: str | None) -> str:
-    """Return a setting, after setting it when a value is given; raises 22023, 42501, 42704."""
+    """Return a setting, and set it first when a value is given; raises 22023, 42501, 42704."""
     if name not in SETTINGS:
         raise UserError(f"there is no setting {quoted(name)}", hint=f"Settings are: {', '.join(sorted(SETTINGS))}.")
     role = caller()
-    return as_extension_owner(lambda: get(name) if value is None else _put(name, value, role))
+    return as_extension_owner(lambda: get(name) if value is None else _set(name, value, role))
 
 
-def _put(name: str, value: str, role: str) -> str:
+def _set(name: str, value: str, role: str) -> str:
     if not pipelines.is_admin(role):
         raise UserError(f'only embed_admin may change setting "{name}"', "42501", hint="Ask a member of embed_admin.")
     if name == "default_model":
@@ -135,11 +135,11 @@ def _put(name: str, value: str, role: str) -> str:
         if value != "auto" and (not value.isdecimal() or len(value) > _DIGITS):
             raise UserError(
                 f'setting "{name}" must be a number of vectors or auto, not "{value}"',
-                hint="'auto', the default, is as many as are live.",
+                hint="'auto', the default, is the number of live vectors.",
             )
     elif not pipeline_options.is_interval(value):
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
     elif name == "lease" and interval_seconds(value) < 1:
         raise UserError(f'setting "lease" must be at least a second, not "{value}"', hint="'5 minutes' is the default.")
-    db.run(SQL.put, name, value)
+    db.run(SQL.put_setting, name, value)
     return value

@@ -42,7 +42,7 @@ def embed_create(
     only_if: str | None,
     options: str | None,
 ) -> int:
-    """Create a pipeline and return its id; see API.md for the arguments and ``request`` for the errors."""
+    """Create a pipeline and return its id; errors: see ``validation``, and 42710 when the name is taken."""
     role = caller()
 
     def create() -> int:
@@ -104,13 +104,15 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
         if not (is_unique_violation(error) or is_lock_unavailable(error)):
             raise
         raise UserError(
-            f'pipeline "{name}" is being created by another session', "42710", hint="Look again when that is done."
+            f'pipeline "{name}" is being created by another session',
+            "42710",
+            hint="Try again when that session is done.",
         ) from error
 
 
 def insert_generation(pipeline: int, model: int, preparation: Preparation, state: str, options: dict[str, Any]) -> int:
-    """Write a new generation down and return its number; raises UserError 42704."""
-    if not db.run(SQL.hold_model, pipeline, model):
+    """Store a new generation and return its id; raises UserError 42704."""
+    if not db.run(SQL.lock_model, pipeline, model):
         raise UserError(
             "the pipeline or its model was dropped by another session", "42704", hint="SELECT * FROM embed_models;"
         )
@@ -131,7 +133,7 @@ def insert_generation(pipeline: int, model: int, preparation: Preparation, state
 
 
 def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
-    """Create functions, table, view and, last, the triggers, whose lock on the source is then held for an instant."""
+    """Create functions, table, view and last the triggers, so that the lock on the source is held briefly."""
     pipeline = pipelines.by_id(number)
     assert pipeline is not None
     generation = pipeline.active
@@ -139,7 +141,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     change_log.create(number)
     cursors.create(generation.id, backfill=backfill)
     if pipeline.capture == "cdc":
-        # Where the rows of now are left out triggers tell, until the WAL is read, which change; else all are checked.
+        # Without a backfill triggers capture until the WAL is read; with one all rows are checked anyway.
         db.run(SQL.start_in_wal, number, not backfill, backfill)
         pipeline = replace(pipeline, triggers=not backfill)
     generated.create_functions(pipeline, source)
@@ -149,7 +151,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     if pipeline.triggers:
         with own_ddl(source.oid):
             with_short_locks(lambda: _capture(pipeline, source), source.qualified)
-    _say_what_is_next(pipeline, source, backfill=backfill)
+    _notify_next_step(pipeline, source, backfill=backfill)
     return number
 
 
@@ -158,20 +160,20 @@ def _capture(pipeline: Pipeline, source: Source) -> None:
     triggers.install(pipeline, source)
 
 
-def _say_what_is_next(pipeline: Pipeline, source: Source, *, backfill: bool) -> None:
+def _notify_next_step(pipeline: Pipeline, source: Source, *, backfill: bool) -> None:
     if pipeline.capture == "cdc":
         db.notice(
-            "the WAL is read as soon as a worker has made the replication slot:"
+            "a worker creates the replication slot and then reads the WAL:"
             " SELECT embed_schedule(), evergreen worker, or CALL embed_work()"
         )
     if backfill:
-        db.notice(f"{format_row_estimate(source)} to embed; {_what_is_next(pipeline.name)}")
+        db.notice(f"{format_row_estimate(source)} to embed; {_next_step(pipeline.name)}")
     else:
         db.notice(f'pipeline "{pipeline.name}" is ready; rows that change from now on are embedded by embed_drain()')
 
 
-def _what_is_next(pipeline: str) -> str:
-    """Return what embeds the rows that the cursor is about to come to: no row is queued for them."""
+def _next_step(pipeline: str) -> str:
+    """Return what embeds the rows of the backfill."""
     if pg_cron.is_scheduled(pipeline):
         return "pg_cron runs a worker that does it; next: SELECT embed_drain() to have it done at once"
     return "next: SELECT embed_drain(), or SELECT embed_schedule() to keep them fresh"

@@ -1,4 +1,4 @@
-"""The definition of a pipeline: as calls that recreate it, and compared with another."""
+"""embed_get_def, and the comparison of a pipeline with the arguments of embed_create."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SQL = load(__package__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an embed_create with if_not_exists asks for."""
+    """The arguments of embed_create with if_not_exists."""
 
     source: Source
     preparation: Preparation

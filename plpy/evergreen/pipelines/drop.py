@@ -1,4 +1,4 @@
-"""embed_drop: takes a pipeline away; its vectors too, unless they are to be kept."""
+"""embed_drop: removes a pipeline, and its vectors unless they are kept."""
 
 from evergreen import db
 from evergreen.capture import triggers
@@ -31,14 +31,14 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         _drop_view(found)
         takeover.take(found.generations)
         for generation in found.generations:
-            _take_table(found, generation, keep=bool(keep_embeddings))
+            _remove_table(found, generation, keep=bool(keep_embeddings))
         db.run(SQL.wait_for_workers)
         db.run(SQL.delete_queue, found.id)
         db.run(SQL.delete_generations, found.id)
         db.run(SQL.delete_pipeline, found.id)
         state.drop("pipeline", found.id, state.BUDGET)
         with own_ddl(found.source):
-            with_short_locks(lambda: _let_go(found), found.source_name or found.name)
+            with_short_locks(lambda: _stop_capture(found), found.source_name or found.name)
         _drop_functions(found)
         if found.capture == "cdc":
             handover.drop_if_unused()
@@ -47,16 +47,16 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
 
 
 def _locked(pipeline: Pipeline) -> Pipeline:
-    """Return the pipeline as it is when nobody adds a generation to it any more."""
-    db.run(SQL.lock, pipeline.id)
+    """Lock the pipeline, so that no generation is added, and return it as it is then."""
+    db.run(SQL.lock_pipeline, pipeline.id)
     found = pipelines.by_id(pipeline.id)
     if found is None:
         raise pipelines.missing(pipeline.name)
     return found
 
 
-def _let_go(pipeline: Pipeline) -> None:
-    """Capture no more; UPDATE and DELETE must not depend on what a publication of ours needs."""
+def _stop_capture(pipeline: Pipeline) -> None:
+    """Stop capture; a table left in the publication would need a replica identity for UPDATE and DELETE."""
     triggers.remove(pipeline)
     slot.unpublish_unused(pipeline.source)
 
@@ -77,13 +77,13 @@ def _drop_view(pipeline: Pipeline) -> None:
         ) from error
 
 
-def _take_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> None:
+def _remove_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> None:
     table = {"table": generation.table}
     home = db.one(SQL.source_schema, pipeline.source)
     if not keep or home is None:
         generation_tables.drop_table(generation)
         return
-    # An ordinary table of the source's owner from here on: readable by whom that owner says.
+    # From here on an ordinary table of the source's owner, who decides on access.
     generation_tables.set_free(generation)
     name = f"{pipeline.name[:40]}_embedding_kept_{generation.id}"
     db.ddl(SQL.rename_table.on(**table, name=db.identifier(name)))

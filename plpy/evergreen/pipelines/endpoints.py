@@ -1,4 +1,4 @@
-"""embed_endpoint_set: where models are served, and whether its secrets can be read."""
+"""embed_endpoint_set, and whether an endpoint's secrets can be read."""
 
 import json
 
@@ -19,7 +19,7 @@ _LONGEST_NAME = 200
 
 @sql_entry
 def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, options: str | None) -> None:
-    """Make or change an endpoint; raises 42602, 22023."""
+    """Create or change an endpoint; raises 42602, 22023."""
 
     def put() -> None:
         if not name or len(name) > _LONGEST_NAME:
@@ -42,15 +42,15 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
         number = db.value(SQL.put_endpoint, name, bare, secret, json_objects.dumps(given))
         state.create_all()
         state.reset(int(number))
-        db.run(SQL.wake, int(number))
-        event_log.info("endpoint_set", endpoint=name)  # which closed its breakers
+        db.run(SQL.retry_endpoint_jobs, int(number))
+        event_log.info("endpoint_set", endpoint=name)  # its breakers are closed now
         _warn_of_secret(Endpoint(name, bare, secret, given))
 
     as_extension_owner(put)
 
 
 def _warn_of_secret(endpoint: Endpoint) -> None:
-    """Say at once that a secret cannot be read: it may be made later, so this is no error."""
+    """Warn when a secret cannot be read; no error, since it may be created later."""
     if found := parameters.problem(endpoint):
         problem, command = found
         db.warning(
@@ -61,7 +61,7 @@ def _warn_of_secret(endpoint: Endpoint) -> None:
 
 @sql_entry
 def endpoint_problem(name: str) -> dict[str, str | None]:
-    """Return why an endpoint's secrets cannot be read, and the command that mends it; of NULLs for who is no admin."""
+    """Return why an endpoint's secrets cannot be read, and the remedy; NULLs unless the caller is an admin."""
     role = caller()
 
     def look() -> tuple[str | None, str | None]:

@@ -20,9 +20,9 @@ from evergreen.source import functions
 SQL = load(__package__)
 _MAX_DIMENSIONS = 16000  # pgvector's limit for a stored vector
 _SETTABLE = sorted(serving.MODEL.keys() - serving.IDENTITY)
-#: Arguments of embed_model_add, which somebody may take for options.
+#: Arguments of embed_model_add that could be taken for options.
 _ARGUMENTS = ("provider", "dimensions", "remote_name", "endpoint", "name")
-#: Of a built-in model, which costs nothing and has no server.
+#: Options of a built-in model, which is free and has no server.
 _BUILT_IN = ("inputs",)
 
 
@@ -45,12 +45,14 @@ def embed_model_add(
         if dimensions is None or not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise UserError(
                 f"dimensions must be from 1 to {_MAX_DIMENSIONS}, not {quoted(dimensions)}",
-                hint="The model's page says how many.",
+                hint="The model's documentation has the number.",
             )
         given = serving.read("model", serving.MODEL, options, '{"inputs": 100}')
         remote = function.resolve(remote_name) if provider == "function" and remote_name is not None else remote_name
         if endpoint is not None and not db.value(SQL.endpoint_exists, endpoint):
-            raise UserError(f'endpoint "{endpoint}" does not exist', "42704", hint="Make it with embed_endpoint_set().")
+            raise UserError(
+                f'endpoint "{endpoint}" does not exist', "42704", hint="Create it with embed_endpoint_set()."
+            )
         if endpoint is not None and (chosen.free or chosen.sql):
             raise UserError(f"provider {provider} has no endpoint", hint="Leave endpoint out: it would not be used.")
         served = Endpoint(endpoint, "", None) if endpoint is not None else None
@@ -67,19 +69,21 @@ def embed_model_add(
 
 def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpoint: str | None, options: str) -> int:
     try:
-        return int(db.atomically(lambda: db.value(SQL.insert, name, provider, remote, dimensions, endpoint, options)))
+        return int(
+            db.atomically(lambda: db.value(SQL.insert_model, name, provider, remote, dimensions, endpoint, options))
+        )
     except db.DatabaseError as error:
         if not is_unique_violation(error):
             raise
         raise UserError(
             f'model "{name}" exists already',
             "42710",
-            hint="embed_model_set() changes its options; what makes another model of it needs another name.",
+            hint="embed_model_set() changes its options; a change of its vectors needs another name.",
         ) from error
 
 
 def _check_may_run(remote: str, role: str) -> None:
-    """A model runs as its function's owner: only who may call that function may have it called."""
+    """Check EXECUTE on a model's function, which runs as its owner; raises UserError 42501."""
     if not db.value(SQL.may_run, role, f"{remote}(text[])"):
         raise UserError(
             f"permission denied for function {remote}(text[])",
@@ -92,18 +96,18 @@ def _create_wrapper(model: int, remote: str) -> None:
     functions.ensure_schema()
     wrapper = function.wrapper(model)
     body = db.literal(f"SELECT {remote}($1)")
-    home = db.one(SQL.home, f"{remote}(text[])")
+    home = db.one(SQL.function_home, f"{remote}(text[])")
     assert home is not None  # it was resolved a moment ago
     path = ", ".join(dict.fromkeys([home["schema"], models.vector_schema(), "public", "pg_temp"]))
-    db.ddl(SQL.wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
+    db.ddl(SQL.create_wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
     signature = {"signature": f"{wrapper}(text[])"}
     privileges.revoke_all("FUNCTION", signature["signature"])
     functions.set_owner(f"{wrapper}(text[])", db.identifier(home["owner"]))
-    db.ddl(SQL.follow_extension.on(**signature))
+    db.ddl(SQL.depend_on_extension.on(**signature))
 
 
 def _check_unused(model: Model) -> None:
-    users = [row["name"] for row in db.rows(SQL.users, model.id)]
+    users = [row["name"] for row in db.rows(SQL.pipelines_of_model, model.id)]
     if users:
         raise UserError(
             f'model "{model.name}" is used by pipeline {", ".join(users)}',
@@ -114,7 +118,7 @@ def _check_unused(model: Model) -> None:
 
 @sql_entry
 def embed_model_drop(name: str | None) -> None:
-    """Forget a model; raises 42704, 2BP01 while a pipeline uses it."""
+    """Drop a model; raises 42704, 2BP01 while a pipeline uses it."""
 
     def drop() -> None:
         if name is None:
@@ -122,9 +126,9 @@ def embed_model_drop(name: str | None) -> None:
         model = models.by_name(name)
         _check_unused(model)
         if db.value(SQL.is_built_in, model.id):
-            raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing where it is not used.")
-        db.run(SQL.delete, model.id)
-        _check_unused(model)  # by a pipeline whose session was waited for
+            raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing while it is not used.")
+        db.run(SQL.delete_model, model.id)
+        _check_unused(model)  # by a pipeline created during the wait for its lock
         state.drop("model", model.id, state.MODEL)
         if model.provider == "function":
             functions.drop(f"{function.wrapper(model.id)}(text[])")
@@ -139,7 +143,7 @@ def embed_model_set(name: str | None, options: str | None) -> str:
     def put() -> str:
         if name is None:
             raise UserError("model NULL does not exist", "42704", hint="Pass the name of a model.")
-        held = db.one(SQL.hold, name)
+        held = db.one(SQL.lock_model_options, name)
         model = models.by_name(name)
         assert held is not None  # or it would not have been found
         given = json_objects.parse(options, '{"price": 0.02}')
@@ -152,7 +156,9 @@ def embed_model_set(name: str | None, options: str | None) -> str:
         if merged != model.options:
             _put(model, merged)
             if held["built_in"]:
-                db.notice(f'options of "{name}" are not part of a dump, as it is built in: set them after a restore')
+                db.notice(
+                    f'options of "{name}" are not part of a dump, because it is built in: set them after a restore'
+                )
         return json.dumps(merged)
 
     return as_extension_owner(put)
@@ -163,7 +169,7 @@ def _put(model: Model, options: dict[str, Any]) -> None:
         _check_budgets(model)
     db.run(SQL.set_model_options, model.id, json.dumps(options))
     state.reset_model(model.id)
-    db.run(SQL.wake_model, model.id)
+    db.run(SQL.retry_model_jobs, model.id)
     event_log.info("model_set", model=model.name)
 
 
@@ -185,8 +191,8 @@ def _check(model: Model, option: str, value: Any, *, is_built_in: bool) -> None:
 
 
 def _check_budgets(model: Model) -> None:
-    """Without a price daily_cost would limit nothing."""
-    names = [row["name"] for row in db.rows(SQL.with_budget, model.id)]
+    """Refuse to remove a price that daily_cost needs."""
+    names = [row["name"] for row in db.rows(SQL.pipelines_with_budget, model.id)]
     if names:
         raise UserError(
             f'the price of model "{model.name}" is needed by option "daily_cost" of pipeline {", ".join(names)}',

@@ -7,7 +7,7 @@ ALTER TABLE {table} SET SCHEMA {schema}
 -- give_table(): to the source's owner
 ALTER TABLE {table} OWNER TO {owner}
 
--- home(text): who a function runs as, and where it lives
+-- function_home(text): who a function runs as, and where it lives
 SELECT pg_catalog.pg_get_userbyid(p.proowner)::text AS owner, pg_catalog.quote_ident(n.nspname) AS schema
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE p.oid = pg_catalog.to_regprocedure($1)
@@ -65,7 +65,7 @@ WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = n.id)
 LIMIT 1
 RETURNING id
 
--- hold_model(int4, int4): neither the pipeline nor the model goes before this transaction ends
+-- lock_model(int4, int4): neither the pipeline nor the model goes before this transaction ends
 SELECT FROM embed.pipeline p, embed.model m WHERE p.id = $1 AND m.id = $2 FOR KEY SHARE
 
 -- start_in_wal(int4, bool, bool): its changes are to be read from the WAL; are there triggers until then, is all checked then
@@ -77,7 +77,7 @@ UPDATE embed.pipeline SET view = $2::pg_catalog.regclass WHERE id = $1
 -- bare_name(oid): a relation's name without its schema
 SELECT c.relname::text FROM pg_catalog.pg_class c WHERE c.oid = $1
 
--- lock(int4): a generation that is being added waits, or is waited for
+-- lock_pipeline(int4): a generation that is being added waits, or is waited for
 SELECT FROM embed.pipeline p WHERE p.id = $1 FOR UPDATE
 
 -- wait_for_workers(): what a worker has in hand of the pipeline it gives back, as it does not get at the vectors any more
@@ -107,7 +107,7 @@ DELETE FROM embed.pipeline WHERE id = $1
 SELECT n.nspname::text AS schema, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1
 
--- insert(text, text, text, int4, text, text): a new model, of a number that no vector is of; see insert_pipeline in create.sql
+-- insert_model(text, text, text, int4, text, text): a new model, of a number that no vector is of; see insert_pipeline in create.sql
 INSERT INTO embed.model (id, name, provider, remote_name, dimensions, endpoint, options)
 SELECT n.id, $1, $2, $3, $4, $5, $6::jsonb
 FROM (SELECT pg_catalog.nextval('embed.model_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
@@ -120,10 +120,10 @@ RETURNING id
 -- endpoint_exists(text): is it there
 SELECT EXISTS (SELECT FROM embed.endpoint e WHERE e.name = $1)
 
--- users(int4): pipelines that use a model
+-- pipelines_of_model(int4): pipelines that use a model
 SELECT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id WHERE g.model = $1 ORDER BY p.id
 
--- delete(int4): with the vectors kept for it
+-- delete_model(int4): with the vectors kept for it
 WITH cached AS (DELETE FROM embed.cache WHERE model = $1), flying AS (DELETE FROM embed.in_flight WHERE model = $1)
 DELETE FROM embed.model WHERE id = $1
 
@@ -142,38 +142,38 @@ RETURNING id
 -- endpoint(text): as it was set
 SELECT e.url, e.secret, e.options::text AS options FROM embed.endpoint e WHERE e.name = $1
 
--- wake(int4): rows that wait for a model of an endpoint are tried at once
+-- retry_endpoint_jobs(int4): rows that wait for a model of an endpoint are tried at once
 UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM embed.endpoint e JOIN embed.model m ON m.endpoint = e.name
     JOIN embed.generation g ON g.model = m.id JOIN embed.job j ON j.generation = g.id
     WHERE e.id = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
 
--- hold(text): a model's options, for change
+-- lock_model_options(text): a model's options, for change
 SELECT m.options::text AS options, m.built_in FROM embed.model m WHERE m.name = $1 FOR NO KEY UPDATE
 
 -- set_model_options(int4, text): of a model
 UPDATE embed.model SET options = $2::jsonb WHERE id = $1
 
--- with_budget(int4): pipelines of a model whose spending is limited by its price
+-- pipelines_with_budget(int4): pipelines of a model whose spending is limited by its price
 SELECT DISTINCT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id
 WHERE g.model = $1 AND p.options ? 'daily_cost' ORDER BY p.name
 
--- wake_model(int4): rows that wait for a model are tried at once
+-- retry_model_jobs(int4): rows that wait for a model are tried at once
 UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM embed.generation g JOIN embed.job j ON j.generation = g.id
     WHERE g.model = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
 
--- wrapper(): runs the user's function as its owner. {path}: its own schema, pgvector's and public, where its body finds
+-- create_wrapper(): runs the user's function as its owner. {path}: its own schema, pgvector's and public, where its body finds
 -- what it finds when its owner calls it; a search_path of the function's own comes first anyway
 CREATE OR REPLACE FUNCTION {wrapper}(text[]) RETURNS {vector}[]
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = {path} SET lock_timeout = 0
 AS {body}
 
--- follow_extension(): DROP EXTENSION takes it along, without CASCADE too: no vector depends on it
+-- depend_on_extension(): DROP EXTENSION takes it along, without CASCADE too: no vector depends on it
 ALTER FUNCTION {signature} DEPENDS ON EXTENSION evergreen
 
--- put(text, text): store it
+-- put_setting(text, text): store it
 INSERT INTO embed.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value

@@ -1,4 +1,4 @@
-"""What embed_create was asked for, checked against the source: nothing is created before all of it makes sense."""
+"""Checks of the arguments of embed_create against the source, before anything is created."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +20,9 @@ _MAX_NAME = 63
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a row becomes texts: columns, a template, or columns to cut and a template around each chunk; chunker.
+    """How a row becomes texts: columns, a template, or both, where the template goes around each chunk; chunker.
 
-    ``watched``: the columns all that reads.
+    ``watched``: all columns that are read.
     """
 
     columns: tuple[str, ...] | None
@@ -41,7 +41,7 @@ def check_name(name: str | None) -> str:
 
 
 def check_source(source: str | None, role: str) -> Source:
-    """Check that the source is a table with a primary key and the caller's; raises 42501, 42809, 42P17, 22004."""
+    """Check that the source is a table with a primary key, and the caller's; raises 42501, 42809, 42P17, 22004."""
     found = _find_source(source)
     if not pipelines.may_own(role, found.owner):
         raise UserError(
@@ -53,13 +53,13 @@ def check_source(source: str | None, role: str) -> Source:
 
 
 def check_readable(source: str | None, role: str) -> Source:
-    """As check_source, for somebody who only wants to look: it need not be the caller's."""
+    """Check the source for a preview, which needs SELECT only; raises 42501, 42809, 42P17, 22004."""
     found = _find_source(source)
     if not pipelines.may_read(role, found.oid):
         raise UserError(
             f"permission denied for table {found.qualified}",
             "42501",
-            hint="SELECT on the table is needed to look at it.",
+            hint="Ask its owner for SELECT on it.",
         )
     return _check_table(found)
 
@@ -81,7 +81,7 @@ def _check_table(found: Source) -> Source:
             hint="Use an ordinary or partitioned table.",
         )
     if found.schema.startswith("pg_temp"):
-        raise UserError(f"{found.qualified} is a temporary table", "42809", hint="Workers could not see its rows.")
+        raise UserError(f"{found.qualified} is a temporary table", "42809", hint="Workers cannot see its rows.")
     if not found.key:
         raise UserError(
             f"table {found.qualified} has no primary key",
@@ -93,7 +93,7 @@ def _check_table(found: Source) -> Source:
             raise UserError(
                 f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
                 "0A000",
-                hint="A domain inside it, now or later, would run its checks with other rights than the owner's.",
+                hint="A domain in it, now or later, would run its checks with other rights than the owner's.",
             )
         if ex.contains_object_names(column):
             raise UserError(
@@ -115,7 +115,7 @@ def _check_table(found: Source) -> Source:
 def check_preparation(
     source: Source, names: list[str | None] | None, template: str | None, chunker: str | None, only_if: str | None
 ) -> Preparation:
-    """Check what text is made of; raises 22023, 42703, 42804, 54011."""
+    """Check what the text is made of; raises 22023, 42703, 42804, 54011."""
     around = _check_template(source, names, template)
     given = tuple(names) if names is not None else around
     used = tuple(name for name in given if isinstance(name, str))
@@ -140,14 +140,14 @@ def check_preparation(
 
 
 def _check_watched(source: Source, column: Column) -> None:
-    """Raise 0A000 for a column whose text changes in ways that cannot be noticed."""
+    """Raise UserError 0A000 for a column whose text may change unnoticed."""
     reason = ex.unwatchable(column)
     if reason is not None:
         raise UserError(f'column "{column.name}" of table {source.qualified} {reason[0]}', "0A000", hint=reason[1])
 
 
 def _check_template(source: Source, names: list[str | None] | None, template: str | None) -> tuple[str, ...]:
-    """Return the columns that a template names; together with columns it must say where their chunks stand."""
+    """Return the columns that a template names; together with columns it must contain $chunk."""
     parts = templates.parse(template, framed=names is not None) if template is not None else ()
     if (names is None) == (template is None) and templates.Chunk() not in parts:
         raise UserError(
@@ -193,7 +193,7 @@ def check_model(name: str | None) -> Model:
 
 
 def check_capture(capture: str | None, source: Source) -> str:
-    """Check how changes are to be seen, and that they can be; raises 22023, 55000, 42501."""
+    """Check the kind of capture, and that the server supports it; raises 22023, 55000, 42501."""
     if capture not in {"trigger", "cdc", "manual"}:
         raise UserError(f"there is no capture {quoted(capture)}", hint="Use 'trigger', 'cdc' or 'manual'.")
     if capture == "cdc":

@@ -130,7 +130,7 @@ SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_iden
 FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a
 WHERE n.nspname = 'embed_store' AND a.grantee <> n.nspowner AND a.privilege_type = 'CREATE'
 
--- revoke_create(): nobody else makes functions where ours are looked for
+-- revoke_create(): only the extension's owner may create functions there
 REVOKE CREATE ON SCHEMA embed_store FROM {role} CASCADE
 
 -- create_store_schema(): made by the first embed_create; never a member of the extension
@@ -153,7 +153,7 @@ AS {body}
 -- set_body_checks(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
 SELECT pg_catalog.current_setting('check_function_bodies') AS before, pg_catalog.set_config('check_function_bodies', $1, true)
 
--- grant_execute_to_public(): it runs with the rights of whoever asks
+-- grant_execute_to_public(): it runs with the caller's rights
 GRANT EXECUTE ON FUNCTION {signature} TO PUBLIC
 
 -- grant_execute(): the owner of a partitioned table makes partitions, and copies of our triggers with them

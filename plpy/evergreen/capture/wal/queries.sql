@@ -1,4 +1,4 @@
--- survey(): what there is to do about the WAL
+-- survey(): pending work on the WAL
 SELECT (SELECT count(*) FROM embed.pipeline p
         WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)) AS new,
        count(*) FILTER (WHERE w.state = 'pending') AS pending,
@@ -49,7 +49,7 @@ WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
 -- clear_recheck(int4): since now all is captured, and all is being checked
 UPDATE embed.wal SET recheck = false WHERE pipeline = $1
 
--- mark_horizon(): whoever goes on from before a table was in the publication has a lower number
+-- mark_horizon(): transactions that started before a table was in the publication have a lower id
 UPDATE embed.wal SET horizon = pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             WHERE w.state = 'published' AND w.horizon IS NULL FOR UPDATE SKIP LOCKED))
@@ -130,7 +130,7 @@ WHERE s.slot_name = embed.slot_name() AND s.database = pg_catalog.current_databa
 -- delete_positions(): of a slot that is gone
 DELETE FROM embed.wal_position
 
--- set_lock_timeout(text): how long to wait for other transactions
+-- set_lock_timeout(text): how long to wait for running transactions
 SELECT pg_catalog.set_config('lock_timeout', $1, true)
 
 -- advance(text): lets the server remove the WAL up to there; at once, whatever becomes of this transaction
@@ -180,7 +180,7 @@ SELECT pg_catalog.set_config('client_encoding', $1, true),
        (SELECT pg_catalog.set_config('log_min_messages', $2, true) FROM pg_catalog.pg_roles r
         WHERE r.rolname = current_user AND r.rolsuper)
 
--- snapshot(): what everybody sees by now
+-- snapshot(): the transactions that every later snapshot sees
 SELECT pg_catalog.pg_current_snapshot()::text
 
 -- watchers(oid): the pipelines that a table belongs to: as their source, or as a partition of it
@@ -207,7 +207,7 @@ DELETE FROM embed.wal_position WHERE ctid = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED))
 
 -- read_range(): the slot, how far it was read and how far there is something. is_cut: whether a record may lie across that end: what
--- nobody waits for is brought to disk by whole pages, and records do not end with them. Whoever decodes it waits for the rest.
+-- nobody waits for is brought to disk by whole pages, and records do not end with them. Decoding waits for the rest.
 SELECT embed.slot_name()::text AS name, max(r.lsn)::text AS logged, e.lsn::text AS flushed,
        pg_catalog.pg_wal_lsn_diff(e.lsn, '0/0') % pg_catalog.current_setting('wal_block_size')::int = 0 AS is_partial
 FROM (SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn) e

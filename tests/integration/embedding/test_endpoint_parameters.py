@@ -7,6 +7,7 @@ place; nothing that is sent can change where a request ends, who reads it, or be
 import json
 
 import psycopg
+import psycopg.types.json
 import pytest
 
 from evergreen.core.errors import ModelError
@@ -192,3 +193,54 @@ def test_a_secret_that_cannot_be_read_is_said_when_it_is_set(db, azure, where):
     with pytest.raises(psycopg.Error) as found:
         db.execute("SELECT embed('text', 'm')")
     assert remedy in found.value.diag.message_hint
+
+
+OPTIONS = {
+    "model": {
+        "price": [-1, "0.02", True, None, [], 1e300],
+        "inputs": [0, -1, 1.5, "5", True, 10**12],
+        "request_tokens": [0, None],
+        "input_tokens": [0, {}],
+        "encoding_format": ["int8", 5, None],
+        "document_prompt": [5, None],
+        "send_dimensions": [1, "true"],
+        "prise": [1],
+    },
+    "endpoint": {
+        "requests_per_minute": [0, -1, "5", True, None, 1e300],
+        "tokens_per_minute": [0, -5, []],
+        "max_in_flight": [0, 65, 1.5, True],
+        "total_timeout": [0, 241, "5"],
+        "proxy": ["https://proxy.example.com", "socks5://proxy.example.com", "proxy", "http://proxy/path", "http://"],
+        "organisation": ["org"],
+    },
+}
+CALLS = {
+    "model": "SELECT embed_model_add('m', 'hash', 8, options => %s)",
+    "endpoint": "SELECT embed_endpoint_set('e', 'https://models.example.com', options => %s)",
+}
+
+
+@pytest.mark.parametrize(("of", "name"), [(of, name) for of, names in OPTIONS.items() for name in names])
+def test_options_that_make_no_sense_are_refused_with_a_hint(db, of, name):
+    for value in OPTIONS[of][name]:
+        error = refused(db, CALLS[of], (psycopg.types.json.Jsonb({name: value}),))
+        assert f'"{name}"' in error.diag.message_primary
+        assert error.sqlstate == "22023"
+
+
+def test_options_that_make_sense_are_taken(db):
+    good = {
+        "model": {"price": 0, "inputs": 1, "encoding_format": "float", "send_dimensions": False, "query_prompt": ""},
+        "endpoint": {
+            "requests_per_minute": 0.5,
+            "tokens_per_minute": 1_000_000,
+            "organization": "org-1",
+            "project": "proj_1",
+            "proxy": "http://proxy.example.com:3128",
+            "max_in_flight": 64,
+            "total_timeout": 0.5,
+        },
+    }
+    for of, options in good.items():
+        db.execute(CALLS[of], (psycopg.types.json.Jsonb(options),))

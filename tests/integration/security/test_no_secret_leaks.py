@@ -1,20 +1,30 @@
-"""A key goes to its server in a header or a parameter, and nowhere else: not into logs, catalogs, views or errors."""
+"""A key goes to its server in a header or a parameter, and nowhere else: not into errors, logs, tables, views or dumps,
+nor to a role that may not spend it.
+"""
 
 import json
+import logging
 import shutil
 import subprocess
 import threading
+import traceback
 from pathlib import Path
 
 import psycopg
+import psycopg.types.json
 import pytest
 
+from evergreen.core.errors import ModelError
 from evergreen_host.cluster import Cluster
+from tests.fixtures.error_checks import refused
+from tests.fixtures.pipelines.documents import drain_once, status_of
 from tests.fixtures.providers import faults
+from tests.fixtures.providers.direct import SERVED
+from tests.fixtures.roles import people
 
 KEY = "sk-Zr7QmW2vT9xLpB4nKd8sHc3f"
 PIECES = [KEY[i : i + 8] for i in range(len(KEY) - 7)]
-OPTIONS = {
+SERVER_OPTIONS = {
     "log_statement": "all",
     "log_min_messages": "debug1",
     "log_connections": "on",
@@ -43,9 +53,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def keyed(folder):
+def keyed_server(folder):
     """A server of our own that finds the key in a file, and by another name in its environment."""
-    with Cluster(options=OPTIONS, env={"EVERGREEN_SECRETS": str(folder), "EVERGREEN_SECRET_other_key": KEY}) as made:
+    with Cluster(
+        options=SERVER_OPTIONS, env={"EVERGREEN_SECRETS": str(folder), "EVERGREEN_SECRET_other_key": KEY}
+    ) as made:
         with psycopg.connect(made.dsn(), autocommit=True) as db:
             db.execute("CREATE DATABASE keyed")
         yield made
@@ -63,9 +75,9 @@ def contents(db):
             continue  # views that want something special, such as a library
 
 
-def test_a_key_is_found_nowhere(keyed, provider):
+def test_a_key_is_found_nowhere(keyed_server, provider):
     said = []
-    with psycopg.connect(keyed.dsn("keyed"), autocommit=True) as db:
+    with psycopg.connect(keyed_server.dsn("keyed"), autocommit=True) as db:
         db.add_notice_handler(
             lambda told: said.append(f"{told.message_primary} {told.message_detail} {told.message_hint}")
         )
@@ -96,7 +108,7 @@ def test_a_key_is_found_nowhere(keyed, provider):
         assert {(call.headers["api-key"], call.query["key"]) for call in provider.calls} == {(KEY, KEY)}
         provider.hold()
         db.execute("UPDATE docs SET body = 'edited'")
-        worker = psycopg.connect(keyed.dsn("keyed"), autocommit=True)
+        worker = psycopg.connect(keyed_server.dsn("keyed"), autocommit=True)
         before = len(provider.requests)
         threading.Thread(target=lambda: worker.execute("CALL embed_work(until_empty => true)"), daemon=True).start()
         provider.wait_for_requests(before + 1)
@@ -104,18 +116,22 @@ def test_a_key_is_found_nowhere(keyed, provider):
             assert not any(piece in row for piece in PIECES), name
         provider.release()
     dumped = subprocess.run(
-        [keyed.bin("pg_dump"), "-d", keyed.dsn("keyed")], capture_output=True, text=True, check=True
+        [keyed_server.bin("pg_dump"), "-d", keyed_server.dsn("keyed")], capture_output=True, text=True, check=True
     ).stdout
-    for what, text in {"a dump": dumped, "the log": keyed.logfile.read_text(), "a message": "\n".join(said)}.items():
+    for what, text in {
+        "a dump": dumped,
+        "the log": keyed_server.logfile.read_text(),
+        "a message": "\n".join(said),
+    }.items():
         assert len(text) > 100, what
         assert not [piece for piece in PIECES if piece in text], what
 
 
-def test_a_file_that_others_may_read_is_said_at_once(keyed, folder):
+def test_a_file_that_others_may_read_is_said_at_once(keyed_server, folder):
     """Whatever keeps the server from a secret is said when it is set: no file, one with wrong rights, no key in it."""
     said = []
     key = folder / "model_key"
-    with psycopg.connect(keyed.dsn("keyed"), autocommit=True) as db:
+    with psycopg.connect(keyed_server.dsn("keyed"), autocommit=True) as db:
         db.add_notice_handler(lambda told: said.append(f"{told.severity} {told.message_primary} {told.message_hint}"))
         db.execute("CREATE EXTENSION evergreen CASCADE")
         said.clear()
@@ -135,3 +151,121 @@ def test_a_file_that_others_may_read_is_said_at_once(keyed, folder):
         said.clear()
         db.execute(setting, ("other_key",))
         assert said == []
+
+
+ECHOES = [
+    f'{{"error": "Incorrect API key provided: {KEY}."}}',
+    f"Bearer {KEY}",
+    f"{KEY}" * 50,
+    "x" * 190 + KEY,
+    f"key {KEY[:12]} is unknown",
+    f"key ...{KEY[-12:]} is unknown",
+]
+
+
+@pytest.fixture
+def keyed(monkeypatch):
+    """The name of a secret in this process's environment."""
+    monkeypatch.setenv("EVERGREEN_SECRET_key", KEY)
+    return "key"
+
+
+def said(error):
+    """All that an error and those below it hold, as a log would show it with the values of locals."""
+    shown = []
+    while error is not None:
+        shown += [repr(error), str(error), repr(error.args), *traceback.format_exception(error)]
+        error = error.__cause__ or error.__context__
+    return "".join(shown)
+
+
+def without_key(text):
+    return not any(piece in text for piece in PIECES)
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("code", [200, 400, 401, 429, 500, 302])
+def test_a_server_that_repeats_the_key(ask, provider, keyed, echo, code):
+    provider.fail(faults.status(code, echo.encode()))
+    with pytest.raises(ModelError) as found:
+        ask("openai", ["text"], secret=keyed)
+    assert without_key(said(found.value))
+
+
+@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize(
+    "fault", [faults.html(), faults.noise(), faults.reset(), faults.truncated(), faults.count(1), faults.count(-1)]
+)
+def test_whatever_goes_wrong_the_key_is_in_no_error_and_no_log(ask, provider, keyed, name, fault, caplog):
+    caplog.set_level(logging.DEBUG)
+    provider.fail(fault)
+    with pytest.raises(ModelError) as found:
+        ask(name, ["text"], secret=keyed)
+    assert without_key(said(found.value))
+    assert without_key(caplog.text)
+
+
+@pytest.mark.slow
+def test_a_secret_that_is_missing_is_named_with_its_places(db, docs, provider):
+    provider.register(db, secret="nowhere")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")
+    drain_once(db)
+    assert "EVERGREEN_SECRET_nowhere" in status_of(db, "last_error")
+    assert status_of(db, "pending") == 10
+    assert status_of(db, "failed") == 0
+    assert not provider.sent
+
+
+@pytest.mark.parametrize(
+    "value", ["sk-proj/0123456789==", f"Bearer {KEY}", f"{KEY}\n", "../../etc/passwd", "/etc/passwd"]
+)
+def test_a_value_in_place_of_a_name_is_refused_unseen(db, value):
+    error = refused(db, "SELECT embed_endpoint_set('e', 'https://models.example.com/v1', secret => %s)", (value,))
+    assert value.strip() not in str(error)
+    assert "name of a secret" in str(error)
+
+
+@pytest.mark.parametrize("option", ["organization", "project", "proxy"])
+@pytest.mark.parametrize("value", [f"{KEY}\n", f"{KEY}é", f"http://user:{KEY}@proxy.example.com:3128", 5, "", None])
+def test_an_option_that_may_hold_a_secret_is_not_repeated(db, option, value):
+    if option != "proxy" and isinstance(value, str) and value.startswith("http"):
+        pytest.skip("any printable identifier will do")
+    options = psycopg.types.json.Jsonb({option: value})
+    error = refused(db, "SELECT embed_endpoint_set('e', 'https://models.example.com', options => %s)", (options,))
+    assert without_key(f"{error}{error.diag.message_detail}{error.diag.message_hint}")
+
+
+@pytest.mark.slow
+def test_who_may_not_use_a_model_cannot_spend_on_it(db, connect, docs, provider):
+    """Nor by SET ROLE, nor from a function of a role that may: the role that the call runs as counts."""
+    people(db)
+    provider.register(db)
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")
+    session = connect("bob")
+    for call in ("SELECT embed('x', 'loop')", "SELECT embed_query('docs', 'x')", "SELECT embed_drain()"):
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject)):
+            session.execute(call)
+    payer = connect()
+    payer.execute("SET ROLE the_payer")
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        payer.execute("SELECT embed_query('docs', 'x')")
+    payer.execute("SET ROLE bob")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        payer.execute("SELECT embed('x', 'loop')")
+    assert not provider.sent
+    db.execute("GRANT SELECT ON docs TO bob")
+    assert session.execute("SELECT embed_query('docs', 'x') IS NOT NULL").fetchone() == (True,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        session.execute("SELECT embed('y', 'loop')")
+    assert dict(provider.sent) == {"x": 1}
+
+
+def test_who_administers_nothing_sees_no_url_and_no_endpoints_options(db, connect, provider):
+    people(db)
+    provider.register(db, endpoint={"organization": "org-1", "max_in_flight": 2}, secret="key_name")
+    rows = str(connect("bob").execute("SELECT to_jsonb(v) FROM embed_models v").fetchall())
+    assert "'loop'" in rows
+    assert not any(hidden in rows for hidden in ("127.0.0.1", "org-1", "key_name"))
+    for table in ("embed.endpoint", "embed.model"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connect("bob").execute(f"SELECT * FROM {table}")

@@ -57,12 +57,12 @@ def test_status_as_a_table(dsn, two):
 def test_a_table_that_is_locked_is_named(dsn, two, connect):
     """As by VACUUM FULL. A reader that waited for it would show nothing, and not say why."""
     with connect(autocommit=False) as other:
-        other.execute("LOCK TABLE embed.change")
+        other.execute("LOCK TABLE embed.change_log")
         done = run("status", "--dsn", dsn)
         assert "evergreen_up 0.0" in run("metrics", "--dsn", dsn).stdout
         pid = other.info.backend_pid
     assert done.returncode == 1
-    assert f"table embed.change is locked by process {pid} (LOCK TABLE embed.change)" in done.stderr
+    assert f"table embed.change_log is locked by process {pid} (LOCK TABLE embed.change_log)" in done.stderr
     assert f"SELECT pg_terminate_backend({pid});" in done.stderr
     assert run("status", "--dsn", dsn).returncode == 0
 

@@ -10,7 +10,7 @@ SELECT (SELECT count(*) FROM embed.pipeline p
            > (SELECT pg_catalog.pg_wal_lsn_diff(max(r.lsn), '0/0') FROM embed.wal_position r WHERE r.slot = embed.slot_name()) AS awaited
 FROM embed.wal w
 
--- is_needed(): does anybody read the WAL, or is to
+-- is_needed(): does a pipeline need the slot, or will one
 SELECT EXISTS (SELECT FROM embed.wal w WHERE w.state <> 'unsupported') OR EXISTS (SELECT FROM embed.pipeline p WHERE p.capture = 'cdc')
 
 -- register_pipelines(): pipelines that came with a restore; those that were dropped are forgotten
@@ -19,7 +19,7 @@ INSERT INTO embed.wal (pipeline, state) SELECT p.id, 'pending' FROM embed.pipeli
 WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
--- restart_capture(text): nothing was captured since who knows when: all of it is looked at again, once the WAL is read anew
+-- restart_capture(text): changes may have been missed: start over, and check all rows
 WITH left_out AS (DELETE FROM embed.wal WHERE state = 'draining' RETURNING pipeline),
      checked AS (INSERT INTO embed.change_log (pipeline, scope) SELECT l.pipeline, 'source' FROM left_out l)
 UPDATE embed.wal SET state = 'pending', recheck = true, horizon = NULL, position = NULL, note = $1
@@ -28,7 +28,7 @@ WHERE state <> 'unsupported' AND state <> 'draining'
 -- pipelines_in_state(text): pipelines in a state
 SELECT w.pipeline FROM embed.wal w WHERE w.state = $1
 
--- lock_in_state(int4, text): one that is still in that state, unless somebody is changing that just now
+-- lock_in_state(int4, text): a pipeline in a state, unless another session has it
 SELECT w.recheck FROM embed.wal w WHERE w.pipeline = $1 AND w.state = $2 FOR UPDATE SKIP LOCKED
 
 -- set_published(int4): the table is in the publication when this is committed
@@ -49,7 +49,7 @@ WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
 -- clear_recheck(int4): since now all is captured, and all is being checked
 UPDATE embed.wal SET recheck = false WHERE pipeline = $1
 
--- mark_horizon(): transactions that started before a table was in the publication have a lower id
+-- mark_horizon(): older transactions have a lower id
 UPDATE embed.wal SET horizon = pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             WHERE w.state = 'published' AND w.horizon IS NULL FOR UPDATE SKIP LOCKED))
@@ -65,7 +65,7 @@ WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
 -- caught_up(text): read so far
 SELECT w.pipeline FROM embed.wal w WHERE w.state = 'catching_up' AND w.position <= $1::pg_catalog.pg_lsn
 
--- needs_recheck(int4): has nobody captured until now
+-- needs_recheck(int4): were changes missed until now
 SELECT w.recheck FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'catching_up' FOR UPDATE
 
 -- set_streaming(int4, int8[]): nothing else captures

@@ -6,7 +6,6 @@ from hypothesis import settings
 pytest.register_assert_rewrite("tests.fixtures")
 
 pytest_plugins = [
-    "tests.fixtures.plpy_stub",
     "tests.fixtures.plpy_stub",  # first: what the others import needs it
     "tests.fixtures.breakpoints",
     "tests.fixtures.doctor",

@@ -17,7 +17,7 @@ INSERT INTO embed.change_log (pipeline, scope) VALUES ($1, 'source')
 SELECT EXISTS (SELECT FROM embed.generation g JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE g.pipeline = $1 AND s.scope = 'source' AND s.running AND s.position IS NOT NULL)
 
--- live_tokens(int4): claims whose worker lives; see dead_tokens of the claim: nobody waits for these locks
+-- live_tokens(int4): claims whose worker lives; see abandoned_tokens in queue/queries.sql: nobody waits for these locks
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.generation = $1 AND l.expires_at > pg_catalog.clock_timestamp()

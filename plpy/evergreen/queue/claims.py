@@ -55,7 +55,7 @@ def start(pipeline: Pipeline, generation: Generation, lane: int, *, leased: bool
 
 def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     """Return the claims of a generation whose jobs anybody may take over."""
-    found: list[int] = db.value(SQL.dead_tokens, claim.generation.id, own_tokens)
+    found: list[int] = db.value(SQL.abandoned_tokens, claim.generation.id, own_tokens)
     return found
 
 
@@ -118,7 +118,9 @@ def release_jobs(
     Then the claim must not be released: as that of a worker that is gone it is taken over, without its lease its keys
     would be nobody's until their time is up.
     """
-    return not keys or db.run(SQL.put_back, claim.generation.id, claim.token, keys, seconds, why, scope) == len(keys)
+    if not keys:
+        return True
+    return db.run(SQL.release_jobs, claim.generation.id, claim.token, keys, seconds, why, scope) == len(keys)
 
 
 def set_last_error(claim: Claim, why: str, scope: str) -> None:
@@ -190,7 +192,7 @@ def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
         return
     changes = [claim.jobs[key].changes for key in keys]
     finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
-    db.run(SQL.forgive, claim.generation.id, keys)
+    db.run(SQL.clear_failures, claim.generation.id, keys)
     changed = [key for key in keys if key not in finished]
     if changed:
         db.run(SQL.requeue, claim.generation.id, claim.token, changed, claim.at)

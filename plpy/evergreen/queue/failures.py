@@ -40,10 +40,10 @@ class Failures:
                 failed = (key, str(error), _pause(job, error) * jitter, attempts, error.scope, error.max_batch)
                 waiting.append(failed)
         if waiting:
-            db.run(SQL.wait_longer, self._claim.generation.id, self._claim.token, *_columns(waiting))
+            db.run(SQL.reschedule, self._claim.generation.id, self._claim.token, *_columns(waiting))
         if buried:
             since = [self._claim.jobs[key].unserved_since for key, *_ in buried]
-            db.run(SQL.bury, self._claim.generation.id, *_columns(buried), since)
+            db.run(SQL.insert_dead_letters, self._claim.generation.id, *_columns(buried), since)
             self._close([key for key, *_ in buried])
         dead = [key for key, *_ in buried]
         self._tell(failures, {*dead})

@@ -28,13 +28,13 @@ WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 OFFSET 0) j))
 
--- forgive(int4, jsonb[]): these keys are fine now; a dead letter that an embed_retry() is taking away just now goes with it
+-- clear_failures(int4, jsonb[]): these keys are fine now; a dead letter that an embed_retry() is taking away just now goes with it
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM pg_catalog.unnest($2) u (key)
     CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key FOR UPDATE SKIP LOCKED) f
     WHERE EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1)))
 
--- wait_longer(int4, int8, jsonb[], text[], float8[], int4[], text[], int4[]): failed jobs wait; the last are the attempts they have
+-- reschedule(int4, int8, jsonb[], text[], float8[], int4[], text[], int4[]): failed jobs wait; the last are the attempts they have
 -- now, the scope of the message, and the most texts that the next request with them may hold
 UPDATE embed.job j
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => w.seconds),
@@ -46,7 +46,7 @@ FROM (SELECT j.ctid, u.* FROM unnest($3, $4, $5, $6, $7, $8) u (key, message, se
                           OFFSET 0) j OFFSET 0) w
 WHERE j.ctid = w.ctid
 
--- bury(int4, jsonb[], text[], text[], int4[], timestamptz[]): dead letters
+-- insert_dead_letters(int4, jsonb[], text[], text[], int4[], timestamptz[]): dead letters
 INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at, unserved_since)
 SELECT $1, u.key, u.class, u.message, u.attempts, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), u.unserved_since
 FROM unnest($2, $3, $4, $5, $6) u (key, class, message, attempts, unserved_since)
@@ -67,7 +67,7 @@ SELECT (pg_catalog.nextval('embed.token') << 24)
        pg_catalog.clock_timestamp()::pg_catalog.text AS at,
        (SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
--- dead_tokens(int4, int8[]): claims whose time is up or whose worker is gone; $2 are our own
+-- abandoned_tokens(int4, int8[]): claims whose time is up or whose worker is gone; $2 are our own
 -- That a job's own time is up is not enough: it may have been given another one, if setting "lease" was changed just then.
 -- A worker holds a session advisory lock on its token.
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
@@ -179,7 +179,7 @@ WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
           j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid, j.max_batch
 
--- put_back(int4, int8, jsonb[], float8, text, text): claimed jobs that are not worked on now; the last two: why, where that is an error.
+-- release_jobs(int4, int8, jsonb[], float8, text, text): claimed jobs that are not worked on now; the last two: why, where that is an error.
 -- What a row failed with the last time it was tried stands until it is tried again.
 UPDATE embed.job
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4),

@@ -134,7 +134,7 @@ DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3
                         FOR UPDATE SKIP LOCKED) i))
 
--- dead_tokens(int8[]): claims of any generation whose worker is gone
+-- abandoned_tokens(int8[]): claims of any generation whose worker is gone
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.token <> ALL ($1)

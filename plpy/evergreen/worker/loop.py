@@ -62,7 +62,7 @@ def _let_go(before: list[str] | None = None) -> None:
     until = time.monotonic() + _INSISTENCE
     while time.monotonic() < until:
         try:
-            db.rows(SQL.let_go)
+            db.rows(SQL.release_all_locks)
             if before is not None:
                 as_extension_owner(lambda: session_guard.restore(before))
             break

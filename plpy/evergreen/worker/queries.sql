@@ -161,7 +161,7 @@ SELECT pg_catalog.pg_try_advisory_lock({lock_slot}, $1)
 -- slot_is_taken(int4): by a worker, and not by anybody who likes to sit on locks
 SELECT embed.held_by_worker({lock_slot}, $1)
 
--- let_go(): this session gives up every claim (62) and slot (63) that it has, also one that a cancel came upon, and wakes
+-- release_all_locks(): this session gives up every claim (62) and slot (63) that it has, also one that a cancel came upon, and wakes
 -- up (66). Runs with the caller's search_path, so every name is qualified.
 SELECT pg_catalog.pg_advisory_unlock(l.classid::pg_catalog.int4, l.objid::pg_catalog.int4)
 FROM pg_catalog.pg_locks l

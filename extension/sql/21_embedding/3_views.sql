@@ -12,11 +12,12 @@ SELECT m.name AS model,
        m.built_in
 FROM embed.model m
 CROSS JOIN LATERAL embed.model_limits(m.name, m.provider, m.remote_name, m.dimensions, m.options) l;
-COMMENT ON VIEW @extschema@.embed_models IS 'models by name: where they are served and what one request may hold';
-COMMENT ON COLUMN @extschema@.embed_models.inputs IS 'texts in one request, by the provider''s limits or the model''s options';
-COMMENT ON COLUMN @extschema@.embed_models.request_tokens IS 'tokens in one request; NULL: no limit is known';
-COMMENT ON COLUMN @extschema@.embed_models.input_tokens IS 'tokens of one text; NULL: no limit is known';
-COMMENT ON COLUMN @extschema@.embed_models.price IS 'what a million tokens cost, as the model was registered with';
+COMMENT ON VIEW @extschema@.embed_models IS 'registered models: where they are served and the limits of one request';
+COMMENT ON COLUMN @extschema@.embed_models.inputs IS
+    'most texts in one request: the provider''s limit, or the model''s options';
+COMMENT ON COLUMN @extschema@.embed_models.request_tokens IS 'most tokens in one request; NULL: no known limit';
+COMMENT ON COLUMN @extschema@.embed_models.input_tokens IS 'most tokens in one text; NULL: no known limit';
+COMMENT ON COLUMN @extschema@.embed_models.price IS 'price of a million tokens, from the model''s options';
 GRANT SELECT ON @extschema@.embed_models TO PUBLIC;
 
 CREATE VIEW @extschema@.embed_endpoints WITH (security_barrier) AS
@@ -37,14 +38,19 @@ FROM embed.endpoint e
 CROSS JOIN LATERAL embed.endpoint_state(e.id) s
 CROSS JOIN LATERAL embed.endpoint_problem(e.name) p
 WHERE pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE');
-COMMENT ON VIEW @extschema@.embed_endpoints IS 'where models are served, and whether they answer (embed_admin)';
-COMMENT ON COLUMN @extschema@.embed_endpoints.secret IS 'the name of a secret, never its value';
+COMMENT ON VIEW @extschema@.embed_endpoints IS 'endpoints that serve models, and their health (embed_admin)';
+COMMENT ON COLUMN @extschema@.embed_endpoints.secret IS 'name of a secret, never its value';
 COMMENT ON COLUMN @extschema@.embed_endpoints.breaker IS
-    'closed: in use; resting: after a failure, or because the server asked for a pause; open: after three failures in a row, until rests_until; half-open: the next request is one text, to see';
-COMMENT ON COLUMN @extschema@.embed_endpoints.problem IS 'why one of its secrets cannot be read by the server; NULL: all can be';
-COMMENT ON COLUMN @extschema@.embed_endpoints.remedy IS 'command for a shell on the server''s machine that stores that secret''s value, read from its input';
+    'closed: in use; resting: pausing after a failure or at the server''s request; open: paused until rests_until after three '
+    'failures in a row; half-open: the next request sends one text as a test';
+COMMENT ON COLUMN @extschema@.embed_endpoints.problem IS
+    'why the server cannot read one of the endpoint''s secrets; NULL: it can read them all';
+COMMENT ON COLUMN @extschema@.embed_endpoints.remedy IS
+    'shell command, for the server''s machine, that reads the secret''s value from its input and stores it';
 COMMENT ON COLUMN @extschema@.embed_endpoints.learned_inputs IS
-    'the most texts that all sessions have under way there at a time, as more were too slow or too large; NULL: as many as the models'' limits allow';
+    'learned limit on texts in flight at the endpoint, over all sessions, since larger numbers were too slow or too large; '
+    'NULL: the models'' limits apply';
 COMMENT ON COLUMN @extschema@.embed_endpoints.seconds_per_text IS
-    'how long the server needs for a text, the slowest model''s; NULL: not known. Both are forgotten when endpoint or model are set again';
+    'seconds the server needs per text, for its slowest model; NULL: unknown. Setting the endpoint or model again resets this '
+    'and learned_inputs';
 GRANT SELECT ON @extschema@.embed_endpoints TO PUBLIC;

@@ -8,7 +8,7 @@ from evergreen.search import query
 return query.embed(text, model)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed(text, text) IS
-    'the vector of a text by a model (NULL: this database''s default model); models that cost money need embed_user';
+    'embeds a text with a model (NULL: the database''s default model); paid models require embed_user';
 
 CREATE FUNCTION @extschema@.embed_query(pipeline text, text text) RETURNS vector
 LANGUAGE plpython3u STABLE
@@ -18,7 +18,8 @@ AS $python$
 from evergreen.search import query
 return query.embed_query(pipeline, text)
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_query(text, text) IS 'the vector of a question, by the model that the pipeline''s view shows now';
+COMMENT ON FUNCTION @extschema@.embed_query(text, text) IS
+    'embeds a search query with the model of the pipeline''s active generation';
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
@@ -37,7 +38,8 @@ from evergreen.search import search
 return search.embed_search(pipeline, query, k, mode, stale, max_per_key, min_score)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search(text, text, int, text, text, int, float8) IS
-    'the k best chunks for a question, as the caller may see them; mode vector (score: cosine similarity), keyword (full text search) or hybrid (both, by reciprocal rank fusion); a higher score is better';
+    'returns the k best chunks for a query among the rows the caller may see; mode: vector (score: cosine similarity), '
+    'keyword (full-text search) or hybrid (both, by reciprocal rank fusion); a higher score is better';
 
 CREATE FUNCTION @extschema@.embed_search_rows_sql(source regclass, query text, k int, pipeline text) RETURNS text[]
 LANGUAGE plpython3u STABLE
@@ -48,7 +50,7 @@ from evergreen.search import rows
 return rows.search_rows_sql(source, query, k, pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, text, int, text) IS
-    'internal: the statement that embed_search_rows runs, the question''s vector as its $1, and one that tells whether to ask again';
+    'internal: the query that embed_search_rows runs, the query vector for its $1, and a query that tells whether to retry';
 
 -- PL/Python takes no polymorphic argument, and PL/pgSQL no input and output of one name: hence two functions.
 CREATE FUNCTION @extschema@.embed_search_rows_typed(wanted anyelement, query text, k int, pipeline text)
@@ -90,7 +92,7 @@ from evergreen.search import rows
 return rows.only_pipeline(source)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows_pipeline(regclass) IS
-    'internal: the pipeline of a table that has just one';
+    'internal: the pipeline of a table that has exactly one';
 
 CREATE FUNCTION @extschema@.embed_search_rows("row" anyelement, query text, k int = 10, pipeline text = NULL)
 RETURNS TABLE ("row" anyelement, chunk text, score float8)
@@ -100,7 +102,7 @@ AS $sql$
     SELECT t.source_row, t.chunk, t.score FROM @extschema@.embed_search_rows_typed($1, $2, $3, $4) t
 $sql$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows(anyelement, text, int, text) IS
-    'the k source rows nearest to a question, whole and typed: embed_search_rows(NULL::docs, ''question'')';
+    'returns the k source rows nearest to a query, whole and typed: embed_search_rows(NULL::docs, ''question'')';
 
 -- The settings below: it reads stored keys as the caller, and waits for no lock longer than its other steps.
 CREATE FUNCTION @extschema@.embed_wait(pipeline text, key jsonb = NULL, timeout interval = '10 s') RETURNS boolean
@@ -116,6 +118,7 @@ from evergreen.search import wait
 return wait.embed_wait(pipeline, key, timeout)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_wait(text, jsonb, interval) IS
-    'read your writes: true once every change of this row (or of the pipeline) that was committed before the call is searchable; '
-    'false when the time is up, and at once when it is a dead letter, or the pipeline is paused or broken. Call it after COMMIT. '
-    'Where row security applies to you, a row that you may not see is no row: by key it is true at once, and without a key it does not count';
+    'read your writes: returns true once every change to this row (or pipeline) committed before the call is searchable; '
+    'false on timeout, and at once if the row is a dead letter or the pipeline is paused or broken. Call it after COMMIT. '
+    'Under row security, rows you may not see count as absent: by key it returns true at once, and without a key they are '
+    'ignored';

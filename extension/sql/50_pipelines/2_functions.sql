@@ -11,8 +11,9 @@ return create.embed_create(name, source, columns, template, model, chunker, capt
                            view_name, only_if, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_create(text, regclass, text[], text, text, jsonb, text, boolean, boolean, name, name, jsonb) IS
-    'keeps embeddings of a table''s text fresh from now on: capture, queue and view; returns the pipeline''s id. The text is that of '
-    'columns, joined by blank lines, or of a template with $column in it; or columns are cut and the template has $chunk where each chunk stands';
+    'creates a pipeline (capture, queue and view) that keeps embeddings of a table''s text fresh; returns its id. The text '
+    'comes from columns, joined by blank lines, or from a template with $column in it; with both, columns are chunked and the '
+    'template has $chunk in place of each chunk';
 
 CREATE FUNCTION @extschema@.embed_alter(pipeline text, options jsonb) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE
@@ -24,7 +25,8 @@ return alter.embed_alter(pipeline, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_alter(text, jsonb) IS
     'merges options into a pipeline''s (null resets one) and returns them all: on_too_long (fail or truncate), max_attempts, '
-    'live_share, bulk_lane (backfill or live), daily_tokens, daily_cost, previous_kept, slot_limit, wakeup, language; embed_create takes the same';
+    'live_share, bulk_lane (backfill or live), daily_tokens, daily_cost, previous_kept, slot_limit, wakeup, language; '
+    'embed_create takes the same options';
 
 CREATE FUNCTION @extschema@.embed_setting(name text, value text = NULL) RETURNS text
 LANGUAGE plpython3u VOLATILE
@@ -35,7 +37,8 @@ from evergreen.pipelines import alter
 return alter.embed_setting(name, value)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_setting(text, text) IS
-    'a setting of this database: default_model, cache_retention, cache_limit, lease or index_from; with a value, sets it first (embed_admin)';
+    'returns a setting of this database: default_model, cache_retention, cache_limit, lease or index_from; given a value, '
+    'sets it first (embed_admin)';
 
 CREATE FUNCTION @extschema@.embed_pause(pipeline text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -45,7 +48,7 @@ AS $python$
 from evergreen.pipelines import alter
 alter.embed_pause(pipeline)
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_pause(text) IS 'stops the work on a pipeline; capture goes on';
+COMMENT ON FUNCTION @extschema@.embed_pause(text) IS 'pauses work on a pipeline; capture continues';
 
 CREATE FUNCTION @extschema@.embed_resume(pipeline text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -55,7 +58,7 @@ AS $python$
 from evergreen.pipelines import alter
 alter.embed_resume(pipeline)
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_resume(text) IS 'starts the work on a paused pipeline again';
+COMMENT ON FUNCTION @extschema@.embed_resume(text) IS 'resumes work on a paused pipeline';
 
 CREATE FUNCTION @extschema@.embed_capture_set(pipeline text, capture text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -66,8 +69,8 @@ from evergreen.pipelines import alter
 alter.embed_capture_set(pipeline, capture)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_capture_set(text, text) IS
-    'how changes of the source are seen from now on: by triggers, in the WAL (cdc), or by your own embed_touch (manual); '
-    'switches without a gap, to cdc as soon as a worker has made the replication slot';
+    'sets how changes to the source are captured: by triggers (trigger), from the WAL (cdc), or by your own embed_touch calls '
+    '(manual). Switches without a gap; switching to cdc takes effect once a worker has created the replication slot';
 
 CREATE FUNCTION @extschema@.embed_get_def(pipeline text) RETURNS text
 LANGUAGE plpython3u STABLE
@@ -77,7 +80,7 @@ AS $python$
 from evergreen.pipelines import definition
 return definition.embed_get_def(pipeline)
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_get_def(text) IS 'the calls that recreate a pipeline';
+COMMENT ON FUNCTION @extschema@.embed_get_def(text) IS 'returns the calls that recreate a pipeline';
 
 CREATE FUNCTION @extschema@.embed_drop(pipeline text, keep_embeddings boolean = false, if_exists boolean = false)
 RETURNS void
@@ -89,7 +92,7 @@ from evergreen.pipelines import drop
 drop.embed_drop(pipeline, keep_embeddings, if_exists)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_drop(text, boolean, boolean) IS
-    'removes a pipeline: triggers, queue, view and vectors; kept vectors move to the source''s schema';
+    'drops a pipeline: triggers, queue, view and vectors; keep_embeddings moves the vectors to the source''s schema instead';
 
 CREATE FUNCTION @extschema@.embed_model_add(
     name text, provider text, dimensions int, remote_name text = NULL, endpoint text = NULL, options jsonb = '{}')
@@ -102,8 +105,9 @@ from evergreen.pipelines import models
 models.embed_model_add(name, provider, dimensions, remote_name, endpoint, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) IS
-    'registers a model under a name (embed_admin). provider: openai (and what speaks as it does), ollama, cohere, voyage, '
-    'function or hash; remote_name: what it is called there, or your function; options: price, prompts, what a request may hold';
+    'registers a model under a name (embed_admin). provider: openai (and compatible servers), ollama, cohere, voyage, '
+    'function or hash; remote_name: the provider''s name for the model, or your function; options: price, prompts, request '
+    'limits';
 
 CREATE FUNCTION @extschema@.embed_model_set(name text, options jsonb) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE
@@ -114,7 +118,9 @@ from evergreen.pipelines import models
 return models.embed_model_set(name, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_model_set(text, jsonb) IS
-    'merges options into those of a model that may be in use (embed_admin): inputs, request_tokens, input_tokens, encoding_format, price; null resets one. Returns all its options. Nothing is embedded again; prompts and dimensions are another model';
+    'merges options into a model''s, even while it is in use (embed_admin), and returns them all: inputs, request_tokens, '
+    'input_tokens, encoding_format, price; null resets one. Nothing is re-embedded; different prompts or dimensions require a '
+    'new model';
 
 CREATE FUNCTION @extschema@.embed_model_drop(name text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -124,7 +130,7 @@ AS $python$
 from evergreen.pipelines import models
 models.embed_model_drop(name)
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_model_drop(text) IS 'forgets a model that no pipeline uses (embed_admin)';
+COMMENT ON FUNCTION @extschema@.embed_model_drop(text) IS 'removes a model that no pipeline uses (embed_admin)';
 
 CREATE FUNCTION @extschema@.embed_endpoint_set(name text, url text, secret text = NULL, options jsonb = '{}')
 RETURNS void
@@ -136,4 +142,6 @@ from evergreen.pipelines import endpoints
 endpoints.embed_endpoint_set(name, url, secret, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) IS
-    'where models are served (embed_admin): url, the name of a secret, never its value; options: time-outs, limits, proxy, allow_http, query and headers (objects of names and values; {"secret": "name"} is the value of a secret)';
+    'creates or changes an endpoint, where models are served (embed_admin): url; secret: the name of a secret, never its '
+    'value; options: timeouts, limits, proxy, allow_http, query and headers (objects of names and values; {"secret": "name"} '
+    'stands for a secret''s value)';

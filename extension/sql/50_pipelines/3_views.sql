@@ -22,5 +22,5 @@ LEFT JOIN embed.model m ON m.id = g.model
 LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
 LEFT JOIN LATERAL embed.missing_part(p.id) v ON true
 WHERE embed.may_see(p.source);
-COMMENT ON VIEW @extschema@.embed_pipelines IS 'pipelines of tables that you may read or administer';
+COMMENT ON VIEW @extschema@.embed_pipelines IS 'pipelines on tables that you may read or administer';
 GRANT SELECT ON @extschema@.embed_pipelines TO PUBLIC;

@@ -9,7 +9,8 @@ from evergreen.generations import build
 return build.embed_build(pipeline, model, chunker, columns, template, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_build(text, text, jsonb, text[], text, jsonb) IS
-    'begins a generation with another model, chunker or text beside the active one; both are kept fresh, searches go on unchanged';
+    'starts building a generation with a different model, chunker or text alongside the active one; both stay fresh, and '
+    'searches keep using the active one';
 
 CREATE FUNCTION @extschema@.embed_compare(pipeline text, queries text[] = NULL, k int = 10)
 RETURNS TABLE (query text, overlap float8, active_keys jsonb, building_keys jsonb)
@@ -21,8 +22,8 @@ from evergreen.generations import compare
 return compare.embed_compare(pipeline, queries, k)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_compare(text, text[], int) IS
-    'the k nearest rows in the active generation and in the one that is being built, and the share that both find; '
-    'texts of sample rows serve as questions where none are given';
+    'compares the active generation with the one being built: the k nearest rows in each, and the share found by both; '
+    'without queries, texts of sample rows are used';
 
 CREATE FUNCTION @extschema@.embed_promote(pipeline text, min_coverage float8 = 1.0, min_overlap float8 = NULL) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -33,8 +34,9 @@ from evergreen.generations import promote
 promote.embed_promote(pipeline, min_coverage, min_overlap)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_promote(text, float8, float8) IS
-    'makes the generation that is being built the active one, for all searches at once; refused below min_coverage (the share '
-    'of the active generation''s rows that it has) or min_overlap (mean of embed_compare); a NOTICE says if its index is not there yet';
+    'makes the generation being built the active one, for all searches at once; refused below min_coverage (the share of the '
+    'active generation''s rows that it has) or min_overlap (mean of embed_compare); a NOTICE says if its index does not exist '
+    'yet';
 
 CREATE FUNCTION @extschema@.embed_rollback(pipeline text) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -45,7 +47,7 @@ from evergreen.generations import promote
 promote.embed_rollback(pipeline)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_rollback(text) IS
-    'makes the previous generation the active one again, at once: it is kept fresh for previous_kept, then retired';
+    'makes the previous generation active again, at once; it is kept fresh for previous_kept, then retired';
 
 CREATE FUNCTION @extschema@.embed_retire(pipeline text, generation int = NULL) RETURNS void
 LANGUAGE plpython3u VOLATILE
@@ -56,7 +58,7 @@ from evergreen.generations import retire
 retire.embed_retire(pipeline, generation)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_retire(text, int) IS
-    'drops the previous generations and their vectors, or the one that is named (a building one too); never the active one';
+    'drops the previous generations and their vectors, or the given one (even if it is being built); never the active one';
 
 CREATE FUNCTION embed.index_statement(generation int) RETURNS text
 LANGUAGE plpython3u VOLATILE

@@ -49,13 +49,14 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE') AS is_admin) a
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_generations IS
-    'a row for each (model, text, chunker) of a pipeline: the active one, one that is being built, and previous ones';
+    'one row for each (model, text, chunker) of a pipeline: the active generation, the one being built, and previous ones';
 COMMENT ON COLUMN @extschema@.embed_generations.coverage IS
-    'of the rows embedded in the active generation, the share that has a document in this one; dead letters of both left '
-    'out; of more than 5,000 rows an estimate (embed_promote counts)';
-COMMENT ON COLUMN @extschema@.embed_generations.pending IS 'rows queued or at a model; while it is backfilling there are more';
-COMMENT ON COLUMN @extschema@.embed_generations.indexed IS 'whether its HNSW index is there; it is made from index_from chunks on';
+    'share of the rows embedded in the active generation that have a document in this one, excluding dead letters of either; '
+    'an estimate above 5,000 rows (embed_promote counts)';
+COMMENT ON COLUMN @extschema@.embed_generations.pending IS 'rows queued or in flight; more follow while a backfill runs';
+COMMENT ON COLUMN @extschema@.embed_generations.indexed IS
+    'whether its HNSW index exists; it is built once there are index_from chunks';
 COMMENT ON COLUMN @extschema@.embed_generations.maintenance_error IS
-    'what maintenance failed the last time, such as building the index, and when it is tried again; shown to those who administer the pipeline';
-COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when it came into its state';
+    'last maintenance failure, such as building the index, and when it is retried; shown to those who administer the pipeline';
+COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when the generation entered its state';
 GRANT SELECT ON @extschema@.embed_generations TO PUBLIC;

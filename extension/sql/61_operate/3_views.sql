@@ -151,54 +151,55 @@ CROSS JOIN LATERAL (
                 GROUP BY GROUPING SETS ((x.lane, h.bucket), (h.bucket))) c) b) t
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
-    'a row a pipeline: how much is fresh, waiting, at a model, given up. Cheap enough to poll: documents, calls and lags are '
-    'counters; rows is the planner''s estimate for a large table; of a queue longer than 5,000 rows the first 5,000 are '
-    'looked at, and how long it is is the planner''s estimate';
+    'one row per pipeline: how many rows are fresh, pending, in flight or failed. Cheap enough to poll: documents, calls and '
+    'lags are counters, and rows is the planner''s estimate for a large table. If a queue is longer than 5,000 rows, the '
+    'first 5,000 are examined and its length is the planner''s estimate';
 COMMENT ON COLUMN @extschema@.embed_status.rows IS
-    'rows of the table: counted below 4 MB (or 64 MB if never analysed), else an estimate';
+    'rows of the table: counted below 4 MB (64 MB if never analyzed), otherwise an estimate';
 COMMENT ON COLUMN @extschema@.embed_status.coverage IS 'fresh / rows';
-COMMENT ON COLUMN @extschema@.embed_status.fresh IS 'documents up to date as far as the queue knows; embed_verify() proves it';
-COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows that wait for a worker, an estimate while a backfill scans';
+COMMENT ON COLUMN @extschema@.embed_status.fresh IS
+    'documents that are up to date as far as the queue knows; embed_verify() proves it';
+COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows waiting for a worker; an estimate during a backfill';
 COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
 COMMENT ON COLUMN @extschema@.embed_status.last_error IS
-    'why something is not fresh, as far as that holds now: NULL where rows only wait for their turn, or for embed_resume(); else what '
-    'maintenance failed; what a '
-    'model said of a row only to those who administer the pipeline';
+    'current reason why rows are not fresh; NULL if rows only wait for their turn or for embed_resume(); otherwise the last '
+    'maintenance failure. Only those who administer the pipeline see what a model reported about a row';
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
 COMMENT ON COLUMN @extschema@.embed_status.state IS
-    'active, paused, broken (last_error says why), or over budget: what may be spent a day is spent, and work goes on at midnight UTC';
+    'active, paused, broken (see last_error) or over budget: the daily budget is spent, and work resumes at midnight UTC';
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS
-    'as billed where the provider says, else estimated; an estimate for all but embed_admin';
+    'as billed if the provider reports it, otherwise estimated; always an estimate except for embed_admin';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS
-    'texts that were not sent: embed_usage says why. This, calls, texts, tokens and cost are NULL for those who do not administer '
+    'texts that were not sent; embed_usage shows why. This, calls, texts, tokens and cost are NULL if you do not administer '
     'the pipeline';
 COMMENT ON COLUMN @extschema@.embed_status.lag_p50 IS
-    'from a committed change to its being searchable, in the last hour: half of the changes took no longer. Live and bulk changes '
-    'count, history (backfill, rebuild) does not. Rounded up by at most a fifth; counted from the statement that changed the row '
-    '(from the commit with capture cdc), of several changes from the oldest that was not searchable yet. What still waits is in '
-    'oldest_pending_age, dead letters in failed';
-COMMENT ON COLUMN @extschema@.embed_status.lag_p95 IS 'as lag_p50, of 95 in a hundred';
-COMMENT ON COLUMN @extschema@.embed_status.lag_p99 IS 'as lag_p50, of 99 in a hundred';
+    'time from a committed change until it is searchable, over the last hour: median. Counts live and bulk changes, not '
+    'history (backfill, rebuild). Rounded up by at most a fifth; measured from the statement that changed the row (with '
+    'capture cdc, from the commit), for several changes from the oldest that was not searchable yet. Rows still waiting are '
+    'in oldest_pending_age, dead letters in failed';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p95 IS 'like lag_p50, 95th percentile';
+COMMENT ON COLUMN @extschema@.embed_status.lag_p99 IS 'like lag_p50, 99th percentile';
 COMMENT ON COLUMN @extschema@.embed_status.live_lag_p50 IS
-    'as lag_p50, of changes in the live lane alone: those of transactions that changed up to 1,000 rows';
-COMMENT ON COLUMN @extschema@.embed_status.live_lag_p95 IS 'as live_lag_p50, of 95 in a hundred';
-COMMENT ON COLUMN @extschema@.embed_status.live_lag_p99 IS 'as live_lag_p50, of 99 in a hundred';
+    'like lag_p50, for the live lane only: changes by transactions that changed up to 1,000 rows';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p95 IS 'like live_lag_p50, 95th percentile';
+COMMENT ON COLUMN @extschema@.embed_status.live_lag_p99 IS 'like live_lag_p50, 99th percentile';
 COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p50 IS
-    'as lag_p50, of changes in the backfill lane alone: those of transactions that changed more than 1,000 rows, unless option '
+    'like lag_p50, for the backfill lane only: changes by transactions that changed more than 1,000 rows, unless option '
     'bulk_lane is live';
-COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p95 IS 'as bulk_lag_p50, of 95 in a hundred';
-COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p99 IS 'as bulk_lag_p50, of 99 in a hundred';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p95 IS 'like bulk_lag_p50, 95th percentile';
+COMMENT ON COLUMN @extschema@.embed_status.bulk_lag_p99 IS 'like bulk_lag_p50, 99th percentile';
 COMMENT ON COLUMN @extschema@.embed_status.spent_budgets IS 'which of daily_tokens and daily_cost are spent today (UTC)';
-COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows that the backfill has come to, counted as it goes';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_rows IS 'rows the backfill has visited so far';
 COMMENT ON COLUMN @extschema@.embed_status.backfill_progress IS
-    'the share of the table that the backfill has done, by the estimate of rows; 1 when it is over, NULL where there was none';
-COMMENT ON COLUMN @extschema@.embed_status.backfill_eta IS 'time of work that the rest will take at the pace so far; NULL while it is not known';
+    'share of the table that the backfill has visited, based on the estimate of rows; 1 when done, NULL if there was none';
+COMMENT ON COLUMN @extschema@.embed_status.backfill_eta IS
+    'estimated working time for the rest of the backfill at its pace so far; NULL if unknown';
 COMMENT ON COLUMN @extschema@.embed_status.capture IS
-    'how changes are seen: trigger, cdc, manual, or what is between two of them; last_error says what it waits for';
+    'how changes are captured: trigger, cdc, manual, or a transition between two of them; last_error says what it waits for';
 COMMENT ON COLUMN @extschema@.embed_status.slot_lag IS
-    'bytes of WAL that the replication slot keeps on disk, for all pipelines of the database; NULL where it is not there';
+    'bytes of WAL that the replication slot retains on disk, for all pipelines of the database; NULL if there is no slot';
 COMMENT ON COLUMN @extschema@.embed_status.maintenance_error IS
-    'what maintenance of the active generation failed the last time, such as building its index; rows are embedded nevertheless';
+    'last maintenance failure of the active generation, such as building its index; rows are embedded nevertheless';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;
 
 CREATE VIEW @extschema@.embed_failures WITH (security_barrier) AS
@@ -215,12 +216,14 @@ JOIN embed.generation g ON g.id = f.generation
 JOIN embed.pipeline p ON p.id = g.pipeline
 WHERE embed.may_own(p.source);
 COMMENT ON VIEW @extschema@.embed_failures IS
-    'dead letters of the pipelines that you administer: rows given up until they change, are touched, or embed_retry() queues them; '
-    'rows that wait to be tried again by themselves are no dead letters: embed_status.last_error and embed_explain() tell of them';
+    'dead letters of the pipelines you administer: rows given up until they change, are touched, or embed_retry() requeues '
+    'them. Rows waiting for an automatic retry are not dead letters: see embed_status.last_error and embed_explain()';
 COMMENT ON COLUMN @extschema@.embed_failures.class IS
-    'permanent: the model refuses this text; retryable: it failed max_attempts times; configuration: nothing of this model can succeed';
-COMMENT ON COLUMN @extschema@.embed_failures.message IS 'what the model said; it may quote the text';
-COMMENT ON COLUMN @extschema@.embed_failures.attempts IS 'tries that this row lost; failures that no row is to blame for do not count';
+    'permanent: the model refuses this text; retryable: it failed max_attempts times; configuration: every request to this '
+    'model would fail';
+COMMENT ON COLUMN @extschema@.embed_failures.message IS 'error reported by the model; it may quote the text';
+COMMENT ON COLUMN @extschema@.embed_failures.attempts IS
+    'attempts this row used up; failures that are not the row''s fault do not count';
 GRANT SELECT ON @extschema@.embed_failures TO PUBLIC;
 
 CREATE VIEW @extschema@.embed_usage WITH (security_barrier) AS
@@ -242,16 +245,21 @@ WHERE CASE WHEN u.pipeline IS NULL THEN pg_catalog.pg_has_role(current_user, 'em
            ELSE p.id IS NOT NULL AND embed.may_own(p.source) END
 GROUP BY p.name, m.name, pg_catalog.date_trunc('hour', u.at);
 COMMENT ON VIEW @extschema@.embed_usage IS
-    'what keeping a pipeline fresh and searching it cost, and what was saved, hour by hour. Questions to a model that costs money count, but for those on a standby, in a READ ONLY transaction or in one that is rolled back';
-COMMENT ON COLUMN @extschema@.embed_usage.pipeline IS 'NULL: calls of embed(), which no pipeline pays for; shown to embed_admin';
+    'cost of keeping a pipeline fresh and of searching it, and what was saved, per hour. Queries to paid models count, except '
+    'on a standby, in a READ ONLY transaction or in one that is rolled back';
+COMMENT ON COLUMN @extschema@.embed_usage.pipeline IS
+    'NULL: calls of embed(), which belong to no pipeline; shown to embed_admin';
 COMMENT ON COLUMN @extschema@.embed_usage.calls IS
-    'requests that were answered, refused or failed. Only embed_admin is told of texts that vectors of other owners'' pipelines '
-    'saved: for all others calls, texts, tokens and cost are as if those had been sent';
-COMMENT ON COLUMN @extschema@.embed_usage.texts IS 'texts that a model answered for';
-COMMENT ON COLUMN @extschema@.embed_usage.tokens IS 'as billed where the provider says, else estimated; an estimate for all but embed_admin';
-COMMENT ON COLUMN @extschema@.embed_usage.cost IS 'tokens times the model''s option price (of a million tokens); NULL where there is none';
-COMMENT ON COLUMN @extschema@.embed_usage.saved_by_fingerprint IS 'texts of rows that were found unchanged';
-COMMENT ON COLUMN @extschema@.embed_usage.saved_by_cache IS 'texts that were embedded before and are live elsewhere or kept';
-COMMENT ON COLUMN @extschema@.embed_usage.saved_by_dedupe IS 'texts that were needed twice at once and sent once';
-COMMENT ON COLUMN @extschema@.embed_usage.questions IS 'of the texts, those that were questions (embed, embed_query, embed_search, embed_search_rows, embed_compare)';
+    'requests that were answered, refused or failed. Only embed_admin sees the texts saved by vectors of other owners'' '
+    'pipelines; for everyone else calls, texts, tokens and cost are shown as if those texts had been sent';
+COMMENT ON COLUMN @extschema@.embed_usage.texts IS 'texts that a model embedded';
+COMMENT ON COLUMN @extschema@.embed_usage.tokens IS
+    'as billed if the provider reports it, otherwise estimated; always an estimate except for embed_admin';
+COMMENT ON COLUMN @extschema@.embed_usage.cost IS
+    'tokens times the model''s option price (per million tokens); NULL without a price';
+COMMENT ON COLUMN @extschema@.embed_usage.saved_by_fingerprint IS 'texts of rows found unchanged';
+COMMENT ON COLUMN @extschema@.embed_usage.saved_by_cache IS 'texts whose vector already existed, live or cached';
+COMMENT ON COLUMN @extschema@.embed_usage.saved_by_dedupe IS 'texts needed more than once at the same time and sent once';
+COMMENT ON COLUMN @extschema@.embed_usage.questions IS
+    'the texts that were queries (embed, embed_query, embed_search, embed_search_rows, embed_compare)';
 GRANT SELECT ON @extschema@.embed_usage TO PUBLIC;

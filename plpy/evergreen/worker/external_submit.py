@@ -20,9 +20,9 @@ from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
 from evergreen.storage import vector_cache
 from evergreen.storage.usage import Alone
-from evergreen.worker import external_claim
+from evergreen.worker import claimed_texts
 from evergreen.worker.apply import budget, fail, finish
-from evergreen.worker.external_claim import ExternalClaim, Text
+from evergreen.worker.claimed_texts import ExternalClaim, Text
 from evergreen.worker.policies import not_reentrant
 from evergreen.worker.result import BatchResult, Cost, Wait
 
@@ -54,7 +54,7 @@ def embed_submit(
         raise UserError(f"tokens must not be negative, but is {tokens}", hint="Leave it out to have them estimated.")
 
     def submit() -> int:
-        found = external_claim.find(pipelines.named(pipeline), token)
+        found = claimed_texts.find(pipelines.named(pipeline), token)
         if found is None:
             return 0
         with timeouts.time_limit(_READ_TIMEOUT_S), db.planning.by_index():
@@ -93,7 +93,7 @@ class _Submission:
 
     def __init__(self, claim: ExternalClaim, given: Given, tokens: int | None) -> None:
         self._outside = claim
-        self._texts = external_claim.texts(claim, [*given])
+        self._texts = claimed_texts.texts(claim, [*given])
         self._vectors = _parsed(claim, given)
         self._billed = tokens
 
@@ -102,7 +102,7 @@ class _Submission:
         claimed = self._outside
         new = [text for text in self._texts.values() if not text.received]
         db.run(SQL.arrive, claimed.token, [*self._texts])
-        still_open = external_claim.open_texts(claimed)
+        still_open = claimed_texts.open_texts(claimed)
         result = self._result()
         self._look_up(result)
         self._put_back_changed(result, still_open)
@@ -115,7 +115,7 @@ class _Submission:
         spent = result.cost.spent.tokens
         budgets.adjust(budget(claimed.pipeline), claimed.generation.model, spent - estimated)
         self._renew(still_open)
-        external_claim.close(claimed)
+        claimed_texts.close(claimed)
         return len(done)
 
     def _result(self) -> BatchResult:
@@ -198,7 +198,7 @@ def embed_release(pipeline: str | None, token: int | None, hashes: list[bytes | 
         raise UserError("hashes has a NULL or a list in it", "22004", hint="Leave it out to give back all.")
 
     def release() -> int:
-        found = external_claim.find(pipelines.named(pipeline), token)
+        found = claimed_texts.find(pipelines.named(pipeline), token)
         if found is None:
             return 0
         chosen = None if hashes is None else [one for one in hashes if one is not None]
@@ -221,12 +221,12 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
     unspent = sum(text.tokens for text in texts.values())
     budgets.adjust(budget(claimed.pipeline), claimed.generation.model, -unspent)
     db.run(SQL.take_back, claimed.token, [*texts])
-    external_claim.close(claimed)
+    claimed_texts.close(claimed)
     return len(claim.jobs)
 
 
 def _open(claimed: ExternalClaim, hashes: list[bytes] | None) -> dict[bytes, Text]:
     """Return the texts that are meant and whose vectors did not come: those need nobody any more."""
     if hashes is None:
-        return external_claim.open_texts(claimed)
-    return {key: text for key, text in external_claim.texts(claimed, hashes).items() if not text.received}
+        return claimed_texts.open_texts(claimed)
+    return {key: text for key, text in claimed_texts.texts(claimed, hashes).items() if not text.received}

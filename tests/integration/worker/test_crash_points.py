@@ -28,8 +28,8 @@ WHEN = ("before", "after")
 KILLED_AT = {
     (2, "after"): "Worker._claim",
     (4, "after"): "Batch.save",
-    (6, "before"): "Worker._end",
-    (6, "after"): "Worker._end",
+    (6, "before"): "Batches._end",
+    (6, "after"): "Batches._end",
 }
 _rounds = count(1)
 
@@ -120,9 +120,10 @@ def test_a_worker_that_ends_at_any_commit(db, packed, provider, stoppable):
     every_commit = ((number, when) for number in count(1) for when in WHEN)
     points = list(ends(db, provider, stoppable, WORK, every_commit))
     steps = [point.step for point in points]
-    until_sent = [f"{when} Worker.{step}" for step in ("_claim_and_start", "_claim", "_begin.prepare") for when in WHEN]
+    first = ("Worker._claim_and_start", "Worker._claim", "Batches.begin.prepare")
+    until_sent = [f"{when} {step}" for step in first for when in WHEN]
     assert steps[:6] == until_sent
-    assert steps[-2:] == ["before Worker._end", "after Worker._end"]
+    assert steps[-2:] == ["before Batches._end", "after Batches._end"]
     assert {point.twice for point in [*points[:6], points[-1]]} == {0}
     assert max(point.twice for point in points) <= packed
 

@@ -1,0 +1,189 @@
+"""A worker's batches under way: starts, renews, writes and releases them."""
+
+from collections.abc import Callable
+from functools import partial
+
+from evergreen import db
+from evergreen.catalog.maintenance import Step
+from evergreen.core.pipeline import Generation
+from evergreen.db.privileges import LOCKED_HINT
+from evergreen.embedding.dispatcher import RequestDispatcher
+from evergreen.embedding.providers.registry import provider
+from evergreen.queue import claims
+from evergreen.worker import policies
+from evergreen.worker.apply import finish
+from evergreen.worker.batch import Batch
+from evergreen.worker.pipeline_backoff import PipelineBackoff
+
+SLICE = 0.1  # seconds to wait for an answer at a time
+_POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
+_LOCK_ATTEMPTS = 3  # until a batch that a lock keeps from being written is given back
+
+
+class Batches:
+    """The batches of one worker, each step of one in a transaction of its own."""
+
+    def __init__(self, step: Step, dispatcher: RequestDispatcher, backoff: PipelineBackoff) -> None:
+        self._step = step
+        self._dispatcher = dispatcher
+        self._backoff = backoff
+        self._batches: list[Batch] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
+    def finish(self) -> db.DatabaseError | None:
+        """Send nothing more and finish what is under way; return the error where a lock prevented that to the last."""
+        self._dispatcher.stop_sending()
+        while self._dispatcher.busy:
+            self.collect(SLICE)
+        locked: db.DatabaseError | None = None
+        for batch in [b for b in self._batches if b.unwritten]:
+            try:
+                self._end(batch, gives_up=True)
+            except db.DatabaseError as error:
+                if not policies.is_locked(error):
+                    raise
+                if batch in self._batches:
+                    locked = error
+        return locked
+
+    @property
+    def has_unwritten(self) -> bool:
+        """True while a lock keeps a batch from being written."""
+        return any(batch.unwritten for batch in self._batches)
+
+    def is_unwritten(self, pipeline: int) -> bool:
+        """True while a lock keeps a batch of this pipeline from being written."""
+        return any(batch.unwritten and batch.claim.pipeline.id == pipeline for batch in self._batches)
+
+    def close(self) -> None:
+        """Give up what is under way; its locks are the caller's to let go."""
+        self._dispatcher.close()
+        self._batches.clear()
+
+    def tokens(self) -> list[int]:
+        """Return the tokens of the claims in hand."""
+        return [batch.claim.token for batch in self._batches]
+
+    def has_room(self, generation: Generation, lane: int) -> bool:
+        """Tell whether to claim more: each generation has a batch under way, whatever else its endpoint has to do."""
+        under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
+        return not under_way or self._dispatcher.has_capacity(
+            provider(generation.model.provider), generation.model, lane
+        )
+
+    def begin(self, batch: Batch) -> None:
+        """Prepare a batch; one that needs no model is finished at once."""
+        self._batches.append(batch)
+
+        def prepare() -> None:
+            batch.prepare()
+            batch.resolve({}, self._dispatcher, self.tokens())
+
+        self._release_on_error(batch, prepare)
+        if batch in self._batches and not batch.under_way:
+            self._end(batch)
+
+    def collect(self, timeout: float) -> None:
+        """Take answers in and finish the batches that have all of theirs."""
+        for task in self._dispatcher.poll(timeout):
+            batch: Batch = task.owner
+            if batch in self._batches:
+                batch.accept(task)
+                self._backoff.isolate(batch.claim.pipeline.id, partial(self._end, batch))
+        for batch in [b for b in self._batches if b.is_to_be_retried()]:
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._end, batch))
+        for batch in [b for b in self._batches if b.is_to_be_saved()]:
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.save))
+        for batch in [b for b in self._batches if b.is_to_be_explained()]:
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.explain))
+        for batch in [b for b in self._batches if b.is_to_be_renewed()]:
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.renew))
+
+    def _renew(self, batch: Batch, body: Callable[[], None]) -> bool:
+        if batch in self._batches:
+            self._step(body)
+        return True
+
+    def _end(self, batch: Batch, *, gives_up: bool = False) -> bool:
+        """Write a batch and end its claim.
+
+        Where a lock is in the way, as by VACUUM FULL, the batch stays in hand: its answers are paid for. It is given
+        back after some tries, or at once with ``gives_up``, if the same lock does not prevent that, too.
+        """
+        try:
+            self._step(lambda: _finish(batch))
+        except db.DatabaseError as error:
+            if not policies.is_locked(error):
+                self._give_back(batch, error)
+            else:
+                batch.retry_later(policies.retry_delay(error, batch.lock_failures))
+                self._save(batch)
+                if gives_up or batch.lock_failures >= _LOCK_ATTEMPTS:
+                    self._give_back_unless_locked(batch, error)
+            raise
+        self._backoff.reset(batch.claim.pipeline.id)
+        self._forget(batch)
+        return True
+
+    def _release_on_error(self, batch: Batch, body: Callable[[], object]) -> None:
+        """Do a step of a batch; when it fails, its claim is given back."""
+        try:
+            self._step(body)
+        except db.DatabaseError as error:
+            self._give_back(batch, error)
+            raise
+
+    def _give_back(self, batch: Batch, error: db.DatabaseError) -> None:
+        """Give a claim back after an error, except where that ends the session or is a cancel."""
+        if not db.sqlstate(error).startswith("57"):
+            try:
+                self._abandon(batch, error)
+            finally:
+                self._forget(batch)
+
+    def _abandon(self, batch: Batch, error: db.DatabaseError) -> None:
+        pause = self._backoff.delay(batch.claim.pipeline.id, error)
+        self._step(lambda: _abandon(batch, pause, policies.describe(error)))
+
+    def _give_back_unless_locked(self, batch: Batch, error: db.DatabaseError) -> None:
+        try:
+            self._abandon(batch, error)
+        except db.DatabaseError as again:
+            if not policies.is_locked(again):
+                raise
+            if batch.lock_failures == _LOCK_ATTEMPTS:
+                name, rows = batch.claim.pipeline.name, len(batch.claim.jobs)
+                db.warning(
+                    f'pipeline "{name}": {rows} rows cannot be written until a table is unlocked: {db.message(error)}',
+                    hint=LOCKED_HINT,
+                )
+        else:
+            self._forget(batch)
+
+    def _save(self, batch: Batch) -> None:
+        """Keep the answers of a batch that cannot be written, where no lock prevents that."""
+        try:
+            self._step(batch.save_all)
+        except db.DatabaseError as error:
+            if not (policies.is_locked(error) or policies.is_disk_full(error)):
+                raise
+
+    def _forget(self, batch: Batch) -> None:
+        if batch in self._batches:
+            self._batches.remove(batch)
+            claims.free_lock(batch.claim)
+            db.commit()  # the snapshot of that statement must not last while others wait for their models
+
+
+def _finish(batch: Batch) -> None:
+    batch.defer(_POSTPONED)
+    finish(batch.result)
+    batch.record_suspects()
+    batch.log_done()
+
+
+def _abandon(batch: Batch, pause: float, why: str | None) -> None:
+    if batch.abandon(pause, why):
+        claims.delete_lease(batch.claim)

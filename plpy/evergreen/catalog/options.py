@@ -61,7 +61,7 @@ def _amount(low: float, high: float) -> Callable[[Any], str | None]:
 
 
 def _interval(value: Any) -> str | None:
-    return None if isinstance(value, str) else "must be an interval like '7 days'"  # see also intervals.check
+    return None if isinstance(value, str) else "must be an interval like '7 days'"  # check_intervals() asks Postgres
 
 
 def _size(value: Any) -> str | None:
@@ -89,7 +89,7 @@ PIPELINE: dict[str, Option] = {
     "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
     "previous_kept": Option("7 days", _interval),
     "slot_limit": Option("10 GB", _size),
-    "wakeup": Option(None, _switch),  # None: where no transaction can be prepared, see functions.capture
+    "wakeup": Option(None, _switch),  # None: on where no transaction can be prepared
     "language": Option(None, _name),
 }
 
@@ -202,8 +202,3 @@ def get(name: str) -> str:
     """Return a setting, stored or built in; needs the extension's rights."""
     stored = db.value(SQL.get, name)
     return str(stored) if stored is not None else SETTINGS[name]
-
-
-def lease_seconds() -> float:
-    """Return how long a claim is good without being renewed; needs the extension's rights."""
-    return interval_seconds(get("lease"))

@@ -25,7 +25,7 @@ AnyVector = Vector | bytes
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold (tokens by our own estimate, see tokens.py), and how many may be under way."""
+    """Limits of one request, and of requests in flight. Tokens are estimates, see ``core.text``."""
 
     inputs: int
     request_tokens: int | None = None

@@ -224,7 +224,7 @@ def _isolate(sent: InFlightRequest, error: ModelError, answers: int) -> NextStep
 
 
 def validate(model: Model, answer: Answer, count: int, *, zeros: bool = False) -> Validation:
-    """Look at each vector; raises the ModelError that concerns the request as a whole. ``zeros``: see ``flaw``."""
+    """Check each vector; raises ModelError for a fault of the whole answer. ``zeros``: see ``vector_problem``."""
     vectors = answer.vectors
     if len(vectors) != count:
         raise SuspectError(f"model {model.name}: {count} texts gave {len(vectors)} vectors")

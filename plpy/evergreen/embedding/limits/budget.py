@@ -1,4 +1,4 @@
-"""What a pipeline may spend a day: counted in sequences, as of shared.py, reserved before a request and settled after.
+"""A pipeline's daily budget, counted in sequences (see state.py): reserved before a request and settled after it.
 
 A counter holds the day (UTC, since 1970) above 44 bits, and below them tokens, or millionths of the price's unit.
 A third one tells whether anything is under way that may give back what it does not need: how many requests, below 20

@@ -23,21 +23,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """Keys of a generation under one token; of one lane, but for those that are handed out."""
+    """Jobs of a generation that are claimed under one token, all of one lane (an external claim may mix lanes)."""
 
     token: int
     pipeline: Pipeline
     generation: Generation
     lane: int
-    round: int  # of the cursor over the stored documents: TRUNCATE and the like start another
+    round: int  # of the cursor over the stored documents, which TRUNCATE restarts
     leased: bool
-    at: str = "-infinity"  # when it was made, before anything was read
-    lease: float = 0.0  # seconds for which it was good when it was made
+    at: str = "-infinity"  # when it was claimed, before any source row was read
+    lease: float = 0.0  # its duration in seconds when it was claimed
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
 
     @property
     def lock(self) -> int:
-        """The advisory lock that stands for the token, as in ``embed.is_abandoned``."""
+        """The number of the advisory lock that the claim's worker holds, as in ``embed.is_abandoned``."""
         return self.token & 0x7FFFFFFF
 
 

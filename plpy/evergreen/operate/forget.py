@@ -117,7 +117,7 @@ class _Erasure:
             return []
 
     def _settle_job(self, generation: Generation, *, is_new: bool) -> None:
-        """A row that is gone has nothing to be done for; of one that is there, what was to be looked at still is."""
+        """Drop the job of a row that is gone; a row that still exists is queued again."""
         if is_new or self.row is None:
             db.run(SQL.drop_job, generation.id, self.key)
         else:

@@ -148,7 +148,7 @@ def _state(watch: _Watch) -> db.Row:
 
 
 def _is_behind(watch: _Watch, row: db.Row) -> bool:
-    """Tell whether a row that no change waits for is one that a cursor has yet to come to: what does the source say?"""
+    """Tell whether the backfill cursor has yet to reach a row without a queued change: compare it with the source."""
     if watch.key is None:
         return bool(row["swept"])
     if row["embedded_since"]:

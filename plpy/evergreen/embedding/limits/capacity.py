@@ -1,8 +1,8 @@
-"""What was learned of a server: seconds a text, the largest request it takes, and how much it has to do just now.
+"""The learned capacity of a server: seconds a text, the largest request it takes, and its current load.
 
-A server may work on one text after the other, so what all sessions together have in flight must be done within the
-time limit: that is the window, in texts. It holds for a server that works in parallel, too, because each request gets
-no more than the share of one of ``max_in_flight``. Times are microseconds, as in the shared state.
+A server may embed its texts one after another, so the texts in flight of all sessions must fit into the time limit:
+that is the window. A server that works in parallel keeps within it, too, because each request gets at most its share
+of ``max_in_flight``. Times are microseconds, as in the shared state.
 """
 
 from dataclasses import dataclass, replace
@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from evergreen.core.embedding import Limits
 
 SECOND = 1_000_000
-_SHARE = 0.8  # of the time limit that the work under way may take
-_INITIAL_WINDOW = 24  # texts under way at a server of which nothing is known
-_CLOSE = 0.3  # of the limit: an answer that took less says nothing of long ones, which are what matters
-_CHANGED = 0.2  # a share by which the seconds a text must differ to be written down
-_EXACT = 8  # a size is known well enough when it is off by less than this part of it
-_AGAIN, _LONGEST = 5, 600  # seconds until a size that failed is tried again: doubled each time that it fails
+_SHARE = 0.8  # of the time limit, for the work in flight
+_INITIAL_WINDOW = 24  # texts in flight at an unknown server
+_CLOSE = 0.3  # of the limit: shorter answers say little about long ones, which matter
+_CHANGED = 0.2  # relative change of the seconds a text that is worth storing
+_EXACT = 8  # a size is exact enough when its error is below 1/8 of it
+_AGAIN, _LONGEST = 5, 600  # seconds until a failed size is tried again, doubled with each failure
 _DOUBLINGS = 15
-_TICK = 4  # seconds: the exactness of that time as it is kept
-_AMPLE, _MIN_TIMEOUT_S = 20, 2.0  # times what texts took before; seconds
-_LATE_S = 5  # seconds that a request may take longer than its limit
+_TICK = 4  # seconds: the resolution of the stored retry time
+_AMPLE, _MIN_TIMEOUT_S = 20, 2.0  # multiple of the learned time; seconds
+_LATE_S = 5  # seconds a request may exceed its limit
 _SIZE_BITS, _LARGEST = 14, (1 << 14) - 1
 _BITS = 18
 _MOST = (1 << _BITS) - 1
@@ -130,7 +130,7 @@ def passed(found: Capacity, size: int) -> Capacity:
 
 
 def period(now: int, limit: float) -> int:
-    """Number the stretch of time: what was sent two of them before is over, also if its session died."""
+    """Number a period as long as the time limit: requests sent two periods ago are over, even if their session died."""
     return now // round((limit + _LATE_S) * SECOND) & ((1 << 26) - 1)
 
 
@@ -140,7 +140,7 @@ def under_way(value: int, at: int) -> int:
 
 
 def book(value: int, at: int, booked_at: int, amount: int) -> int:
-    """Add work that takes off, or take away (a negative amount) what was booked in some period."""
+    """Add the work of a request that starts, or subtract (a negative amount) what was booked in a period."""
     current, before = _counts(value, at)
     if booked_at == at:
         current = max(0, min(_MOST, current + amount))

@@ -1,15 +1,15 @@
--- Every name below is qualified or one of these; the script must not find a user's operator or function.
+-- Every name below is qualified or in one of these schemas, so the script never resolves to a user's operator or function.
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
--- Cluster-wide roles. They outlive the extension: other databases may rely on them.
+-- Cluster-wide roles. They outlive the extension because other databases may use them.
 DO $do$
 DECLARE
     r record;
 BEGIN
     FOR r IN SELECT * FROM (VALUES
-        ('embed_admin', 'evergreen: endpoints, models, and every pipeline'),
-        ('embed_worker', 'evergreen: may drain, work, schedule and claim (which shows the texts of every pipeline)'),
-        ('embed_user', 'evergreen: may call embed() on models that cost money, and give them to pipelines')) v(name, purpose)
+        ('embed_admin', 'evergreen: administers endpoints, models and every pipeline'),
+        ('embed_worker', 'evergreen: may run and schedule workers, drain and claim (claims show the texts of every pipeline)'),
+        ('embed_user', 'evergreen: may use paid models, in embed() and in pipelines')) v(name, purpose)
     LOOP
         IF pg_catalog.to_regrole(r.name) IS NULL THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r.name);
@@ -20,9 +20,9 @@ BEGIN
 END
 $do$;
 
--- The catalog and the queue. Generation tables live in embed_store, made by the first embed_create and never a member:
--- DROP EXTENSION must not drop vectors that were paid for, and pg_dump must keep them.
--- An event trigger that another extension's script would pass may fail with this script's search_path: it is named.
+-- The catalog and the queue. Generation tables live in embed_store, which the first embed_create creates. It is never a member
+-- of the extension: DROP EXTENSION must not drop vectors that cost money, and pg_dump must include them.
+-- Another extension's event trigger may fail under this script's search_path; the error names it.
 DO $do$
 DECLARE
     said text;

@@ -1,7 +1,7 @@
--- The only doors from a caller's rights to the extension's. They take no argument and do only what the library left for
--- them in this backend's memory, which no SQL can write; called by hand they refuse. lock_timeout: nothing of ours may
--- queue behind (and so in front of) a user's lock. The other settings: keys are written and read in one form, and SQL means
--- what it means with PostgreSQL's defaults, whatever the database or the role sets.
+-- The only entry points from the caller's privileges to the extension's. They take no argument and run only what the library
+-- stored in this backend's memory, which no SQL can write; called by hand, they refuse. lock_timeout: our statements must not
+-- queue behind a user's lock, because others would then queue behind us. The other settings give keys one text form and give
+-- SQL the meaning it has with PostgreSQL's defaults, whatever the database or role sets.
 CREATE FUNCTION @extschema@.embed_elevate() RETURNS void
 LANGUAGE plpython3u VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -22,7 +22,8 @@ AS $python$
 from evergreen.db import privileges
 privileges.run()
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_elevate() IS 'internal: runs one step of evergreen''s own code with its rights';
+COMMENT ON FUNCTION @extschema@.embed_elevate() IS
+    'internal: runs one step of evergreen''s own code with the extension''s privileges';
 
 CREATE FUNCTION @extschema@.embed_elevate_stable() RETURNS void
 LANGUAGE plpython3u STABLE SECURITY DEFINER
@@ -44,13 +45,13 @@ from evergreen.db import privileges
 privileges.run()
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_elevate_stable() IS
-    'internal: as embed_elevate, read-only and in the snapshot of the calling query';
+    'internal: like embed_elevate, but read-only and in the calling query''s snapshot';
 
--- What an owner's code can leave in the session that runs it although its subtransaction is undone: advisory locks of the
--- session, prepared statements and cursors. The two functions below run around each call of such code. All else is undone
--- with the subtransaction (settings, temporary tables, LISTEN, NOTIFY, deferred triggers, its own cursors) or refused in a
--- function that runs as its owner (SET ROLE, SET SESSION AUTHORIZATION, DISCARD ALL).
--- In PL/pgSQL, which keeps its plan: planning took most of the time.
+-- State that an owner's code can leave in the session even after its subtransaction is rolled back: session advisory locks,
+-- prepared statements and cursors. The two functions below run around each call of such code. The rollback undoes everything
+-- else (settings, temporary tables, LISTEN, NOTIFY, deferred triggers, its own cursors), or a function that runs as its owner
+-- cannot do it (SET ROLE, SET SESSION AUTHORIZATION, DISCARD ALL).
+-- PL/pgSQL, because it caches the plan: planning took most of the time.
 CREATE FUNCTION embed.session_state() RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -80,10 +81,10 @@ AS $sql$
     FROM (SELECT (lock ->> 1)::bigint, (lock ->> 2)::bigint) p (class, object)
 $sql$;
 COMMENT ON FUNCTION embed.advisory_call(text, jsonb) IS
-    'internal: the call of advisory_unlock or try_advisory_lock for a lock as embed.session_state() has it';
+    'internal: the advisory_unlock or try_advisory_lock call for a lock from embed.session_state()';
 
--- A prepared statement of the owner's goes, too: under the name of one that the session's client prepared, it would run as
--- that client. Locks that were given up are taken again if they can be had at once.
+-- Prepared statements of the owner are deallocated, too: under the name of one that the client prepared, they would run as the
+-- client. Locks that were released are taken again if they are free.
 CREATE FUNCTION embed.restore_session(before text[]) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -101,7 +102,7 @@ BEGIN
     END IF;
     FOR entry IN SELECT s.line::jsonb FROM unnest(state) s (line) WHERE s.line <> ALL (before) LOOP
         IF entry ->> 0 = 'lock' THEN
-            LOOP  -- as often as it was taken
+            LOOP  -- once for each time it was taken
                 EXECUTE embed.advisory_call('advisory_unlock', entry) INTO is_held;
                 EXIT WHEN is_held IS NOT TRUE;
             END LOOP;
@@ -120,4 +121,4 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.restore_session(text[]) IS
-    'internal: undoes what came since embed.session_state(), and returns the names of what is gone for good';
+    'internal: undoes changes since embed.session_state(), and returns the names of what cannot be restored';

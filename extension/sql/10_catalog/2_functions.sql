@@ -1,4 +1,4 @@
--- A dump may leave tables out, and a restore may fail half way: then a pipeline refers to rows that are not there.
+-- A dump may leave tables out, and a restore may fail halfway: then a pipeline refers to missing rows.
 CREATE FUNCTION embed.missing_part(pipeline int, OUT what text, OUT remedy text)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -27,9 +27,10 @@ AS $sql$
     WHERE p.id = missing_part.pipeline AND t.what IS NOT NULL
     LIMIT 1
 $sql$;
-COMMENT ON FUNCTION embed.missing_part(int) IS 'internal: what a pipeline refers to and is not there, as after a partial restore, and what to do';
+COMMENT ON FUNCTION embed.missing_part(int) IS
+    'internal: what a pipeline refers to that does not exist, as after a partial restore, and the remedy';
 
--- A dump may have left vectors out, and a table of ours can be truncated: then documents are there whose chunks are not.
+-- A dump may have left vectors out, and our tables can be truncated: then documents exist without their chunks.
 CREATE FUNCTION embed.is_restored(pipeline int) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -38,9 +39,10 @@ AS $sql$
     FROM embed.pipeline p, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
     WHERE p.id = is_restored.pipeline AND d.datname = pg_catalog.current_database()
 $sql$;
-COMMENT ON FUNCTION embed.is_restored(int) IS 'internal: was a pipeline restored or cloned, and no worker has been here since';
+COMMENT ON FUNCTION embed.is_restored(int) IS
+    'internal: whether a pipeline was restored or cloned and no worker has processed it since';
 
--- Called by the views only: PUBLIC has no USAGE on this schema. Plain SQL, so that current_user is the asking role.
+-- Called by the views only: PUBLIC has no USAGE on this schema. Plain SQL, so that current_user is the querying role.
 CREATE FUNCTION embed.may_see(source regclass) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -51,7 +53,8 @@ AS $sql$
         OR coalesce(pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE'), false)
     FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_class c ON c.oid = source
 $sql$;
-COMMENT ON FUNCTION embed.may_see(regclass) IS 'internal: may the asking role see that a pipeline on this table exists';
+COMMENT ON FUNCTION embed.may_see(regclass) IS
+    'internal: whether the querying role may see that a pipeline exists on this table';
 
 CREATE FUNCTION embed.may_own(source regclass) RETURNS boolean
 LANGUAGE sql STABLE
@@ -61,9 +64,10 @@ AS $sql$
         OR coalesce((SELECT pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE')
                      FROM pg_catalog.pg_class c WHERE c.oid = source), false)
 $sql$;
-COMMENT ON FUNCTION embed.may_own(regclass) IS 'internal: may the asking role administer a pipeline on this table';
+COMMENT ON FUNCTION embed.may_own(regclass) IS 'internal: whether the querying role may administer a pipeline on this table';
 
--- Of a generation, or of its pipeline as a whole, or for an admin of no pipeline. Another session's lock that was in the way once or twice is no news.
+-- Errors of a generation, of its pipeline as a whole, or, for an admin, of no pipeline. One or two lock conflicts with other
+-- sessions are not worth reporting.
 CREATE FUNCTION embed.maintenance_problem(pipeline int, generation int, is_admin boolean) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -79,4 +83,4 @@ AS $sql$
     ORDER BY e.generation DESC, e.pipeline DESC, e.last_at DESC LIMIT 1
 $sql$;
 COMMENT ON FUNCTION embed.maintenance_problem(int, int, boolean) IS
-    'internal: what maintenance of a generation failed the last time, and when it is tried again';
+    'internal: last maintenance failure of a generation, and when it is retried';

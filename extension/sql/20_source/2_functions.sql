@@ -1,4 +1,4 @@
--- pg_partition_tree() locks each partition, and so waits while one of them is altered or dropped.
+-- pg_partition_tree() locks each partition, so it blocks while one is being altered or dropped.
 CREATE FUNCTION embed.partition_tree(source oid) RETURNS SETOF oid
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -11,10 +11,11 @@ AS $sql$
     )
     SELECT t.relid FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.relid
 $sql$;
-COMMENT ON FUNCTION embed.partition_tree(oid) IS 'internal: a table and all of its partitions, without a lock on any';
+COMMENT ON FUNCTION embed.partition_tree(oid) IS 'internal: a table and all of its partitions, without locking any';
 
--- They belong to the source's owner and run as that role. It cannot name them, unless an administrator or default
--- privileges gave it USAGE on their schema; with SECURITY INVOKER its code would run as the extension's owner.
+-- These functions belong to the source's owner and run as that role. The owner cannot reference them, unless an administrator
+-- or default privileges granted USAGE on their schema; with SECURITY INVOKER the owner's code would run as the extension's
+-- owner.
 CREATE FUNCTION embed.runs_as_owner(pipeline int) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -33,18 +34,19 @@ BEGIN
     WHERE p.id = runs_as_owner.pipeline);
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.runs_as_owner(int) IS 'internal: do the functions that read a pipeline''s source still run as its owner';
+COMMENT ON FUNCTION embed.runs_as_owner(int) IS
+    'internal: whether the functions that read a pipeline''s source still run as its owner';
 
--- Named as support function by everything that is generated, which so depends on the extension and goes with it. ALTER
--- FUNCTION ... DEPENDS ON EXTENSION says the same and is lost by each CREATE OR REPLACE; to say it again locks the extension
--- to the end of the transaction, so that an ALTER TABLE left open kept every other pipeline from following its own source.
--- The planner may ask it for advice; the built-in function has none to give on functions like ours.
+-- Every generated function names this as its support function, so it depends on the extension and is dropped with it. ALTER
+-- FUNCTION ... DEPENDS ON EXTENSION does the same, but each CREATE OR REPLACE loses it, and repeating it locks the extension
+-- until the transaction ends: an ALTER TABLE left open would block every other pipeline from following its own source.
+-- The planner may ask a support function for advice; this built-in one has none for functions like ours.
 CREATE FUNCTION embed.extension_member(internal) RETURNS internal
 LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE
 AS 'textlike_support';
 COMMENT ON FUNCTION embed.extension_member(internal) IS 'internal: ties generated functions to the extension';
 
--- reltuples where the table was analysed or is large; counting a small one costs next to nothing.
+-- reltuples if the table was analyzed or is large; counting a small table costs next to nothing.
 CREATE FUNCTION embed.rough_rows(source regclass, OUT rows bigint, OUT is_small boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -55,10 +57,12 @@ AS $sql$
           FROM embed.partition_tree(source) t (relid)
           JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r') l
 $sql$;
-COMMENT ON FUNCTION embed.rough_rows(regclass) IS 'internal: about how many rows a table has, by the catalog; is it worth counting them';
+COMMENT ON FUNCTION embed.rough_rows(regclass) IS
+    'internal: approximate number of rows of a table, from the catalog, and whether it is small enough to count';
 
--- While somebody alters the table even its size cannot be looked at, and embed_status must not wait for that. The planner runs the owner's immutable functions, as of an index's condition: so the counting is the owner's, by a
--- function of the pipeline, and undone, or what else that code did would be done as us at COMMIT.
+-- While a table is being altered even reading its size blocks, and embed_status must not wait. The planner runs the owner's
+-- immutable functions, such as an index condition, so the count runs as the owner in a function of the pipeline. It is rolled
+-- back: otherwise whatever else that code did would take effect as us at COMMIT.
 CREATE FUNCTION embed.estimate_rows(source regclass) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -80,7 +84,7 @@ BEGIN
         END IF;
         RAISE EXCEPTION 'undone';
     EXCEPTION WHEN OTHERS THEN
-        NULL;  -- the variables keep what they got
+        NULL;  -- the variables keep their values
     END;
     IF session IS NOT NULL THEN
         PERFORM embed.restore_session(session);
@@ -91,4 +95,4 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.estimate_rows(regclass) IS
-    'internal: rows of a pipeline''s table, counted below 4 MB, or below 64 MB if never analysed, else the planner''s estimate';
+    'internal: rows of a pipeline''s table, counted below 4 MB (64 MB if never analyzed), otherwise the planner''s estimate';

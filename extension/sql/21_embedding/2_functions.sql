@@ -1,4 +1,4 @@
--- One home for limits: the providers' own code. It runs as whoever asks, and touches no table.
+-- The providers' own code is the only home of limits. Runs as the caller and reads no table.
 CREATE FUNCTION embed.model_limits(
     name text, provider text, remote_name text, dimensions int, options jsonb,
     OUT inputs int, OUT request_tokens int, OUT input_tokens int)
@@ -9,7 +9,7 @@ AS $python$
 from evergreen.embedding.providers import model_limits
 return model_limits.shown_limits(name, provider, remote_name, dimensions, options)
 $python$;
-COMMENT ON FUNCTION embed.model_limits(text, text, text, int, jsonb) IS 'internal: what one request to a model may hold';
+COMMENT ON FUNCTION embed.model_limits(text, text, text, int, jsonb) IS 'internal: limits of one request to a model';
 
 CREATE FUNCTION embed.endpoint_problem(endpoint text, OUT problem text, OUT remedy text)
 LANGUAGE plpython3u STABLE
@@ -22,8 +22,8 @@ $python$;
 COMMENT ON FUNCTION embed.endpoint_problem(text) IS
     'internal: why an endpoint''s secrets cannot be read, and the command that replaces the first one (embed_admin)';
 
--- The counters are sequences, see plpy/evergreen/embedding/limits/budget.py: the day above 44 bits, the amount below.
--- A transaction left open that drops the pipeline has them locked, and a view does not wait for that.
+-- The counters are sequences (see plpy/evergreen/embedding/limits/budget.py): the day above bit 44, the amount below.
+-- An open transaction that drops the pipeline has them locked, and a view must not wait for it.
 CREATE FUNCTION embed.spent_budgets(pipeline int, options jsonb) RETURNS text[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -51,9 +51,9 @@ EXCEPTION WHEN lock_not_available OR undefined_table THEN
     RETURN spent;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.spent_budgets(int, jsonb) IS 'internal: which of its daily budgets a pipeline has spent';
+COMMENT ON FUNCTION embed.spent_budgets(int, jsonb) IS 'internal: the daily budgets that a pipeline has spent';
 
--- What was learned is written as in plpy/evergreen/embedding/limits/capacity.py, and read by the same rules.
+-- plpy/evergreen/embedding/limits/capacity.py writes the learned limits; this reads them by the same rules.
 CREATE FUNCTION embed.endpoint_state(
     endpoint int, OUT failures bigint, OUT rests_until timestamptz, OUT learned_inputs int, OUT seconds_per_text float8)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -70,7 +70,7 @@ BEGIN
     failures = 0;
     IF pg_catalog.to_regclass(pg_catalog.format('embed.endpoint_%s_failures', endpoint)) IS NULL
        OR pg_catalog.to_regclass(pg_catalog.format('embed.endpoint_%s_rests_until', endpoint)) IS NULL THEN
-        RETURN;  -- restored a moment ago, and no worker has been here yet
+        RETURN;  -- just restored, and no worker has run yet
     END IF;
     EXECUTE pg_catalog.format('SELECT f.last_value - 1, r.last_value FROM embed.endpoint_%1$s_failures f, embed.endpoint_%1$s_rests_until r',
                               endpoint) INTO failures, until;
@@ -95,9 +95,10 @@ EXCEPTION WHEN lock_not_available OR undefined_table THEN
     failures = 0;  -- it is being dropped
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.endpoint_state(int) IS 'internal: failures in a row, until when nothing is sent, and what was learned of it';
+COMMENT ON FUNCTION embed.endpoint_state(int) IS
+    'internal: consecutive failures, the time until which nothing is sent, and the learned limits of an endpoint';
 
--- The same counters as endpoint_state's, of the model and of its endpoint. A model that is free has none.
+-- The same counters as in endpoint_state, for the model and its endpoint. A free model has none.
 CREATE FUNCTION embed.model_problem(model int) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -129,4 +130,4 @@ EXCEPTION WHEN lock_not_available OR undefined_table THEN
     RETURN NULL;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.model_problem(int) IS 'internal: why nothing is sent to a model just now; NULL where it works';
+COMMENT ON FUNCTION embed.model_problem(int) IS 'internal: why nothing is sent to a model at the moment; NULL if it works';

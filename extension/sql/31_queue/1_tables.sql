@@ -1,5 +1,6 @@
--- Append-only: writers INSERT, workers DELETE, nobody updates. No unique index and no foreign key, so that a writer can
--- meet no other session here; no CHECK, which cost a quarter of the trigger's time, and only our own code writes here. A unique queue with ON CONFLICT DO NOTHING was measured to lose 47 of 200 updates.
+-- Append-only: writers INSERT, workers DELETE, and nothing updates. No unique index and no foreign key, so that a writer never
+-- conflicts with another session. No CHECK: it took a quarter of the trigger's time, and only our own code writes here. A
+-- unique queue with ON CONFLICT DO NOTHING lost 47 of 200 updates when measured.
 CREATE TABLE embed.change_log (
     pipeline   int NOT NULL,
     xid        xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
@@ -14,23 +15,27 @@ CREATE TABLE embed.change_log (
     vacuum_truncate = false, toast.vacuum_truncate = false
 );
 CREATE INDEX change_log_pipeline_idx ON embed.change_log (pipeline, xid);
--- A publication FOR ALL TABLES refuses DELETE on a table without an identity. FULL needs no index: writers pay nothing,
--- and with wal_level = logical a DELETE writes the old row (about 100 bytes) to the WAL. Likewise for the tables below.
+-- A publication FOR ALL TABLES rejects DELETE on a table without a replica identity. FULL needs no index, so writers pay
+-- nothing; with wal_level = logical, a DELETE writes the old row (about 100 bytes) to the WAL. The same applies to the tables
+-- below.
 ALTER TABLE embed.change_log REPLICA IDENTITY FULL;
-COMMENT ON TABLE embed.change_log IS 'log of changed keys; a row says "check this key", nothing else';
-COMMENT ON COLUMN embed.change_log.scope IS 'instead of a key: check every stored document (TRUNCATE, DETACH), or every source row too (ATTACH)';
+COMMENT ON TABLE embed.change_log IS 'log of changed keys: each row says "check this key", nothing else';
+COMMENT ON COLUMN embed.change_log.scope IS
+    'instead of a key: check every stored document (TRUNCATE, DETACH), or every source row as well (ATTACH)';
 COMMENT ON COLUMN embed.change_log.bulk IS
-    'was it written by a transaction of many rows; NULL where that transaction logged it itself, and they can be counted';
-COMMENT ON COLUMN embed.change_log.wake IS 'true where a worker slept when the row was written: it is woken by the commit';
-COMMENT ON COLUMN embed.change_log.recheck IS 'true where the row did not change, as after embed_retry(): lag does not count it';
+    'whether a transaction with many changes wrote it; NULL if that transaction logged the row itself, so its rows can be '
+    'counted';
+COMMENT ON COLUMN embed.change_log.wake IS 'true if a worker was asleep when the row was written: the commit wakes it';
+COMMENT ON COLUMN embed.change_log.recheck IS 'true if the row did not change, as after embed_retry(): lag does not count it';
 SELECT pg_catalog.pg_extension_config_dump('embed.change_log', '');
 
 CREATE TABLE embed.change_log_state (
     pipeline int PRIMARY KEY,
     floor    xid8 NOT NULL DEFAULT '0'
 ) WITH (fillfactor = 50, vacuum_truncate = false);
-COMMENT ON TABLE embed.change_log_state IS 'one row a pipeline: locked by the worker that folds its change log into jobs';
-COMMENT ON COLUMN embed.change_log_state.floor IS 'no row of embed.change_log below this transaction id is left: where the next scan starts';
+COMMENT ON TABLE embed.change_log_state IS 'one row per pipeline, locked by the worker that coalesces its change log into jobs';
+COMMENT ON COLUMN embed.change_log_state.floor IS
+    'no row of embed.change_log below this transaction id remains: the next scan starts here';
 SELECT pg_catalog.pg_extension_config_dump('embed.change_log_state', '');
 
 CREATE TABLE embed.job (
@@ -52,24 +57,26 @@ CREATE TABLE embed.job (
     fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_cost_delay = 0, vacuum_truncate = false, toast.vacuum_truncate = false
 );
--- The claim's order. The lease (token, ready_at, attempts) is in no index: taking one is a HOT update.
--- The condition holds for every row. It keeps look-ups by (generation, key) away from this index: with the statistics of
--- an emptier moment the planner took it for them, as the smaller one, and read a whole lane for each key.
+-- The claim order. The lease columns (token, ready_at, attempts) are in no index, so claiming is a HOT update.
+-- The condition holds for every row. It keeps look-ups by (generation, key) off this index: with statistics from a time when
+-- the table was emptier, the planner preferred it as the smaller one and read a whole lane for each key.
 CREATE INDEX job_claim_idx ON embed.job (generation, lane, xid) WHERE lane IN (0, 1);
 COMMENT ON TABLE embed.job IS 'keys that need work, at most one row per (generation, key); written by workers only';
-COMMENT ON COLUMN embed.job.lane IS '0 live, 1 backfill';
-COMMENT ON COLUMN embed.job.changes IS 'counts changes folded into this row; a finish counts only if it is still what was claimed';
+COMMENT ON COLUMN embed.job.lane IS '0: live, 1: backfill';
+COMMENT ON COLUMN embed.job.changes IS
+    'number of changes coalesced into this row; a job is done only if it still equals the claimed value';
 COMMENT ON COLUMN embed.job.error_scope IS
-    'for how long last_error holds: row, until the next try; service, while model or endpoint are unwell; '
-    'rest, as service, where that was not even asked; budget, while that is spent';
-COMMENT ON COLUMN embed.job.unserved_since IS 'the oldest change of the row that is not searchable yet, which lag is counted from; NULL for history';
+    'how long last_error applies: row, until the next attempt; service, while the model or endpoint fails; rest, like '
+    'service, but no request was made; budget, while the budget is spent';
+COMMENT ON COLUMN embed.job.unserved_since IS
+    'oldest change of the row that is not searchable yet, from which lag is measured; NULL for history';
 COMMENT ON COLUMN embed.job.max_batch IS
-    'the most texts that the next request with it may hold, after one that failed for a reason that was not found out; NULL: any';
-COMMENT ON COLUMN embed.job.token IS 'the claim that has it; only as good as its row in embed.lease';
+    'most texts in the next request that includes it, after one failed for an unknown reason; NULL: no limit';
+COMMENT ON COLUMN embed.job.token IS 'the claim that holds it; valid only while embed.lease has that token';
 SELECT pg_catalog.pg_extension_config_dump('embed.job', '');
 
 CREATE SEQUENCE embed.token;
-COMMENT ON SEQUENCE embed.token IS 'tokens of claims; never used twice';
+COMMENT ON SEQUENCE embed.token IS 'claim tokens; never reused';
 SELECT pg_catalog.pg_extension_config_dump('embed.token', '');
 
 CREATE TABLE embed.lease (
@@ -79,9 +86,10 @@ CREATE TABLE embed.lease (
     outside    interval
 ) WITH (vacuum_truncate = false);
 COMMENT ON TABLE embed.lease IS
-    'claims under way; over when expired, deleted, or when the session advisory lock that its worker holds on the token is free';
+    'current claims; a claim ends when it expires, when its row is deleted, or when the session advisory lock that its worker '
+    'holds on the token is free';
 COMMENT ON COLUMN embed.lease.outside IS
-    'of a claim by embed_claim: how long it is good each time it is renewed; no session stands for it, so it goes by time alone';
+    'for a claim by embed_claim: how long each renewal lasts; no session holds it, so only time ends it';
 SELECT pg_catalog.pg_extension_config_dump('embed.lease', '');
 
 CREATE TABLE embed.backfill_cursor (
@@ -97,11 +105,13 @@ CREATE TABLE embed.backfill_cursor (
     worked     interval NOT NULL DEFAULT '0',
     PRIMARY KEY (generation, scope)
 ) WITH (fillfactor = 50, vacuum_truncate = false);
-COMMENT ON TABLE embed.backfill_cursor IS 'durable keyset cursors: over the source (backfill) and over the stored documents (orphans)';
-COMMENT ON COLUMN embed.backfill_cursor.round IS 'counts restarts, so that whoever walked an earlier round does not end this one';
-COMMENT ON COLUMN embed.backfill_cursor.position IS 'the last key that was queued; NULL at the start';
-COMMENT ON COLUMN embed.backfill_cursor.walked IS 'keys since it was started, counted as it moves: what progress is reckoned from';
-COMMENT ON COLUMN embed.backfill_cursor.worked IS 'time since it was started, without that in which nobody moved it';
+COMMENT ON TABLE embed.backfill_cursor IS
+    'durable keyset cursors: over the source (backfill) and over the stored documents (orphans)';
+COMMENT ON COLUMN embed.backfill_cursor.round IS
+    'counts restarts, so that a worker still in an earlier round cannot end this one';
+COMMENT ON COLUMN embed.backfill_cursor.position IS 'last key queued; NULL at the start';
+COMMENT ON COLUMN embed.backfill_cursor.walked IS 'keys visited since the start; progress is computed from it';
+COMMENT ON COLUMN embed.backfill_cursor.worked IS 'time since the start, excluding periods in which no worker moved the cursor';
 SELECT pg_catalog.pg_extension_config_dump('embed.backfill_cursor', '');
 
 CREATE TABLE embed.claimed_text (
@@ -114,11 +124,11 @@ CREATE TABLE embed.claimed_text (
 CREATE INDEX claimed_text_token_idx ON embed.claimed_text (token, hash);
 ALTER TABLE embed.claimed_text REPLICA IDENTITY FULL;  -- no key: see embed.change_log
 COMMENT ON TABLE embed.claimed_text IS
-    'texts that embed_claim handed out and the rows that need them, until the claim is over, or an hour after its time was up';
+    'texts returned by embed_claim and the rows that need them, until the claim ends, or for an hour after it expires';
 COMMENT ON COLUMN embed.claimed_text.hash IS
-    'of a text; empty for a row of the claim that another session had locked when nothing was left to be done for it';
-COMMENT ON COLUMN embed.claimed_text.tokens IS 'as estimated, and taken out of a daily budget';
-COMMENT ON COLUMN embed.claimed_text.received IS 'whether its vector came';
+    'hash of the text; empty for a claimed row that needs no text, but that another session had locked';
+COMMENT ON COLUMN embed.claimed_text.tokens IS 'estimated tokens, charged to a daily budget';
+COMMENT ON COLUMN embed.claimed_text.received IS 'whether its vector has been submitted';
 SELECT pg_catalog.pg_extension_config_dump('embed.claimed_text', '');
 
 CREATE TABLE embed.failure (
@@ -132,10 +142,11 @@ CREATE TABLE embed.failure (
     unserved_since timestamptz,
     PRIMARY KEY (generation, key)
 ) WITH (vacuum_truncate = false);
-COMMENT ON TABLE embed.failure IS 'dead letters: keys given up on until they change or are touched';
-COMMENT ON COLUMN embed.failure.unserved_since IS 'as that of its job: lag counts the change once a retry succeeds';
+COMMENT ON TABLE embed.failure IS 'dead letters: keys given up until they change or are touched';
+COMMENT ON COLUMN embed.failure.unserved_since IS 'copied from the job: lag counts the change once a retry succeeds';
 SELECT pg_catalog.pg_extension_config_dump('embed.failure', '');
 
 CREATE SEQUENCE embed.sleeper_until MINVALUE 0 START 0;
 COMMENT ON SEQUENCE embed.sleeper_until IS
-    'until when a worker sleeps and wants to be woken, in milliseconds since 1970; a sequence, because it is read at once by all';
+    'until when a worker sleeps and wants to be woken, in milliseconds since 1970; a sequence, because all sessions see it at '
+    'once';

@@ -5,7 +5,7 @@ CREATE TABLE embed.in_flight (
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (model, hash)
 ) WITH (vacuum_truncate = false);
-COMMENT ON TABLE embed.in_flight IS 'texts being embedded right now, so that nobody else sends them too';
+COMMENT ON TABLE embed.in_flight IS 'texts being embedded right now, so that no other session sends them';
 SELECT pg_catalog.pg_extension_config_dump('embed.in_flight', '');
 
 CREATE TABLE embed.document (
@@ -19,15 +19,16 @@ CREATE TABLE embed.document (
     embedded_at timestamptz NOT NULL,
     PRIMARY KEY (generation, key)
 ) WITH (fillfactor = 80, vacuum_truncate = false);
-COMMENT ON TABLE embed.document IS 'what is embedded: one row per (generation, key), also for rows without text';
-COMMENT ON COLUMN embed.document.fingerprint IS 'SHA-256 over model identity, template, chunker and prepared text: the proof of freshness';
-COMMENT ON COLUMN embed.document.src_hash IS 'SHA-256 of the watched columns that were read';
+COMMENT ON TABLE embed.document IS 'embedded rows: one per (generation, key), including rows without text';
+COMMENT ON COLUMN embed.document.fingerprint IS
+    'SHA-256 of model identity, template, chunker and prepared text: the proof of freshness';
+COMMENT ON COLUMN embed.document.src_hash IS 'SHA-256 of the watched columns as read';
 SELECT pg_catalog.pg_extension_config_dump('embed.document', '');
 SELECT pg_catalog.pg_extension_config_dump('embed.document_id_seq', '');
 
--- How many documents there are, kept as they come and go: counting ten million is seconds, and embed_status is polled.
--- Rows are only added, so that nobody waits for anybody; workers add up what is committed. Not dumped: a restore adds the
--- documents again, and counts them; where triggers are disabled meanwhile, the first worker counts what is there.
+-- Number of documents, maintained as they change: counting ten million takes seconds, and embed_status is polled. Rows are only
+-- added, so no session waits for another; workers sum up the committed ones. Not dumped: a restore inserts the documents again,
+-- which counts them; if triggers are disabled meanwhile, the first worker counts them.
 CREATE TABLE embed.document_count (
     generation int NOT NULL,
     documents  bigint NOT NULL
@@ -37,7 +38,7 @@ CREATE TABLE embed.document_count (
 );
 CREATE INDEX document_count_generation_idx ON embed.document_count (generation);
 ALTER TABLE embed.document_count REPLICA IDENTITY FULL;  -- no key: see embed.change_log
-COMMENT ON TABLE embed.document_count IS 'documents of a generation: the sum over its rows';
+COMMENT ON TABLE embed.document_count IS 'number of documents of a generation: the sum over its rows';
 
 @vector_search_path@
 CREATE TABLE embed.cache (
@@ -54,10 +55,13 @@ CREATE TABLE embed.cache (
 );
 CREATE INDEX cache_kept_at_idx ON embed.cache (kept_at);
 CREATE INDEX cache_row_idx ON embed.cache (pipeline, key);
-COMMENT ON TABLE embed.cache IS 'vectors of texts no longer live, so that a revert costs nothing; kept for cache_retention, of replaced texts as many as cache_limit';
+COMMENT ON TABLE embed.cache IS
+    'vectors of texts that are no longer live, so that a revert costs nothing; kept for cache_retention, and at most '
+    'cache_limit of replaced texts';
 COMMENT ON COLUMN embed.cache.replaced IS
-    'true for the vector of a text that an edit or a delete replaced: cache_limit holds for these, and not for what is yet to be used';
-COMMENT ON COLUMN embed.cache.key IS 'the row of the pipeline that had this text last, so that embed_forget finds it; NULL if that is not known';
+    'true if an edit or delete replaced the text: cache_limit applies only to these, not to vectors still waiting to be used';
+COMMENT ON COLUMN embed.cache.key IS
+    'row of the pipeline that last had this text, so that embed_forget finds it; NULL if unknown';
 SELECT pg_catalog.pg_extension_config_dump('embed.cache', '');
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
@@ -69,7 +73,7 @@ CREATE TABLE embed.erased_text (
     PRIMARY KEY (model, hash)
 ) WITH (vacuum_truncate = false);
 COMMENT ON TABLE embed.erased_text IS
-    'hashes of texts that embed_forget erased: for a day their vectors are not kept, however late a worker comes with one';
+    'hashes of texts erased by embed_forget: for a day their vectors are not cached, however late a worker returns one';
 
 CREATE TABLE embed.usage (
     pipeline             int,
@@ -94,12 +98,14 @@ CREATE TABLE embed.usage (
 CREATE INDEX usage_pipeline_idx ON embed.usage (pipeline, at);
 CREATE INDEX usage_unfolded_idx ON embed.usage (at) WHERE NOT folded;
 ALTER TABLE embed.usage REPLICA IDENTITY FULL;  -- no key: see embed.change_log
-COMMENT ON TABLE embed.usage IS 'what was sent to models and what was not; a row a batch, folded into a row an hour; only inserted and deleted';
-COMMENT ON COLUMN embed.usage.pipeline IS 'NULL: embed() was called with a model that costs money';
+COMMENT ON TABLE embed.usage IS
+    'texts sent to models and texts saved; one row per batch, folded into one row per hour; only inserted and deleted';
+COMMENT ON COLUMN embed.usage.pipeline IS 'NULL: embed() was called with a paid model';
 COMMENT ON COLUMN embed.usage.alone_texts IS
-    'texts that would have been sent without the pipelines of other owners: what roles other than embed_admin are shown, '
-    'or they could tell which texts another tenant has. So are the other alone_ columns; tokens are estimates there';
-COMMENT ON COLUMN embed.usage.cost IS 'tokens times the model''s price; NULL where no price is known';
+    'texts that would have been sent without other owners'' pipelines. Roles other than embed_admin are shown this number; '
+    'the real one would tell which texts another tenant has. The other alone_ columns work the same way; tokens are estimates '
+    'there';
+COMMENT ON COLUMN embed.usage.cost IS 'tokens times the model''s price; NULL if no price is known';
 SELECT pg_catalog.pg_extension_config_dump('embed.usage', '');
 
 CREATE TABLE embed.lag (
@@ -114,7 +120,10 @@ CREATE INDEX lag_pipeline_idx ON embed.lag (pipeline, at);
 CREATE INDEX lag_unfolded_idx ON embed.lag (at) WHERE NOT folded;
 ALTER TABLE embed.lag REPLICA IDENTITY FULL;  -- no key: see embed.change_log
 COMMENT ON TABLE embed.lag IS
-    'how long changes took to be searchable: histograms, a row a batch, folded into a row a minute, kept for an hour; only inserted and deleted';
-COMMENT ON COLUMN embed.lag.lane IS 'as in embed.job: 0 live, 1 backfill, which bulk changes go through';
-COMMENT ON COLUMN embed.lag.buckets IS 'bucket b holds what took up to 2 ^ (b / 4) milliseconds and more than bucket b - 1 holds: four to a doubling';
+    'how long changes took to become searchable: histograms, one row per batch, folded into one row per minute, kept for an '
+    'hour; only inserted and deleted';
+COMMENT ON COLUMN embed.lag.lane IS 'as in embed.job: 0 live, 1 backfill (used by bulk changes)';
+COMMENT ON COLUMN embed.lag.buckets IS
+    'bucket b counts changes that took at most 2 ^ (b / 4) milliseconds and did not fit bucket b - 1: four buckets per '
+    'doubling';
 SELECT pg_catalog.pg_extension_config_dump('embed.lag', '');

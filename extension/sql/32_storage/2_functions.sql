@@ -8,7 +8,7 @@ BEGIN
     RETURN NULL;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.count_documents() IS 'internal: trigger, keeps embed.document_count';
+COMMENT ON FUNCTION embed.count_documents() IS 'internal: trigger, maintains embed.document_count';
 
 CREATE TRIGGER count_insert AFTER INSERT ON embed.document REFERENCING NEW TABLE AS moved
     FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
@@ -16,7 +16,7 @@ CREATE TRIGGER count_delete AFTER DELETE ON embed.document REFERENCING OLD TABLE
     FOR EACH STATEMENT EXECUTE FUNCTION embed.count_documents();
 ALTER TABLE embed.document ENABLE ALWAYS TRIGGER count_insert, ENABLE ALWAYS TRIGGER count_delete;
 
--- Whoever empties the table has the documents counted. When a worker adds rows up a row of each generation is left.
+-- Emptying the table makes this count the documents. Workers that sum up rows always leave one row of each generation.
 CREATE FUNCTION embed.recount_documents() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -28,13 +28,14 @@ BEGIN
     RETURN NULL;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.recount_documents() IS 'internal: trigger, counts the documents of generations of which embed.document_count has no row';
+COMMENT ON FUNCTION embed.recount_documents() IS
+    'internal: trigger, counts the documents of generations that have no row in embed.document_count';
 
 CREATE TRIGGER recount AFTER DELETE OR TRUNCATE ON embed.document_count FOR EACH STATEMENT EXECUTE FUNCTION embed.recount_documents();
 ALTER TABLE embed.document_count ENABLE ALWAYS TRIGGER recount;
 
--- The size of the file is looked at, and no lock taken: a view must not wait. Until the first worker has looked at a
--- restored pipeline the chunks are counted, where that takes no longer than an instant.
+-- Reads the file size and takes no lock: a view must not wait. Until a worker has processed a restored pipeline, the chunks are
+-- counted, if that is fast.
 CREATE FUNCTION embed.documents_without_vectors(pipeline int, generation int) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -66,14 +67,15 @@ WHEN insufficient_privilege THEN
           HINT = pg_catalog.format('ALTER ROLE %1$I SUPERUSER; or hand all that it owns over: REASSIGN OWNED BY %1$I TO postgres;', current_user);
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.documents_without_vectors(int, int) IS 'internal: documents of a generation whose chunks are not there, as far as is known at once';
+COMMENT ON FUNCTION embed.documents_without_vectors(int, int) IS
+    'internal: number of a generation''s documents whose chunks are missing, as far as can be told without waiting';
 
 CREATE FUNCTION embed.follow_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    IF TG_TABLE_NAME = 'document' THEN  -- as after a restore without them
+    IF TG_TABLE_NAME = 'document' THEN  -- the same as a restore without documents
         DELETE FROM embed.document_count;
         UPDATE embed.pipeline SET database_oid = 0;
         INSERT INTO embed.change_log (pipeline, scope) SELECT p.id, 'source' FROM embed.pipeline p;
@@ -84,11 +86,12 @@ BEGIN
     RETURN NULL;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.follow_truncate() IS 'internal: trigger, has everything checked when documents or chunks were truncated';
+COMMENT ON FUNCTION embed.follow_truncate() IS
+    'internal: trigger, queues a full check after documents or chunks were truncated';
 CREATE TRIGGER truncated AFTER TRUNCATE ON embed.document FOR EACH STATEMENT EXECUTE FUNCTION embed.follow_truncate();
 ALTER TABLE embed.document ENABLE ALWAYS TRIGGER truncated;
 
--- Stands at the table, not at those who write to it: every way into the cache is refused.
+-- A trigger on the table, not a check in the code that writes it: this covers every way into the cache.
 CREATE FUNCTION embed.reject_erased_text() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -112,9 +115,10 @@ SET search_path = pg_catalog, pg_temp
 AS $sql$
     SELECT coalesce(sum(t.documents), 0)::bigint FROM embed.document_count t WHERE t.generation = $1
 $sql$;
-COMMENT ON FUNCTION embed.documents(int) IS 'internal: how many documents a generation has';
+COMMENT ON FUNCTION embed.documents(int) IS 'internal: number of documents of a generation';
 
--- By the documents, not by the size of the table: that locks it, and bytes say little of a row's width.
+-- Estimates from the documents, not from the table's size: reading the size locks the table, and bytes say little about a row's
+-- width.
 CREATE FUNCTION embed.estimate_chunks(generation int) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -123,4 +127,4 @@ AS $sql$
     FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = $1 LIMIT 5000) d
 $sql$;
 COMMENT ON FUNCTION embed.estimate_chunks(int) IS
-    'internal: about how many chunks a generation has, by those of its first documents';
+    'internal: approximate number of chunks of a generation, extrapolated from its first documents';

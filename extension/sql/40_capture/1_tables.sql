@@ -1,5 +1,5 @@
--- Neither table is dumped: where a database is restored nothing of them is true, and a pipeline without a row here is
--- one whose changes have to be captured from now on, and whose rows have all to be checked.
+-- Neither table is dumped: after a restore none of it is true. A pipeline without a row here starts capturing from then on, and
+-- all of its rows are checked.
 CREATE TABLE embed.wal (
     pipeline int PRIMARY KEY,
     state    text NOT NULL CHECK (state IN ('pending', 'published', 'catching_up', 'streaming', 'draining', 'unsupported')),
@@ -10,25 +10,25 @@ CREATE TABLE embed.wal (
     partitions oid[],
     note     text
 ) WITH (fillfactor = 50, vacuum_truncate = false);
-COMMENT ON TABLE embed.wal IS 'pipelines whose changes are read from the WAL, are to be, or still have to be read to the end';
+COMMENT ON TABLE embed.wal IS 'pipelines whose changes are read from the WAL, will be, or still have to be read to the end';
 COMMENT ON COLUMN embed.wal.state IS
-    'pending: not in the publication yet; published: waits for transactions that began before it was published; '
-    'catching_up: read up to position, then streaming; draining: read up to position, then removed; '
-    'unsupported: the WAL does not identify its rows, and triggers capture';
-COMMENT ON COLUMN embed.wal.triggers IS 'triggers capture meanwhile';
-COMMENT ON COLUMN embed.wal.recheck IS 'nothing captures meanwhile: every row is checked as soon as something does';
-COMMENT ON COLUMN embed.wal.partitions IS 'the tables that were looked at last: the source and its partitions';
-COMMENT ON COLUMN embed.wal.note IS 'why it is not read, or was not';
+    'pending: not in the publication yet; published: waiting for transactions older than its publication; catching_up: read '
+    'up to position, then streaming; draining: read up to position, then removed; unsupported: the WAL does not identify its '
+    'rows, so triggers capture';
+COMMENT ON COLUMN embed.wal.triggers IS 'true: triggers capture in this state';
+COMMENT ON COLUMN embed.wal.recheck IS 'true: nothing captures in this state; every row is checked once capture works';
+COMMENT ON COLUMN embed.wal.partitions IS 'last known tables: the source and its partitions';
+COMMENT ON COLUMN embed.wal.note IS 'why it is not read from the WAL, or was not';
 
--- Whoever has read from an earlier position on and logged what came up to a later one adds that one in the same
--- transaction. So the furthest that is committed counts, and no row is locked: a drain left open is in nobody's way.
+-- The transaction that logs the changes up to a later position also inserts that position here. The furthest committed position
+-- counts, and no row is locked, so a drain left open blocks nothing.
 CREATE TABLE embed.wal_position (
     slot name NOT NULL,
     lsn  pg_lsn NOT NULL
 ) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, vacuum_truncate = false);
 ALTER TABLE embed.wal_position REPLICA IDENTITY FULL;  -- no key: see embed.change_log
-COMMENT ON TABLE embed.wal_position IS 'up to where the WAL was read, by replication slot; the furthest counts';
+COMMENT ON TABLE embed.wal_position IS 'position up to which the WAL was read, per replication slot; the furthest counts';
 
--- A sequence, because whoever waits is in a transaction of his own: this is seen at once.
+-- A sequence, because a waiting session is in its own transaction: its value is visible at once.
 CREATE SEQUENCE embed.wal_awaited;
-COMMENT ON SEQUENCE embed.wal_awaited IS 'a position, as a number, up to which somebody waits for the WAL to be read: it is to be noted';
+COMMENT ON SEQUENCE embed.wal_awaited IS 'WAL position, as a number, up to which a session waits for the WAL to be read';

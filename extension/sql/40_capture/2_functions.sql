@@ -1,4 +1,4 @@
--- The number keeps slots of databases apart, which share one list; the name survives a rename of the database.
+-- The OID keeps the slots of databases apart, which share one list; the name survives renaming the database.
 CREATE FUNCTION embed.slot_name() RETURNS name
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -7,7 +7,7 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.slot_name() IS 'internal: the replication slot of this database';
 
--- Called by a view for whoever looks, who may name nothing in this schema.
+-- Called by a view for roles that have no access to this schema.
 CREATE FUNCTION embed.slot_lag() RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -16,10 +16,10 @@ AS $sql$
                 THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), s.restart_lsn)::bigint END
     FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = embed.slot_name()
 $sql$;
-COMMENT ON FUNCTION embed.slot_lag() IS 'internal: bytes of WAL that the replication slot of this database keeps';
+COMMENT ON FUNCTION embed.slot_lag() IS 'internal: bytes of WAL that the replication slot of this database retains';
 
--- An UPDATE or DELETE fails on a table of a publication that does not tell which row is written; and what the reader is
--- not told of, it misses. So either all of the source's tables do, or triggers capture.
+-- UPDATE and DELETE fail on a published table whose replica identity does not identify the row, and the reader misses columns
+-- that it does not contain. So either all tables of the source identify their rows by key, or triggers capture.
 CREATE FUNCTION embed.replication_obstacle(source regclass, key int2[]) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -54,9 +54,11 @@ AS $sql$
             LIMIT 1)
         END
 $sql$;
-COMMENT ON FUNCTION embed.replication_obstacle(regclass, int2[]) IS 'internal: why changes of a table cannot be read from the WAL; NULL where they can';
+COMMENT ON FUNCTION embed.replication_obstacle(regclass, int2[]) IS
+    'internal: why changes of a table cannot be read from the WAL; NULL if they can';
 
--- In the transaction of the DDL after which UPDATE and DELETE would fail: triggers take over, at once or by a worker.
+-- Runs in the transaction of the DDL after which UPDATE and DELETE would fail: triggers take over, at once or when a worker
+-- runs.
 CREATE FUNCTION embed.unpublish_source(pipeline int) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -80,13 +82,13 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.unpublish_source(int) IS
-    'internal: takes a source out of the publication where the user''s UPDATE and DELETE would fail because of it';
+    'internal: removes a source from the publication if the user''s UPDATE and DELETE would fail because of it';
 
--- What stands in these tables is about this database. A publication FOR ALL TABLES of another server with the extension
--- carries its tables too: applied here, its rows would collide with ours (built-in models: unique violation, and the copy
--- never ends) or overwrite them. So whatever a subscription's worker writes into a table of ours is skipped.
--- ENABLE REPLICA: ordinary sessions do not fire it. A restore under session_replication_role = replica does, and has no
--- replication origin. Depth 0: what our triggers on a source write for the worker is kept.
+-- The rows of these tables describe this database. A publication FOR ALL TABLES on another server with the extension includes
+-- its tables: applied here, their rows would collide with ours (built-in models: unique violation, and the copy never ends) or
+-- overwrite them. So anything that a subscription's worker writes to our tables is skipped.
+-- ENABLE REPLICA: ordinary sessions do not fire it. A restore under session_replication_role = replica does, but has no
+-- replication origin. Depth 0: rows that our triggers on a source write for the worker are kept.
 CREATE FUNCTION embed.skip_replicated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -100,9 +102,10 @@ BEGIN
     RETURN NEW;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.skip_replicated() IS 'internal: keeps rows of another server''s evergreen out of the tables of this one';
+COMMENT ON FUNCTION embed.skip_replicated() IS
+    'internal: trigger, keeps rows of another server''s evergreen out of the tables of this one';
 
--- Generation tables get the trigger only where there is a subscription: with it COPY inserts rows one by one.
+-- Generation tables get the trigger only if there is a subscription, because it makes COPY insert rows one by one.
 CREATE FUNCTION embed.guard_generation(generation int) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

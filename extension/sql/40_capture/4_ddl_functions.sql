@@ -1,5 +1,5 @@
--- Regenerates what evergreen made for a table when its owner changes the table. Runs in the user's transaction, so it
--- must never fail it: every error becomes a warning, and the worker looks again before it reads a row.
+-- Regenerates the triggers and functions of a table when its owner changes the table. Runs in the user's transaction and must
+-- never fail it: every error becomes a warning, and the worker checks again before it reads a row.
 CREATE FUNCTION embed.refresh(pipeline int, dropped boolean = false, attnum int = NULL) RETURNS void
 LANGUAGE plpython3u VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -13,10 +13,11 @@ AS $python$
 from evergreen.capture import ddl_sync
 ddl_sync.refresh(pipeline, dropped, attnum)
 $python$;
-COMMENT ON FUNCTION embed.refresh(int, boolean, int) IS 'internal: makes triggers and functions of a pipeline match its source again';
+COMMENT ON FUNCTION embed.refresh(int, boolean, int) IS
+    'internal: makes a pipeline''s triggers and functions match its source again';
 
--- ALTER TYPE ... RENAME VALUE and ADD or DROP ATTRIBUTE change the text of values that nobody writes, as does ALTER TABLE for
--- columns of the type of that table's rows. A command by itself that cannot change any text is known by its words.
+-- ALTER TYPE ... RENAME VALUE and ADD or DROP ATTRIBUTE change the text of values without writing them; so does ALTER TABLE for
+-- columns of that table's row type. A lone command that cannot change any text is recognized by its wording.
 CREATE FUNCTION embed.with_altered_types() RETURNS TABLE (pipeline int)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -49,7 +50,7 @@ AS $sql$
            OR current_query() ~* '(rename[[:space:]]+value|attribute)[[:space:]]')
 $sql$;
 COMMENT ON FUNCTION embed.with_altered_types() IS
-    'internal: pipelines of which this DDL command may have changed the text or the keys, by a type that they use';
+    'internal: pipelines whose text or keys this DDL command may have changed, through a type they use';
 
 CREATE FUNCTION embed.altered_types() RETURNS oid[]
 LANGUAGE plpgsql STABLE
@@ -88,7 +89,7 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.altered_types() IS
-    'internal: in an event trigger, the types that got another name or another home, and all that are made of them';
+    'internal: in an event trigger, the types that were renamed or moved to another schema, and all types built from them';
 
 CREATE FUNCTION embed.follow_ddl() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -148,7 +149,7 @@ EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'evergreen could not look at this DDL command: %', SQLERRM;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.follow_ddl() IS 'internal: event trigger, follows ALTER TABLE and the like on sources';
+COMMENT ON FUNCTION embed.follow_ddl() IS 'internal: event trigger, follows ALTER TABLE and similar commands on sources';
 
 CREATE FUNCTION embed.follow_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -168,7 +169,7 @@ BEGIN
             RAISE WARNING 'evergreen could not follow the drop of the source of pipeline %: %', touched, SQLERRM;
         END;
     END LOOP;
-    -- With an index may go a replica identity.
+    -- Dropping an index may remove a replica identity.
     FOR touched IN
         SELECT p.id
         FROM embed.pipeline p
@@ -186,7 +187,7 @@ BEGIN
                 USING HINT = 'UPDATE and DELETE may fail until ALTER PUBLICATION evergreen_cdc DROP TABLE ... is done.';
         END;
     END LOOP;
-    -- A partition that goes takes its rows with it, and no row trigger fires. Other tables are none of ours.
+    -- A dropped partition takes its rows with it, and no row trigger fires. Other tables do not concern us.
     INSERT INTO embed.change_log (pipeline, scope)
     SELECT DISTINCT p.id, 'document'
     FROM pg_catalog.pg_event_trigger_dropped_objects() d
@@ -195,7 +196,7 @@ BEGIN
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0;
 EXCEPTION
     WHEN undefined_table OR invalid_schema_name THEN
-        NULL;  -- DROP EXTENSION evergreen: the catalog goes in this very command
+        NULL;  -- DROP EXTENSION evergreen: this command drops the catalog, too
     WHEN OTHERS THEN
         RAISE WARNING 'evergreen could not look at this DROP command: %', SQLERRM;
 END
@@ -208,7 +209,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
-    -- Bits of the reason: 1 persistence and 8 access method change no value, 2 fills in a default or an expression.
+    -- Bits of the reason: 1 (persistence) and 8 (access method) change no value, 2 fills in a default or an expression.
     reason constant int = pg_catalog.pg_event_trigger_table_rewrite_reason();
     rewritten constant oid = pg_catalog.pg_event_trigger_table_rewrite_oid();
 BEGIN
@@ -225,7 +226,7 @@ EXCEPTION WHEN OTHERS THEN
         USING HINT = 'SELECT embed_verify(''...'', repair => true) finds what it changed.';
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.follow_rewrite() IS 'internal: event trigger, checks the rows of a source that was rewritten';
+COMMENT ON FUNCTION embed.follow_rewrite() IS 'internal: event trigger, queues a check of all rows of a rewritten source';
 
 CREATE FUNCTION embed.follow_subscription() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER

@@ -1,12 +1,12 @@
--- What DROP EXTENSION leaves on purpose, said before it goes: afterwards nothing of ours is there to say it. Runs with the
--- rights of whoever drops, and is silent where that role may not. It only talks, so a command that it takes for another is
--- no harm.
+-- Reports what DROP EXTENSION leaves behind on purpose. It runs before the drop, because afterwards none of our code remains.
+-- It runs with the privileges of the role that drops, and stays silent if that role may not drop. It only warns, so misreading
+-- another command does no harm.
 CREATE FUNCTION embed.warn_of_leftovers() RETURNS event_trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 DECLARE
-    -- Without comments; names of extensions may be quoted, and several in one command.
+    -- Without comments. Extension names may be quoted, and one command may list several.
     command text = regexp_replace(current_query(), '/[*].*?[*]/|--[^' || chr(10) || ']*', ' ', 'g');
     name text = '[[:space:]]*("[^"]+"|[[:alnum:]_$]+)[[:space:]]*';
     dropping text = 'drop[[:space:]]+extension[[:space:]]+(if[[:space:]]+exists[[:space:]]+)?(' || name || ',)*[[:space:]]*"?evergreen"?([[:space:]]|,|;|$)';
@@ -18,7 +18,7 @@ BEGIN
     IF command !~* dropping
        OR NOT (SELECT pg_has_role(current_user, e.extowner, 'USAGE') FROM pg_extension e WHERE e.extname = 'evergreen')
        OR (command !~* 'cascade' AND to_regclass('embed_store.g' || (SELECT max(g.id) FROM embed.generation g)) IS NOT NULL) THEN
-        RETURN;  -- not ours, not allowed, or refused because there are pipelines
+        RETURN;  -- not ours, not allowed, or rejected because pipelines exist
     END IF;
     SELECT count(*) AS tables, pg_size_pretty(sum(greatest(c.relpages, 0)::int8 + coalesce(t.relpages, 0)) * 8192) AS size INTO vectors
     FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
@@ -49,12 +49,13 @@ EXCEPTION WHEN insufficient_privilege OR undefined_table OR invalid_schema_name 
     RETURN;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.warn_of_leftovers() IS 'internal: event trigger, says before DROP EXTENSION what it leaves and how to remove that';
+COMMENT ON FUNCTION embed.warn_of_leftovers() IS
+    'internal: event trigger, reports before DROP EXTENSION what it leaves behind and how to remove it';
 
--- When the extension is gone nothing of it runs, and a slot that nobody reads fills the disk. Before a command it is not
--- known whether the extension goes, and after it our event triggers are gone as well. So a row with a deferred trigger, all
--- of it temporary, looks at the end of the transaction; a transaction that is undone undoes it. Only where there is a slot,
--- and the command may be one of somebody who can drop the extension, or the schema that it or what it needs is in.
+-- Once the extension is dropped none of its code runs, and a slot without a reader fills the disk. Before a command it is
+-- unknown whether it drops the extension, and after it our event triggers are gone as well. So a temporary table with a
+-- deferred trigger checks at the end of the transaction; a rollback undoes it. Only if there is a slot, and the role can drop
+-- the extension, or the schema of the extension or of one it requires.
 CREATE FUNCTION embed.drop_slot_with_extension() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -71,7 +72,7 @@ BEGIN
         RETURN;
     END IF;
     GET DIAGNOSTICS called_from = PG_CONTEXT;
-    -- From a function it may be anybody's right.
+    -- Inside a function the command may run with any role's privileges.
     IF pg_catalog.strpos(called_from, pg_catalog.chr(10)) = 0 AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_extension e
         JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
@@ -94,7 +95,7 @@ BEGIN
                     PERFORM pg_catalog.pg_drop_replication_slot(s.slot_name)
                     FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = %1$L;
                     EXIT;
-                EXCEPTION WHEN object_in_use THEN  -- a worker reads it just now
+                EXCEPTION WHEN object_in_use THEN  -- a worker is reading it
                     IF attempt = 50 THEN
                         RAISE;
                     END IF;
@@ -119,4 +120,5 @@ EXCEPTION WHEN OTHERS THEN
         USING HINT = 'If the extension goes: SELECT pg_drop_replication_slot(...); DROP PUBLICATION evergreen_cdc;';
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.drop_slot_with_extension() IS 'internal: event trigger, has the replication slot dropped with the extension';
+COMMENT ON FUNCTION embed.drop_slot_with_extension() IS
+    'internal: event trigger, drops the replication slot with the extension';

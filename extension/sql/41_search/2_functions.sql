@@ -23,7 +23,7 @@ COMMENT ON FUNCTION @extschema@.embed_query(text, text) IS
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
--- iterative_scan: an index gives more than it would at first where row security, or a stale row, leaves too few.
+-- iterative_scan: the index returns more rows if row security or stale rows leave too few.
 CREATE FUNCTION @extschema@.embed_search(
     pipeline text, query text, k int = 10, mode text = 'vector', stale text = 'serve', max_per_key int = NULL,
     min_score float8 = NULL)
@@ -52,7 +52,7 @@ $python$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows_sql(regclass, text, int, text) IS
     'internal: the query that embed_search_rows runs, the query vector for its $1, and a query that tells whether to retry';
 
--- PL/Python takes no polymorphic argument, and PL/pgSQL no input and output of one name: hence two functions.
+-- PL/Python accepts no polymorphic argument, and PL/pgSQL no input and output of the same name: hence two functions.
 CREATE FUNCTION @extschema@.embed_search_rows_typed(wanted anyelement, query text, k int, pipeline text)
 RETURNS TABLE (source_row anyelement, chunk text, score float8)
 LANGUAGE plpgsql STABLE
@@ -104,7 +104,7 @@ $sql$;
 COMMENT ON FUNCTION @extschema@.embed_search_rows(anyelement, text, int, text) IS
     'returns the k source rows nearest to a query, whole and typed: embed_search_rows(NULL::docs, ''question'')';
 
--- The settings below: it reads stored keys as the caller, and waits for no lock longer than its other steps.
+-- The settings: it reads stored keys as the caller, and waits no longer for locks than its other steps do.
 CREATE FUNCTION @extschema@.embed_wait(pipeline text, key jsonb = NULL, timeout interval = '10 s') RETURNS boolean
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp

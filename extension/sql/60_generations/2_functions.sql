@@ -68,4 +68,4 @@ AS $python$
 from evergreen.generations import indexing
 return indexing.index_statement(generation)
 $python$;
-COMMENT ON FUNCTION embed.index_statement(int) IS 'internal: the statement that makes the index over a generation''s vectors';
+COMMENT ON FUNCTION embed.index_statement(int) IS 'internal: the statement that builds the index on a generation''s vectors';

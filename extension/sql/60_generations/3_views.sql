@@ -14,7 +14,7 @@ SELECT p.name AS pipeline,
        f.failed,
        CASE WHEN g.state <> 'active' THEN c.coverage END AS coverage,
        coalesce(s.running, false) AS backfilling,
-       -- not by to_regclass(), which is an error for roles without USAGE on the schema
+       -- not to_regclass(), which fails for roles without USAGE on the schema
        EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                WHERE i.indisvalid AND n.nspname = 'embed_store' AND c.relname = 'g' || g.id || '_embedding_idx') AS indexed,

@@ -1,4 +1,4 @@
--- The settings: texts look as a worker's reader function would have them.
+-- The settings: texts look the same as in a worker's reader function.
 CREATE FUNCTION @extschema@.embed_preview(
     source regclass, columns text[] = NULL, template text = NULL, chunker jsonb = NULL, model text = NULL)
 RETURNS TABLE (key jsonb, chunk_no int, chunk text, tokens int)

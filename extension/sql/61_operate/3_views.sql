@@ -76,7 +76,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
                     FROM (SELECT embed.documents_without_vectors(p.id, g.id) AS lost OFFSET 0) x) d
--- Of a queue that is longer than 5,000 the first 5,000 are looked at, and the rest is taken to be like them.
+-- If a queue is longer than 5,000 rows, the first 5,000 are examined and the rest is extrapolated.
 CROSS JOIN LATERAL (
     SELECT (a.waiting * z.whole)::bigint AS waiting, (a.in_flight * z.whole)::bigint AS in_flight,
            (a.checking * z.whole)::bigint AS checking, (a.new * z.whole)::bigint AS new,
@@ -127,7 +127,7 @@ CROSS JOIN LATERAL (
     LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) w
         ON w.key = x.key) f
 CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c
--- Not for those who only read or write the table: what their own rows cost tells which texts other rows have.
+-- Not for roles that only read or write the table: what their own rows cost would tell which texts other rows have.
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(x.calls), 0)::bigint AS calls, coalesce(sum(x.texts), 0)::bigint AS texts,
            coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,

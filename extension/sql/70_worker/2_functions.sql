@@ -1,4 +1,4 @@
--- No SET clause and no SECURITY DEFINER: either would forbid COMMIT. So everything it runs is qualified.
+-- No SET clause and no SECURITY DEFINER: either forbids COMMIT. So every name it runs is qualified.
 CREATE PROCEDURE @extschema@.embed_work(
     pipeline text = NULL, max_runtime interval = '55 s', until_empty boolean = false, slot int = NULL, until_idle boolean = false)
 LANGUAGE plpython3u

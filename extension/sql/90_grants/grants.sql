@@ -1,5 +1,5 @@
--- Default privileges, of the database or of a schema, may have opened what was made above to any role, or closed it to
--- PUBLIC. So everything is given what Postgres gives without them; what differs follows.
+-- Default privileges of the database or of a schema may have granted the objects above to any role, or revoked them from
+-- PUBLIC. So every object first gets PostgreSQL's own defaults; the exceptions follow.
 DO $do$
 DECLARE
     opened record;
@@ -35,7 +35,7 @@ BEGIN
 END
 $do$;
 
--- Asking and administering is open to everybody: those calls check for themselves. Working is not.
+-- Everyone may execute the calls that search and administer: they check privileges themselves. Worker calls are restricted.
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_drain(text, int, interval) FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE @extschema@.embed_work(text, interval, boolean, int, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_schedule(int, text) FROM PUBLIC;
@@ -62,7 +62,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_model_set(text, jsonb) TO embed_admi
 GRANT EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) TO embed_admin;
 
--- Whoever may give a text its vector decides on the vectors of every pipeline of that model.
+-- A role that may set a text's vector decides the vectors of every pipeline that uses the model.
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_import_vectors FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_import_vectors TO embed_admin;
 

@@ -1,30 +1,31 @@
--- current_identity(oid): where we are now
+-- current_identity(oid): system identifier and database of this server
 SELECT s.system_identifier, d.oid::bigint AS database_oid
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND $1 IS NOT NULL
 
--- stored_key_types(oid): the types of the key columns of a generation table, in order
+-- stored_key_types(oid): types of the key columns of a generation table, in order
 SELECT a.attname::text AS name, a.atttypid::bigint AS type, a.atttypid < 16384 AS built_in FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER BY a.attnum
 
--- table_oid(text): a table by its name
+-- table_oid(text): oid of a table by its name
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
--- update_pipeline(int4, text[], int4[], text[], text, int4, text): names and numbers as they are now, and what is broken
+-- update_pipeline(int4, text[], int4[], text[], text, int4, text): current names and numbers of the pipeline's columns; clears
+-- broken_reason
 UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
                           only_if_attnum = $6::int2, bound_name = $7, broken_reason = NULL
 WHERE id = $1
 
--- set_broken(int4, text): why nothing can be read
+-- set_broken(int4, text): marks a pipeline broken: its source cannot be read
 UPDATE embed.pipeline SET broken_reason = $2 WHERE id = $1
 
--- update_generation(int4, text[], text, text[], int4[]): names and numbers as they are now
+-- update_generation(int4, text[], text, text[], int4[]): current names and numbers of the generation's columns
 UPDATE embed.generation SET columns = $2::name[], template = $3, watched_names = $4::name[], watched_attnums = $5::int2[]
 WHERE id = $1
 
--- set_seen(int4, int8, int8, oid): this is where the pipeline lives now
+-- set_seen(int4, int8, int8, oid): records where the pipeline lives now
 UPDATE embed.pipeline SET system_identifier = $2, database_oid = $3::oid, source_oid = $4 WHERE id = $1
 
--- drop_leases(int4): claims of another server mean nothing here; what they held can be claimed at once
+-- drop_leases(int4): claims of another server mean nothing here; their jobs become claimable at once
 WITH generations AS (SELECT g.id, g.model FROM embed.generation g WHERE g.pipeline = $1),
      jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
               WHERE generation IN (SELECT id FROM generations) AND token IS NOT NULL),
@@ -34,17 +35,18 @@ DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
 -- reset_scan_start(int4): transaction ids of another server mean nothing here
 UPDATE embed.change_log_state SET floor = '0' WHERE pipeline = $1
 
--- restart_backfill(int4): check everything again, without calls for what is fresh
+-- restart_backfill(int4): checks everything again; fresh rows cost no call
 UPDATE embed.backfill_cursor s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
     walked = 0, worked = '0', moved_at = NULL
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
 
--- reader_matches_source(text, oid, text): does a reader still run as the source's owner, and has the table row security as the source
+-- reader_matches_source(text, oid, text): whether a reader still runs as the source's owner, and the table has row security
+-- like the source
 SELECT p.prosecdef AND p.proowner = c.relowner AND coalesce(g.relrowsecurity = c.relrowsecurity, true)
 FROM pg_catalog.pg_proc p, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class g ON g.oid = pg_catalog.to_regclass($3)
 WHERE p.oid = pg_catalog.to_regprocedure($1) AND c.oid = $2
 
--- altered_triggers(): those of our own tables that fire otherwise than made: pg_restore --disable-triggers enables all alike
+-- altered_triggers(): triggers on our own tables whose mode is wrong: pg_restore --disable-triggers enables all of them alike
 SELECT t.tgname::text AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS "table", w.mode
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
@@ -53,20 +55,21 @@ JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('cou
              ('count_delete', 'A', 'ALWAYS'), ('truncated', 'A', 'ALWAYS'), ('recount', 'A', 'ALWAYS'),
              ('reject_erased_text', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
 
--- enable_trigger(): as it was made
+-- enable_trigger(): restores the mode it was created with
 ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
 
--- runs_as_owner(int4): do the functions that read the source run as its owner
+-- runs_as_owner(int4): whether the functions that read the source run as its owner
 SELECT embed.runs_as_owner($1)
 
--- count_documents(int4): where the restore had triggers disabled; what is committed meanwhile counts itself
+-- count_documents(int4): counts documents restored while triggers were disabled; concurrent inserts count themselves
 INSERT INTO embed.document_count (generation, documents)
 SELECT g.id, c.number - embed.documents(g.id)
 FROM embed.generation g
 CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
 WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)
 
--- record_partitions(int4): which tables' rows go with them when they are dropped; is one of those of before away
+-- record_partitions(int4): partitions whose rows are removed when they are dropped; returns whether one of the earlier ones is
+-- gone
 UPDATE embed.pipeline p SET partitions = t.now
 FROM (SELECT s.partitions AS before,
              (SELECT pg_catalog.array_agg(l.relid ORDER BY l.relid) FROM embed.partition_tree(s.source) l (relid)
@@ -75,16 +78,16 @@ FROM (SELECT s.partitions AS before,
 WHERE p.id = $1 AND t.before IS DISTINCT FROM t.now
 RETURNING NOT coalesce(t.before <@ coalesce(t.now, '{}'), true) AS gone
 
--- streamed_partitions(int4): the tables of a pipeline that is read, as they were looked at last
+-- streamed_partitions(int4): last known tables of a pipeline that is read from the WAL
 SELECT w.partitions::pg_catalog.int8[] AS partitions FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'streaming'
 
 -- current_partitions(oid): the source and its partitions
 SELECT ARRAY(SELECT t.relid::pg_catalog.int8 FROM embed.partition_tree($1) t (relid) ORDER BY t.relid) AS partitions
 
--- set_streamed_partitions(int4, int8[]): looked at
+-- set_streamed_partitions(int4, int8[]): records the tables that are read
 UPDATE embed.wal SET partitions = $2::pg_catalog.oid[] WHERE pipeline = $1
 
--- capture_body(): logs the keys of rows whose watched columns changed; bytewise, so json and citext case count too
+-- capture_body(): logs the keys of rows whose watched columns changed; compares bytes, so case counts in json and citext too
 DECLARE
     old_key pg_catalog.jsonb;
     new_key pg_catalog.jsonb;
@@ -95,9 +98,9 @@ BEGIN
         INSERT INTO embed.change_log (pipeline, scope) VALUES ({pipeline}, 'document');
         RETURN NULL;
     END IF;
-    -- What can fail stands in a block of its own, which writes nothing and so takes no transaction id: if the table was
-    -- altered and this function was not, the owner's write goes through and everything is looked at again; if the table of
-    -- locks is full, no worker is woken.
+    -- Whatever can fail runs in its own block, which writes nothing and so takes no transaction id. If the table was altered
+    -- and this function was not, the owner's write succeeds and everything is checked again; if the lock table is full, no
+    -- worker is woken.
     BEGIN
         IF TG_OP = 'UPDATE' THEN
             IF NOT pg_catalog.record_image_ne(ROW({old_watched}), ROW({new_watched})) THEN
@@ -128,17 +131,18 @@ BEGIN
     RETURN NULL;
 END
 
--- sleeper_probe(): is a worker asleep, see extension/sql/31_queue/2_functions.sql; once a transaction has a row that wakes, no other need
+-- sleeper_probe(): whether a worker is asleep, see extension/sql/31_queue/2_functions.sql; one waking row per transaction is
+-- enough
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0)
            AND coalesce(pg_catalog.current_setting('evergreen.wakes', true), '') = '' THEN
             wake = true;
             PERFORM pg_catalog.set_config('evergreen.wakes', 'on', true);
         END IF;
 
--- can_prepare(): can transactions be prepared in this server
+-- can_prepare(): whether this server allows prepared transactions
 SELECT pg_catalog.current_setting('max_prepared_transactions') <> '0'
 
--- capture_noop_body(): for a source whose key is gone: the user's writes go on
+-- capture_noop_body(): for a source without its key: the user's writes succeed
 BEGIN
     RETURN NULL;
 END
@@ -146,16 +150,16 @@ END
 -- create_trigger(): {timing} is the event with its condition
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH {level} {condition} EXECUTE FUNCTION {function}()
 
--- enable_always(): also under session_replication_role = replica
+-- enable_always(): fires under session_replication_role = replica as well
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
 
--- drop_trigger(): on this table
+-- drop_trigger(): drops the trigger from this table
 DROP TRIGGER IF EXISTS {trigger} ON {table}
 
--- oid_of_name(text): the table of this name
+-- oid_of_name(text): oid of a table by its name
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
--- our_triggers(text): the triggers that call a capture function, wherever they are
+-- our_triggers(text): triggers that call a capture function, on any table
 SELECT c.oid::bigint AS table_oid,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name,
        t.tgname::text AS trigger, t.tgenabled::text AS enabled, t.tgparentid <> 0 AS inherited
@@ -164,7 +168,8 @@ JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
 
--- orphaned_triggers(oid): triggers on a table and its partitions that are of no pipeline, as after a restore without the catalog
+-- orphaned_triggers(oid): triggers on a table and its partitions that belong to no pipeline, as after a restore without the
+-- catalog
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name, t.tgname::text AS trigger
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
@@ -175,22 +180,22 @@ WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT l.relid FROM embed.partition_tree(
   AND NOT t.tgisinternal AND t.tgparentid = 0
   AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE f.proname = 'capture_' || p.id)
 
--- has_pages(oid): may there be rows in it
+-- has_pages(oid): whether the table may have rows
 SELECT pg_catalog.pg_relation_size($1) > 0
 
--- partition_tree(oid): the source and all its partitions; without partitions just the source
+-- partition_tree(oid): the source and all its partitions; without partitions, the source alone
 SELECT c.oid::bigint AS table_oid,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name
 FROM embed.partition_tree($1) t (relid)
 JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind IN ('r', 'p')
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 
--- has_lost_documents(int4, int4): documents whose chunks are not there
+-- has_lost_documents(int4, int4): documents whose chunks are missing
 SELECT embed.documents_without_vectors($1, $2)
 
--- advance_document_ids(): go on behind those that are there
+-- advance_document_ids(): moves the sequence past the existing ids
 SELECT pg_catalog.setval('embed.document_id_seq', m.id)
 FROM (SELECT max(d.id) AS id FROM embed.document d) m, embed.document_id_seq s WHERE m.id >= s.last_value
 
--- drop_column(): of a table that nothing is read from any more
+-- drop_column(): drops a column from a table that is no longer read
 ALTER TABLE {table} DROP COLUMN {column}

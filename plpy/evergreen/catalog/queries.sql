@@ -1,27 +1,27 @@
--- check_interval(text): raises when it is no interval; false when it is negative
+-- check_interval(text): raises if the text is not an interval; false if it is negative
 SELECT $1::pg_catalog.interval >= '0'
 
--- full_name(text): of a text search configuration; an error if there is none
+-- full_name(text): qualified name of a text search configuration; raises if it does not exist
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname) AS name
 FROM pg_catalog.pg_ts_config c JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
 WHERE c.oid = $1::pg_catalog.regconfig
 
--- every(): those that come with Postgres
+-- every(): the configurations that come with PostgreSQL
 SELECT c.cfgname::text AS name FROM pg_catalog.pg_ts_config c
 WHERE c.cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace ORDER BY c.cfgname
 
--- find_model(text, int4): a model and its endpoint, by its name or its id
+-- find_model(text, int4): a model and its endpoint, by name or id
 SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS options,
        m.endpoint AS wants_endpoint, e.name AS endpoint, e.id AS endpoint_id, e.url, e.secret, e.options::text AS endpoint_options
 FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint
 WHERE m.name = $1 OR m.id = $2
 
--- vector_type(): where pgvector's type lives, quoted
+-- vector_type(): schema of pgvector's type, quoted
 SELECT pg_catalog.quote_ident(n.nspname) AS schema
 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
 WHERE e.extname = 'vector'
 
--- find_pipeline(text, int4): one pipeline, by its name or its id
+-- find_pipeline(text, int4): one pipeline, by name or id
 SELECT p.id, p.name, p.source::oid::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
        p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture,
        p.capture = 'trigger' OR coalesce(w.triggers, false) AS triggers, p.state, p.broken_reason, p.bound_name,
@@ -35,52 +35,52 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL embed.missing_part(p.id) t ON true
 WHERE p.name = $1 OR p.id = $2
 
--- missing_part(): pipelines that refer to what is not there
+-- missing_part(): pipelines that refer to missing rows
 SELECT p.name, t.what, t.remedy FROM embed.pipeline p CROSS JOIN LATERAL embed.missing_part(p.id) t WHERE t.what IS NOT NULL
 
 -- all_ids(): every pipeline
 SELECT p.id FROM embed.pipeline p ORDER BY p.id
 
--- generations(int4): the generations of a pipeline: the active one, then those that came into their state last
+-- generations(int4): generations of a pipeline: the active one, then the others by the time they entered their state
 SELECT g.id, g.pipeline, g.model, g.columns::text[] AS columns, g.template, g.chunker::text AS chunker,
        g.watched_names::text[] AS watched_names, g.watched_attnums::int[] AS watched_attnums, g.state,
        g.options::text AS options
 FROM embed.generation g WHERE g.pipeline = $1
 ORDER BY g.state = 'active' DESC, g.since DESC, g.id DESC
 
--- is_owner(text, int8): may this role administer what that role owns
+-- is_owner(text, int8): whether a role may administer what another role owns
 SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
     OR coalesce((SELECT pg_catalog.pg_has_role($1, r.oid, 'USAGE') FROM pg_catalog.pg_roles r WHERE r.oid = $2::pg_catalog.oid), false)
 
--- is_admin(text): may this role do everything
+-- is_admin(text): whether a role may administer everything
 SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
 
--- is_member(text, text): has this role that role's rights
+-- is_member(text, text): whether a role has another role's privileges
 SELECT pg_catalog.pg_has_role($1, $2, 'USAGE')
 
--- may_read(text, oid): may this role select from that table
+-- may_read(text, oid): whether a role may select from a table
 SELECT coalesce(pg_catalog.has_table_privilege($1, $2, 'SELECT') OR pg_catalog.has_any_column_privilege($1, $2, 'SELECT'), false)
 
 -- seconds(text): an interval in seconds
 SELECT pg_catalog.date_part('epoch', $1::pg_catalog.interval)
 
--- extension(): pg_cron's version here, if it is here
+-- extension(): pg_cron's version, if it is installed here
 SELECT e.extversion AS version, pg_catalog.current_setting('cron.database_name', true) AS home,
        pg_catalog.current_database()::text AS here,
        pg_catalog.current_setting('shared_preload_libraries') ~ '(^|[ ,"/])pg_cron' AS preloaded
 FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'pg_cron'
 
--- is_scheduled(text[]): is one of these jobs there, and active
+-- is_scheduled(text[]): whether one of these jobs exists and is active
 SELECT EXISTS (SELECT FROM cron.job j WHERE j.active AND j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())
 
--- failed(): tasks that failed the last time, and whether it is too early to try again
+-- failed(): tasks whose last attempt failed, and whether it is too early to retry
 SELECT e.task, e.pipeline, e.generation, e.retry_at > pg_catalog.clock_timestamp() AS waits FROM embed.maintenance_error e
 
--- short_locks(): maintenance does not wait for anybody
+-- short_locks(): maintenance waits for no other session
 SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
 
--- record(text, int4, int4, text, text, float8, float8, float8): a failure; $6: the first pause in seconds, $7: the
--- shortest for what took so long, $8: the longest. Returns the pause.
+-- record(text, int4, int4, text, text, float8, float8, float8): records a failure and returns the pause before a retry. $6:
+-- first pause in seconds, $7: shortest after a task that took this long, $8: longest
 INSERT INTO embed.maintenance_error AS e (task, pipeline, generation, sqlstate, message, retry_at)
 VALUES ($1, $2, $3, $4, $5, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => least($8, greatest($6, $7))))
 ON CONFLICT ON CONSTRAINT maintenance_error_pkey DO UPDATE
@@ -89,17 +89,17 @@ SET failures = e.failures + 1, sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.
                + pg_catalog.make_interval(secs => least($8, greatest($6 * pg_catalog.power(2, least(e.failures, 20)), $7)))
 RETURNING pg_catalog.date_part('epoch', retry_at - last_at) AS pause
 
--- clear(text, int4, int4): it works again; returns the error that it had
+-- clear(text, int4, int4): removes the error of a task that works again; returns it
 DELETE FROM embed.maintenance_error WHERE task = $1 AND pipeline = $2 AND generation = $3 RETURNING sqlstate
 
--- forget_old(): what was to be tried again and was not, because there is nothing left to do
+-- forget_old(): errors that were due for a retry, but whose task no longer exists
 DELETE FROM embed.maintenance_error WHERE ctid = ANY (ARRAY(
     SELECT e.ctid FROM embed.maintenance_error e
     WHERE e.retry_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(mins => 2)
        OR (e.pipeline <> 0 AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = e.pipeline))
     FOR UPDATE SKIP LOCKED))
 
--- is_awaited(text): does another session want this table for itself, see generations/takeover.sql
+-- is_awaited(text): whether another session wants exclusive use of this table, see mark and lock_table in storage/queries.sql
 SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
                JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
                WHERE (l.mode = 'RowShareLock' OR NOT l.granted AND l.mode = 'AccessExclusiveLock') AND l.relation = pg_catalog.to_regclass($1)

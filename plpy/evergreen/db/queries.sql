@@ -1,7 +1,7 @@
--- lease(): how many seconds a claim is good for
+-- lease(): how many seconds a claim lasts
 SELECT pg_catalog.date_part('epoch', embed.lease_end() - pg_catalog.clock_timestamp())
 
--- grantees(text, text): roles other than its owner that have a privilege on an object, quoted
+-- grantees(text, text): roles other than the owner with a privilege on an object, quoted
 SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS name
 FROM (SELECT p.proowner AS owner, coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl
       FROM pg_catalog.pg_proc p WHERE $1 = 'FUNCTION' AND p.oid = pg_catalog.to_regprocedure($2)
@@ -14,20 +14,20 @@ FROM (SELECT p.proowner AS owner, coalesce(p.proacl, pg_catalog.acldefault('f', 
 CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) a
 WHERE a.grantee <> o.owner
 
--- revoke(): all that it has
+-- revoke(): revokes all privileges on an object
 REVOKE ALL ON {kind} {name} FROM {grantee} CASCADE
 
--- name(int4): of a pipeline
+-- name(int4): name of a pipeline
 SELECT p.name FROM embed.pipeline p WHERE p.id = $1
 
--- settings(): of logging, as they are, and as they are to be while a line is written; those of the server only a superuser
--- may set, and where the extension's owner is none the line has a context
+-- settings(): logging settings: current values, and values while a line is written.
+-- Only a superuser may change the server's own; if the extension's owner is not one, the line includes a context.
 SELECT s.name, pg_catalog.current_setting(s.name) AS value, s.alone
 FROM (VALUES ('client_min_messages', 'error', false), ('log_error_verbosity', 'terse', true),
              ('log_min_error_statement', 'panic', true)) s (name, alone, is_servers)
 WHERE NOT s.is_servers OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
 
--- set(text[], text[]): settings
+-- set(text[], text[]): sets settings for this transaction
 SELECT pg_catalog.set_config(s.name, s.value, true) FROM unnest($1, $2) s (name, value)
 
 -- lock_timeout(text): how long the next statements of this step may wait for a lock
@@ -39,13 +39,13 @@ SELECT pg_catalog.current_setting('transaction_isolation')
 -- state(): advisory locks, prepared statements and cursors of this session
 SELECT embed.session_state()
 
--- restore(text[]): undoes what is not among these
+-- restore(text[]): undoes everything that is not in this state
 SELECT embed.restore_session($1)
 
--- short_locks(): to the end of the step, waits for locks are short
+-- short_locks(): keeps lock waits short until the step ends
 SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
 
--- limits(): what is left to this statement and this transaction, in seconds; NULL where nothing limits them, or the session's own SET does
+-- limits(): seconds left for this statement and this transaction; NULL if nothing limits them, or the session's own SET does
 WITH setting AS (
     SELECT (SELECT pg_catalog.date_part('epoch', pg_catalog.current_setting('statement_timeout')::interval)
             WHERE pg_catalog.current_setting('statement_timeout') <> '0'

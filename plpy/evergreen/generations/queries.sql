@@ -1,28 +1,29 @@
--- lock_pipeline(int4): nobody else begins, promotes or retires a generation of this pipeline now. Not the pipeline's own row: it may
--- be paused and altered meanwhile
+-- lock_pipeline(int4): keeps other sessions from building, promoting or retiring a generation of this pipeline.
+-- Does not lock the pipeline's own row, so it can be paused and altered meanwhile.
 SELECT FROM embed.generation g WHERE g.pipeline = $1 ORDER BY g.id FOR NO KEY UPDATE
 
--- wait_for_writers(): whoever writes now does it by the old capture function, which does not look at all columns that are
--- watched from now on; the backfill reads the source after those have ended, and whoever comes later has the new one
+-- wait_for_writers(): waits for running writers, which still use the old capture function and miss newly watched columns.
+-- The backfill reads the source after they end, and later writers use the new function.
 LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE
 
--- some_texts(int4): of rows that stand anywhere in the generation
+-- some_texts(int4): texts of randomly chosen rows of the generation
 SELECT pg_catalog."left"(c.chunk, 500) AS chunk
 FROM (SELECT b.low + pg_catalog.floor(pg_catalog.random() * (b.high - b.low + 1))::bigint AS place
       FROM (SELECT min(g.document) AS low, max(g.document) AS high FROM {table} g) b, pg_catalog.generate_series(1, $1)
       OFFSET 0) p
 CROSS JOIN LATERAL (SELECT g.chunk FROM {table} g WHERE g.document >= p.place ORDER BY g.document, g.id LIMIT 1) c
 
--- visible_texts(int4): of rows that whoever asks may see
+-- visible_texts(int4): texts of rows that the caller may see
 SELECT pg_catalog."left"(v.chunk, 500) AS chunk FROM {view} v LIMIT $1
 
--- visible_keys(jsonb[]): of these keys, those of rows that whoever asks may see
+-- visible_keys(jsonb[]): those of these keys whose rows the caller may see
 SELECT DISTINCT v.key::pg_catalog.text AS key FROM {view} v WHERE v.key = ANY ($1)
 
--- nearest({vector}, int4): the keys of the chunks nearest to a vector, but for those that are near nothing
+-- nearest({vector}, int4): keys of the chunks nearest to a vector, excluding blank chunks
 SELECT g.key::pg_catalog.text AS key FROM {table} g WHERE {not_blank} ORDER BY {distance} LIMIT $2
 
--- coverage(int4, int4): documents of the active generation, and those of them that the other one has; no dead letters
+-- coverage(int4, int4): documents of the active generation, and how many of them the other generation has; excludes dead
+-- letters
 SELECT count(*) AS keys, count(b.key) AS covered
 FROM embed.document a
 LEFT JOIN embed.document b ON b.generation = $2 AND b.key = a.key
@@ -30,7 +31,7 @@ WHERE a.generation = $1
   AND NOT EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1 AND f.key = a.key)
   AND NOT EXISTS (SELECT FROM embed.failure f WHERE f.generation = $2 AND f.key = a.key)
 
--- without_index(int8): generations that have enough chunks, have ended their backfill, and have no valid index
+-- without_index(int8): generations with enough chunks, a finished backfill and no valid index.
 -- No function here may lock a table: its owner may be dropping the pipeline in a transaction left open.
 SELECT g.id, g.pipeline
 FROM embed.generation g
@@ -40,16 +41,16 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = g.id LIMIT $1) d) >= $1
 
--- lacks(int4, int8): a generation that should have an index and has none
+-- lacks(int4, int8): whether a generation should have an index and has none
 SELECT c.chunks
 FROM (SELECT embed.estimate_chunks($1) AS chunks) c
 LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.g' || $1 || '_embedding_idx')
 WHERE c.chunks >= $2 AND i.indisvalid IS NOT TRUE
 
--- pipeline_of(int4): a generation, by its number
+-- pipeline_of(int4): a generation, by its id
 SELECT g.id, g.pipeline FROM embed.generation g WHERE g.id = $1
 
--- without_words(int8): the same of the index over words, which a pipeline with a language has
+-- without_words(int8): like without_index, for the full-text index, which a pipeline with a language has
 SELECT w.id, w.pipeline, w.name
 FROM (SELECT g.id, g.pipeline, t.oid, s.running,
              'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx' AS name
@@ -62,7 +63,7 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = w.id LIMIT $1) d) >= $1
 
--- other_words(): indexes over words of another language than the pipeline's, or of one that has none any more
+-- other_words(): full-text indexes for a language that the pipeline no longer has
 SELECT g.id, g.pipeline, c.relname::text AS name
 FROM embed.generation g
 JOIN embed.pipeline p ON p.id = g.pipeline
@@ -71,7 +72,7 @@ JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND pg_catalog.starts_with(c.
 WHERE c.relname IS DISTINCT FROM
       'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx'
 
--- with_statistics(): indexes over words of which ANALYZE might keep some, or has kept
+-- with_statistics(): full-text indexes for which ANALYZE stores lexemes, or may
 SELECT g.id, g.pipeline, c.relname::text AS name
 FROM embed.generation g
 JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
@@ -79,54 +80,54 @@ JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND pg_catalog.starts_with(c.
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
 WHERE a.attstattarget IS DISTINCT FROM 0
 
--- no_statistics(): ANALYZE leaves it alone from now on
+-- no_statistics(): ANALYZE skips the column from now on
 ALTER INDEX embed_store.{name} ALTER COLUMN 1 SET STATISTICS 0
 
--- forget_statistics(text): what it has kept before
+-- forget_statistics(text): deletes what ANALYZE stored earlier
 DELETE FROM pg_catalog.pg_statistic s WHERE s.starelid = pg_catalog.to_regclass('embed_store.' || $1)
 
 -- create(): a plain index
 {statement}
 
--- drop(): what a failed CREATE INDEX CONCURRENTLY left
+-- drop(): removes the remains of a failed CREATE INDEX CONCURRENTLY
 DROP INDEX IF EXISTS embed_store.{name}
 
--- bytes(text): the size of a table and its TOAST, so that it is locked for an instant
+-- bytes(text): size of a table and its TOAST; locks it only briefly
 SELECT pg_catalog.pg_table_size(pg_catalog.to_regclass($1))
 
--- modestly(text): to the end of the step, indexes are built by this process alone, with no more memory than that
+-- modestly(text): until the step ends, index builds use this process alone, and at most this much memory
 SELECT pg_catalog.set_config('max_parallel_maintenance_workers', '0', true),
        CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) > pg_catalog.pg_size_bytes($1)
             THEN pg_catalog.set_config('maintenance_work_mem', $1, true) END
 
--- serially(): indexes on this table are built by one process, whoever builds them
+-- serially(): index builds on this table use one process, in any session
 ALTER TABLE {table} SET (parallel_workers = 0)
 
--- is_broken(text): is there an index of this name that is none
+-- is_broken(text): whether an index of this name is invalid
 SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
                WHERE NOT i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.' || $1))
 
--- is_under_way(text): is an index of this table being made
+-- is_under_way(text): whether an index of this table is being built
 SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.relid = pg_catalog.to_regclass($1))
 
--- database(): where we are
+-- database(): name of this database
 SELECT pg_catalog.current_database()::text
 
--- scheduled(text): the job that makes the index
+-- scheduled(text): the job that builds the index
 SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.database = pg_catalog.current_database()
 
--- last_failure(int8): what the last run of a job died of, if it did
+-- last_failure(int8): why the last run of a job failed, if it did
 SELECT CASE WHEN d.status = 'failed' THEN coalesce(d.return_message, 'CREATE INDEX failed in pg_cron') END
 FROM cron.job_run_details d
 WHERE d.jobid = $1 AND d.status IN ('succeeded', 'failed') ORDER BY d.runid DESC LIMIT 1
 
--- unschedule(int8): it waits
+-- unschedule(int8): postpones the build
 SELECT cron.unschedule($1)
 
--- schedule(text, text): from the next minute on, until it is there
+-- schedule(text, text): runs every minute until the index exists
 SELECT cron.schedule($1, '* * * * *', $2)
 
--- unschedule_done(): jobs whose index is there, or whose generation is gone
+-- unschedule_done(): removes jobs whose index exists or whose generation is dropped
 SELECT cron.unschedule(j.jobid)
 FROM (SELECT c.jobid, pg_catalog.substring(c.jobname, 'g[0-9]+[a-z0-9_]*$') AS name
       FROM cron.job c
@@ -136,7 +137,7 @@ WHERE pg_catalog.to_regclass('embed_store.' || pg_catalog.substring(j.name, '^g[
    OR EXISTS (SELECT FROM pg_catalog.pg_index i
               WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.' || j.name))
 
--- delete_work(int4): everything that waits or was done for a generation
+-- delete_work(int4): deletes all queued and finished work of a generation
 WITH jobs AS (DELETE FROM embed.job WHERE generation = $1),
      leases AS (DELETE FROM embed.lease WHERE generation = $1),
      cursors AS (DELETE FROM embed.backfill_cursor WHERE generation = $1),
@@ -146,13 +147,13 @@ DELETE FROM embed.document WHERE generation = $1
 -- delete(int4): the generation itself
 DELETE FROM embed.generation WHERE id = $1
 
--- overdue(text): previous generations that were kept long enough
+-- overdue(text): previous generations kept longer than previous_kept
 SELECT g.id, g.pipeline FROM embed.generation g JOIN embed.pipeline p ON p.id = g.pipeline
 WHERE g.state = 'previous'
   AND g.since < pg_catalog.clock_timestamp() - coalesce(p.options ->> 'previous_kept', $1)::pg_catalog.interval
 
--- hold_previous(int4): it still is; whoever promotes or retires just now has its row
+-- hold_previous(int4): locks a generation that is still previous; skipped while another session promotes or retires it
 SELECT FROM embed.generation g WHERE g.id = $1 AND g.state = 'previous' FOR NO KEY UPDATE SKIP LOCKED
 
--- set_state(int4, text): building, active or previous, from now on
+-- set_state(int4, text): sets the state: building, active or previous
 UPDATE embed.generation SET state = $2, since = pg_catalog.clock_timestamp() WHERE id = $1

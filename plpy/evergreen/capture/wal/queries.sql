@@ -1,4 +1,4 @@
--- survey(): pending work on the WAL
+-- survey(): pending work on WAL capture
 SELECT (SELECT count(*) FROM embed.pipeline p
         WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)) AS new,
        count(*) FILTER (WHERE w.state = 'pending') AS pending,
@@ -10,16 +10,16 @@ SELECT (SELECT count(*) FROM embed.pipeline p
            > (SELECT pg_catalog.pg_wal_lsn_diff(max(r.lsn), '0/0') FROM embed.wal_position r WHERE r.slot = embed.slot_name()) AS awaited
 FROM embed.wal w
 
--- is_needed(): does a pipeline need the slot, or will one
+-- is_needed(): whether a pipeline needs the slot, or will
 SELECT EXISTS (SELECT FROM embed.wal w WHERE w.state <> 'unsupported') OR EXISTS (SELECT FROM embed.pipeline p WHERE p.capture = 'cdc')
 
--- register_pipelines(): pipelines that came with a restore; those that were dropped are forgotten
+-- register_pipelines(): adds pipelines that a restore brought, removes dropped ones
 WITH gone AS (DELETE FROM embed.wal w WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = w.pipeline))
 INSERT INTO embed.wal (pipeline, state) SELECT p.id, 'pending' FROM embed.pipeline p
 WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
--- restart_capture(text): changes may have been missed: start over, and check all rows
+-- restart_capture(text): changes may have been missed: starts over and checks all rows
 WITH left_out AS (DELETE FROM embed.wal WHERE state = 'draining' RETURNING pipeline),
      checked AS (INSERT INTO embed.change_log (pipeline, scope) SELECT l.pipeline, 'source' FROM left_out l)
 UPDATE embed.wal SET state = 'pending', recheck = true, horizon = NULL, position = NULL, note = $1
@@ -28,71 +28,71 @@ WHERE state <> 'unsupported' AND state <> 'draining'
 -- pipelines_in_state(text): pipelines in a state
 SELECT w.pipeline FROM embed.wal w WHERE w.state = $1
 
--- lock_in_state(int4, text): a pipeline in a state, unless another session has it
+-- lock_in_state(int4, text): locks a pipeline in a state, unless another session has it locked
 SELECT w.recheck FROM embed.wal w WHERE w.pipeline = $1 AND w.state = $2 FOR UPDATE SKIP LOCKED
 
--- set_published(int4): the table is in the publication when this is committed
+-- set_published(int4): the table is in the publication once this commits
 UPDATE embed.wal SET state = 'published', horizon = NULL, position = NULL WHERE pipeline = $1
 
--- set_unsupported(int4, text): triggers capture
+-- set_unsupported(int4, text): falls back to triggers
 UPDATE embed.wal SET state = 'unsupported', triggers = true, recheck = true, note = $2 WHERE pipeline = $1
 
--- set_pending(int4): its replica identity does again; triggers capture until it is read
+-- set_pending(int4): its replica identity works again; triggers capture until the WAL is read
 UPDATE embed.wal SET state = 'pending', note = NULL WHERE pipeline = $1
 
--- set_note(text): why it takes so long
+-- set_note(text): records why it takes so long
 UPDATE embed.wal SET note = $1
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             WHERE w.state IN ('pending', 'published', 'catching_up') AND w.note IS DISTINCT FROM $1
                             FOR UPDATE SKIP LOCKED))
 
--- clear_recheck(int4): since now all is captured, and all is being checked
+-- clear_recheck(int4): everything is captured from now on, and a full check is queued
 UPDATE embed.wal SET recheck = false WHERE pipeline = $1
 
--- mark_horizon(): older transactions have a lower id
+-- mark_horizon(): transactions that started earlier have a lower id
 UPDATE embed.wal SET horizon = pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             WHERE w.state = 'published' AND w.horizon IS NULL FOR UPDATE SKIP LOCKED))
 
--- set_catching_up(): those have ended; what they wrote lies before this position, where no reading is to begin (before 15.13 it
--- took the table for one that is not published, to its end)
+-- set_catching_up(): older transactions have ended, so their writes lie before this position.
+-- No read may start before it: releases before 15.13 treat the table as unpublished for that whole read.
 UPDATE embed.wal SET state = 'catching_up', position = pg_catalog.pg_current_wal_insert_lsn()
 WHERE pipeline = ANY (ARRAY(SELECT w.pipeline FROM embed.wal w
                             WHERE w.state = 'published'
                               AND w.horizon <= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
                             FOR UPDATE SKIP LOCKED))
 
--- caught_up(text): read so far
+-- caught_up(text): pipelines read far enough
 SELECT w.pipeline FROM embed.wal w WHERE w.state = 'catching_up' AND w.position <= $1::pg_catalog.pg_lsn
 
--- needs_recheck(int4): were changes missed until now
+-- needs_recheck(int4): whether changes were missed until now
 SELECT w.recheck FROM embed.wal w WHERE w.pipeline = $1 AND w.state = 'catching_up' FOR UPDATE
 
--- set_streaming(int4, int8[]): nothing else captures
+-- set_streaming(int4, int8[]): nothing else captures from now on
 UPDATE embed.wal SET state = 'streaming', triggers = false, recheck = false, horizon = NULL, position = NULL,
                      partitions = $2::pg_catalog.oid[]
 WHERE pipeline = $1 AND state = 'catching_up'
 
--- finish_draining(text): read to the end
+-- finish_draining(text): removes pipelines that were read to the end
 DELETE FROM embed.wal WHERE pipeline = ANY (ARRAY(
     SELECT w.pipeline FROM embed.wal w WHERE w.state = 'draining' AND w.position <= $1::pg_catalog.pg_lsn FOR UPDATE SKIP LOCKED))
 
--- changed_partitions(): pipelines whose partitions are not those that were looked at last
+-- changed_partitions(): pipelines whose partitions differ from the last known ones
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE w.state = 'streaming' AND w.partitions <> ARRAY(
     SELECT t.relid FROM embed.partition_tree(p.source) t (relid) ORDER BY t.relid)
 
--- short_locks(): of DDL on a table whose writers are not to be held up
+-- short_locks(): for DDL on a table whose writers must not wait
 SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
 
--- requirements(): what must be so before any WAL can be read
+-- requirements(): what reading the WAL requires
 SELECT pg_catalog.current_setting('wal_level') AS wal_level,
        (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS may,
        current_user::pg_catalog.text AS owner,
        pg_catalog.current_setting('max_replication_slots')::int AS slots,
        (SELECT count(*) FROM pg_catalog.pg_replication_slots s WHERE s.slot_name <> embed.slot_name()) AS taken
 
--- replication_obstacle(oid, int4[]): why changes of a table cannot be read; NULL where they can
+-- replication_obstacle(oid, int4[]): why changes of a table cannot be read; NULL if they can
 SELECT embed.replication_obstacle($1, $2::int2[])
 
 -- slot_status(text): the slot, and how far it was read
@@ -108,55 +108,56 @@ SELECT embed.slot_name()::text AS name, s.slot_name IS NOT NULL AS "exists", s.w
 FROM (SELECT max(r.lsn) AS lsn FROM embed.wal_position r WHERE r.slot = embed.slot_name()) r
 LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = embed.slot_name()
 
--- create_slot(): waits for every transaction that has written; must be the first thing that its transaction writes
+-- create_slot(): waits for every transaction that has written; must be the first write of its own transaction
 SELECT pg_catalog.pg_create_logical_replication_slot(embed.slot_name(), 'pgoutput')
 
--- record_slot(): from here on it is read
+-- record_slot(): reading starts here
 INSERT INTO embed.wal_position (slot, lsn)
 SELECT s.slot_name, s.confirmed_flush_lsn FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = embed.slot_name()
 
--- drop_unfinished_slot(): a slot that was not to be had in time stays this session's
+-- drop_unfinished_slot(): a slot whose creation timed out stays acquired by this session
 SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_pid()
 
--- release_slot(): an advance to where it stands reads nothing and lets it go
+-- release_slot(): advancing to the current position reads nothing and releases the slot
 SELECT pg_catalog.pg_replication_slot_advance(s.slot_name, s.confirmed_flush_lsn) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.active_pid = pg_catalog.pg_backend_pid()
 
--- drop_slot(): at once, whatever becomes of this transaction
+-- drop_slot(): takes effect at once, even if this transaction is rolled back
 SELECT pg_catalog.pg_drop_replication_slot(s.slot_name) FROM pg_catalog.pg_replication_slots s
 WHERE s.slot_name = embed.slot_name() AND s.database = pg_catalog.current_database()
 
--- delete_positions(): of a slot that is gone
+-- delete_positions(): positions of a dropped slot
 DELETE FROM embed.wal_position
 
 -- set_lock_timeout(text): how long to wait for running transactions
 SELECT pg_catalog.set_config('lock_timeout', $1, true)
 
--- advance(text): lets the server remove the WAL up to there; at once, whatever becomes of this transaction
+-- advance(text): lets the server remove WAL up to this position; takes effect at once, even if this transaction is rolled back
 SELECT pg_catalog.pg_replication_slot_advance(embed.slot_name(), $1::pg_catalog.pg_lsn)
 
--- create_publication(): leaves publish, so that TRUNCATE of one is seen. No column list: with REPLICA IDENTITY FULL that
--- makes the owner's UPDATE fail (tried). It is there before the slot is, as what is read names it.
+-- create_publication(): publishes partitions, so that TRUNCATE of one is captured.
+-- No column list: with REPLICA IDENTITY FULL it makes the owner's UPDATE fail (tested). Created before the slot, because
+-- decoding refers to it.
 CREATE PUBLICATION evergreen_cdc WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)
 
 -- comment_publication(): says what it is
 COMMENT ON PUBLICATION evergreen_cdc IS 'evergreen: tables whose changes are read from the WAL; made and dropped by its workers'
 
--- drop_publication(): with the slot
+-- drop_publication(): dropped together with the slot
 DROP PUBLICATION IF EXISTS evergreen_cdc
 
--- publish(): {table} from now on
+-- publish(): adds {table} to the publication
 ALTER PUBLICATION evergreen_cdc ADD TABLE ONLY {table}
 
--- unpublish(): {table} no more
+-- unpublish(): removes {table} from the publication
 ALTER PUBLICATION evergreen_cdc DROP TABLE ONLY {table}
 
--- is_published(oid): is a table in the publication
+-- is_published(oid): whether a table is in the publication
 SELECT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication u ON u.oid = r.prpubid
                WHERE u.pubname = 'evergreen_cdc' AND r.prrelid = $1)
 
--- unused_tables(): tables in the publication that no pipeline needs there
+-- unused_tables(): published tables that no pipeline needs in the publication
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name, c.oid::bigint AS table_oid
 FROM pg_catalog.pg_publication u
 JOIN pg_catalog.pg_publication_rel r ON r.prpubid = u.oid
@@ -166,53 +167,55 @@ WHERE u.pubname = 'evergreen_cdc'
   AND NOT EXISTS (SELECT FROM embed.pipeline p JOIN embed.wal w ON w.pipeline = p.id
                   WHERE p.source = c.oid AND w.state NOT IN ('unsupported', 'draining'))
 
--- peek(text, pg_lsn, int4): what was committed since the slot was moved on, up to there, by whole transactions, till these are so
--- many messages
+-- peek(text, pg_lsn, int4): changes committed since the slot last advanced, up to a position, in whole transactions, until this
+-- many messages are read
 SELECT l.data FROM pg_catalog.pg_logical_slot_peek_binary_changes($1, $2, $3,
     'proto_version', '1', 'publication_names', 'evergreen_cdc') l
 
--- decoding_settings(): those of the client and of the log
+-- decoding_settings(): client and log settings that decoding changes
 SELECT pg_catalog.current_setting('client_encoding') AS encoding, pg_catalog.current_setting('log_min_messages') AS level
 
--- set_decoding_settings(text, text): the encoding of the texts in those messages; what goes to the server's log, where each start of
--- decoding leaves two entries (only a superuser may say so)
+-- set_decoding_settings(text, text): sets the encoding of the message texts, and silences the server's log.
+-- Each start of decoding writes two log entries; only a superuser may change that.
 SELECT pg_catalog.set_config('client_encoding', $1, true),
        (SELECT pg_catalog.set_config('log_min_messages', $2, true) FROM pg_catalog.pg_roles r
         WHERE r.rolname = current_user AND r.rolsuper)
 
--- snapshot(): the transactions that every later snapshot sees
+-- snapshot(): transactions that every later snapshot sees
 SELECT pg_catalog.pg_current_snapshot()::text
 
--- watchers(oid): the pipelines that a table belongs to: as their source, or as a partition of it
+-- watchers(oid): pipelines that a table belongs to, as their source or as a partition of it
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE p.source = $1 OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($1) a)
 
--- types(oid, text[]): those of some columns of a table
+-- types(oid, text[]): types of some columns of a table
 SELECT ARRAY(SELECT a.atttypid::pg_catalog.int8 FROM pg_catalog.unnest($2) WITH ORDINALITY u (name, ord)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attname = u.name ORDER BY u.ord) AS types
 
--- log_keys(int4, jsonb): keys to check; each is an array: microseconds since 2000, of a transaction of many, values
+-- log_keys(int4, jsonb): keys to check; each is an array: microseconds since 2000, whether the transaction was a bulk change,
+-- values
 INSERT INTO embed.change_log (pipeline, key, changed_at, bulk)
 SELECT $1, {key}, '2000-01-01 00:00:00+00'::timestamptz + (e ->> 0)::pg_catalog.int8 * '1 microsecond'::interval,
        (e ->> 1)::pg_catalog.bool
 FROM pg_catalog.jsonb_array_elements($2) e
 
--- add_position(text, text): all up to there is logged
+-- add_position(text, text): everything up to this position is logged
 INSERT INTO embed.wal_position (slot, lsn) VALUES ($1, $2::pg_catalog.pg_lsn)
 
--- delete_old_positions(text): those that count no more
+-- delete_old_positions(text): superseded positions
 DELETE FROM embed.wal_position WHERE ctid = ANY (ARRAY(
     SELECT r.ctid FROM embed.wal_position r
     WHERE r.slot = $1 AND r.lsn < (SELECT max(n.lsn) FROM embed.wal_position n WHERE n.slot = $1)
     FOR UPDATE SKIP LOCKED))
 
--- read_range(): the slot, how far it was read and how far there is something. is_cut: whether a record may lie across that end: what
--- nobody waits for is brought to disk by whole pages, and records do not end with them. Decoding waits for the rest.
+-- read_range(): the slot, how far it was read, and the end of the available WAL.
+-- is_cut: whether a record may extend past that end. WAL that no session waits for is flushed in whole pages, and records do
+-- not end with them; decoding waits for the rest.
 SELECT embed.slot_name()::text AS name, max(r.lsn)::text AS logged, e.lsn::text AS flushed,
        pg_catalog.pg_wal_lsn_diff(e.lsn, '0/0') % pg_catalog.current_setting('wal_block_size')::int = 0 AS is_partial
 FROM (SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn) e
 LEFT JOIN embed.wal_position r ON r.slot = embed.slot_name()
 GROUP BY e.lsn
 
--- flush_wal(): the commit of this does it, of all that is in the WAL; a standby is not waited for
+-- flush_wal(): its commit flushes all WAL written so far; does not wait for a standby
 SELECT pg_catalog.set_config('synchronous_commit', 'local', true), pg_catalog.pg_current_xact_id()

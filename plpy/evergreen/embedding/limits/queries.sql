@@ -1,13 +1,14 @@
--- exists(text): is it there
+-- exists(text): oid of a sequence, NULL if it does not exist
 SELECT pg_catalog.to_regclass($1)::oid::bigint
 
--- create(): it goes with the table that its owner is in
+-- create(): dropped together with its owner's table
 CREATE SEQUENCE embed.{owner}_{number}_{name} OWNED BY embed.{owner}.id
 
--- adopt(): a member, or DROP EXTENSION would have to be told CASCADE
+-- adopt(): makes it a member, so that DROP EXTENSION works without CASCADE
 ALTER EXTENSION evergreen ADD SEQUENCE embed.{owner}_{number}_{name}
 
--- missing(text[], text[], text[]): sequences that endpoints, models and pipelines lack; all sequences of those without a lock row
+-- missing(text[], text[], text[]): sequences that endpoints, models and pipelines lack; all sequences of those without a lock
+-- row
 SELECT w.owner, w.number, w.name
 FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, pg_catalog.unnest($1) n (name)
       UNION ALL SELECT 'model', m.id, n.name FROM embed.model m, pg_catalog.unnest($2) n (name)
@@ -17,41 +18,41 @@ FROM (SELECT 'endpoint' AS owner, e.id AS number, n.name FROM embed.endpoint e, 
 WHERE pg_catalog.to_regclass(pg_catalog.format('embed.%s_%s_%s', w.owner, w.number, w.name)) IS NULL
    OR NOT EXISTS (SELECT FROM embed.shared_state_lock x WHERE x.owner = w.owner AND x.number = w.number)
 
--- release(): no member any more
+-- release(): removes it from the extension's members
 ALTER EXTENSION evergreen DROP SEQUENCE embed.{owner}_{number}_{name}
 
--- drop(): with the row they belong to
+-- drop(): dropped together with the row it belongs to
 DROP SEQUENCE embed.{owner}_{number}_{name}
 
--- breakers(int4): an endpoint and the models that it serves
+-- breakers(int4): an endpoint and the models it serves
 SELECT 'endpoint' AS owner, $1 AS number
 UNION ALL SELECT 'model', m.id FROM embed.model m JOIN embed.endpoint e ON e.name = m.endpoint WHERE e.id = $1
 
--- reset(): as it was made
+-- reset(): resets it to its initial value
 SELECT pg_catalog.setval('embed.{owner}_{number}_{name}', 1)
 
 -- insert_lock(text, int4): the row that a session locks to change them
 INSERT INTO embed.shared_state_lock (owner, number) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
--- delete_lock(text, int4): their owner is gone
+-- delete_lock(text, int4): their owner is dropped
 DELETE FROM embed.shared_state_lock WHERE owner = $1 AND number = $2
 
--- read(): the counter of a pipeline's day
+-- read(): daily counter of a pipeline
 SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::bigint AS now, s.last_value AS value
 FROM embed.pipeline_{pipeline}_{kind} s
 
--- write(int8): the counter of a pipeline's day
+-- write(int8): daily counter of a pipeline
 SELECT pg_catalog.setval('embed.pipeline_{pipeline}_{kind}', $1)
 
--- lock(text, int4): try to have it, for this subtransaction
+-- lock(text, int4): tries to lock it for this subtransaction
 SELECT true FROM embed.shared_state_lock m WHERE m.owner = $1 AND m.number = $2 FOR UPDATE SKIP LOCKED
 
--- read_model(): the breaker of a model; a sequence starts at 1, which stands for no failures
+-- read_model(): breaker of a model; a sequence starts at 1, which means no failures
 SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint AS now,
        f.last_value AS model_failures, r.last_value AS model_rests_until
 FROM embed.model_{model}_failures f, embed.model_{model}_rests_until r
 
--- read_both(): the breakers of a model and its endpoint, and the endpoint's buckets
+-- read_both(): breakers of a model and its endpoint, and the endpoint's buckets
 SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint AS now,
        mf.last_value AS model_failures, mr.last_value AS model_rests_until,
        f.last_value AS failures, r.last_value AS rests_until,
@@ -64,13 +65,13 @@ FROM embed.model_{model}_failures mf, embed.model_{model}_rests_until mr,
      embed.endpoint_{endpoint}_tokens t, embed.endpoint_{endpoint}_backfill_tokens bt,
      embed.model_{model}_text_micros mt, embed.model_{model}_sizes ms, embed.endpoint_{endpoint}_flying fl
 
--- write_model(int8, int8): the breaker of a model
+-- write_model(int8, int8): breaker of a model
 SELECT pg_catalog.setval('embed.model_{model}_failures', $1), pg_catalog.setval('embed.model_{model}_rests_until', $2)
 
--- write_capacity(int8, int8): what was learned of a model's server
+-- write_capacity(int8, int8): learned limits of a model's server
 SELECT pg_catalog.setval('embed.model_{model}_text_micros', $1), pg_catalog.setval('embed.model_{model}_sizes', $2)
 
--- write_flying(int8): what an endpoint has to do
+-- write_flying(int8): texts in flight at an endpoint
 SELECT pg_catalog.setval('embed.endpoint_{endpoint}_flying', $1)
 
 -- write_endpoint(int8, int8, int8, int8, int8, int8): breaker and buckets of an endpoint

@@ -9,13 +9,13 @@ from evergreen.core.embedding import AnyVector, EmbeddingTask, Texts, Usage
 from evergreen.core.errors import InvalidVectorError, ModelError, PoisonError, RejectedError
 from evergreen.core.job import LIVE, Claim
 from evergreen.db import event_log
+from evergreen.db.errors import is_disk_full
 from evergreen.embedding import suspects
 from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
 from evergreen.storage import vector_cache
-from evergreen.worker import policies
 from evergreen.worker.apply import budget, end_flight, owned, record_usage
 from evergreen.worker.result import BatchResult, Wait
 
@@ -232,7 +232,7 @@ class Batch:
         try:
             db.atomically(self._keep)
         except db.DatabaseError as error:
-            if not policies.is_disk_full(error):  # to say so takes less room
+            if not is_disk_full(error):  # to say so takes less room
                 raise
         self.record_suspects()
         end_flight(self.result)

@@ -6,6 +6,7 @@ from functools import partial
 from evergreen import db
 from evergreen.catalog.maintenance import Step
 from evergreen.core.pipeline import Generation
+from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.db.privileges import LOCKED_HINT
 from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.providers.registry import provider
@@ -42,7 +43,7 @@ class Batches:
             try:
                 self._end(batch, gives_up=True)
             except db.DatabaseError as error:
-                if not policies.is_locked(error):
+                if not is_lock_conflict(error):
                     raise
                 if batch in self._batches:
                     locked = error
@@ -115,7 +116,7 @@ class Batches:
         try:
             self._step(lambda: _finish(batch))
         except db.DatabaseError as error:
-            if not policies.is_locked(error):
+            if not is_lock_conflict(error):
                 self._give_back(batch, error)
             else:
                 batch.retry_later(policies.retry_delay(error, batch.lock_failures))
@@ -137,7 +138,7 @@ class Batches:
 
     def _give_back(self, batch: Batch, error: db.DatabaseError) -> None:
         """Give a claim back after an error, except where that ends the session or is a cancel."""
-        if not db.sqlstate(error).startswith("57"):
+        if not is_shutdown_or_cancel(error):
             try:
                 self._abandon(batch, error)
             finally:
@@ -151,7 +152,7 @@ class Batches:
         try:
             self._abandon(batch, error)
         except db.DatabaseError as again:
-            if not policies.is_locked(again):
+            if not is_lock_conflict(again):
                 raise
             if batch.lock_failures == _LOCK_ATTEMPTS:
                 name, rows = batch.claim.pipeline.name, len(batch.claim.jobs)
@@ -167,7 +168,7 @@ class Batches:
         try:
             self._step(batch.save_all)
         except db.DatabaseError as error:
-            if not (policies.is_locked(error) or policies.is_disk_full(error)):
+            if not (is_lock_conflict(error) or is_disk_full(error)):
                 raise
 
     def _forget(self, batch: Batch) -> None:

@@ -16,6 +16,7 @@ from evergreen.core.job import BACKFILL, LIVE, ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import quoted
 from evergreen.db import privileges, statement_timeout, timeouts
+from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, check_owner, sql_entry
 from evergreen.embedding.batching import rows_worth_claiming
 from evergreen.embedding.dispatcher import RequestDispatcher
@@ -133,7 +134,7 @@ class Drain:
         try:
             db.atomically(step)
         except db.DatabaseError as error:
-            if db.sqlstate(error).startswith(("25", "53", "57")):  # the transaction's, the server's or a user's doing
+            if in_class(error, "25", "53", "57"):  # the transaction's, the server's or a user's doing
                 raise
             db.warning(f"evergreen: pipeline {number} could not be worked on: {db.message(error)}", hint=db.hint(error))
             return False

@@ -13,6 +13,7 @@ from evergreen.core.job import BACKFILL, LIVE, Claim
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import quoted
 from evergreen.db import privileges, statement_timeout, timeouts
+from evergreen.db.errors import is_lock_unavailable, is_undefined_table
 from evergreen.db.privileges import as_extension_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import budget as budgets
@@ -116,12 +117,12 @@ class ClaimCall:
             return db.atomically(lambda: self._of(generation))
         except db.DatabaseError as error:
             self._cursors.go_back(cursors)
-            if db.sqlstate(error) == "55P03":
+            if is_lock_unavailable(error):
                 db.warning(
                     f'generation {generation.id} of pipeline "{self._pipeline.name}" is locked; nothing is claimed',
                     hint="Claim again later; pg_locks shows which session has embed_store locked.",
                 )
-            elif db.sqlstate(error) != "42P01" or db.value(SQL.is_there, generation.id):
+            elif not is_undefined_table(error) or db.value(SQL.is_there, generation.id):
                 raise
             return []
 

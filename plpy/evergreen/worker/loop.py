@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from evergreen import db
 from evergreen.catalog import options, pipelines
 from evergreen.db import session_guard
+from evergreen.db.errors import is_canceled, is_lock_conflict
 from evergreen.db.privileges import LOCKED_HINT, as_extension_owner, check_owner, sql_entry
 from evergreen.db.queries import load
-from evergreen.worker import policies, session, sleep
+from evergreen.worker import session, sleep
 from evergreen.worker.policies import not_reentrant
 from evergreen.worker.sleep import LONGEST, SHORTEST, WorkerState
 from evergreen.worker.worker import Worker
@@ -67,7 +68,7 @@ def _let_go(before: list[str] | None = None) -> None:
                 as_extension_owner(lambda: session_guard.restore(before))
             break
         except db.DatabaseError as error:
-            if db.sqlstate(error) != "57014":
+            if not is_canceled(error):
                 raise
             cancel = error
     if cancel is not None:
@@ -107,7 +108,7 @@ def _loop(worker: Worker, memory: WorkerState, extent: StopCondition) -> db.Data
                 return None
             locked = None
         except db.DatabaseError as error:
-            if not policies.is_locked(error):
+            if not is_lock_conflict(error):
                 raise
             if locked is None:
                 db.warning(f"evergreen: waiting until a table is unlocked: {db.message(error)}", hint=LOCKED_HINT)

@@ -8,6 +8,7 @@ from evergreen.catalog import pipelines
 from evergreen.catalog.pg_cron import MAX_WORKERS, database_name, installation, job_names
 from evergreen.core.errors import UserError
 from evergreen.core.text import pluralize, quoted
+from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 
@@ -108,7 +109,7 @@ def _put(name: str, command: str) -> None:
     try:
         db.atomically(lambda: db.run(SQL.schedule, name, schedule(here["version"]), command))
     except db.DatabaseError as error:
-        if db.sqlstate(error) != "22023":
+        if not in_class(error, "22023"):
             raise
         db.run(SQL.schedule, name, EVERY_MINUTE, command)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from evergreen import db
 from evergreen.catalog.maintenance import Step
 from evergreen.db import event_log
+from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.worker import policies
 
 
@@ -41,9 +42,9 @@ class PipelineBackoff:
         try:
             done = body()
         except db.DatabaseError as error:
-            if db.sqlstate(error).startswith("57"):  # cancelled, terminated, shutting down
+            if is_shutdown_or_cancel(error):  # cancelled, terminated, shutting down
                 raise
-            locked, full = policies.is_locked(error), policies.is_disk_full(error)
+            locked, full = is_lock_conflict(error), is_disk_full(error)
             pause = policies.retry_delay(error, self._locked[number] if locked else self._full[number])
             self._locked[number] = self._locked[number] + 1 if locked else 0
             self._full[number] = self._full[number] + 1 if full else 0

@@ -7,14 +7,13 @@ from typing import Any
 from evergreen import db
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.retry import backoff
+from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.embedding.admission_client import Step
 
 MOMENT = 0.2  # seconds: a lock was not to be had
 _LONGEST_LOCKED = 5.0  # each try costs a lock_timeout, which the other pipelines' rows wait for
 _FIRST = 5.0
 _LONGEST = 60.0
-_LOCKS = {"55P03", "40P01"}
-_DISK_FULL = "53100"
 _running: list[str] = []
 
 
@@ -24,25 +23,14 @@ def retry_delay(error: db.DatabaseError, before: int) -> float:
     ``before``: how often in a row the disk was full, or a lock not to be had, just before. What was paid for may be
     lost each time, as there is no room to keep it.
     """
-    state = db.sqlstate(error)
-    if state in _LOCKS:
+    if is_lock_conflict(error):
         return backoff(before, MOMENT, _LONGEST_LOCKED)
-    return backoff(before, _FIRST, _LONGEST) if state == _DISK_FULL else _FIRST
-
-
-def is_disk_full(error: db.DatabaseError) -> bool:
-    """Tell whether there is no room to write."""
-    return db.sqlstate(error) == _DISK_FULL
-
-
-def is_locked(error: db.DatabaseError) -> bool:
-    """Tell whether a lock was not to be had."""
-    return db.sqlstate(error) in _LOCKS
+    return backoff(before, _FIRST, _LONGEST) if is_disk_full(error) else _FIRST
 
 
 def describe(error: db.DatabaseError) -> str | None:
     """Return what embed_status is to say of rows that wait for it; None where it is over in a moment."""
-    if is_locked(error):
+    if is_lock_conflict(error):
         return None
     told = db.message(error)
     if is_disk_full(error):
@@ -57,7 +45,7 @@ def model_step(step: Step) -> Step:
         try:
             return step(body)
         except db.DatabaseError as error:
-            if db.sqlstate(error).startswith("57"):
+            if is_shutdown_or_cancel(error):
                 raise
             raise RetryableError(db.message(error)) from error
 

@@ -66,7 +66,7 @@ def ready(pipeline: Pipeline) -> Pipeline | None:
         return None
     lost = [g for g in found.generations if db.value(SQL.has_lost_documents, found.id, g.id)]
     for generation in lost:
-        generation_tables.mend(found, generation)
+        generation_tables.repair(found, generation)
     if lost:
         db.run(SQL.restart_backfill, found.id)
     return found

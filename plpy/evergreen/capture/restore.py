@@ -32,7 +32,7 @@ def rebind_restored(pipeline: Pipeline) -> None:
     db.value(SQL.advance_document_ids)
     if pipeline.missing_part is None:
         for generation in pipeline.generations:
-            generation_tables.mend(pipeline, generation)
+            generation_tables.repair(pipeline, generation)
     db.run(SQL.restart_backfill, pipeline.id)
     db.run(SQL.count_documents, pipeline.id)
     for row in db.rows(SQL.altered_triggers):

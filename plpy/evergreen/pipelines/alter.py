@@ -38,7 +38,7 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         if merged.get("wakeup") != found.options.get("wakeup"):
             generated.replace_capture_function(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
-            failures.waiting_again(found)  # jobs that wait for the next day's budget
+            failures.retry_now(found)  # jobs that wait for the next day's budget
         return json_objects.dumps(
             {name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE}
         )

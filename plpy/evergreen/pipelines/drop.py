@@ -84,7 +84,7 @@ def _remove_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> 
         generation_tables.drop_table(generation)
         return
     # From here on an ordinary table of the source's owner, who decides on access.
-    generation_tables.set_free(generation)
+    generation_tables.detach(generation)
     name = f"{pipeline.name[:40]}_embedding_kept_{generation.id}"
     db.ddl(SQL.rename_table.on(**table, name=db.identifier(name)))
     kept = {"table": f"embed_store.{db.identifier(name)}"}

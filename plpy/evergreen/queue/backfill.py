@@ -19,9 +19,9 @@ SQL = load(__package__)
 _SCOPES = ("source", "document")
 _LOCK_TIMEOUT = "2ms"
 _CURSOR_LOCK_TIMEOUT = "100ms"  # another worker has a cursor for the moment of a claim
-_LONG = 0.09
-_BESIDE = 5.0  # seconds until a cursor that an open drain has is waited for again
-_AROUND = 1.0  # seconds for the way around what others hold
+_LONG_WAIT_S = 0.09
+_HELD_RETRY_S = 5.0  # seconds until a cursor that an open drain has is waited for again
+_AROUND_LOCKS_S = 1.0  # seconds for the way around what others hold
 
 
 @dataclass
@@ -91,7 +91,7 @@ class InTransactionCursors:
                     # this, drains beside one that is left open would do the same keys again and again.
                     keys = [row["key"] for row in db.rows(SQL.not_embedded, claim.generation.id, keys)]
                 keys = [key for key in keys if key not in self._seen[claim.generation.id]]
-                _around(claim, keys, time.monotonic() + _AROUND)
+                _queue_around_locks(claim, keys, time.monotonic() + _AROUND_LOCKS_S)
                 limit -= len(claim.jobs) - before
 
     def _place(self, generation: int, scope: str) -> _Place | None:
@@ -122,14 +122,14 @@ class CommittedCursors:
     """
 
     def __init__(self) -> None:
-        self._beside = InTransactionCursors()
+        self._independent = InTransactionCursors()
         self._held_until = 0.0
 
     def claim_next(self, claim: Claim, limit: int) -> None:
         """Add up to ``limit`` keys to the claim."""
         moved = [scope for scope in _SCOPES if self._move(claim, scope, limit)]
         if len(moved) < len(_SCOPES) and len(claim.jobs) < limit:
-            self._beside.claim_next(claim, limit - len(claim.jobs))
+            self._independent.claim_next(claim, limit - len(claim.jobs))
 
     def _move(self, claim: Claim, scope: str, limit: int) -> bool:
         """Take the next keys; False when somebody else has the cursor."""
@@ -141,7 +141,7 @@ class CommittedCursors:
             cursor = self._wait(place)
         if cursor is None:
             return db.one(SQL.look, *place) is None
-        self._beside.forget(claim, scope)
+        self._independent.forget(claim, scope)
         keys = _page(claim, scope, cursor["position"], limit)
         if keys is not None:
             position = keys[-1] if keys else cursor["position"]
@@ -159,8 +159,8 @@ class CommittedCursors:
             return None
         started = time.monotonic()
         cursor = with_lock_timeout(lambda: db.one(SQL.wait, *place), _CURSOR_LOCK_TIMEOUT)
-        if cursor is None and time.monotonic() - started > _LONG:
-            self._held_until = time.monotonic() + _BESIDE
+        if cursor is None and time.monotonic() - started > _LONG_WAIT_S:
+            self._held_until = time.monotonic() + _HELD_RETRY_S
         return cursor
 
 
@@ -186,14 +186,14 @@ def queue(claim: Claim, keys: list[str]) -> bool:
     if added is None:
         return False
     add(claim, added)
-    if late := [key for key in keys if key not in claim.jobs]:
-        change_log.log_keys(claim.pipeline.id, late)
+    if existing := [key for key in keys if key not in claim.jobs]:
+        change_log.log_keys(claim.pipeline.id, existing)
     return True
 
 
-def _around(claim: Claim, keys: list[str], until: float) -> None:
+def _queue_around_locks(claim: Claim, keys: list[str], until: float) -> None:
     """Queue keys; a key that another session has locked goes to the change log instead."""
-    bisect(keys, lambda some: queue(claim, some), lambda stuck: change_log.log_keys(claim.pipeline.id, stuck), until)
+    bisect(keys, lambda part: queue(claim, part), lambda locked: change_log.log_keys(claim.pipeline.id, locked), until)
 
 
 def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] | None:

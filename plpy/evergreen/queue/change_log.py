@@ -13,10 +13,10 @@ from evergreen.db.queries import load
 from evergreen.queue.scan_start import ScanStart, SnapshotMark
 
 SQL = load(__package__)
-_BATCH = 50_000
-_ROUNDS = 100  # a hot row may have many log rows
-_CAREFUL_KEYS = 2000
-_CAREFUL_SECONDS = 1.0
+_MAX_LOG_ROWS = 50_000
+_MAX_ROUNDS = 100  # a hot row may have many log rows
+_AROUND_LOCKS_KEYS = 2000
+_AROUND_LOCKS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,45 +69,49 @@ def coalesce(pipeline: Pipeline, floor: ScanStart) -> int:
         look = _Look(SQL.by_news.text, str(known.end), known.open)
     # Before the first of the statements: each has a later snapshot, and what comes in between is looked at once more.
     seen = SnapshotMark.parse(str(db.value(SQL.snapshot)))
-    folded = floor.timed(lambda: _coalesce(pipeline, look, _BATCH), lambda done: done.rows, from_start=known is None)
-    if folded.taken is None or folded.taken >= _BATCH:
+    coalesced = floor.timed(
+        lambda: _coalesce(pipeline, look, _MAX_LOG_ROWS), lambda done: done.rows, from_start=known is None
+    )
+    if coalesced.taken is None or coalesced.taken >= _MAX_LOG_ROWS:
         floor.due_at = 0.0  # there is more
     else:
         floor.seen = seen
-    if folded.rows and known is None and floor.is_to_be_raised():
+    if coalesced.rows and known is None and floor.is_to_be_raised():
         db.run(SQL.raise_floor, pipeline.id)
-    return folded.rows
+    return coalesced.rows
 
 
 def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
     """Fold the log into at most about ``limit`` jobs inside a drain, which locks no row that workers share."""
     row = db.one(SQL.floor, pipeline.id)
     jobs = 0
-    for _ in range(_ROUNDS if row is not None else 0):
-        folded = _coalesce(pipeline, _Look(SQL.by_rows.text, str(row["floor"] if row else "")), limit)
-        jobs += folded.jobs
-        if folded.rows < limit or jobs >= limit:
+    for _ in range(_MAX_ROUNDS if row is not None else 0):
+        coalesced = _coalesce(pipeline, _Look(SQL.by_rows.text, str(row["floor"] if row else "")), limit)
+        jobs += coalesced.jobs
+        if coalesced.rows < limit or jobs >= limit:
             return
 
 
 def _coalesce(pipeline: Pipeline, look: _Look, limit: int) -> Coalesced:
-    db.run(SQL.fold_scopes.on(choice=look.choice), pipeline.id, look.floor, _BATCH, [], list(look.earlier))
-    folded = _attempt(pipeline, look, limit=limit)
-    if folded is not None:
-        return folded
+    db.run(SQL.fold_scopes.on(choice=look.choice), pipeline.id, look.floor, _MAX_LOG_ROWS, [], list(look.earlier))
+    coalesced = _attempt(pipeline, look, limit=limit)
+    if coalesced is not None:
+        return coalesced
     # An open drain has queued one of these keys and did not commit: work around it.
-    rows = db.rows(SQL.waiting_keys, pipeline.id, look.floor, min(limit, _CAREFUL_KEYS))
-    return _around(pipeline, look.floor, [row["key"] for row in rows], time.monotonic() + _CAREFUL_SECONDS)
+    rows = db.rows(SQL.waiting_keys, pipeline.id, look.floor, min(limit, _AROUND_LOCKS_KEYS))
+    return _coalesce_around_locks(
+        pipeline, look.floor, [row["key"] for row in rows], time.monotonic() + _AROUND_LOCKS_S
+    )
 
 
-def _around(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Coalesced:
+def _coalesce_around_locks(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Coalesced:
     """Coalesce keys; a key that another session has locked stays in the log."""
     done: list[Coalesced] = []
 
-    def attempt(some: list[str]) -> bool:
-        folded = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=some)
-        done.extend([] if folded is None else [folded])
-        return folded is not None
+    def attempt(part: list[str]) -> bool:
+        coalesced = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=part)
+        done.extend([] if coalesced is None else [coalesced])
+        return coalesced is not None
 
     bisect(keys, attempt, deadline=until)
     return Coalesced(sum(one.rows for one in done), sum(one.jobs for one in done))

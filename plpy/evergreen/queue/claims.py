@@ -22,7 +22,12 @@ class NextKeys(Protocol):
 
 
 def claim(
-    wanted: ClaimRequest, own_tokens: list[int], cursors: NextKeys, *, leased: bool, floors: ScanStarts | None = None
+    wanted: ClaimRequest,
+    own_tokens: list[int],
+    cursors: NextKeys,
+    *,
+    leased: bool,
+    scan_starts: ScanStarts | None = None,
 ) -> Claim | None:
     """Claim keys; None when there are none. The next keys of the cursors belong to the backfill lane.
 
@@ -30,9 +35,13 @@ def claim(
     drain needs neither, because its row locks last as long as it does. ``floors``: for a worker, which comes again.
     """
     claim = start(wanted.pipeline, wanted.generation, wanted.lane, leased=leased)
-    dead = abandoned_tokens(claim, own_tokens)
-    floor = floors.of("job", claim.generation.id, wanted.lane) if floors is not None and not dead else ScanStart()
-    fill(claim, wanted.lane, wanted.limit, dead, cursors, floor)
+    abandoned = abandoned_tokens(claim, own_tokens)
+    scan_start = (
+        scan_starts.of("job", claim.generation.id, wanted.lane)
+        if scan_starts is not None and not abandoned
+        else ScanStart()
+    )
+    fill(claim, wanted.lane, wanted.limit, abandoned, cursors, scan_start)
     if not claim.jobs:
         return None
     if leased:
@@ -59,22 +68,22 @@ def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     return found
 
 
-def fill(claim: Claim, lane: int, limit: int, dead: list[int], cursors: NextKeys, floor: ScanStart) -> None:
+def fill(claim: Claim, lane: int, limit: int, abandoned: list[int], cursors: NextKeys, scan_start: ScanStart) -> None:
     """Add up to ``limit`` keys of a lane to a claim; of the backfill lane also those that a cursor comes to."""
-    room = limit + len(claim.jobs)
-    add(claim, _ready(claim, (lane, limit), dead, floor))
-    if lane == BACKFILL and room > len(claim.jobs):
-        cursors.claim_next(claim, room - len(claim.jobs))
+    limit_in_all = limit + len(claim.jobs)
+    add(claim, _ready(claim, (lane, limit), abandoned, scan_start))
+    if lane == BACKFILL and limit_in_all > len(claim.jobs):
+        cursors.claim_next(claim, limit_in_all - len(claim.jobs))
 
 
-def _ready(claim: Claim, wanted: tuple[int, int], dead: list[int], floor: ScanStart) -> list[db.Row]:
+def _ready(claim: Claim, wanted: tuple[int, int], abandoned: list[int], scan_start: ScanStart) -> list[db.Row]:
     """Claim ready jobs; those that were put back among others that are done wait for the next look from the start."""
-    seen = floor.known()
+    seen = scan_start.known()
     start = str(seen.end if seen is not None else 0)
-    arguments = (claim.generation.id, *wanted, claim.token, dead, start)
-    found = floor.timed(lambda: db.rows(SQL.claim, *arguments), len, from_start=seen is None)
+    arguments = (claim.generation.id, *wanted, claim.token, abandoned, start)
+    found = scan_start.timed(lambda: db.rows(SQL.claim, *arguments), len, from_start=seen is None)
     if found:
-        floor.seen = SnapshotMark(max(int(row["xid"]) for row in found))
+        scan_start.seen = SnapshotMark(max(int(row["xid"]) for row in found))
     return found
 
 

@@ -13,9 +13,9 @@ from evergreen.db import event_log
 from evergreen.db.queries import load
 
 SQL = load(__package__)
-_PAUSE = 5.0  # seconds, while no row is to blame
-_LONGEST = 3600.0
-_SHORTEST, _BREAK = 1.0, 60.0  # a model that rests is not asked anyway
+_BLAMELESS_RETRY_S = 5.0  # seconds, while no row is to blame
+_MAX_RETRY_S = 3600.0
+_MIN_UNAVAILABLE_S, _MAX_UNAVAILABLE_S = 1.0, 60.0  # a model that rests is not asked anyway
 
 
 class Failures:
@@ -30,44 +30,44 @@ class Failures:
         # Jitter keeps workers from coming back in step; one factor for all, so that a batch comes back as a batch.
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
         waiting: list[tuple[str, str, float, int, str, int | None]] = []
-        buried: list[tuple[str, str, str, int]] = []
+        dead_letters: list[tuple[str, str, str, int]] = []
         for key, error in failures.items():
             job = self._claim.jobs[key]
             attempts = job.attempts + isinstance(error, RejectedError)
-            if self._is_hopeless(error, attempts):
-                buried.append((key, error.failure_class, str(error), attempts))
+            if self._is_final(error, attempts):
+                dead_letters.append((key, error.failure_class, str(error), attempts))
             else:
                 failed = (key, str(error), _pause(job, error) * jitter, attempts, error.scope, error.max_batch)
                 waiting.append(failed)
         if waiting:
             db.run(SQL.reschedule, self._claim.generation.id, self._claim.token, *_columns(waiting))
-        if buried:
-            since = [self._claim.jobs[key].unserved_since for key, *_ in buried]
-            db.run(SQL.insert_dead_letters, self._claim.generation.id, *_columns(buried), since)
-            self._close([key for key, *_ in buried])
-        dead = [key for key, *_ in buried]
-        self._tell(failures, {*dead})
+        if dead_letters:
+            since = [self._claim.jobs[key].unserved_since for key, *_ in dead_letters]
+            db.run(SQL.insert_dead_letters, self._claim.generation.id, *_columns(dead_letters), since)
+            self._finish([key for key, *_ in dead_letters])
+        dead = [key for key, *_ in dead_letters]
+        self._log(failures, {*dead})
         return dead
 
-    def _tell(self, failures: dict[str, ModelError], buried: set[str]) -> None:
+    def _log(self, failures: dict[str, ModelError], dead_letters: set[str]) -> None:
         """Write down how many rows failed, and why, as far as that may stand in a log."""
         claim = self._claim
         where = {"generation": claim.generation.id, "model": claim.generation.model.name}
-        failed = {key for key in failures if not isinstance(failures[key], CircuitOpenError)} - buried
+        failed = {key for key in failures if not isinstance(failures[key], CircuitOpenError)} - dead_letters
         for event, say, keys in (
             ("model_failed", event_log.info, failed),
-            ("rows_dead_lettered", event_log.warn, buried),
+            ("rows_dead_lettered", event_log.warn, dead_letters),
         ):
             reasons = Counter((failures[key].failure_class, failures[key].log_message) for key in keys)
-            for (kind, told), rows in reasons.items():
-                say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=told)
+            for (kind, message), rows in reasons.items():
+                say(event, pipeline=claim.pipeline.name, **where, rows=rows, kind=kind, reason=message)
 
-    def _is_hopeless(self, error: ModelError, attempts: int) -> bool:
+    def _is_final(self, error: ModelError, attempts: int) -> bool:
         if isinstance(error, SuspectError):
             return attempts >= self._max_attempts
         return isinstance(error, RejectedError)
 
-    def _close(self, keys: list[str]) -> None:
+    def _finish(self, keys: list[str]) -> None:
         """End the jobs of dead letters; one that changed meanwhile deserves another try."""
         claim = self._claim
         changes = [claim.jobs[key].changes for key in keys]
@@ -80,8 +80,8 @@ class Failures:
 def _pause(job: Job, error: ModelError) -> float:
     """Seconds until the next try; where the server or a breaker knows better, not longer than a minute."""
     if isinstance(error, RetryableError):
-        return min(max(error.pause or 0.0, _SHORTEST), _BREAK)
-    return backoff(job.attempts, 1.0, _LONGEST) if isinstance(error, RejectedError) else _PAUSE
+        return min(max(error.pause or 0.0, _MIN_UNAVAILABLE_S), _MAX_UNAVAILABLE_S)
+    return backoff(job.attempts, 1.0, _MAX_RETRY_S) if isinstance(error, RejectedError) else _BLAMELESS_RETRY_S
 
 
 def _columns(
@@ -90,6 +90,6 @@ def _columns(
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def waiting_again(pipeline: Pipeline) -> None:
+def retry_now(pipeline: Pipeline) -> None:
     """Queue rows that wait after an error at once, as its reason may be gone."""
     db.run(SQL.again, pipeline.id, [g.id for g in pipeline.generations])

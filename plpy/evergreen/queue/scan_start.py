@@ -70,8 +70,8 @@ class ScanStarts:
     """The queues that one worker looks at."""
 
     def __init__(self) -> None:
-        self._floors: dict[Hashable, ScanStart] = {}
+        self._scan_starts: dict[Hashable, ScanStart] = {}
 
     def of(self, *queue: Hashable) -> ScanStart:
         """Return that of a queue."""
-        return self._floors.setdefault(queue, ScanStart())
+        return self._scan_starts.setdefault(queue, ScanStart())

@@ -78,7 +78,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
     index = where.index
     question = f"$1::{index.schema}.vector"
     distance = f"v.embedding {index.operator} {question}"
-    is_rough = where.is_indexed and index.more > 1 and not is_restricted
+    is_rough = where.is_indexed and index.oversampling > 1 and not is_restricted
     nearest = (SQL.nearest_rows_exactly if is_restricted else SQL.nearest_rows).on(
         view=where.view,
         visible=search.visible(pipeline) if is_restricted else "",
@@ -87,7 +87,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
         distance=distance,
         condition=" AND false" if is_blank else where.not_blank,
         order=index.order("v.embedding", question) if is_rough else distance,
-        fetch=str(k * (_CHUNKS_A_ROW if several else 1) * (index.more if is_rough else 1)),
+        fetch=str(k * (_CHUNKS_A_ROW if several else 1) * (index.oversampling if is_rough else 1)),
     )
     return SQL.rows.on(
         nearest=nearest.text,

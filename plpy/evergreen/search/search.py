@@ -185,7 +185,7 @@ def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
     if target.vector is None or is_zero(target.vector):
         return []
     index = target.index
-    is_rough = target.is_indexed and index.more > 1
+    is_rough = target.is_indexed and index.oversampling > 1
     by_index = SQL.nearest_of_rough if is_rough else SQL.nearest
     distance = f"v.embedding {index.operator} $1"
     query = (SQL.nearest_exactly if target.visible else by_index).on(
@@ -195,7 +195,7 @@ def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
         condition=condition + target.not_blank,
         vector=f"{index.schema}.vector",
         rough=index.order("v.embedding", "$1"),
-        more=str(index.more),
+        more=str(index.oversampling),
         distance=distance,
         score=index.score("v.distance" if target.visible else distance),
     )

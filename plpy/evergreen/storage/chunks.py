@@ -199,12 +199,12 @@ def in_memory(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Ge
         whole = memoryview(b"".join(parts))
         while whole:
             whole = whole[file.write(whole) :]
-        with _under_a_fixed_number(file.fileno()) as number:
+        with _fixed_descriptor(file.fileno()) as number:
             yield f"/proc/self/fd/{number}"
 
 
 @contextmanager
-def _under_a_fixed_number(descriptor: int) -> Generator[int]:
+def _fixed_descriptor(descriptor: int) -> Generator[int]:
     """Yield the number of a duplicate, the same each time.
 
     The path is part of the text of COPY, and pg_stat_statements would have an entry for each number.
@@ -240,7 +240,7 @@ def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, A
     if not documents or indexes.index_of_options(claim.generation, models.vector_schema()).storage != "halfvec":
         return {}
     needed = {key for document in documents for key, _ in document.chunks if key in vectors}
-    unfit = {key: wrong for key in needed if (wrong := _wrong(vectors[key])) is not None}
+    unfit = {key: wrong for key in needed if (wrong := _halfvec_problem(vectors[key])) is not None}
     for key in unfit:
         del vectors[key]
     return {
@@ -251,7 +251,7 @@ def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, A
     }
 
 
-def _wrong(vector: AnyVector) -> str | None:
+def _halfvec_problem(vector: AnyVector) -> str | None:
     largest = float(np.abs(floats(vector)).max())
     if largest > _LARGEST:
         return (

@@ -99,7 +99,7 @@ def follow_row_security(generation: Generation, source: Source) -> None:
         db.ddl(SQL.disable_policy.on(table=generation.table))
 
 
-def mend(pipeline: Pipeline, generation: Generation) -> None:
+def repair(pipeline: Pipeline, generation: Generation) -> None:
     """Make documents and chunks agree again: a document without all its chunks, and a chunk without one, go.
 
     Their vectors are kept, so the texts are not sent again. The rows are for the cursors to find.
@@ -107,13 +107,13 @@ def mend(pipeline: Pipeline, generation: Generation) -> None:
     table = {"table": generation.table}
     lost = int(db.value(SQL.drop_incomplete.on(**table), generation.id))
     db.run(SQL.keep_orphans.on(**table), generation.id, generation.model.id, pipeline.id)
-    strays = db.run(SQL.drop_orphans.on(**table), generation.id)
-    if lost or strays:
+    orphans = db.run(SQL.drop_orphans.on(**table), generation.id)
+    if lost or orphans:
         about = {"pipeline": pipeline.name, "generation": generation.id}
-        event_log.warn("vectors_missing", **about, rows=lost, chunks_without_row=strays)
+        event_log.warn("vectors_missing", **about, rows=lost, chunks_without_row=orphans)
         db.notice(
             f'pipeline "{pipeline.name}": the vectors of {lost:,} rows are missing from {generation.table},'
-            f" and {strays:,} chunks belong to no row; all rows are checked"
+            f" and {orphans:,} chunks belong to no row; all rows are checked"
         )
 
 
@@ -132,7 +132,7 @@ def drop_policy(table: str) -> None:
     db.ddl(SQL.drop_policy.on(table=table))
 
 
-def set_free(generation: Generation) -> None:
+def detach(generation: Generation) -> None:
     """Make an ordinary table of a generation's own."""
     both = {"readable": generation.readable, "table": generation.table}
     for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):

@@ -14,10 +14,10 @@ _OPERATORS = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
 #: A higher score is better: cosine similarity, the negative distance, the inner product.
 _SCORES = {"cosine": "1 - ({distance})", "l2": "-({distance})", "ip": "-({distance})"}
 #: How many more chunks than wanted are looked at exactly, where the index knows the vectors only roughly.
-_MORE = {"vector": 1, "halfvec": 4, "bit": 20}
+_OVERSAMPLING = {"vector": 1, "halfvec": 4, "bit": 20}
 # A tsvector holds 1 MB at most. Of the worst texts tried (no word twice, hyphens, URLs, characters of four bytes) the
 # words of this many characters take less than that; a model reads less of a text than this, too.
-MOST = 100_000
+MAX_KEYWORD_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Index:
         return _SCORES[self.distance].format(distance=distance)
 
     @property
-    def more(self) -> int:
+    def oversampling(self) -> int:
         """So many times the chunks that are wanted are taken from the index."""
-        return _MORE[self.storage]
+        return _OVERSAMPLING[self.storage]
 
-    def rough(self, vector: str) -> str:
+    def quantized(self, vector: str) -> str:
         """What stands in the index for a vector."""
         if self.storage == "halfvec":
             return f"({vector})::{self.schema}.halfvec({self.dimensions})"
@@ -54,7 +54,7 @@ class Index:
     def order(self, left: str, right: str) -> str:
         """The distance that the index serves."""
         operator = f"OPERATOR({self.schema}.<~>)" if self.storage == "bit" else self.operator
-        return f"{self.rough(left)} {operator} {self.rough(right)}"
+        return f"{self.quantized(left)} {operator} {self.quantized(right)}"
 
     def definition(self, column: str) -> str:
         """The column or expression with its operator class, as CREATE INDEX takes it.
@@ -62,7 +62,7 @@ class Index:
         An expression casts as the view does, or the planner would not know it again; the column has the dimensions.
         """
         kind = {"vector": f"vector_{self.distance}", "halfvec": f"halfvec_{self.distance}", "bit": "bit_hamming"}
-        what = column if self.storage == "vector" else f"({self.rough(f'{column}::{self.schema}.vector')})"
+        what = column if self.storage == "vector" else f"({self.quantized(f'{column}::{self.schema}.vector')})"
         return f"{what} {self.schema}.{kind[self.storage]}_ops"
 
 
@@ -100,7 +100,7 @@ def language_constant(language: str) -> str:
 
 def words_expression(text: str, language: str) -> str:
     """Return the expression for the words of an expression ``text``; ``language``: as ``constant`` gives it."""
-    return f'pg_catalog.to_tsvector({language}, pg_catalog."left"({text}, {MOST}))'
+    return f'pg_catalog.to_tsvector({language}, pg_catalog."left"({text}, {MAX_KEYWORD_CHARACTERS}))'
 
 
 def unschedule(generations: list[int]) -> None:

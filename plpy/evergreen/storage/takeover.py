@@ -15,7 +15,7 @@ SQL = load(__package__)
 # so long at most; 5 s in all.
 _TIMEOUT = "1200ms"
 _ATTEMPTS = 4
-_PAUSE = 0.05
+_RETRY_S = 0.05
 
 
 def take(generations: Sequence[Generation]) -> None:
@@ -37,7 +37,7 @@ def take(generations: Sequence[Generation]) -> None:
         holders = db.rows(SQL.holders, tables)
         if holders and not any(row["ours"] for row in holders):
             break
-        time.sleep(_PAUSE)  # so that searches do not queue behind us all the time
+        time.sleep(_RETRY_S)  # so that searches do not queue behind us all the time
         db.check_interrupts()
     raise _held(tables)
 

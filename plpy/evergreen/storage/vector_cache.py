@@ -60,12 +60,12 @@ def clear_in_flight(generation: Generation, hashes: list[bytes], token: int) -> 
 def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
     """Mark texts as in flight; return those that are now ours."""
     # A text marked by an earlier batch of ours is not under way any more, or it would not be asked for here.
-    dead = [*db.value(SQL.abandoned_tokens, [*own_tokens, token]), *own_tokens]
+    reusable = [*db.value(SQL.abandoned_tokens, [*own_tokens, token]), *own_tokens]
 
-    def claim(some: list[bytes]) -> set[bytes]:
-        won = {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, some, token)}
-        rest = [key for key in some if key not in won]
-        taken = db.rows(SQL.take_over, generation.model.id, rest, token, dead) if rest else []
+    def claim(part: list[bytes]) -> set[bytes]:
+        won = {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, part, token)}
+        rest = [key for key in part if key not in won]
+        taken = db.rows(SQL.take_over, generation.model.id, rest, token, reusable) if rest else []
         return won | {row["hash"] for row in taken}
 
     won = with_lock_timeout(lambda: claim(hashes), "20ms")

@@ -28,16 +28,16 @@ class Batch:
         self.result = BatchResult(claim, Prepared())
         self.in_flight_elsewhere: Texts = {}
         self._tasks: list[EmbeddingTask] = []  # with the dispatcher
-        self._begun_at = time.monotonic()
-        self._renew_at = self._begun_at + claim.lease / 3
+        self._started_at = time.monotonic()
+        self._renew_at = self._started_at + claim.lease / 3
         self.lock_failures = 0  # how often in a row a lock kept it from being written
         self.retry_at: float | None = None  # then: when to try again
         self._provider = provider(claim.generation.model.provider)
         # Texts that were given up without a try, with the pause they need and what is in their way.
         self._unsent: dict[bytes, Wait] = {}
-        self._explained: str | None = None  # why rows wait with the claim in hand, as it was said
+        self._shown_error: str | None = None  # why rows wait with the claim in hand, as it was said
         self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were answered
-        self._culprits: dict[bytes, bool] = {}  # texts that failed alone
+        self._failed_alone: dict[bytes, bool] = {}  # texts that failed alone
 
     def prepare(self) -> None:
         """Read the rows and cut their texts; give back what there is no room for."""
@@ -46,7 +46,9 @@ class Batch:
         result.lost = not claims.release_jobs(self.claim, result.prepared.unread)
         result.released.update(result.prepared.unread)
 
-    def resolve(self, memory: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]) -> None:
+    def resolve(
+        self, own_vectors: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
+    ) -> None:
         """Find out which texts need a call, and submit those to the dispatcher.
 
         ``memory``: vectors that this drain got already and did not write yet.
@@ -56,39 +58,39 @@ class Batch:
         cost = self.result.cost
         cost.saved.by_fingerprint = self.result.prepared.unchanged
         cost.saved.by_dedupe = cost.alone.by_dedupe = len(chunks) - len(needed)
-        self._resolve(needed, memory, dispatcher, own_tokens)
+        self._resolve(needed, own_vectors, dispatcher, own_tokens)
 
     def resolve_again(
-        self, memory: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
+        self, own_vectors: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
     ) -> None:
         """Look once more at what was in flight elsewhere."""
-        self._resolve(self.in_flight_elsewhere, memory, dispatcher, own_tokens)
+        self._resolve(self.in_flight_elsewhere, own_vectors, dispatcher, own_tokens)
 
     def _resolve(
-        self, texts: Texts, memory: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
+        self, texts: Texts, own_vectors: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
     ) -> None:
         generation, token, cost = self.claim.generation, self.claim.token, self.result.cost
-        remembered = {key: memory[key] for key in texts if key in memory}
-        follow = dispatcher.under_way(generation.model, [key for key in texts if key not in remembered])
-        rest = {key: text for key, text in texts.items() if key not in remembered and key not in follow}
+        remembered = {key: own_vectors[key] for key in texts if key in own_vectors}
+        awaited = dispatcher.under_way(generation.model, [key for key in texts if key not in remembered])
+        rest = {key: text for key, text in texts.items() if key not in remembered and key not in awaited}
         found = vector_cache.resolve(generation, rest, token, own_tokens, free=self._provider.free)
         self.result.vectors.update(remembered)
         self.result.vectors.update(found.known)
         self.in_flight_elsewhere = found.elsewhere
         if not self._provider.free:
             self.result.marked.update(found.send)
-        cost.saved.by_dedupe += len(remembered) + len(follow)
+        cost.saved.by_dedupe += len(remembered) + len(awaited)
         cost.saved.by_cache += len(found.known)
         cost.alone.by_cache += len(found.known) - len(found.foreign)
         # Whose the texts are that this session has in hand is not known: as if they were others'.
-        spared = {**found.foreign, **{key: texts[key] for key in texts if key in remembered or key in follow}}
+        spared = {**found.foreign, **{key: texts[key] for key in texts if key in remembered or key in awaited}}
         cost.alone.spare(spared, found.send, self._provider.limits(generation.model))
-        if found.send or follow:
+        if found.send or awaited:
             task = self._task(found.send)
-            task.max_batch = self._company(found.send)
+            task.max_batch = self._max_batches(found.send)
             task.canary_first = not any(self._suspects.values())
             self._tasks.append(task)
-            dispatcher.submit(task, follow, self)
+            dispatcher.submit(task, awaited, self)
 
     def _task(self, texts: Texts) -> EmbeddingTask:
         claim = self.claim
@@ -103,7 +105,7 @@ class Batch:
             budget=budget(claim.pipeline),
         )
 
-    def _company(self, texts: Texts) -> dict[bytes, int]:
+    def _max_batches(self, texts: Texts) -> dict[bytes, int]:
         """Return with how many texts in all each may be sent that was in a request which failed as a whole."""
         found: dict[bytes, int] = {}
         for document in self.result.prepared.documents:
@@ -126,7 +128,7 @@ class Batch:
         self._unsent.update(dict.fromkeys(task.unsent, Wait(task.pause, task.last_error)))
         for key, error in outcome.failures.items():
             if type(error) in (PoisonError, InvalidVectorError, RejectedError):
-                self._culprits[key] = type(error) is not PoisonError
+                self._failed_alone[key] = type(error) is not PoisonError
         for document in self.result.prepared.documents:
             error = _first_error(document, outcome.failures)
             if error is not None:
@@ -155,7 +157,7 @@ class Batch:
         """Remember the texts that make a request fail, and forget those that passed."""
         if not self._provider.free:
             model = self.claim.generation.model.id
-            suspects.note(model, self._culprits)
+            suspects.note(model, self._failed_alone)
             suspects.clear(model, [key for key in self._suspects if key in self.result.sent])
 
     @property
@@ -202,20 +204,20 @@ class Batch:
         cached = self.result.cached
         return {key: v for task in self._tasks for key, v in task.result.vectors.items() if key not in cached}
 
-    def _trouble(self) -> ModelError | None:
+    def _last_error(self) -> ModelError | None:
         return next((task.last_error for task in self._tasks if task.last_error is not None), None)
 
     def is_to_be_explained(self) -> bool:
         """Tell whether the rows wait for their model, claim in hand, for a reason that was not said yet."""
-        trouble = self._trouble()
-        return trouble is not None and str(trouble) != self._explained
+        error = self._last_error()
+        return error is not None and str(error) != self._shown_error
 
     def explain(self) -> None:
         """Say why they wait, for embed_status."""
-        trouble = self._trouble()
-        assert trouble is not None
-        self._explained = str(trouble)
-        claims.set_last_error(self.claim, str(trouble), trouble.scope)
+        error = self._last_error()
+        assert error is not None
+        self._shown_error = str(error)
+        claims.set_last_error(self.claim, str(error), error.scope)
 
     def is_to_be_renewed(self) -> bool:
         """Tell whether a third of the lease is over."""
@@ -254,7 +256,7 @@ class Batch:
             rows=len(claim.jobs),
             **vars(self.result.cost.spent),
             failed=len(self.result.prepared.failures),
-            seconds=round(time.monotonic() - self._begun_at, 3),
+            seconds=round(time.monotonic() - self._started_at, 3),
         )
 
 

@@ -16,8 +16,8 @@ from evergreen.worker.apply import finish
 from evergreen.worker.batch import Batch
 from evergreen.worker.pipeline_backoff import PipelineBackoff
 
-SLICE = 0.1  # seconds to wait for an answer at a time
-_POSTPONED = 0.2  # seconds until a text that was in flight elsewhere is looked at again
+POLL_S = 0.1  # seconds to wait for an answer at a time
+_IN_FLIGHT_RETRY_S = 0.2  # seconds until a text that was in flight elsewhere is looked at again
 _LOCK_ATTEMPTS = 3  # until a batch that a lock keeps from being written is given back
 
 
@@ -37,11 +37,11 @@ class Batches:
         """Send nothing more and finish what is under way; return the error where a lock prevented that to the last."""
         self._dispatcher.stop_sending()
         while self._dispatcher.busy:
-            self.collect(SLICE)
+            self.collect(POLL_S)
         locked: db.DatabaseError | None = None
         for batch in [b for b in self._batches if b.unwritten]:
             try:
-                self._end(batch, gives_up=True)
+                self._end(batch, is_last_try=True)
             except db.DatabaseError as error:
                 if not is_lock_conflict(error):
                     raise
@@ -74,7 +74,7 @@ class Batches:
             provider(generation.model.provider), generation.model, lane
         )
 
-    def begin(self, batch: Batch) -> None:
+    def start(self, batch: Batch) -> None:
         """Prepare a batch; one that needs no model is finished at once."""
         self._batches.append(batch)
 
@@ -107,7 +107,7 @@ class Batches:
             self._step(body)
         return True
 
-    def _end(self, batch: Batch, *, gives_up: bool = False) -> bool:
+    def _end(self, batch: Batch, *, is_last_try: bool = False) -> bool:
         """Write a batch and end its claim.
 
         Where a lock is in the way, as by VACUUM FULL, the batch stays in hand: its answers are paid for. It is given
@@ -117,15 +117,15 @@ class Batches:
             self._step(lambda: _finish(batch))
         except db.DatabaseError as error:
             if not is_lock_conflict(error):
-                self._give_back(batch, error)
+                self._release(batch, error)
             else:
                 batch.retry_later(policies.retry_delay(error, batch.lock_failures))
                 self._save(batch)
-                if gives_up or batch.lock_failures >= _LOCK_ATTEMPTS:
-                    self._give_back_unless_locked(batch, error)
+                if is_last_try or batch.lock_failures >= _LOCK_ATTEMPTS:
+                    self._release_unless_locked(batch, error)
             raise
         self._backoff.reset(batch.claim.pipeline.id)
-        self._forget(batch)
+        self._remove(batch)
         return True
 
     def _release_on_error(self, batch: Batch, body: Callable[[], object]) -> None:
@@ -133,26 +133,26 @@ class Batches:
         try:
             self._step(body)
         except db.DatabaseError as error:
-            self._give_back(batch, error)
+            self._release(batch, error)
             raise
 
-    def _give_back(self, batch: Batch, error: db.DatabaseError) -> None:
+    def _release(self, batch: Batch, error: db.DatabaseError) -> None:
         """Give a claim back after an error, except where that ends the session or is a cancel."""
         if not is_shutdown_or_cancel(error):
             try:
                 self._abandon(batch, error)
             finally:
-                self._forget(batch)
+                self._remove(batch)
 
     def _abandon(self, batch: Batch, error: db.DatabaseError) -> None:
         pause = self._backoff.delay(batch.claim.pipeline.id, error)
         self._step(lambda: _abandon(batch, pause, policies.describe(error)))
 
-    def _give_back_unless_locked(self, batch: Batch, error: db.DatabaseError) -> None:
+    def _release_unless_locked(self, batch: Batch, error: db.DatabaseError) -> None:
         try:
             self._abandon(batch, error)
-        except db.DatabaseError as again:
-            if not is_lock_conflict(again):
+        except db.DatabaseError as release_error:
+            if not is_lock_conflict(release_error):
                 raise
             if batch.lock_failures == _LOCK_ATTEMPTS:
                 name, rows = batch.claim.pipeline.name, len(batch.claim.jobs)
@@ -161,7 +161,7 @@ class Batches:
                     hint=LOCKED_HINT,
                 )
         else:
-            self._forget(batch)
+            self._remove(batch)
 
     def _save(self, batch: Batch) -> None:
         """Keep the answers of a batch that cannot be written, where no lock prevents that."""
@@ -171,7 +171,7 @@ class Batches:
             if not (is_lock_conflict(error) or is_disk_full(error)):
                 raise
 
-    def _forget(self, batch: Batch) -> None:
+    def _remove(self, batch: Batch) -> None:
         if batch in self._batches:
             self._batches.remove(batch)
             claims.free_lock(batch.claim)
@@ -179,7 +179,7 @@ class Batches:
 
 
 def _finish(batch: Batch) -> None:
-    batch.defer(_POSTPONED)
+    batch.defer(_IN_FLIGHT_RETRY_S)
     finish(batch.result)
     batch.record_suspects()
     batch.log_done()

@@ -10,7 +10,7 @@ from evergreen.db.queries import load
 
 SQL = load(__package__)
 _LOCK_TIMEOUT = "5s"  # for another call with the same token
-_SHOWN = 16
+_HASH_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
             f"claim {token} is in use by another session", "55P03", hint="Try again when its transaction is over."
         )
     if rows and rows[0]["is_outside"]:
-        return _of(pipeline, token, rows[0])
+        return _external_claim(pipeline, token, rows[0])
     if not rows and db.value(SQL.was_issued, token):
         db.notice(f"claim {token} is over and nothing of it is left to do")
         return None
@@ -55,7 +55,7 @@ def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
     )
 
 
-def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> ExternalClaim | None:
+def _external_claim(pipeline: Pipeline, token: int | None, row: db.Row) -> ExternalClaim | None:
     generation = next((g for g in pipeline.generations if g.id == row["generation"]), None)
     if generation is None and not db.value(SQL.is_there, row["generation"]):  # it went while the claim was made
         db.notice(f"claim {token} is over: the generation that it is of was retired")
@@ -70,11 +70,11 @@ def _of(pipeline: Pipeline, token: int | None, row: db.Row) -> ExternalClaim | N
 def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:
     """Return what was handed out under these hashes; raises 22023 for one that was not."""
     found = {row["hash"]: Text(tuple(row["keys"]), row["tokens"], row["received"]) for row in _rows(claim, hashes)}
-    strange = [one for one in hashes if one not in found]
-    if strange:
+    unknown = [one for one in hashes if one not in found]
+    if unknown:
         raise UserError(
-            f"{len(strange)} of {len(hashes)} hashes were not handed out by claim {claim.token}, among them"
-            f" \\x{strange[0].hex()[:_SHOWN]}…",
+            f"{len(unknown)} of {len(hashes)} hashes were not handed out by claim {claim.token}, among them"
+            f" \\x{unknown[0].hex()[:_HASH_DIGITS]}…",
             hint="Pass hashes as embed_claim returned them with this token.",
         )
     return found

@@ -31,13 +31,13 @@ from evergreen.worker.policies import model_step, not_reentrant
 
 T = TypeVar("T")
 BATCH = 1000
-_LONGEST_WAIT = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
-_SLICE, _NO_WAIT = 0.1, 0.0
-_AFTER_ERROR = 5.0
+_MAX_RATE_WAIT_S = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
+_POLL_S, _NO_WAIT = 0.1, 0.0
+_ERROR_RETRY_S = 5.0
 _READ_TIMEOUT_S, _MIN_READ_TIMEOUT_S = 5.0, 1.0  # seconds to wait for a source to be read
-_IDLE_SLICE = 0.2
+_MAX_IDLE_STEP_S = 0.2
 _IN_FLIGHT_TIMEOUT_S = 3.0  # seconds to wait for texts in flight elsewhere
-_LOOK = 0.05
+_IN_FLIGHT_POLL_S = 0.05
 # Of what is left to the caller's statement: when sending ends, and when requests under way are given up so that the
 # rest can be written. A share of a short one; of a long one all but so many seconds.
 _TO_SEND, _TO_ANSWER = (0.5, 30.0), (0.75, 10.0)
@@ -68,19 +68,19 @@ class Drain:
         self._room = max_rows
         allowed, now = statement_timeout.left(), time.monotonic()
         self._deadline = now + min(seconds, _until(allowed, *_TO_SEND))
-        self._last_moment = now + _until(allowed, *_TO_ANSWER)
+        self._answer_deadline = now + _until(allowed, *_TO_ANSWER)
         # with one source: others are to be read, too
         self._read_timeout = min(max(_READ_TIMEOUT_S, seconds / 4), max(0.0, allowed) / 4)
         self._dispatcher = RequestDispatcher(
-            shared.SharedLimits(), model_step(_at_once), db.check_interrupts, longest_wait=_LONGEST_WAIT
+            shared.SharedLimits(), model_step(_run_directly), db.check_interrupts, longest_wait=_MAX_RATE_WAIT_S
         )
         self._batches: list[Batch] = []
-        self._resting: set[int] = set()  # generations whose model rests
+        self._warned: set[int] = set()  # generations whose model rests
         self._done: set[tuple[int, str]] = set()  # a row counts once, in however many generations
         self._idle = 0.0  # seconds in which no request was under way
-        self._looked_at = time.monotonic()
+        self._idle_checked_at = time.monotonic()
         self._cursors = InTransactionCursors()
-        self._memory: dict[int, dict[bytes, AnyVector]] = {}
+        self._vectors: dict[int, dict[bytes, AnyVector]] = {}
 
     def run(self) -> int:
         """Do the pass; return the number of rows brought up to date."""
@@ -88,8 +88,8 @@ class Drain:
         service.read_in_drain()
         try:
             self._claim()
-            self._carry()
-            self._wait_for_others()
+            self._await_answers()
+            self._await_in_flight_elsewhere()
         finally:
             self._dispatcher.close()
         for batch in self._batches:
@@ -104,22 +104,22 @@ class Drain:
         left = self._chosen
         while left and self._room > 0 and self._has_time():
             before, share = self._room, -(-self._room // len(left))
-            left = [number for number in left if self._fill(number, share)]
+            left = [number for number in left if self._claim_share(number, share)]
             if left and self._room == before:
-                self._poll(_SLICE)  # their models have all they can take
+                self._poll(_POLL_S)  # their models have all they can take
                 if self._is_idle():
                     return
 
-    def _fill(self, number: int, share: int) -> bool:
+    def _claim_share(self, number: int, share: int) -> bool:
         """Claim for one pipeline; True when it may have more to do."""
         mark, room, cursors, more = len(self._batches), self._room, self._cursors.savepoint(), [False]
 
-        def fill() -> None:
+        def claim() -> None:
             with timeouts.time_limit(self._read_timeout):
                 more[0] = self._drain_pipeline(number, share)
 
         timeouts.take_timeout()
-        if not self._isolate(number, fill):
+        if not self._isolate(number, claim):
             del self._batches[mark:]
             self._room = room
             self._cursors.go_back(cursors)
@@ -170,7 +170,7 @@ class Drain:
             while min(room, left, self._room) > 0 and self._has_time():
                 if not self._dispatcher.has_capacity(chosen, model, lane):
                     return True
-                if self._rests(pipeline, generation) or timeouts.timed_out():
+                if self._is_unavailable(pipeline, generation) or timeouts.timed_out():
                     return False
                 wanted = ClaimRequest(pipeline, generation, lane, min(most, room, left, self._room))
                 claimed = claims.claim(wanted, self._tokens(), self._cursors, leased=False)
@@ -179,24 +179,24 @@ class Drain:
                 room -= len(claimed.jobs)
                 left -= len(claimed.jobs)
                 self._room -= len(claimed.jobs)
-                self._begin(Batch(claimed))
+                self._start(Batch(claimed))
         return left <= 0
 
-    def _rests(self, pipeline: Pipeline, generation: Generation) -> bool:
+    def _is_unavailable(self, pipeline: Pipeline, generation: Generation) -> bool:
         """Tell whether a model rests, with a WARNING the first time."""
-        leave = self._dispatcher.unavailable(provider(generation.model.provider), generation.model, budget(pipeline))
-        if leave is not None and generation.id not in self._resting:
-            self._resting.add(generation.id)
+        permit = self._dispatcher.unavailable(provider(generation.model.provider), generation.model, budget(pipeline))
+        if permit is not None and generation.id not in self._warned:
+            self._warned.add(generation.id)
             db.warning(
-                f'pipeline "{pipeline.name}" waits for {leave.wait:.0f} s: {leave.reason}',
+                f'pipeline "{pipeline.name}" waits for {permit.wait:.0f} s: {permit.reason}',
                 hint="SELECT * FROM embed_status; the rows stay queued and a later drain does them.",
             )
-        return leave is not None
+        return permit is not None
 
     def _tokens(self) -> list[int]:
         return [batch.claim.token for batch in self._batches]
 
-    def _begin(self, batch: Batch) -> None:
+    def _start(self, batch: Batch) -> None:
         self._batches.append(batch)
         self._cursors.note(batch.claim)
         batch.prepare()
@@ -204,7 +204,7 @@ class Drain:
         self._poll(_NO_WAIT)
 
     def _known(self, batch: Batch) -> dict[bytes, AnyVector]:
-        return self._memory.setdefault(batch.claim.generation.model.id, {})
+        return self._vectors.setdefault(batch.claim.generation.model.id, {})
 
     def _poll(self, timeout: float) -> None:
         for task in self._dispatcher.poll(timeout):
@@ -212,36 +212,36 @@ class Drain:
             batch.accept(task)
             self._known(batch).update({key: batch.result.vectors[key] for key in batch.result.sent})
 
-    def _carry(self) -> None:
+    def _await_answers(self) -> None:
         """See every task to its end; when the time is up, nothing more is sent."""
         while self._dispatcher.busy:
-            if time.monotonic() > self._last_moment:
+            if time.monotonic() > self._answer_deadline:
                 for task in self._dispatcher.cancel_all():
                     task.owner.accept(task)
                 return
             if not self._has_time() or self._is_idle():
                 self._dispatcher.stop_sending()
-            self._poll(_SLICE)
+            self._poll(_POLL_S)
 
     def _is_idle(self) -> bool:
         """Tell whether leave to send has been waited for, in all, as long as is worth it with vectors in hand."""
         now = time.monotonic()
-        self._idle += 0.0 if self._dispatcher.has_in_flight else min(now - self._looked_at, _IDLE_SLICE)
-        self._looked_at = now
-        return self._idle > _LONGEST_WAIT
+        self._idle += 0.0 if self._dispatcher.has_in_flight else min(now - self._idle_checked_at, _MAX_IDLE_STEP_S)
+        self._idle_checked_at = now
+        return self._idle > _MAX_RATE_WAIT_S
 
-    def _wait_for_others(self) -> None:
+    def _await_in_flight_elsewhere(self) -> None:
         """Texts that another session is embedding are worth waiting for, a little: it has paid for them."""
         timeout = min(self._deadline, time.monotonic() + _IN_FLIGHT_TIMEOUT_S)
         while time.monotonic() < timeout:
             waiting = [batch for batch in self._batches if batch.in_flight_elsewhere]
             if not waiting:
                 return
-            time.sleep(_LOOK)  # another session's commit cannot wake a transaction that is waiting for it
+            time.sleep(_IN_FLIGHT_POLL_S)  # another session's commit cannot wake a transaction that is waiting for it
             db.check_interrupts()
             for batch in waiting:
                 self._isolate(batch.claim.pipeline.id, partial(self._resolve_again, batch))
-            self._carry()
+            self._await_answers()
 
     def _resolve_again(self, batch: Batch) -> None:
         batch.resolve_again(self._known(batch), self._dispatcher, self._tokens())
@@ -265,8 +265,8 @@ def _until(allowed: float, share: float, margin: float) -> float:
 
 
 def _abandon(batch: Batch) -> None:
-    batch.abandon(_AFTER_ERROR)
+    batch.abandon(_ERROR_RETRY_S)
 
 
-def _at_once(body: Callable[[], T]) -> T:
+def _run_directly(body: Callable[[], T]) -> T:
     return body()

@@ -20,7 +20,7 @@ from evergreen.worker.claimed_texts import ExternalClaim, close
 from evergreen.worker.result import BatchResult, Cost, Wait
 
 SQL = load(__package__)
-_POSTPONED = 0.2
+_IN_FLIGHT_RETRY_S = 0.2
 #: token, key, chunk_no, text, hash, model
 ClaimedText = tuple[int, str, int, str, bytes, str]
 
@@ -35,20 +35,20 @@ class ClaimedBatch:
     def texts(self) -> list[ClaimedText]:
         """Do what needs no model, and return the texts that do."""
         claim, result = self._claim, self._result
-        self._put_back(result.prepared.unread, 0.0)
+        self._release(result.prepared.unread, 0.0)
         chunks = [(key, text) for d in result.prepared.documents for key, text in d.chunks]
         needed = dict(chunks)
         # Whatever the provider: outside nothing is free, so no text is handed out twice.
         found = vector_cache.resolve(claim.generation, needed, claim.token, [], free=False)
         result.vectors.update(found.known)
-        documents = self._paid(self._not_elsewhere(found.elsewhere), found.send)
-        handed = self._rows(documents, found.send)
-        kept = {row[4] for row in handed}
+        documents = self._charge(self._skip_in_flight(found.elsewhere), found.send)
+        claimed = self._rows(documents, found.send)
+        kept = {row[4] for row in claimed}
         result.marked.update(key for key in found.send if key not in kept)
         self._count(found, len(chunks) - len(needed))
         finish(result, ends_claim=False)
-        self._remember(documents, kept)
-        return handed
+        self._record(documents, kept)
+        return claimed
 
     def _count(self, found: Resolved, repeated: int) -> None:
         """Count the texts that need no call."""
@@ -58,31 +58,31 @@ class ClaimedBatch:
         alone.spare(found.foreign, found.send, provider(model.provider).limits(model))
         self._result.cost = Cost(saved=saved, alone=alone)
 
-    def _put_back(self, keys: list[str], delay: float) -> None:
+    def _release(self, keys: list[str], delay: float) -> None:
         self._result.waiting.update(dict.fromkeys(keys, Wait(delay)))
 
-    def _not_elsewhere(self, elsewhere: Texts) -> list[Document]:
+    def _skip_in_flight(self, elsewhere: Texts) -> list[Document]:
         """Put back the rows with a text that somebody else is embedding; return the others that need a model."""
         waiting = [d for d in self._result.prepared.documents if not self._result.complete(d)]
         busy = [d.key for d in waiting if any(key in elsewhere for key, _ in d.chunks)]
-        self._put_back(busy, _POSTPONED)
+        self._release(busy, _IN_FLIGHT_RETRY_S)
         return [d for d in waiting if d.key not in self._result.waiting]
 
-    def _paid(self, documents: list[Document], send: Texts) -> list[Document]:
+    def _charge(self, documents: list[Document], send: Texts) -> list[Document]:
         """Take what the texts cost out of the daily budget; put back the rows for which there is not enough."""
-        spender, model = budget(self._claim.pipeline), self._claim.generation.model
+        limits, model = budget(self._claim.pipeline), self._claim.generation.model
         texts = {key: text for d in documents for key, text in d.chunks if key in send}
-        paid, refused = _take(texts, lambda estimates: budgets.charge(spender, model, estimates))
+        paid, refused = _charge_each(texts, lambda estimates: budgets.charge(limits, model, estimates))
         for document in documents:
             error = next((refused[key] for key, _ in document.chunks if key in refused), None)
             if error is not None:
                 self._result.prepared.failures[document.key] = error
-        mine = [d for d in documents if all(key in paid or key not in send for key, _ in d.chunks)]
-        kept = {key for d in mine for key, _ in d.chunks}
-        budgets.adjust(spender, model, -sum(estimate_tokens(texts[key]) for key in paid if key not in kept))
-        settled = {d.key for d in mine} | self._result.prepared.failures.keys()
-        self._put_back([d.key for d in documents if d.key not in settled], _POSTPONED)
-        return mine
+        affordable = [d for d in documents if all(key in paid or key not in send for key, _ in d.chunks)]
+        kept = {key for d in affordable for key, _ in d.chunks}
+        budgets.adjust(limits, model, -sum(estimate_tokens(texts[key]) for key in paid if key not in kept))
+        settled = {d.key for d in affordable} | self._result.prepared.failures.keys()
+        self._release([d.key for d in documents if d.key not in settled], _IN_FLIGHT_RETRY_S)
+        return affordable
 
     def _rows(self, documents: list[Document], send: Texts) -> list[ClaimedText]:
         claim, seen = self._claim, set[bytes]()
@@ -95,10 +95,10 @@ class ClaimedBatch:
                     rows.append((claim.token, document.key, number, prompt + text, key, claim.generation.model.name))
         return rows
 
-    def _remember(self, documents: list[Document], handed: set[bytes]) -> None:
+    def _record(self, documents: list[Document], claimed: set[bytes]) -> None:
         """Write down which rows need which text, and which rows others had locked when they were to be finished."""
         claim = self._claim
-        rows = {(h, d.key): estimate_tokens(text) for d in documents for h, text in d.chunks if h in handed}
+        rows = {(h, d.key): estimate_tokens(text) for d in documents for h, text in d.chunks if h in claimed}
         if self._result.lost:
             named = {key for _, key in rows}
             left = db.rows(SQL.left_of, claim.generation.id, [*claim.jobs], claim.token)
@@ -106,18 +106,18 @@ class ClaimedBatch:
         if rows:
             hashes, keys = zip(*rows, strict=True)
             db.run(SQL.hand, claim.token, [*hashes], [*keys], [*rows.values()])
-        if not handed:
+        if not claimed:
             close(ExternalClaim(claim.token, claim.pipeline, claim.generation))
 
 
-def _take(texts: Texts, take: Callable[[list[int]], int]) -> tuple[set[bytes], dict[bytes, ModelError]]:
+def _charge_each(texts: Texts, charge: Callable[[list[int]], int]) -> tuple[set[bytes], dict[bytes, ModelError]]:
     """Return the texts that are paid for, and those that no day could pay for."""
     paid: set[bytes] = set()
     refused: dict[bytes, ModelError] = {}
     left = [(key, estimate_tokens(text)) for key, text in texts.items()]
     while left:
         try:
-            count = take([tokens for _, tokens in left])
+            count = charge([tokens for _, tokens in left])
         except RejectedError as error:
             refused[left.pop(0)[0]] = error
             continue

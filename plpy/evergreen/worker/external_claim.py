@@ -27,11 +27,11 @@ from evergreen.worker.maintenance import leftovers
 from evergreen.worker.policies import not_reentrant
 
 SQL = load(__package__)
-_MOST_ROWS = 10_000
-_LONGEST_LEASE = 86_400.0
-_RUNTIME = 10.0  # seconds in which rows that need no model are done, before the caller hears that nothing came out
+_MAX_ROWS = 10_000
+_MAX_LEASE_S = 86_400.0
+_RUNTIME_S = 10.0  # seconds in which rows that need no model are done, before the caller hears that nothing came out
 _READ_TIMEOUT_S = 5.0  # seconds to wait for the source to be read
-_FOLDED = 5000  # log rows at once, however few are claimed: what is one bulk change is seen by its number of rows
+_MIN_LOG_ROWS = 5000  # log rows at once, however few are claimed: what is one bulk change is seen by its number of rows
 
 
 @sql_entry
@@ -40,18 +40,18 @@ def embed_claim(
 ) -> list[ClaimedText]:
     """Claim up to ``max_rows`` rows and return their texts; raises 25001, 22023, 42704, 55000."""
     privileges.check_isolation("embed_claim")
-    if max_rows is None or not 1 <= max_rows <= _MOST_ROWS:
+    if max_rows is None or not 1 <= max_rows <= _MAX_ROWS:
         raise UserError(
-            f"max_rows must be from 1 to {_MOST_ROWS}, not {quoted(max_rows)}", hint="A batch of your model, or some."
+            f"max_rows must be from 1 to {_MAX_ROWS}, not {quoted(max_rows)}", hint="A batch of your model, or some."
         )
-    options.seconds_of("lease", lease, 0.001, _LONGEST_LEASE, "'5 min'")
+    options.seconds_of("lease", lease, 0.001, _MAX_LEASE_S, "'5 min'")
 
     def claim() -> list[ClaimedText]:
         found = pipelines.named(pipeline)
         if for_model is not None:
             models.by_name(for_model)
         with db.planning.by_index():
-            return ClaimCall(found, max_rows, str(lease), for_model).in_time()
+            return ClaimCall(found, max_rows, str(lease), for_model).run()
 
     with not_reentrant("embed_claim"):
         return as_extension_owner(claim)
@@ -67,10 +67,10 @@ class ClaimCall:
         self._for_model = for_model
         self._cursors = InTransactionCursors()
         allowed = statement_timeout.left()
-        self._deadline = time.monotonic() + min(_RUNTIME, allowed / 2)
+        self._deadline = time.monotonic() + min(_RUNTIME_S, allowed / 2)
         self._read_timeout = min(_READ_TIMEOUT_S, max(0.0, allowed) / 4)
 
-    def in_time(self) -> list[ClaimedText]:
+    def run(self) -> list[ClaimedText]:
         """Return the texts of one claim, or none; leave a source alone whose reading takes too long."""
         timeouts.take_timeout()
         with timeouts.time_limit(self._read_timeout):
@@ -78,14 +78,14 @@ class ClaimCall:
 
     def _run(self) -> list[ClaimedText]:
         maintenance.in_transaction([Task("counters", state.create_all)])
-        followed = self._look()
-        if followed is None:
+        current = self._look()
+        if current is None:
             return []
-        self._pipeline = followed
-        change_log.coalesce_in_transaction(followed, max(self._max_rows, _FOLDED))
+        self._pipeline = current
+        change_log.coalesce_in_transaction(current, max(self._max_rows, _MIN_LOG_ROWS))
         texts: list[ClaimedText] = []
-        for generation in self._in_turn():
-            texts = self._unless_gone(generation)
+        for generation in self._generations():
+            texts = self._claim_unless_locked(generation)
             if texts:
                 break
         self._cursors.settle()
@@ -100,7 +100,7 @@ class ClaimCall:
         found = pipelines.by_id(number)
         return ddl_sync.ready(found) if found is not None and found.state == "active" else None
 
-    def _in_turn(self) -> Iterator[Generation]:
+    def _generations(self) -> Iterator[Generation]:
         """The active generation first, and now and then last, so that one that is being built gets its share."""
         every = [g for g in self._pipeline.generations if self._for_model in {None, g.model.name}]
         first = random.random() < self._live_share  # noqa: S311 - not for secrets
@@ -110,11 +110,11 @@ class ClaimCall:
     def _live_share(self) -> float:
         return float(options.effective(self._pipeline.options, "live_share"))
 
-    def _unless_gone(self, generation: Generation) -> list[ClaimedText]:
+    def _claim_unless_locked(self, generation: Generation) -> list[ClaimedText]:
         """As ``_of``; nothing of a generation that is retired or locked meanwhile."""
         cursors = self._cursors.savepoint()
         try:
-            return db.atomically(lambda: self._of(generation))
+            return db.atomically(lambda: self._claim_texts(generation))
         except db.DatabaseError as error:
             self._cursors.go_back(cursors)
             if is_lock_unavailable(error):
@@ -126,7 +126,7 @@ class ClaimCall:
                 raise
             return []
 
-    def _of(self, generation: Generation) -> list[ClaimedText]:
+    def _claim_texts(self, generation: Generation) -> list[ClaimedText]:
         """Claim until some text has to be handed out; what needs no model is done on the way."""
         self._cursors.begin(generation.id)
         while time.monotonic() < self._deadline and not budgets.wait(budget(self._pipeline)):

@@ -35,8 +35,8 @@ else:
 SQL = load(__package__)
 _READ_TIMEOUT_S = 5.0  # seconds to wait for the source to be read
 #: Vectors as pgvector writes them, by hash of their text.
-Given = dict[bytes, str]
-_LONGEST = 2000  # characters of an error
+VectorTexts = dict[bytes, str]
+_MAX_ERROR_LENGTH = 2000  # characters of an error
 
 
 @sql_entry
@@ -72,12 +72,12 @@ def _flat(name: str, array: list[object | None] | list[bytes | None] | list[str 
     return [one for one in array if one is not None]
 
 
-def _paired(hashes: list[object], vectors: list[object]) -> Given:
+def _paired(hashes: list[object], vectors: list[object]) -> VectorTexts:
     if len(hashes) != len(vectors):
         raise UserError(
             f"there are {len(hashes)} hashes and {len(vectors)} vectors", "2202E", hint="Pass one vector for each hash."
         )
-    given: Given = {}
+    given: VectorTexts = {}
     for key, vector in zip(hashes, vectors, strict=True):
         assert isinstance(key, bytes)
         assert isinstance(vector, str)
@@ -91,21 +91,21 @@ def _paired(hashes: list[object], vectors: list[object]) -> Given:
 class _Submission:
     """Vectors for a claim. The rows are read anew, under their jobs' locks: what is written is what they are now."""
 
-    def __init__(self, claim: ExternalClaim, given: Given, tokens: int | None) -> None:
-        self._outside = claim
+    def __init__(self, claim: ExternalClaim, given: VectorTexts, tokens: int | None) -> None:
+        self._claim = claim
         self._texts = claimed_texts.texts(claim, [*given])
         self._vectors = _parsed(claim, given)
-        self._billed = tokens
+        self._billed_tokens = tokens
 
     def apply(self) -> int:
         """Write what is complete, keep the rest; return the number of rows brought up to date."""
-        claimed = self._outside
+        claimed = self._claim
         new = [text for text in self._texts.values() if not text.received]
         db.run(SQL.arrive, claimed.token, [*self._texts])
         still_open = claimed_texts.open_texts(claimed)
         result = self._result()
         self._look_up(result)
-        self._put_back_changed(result, still_open)
+        self._release_changed(result, still_open)
         result.marked.update(self._texts)
         result.cached.update(self._cached(result))
         estimated = sum(text.tokens for text in new)
@@ -119,7 +119,7 @@ class _Submission:
         return len(done)
 
     def _result(self) -> BatchResult:
-        claimed = self._outside
+        claimed = self._claim
         now = db.one(SQL.now, claimed.generation.id)
         assert now is not None
         readable = ddl_sync.check(claimed.pipeline)
@@ -140,7 +140,7 @@ class _Submission:
         if needed:
             result.vectors.update(vector_cache.known(result.claim.generation, [*needed]))
 
-    def _put_back_changed(self, result: BatchResult, still_open: dict[bytes, Text]) -> None:
+    def _release_changed(self, result: BatchResult, still_open: dict[bytes, Text]) -> None:
         """Put back the rows that need another text now than was handed out, and those there was no room to read."""
 
         def is_waiting(document: Document) -> bool:
@@ -155,19 +155,19 @@ class _Submission:
         return {h for h in hashes if h not in self._texts or self._texts[h].received}
 
     def _cost(self, texts: int, estimated: int) -> Cost:
-        billed = estimated if self._billed is None else self._billed
+        billed = estimated if self._billed_tokens is None else self._billed_tokens
         return Cost(Usage(calls=1, texts=texts, tokens=billed), alone=Alone(texts=texts, tokens=estimated))
 
     def _renew(self, still_open: dict[bytes, Text]) -> None:
         """Put off the end of the claim; not each time, as that writes a row for each row and text that is left."""
-        claimed = self._outside
+        claimed = self._claim
         if not claimed.is_old:
             return
         keys = [*dict.fromkeys(key for text in still_open.values() for key in text.keys)]
         claims.renew_lease(claimed.token, claimed.generation, keys, [*still_open])
 
 
-def _parsed(claim: ExternalClaim, given: Given) -> dict[bytes, AnyVector]:
+def _parsed(claim: ExternalClaim, given: VectorTexts) -> dict[bytes, AnyVector]:
     """Read the vectors; raises 22023 for another number of dimensions, and for what no distance can be computed to."""
     model = claim.generation.model
     zeros = provider(model.provider).zeros
@@ -216,7 +216,7 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
         claims.release_jobs(claim, [*claim.jobs])
     else:
         # As a text that a model refused when it was alone: it may be the text, it may pass.
-        fail(claim, dict.fromkeys(claim.jobs, SuspectError(error[:_LONGEST])))
+        fail(claim, dict.fromkeys(claim.jobs, SuspectError(error[:_MAX_ERROR_LENGTH])))
     vector_cache.clear_in_flight(claimed.generation, [*texts], claimed.token)
     unspent = sum(text.tokens for text in texts.values())
     budgets.adjust(budget(claimed.pipeline), claimed.generation.model, -unspent)

@@ -15,9 +15,9 @@ from evergreen.worker.sleep import LONGEST, SHORTEST, WorkerState
 from evergreen.worker.worker import Worker
 
 SQL = load(__package__)
-_SLICE = 0.1
+_POLL_S = 0.1
 _SLOT_TIMEOUT_S = 5.0
-_INSISTENCE = 20.0
+_RELEASE_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,26 @@ def embed_work(
         _in_slot(pipeline, slot, StopCondition(deadline, bool(until_empty), bool(until_idle)))
 
 
-def _in_slot(pipeline: str | None, slot: int | None, extent: StopCondition) -> None:
-    _let_go()  # whatever an earlier call of this session may have left
+def _in_slot(pipeline: str | None, slot: int | None, stop: StopCondition) -> None:
+    _release_locks()  # whatever an earlier call of this session may have left
     before = as_extension_owner(session_guard.state)
     try:
-        if slot is None or _take_slot(slot, min(_SLOT_TIMEOUT_S, extent.deadline - time.monotonic())):
+        if slot is None or _take_slot(slot, min(_SLOT_TIMEOUT_S, stop.deadline - time.monotonic())):
             with not_reentrant("embed_work"):
-                memory = sleep.state() if extent.until_idle else WorkerState()
-                _work(Worker(pipeline, memory), memory, extent)
+                state = sleep.state() if stop.until_idle else WorkerState()
+                _work(Worker(pipeline, state), state, stop)
     finally:
-        _let_go(before)
+        _release_locks(before)
 
 
-def _let_go(before: list[str] | None = None) -> None:
+def _release_locks(before: list[str] | None = None) -> None:
     """Give up every claim and slot of this session, however often a cancel comes in between.
 
     Also every lock that it had not ``before``: an owner's code may have taken one that we had, once more.
     """
     cancel: db.DatabaseError | None = None
-    until = time.monotonic() + _INSISTENCE
-    while time.monotonic() < until:
+    deadline = time.monotonic() + _RELEASE_TIMEOUT_S
+    while time.monotonic() < deadline:
         try:
             db.rows(SQL.release_all_locks)
             if before is not None:
@@ -77,17 +77,17 @@ def _let_go(before: list[str] | None = None) -> None:
 
 def _take_slot(slot: int, timeout: float) -> bool:
     """Wait a little for the slot: the run before this one may be about to end."""
-    until = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     while not db.value(SQL.take_slot, slot) and as_extension_owner(lambda: db.value(SQL.slot_is_taken, slot)):
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return False
-        _pause(_SLICE)
+        _pause(_POLL_S)
     return True
 
 
-def _work(worker: Worker, memory: WorkerState, extent: StopCondition) -> None:
+def _work(worker: Worker, state: WorkerState, stop: StopCondition) -> None:
     try:
-        locked = _loop(worker, memory, extent)
+        locked = _loop(worker, state, stop)
         locked = worker.finish() or locked
         if locked is not None:
             raise locked
@@ -95,16 +95,16 @@ def _work(worker: Worker, memory: WorkerState, extent: StopCondition) -> None:
         worker.close()
 
 
-def _loop(worker: Worker, memory: WorkerState, extent: StopCondition) -> db.DatabaseError | None:
+def _loop(worker: Worker, state: WorkerState, stop: StopCondition) -> db.DatabaseError | None:
     """Work until it is time to end; return the error where a table of ours was locked to the last.
 
     A VACUUM FULL or REINDEX of one is over some time, and texts in flight are not to be paid for again.
     """
     locked: db.DatabaseError | None = None
     pause = SHORTEST
-    while time.monotonic() < extent.deadline:
+    while time.monotonic() < stop.deadline:
         try:
-            if _passes(worker, memory, extent):
+            if _run_passes(worker, state, stop):
                 return None
             locked = None
         except db.DatabaseError as error:
@@ -113,27 +113,27 @@ def _loop(worker: Worker, memory: WorkerState, extent: StopCondition) -> db.Data
             if locked is None:
                 db.warning(f"evergreen: waiting until a table is unlocked: {db.message(error)}", hint=LOCKED_HINT)
             locked = error
-        _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
+        _pause(min(pause, max(0.0, stop.deadline - time.monotonic())))
         pause = min(2 * pause, LONGEST) if locked is not None else SHORTEST
     return locked
 
 
-def _passes(worker: Worker, memory: WorkerState, extent: StopCondition) -> bool:
+def _run_passes(worker: Worker, state: WorkerState, stop: StopCondition) -> bool:
     """Make passes until time is up or there is nothing to do; True when that is the end of the work."""
-    memory.note(idle=True)
+    state.note(idle=True)
     pause = SHORTEST
-    told = False
-    while time.monotonic() < extent.deadline and not sleep.look(memory):
-        if worker.run_pass(extent.deadline):
+    notified = False
+    while time.monotonic() < stop.deadline and not sleep.look(state):
+        if worker.run_pass(stop.deadline):
             pause = SHORTEST
-            memory.note(idle=False)
-            if worker.saw_more and extent.until_idle and not told:
-                told = True
+            state.note(idle=False)
+            if worker.saw_more and stop.until_idle and not notified:
+                notified = True
                 sleep.notify_peers()
             continue
-        if not worker.has_unwritten and (extent.until_idle or (extent.until_empty and not worker.anything_left())):
+        if not worker.has_unwritten and (stop.until_idle or (stop.until_empty and not worker.anything_left())):
             return True
-        _pause(min(pause, max(0.0, extent.deadline - time.monotonic())))
+        _pause(min(pause, max(0.0, stop.deadline - time.monotonic())))
         pause = min(2 * pause, LONGEST)
     return True
 
@@ -142,8 +142,8 @@ def _pause(seconds: float) -> None:
     """Sleep in slices with no transaction open, so that cancel works and no snapshot is held."""
     db.check_interrupts()
     db.commit()
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(_SLICE, left))  # idle polling; pg_sleep would keep the GIL and a snapshot
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(_POLL_S, left))  # idle polling; pg_sleep would keep the GIL and a snapshot
         db.check_interrupts()
         db.commit()

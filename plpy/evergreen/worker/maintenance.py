@@ -11,12 +11,12 @@ from evergreen.queue import change_log, claims
 from evergreen.storage import generation_tables, usage, vector_cache
 
 
-def run_all(step: Step, *, at_leisure: bool) -> None:
+def run_all(step: Step, *, is_idle: bool) -> None:
     """Do everything that is due. ``at_leisure``: no batch is under way, so an index may take seconds."""
     maintenance.run(step, [*leftovers(), *_counters()])
-    _found(step, "retirement", retire.due, retire.KINDS)
-    if at_leisure:
-        _found(step, "indexes", indexing.due, indexing.KINDS)
+    _run_found(step, "retirement", retire.due, retire.KINDS)
+    if is_idle:
+        _run_found(step, "indexes", indexing.due, indexing.KINDS)
     maintenance.run(step, [Task("maintenance errors", maintenance.forget_old)])
 
 
@@ -48,7 +48,7 @@ def _trim_cache() -> None:
     vector_cache.trim(None if limit == "auto" else int(limit))
 
 
-def _found(step: Step, name: str, search: Callable[[], list[Task]], kinds: tuple[str, ...]) -> None:
+def _run_found(step: Step, name: str, search: Callable[[], list[Task]], kinds: tuple[str, ...]) -> None:
     """Run what a search finds."""
     tasks: list[Task] = []
     maintenance.run_found(step, Task(f"search for {name}", lambda: tasks.extend(search())), tasks, kinds)

@@ -16,8 +16,8 @@ SQL = load(__package__)
 # A run lasts almost to the next minute's; the next one waits for its slot, so that runs neither gap nor pile up.
 _RUNTIME = "58 s"
 # A run of a minute leaves a row behind, 1,440 a day and worker. What failed is worth reading for a day.
-_HOUSEKEEPING = "17 * * * *"
-_KEPT = "1 day"
+_CLEANUP_SCHEDULE = "17 * * * *"
+_RUNS_KEPT = "1 day"
 EVERY_MINUTE = "* * * * *"
 #: Since 1.5 a job of seconds starts again at once when its run was longer, and never queues twice: a worker whose
 #: backend is killed is back within these seconds, and not only in the next minute.
@@ -42,10 +42,10 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     _remove(pipeline)
     for name, command in commands.items():
         _put(name, command)
-    db.run(SQL.schedule, _house(), _HOUSEKEEPING, _cleaning())
+    db.run(SQL.schedule, _cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
     db.notice(
         f"pg_cron runs {workers} worker{'s' if workers > 1 else ''} within a minute; see cron.job_run_details,"
-        f" of which our rows are kept for {_KEPT}"
+        f" of which our rows are kept for {_RUNS_KEPT}"
     )
     return f"scheduled: {', '.join(commands)}"
 
@@ -81,13 +81,14 @@ def embed_unschedule(pipeline: str | None) -> str:
     """Remove the jobs that embed_schedule made with the same argument; raises 55000, 58P01."""
     if not _is_here():
         names, here = ", ".join(db.literal(name) for name in job_names(pipeline)), database_name()
+        cleanup = db.literal(_cleanup_job())
         return (
             f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname IN ({names});\n"
-            f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = {db.literal(_house())} AND NOT EXISTS (SELECT"
+            f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = {cleanup} AND NOT EXISTS (SELECT"
             f" FROM cron.job j WHERE j.database = {db.literal(here)} AND j.jobname ~ '^evergreen .*#[0-9]+$');"
         )
     removed = _remove(pipeline)
-    db.rows(SQL.unschedule_house, _house())
+    db.rows(SQL.unschedule_house, _cleanup_job())
     as_extension_owner(lambda: db.rows(SQL.unschedule_indexes))  # those are of the extension's owner
     running = as_extension_owner(lambda: db.rows(SQL.running))
     if running:
@@ -99,7 +100,7 @@ def embed_unschedule(pipeline: str | None) -> str:
     return f"unscheduled: {', '.join(removed) or 'nothing was scheduled'}"
 
 
-def _house() -> str:
+def _cleanup_job() -> str:
     return f"evergreen {database_name()} housekeeping"
 
 
@@ -114,14 +115,14 @@ def _put(name: str, command: str) -> None:
         db.run(SQL.schedule, name, EVERY_MINUTE, command)
 
 
-def _cleaning() -> str:
+def _cleanup_command() -> str:
     """Delete old rows of our own runs; a role may delete its own, by pg_cron's policy."""
     worker = f"CALL {evergreen.extension_schema()}.embed_work("
     return (
         "SET TRANSACTION READ WRITE; DELETE FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
-        f" AND coalesce(end_time, start_time, '-infinity') < now() - interval '{_KEPT}'"
+        f" AND coalesce(end_time, start_time, '-infinity') < now() - interval '{_RUNS_KEPT}'"
         f" AND (database = {db.literal(database_name())} AND starts_with(command, {db.literal(worker)})"
-        f" OR jobid IN (SELECT jobid FROM cron.job WHERE jobname = {db.literal(_house())}))"
+        f" OR jobid IN (SELECT jobid FROM cron.job WHERE jobname = {db.literal(_cleanup_job())}))"
     )
 
 
@@ -163,8 +164,8 @@ def _elsewhere(commands: dict[str, str]) -> str:
         f"SELECT cron.schedule_in_database({db.literal(name)}, {every}, {db.literal(command)}, {database});"
         for name, command in commands.items()
     ]
-    house = (_house(), _HOUSEKEEPING, _cleaning())
-    calls.append(f"SELECT cron.schedule({', '.join(db.literal(part) for part in house)});")
+    cleanup = (_cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
+    calls.append(f"SELECT cron.schedule({', '.join(db.literal(part) for part in cleanup)});")
     db.notice(f'pg_cron lives in database "{here["home"]}": run the returned statements there')
     return "\n".join(calls)
 

@@ -17,25 +17,25 @@ class PipelineBackoff:
     def __init__(self, step: Step, until: dict[int, float]) -> None:
         self._step = step
         self._until = until
-        self._full: Counter[int] = Counter()  # how often in a row the disk was full for a pipeline
-        self._locked: Counter[int] = Counter()  # or a lock was not to be had
+        self._disk_full: Counter[int] = Counter()  # how often in a row the disk was full for a pipeline
+        self._lock_conflicts: Counter[int] = Counter()  # or a lock was not to be had
 
     def is_over(self, number: int) -> bool:
         """True unless the pipeline is backed off now."""
         return time.monotonic() >= self._until.get(number, 0.0)
 
-    def start(self, number: int, seconds: float, why: str, told: str) -> None:
+    def start(self, number: int, seconds: float, message: str, reason: str) -> None:
         """Back a pipeline off, with a WARNING; ``told``: the reason as the log has it."""
         self._until[number] = time.monotonic() + seconds
-        self._log(number, seconds, why, told)
+        self._log(number, seconds, message, reason)
 
     def reset(self, number: int) -> None:
         """Note that something of the pipeline was written."""
-        self._full[number] = self._locked[number] = 0
+        self._disk_full[number] = self._lock_conflicts[number] = 0
 
     def delay(self, number: int, error: db.DatabaseError) -> float:
         """Return for how many seconds the pipeline's rows wait after an error."""
-        return policies.retry_delay(error, self._full[number])
+        return policies.retry_delay(error, self._disk_full[number])
 
     def isolate(self, number: int, body: Callable[[], bool]) -> bool:
         """Work on one pipeline; what goes wrong there must not keep the others waiting."""
@@ -45,17 +45,17 @@ class PipelineBackoff:
             if is_shutdown_or_cancel(error):  # cancelled, terminated, shutting down
                 raise
             locked, full = is_lock_conflict(error), is_disk_full(error)
-            pause = policies.retry_delay(error, self._locked[number] if locked else self._full[number])
-            self._locked[number] = self._locked[number] + 1 if locked else 0
-            self._full[number] = self._full[number] + 1 if full else 0
+            pause = policies.retry_delay(error, self._lock_conflicts[number] if locked else self._disk_full[number])
+            self._lock_conflicts[number] = self._lock_conflicts[number] + 1 if locked else 0
+            self._disk_full[number] = self._disk_full[number] + 1 if full else 0
             self._until[number] = time.monotonic() + pause
             if not locked:
-                self._log(number, pause, db.message(error), told=db.sqlstate(error))
+                self._log(number, pause, db.message(error), reason=db.sqlstate(error))
             return False
         if not done:  # what was claimed and written says so itself, see _end
-            self._locked[number] = 0
+            self._lock_conflicts[number] = 0
         return done
 
-    def _log(self, number: int, seconds: float, why: str, told: str) -> None:
-        self._step(lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=told))
-        db.warning(f"evergreen: pipeline {number} rests for {seconds:g} s: {why}")
+    def _log(self, number: int, seconds: float, message: str, reason: str) -> None:
+        self._step(lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=reason))
+        db.warning(f"evergreen: pipeline {number} rests for {seconds:g} s: {message}")

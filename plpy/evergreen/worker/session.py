@@ -17,7 +17,7 @@ _NEEDED = {
     "default_transaction_deferrable": "off",
     "transaction_timeout": "0",
 }
-_SHARE = 0.75  # of a statement_timeout that cannot be lifted
+_TIMEOUT_SHARE = 0.75  # of a statement_timeout that cannot be lifted
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def as_needed() -> Generator[float]:
     _set({name: _NEEDED[name] for name in before})
     _commit()
     try:
-        yield seconds * _SHARE
+        yield seconds * _TIMEOUT_SHARE
     except BaseException:
         if before:  # what is set in a transaction that fails would be undone with it
             db.rollback()

@@ -13,27 +13,27 @@ from evergreen.queue.scan_start import ScanStarts, SnapshotMark
 
 SQL = load(__package__)
 SHORTEST, LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
-_ANNOUNCED = 4.0  # seconds for which it is said at a time that somebody sleeps
+_ANNOUNCE_S = 4.0  # seconds for which it is said at a time that somebody sleeps
 
 
 @dataclass
 class WorkerState:
     """What a session's worker remembers from call to call."""
 
-    housekeeping_at: float = 0.0
-    emptying_at: float = 0.0
-    floors: ScanStarts = field(default_factory=ScanStarts)
-    resting: dict[int, float] = field(default_factory=dict[int, float])  # pipelines after an error: until when
+    maintenance_at: float = 0.0
+    truncate_at: float = 0.0
+    scan_starts: ScanStarts = field(default_factory=ScanStarts)
+    backed_off_until: dict[int, float] = field(default_factory=dict[int, float])  # pipelines after an error: until when
     seen: str | None = None  # the snapshot in which the last pass began
     idle: bool = False  # the last call found nothing to do
     pause: float = SHORTEST
-    naps_until: float = 0.0
+    sleeps_until: float = 0.0
 
     def note(self, *, idle: bool) -> None:
         """Take down how a call of embed_work ended."""
         self.idle = idle
         if not idle:
-            self.pause, self.naps_until = SHORTEST, 0.0
+            self.pause, self.sleeps_until = SHORTEST, 0.0
 
     def next_pause(self) -> float:
         """Return how long to wait before a look that need not be soon; the next will be later."""
@@ -68,12 +68,12 @@ def embed_sleep(pipeline: str | None) -> tuple[bool, float]:
     """Return whether this session sleeps from here on, and for how many seconds at most; raises 25001, 42704."""
     privileges.check_isolation("embed_sleep")
     asleep, seconds = as_extension_owner(lambda: _fall_asleep(pipelines.chosen(pipeline)))
-    _state.naps_until = time.monotonic() + seconds if asleep else 0.0
+    _state.sleeps_until = time.monotonic() + seconds if asleep else 0.0
     return asleep, seconds
 
 
 def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
-    woken_for_nothing = _state.idle and time.monotonic() < _state.naps_until
+    woken_for_nothing = _state.idle and time.monotonic() < _state.sleeps_until
     if woken_for_nothing or not _take_sleep_lock():  # who likes to send NOTIFYs keeps nobody busy
         return False, _state.next_pause()
     if _state.seen is None or db.value(SQL.came, chosen, _state.seen):
@@ -84,19 +84,19 @@ def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
 
 def _has_to_wait(chosen: list[int]) -> bool:
     """Tell whether something is left that is not to be done now; taken for granted where a look is dear."""
-    floor = _state.floors.of("left")
-    if floor.known() is not None:
+    scan_start = _state.scan_starts.of("left")
+    if scan_start.known() is not None:
         return True
-    floor.seen = SnapshotMark(0)
-    return floor.timed(lambda: claims.is_anything_left(chosen, [], unreadable=False), int, from_start=True)
+    scan_start.seen = SnapshotMark(0)
+    return scan_start.timed(lambda: claims.is_anything_left(chosen, [], unreadable=False), int, from_start=True)
 
 
 def _take_sleep_lock() -> bool:
     """Get the sleepers' lock, having said before that somebody sleeps; False when it is not to be had."""
     if db.value(SQL.is_mine):
         db.run(SQL.give_up)
-    if not db.value(SQL.is_announced, _ANNOUNCED / 2):
+    if not db.value(SQL.is_announced, _ANNOUNCE_S / 2):
         if not db.value(SQL.is_had_by_nobody):  # then whoever sits on it would make writers send NOTIFY
             return False
-        db.rows(SQL.announce, _ANNOUNCED)
+        db.rows(SQL.announce, _ANNOUNCE_S)
     return bool(db.value(SQL.try_))

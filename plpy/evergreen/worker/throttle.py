@@ -2,9 +2,9 @@
 
 import time
 
-_RECENT = 5.0  # seconds for which live work counts as going on
+_RECENT_S = 5.0  # seconds for which live work counts as going on
 _LIVE_WAIT_S = 0.03  # seconds of a pass that live work waits for backfill
-_LEAST = 50  # rows; fewer are not worth the queries of a batch
+_MIN_ROWS = 50  # rows; fewer are not worth the queries of a batch
 
 
 class Throttle:
@@ -38,6 +38,6 @@ class Throttle:
 
     def room(self, most: int) -> int:
         """Return how many rows of backfill to claim now, of ``most``."""
-        if time.monotonic() > self._live_at + _RECENT:
+        if time.monotonic() > self._live_at + _RECENT_S:
             return most
-        return min(most, max(_LEAST, int((self._rows_per_second or 0.0) * _LIVE_WAIT_S)))
+        return min(most, max(_MIN_ROWS, int((self._rows_per_second or 0.0) * _LIVE_WAIT_S)))

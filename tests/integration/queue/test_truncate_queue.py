@@ -14,7 +14,7 @@ from evergreen.queue import claims
 claims.truncate_queue()
 $$
 """
-AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.worker import worker; worker._EMPTYING = 0.0'"
+AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.worker import worker; worker._TRUNCATE_INTERVAL_S = 0.0'"
 TWO = """
 SELECT count(*) >= 2 OR EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'finishing')
 FROM embed.job WHERE token IS NOT NULL

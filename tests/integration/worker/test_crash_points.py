@@ -120,7 +120,7 @@ def test_a_worker_that_ends_at_any_commit(db, packed, provider, stoppable):
     every_commit = ((number, when) for number in count(1) for when in WHEN)
     points = list(ends(db, provider, stoppable, WORK, every_commit))
     steps = [point.step for point in points]
-    first = ("Worker._claim_and_start", "Worker._claim", "Batches.begin.prepare")
+    first = ("Worker._claim_and_start", "Worker._claim", "Batches.start.prepare")
     until_sent = [f"{when} {step}" for step in first for when in WHEN]
     assert steps[:6] == until_sent
     assert steps[-2:] == ["before Batches._end", "after Batches._end"]

@@ -8,7 +8,7 @@ from evergreen.catalog import pipelines
 from evergreen.core.document import Document
 from evergreen.core.errors import ModelError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import estimate_tokens, format_number
+from evergreen.core.text import estimate_tokens, format_number, pluralize
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.prepare import documents
@@ -45,7 +45,7 @@ def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
         return
     log = db.one(SQL.explained_changes, pipeline.id, key)
     if log is not None and log["changes"]:
-        yield f"change log: {format_number(log['changes'])} changes since {log['since']} wait for a worker"
+        yield f"change log: {pluralize(log['changes'], 'change')} since {log['since']} not processed yet"
     chunks: list[str] = []
     for generation in readable.generations:
         if generation is readable.active:
@@ -71,7 +71,7 @@ def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: li
         return
     tokens = sum(estimate_tokens(text) for _, text in document.chunks)
     yield (
-        f"source: {format_number(len(document.chunks))} chunks, about {format_number(tokens)} tokens,"
+        f"source: {pluralize(len(document.chunks), 'chunk')}, about {pluralize(tokens, 'token')},"
         f" fingerprint {document.fingerprint.hex()[:16]}"
     )
     yield _verdict(generation, document, stored, role)
@@ -87,12 +87,13 @@ def _queue(generation: Generation, key: str) -> Iterator[str]:
         state = (
             "claimed by a worker" if job["claimed"] else f"waits until {job['ready_at']}" if job["waits"] else "ready"
         )
-        yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}, {job['attempts']} failed attempts"
+        failed = pluralize(job["attempts"], "failed attempt")
+        yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}, {failed}"
         if job["last_error"]:
             yield f"last error: {_short(job['last_error'])}"
     failure = db.one(SQL.explained_failure, generation.id, key)
     if failure is not None:
-        how = f"{failure['class']}, {failure['attempts']} attempts"
+        how = f"{failure['class']}, {pluralize(failure['attempts'], 'attempt')}"
         yield f"given up at {failure['last_at']} ({how}): {_short(failure['message'])}"
 
 
@@ -100,7 +101,7 @@ def _stored(stored: db.Row | None) -> str:
     if stored is None:
         return "stored: nothing"
     return (
-        f"stored: {format_number(stored['chunks'])} chunks, changed at {stored['changed_at']}, embedded at"
+        f"stored: {pluralize(stored['chunks'], 'chunk')}, changed at {stored['changed_at']}, embedded at"
         f" {stored['embedded_at']}, fingerprint {stored['fingerprint'].hex()[:16]}"
     )
 
@@ -117,7 +118,7 @@ def _verdict(generation: Generation, document: Document, stored: db.Row | None, 
     if not missing:
         return f"the model would not be called: {why}, but every text was embedded before"
     return (
-        f"the model would be called for {format_number(missing)} of {format_number(len(document.chunks))} chunks: {why}"
+        f"the model would be called for {format_number(missing)} of {pluralize(len(document.chunks), 'chunk')}: {why}"
     )
 
 
@@ -126,7 +127,7 @@ def _listed(generation: Generation, document: Document) -> Iterator[str]:
     if document.chunks:
         yield f"chunks of generation {generation.id}:"
     for place, (_, text) in enumerate(document.chunks[:_CHUNKS]):
-        size = f"{format_number(len(text))} characters, about {format_number(estimate_tokens(text))} tokens"
+        size = f"{pluralize(len(text), 'character')}, about {pluralize(estimate_tokens(text), 'token')}"
         yield f"  {place}: {size}: {_short(text, _SHOWN)}"
     if len(document.chunks) > _CHUNKS:
         yield f"  and {format_number(len(document.chunks) - _CHUNKS)} more"

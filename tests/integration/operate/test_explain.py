@@ -26,7 +26,7 @@ def test_a_rows_life(db, docs):
     db.execute("UPDATE docs SET body = 'yet another' WHERE id = 1")
     told = story(db)
     assert "change log: 2 changes" in told
-    assert "would be called for 1 of 1 chunks: the watched columns changed" in told
+    assert "would be called for 1 of 1 chunk: the watched columns changed" in told
     db.execute("UPDATE docs SET body = 'body 1' WHERE id = 1")
     assert "fresh" in story(db)  # back to what is stored
     db.execute("UPDATE docs SET body = (SELECT body FROM docs WHERE id = 2), title = 'title 2' WHERE id = 1")

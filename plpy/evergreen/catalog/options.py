@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from evergreen import db
 from evergreen.catalog import json_objects
@@ -14,6 +14,8 @@ from evergreen.db.errors import in_class
 from evergreen.db.queries import load
 
 SQL = load(__package__)
+A = TypeVar("A")
+B = TypeVar("B")
 _SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
 _FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
 _LEAST_MB, _MOST_MB = 32, 64 << 20
@@ -196,6 +198,25 @@ def seconds_of(name: str, interval: str | None, least: float, most: float, examp
             hint=f"{example} is the default.",
         )
     return seconds
+
+
+def flat_array(name: str, array: Sequence[A | None] | None, hint: str) -> list[A]:
+    """Return an array argument as a list; raises 22004 for NULLs in it, 2202E for more than one dimension."""
+    if array is None or any(one is None for one in array):
+        raise UserError(f"{name} is NULL or contains a NULL", "22004", hint=hint)
+    if any(isinstance(one, list) for one in array):
+        raise UserError(f"{name} must have one dimension", "2202E", hint=hint)
+    return [one for one in array if one is not None]
+
+
+def paired_arrays(
+    names: tuple[str, str], first: Sequence[A | None] | None, second: Sequence[B | None] | None, hint: str
+) -> tuple[list[A], list[B]]:
+    """Return two array arguments that belong together; raises 2202E where their lengths differ, see ``flat_array``."""
+    left, right = flat_array(names[0], first, hint), flat_array(names[1], second, hint)
+    if len(left) != len(right):
+        raise UserError(f"there are {len(left)} {names[0]} and {len(right)} {names[1]}", "2202E", hint=hint)
+    return left, right
 
 
 def get(name: str) -> str:

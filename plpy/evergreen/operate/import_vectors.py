@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.capture import ddl_sync
-from evergreen.catalog import pipelines
+from evergreen.catalog import options, pipelines
 from evergreen.core.errors import RejectedError, UserError
 from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Generation, Pipeline
@@ -71,19 +71,10 @@ def embed_import_vectors(
 
 
 def _paired(texts: list[str | None] | None, vectors: list[str | None] | None, keys: list[str | None] | None) -> _Given:
-    given = _Given(_flat("texts", texts), _flat("vectors", vectors), _flat("keys", keys) if keys is not None else None)
-    for name, array in (("vectors", given.vectors), ("keys", given.keys)):
-        if array is not None and len(array) != len(given.texts):
-            raise UserError(f"there are {len(given.texts)} texts and {len(array)} {name}", "2202E", hint=_HINT)
-    return given
-
-
-def _flat(name: str, array: list[str | None] | None) -> list[str]:
-    if array is None or any(one is None for one in array):
-        raise UserError(f"{name} is NULL, or has a NULL in it", "22004", hint=_HINT)
-    if any(isinstance(one, list) for one in array):
-        raise UserError(f"{name} must have one dimension", "2202E", hint=_HINT)
-    return [one for one in array if one is not None]
+    paired_texts, paired_vectors = options.paired_arrays(("texts", "vectors"), texts, vectors, _HINT)
+    if keys is None:
+        return _Given(paired_texts, paired_vectors, None)
+    return _Given(paired_texts, paired_vectors, options.paired_arrays(("texts", "keys"), texts, keys, _HINT)[1])
 
 
 def _check_dimensions(generation: Generation, vectors: list[str]) -> None:

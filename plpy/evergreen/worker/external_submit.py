@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.capture import ddl_sync
-from evergreen.catalog import pipelines
+from evergreen.catalog import options, pipelines
 from evergreen.core.document import Document, Prepared
 from evergreen.core.embedding import AnyVector, Usage
 from evergreen.core.errors import SuspectError, UserError
@@ -33,6 +33,7 @@ else:
     np, orjson = lazy("numpy"), lazy("orjson")
 
 SQL = load(__package__)
+_HINT = "Pass one vector for each hash."
 _READ_TIMEOUT_S = 5.0  # seconds to wait for the source to be read
 #: Vectors as pgvector writes them, by hash of their text.
 VectorTexts = dict[bytes, str]
@@ -49,7 +50,7 @@ def embed_submit(
 ) -> int:
     """Take vectors in and return the rows brought up to date; raises 25001, 22004, 22023, 2202E, 42704, 55P03."""
     privileges.check_isolation("embed_submit")
-    given = _paired(_flat("hashes", hashes), _flat("vectors", vectors))
+    given = _by_hash(*options.paired_arrays(("hashes", "vectors"), hashes, vectors, _HINT))
     if tokens is not None and tokens < 0:
         raise UserError(f"tokens must not be negative, but is {tokens}", hint="Leave it out to have them estimated.")
 
@@ -64,27 +65,11 @@ def embed_submit(
         return as_extension_owner(submit)
 
 
-def _flat(name: str, array: list[object | None] | list[bytes | None] | list[str | None] | None) -> list[object]:
-    if array is None or any(one is None for one in array):
-        raise UserError(f"{name} is NULL, or has a NULL in it", "22004", hint="Pass one vector for each hash.")
-    if any(isinstance(one, list) for one in array):
-        raise UserError(f"{name} must have one dimension", "2202E", hint="Pass one vector for each hash.")
-    return [one for one in array if one is not None]
-
-
-def _paired(hashes: list[object], vectors: list[object]) -> VectorTexts:
-    if len(hashes) != len(vectors):
-        raise UserError(
-            f"there are {len(hashes)} hashes and {len(vectors)} vectors", "2202E", hint="Pass one vector for each hash."
-        )
+def _by_hash(hashes: list[bytes], vectors: list[str]) -> VectorTexts:
     given: VectorTexts = {}
     for key, vector in zip(hashes, vectors, strict=True):
-        assert isinstance(key, bytes)
-        assert isinstance(vector, str)
         if given.setdefault(key, vector) != vector:
-            raise UserError(
-                f"hash \\x{key.hex()} comes twice, with different vectors", hint="Pass one vector for each hash."
-            )
+            raise UserError(f"hash \\x{key.hex()} occurs twice with different vectors", hint=_HINT)
     return given
 
 

@@ -36,7 +36,7 @@ def test_nonsense_is_refused_whole(db, texts):
         ((token, [one, two], [GOOD, SHORT]), "22023", 'has 4 dimensions, and model "loop"'),
         ((token, [one, b"x" * 32], [GOOD, GOOD]), "22023", f"1 of 2 hashes were not handed out by claim {token}"),
         ((token, [one, b""], [GOOD, GOOD]), "22023", "1 of 2 hashes"),
-        ((token, [one, one], [GOOD, str(vector("y", 8))]), "22023", "comes twice"),
+        ((token, [one, one], [GOOD, str(vector("y", 8))]), "22023", "occurs twice"),
         ((None, [one], [GOOD]), "42704", "no claim NULL"),
         ((0, [one], [GOOD]), "42704", "no claim 0"),
         ((-5, [one], [GOOD]), "42704", "no claim -5"),

@@ -59,3 +59,25 @@ def test_one_wrong_option_changes_none():
     with pytest.raises(UserError):
         options.merge(stored, '{"max_attempts": 4, "nonsense": 1}')
     assert stored == {"max_attempts": 3}
+
+
+PAIRED = {
+    "NULL": (None, ["v"], "22004", "hashes is NULL or contains a NULL"),
+    "a NULL": ([b"h"], [None], "22004", "vectors is NULL or contains a NULL"),
+    "two dimensions": ([[b"h"]], ["v"], "2202E", "hashes must have one dimension"),
+    "two lengths": ([b"h", b"i"], ["v"], "2202E", "there are 2 hashes and 1 vectors"),
+}
+
+
+def test_arrays_of_one_length_are_paired():
+    assert options.paired_arrays(("hashes", "vectors"), [b"h", b"i"], ["v", "w"], "") == ([b"h", b"i"], ["v", "w"])
+    assert options.paired_arrays(("hashes", "vectors"), [], [], "") == ([], [])
+
+
+@pytest.mark.parametrize("case", PAIRED)
+def test_arrays_that_do_not_pair_are_refused(case):
+    first, second, state, message = PAIRED[case]
+    with pytest.raises(UserError) as raised:
+        options.paired_arrays(("hashes", "vectors"), first, second, "Pass one vector for each hash.")
+    assert (raised.value.sqlstate, str(raised.value)) == (state, message)
+    assert raised.value.hint == "Pass one vector for each hash."

@@ -1,13 +1,14 @@
--- hold_round(int4): the round of the cursor over the stored documents, which does not start another before we commit
--- KEY SHARE: an open drain keeps this lock, and cursors may move meanwhile; only coalescing, which starts another round, waits
--- (see fold_scopes): a round that passed before the drain's documents could be seen would leave them for ever where the
--- source was truncated. Nothing is returned while somebody starts another round.
+-- hold_round(int4): round of the cursor over the stored documents; keeps a new round from starting before this commits.
+-- KEY SHARE: an open drain holds this lock, and cursors may move meanwhile. Only coalescing, which starts a new round, waits
+-- (see fold_scopes): a round that passed before the drain's documents became visible would leave them behind forever after a
+-- TRUNCATE of the source. Returns nothing while another session starts a round.
 SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document' FOR KEY SHARE SKIP LOCKED
 
--- lock_jobs(int4, int8, jsonb[]): of these keys, those that are still ours; one that coalescing holds just now is not
--- Here and below keys are looked up one by one (LATERAL … OFFSET 0) and rows are written by ctid: the statistics of queue
--- tables are those of another moment, and with them the planner was seen to read the table once a key.
--- Keys as one jsonb document rather than as jsonb[]: 0.27 for 0.51 µs a key and statement, of some 4. Not worth a second form.
+-- lock_jobs(int4, int8, jsonb[]): those of these keys that this claim still holds, except any that coalescing has locked.
+-- Here and below, keys are looked up one by one (LATERAL … OFFSET 0) and rows are written by ctid: statistics of queue tables
+-- are always outdated, and with them the planner read the whole table once per key.
+-- Keys as one jsonb document instead of jsonb[]: 0.27 instead of 0.51 µs per key and statement, of about 4. Not worth a second
+-- form.
 SELECT u.key::pg_catalog.text AS key
 FROM pg_catalog.unnest($3) u (key)
 CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
@@ -20,22 +21,22 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
                           AND j.changes = u.changes OFFSET 0) j))
 RETURNING key::pg_catalog.text AS key
 
--- requeue(int4, int8, jsonb[], timestamptz): it changed meanwhile: once more, at once. $4: what was written is as of then, so
--- what is left to be done is newer; NULL when nothing was written
+-- requeue(int4, int8, jsonb[], timestamptz): the row changed meanwhile: queues it again, at once.
+-- $4: time of the data that was written, so only newer changes are still pending; NULL if nothing was written.
 UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp(), changed_at = greatest(changed_at, $4),
     unserved_since = CASE WHEN unserved_since IS NOT NULL THEN greatest(unserved_since, $4) END
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 OFFSET 0) j))
 
--- clear_failures(int4, jsonb[]): these keys are fine now; a dead letter that an embed_retry() is taking away just now goes with it
+-- clear_failures(int4, jsonb[]): removes dead letters of keys that succeeded, including one that an embed_retry() is requeuing
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM pg_catalog.unnest($2) u (key)
     CROSS JOIN LATERAL (SELECT f.ctid FROM embed.failure f WHERE f.generation = $1 AND f.key = u.key FOR UPDATE SKIP LOCKED) f
     WHERE EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1)))
 
--- reschedule(int4, int8, jsonb[], text[], float8[], int4[], text[], int4[]): failed jobs wait; the last are the attempts they have
--- now, the scope of the message, and the most texts that the next request with them may hold
+-- reschedule(int4, int8, jsonb[], text[], float8[], int4[], text[], int4[]): failed jobs wait for a retry.
+-- The last parameters: attempts so far, scope of the message, and most texts in the next request that includes them.
 UPDATE embed.job j
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => w.seconds),
     last_error = CASE WHEN w.scope = 'rest' AND j.error_scope = 'service' THEN j.last_error ELSE w.message END,
@@ -46,7 +47,7 @@ FROM (SELECT j.ctid, u.* FROM unnest($3, $4, $5, $6, $7, $8) u (key, message, se
                           OFFSET 0) j OFFSET 0) w
 WHERE j.ctid = w.ctid
 
--- insert_dead_letters(int4, jsonb[], text[], text[], int4[], timestamptz[]): dead letters
+-- insert_dead_letters(int4, jsonb[], text[], text[], int4[], timestamptz[]): inserts or updates dead letters
 INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at, unserved_since)
 SELECT $1, u.key, u.class, u.message, u.attempts, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), u.unserved_since
 FROM unnest($2, $3, $4, $5, $6) u (key, class, message, attempts, unserved_since)
@@ -54,49 +55,49 @@ ON CONFLICT (generation, key) DO UPDATE
 SET class = EXCLUDED.class, message = EXCLUDED.message, attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at,
     unserved_since = least(embed.failure.unserved_since, EXCLUDED.unserved_since)
 
--- again(int4, int4[]): rows of these generations that wait after an error, into the change log
+-- again(int4, int4[]): queues rows of these generations that wait after an error, in the change log
 INSERT INTO embed.change_log (pipeline, key, recheck)
 SELECT DISTINCT $1, j.key, true FROM embed.job j
 WHERE j.generation = ANY ($2) AND j.token IS NULL AND (j.last_error IS NOT NULL OR j.ready_at > pg_catalog.clock_timestamp())
 
--- next_token(int4): a token that was never used, the time, and the round of the cursor over the stored documents
--- No role can know it before and hold its lock, or a live worker would look dead. random() would not do: an owner's code
--- that ran in this session may have called setseed().
+-- next_token(int4): an unused token, the time, and the round of the cursor over the stored documents.
+-- No role can guess it and take its lock, which would make a live worker look dead. random() would not do: an owner's code in
+-- this session may have called setseed().
 SELECT (pg_catalog.nextval('embed.token') << 24)
        | (pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0) & 16777215) AS token,
        pg_catalog.clock_timestamp()::pg_catalog.text AS at,
        (SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
--- abandoned_tokens(int4, int8[]): claims whose time is up or whose worker is gone; $2 are our own
--- That a job's own time is up is not enough: it may have been given another one, if setting "lease" was changed just then.
--- A worker holds a session advisory lock on its token.
+-- abandoned_tokens(int4, int8[]): expired claims and claims whose worker is gone; $2: this session's own claims.
+-- A job's own expiry is not sufficient: it may differ from the claim's if setting "lease" was just changed. A worker holds a
+-- session advisory lock on its token.
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.generation = $1 AND l.token <> ALL ($2)
   AND (l.expires_at <= pg_catalog.clock_timestamp() OR embed.is_abandoned(l.token, l.expires_at))
 
--- hold_token(int4): this session has the claim
+-- hold_token(int4): this session holds the claim
 SELECT pg_catalog.pg_try_advisory_lock({lock_claim}, $1)
 
--- free_token(int4): this session gives the claim up; runs with the caller's search_path, so there is no operator in it
+-- free_token(int4): releases the claim; runs with the caller's search_path, so it contains no operator
 SELECT pg_catalog.pg_advisory_unlock({lock_claim}, $1)
 
--- put_lease(int8, int4): the claim as others see it
+-- put_lease(int8, int4): makes the claim visible to other sessions
 INSERT INTO embed.lease (token, generation, expires_at)
 VALUES ($1, $2, (SELECT embed.lease_end()))
 RETURNING pg_catalog.date_part('epoch', expires_at - pg_catalog.clock_timestamp()) AS seconds
 
--- renew_lease(int8): the claim as others see it, some more time
+-- renew_lease(int8): extends the claim
 UPDATE embed.lease SET expires_at = (SELECT embed.lease_end($1)) WHERE token = $1
 
--- renew_jobs(int4, int8, jsonb[]): its jobs
+-- renew_jobs(int4, int8, jsonb[]): extends the claim's jobs
 UPDATE embed.job SET ready_at = (SELECT embed.lease_end($2))
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
--- renew_texts(int4, int8, bytea[]): its texts in flight
+-- renew_texts(int4, int8, bytea[]): extends the claim's texts in flight
 UPDATE embed.in_flight SET expires_at = (SELECT embed.lease_end($2))
 WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($3) u (hash)
@@ -106,8 +107,8 @@ WHERE ctid = ANY (ARRAY(
 -- drop_lease(int8): the claim is finished
 DELETE FROM embed.lease WHERE token = $1
 
--- drop_dead_leases(): claims that are over, by time or because their worker is gone, and have no job left
--- One outside is remembered for an hour: what comes late is kept.
+-- drop_dead_leases(): claims that ended, by time or because their worker is gone, and have no jobs left.
+-- An external claim is kept for an hour: late vectors are cached.
 WITH dead AS MATERIALIZED (
     SELECT l.ctid, l.generation, l.token FROM embed.lease l
     WHERE l.expires_at < pg_catalog.clock_timestamp() - CASE WHEN l.outside IS NULL THEN '0 s' ELSE '1 h' END::pg_catalog.interval
@@ -117,14 +118,14 @@ DELETE FROM embed.lease WHERE ctid = ANY (ARRAY(
     SELECT d.ctid FROM dead d
     WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = d.generation AND j.token = d.token)))
 
--- drop_dead_texts(): texts in flight of claims that are over, which nobody has asked for since
+-- drop_dead_texts(): texts in flight of claims that ended and that no other claim has taken over
 DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM embed.in_flight i
     WHERE i.expires_at < pg_catalog.clock_timestamp()
        OR NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = i.token)
     FOR UPDATE SKIP LOCKED))
 
--- drop_dead_handed(): texts handed out of claims that nobody remembers. One step in the index a claim.
+-- drop_dead_handed(): claimed texts of claims that no longer exist; one index step per claim
 WITH RECURSIVE given (token) AS (
     (SELECT h.token FROM embed.claimed_text h ORDER BY h.token LIMIT 1)
     UNION ALL
@@ -135,7 +136,7 @@ DELETE FROM embed.claimed_text WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = g.token)
     FOR UPDATE OF h SKIP LOCKED))
 
--- drop_orphaned_jobs(): of generations that went while somebody queued their keys. One step in the index a generation.
+-- drop_orphaned_jobs(): jobs of generations dropped while a session queued their keys; one index step per generation
 WITH RECURSIVE queued (generation) AS (
     (SELECT j.generation FROM embed.job j ORDER BY j.generation LIMIT 1)
     UNION ALL
@@ -146,7 +147,7 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = q.generation)
     FOR UPDATE OF j SKIP LOCKED))
 
--- drop_orphaned_changes(): of pipelines that went while somebody read their changes in the WAL; as above
+-- drop_orphaned_changes(): changes of pipelines dropped while a session read their changes from the WAL; as above
 WITH RECURSIVE logged (pipeline) AS (
     (SELECT c.pipeline FROM embed.change_log c ORDER BY c.pipeline LIMIT 1)
     UNION ALL
@@ -157,14 +158,14 @@ DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
     FOR UPDATE OF c SKIP LOCKED))
 
--- drop_orphaned_failures(): dead letters of such generations
+-- drop_orphaned_failures(): dead letters of dropped generations
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)
     FOR UPDATE SKIP LOCKED))
 
--- claim(int4, int4, int4, int8, int8[], xid8): takes ready jobs of a lane in queue order, from $6 on
--- ready_at is in the future while a job is leased, so a row that was claimed since our snapshot fails the recheck.
--- AS MATERIALIZED: without it LIMIT can be exceeded. The UPDATE goes by ctid, see apply/write.sql.
+-- claim(int4, int4, int4, int8, int8[], xid8): claims ready jobs of a lane in queue order, starting at $6.
+-- ready_at is in the future while a job is leased, so a row claimed since our snapshot fails the recheck. AS MATERIALIZED:
+-- without it, LIMIT can be exceeded. The UPDATE goes by ctid, see lock_jobs.
 WITH picked AS MATERIALIZED (
     SELECT j.ctid FROM embed.job j
     WHERE j.generation = $1 AND j.lane = $2 AND j.lane IN (0, 1) AND j.xid >= $6
@@ -179,8 +180,9 @@ WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
           j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid, j.max_batch
 
--- release_jobs(int4, int8, jsonb[], float8, text, text): claimed jobs that are not worked on now; the last two: why, where that is an error.
--- What a row failed with the last time it was tried stands until it is tried again.
+-- release_jobs(int4, int8, jsonb[], float8, text, text): releases claimed jobs; the last two parameters: the error, if there is
+-- one, and its scope.
+-- The error of a row's last attempt stays until it is tried again.
 UPDATE embed.job
 SET token = NULL, ready_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $4),
     last_error = CASE WHEN $5 IS NULL AND error_scope = 'row' THEN last_error ELSE $5 END,
@@ -190,15 +192,15 @@ WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
--- explain(int4, int8, jsonb[], text, text): claimed jobs wait for their model
+-- explain(int4, int8, jsonb[], text, text): records why claimed jobs wait for their model
 UPDATE embed.job SET last_error = $4, error_scope = $5
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
--- anything_left(int4[], int4[], bool): jobs ready now or in an instant, log rows, running cursors. $2: generations whose
--- model rests; $3: cursors over a source that could not be read, too
+-- anything_left(int4[], int4[], bool): whether there are jobs ready now or soon, log rows, or running cursors.
+-- $2: generations whose model rests; $3: whether cursors over an unreadable source count.
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
     WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.missing_part(p.id)).what IS NULL)
@@ -210,46 +212,46 @@ SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.i
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id
                WHERE g.id <> ALL ($2) AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
 
--- lost_claims(int4): are there leases to look at, whose worker may be gone, or a reason to look at the source again
+-- lost_claims(int4): whether there are leases whose worker may be gone, or a broken source to check again
 SELECT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = $1 AND p.broken_reason IS NOT NULL)
     OR EXISTS (SELECT FROM embed.generation g JOIN embed.lease l ON l.generation = g.id WHERE g.pipeline = $1)
 
--- is_spent(): is the queue empty, and its table full of what was done
--- What a session has deleted autovacuum learns at the end of its statement only, and a CALL goes on for a minute or for ever;
--- beside an open transaction it can take nothing away. Measured at 1,000 changes a second: 28 MB after 100 s. ANALYZE tells it
--- nothing: that leaves out what its own session has deleted and not reported.
+-- is_spent(): whether the queue is empty but its table is full of dead rows.
+-- Autovacuum learns of a session's deletes only at the end of its statement, and a CALL runs for a minute or forever; while
+-- another transaction is open, it can remove nothing. Measured at 1,000 changes per second: 28 MB after 100 s. ANALYZE does not
+-- tell it either: it leaves out deletes that its own session has not reported.
 SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS spent
 
--- is_all_in_hand(int8[]): as above, but for what these claims have; under a steady load a worker's queue is never emptier
+-- is_all_in_hand(int8[]): the same, but ignores jobs of these claims: under steady load a worker's queue is never emptier
 SELECT pg_catalog.pg_relation_size('embed.job') > 4 * 1024 * 1024
    AND NOT EXISTS (SELECT FROM embed.job j WHERE j.token IS NULL OR j.token <> ALL ($1)) AS so
 
--- lock_queue(): writers never come here; whoever has queued something, or claimed it, has a lock that this does not get past
+-- lock_queue(): writers never use this table; sessions that queued or claimed jobs hold a lock that this does not get past
 LOCK TABLE embed.job IN ACCESS EXCLUSIVE MODE NOWAIT
 
--- empty_queue(): a new table
+-- empty_queue(): replaces the table's storage
 TRUNCATE embed.job
 
--- lock_cursor(int4, text): the cursor, if it runs and nobody moves it. NO KEY, here and below: see hold_round in apply/write.sql
+-- lock_cursor(int4, text): the cursor, if it runs and no other session moves it. NO KEY, here and below: see hold_round
 SELECT s.position::pg_catalog.text AS position FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE SKIP LOCKED
 
--- wait(int4, text): as lock, behind whoever moves it
+-- wait(int4, text): like lock_cursor, but waits for the session that moves it
 SELECT s.position::pg_catalog.text AS position FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE
 
--- move(int4, text, jsonb, bool, int8): where it stands now, so many keys further; it stops at the end
--- Moves are at most half a minute apart while somebody works (model/quota.py): a longer time is one in which nobody did.
+-- move(int4, text, jsonb, bool, int8): records the new position and the number of keys visited; stops the cursor at the end.
+-- While a worker is active, moves are at most half a minute apart: a longer gap counts as idle time.
 UPDATE embed.backfill_cursor s
 SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
     worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
 WHERE s.generation = $1 AND s.scope = $2
 
--- look(int4, text): where the cursor stands, if it runs
+-- look(int4, text): position of the cursor, if it runs
 SELECT s.position::pg_catalog.text AS position, s.round FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running
 
--- move_from(int4, text, jsonb, bool, int8, jsonb, int8): as move, if it still stands where it stood ($6) in this round
+-- move_from(int4, text, jsonb, bool, int8, jsonb, int8): like move, if the cursor is still at position $6 in this round
 UPDATE embed.backfill_cursor s
 SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
     worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
@@ -258,12 +260,12 @@ WHERE s.ctid = ANY (ARRAY(SELECT o.ctid FROM embed.backfill_cursor o
                             AND o.round = $7
                           FOR NO KEY UPDATE SKIP LOCKED))
 
--- not_embedded(int4, jsonb[]): of these keys, those without a document
+-- not_embedded(int4, jsonb[]): those of these keys without a document
 SELECT u.key::pg_catalog.text AS key FROM unnest($2) WITH ORDINALITY u (key, ord)
 WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = u.key)
 ORDER BY u.ord
 
--- fail(int4, text, text): why it does not move on
+-- fail(int4, text, text): records why it does not move
 UPDATE embed.backfill_cursor SET last_error = $3
 WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = $2 FOR NO KEY UPDATE SKIP LOCKED))
 
@@ -271,7 +273,7 @@ WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.backfill_cursor s WHERE s.gener
 SELECT d.key::pg_catalog.text AS key FROM embed.document d
 WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 
--- queue_claimed(int4, jsonb[], int8): jobs of the backfill lane that are claimed from the start
+-- queue_claimed(int4, jsonb[], int8): inserts backfill jobs that are claimed from the start
 INSERT INTO embed.job (generation, key, lane, token, ready_at)
 SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3))
 FROM pg_catalog.unnest($2) k (key)
@@ -280,27 +282,28 @@ ON CONFLICT DO NOTHING
 RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at,
           unserved_since::pg_catalog.text AS unserved_since
 
--- insert_scans(int4, bool): the cursors of a generation; the backfill starts at once
+-- insert_scans(int4, bool): cursors of a generation; the backfill starts at once
 INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
 FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
 
--- lock_change_log(int4): one worker folds a pipeline's log at a time; the others have better things to do
+-- lock_change_log(int4): one worker coalesces a pipeline's log at a time; others skip it
 SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1 FOR UPDATE SKIP LOCKED
 
--- floor(int4): where the log starts, for one who keeps no lock
+-- floor(int4): where the log starts, without a lock
 SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1
 
--- fold(int4, xid8, int4, jsonb[], xid8[], int4): log rows become jobs of every generation in the statement that deletes them
--- Generations are looked up in that statement, too: one that was begun between a look before and this snapshot may have
--- read the row before the change that is deleted here.
--- The choice bounds the rows, or names the keys. A key longer than an index entry takes stays in the log, where
--- embed_status finds it. It is planned when the log is short, and the plan kept for when it is long: 11 s for 30,000 rows. So
--- no two sets of rows are joined by key, which may be comparing each with each; and no table is read from end to end for each
--- row, as is best while it has a page (see db.planning). A key whose job row is locked by a worker stays in the log for the next pass. Job rows are looked up one by one
--- (LATERAL): a hash join would read the whole job table for a handful of keys. changed_at may be older than need be (of another key
--- that is bumped with it), never newer: embed_wait relies on that, and exactly it would cost a join with the job table. The same
--- holds for unserved_since, which leaves out rows that did not change. $6: the lane of changes that came in bulk.
+-- fold(int4, xid8, int4, jsonb[], xid8[], int4): log rows become jobs of every generation in the statement that deletes them.
+-- It also looks up the generations: one started between an earlier look-up and this snapshot may have read the row before the
+-- change that is deleted here.
+-- The choice limits the rows, or names the keys. Keys longer than an index entry stay in the log, where embed_status finds
+-- them; so do keys whose job row a worker has locked, until the next pass.
+-- The plan is made when the log is short and kept when it is long: 11 s for 30,000 rows. So no two row sets are joined by key,
+-- which may compare each row with each, and no table is read in full for each row, which is the best plan while it has one page
+-- (see db/planner.py). Job rows are looked up one by one (LATERAL): a hash join would read the whole job table for a few keys.
+-- changed_at may be older than necessary (taken from another key bumped in the same statement), never newer: embed_wait relies
+-- on that, and an exact value would cost a join with the job table. The same holds for unserved_since, which leaves out rows
+-- that did not change. $6: the lane of bulk changes.
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
@@ -355,23 +358,23 @@ SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM gone) AS fol
 -- by_rows(): the oldest rows
 AND c.pipeline = $1 AND c.xid >= $2 ORDER BY c.xid LIMIT $3
 
--- by_keys(): what there is of these keys
+-- by_keys(): rows of these keys
 AND c.pipeline = $1 AND c.xid >= $2 AND c.key = ANY ($4)
 
--- by_news(): what was not to be seen before: of transactions from $2 on, and of those ($5) that were open then
--- The pipeline stands in the two arrays alone: beside them, a plan made for a short log would read all of it by its index, and
--- look for each row among theirs.
+-- by_news(): rows that were not visible before: from transactions since $2, and from those ($5) that were open then.
+-- The pipeline is only in the two arrays: outside them, a plan made for a short log would read all of it by its index and look
+-- for each row in the arrays.
 AND c.ctid = ANY (ARRAY(SELECT n.ctid FROM embed.change_log n WHERE n.pipeline = $1 AND n.xid >= $2 ORDER BY n.xid LIMIT $3)
                   || ARRAY(SELECT n.ctid FROM pg_catalog.unnest($5) o (xid)
                            CROSS JOIN LATERAL (SELECT i.ctid FROM embed.change_log i
                                                WHERE i.pipeline = $1 AND i.xid = o.xid OFFSET 0) n LIMIT $3))
 
--- waiting_keys(int4, xid8, int4): the keys that wait longest
+-- waiting_keys(int4, xid8, int4): the keys that have waited longest
 SELECT k.key::pg_catalog.text AS key
 FROM (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c
                                   WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL ORDER BY c.xid LIMIT $3) c) k
 
--- fold_scopes(int4, xid8, int4, jsonb[], xid8[]): TRUNCATE, ATTACH and the like restart the cursors
+-- fold_scopes(int4, xid8, int4, jsonb[], xid8[]): TRUNCATE, ATTACH and similar commands restart the cursors
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
@@ -393,14 +396,14 @@ WITH live AS MATERIALIZED (
 DELETE FROM embed.change_log c USING taken t
 WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * (SELECT count(*) FROM live)
 
--- raise_floor(int4): nothing below the oldest row left, or the oldest running transaction, can appear any more
+-- raise_floor(int4): nothing can appear below both the oldest remaining row and the oldest running transaction
 UPDATE embed.change_log_state i SET floor = f.floor
 FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
                    (SELECT c.xid FROM embed.change_log c, embed.change_log_state n
                     WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
 WHERE i.pipeline = $1 AND i.floor < f.floor
 
--- snapshot(): what can be seen now
+-- snapshot(): the current snapshot
 SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text
 
 -- insert_missing_change_log_states(): the row that coalescing locks
@@ -408,18 +411,18 @@ INSERT INTO embed.change_log_state (pipeline)
 SELECT p.id FROM embed.pipeline p WHERE NOT EXISTS (SELECT FROM embed.change_log_state i WHERE i.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
--- make_missing_scans(): the cursors; all rows and documents are looked at
+-- make_missing_scans(): the cursors; all rows and documents are checked
 INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT g.id, s.scope, true, pg_catalog.clock_timestamp()
 FROM embed.generation g CROSS JOIN (VALUES ('source'), ('document')) s (scope)
 WHERE NOT EXISTS (SELECT FROM embed.backfill_cursor n WHERE n.generation = g.id AND n.scope = s.scope)
 ON CONFLICT DO NOTHING
 
--- log_scope(int4, text): check every document, or every source row too
+-- log_scope(int4, text): queues a check of every document, or of every source row as well
 INSERT INTO embed.change_log (pipeline, scope) VALUES ($1, $2)
 
 -- insert_change_log_state(int4): the row that coalescing locks
 INSERT INTO embed.change_log_state (pipeline) VALUES ($1)
 
--- log_keys(int4, jsonb[]): keys that are queued already are looked at again after whoever has them; they did not change
+-- log_keys(int4, jsonb[]): queued keys are checked again after the current claim; they did not change
 INSERT INTO embed.change_log (pipeline, key, recheck) SELECT $1, k.key, true FROM pg_catalog.unnest($2) k (key)

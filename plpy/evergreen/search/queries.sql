@@ -1,13 +1,14 @@
--- candidates(text, int4): the chunks with the best rank; no more than some thousand matches are ranked, which is to cut each
--- of their texts into words. Normalisations 1 (the length's logarithm) and 32 (from 0 to 1) of ts_rank_cd
+-- candidates(text, int4): the best-ranked chunks. At most a few thousand matches are ranked, because ranking splits each text
+-- into words.
+-- ts_rank_cd normalizations: 1 (logarithm of the length) and 32 (range 0 to 1).
 SELECT m.key::pg_catalog.text AS key, m.chunk_no, {keys},
        pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
 FROM (SELECT g.* FROM {table} g WHERE {words_of_table} OPERATOR(pg_catalog.@@) {query} LIMIT {most}) m
 ORDER BY score DESC, key, chunk_no
 LIMIT $2
 
--- visible(): of these chunks, those that whoever asks may see. MATERIALIZED: a cast is no leakproof function, and the
--- planner would not use the key's indexes before the policies
+-- visible(): those of these chunks that the caller may see.
+-- MATERIALIZED: a cast is not leakproof, so the planner would not use the key's index before the policies.
 WITH asked AS MATERIALIZED (
     SELECT u.place, u.key, u.chunk_no, {casts}
     FROM ROWS FROM ({arrays}) WITH ORDINALITY u (key, chunk_no, {names}, place)
@@ -17,7 +18,7 @@ FROM asked a JOIN {view} v ON {matches} AND v.chunk_no OPERATOR(pg_catalog.=) a.
 WHERE v.generation OPERATOR(pg_catalog.=) {generation} AND v.key OPERATOR(pg_catalog.=) a.key {condition}
 ORDER BY a.place
 
--- read_all(text, int4): the best of the chunks that the caller may see
+-- read_all(text, int4): the best-ranked of all chunks that the caller may see
 SELECT m.key::pg_catalog.text AS key, m.chunk_no, m.chunk, m.is_stale,
        pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
 FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale FROM {visible}
@@ -29,8 +30,8 @@ LIMIT $2
 -- names_of_source(oid): pipelines on a table
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
 
--- rows(): whole source rows by their best chunk; more chunks than rows are fetched where a row has several. A distance to a
--- vector of zeros may be NaN, which is beyond infinity
+-- rows(): whole source rows by their best chunk; fetches extra chunks, because a row may have several.
+-- A distance to a zero vector may be NaN, which sorts after infinity.
 SELECT {alias} AS source_row, b.chunk, {score} AS score
 FROM (SELECT * FROM (SELECT DISTINCT ON (n.key) n.* FROM ({nearest}) n
       WHERE n.distance OPERATOR(pg_catalog.<) 'infinity'
@@ -38,29 +39,29 @@ FROM (SELECT * FROM (SELECT DISTINCT ON (n.key) n.* FROM ({nearest}) n
 JOIN {source} {alias} ON {matches}
 ORDER BY b.distance
 
--- nearest_rows(): the chunks that are nearest, by the order that an index serves. Column by column: what stands for a whole row
--- of the view is taken for a column where a column of the key has that name
+-- nearest_rows(): the nearest chunks, in the order that an index serves.
+-- Lists columns one by one: a whole-row reference to the view would be read as a column if a key column has that name.
 SELECT v.key, v.chunk, {columns}, {distance} AS distance FROM {view} v
 WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
 ORDER BY {order} LIMIT {fetch}
 
--- nearest_rows_exactly(): the same without an index, see ask/search.sql
+-- nearest_rows_exactly(): the same without an index, see nearest_exactly
 SELECT x.* FROM (SELECT v.key, v.chunk, {columns}, {distance} AS distance FROM {visible}
       WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition} OFFSET 0) x
 ORDER BY x.distance LIMIT {fetch}
 
--- is_indexed(text): is this index of a generation there and whole
+-- is_indexed(text): whether this index of a generation exists and is valid
 SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
                WHERE i.indexrelid = pg_catalog.to_regclass('embed_store.' || $1) AND i.indisvalid)
 
--- nearest({vector}, int4): the chunks nearest to a vector; the ORDER BY is what an index serves
+-- nearest({vector}, int4): the chunks nearest to a vector; an index serves the ORDER BY
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
 FROM {view} v
 WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
 ORDER BY {distance}
 LIMIT $2
 
--- nearest_of_rough({vector}, int4): the same by an index that knows vectors only roughly: more of them, then exactly
+-- nearest_of_rough({vector}, int4): the same with an index on quantized vectors: oversamples, then sorts by exact distance
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
 FROM (SELECT v.key, v.chunk_no, v.chunk, v.embedding, v.is_stale FROM {view} v
       WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
@@ -68,17 +69,17 @@ FROM (SELECT v.key, v.chunk_no, v.chunk, v.embedding, v.is_stale FROM {view} v
 ORDER BY {distance}
 LIMIT $2
 
--- nearest_exactly({vector}, int4): the same without an index, which would come upon hidden rows: OFFSET 0 keeps it away
+-- nearest_exactly({vector}, int4): the same without an index, which would return hidden rows: OFFSET 0 prevents its use
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
 FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale, {distance} AS distance FROM {visible}
       WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition} OFFSET 0) v
 ORDER BY v.distance
 LIMIT $2
 
--- by_source(): the chunks of the rows that the caller may see, row by row; OFFSET 0, or it would be joined in another order
+-- by_source(): chunks of the rows that the caller may see, row by row; OFFSET 0 preserves the join order
 (SELECT c.* FROM {source} s CROSS JOIN LATERAL (SELECT w.* FROM {view} w WHERE {matches} OFFSET 0) c) v
 
--- is_leakproof(oid[]): can an index on keys of these types be used before a policy is checked
+-- is_leakproof(oid[]): whether an index on keys of these types can be used before a policy is checked
 SELECT coalesce(pg_catalog.bool_and(coalesce(p.proleakproof, false)), false)
 FROM (SELECT CASE u.type WHEN 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype::oid
                   ELSE u.type END AS type
@@ -93,17 +94,18 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.oid = $1 AND c.relkind = 'v'
   AND c.relowner = (SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'evergreen')
 
--- shows_another(): a view's generation is a constant in it, so this is decided without reading, unless it is true
+-- shows_another(): whether the view shows another generation; it is a constant in the view, so usually nothing is read
 SELECT EXISTS (SELECT FROM {view} v WHERE v.generation OPERATOR(pg_catalog.<>) {generation}) AS another
 
--- snapshot_is_kept(): from REPEATABLE READ on
+-- snapshot_is_kept(): whether the transaction keeps its snapshot: REPEATABLE READ and above
 SELECT pg_catalog.current_setting('transaction_isolation') NOT LIKE 'read %' AS kept
 
--- view_columns(oid): a view's columns in order
+-- view_columns(oid): columns of a view, in order
 SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 ORDER BY a.attnum
 
--- start(int4, jsonb): the moment of the call, and the end of the WAL then (less a page's header, which may be ahead of it); is something of ours in it, so that nobody else sees it yet; are cursors under
--- way, or about to be
+-- start(int4, jsonb): time of the call, end of the WAL, and whether this transaction has changes and whether cursors run.
+-- The WAL position excludes a page header, which may be ahead of it. own: this transaction's changes, which no other session
+-- sees yet. sweeping: cursors run, or are about to.
 SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
        CASE WHEN NOT pg_catalog.pg_is_in_recovery()
             THEN pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/18')::pg_catalog.int8 END AS wal,
@@ -125,9 +127,10 @@ SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
                WHERE g.pipeline = $1 AND g.state = 'active' AND s.running)
     OR EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = $1 AND w.recheck) AS sweeping
 
--- look(int4, jsonb, timestamptz, bool, int8): all in one snapshot, in which a change is in the log, in a job, or done. $3: the moment
--- of the call; changed_at of a job is never later than a change that is still to be done. $5: up to where the WAL must have been
--- read, if changes are read from there. Of a transaction that is read the log and the position are committed together.
+-- look(int4, jsonb, timestamptz, bool, int8): state of a row or pipeline in one snapshot, in which a change is in the log, in a
+-- job, or done.
+-- $3: time of the call; changed_at of a job is never later than a change that is still pending. $5: position up to which the
+-- WAL must have been read, if capture reads it. The log and the position of a transaction are committed together.
 SELECT p.state <> 'active' OR p.broken_reason IS NOT NULL AS stopped,
        b.behind,
        b.behind OR embed.documents_without_vectors(p.id, g.id) > 0
@@ -154,7 +157,8 @@ CROSS JOIN LATERAL (
                                        WHERE r.slot = embed.slot_name()), 0) < $5)) AS behind) b
 WHERE p.id = $1
 
--- unfinished(int4, timestamptz, bool): the keys of all rows that wait for what was there at a moment, as look() has it for one, and of dead letters
+-- unfinished(int4, timestamptz, bool): keys of all rows waiting for changes made by a given time, as in look, and of dead
+-- letters
 WITH g AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1 AND g.state = 'active'),
 waiting AS (
     SELECT c.key FROM embed.change_log c WHERE c.pipeline = $1 AND c.changed_at <= $2 AND c.key IS NOT NULL
@@ -167,5 +171,5 @@ SELECT f.key::pg_catalog.text, true FROM g JOIN embed.failure f ON f.generation 
 WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = f.key)
   AND NOT EXISTS (SELECT FROM embed.change_log c WHERE c.pipeline = $1 AND c.key = f.key)
 
--- await_wal(int8): whoever reads the WAL notes that he came so far; one of those who wait may take the place of another
+-- await_wal(int8): asks the WAL reader to record that it has read this far; one waiting session may replace another's position
 SELECT pg_catalog.setval('embed.wal_awaited', $1) FROM embed.wal_awaited a WHERE a.last_value < $1

@@ -1,10 +1,10 @@
--- relation(oid): what the source is, and whose
+-- relation(oid): kind and owner of the source
 SELECT c.relname::text AS name, n.nspname::text AS schema, c.relkind::text AS kind, c.relpersistence::text AS persistence,
        c.relowner::bigint AS owner, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner_name
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1
 
--- columns(oid): live columns with the base type below their domains
+-- columns(oid): live columns, with the base types of their domains
 WITH RECURSIVE base AS (
     SELECT a.attnum, a.attname, a.atttypid AS type, t.typtype, t.typbasetype, a.attgenerated = 'v' AS virtual,
            t.typtype = 'd' AS is_domain
@@ -43,7 +43,7 @@ JOIN pg_catalog.pg_type t ON t.oid = b.type AND b.typtype <> 'd'
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 ORDER BY b.attnum
 
--- primary_key(oid): key columns in index order with the operators of the index, qualified
+-- primary_key(oid): key columns in index order, with the index's operators, qualified
 SELECT k.attnum::int AS attnum,
        (SELECT 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || o.oprname || ')'
         FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr
@@ -62,9 +62,9 @@ JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
 WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts
 ORDER BY k.position
 
--- untrusted_function(oid, bool): a function that a key column's type runs on its values, and that a role without superuser could replace
--- Of each type in it: input and output, statistics, what a range calls, and the default operator classes, which indexes,
--- ANALYZE and the planner take their functions from.
+-- untrusted_function(oid, bool): a function that a key column's type runs on its values and that a non-superuser could replace.
+-- For each type involved: input and output, statistics, functions called by a range, and the default operator classes, from
+-- which indexes, ANALYZE and the planner take their functions.
 WITH RECURSIVE part (attnum, type) AS (
     SELECT a.attnum, a.atttypid
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
@@ -118,14 +118,14 @@ WHERE p.oid >= 16384
 ORDER BY c.attnum, p.oid
 LIMIT 1
 
--- source_oid(text): the table that was named
+-- source_oid(text): the named table
 SELECT $1::pg_catalog.regclass::oid::bigint
 
--- store_schema_owner(): is the schema there, and the extension owner's: another role could replace what we run
+-- store_schema_owner(): whether the schema exists and belongs to the extension's owner: another owner could replace what we run
 SELECT n.nspowner = e.extowner AS ours
 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.nspname = 'embed_store' WHERE e.extname = 'evergreen'
 
--- roles_with_create(): roles that may create in it, quoted
+-- roles_with_create(): roles that may create objects in it, quoted
 SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS name
 FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a
 WHERE n.nspname = 'embed_store' AND a.grantee <> n.nspowner AND a.privilege_type = 'CREATE'
@@ -133,48 +133,48 @@ WHERE n.nspname = 'embed_store' AND a.grantee <> n.nspowner AND a.privilege_type
 -- revoke_create(): only the extension's owner may create functions there
 REVOKE CREATE ON SCHEMA embed_store FROM {role} CASCADE
 
--- create_store_schema(): made by the first embed_create; never a member of the extension
+-- create_store_schema(): created by the first embed_create; never a member of the extension
 CREATE SCHEMA embed_store
 
--- comment_store_schema(): says what it is
+-- comment_store_schema(): describes the schema
 COMMENT ON SCHEMA embed_store IS 'evergreen: vectors and generated functions; read them through the <pipeline>_embedding views'
 
--- replace_function(): a generated function; {body} is a quoted string, so nothing in it can end it
+-- replace_function(): creates a generated function; {body} is a quoted string, so nothing in it can end it
 CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
 LANGUAGE {language} {volatility} {security} SUPPORT embed.extension_member
 SET search_path = pg_catalog, pg_temp{settings}
 AS {body}
 
--- replace_inlined_function(): as above without SET, which would keep the planner from inlining it
+-- replace_inlined_function(): the same without SET, which would prevent inlining
 CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}
 LANGUAGE sql STABLE SUPPORT embed.extension_member
 AS {body}
 
--- set_body_checks(text): whether CREATE FUNCTION reads the bodies from here on; returns whether it did before
+-- set_body_checks(text): whether CREATE FUNCTION checks bodies from now on; returns the previous setting
 SELECT pg_catalog.current_setting('check_function_bodies') AS before, pg_catalog.set_config('check_function_bodies', $1, true)
 
--- grant_execute_to_public(): it runs with the caller's rights
+-- grant_execute_to_public(): the function runs with the caller's privileges
 GRANT EXECUTE ON FUNCTION {signature} TO PUBLIC
 
--- grant_execute(): the owner of a partitioned table makes partitions, and copies of our triggers with them
+-- grant_execute(): the owner of a partitioned table creates partitions, and with them copies of our triggers
 GRANT EXECUTE ON FUNCTION {signature} TO {role}
 
--- set_function_owner(): the user's code that it runs (casts, domain checks) runs as the user
+-- set_function_owner(): user code that it runs (casts, domain checks) runs as the user
 ALTER FUNCTION {signature} OWNER TO {owner}
 
--- owner_to_restore(text): the extension's owner, quoted, where a function belongs to another role: one that was there before it
--- was made keeps its owner, who could replace it
+-- owner_to_restore(text): the extension's owner, quoted, if a function belongs to another role.
+-- A function that existed before ours was created keeps its owner, who could replace it.
 SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.extowner))
 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_proc p ON p.proowner <> e.extowner
 WHERE e.extname = 'evergreen' AND p.oid = pg_catalog.to_regprocedure($1)
 
--- comment_function(): says whose it is
+-- comment_function(): describes the function
 COMMENT ON FUNCTION {signature} IS {comment}
 
--- drop_function(): a generated function that is no longer needed
+-- drop_function(): drops a generated function that is no longer needed
 DROP FUNCTION IF EXISTS {signature}
 
--- reader_body(): the rows of a JSON array of keys; a row that only equals the asked key (citext) is another row
+-- reader_body(): rows for a JSON array of keys; a row that only compares equal to a key (citext) is a different row
 SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {wrapper}
 FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY k (key, ord)
 JOIN {source} s ON {matches}
@@ -189,34 +189,34 @@ BEGIN
     END IF;
 END
 
--- count_body(): how many rows there are
+-- count_body(): number of rows
 BEGIN
     RETURN (SELECT count(*) FROM {source});
 END
 
--- key_body(): a user's key in its stored form: as the row that it equals has it (citext, char), if there is one
+-- key_body(): stored form of a user's key: as in the row it compares equal to (citext, char), if there is one
 SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches}),
                 (SELECT {key_document} FROM (SELECT {values}) s ({names})))
 
--- current_name(int4): the source's name
+-- current_name(int4): name of the source
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
 FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE p.id = $1
 
--- source_owner(int4): whose the source is
+-- source_owner(int4): owner of the source
 SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source
 WHERE p.id = $1
 
--- lock_source(): it keeps its name, and the others theirs, until this is undone
+-- lock_source(): keeps the source from being renamed until this is rolled back
 LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
 
--- is_bound_to(int4, text): is that the source, and were its functions made for this name
+-- is_bound_to(int4, text): whether this is the source, and its functions were generated for this name
 SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source FROM embed.pipeline p WHERE p.id = $1
 
--- runs_as_owner(int4): do the functions below run as the source's owner
+-- runs_as_owner(int4): whether the functions below run as the source's owner
 SELECT embed.runs_as_owner($1)
 
--- read_rows(jsonb): what the source has now for a JSON array of keys; {reader} is the generation's reader function
+-- read_rows(jsonb): current source rows for a JSON array of keys; {reader} is the generation's reader function
 SELECT r.ord, r.src_hash, r.content, r.wrapper FROM {reader}($1) r
 
 -- scan_keys(jsonb, int4): the next keys of the source in key order; {scan} is the pipeline's scan function
@@ -225,14 +225,14 @@ SELECT s.key::pg_catalog.text AS key FROM {scan}($1, $2) s (key)
 -- canonical_keys(jsonb[]): keys in their stored form; {canonical} is the pipeline's key function
 SELECT {canonical}(u.key)::pg_catalog.text AS key FROM pg_catalog.unnest($1) WITH ORDINALITY u (key, place) ORDER BY u.place
 
--- is_restricted(oid): does row security apply to the caller, on this table
+-- is_restricted(oid): whether row security applies to the caller on this table
 SELECT pg_catalog.row_security_active($1)
 
--- sees_any(jsonb[]): is there a row with any of these keys. Not by the stored form of its key, which depends on settings: those
--- are the caller's, as the policies may depend on them. MATERIALIZED: a cast is no leakproof function, and the planner would
--- not use the key's index before the policies
+-- sees_any(jsonb[]): whether the caller sees a row with any of these keys.
+-- Does not compare stored keys: their text depends on settings, which are the caller's here, as the policies may depend on
+-- them. MATERIALIZED: a cast is not leakproof, so the planner would not use the key's index before the policies.
 WITH k AS MATERIALIZED (SELECT u.key FROM pg_catalog.unnest($1) u (key))
 SELECT EXISTS (SELECT FROM k JOIN {source} s ON {matches})
 
--- rows_estimate(oid): how many rows will be checked
+-- rows_estimate(oid): number of rows that will be checked
 SELECT embed.estimate_rows($1::pg_catalog.regclass)

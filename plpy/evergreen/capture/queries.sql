@@ -131,8 +131,7 @@ BEGIN
     RETURN NULL;
 END
 
--- sleeper_probe(): whether a worker is asleep, see extension/sql/31_queue/2_functions.sql; one waking row per transaction is
--- enough
+-- sleeper_probe(): whether a worker is asleep, see extension/sql/31_queue/2_functions.sql; one waking row is enough
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0)
            AND coalesce(pg_catalog.current_setting('evergreen.wakes', true), '') = '' THEN
             wake = true;

@@ -424,7 +424,7 @@ SELECT EXISTS (
     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
         AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
     JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid AND f.pronamespace = pg_catalog.to_regnamespace('embed_store')
-        AND f.proname LIKE 'src\_%'
+        AND pg_catalog.starts_with(f.proname::pg_catalog.text, 'src_')
     WHERE c.relname = $2 AND c.relkind = 'v' AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.view = c.oid)
       AND NOT EXISTS (SELECT FROM embed.generation g WHERE f.proname = pg_catalog.concat('src_', g.id)))
 

@@ -263,7 +263,7 @@ def test_6_the_disk_is_full_and_room_is_made(doctor, db, full, provider, cluster
     found = doctor.one("disk")
     provider.sent.pop("evergreen")  # as the doctor asks models
     assert "in tablespace small, " in found["message"]
-    assert "work goes on by itself when there is room" in found["message"]
+    assert "work resumes by itself when there is space" in found["message"]
     full.make_room()
     hurry(db)
     wait_until(lambda: verify(db, "docs") == all_fresh(300), 60, "the work to go on by itself")

@@ -1,4 +1,4 @@
-"""Cursors over the source (backfill) and over the stored documents (orphans): the next keys, claimed from the start."""
+"""Cursors over the source (backfill) and the stored documents (orphans); their keys are claimed as they are queued."""
 
 import time
 from collections import defaultdict
@@ -18,10 +18,10 @@ from evergreen.source import reader
 SQL = load(__package__)
 _SCOPES = ("source", "document")
 _LOCK_TIMEOUT = "2ms"
-_CURSOR_LOCK_TIMEOUT = "100ms"  # another worker has a cursor for the moment of a claim
+_CURSOR_LOCK_TIMEOUT = "100ms"  # another worker holds a cursor during a claim
 _LONG_WAIT_S = 0.09
-_HELD_RETRY_S = 5.0  # seconds until a cursor that an open drain has is waited for again
-_AROUND_LOCKS_S = 1.0  # seconds for the way around what others hold
+_HELD_RETRY_S = 5.0  # seconds before waiting again for a cursor that an open drain holds
+_AROUND_LOCKS_S = 1.0  # seconds to work around keys that other sessions hold
 
 
 @dataclass
@@ -36,41 +36,41 @@ class _Place:
 
 @dataclass(frozen=True)
 class Savepoint:
-    """Where private cursors were."""
+    """Positions of in-transaction cursors."""
 
     places: dict[tuple[int, str], _Place]
     seen: dict[int, int]  # by generation, how many keys
 
 
 class InTransactionCursors:
-    """For a drain: it walks on from where the cursor stands, and moves it only at its end.
+    """For a drain: it reads on from the cursor's position, and moves the cursor only at its end.
 
-    Keys that another session has claimed and not committed are stepped over, so drains side by side do different keys.
+    Keys claimed but not committed by another session are skipped, so concurrent drains process different keys.
     """
 
     def __init__(self) -> None:
         self._places: dict[tuple[int, str], _Place] = {}
-        self._seen: defaultdict[int, dict[str, None]] = defaultdict(dict)  # keys, in the order in which they came
+        self._seen: defaultdict[int, dict[str, None]] = defaultdict(dict)  # keys in order of arrival
 
     def savepoint(self) -> Savepoint:
-        """Return where the cursors are, to go back to when the rows that they come to from here on are not claimed."""
+        """Return the cursors' positions, to go back to if the claims that follow are undone."""
         places = {identity: replace(place) for identity, place in self._places.items()}
         return Savepoint(places, {generation: len(keys) for generation, keys in self._seen.items()})
 
     def go_back(self, savepoint: Savepoint) -> None:
-        """Forget what was walked over since: its claims are undone, and a cursor that moved on would lose its rows."""
+        """Go back to a savepoint: the claims since are undone, and their rows would be lost otherwise."""
         self._places = savepoint.places
         for generation, keys in self._seen.items():
             while len(keys) > savepoint.seen.get(generation, 0):
                 keys.popitem()
 
     def begin(self, generation: int) -> None:
-        """Look where the cursors stand, before any row is read."""
+        """Read the cursors' positions before any row is read."""
         for scope in _SCOPES:
             self._place(generation, scope)
 
     def note(self, claim: Claim) -> None:
-        """Remember keys that are claimed here, to be read after ``begin``: the cursors need not come to them too."""
+        """Remember keys claimed here after ``begin``: the cursors can skip them."""
         self._seen[claim.generation.id].update(dict.fromkeys(claim.jobs))
 
     def claim_next(self, claim: Claim, limit: int) -> None:
@@ -87,8 +87,8 @@ class InTransactionCursors:
                 place.walked += len(keys)
                 before = len(claim.jobs)
                 if scope == "source" and place.round == 0:
-                    # The first backfill: what has a document was captured ever since, so another drain did it. Without
-                    # this, drains beside one that is left open would do the same keys again and again.
+                    # In the first backfill, rows with a document are captured since, so another drain did them. Without
+                    # this, drains concurrent with one left open would process the same keys repeatedly.
                     keys = [row["key"] for row in db.rows(SQL.not_embedded, claim.generation.id, keys)]
                 keys = [key for key in keys if key not in self._seen[claim.generation.id]]
                 _queue_around_locks(claim, keys, time.monotonic() + _AROUND_LOCKS_S)
@@ -104,11 +104,11 @@ class InTransactionCursors:
         return self._places[identity]
 
     def forget(self, claim: Claim, scope: str) -> None:
-        """Start anew from wherever the cursor stands next time."""
+        """Start again from the cursor's position next time."""
         self._places.pop((claim.generation.id, scope), None)
 
     def settle(self) -> None:
-        """Move each cursor over what was done, unless somebody else moved or restarted it."""
+        """Move each cursor past what was done, unless another session moved or restarted it."""
         for (generation, scope), place in self._places.items():
             if not place.unread:
                 moved = (place.position, not place.ended, place.walked, place.start, place.round)
@@ -116,9 +116,9 @@ class InTransactionCursors:
 
 
 class CommittedCursors:
-    """For workers that commit at once: whoever has the cursor's row moves it.
+    """For workers that commit at once: the session that locks the cursor's row moves it.
 
-    While an open drain has the row, a worker walks on beside it, as another drain would.
+    While an open drain holds the row, a worker reads on independently, like another drain.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class CommittedCursors:
             self._independent.claim_next(claim, limit - len(claim.jobs))
 
     def _move(self, claim: Claim, scope: str, limit: int) -> bool:
-        """Take the next keys; False when somebody else has the cursor."""
+        """Claim the next keys; return False if another session holds the cursor."""
         place = (claim.generation.id, scope)
         cursor = db.one(SQL.lock_cursor, *place)
         if cursor is None:
@@ -147,13 +147,13 @@ class CommittedCursors:
             position = keys[-1] if keys else cursor["position"]
             db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit, len(keys))
             if not queue(claim, keys):
-                change_log.log_keys(claim.pipeline.id, keys)  # an open drain has queued one: they come by the log
+                change_log.log_keys(claim.pipeline.id, keys)  # an open drain has queued one: the log brings them
         return True
 
     def _wait(self, place: tuple[int, str]) -> db.Row | None:
-        """Wait for another worker to move on: walking beside it would be claiming the very keys that it claims.
+        """Wait for another worker to move the cursor: reading on independently would claim the same keys.
 
-        Measured with four workers on a backfill, a model of 200 ms: 2,000 rows/s beside, 2,900 behind.
+        Measured with four workers on a backfill and a model of 200 ms: 2,000 rows/s independently, 2,900 waiting.
         """
         if time.monotonic() < self._held_until:
             return None
@@ -165,19 +165,19 @@ class CommittedCursors:
 
 
 def create(generation: int, *, backfill: bool) -> None:
-    """Make the cursors of a new generation; with ``backfill`` the one over the source starts at once."""
+    """Create the cursors of a new generation; with ``backfill`` the source cursor starts at once."""
     db.run(SQL.insert_scans, generation, backfill)
 
 
 def stored_keys(generation: int, after: str | None, limit: int) -> list[str]:
-    """Return the next keys that have a document, in their order."""
+    """Return the next keys that have a document, in order."""
     return [row["key"] for row in db.rows(SQL.stored_keys, generation, after, limit)]
 
 
 def queue(claim: Claim, keys: list[str]) -> bool:
-    """Queue keys as jobs of the claim; False when another session, not committed, has one of them.
+    """Queue keys as jobs of the claim; return False if another session holds one uncommitted.
 
-    Keys with a job already are logged: whoever has it may have read the row before what the cursor is there for.
+    Keys that already have a job are logged: its claim may have read the row before the change that started the cursor.
     """
     keys = [key for key in keys if key not in claim.jobs]
     if not keys:
@@ -197,7 +197,7 @@ def _queue_around_locks(claim: Claim, keys: list[str], until: float) -> None:
 
 
 def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] | None:
-    """Return the next keys; None, and the reason beside the cursor, when the source cannot be read."""
+    """Return the next keys; None, with the reason stored at the cursor, if the source cannot be read."""
     if scope == "document":
         return stored_keys(claim.generation.id, after, limit)
     try:
@@ -212,5 +212,5 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
 
 
 def was_restarted(claim: Claim) -> bool:
-    """Tell whether all rows may have gone since the claim: what is written now, the cursor may have passed already."""
+    """Return whether the cursor restarted since the claim, so that it may have passed the rows written now."""
     return db.value(SQL.hold_round, claim.generation.id) != claim.round

@@ -1,4 +1,4 @@
-"""Intake: the change log becomes jobs, coalesced, in the statement that deletes the log rows."""
+"""Coalesces the change log into jobs, in the statement that deletes the log rows."""
 
 import time
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _AROUND_LOCKS_S = 1.0
 
 @dataclass(frozen=True)
 class Coalesced:
-    """Log rows that are gone, jobs that came of them, and rows that were looked at; None where not all were."""
+    """Log rows deleted, jobs added, and rows read; None if not all of them were read."""
 
     rows: int
     jobs: int
@@ -30,7 +30,7 @@ class Coalesced:
 
 @dataclass(frozen=True)
 class _Look:
-    """Where in the log to look: what of it (``choice``), from which transaction id on, and which earlier ones."""
+    """Which log rows to read: ``choice`` of them, from a transaction id on, and some earlier ones."""
 
     choice: str
     floor: str
@@ -38,28 +38,28 @@ class _Look:
 
 
 def create(pipeline: int) -> None:
-    """Make the row that ``shared`` locks."""
+    """Create the row that ``coalesce`` locks."""
     db.run(SQL.insert_change_log_state, pipeline)
 
 
 def log_scope(pipeline: int, scope: str) -> None:
-    """Have every document of a pipeline checked (scope 'document'), or every source row, too ('source')."""
+    """Queue a check of every document of a pipeline (scope 'document'), or also of every source row ('source')."""
     db.run(SQL.log_scope, pipeline, scope)
 
 
 def log_keys(pipeline: int, keys: list[str]) -> None:
-    """Have rows checked."""
+    """Queue a check of rows."""
     db.run(SQL.log_keys, pipeline, keys)
 
 
 def make_missing() -> None:
-    """Make the rows of the queue's own that a partial restore left out; with no cursor all rows are looked at."""
+    """Create the queue's rows that a partial restore left out; a missing cursor restarts the backfill."""
     db.run(SQL.insert_missing_change_log_states)
     db.run(SQL.make_missing_scans)
 
 
 def coalesce(pipeline: Pipeline, floor: ScanStart) -> int:
-    """Fold the log as a worker that commits right after; return the rows folded. Skipped while another does it."""
+    """Coalesce the log for a worker that commits at once; return the log rows. Skipped while another worker does it."""
     row = db.one(SQL.lock_change_log, pipeline.id)
     if row is None:
         return 0
@@ -67,7 +67,7 @@ def coalesce(pipeline: Pipeline, floor: ScanStart) -> int:
     look = _Look(SQL.by_rows.text, str(row["floor"]))
     if known is not None:
         look = _Look(SQL.by_news.text, str(known.end), known.open)
-    # Before the first of the statements: each has a later snapshot, and what comes in between is looked at once more.
+    # Before the first statement: each later one has a newer snapshot, and rows in between are read again.
     seen = SnapshotMark.parse(str(db.value(SQL.snapshot)))
     coalesced = floor.timed(
         lambda: _coalesce(pipeline, look, _MAX_LOG_ROWS), lambda done: done.rows, from_start=known is None
@@ -82,7 +82,7 @@ def coalesce(pipeline: Pipeline, floor: ScanStart) -> int:
 
 
 def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
-    """Fold the log into at most about ``limit`` jobs inside a drain, which locks no row that workers share."""
+    """Coalesce the log into about ``limit`` jobs inside a drain, which locks no row that workers share."""
     row = db.one(SQL.floor, pipeline.id)
     jobs = 0
     for _ in range(_MAX_ROUNDS if row is not None else 0):
@@ -97,7 +97,7 @@ def _coalesce(pipeline: Pipeline, look: _Look, limit: int) -> Coalesced:
     coalesced = _attempt(pipeline, look, limit=limit)
     if coalesced is not None:
         return coalesced
-    # An open drain has queued one of these keys and did not commit: work around it.
+    # An open drain has queued one of these keys uncommitted: work around it.
     rows = db.rows(SQL.waiting_keys, pipeline.id, look.floor, min(limit, _AROUND_LOCKS_KEYS))
     return _coalesce_around_locks(
         pipeline, look.floor, [row["key"] for row in rows], time.monotonic() + _AROUND_LOCKS_S

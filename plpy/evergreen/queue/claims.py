@@ -29,10 +29,10 @@ def claim(
     leased: bool,
     scan_starts: ScanStarts | None = None,
 ) -> Claim | None:
-    """Claim keys; None when there are none. The next keys of the cursors belong to the backfill lane.
+    """Claim keys; None if there are none. The cursors' keys belong to the backfill lane.
 
     ``leased``: for a worker that commits: the claim is a row of embed.lease and an advisory lock of this session. A
-    drain needs neither, because its row locks last as long as it does. ``floors``: for a worker, which comes again.
+    drain needs neither, because its row locks last as long as it does. ``scan_starts``: of a worker.
     """
     claim = start(wanted.pipeline, wanted.generation, wanted.lane, leased=leased)
     abandoned = abandoned_tokens(claim, own_tokens)
@@ -51,25 +51,25 @@ def claim(
 
 
 def may_have_work(pipeline: int) -> bool:
-    """Tell whether it is worth looking at a pipeline: who polls leaves no dead rows behind."""
+    """Return whether a pipeline may have work; polling leaves no dead rows."""
     return is_anything_left([pipeline], [], unreadable=True) or bool(db.value(SQL.lost_claims, pipeline))
 
 
 def start(pipeline: Pipeline, generation: Generation, lane: int, *, leased: bool) -> Claim:
-    """Return a claim of nothing yet."""
+    """Return an empty claim."""
     new = db.one(SQL.next_token, generation.id)
     assert new is not None
     return Claim(new["token"], pipeline, generation, lane, new["round"], leased, new["at"])
 
 
 def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
-    """Return the claims of a generation whose jobs anybody may take over."""
+    """Return the abandoned claims of a generation, whose jobs can be taken over."""
     found: list[int] = db.value(SQL.abandoned_tokens, claim.generation.id, own_tokens)
     return found
 
 
 def fill(claim: Claim, lane: int, limit: int, abandoned: list[int], cursors: NextKeys, scan_start: ScanStart) -> None:
-    """Add up to ``limit`` keys of a lane to a claim; of the backfill lane also those that a cursor comes to."""
+    """Add up to ``limit`` keys of a lane to a claim; for the backfill lane also the cursors' next keys."""
     limit_in_all = limit + len(claim.jobs)
     add(claim, _ready(claim, (lane, limit), abandoned, scan_start))
     if lane == BACKFILL and limit_in_all > len(claim.jobs):
@@ -77,7 +77,7 @@ def fill(claim: Claim, lane: int, limit: int, abandoned: list[int], cursors: Nex
 
 
 def _ready(claim: Claim, wanted: tuple[int, int], abandoned: list[int], scan_start: ScanStart) -> list[db.Row]:
-    """Claim ready jobs; those that were put back among others that are done wait for the next look from the start."""
+    """Claim ready jobs; released jobs before the scan start wait for the next full scan."""
     seen = scan_start.known()
     start = str(seen.end if seen is not None else 0)
     arguments = (claim.generation.id, *wanted, claim.token, abandoned, start)
@@ -88,44 +88,44 @@ def _ready(claim: Claim, wanted: tuple[int, int], abandoned: list[int], scan_sta
 
 
 def renew(claim: Claim, hashes: list[bytes]) -> None:
-    """Put off the end of a claim that takes long: its worker lives."""
+    """Renew the lease of a claim."""
     renew_lease(claim.token, claim.generation, [*claim.jobs], hashes)
 
 
 def renew_lease(token: int, generation: Generation, keys: list[str], hashes: list[bytes]) -> None:
-    """Put off the end of a claim of these rows, and of what is in flight for it."""
+    """Renew a lease with its jobs and its texts in flight."""
     db.run(SQL.renew_lease, token)
     db.run(SQL.renew_jobs, generation.id, token, keys)
     db.run(SQL.renew_texts, generation.model.id, token, hashes)
 
 
 def free_lock(claim: Claim) -> None:
-    """Let go of the session's lock on a claim that is over."""
+    """Release the session's lock on a finished claim."""
     db.value(SQL.free_token, claim.lock)
 
 
 def is_anything_left(pipelines: list[int], resting: list[int], *, unreadable: bool) -> bool:
-    """Tell whether anything could be claimed now or in an instant, in generations whose model is not ``resting``.
+    """Return whether jobs are ready, or will be in a moment, in generations whose model is not ``resting``.
 
-    ``unreadable``: rows of sources that could not be read count, too.
+    ``unreadable``: also count rows of sources that could not be read.
     """
     return bool(db.value(SQL.anything_left, pipelines, resting, unreadable))
 
 
 def delete_lease(claim: Claim) -> None:
-    """End a claim of which no job is left."""
+    """Delete the lease of a claim without jobs."""
     db.run(SQL.drop_lease, claim.token)
 
 
 def release_jobs(
     claim: Claim, keys: list[str], seconds: float = 0.0, why: str | None = None, scope: str = "row"
 ) -> bool:
-    """Give keys back, to be claimed again after some seconds; False when another session has one of them locked.
+    """Release keys, to be claimed again after some seconds; return False if another session has one locked.
 
-    ``why``, where that is an error, with its scope, takes the place of what was said of an earlier try.
+    After False, keep the lease: the claim is then taken over like that of a crashed worker. Without a lease its keys
+    could not be claimed until it expires.
 
-    Then the claim must not be released: as that of a worker that is gone it is taken over, without its lease its keys
-    would be nobody's until their time is up.
+    ``why``: an error, with its scope, which replaces that of an earlier try.
     """
     if not keys:
         return True
@@ -133,21 +133,21 @@ def release_jobs(
 
 
 def set_last_error(claim: Claim, why: str, scope: str) -> None:
-    """Say of the rows of a claim why they wait with it in hand."""
+    """Record the error that a claim's rows wait for while claimed."""
     db.run(SQL.explain, claim.generation.id, claim.token, [*claim.jobs], why, scope)
 
 
 def is_all_in_hand(own_tokens: list[int]) -> bool:
-    """Tell whether a large table of jobs has none but these claims', so that it would be empty without them."""
+    """Return whether a large job table has only the jobs of these claims."""
     return bool(db.value(SQL.is_all_in_hand, own_tokens))
 
 
 def truncate_queue() -> None:
-    """Begin a new table of jobs where none is left in a large one; nothing while anybody has to do with it."""
+    """Truncate a large job table that is empty; skipped while another session uses it."""
 
     def empty() -> None:
         db.run(SQL.lock_queue)
-        if db.value(SQL.is_spent):  # in a later snapshot, behind whoever had a lock
+        if db.value(SQL.is_spent):  # checked again under the lock, in a newer snapshot
             db.run(SQL.empty_queue)
 
     if not db.value(SQL.is_spent):
@@ -160,21 +160,21 @@ def truncate_queue() -> None:
 
 
 def drop_abandoned() -> None:
-    """Clear away what crashed workers left, once nobody has a use for it."""
+    """Delete what crashed workers left and nothing needs any more."""
     db.run(SQL.drop_dead_leases)
     db.run(SQL.drop_dead_texts)
     db.run(SQL.drop_dead_handed)
 
 
 def drop_orphans() -> None:
-    """Clear away what is queued of generations that are gone: a drop sees only what was committed when it looked."""
+    """Delete queue rows of dropped generations: a drop sees only what was committed before it."""
     db.run(SQL.drop_orphaned_jobs)
     db.run(SQL.drop_orphaned_changes)
     db.run(SQL.drop_orphaned_failures)
 
 
 def add(claim: Claim, rows: list[db.Row]) -> None:
-    """Take claimed rows into the claim."""
+    """Add claimed rows to the claim."""
     for row in rows:
         claim.jobs[row["key"]] = Job(
             row["key"],
@@ -188,12 +188,12 @@ def add(claim: Claim, rows: list[db.Row]) -> None:
 
 
 def lock_jobs(claim: Claim, keys: list[str]) -> set[str]:
-    """Lock the jobs of these keys to the end of the transaction; return those that are still the claim's."""
+    """Lock the jobs of these keys to the end of the transaction; return those that still belong to the claim."""
     return {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
 
 
 def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
-    """End jobs; those that changed meanwhile, or all with ``again``, are queued once more."""
+    """Finish jobs; those that changed meanwhile, or all with ``again``, are queued again."""
     if not keys:
         return
     if again:

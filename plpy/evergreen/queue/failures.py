@@ -1,4 +1,4 @@
-"""Failed keys: wait and try again, or become dead letters."""
+"""Failed keys: retried later, or dead letters."""
 
 import random
 from collections import Counter
@@ -15,19 +15,19 @@ from evergreen.db.queries import load
 SQL = load(__package__)
 _BLAMELESS_RETRY_S = 5.0  # seconds, while no row is to blame
 _MAX_RETRY_S = 3600.0
-_MIN_UNAVAILABLE_S, _MAX_UNAVAILABLE_S = 1.0, 60.0  # a model that rests is not asked anyway
+_MIN_UNAVAILABLE_S, _MAX_UNAVAILABLE_S = 1.0, 60.0  # an unavailable model is not called anyway
 
 
 class Failures:
-    """Records what went wrong for keys of a claim."""
+    """Records the failures of a claim."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._max_attempts = int(options.effective(claim.pipeline.options, "max_attempts"))
 
     def record(self, failures: dict[str, ModelError]) -> list[str]:
-        """Put failed keys back to wait, or make dead letters of them; return the keys of the dead letters."""
-        # Jitter keeps workers from coming back in step; one factor for all, so that a batch comes back as a batch.
+        """Reschedule failed keys or make them dead letters; return the keys of the dead letters."""
+        # Jitter spreads the retries of workers; one factor for all keys keeps a batch together.
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 - not for secrets
         waiting: list[tuple[str, str, float, int, str, int | None]] = []
         dead_letters: list[tuple[str, str, str, int]] = []
@@ -50,7 +50,7 @@ class Failures:
         return dead
 
     def _log(self, failures: dict[str, ModelError], dead_letters: set[str]) -> None:
-        """Write down how many rows failed, and why, as far as that may stand in a log."""
+        """Log how many rows failed and why, without texts or keys."""
         claim = self._claim
         where = {"generation": claim.generation.id, "model": claim.generation.model.name}
         failed = {key for key in failures if not isinstance(failures[key], CircuitOpenError)} - dead_letters
@@ -68,7 +68,7 @@ class Failures:
         return isinstance(error, RejectedError)
 
     def _finish(self, keys: list[str]) -> None:
-        """End the jobs of dead letters; one that changed meanwhile deserves another try."""
+        """Finish the jobs of dead letters; requeue those that changed meanwhile."""
         claim = self._claim
         changes = [claim.jobs[key].changes for key in keys]
         closed = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
@@ -78,7 +78,7 @@ class Failures:
 
 
 def _pause(job: Job, error: ModelError) -> float:
-    """Seconds until the next try; where the server or a breaker knows better, not longer than a minute."""
+    """Return the seconds until the next try; at most a minute if the server or a breaker asks for a pause."""
     if isinstance(error, RetryableError):
         return min(max(error.pause or 0.0, _MIN_UNAVAILABLE_S), _MAX_UNAVAILABLE_S)
     return backoff(job.attempts, 1.0, _MAX_RETRY_S) if isinstance(error, RejectedError) else _BLAMELESS_RETRY_S
@@ -91,5 +91,5 @@ def _columns(
 
 
 def retry_now(pipeline: Pipeline) -> None:
-    """Queue rows that wait after an error at once, as its reason may be gone."""
+    """Make rows that wait after an error ready now, because its cause may be gone."""
     db.run(SQL.again, pipeline.id, [g.id for g in pipeline.generations])

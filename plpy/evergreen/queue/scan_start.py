@@ -1,8 +1,7 @@
-"""Where a worker begins to look in queues of which the part that is done cannot be vacuumed away yet.
+"""Where a worker starts to scan a queue whose deleted rows cannot be vacuumed yet.
 
-While any transaction stays open, every row that was deleted since stands in the index still, in front of those that
-are left, and each look from the start reads them all. So a look from the start that took long is not repeated for some
-time; until then only what is new is looked at.
+While any transaction stays open, every row deleted since remains in the index, before the live rows, and each full scan
+reads them all. So after a slow full scan, a worker scans only new rows for some time.
 """
 
 import time
@@ -11,37 +10,37 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
-_CHEAP, _CHEAP_ROW = 0.001, 0.00001  # seconds for a look, and for each row that it finds
-_SHARE = 20  # a look from the start may take a twentieth of the time
+_CHEAP, _CHEAP_ROW = 0.001, 0.00001  # seconds for a scan, and for each row that it finds
+_SHARE = 20  # full scans may take a twentieth of the time
 _LONGEST = 10.0  # seconds
-# Seconds: what is written each time has as many versions to be read through, while nothing can be vacuumed away.
+# Seconds between writes: each leaves a row version to be read while nothing can be vacuumed.
 _RAISED = 1.0
 
 
 @dataclass(frozen=True)
 class SnapshotMark:
-    """What was to be seen in a snapshot: all that ended before ``end``, except ``open``."""
+    """What a snapshot sees: transactions that ended before ``end``, except ``open``."""
 
     end: int
     open: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, snapshot: str) -> "SnapshotMark":
-        """Read a pg_snapshot."""
+        """Parse a pg_snapshot."""
         _, end, running = snapshot.split(":")
         return cls(int(end), tuple(int(one) for one in running.split(",") if one))
 
 
 @dataclass
 class ScanStart:
-    """One queue; ``seen``: what needs no look until the next one from the start."""
+    """One queue; ``seen``: what needs no scan until the next full one."""
 
     seen: SnapshotMark | None = None
     due_at: float = field(default=0.0)
     raised_at: float = field(default=0.0)
 
     def is_to_be_raised(self) -> bool:
-        """Tell whether to write down, for others, where the queue begins; true once a second at most."""
+        """Return whether to store where the queue starts, for other workers; True at most once a second."""
         now = time.monotonic()
         if now < self.raised_at + _RAISED:
             return False
@@ -49,17 +48,17 @@ class ScanStart:
         return True
 
     def known(self) -> SnapshotMark | None:
-        """Return what needs no look now; None when it is time for one from the start."""
+        """Return what needs no scan now; None if a full scan is due."""
         return self.seen if time.monotonic() < self.due_at else None
 
     def looked(self, seconds: float, rows: int, *, from_start: bool) -> None:
-        """Note what a look cost."""
+        """Record the cost of a scan."""
         if from_start:
             is_cheap = seconds <= _CHEAP + _CHEAP_ROW * rows
             self.due_at = 0.0 if is_cheap else time.monotonic() + min(_SHARE * seconds, _LONGEST)
 
     def timed(self, body: Callable[[], T], rows: Callable[[T], int], *, from_start: bool) -> T:
-        """Take a look, and note what it cost."""
+        """Run a scan and record its cost."""
         started = time.monotonic()
         result = body()
         self.looked(time.monotonic() - started, rows(result), from_start=from_start)
@@ -67,11 +66,11 @@ class ScanStart:
 
 
 class ScanStarts:
-    """The queues that one worker looks at."""
+    """The scan starts of one worker's queues."""
 
     def __init__(self) -> None:
         self._scan_starts: dict[Hashable, ScanStart] = {}
 
     def of(self, *queue: Hashable) -> ScanStart:
-        """Return that of a queue."""
+        """Return the scan start of a queue."""
         return self._scan_starts.setdefault(queue, ScanStart())

@@ -1,4 +1,4 @@
-"""Add chunks to a generation table: by COPY in binary where that is possible, else by INSERT."""
+"""Add chunks to a generation table: by binary COPY if possible, otherwise by INSERT."""
 
 import fcntl
 import os
@@ -32,13 +32,13 @@ SQL = load(__package__)
 # document, chunk_no, chunk_hash, fingerprint, src_hash, embedded_at: each with its length; the hashes are SHA-256
 _FIXED = struct.Struct(">iq ii i32s i32s i32s iq")
 _FIELDS = 10  # and the columns of the key
-# The server may not open a file of ours: there is no /proc, or the system or a rule forbids it.
+# The server cannot open our file: no /proc, or the system or a policy forbids it.
 _NO_FILE = ("42501", "58", "0A000")
 _START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 _JSONB = b"\1"  # the version of its binary form
-# The first descriptor that a file of ours is given. The server's own are below: it has at most max_files_per_process,
-# 1,000 unless set, and most systems allow 1,024.
+# The first descriptor for our files. The server's own are below: it opens at most max_files_per_process (default
+# 1,000), and most systems allow 1,024.
 _DESCRIPTOR = 1000
 #: Where the server counts a timestamptz from: 2000-01-01 in microseconds of Unix time.
 EPOCH = 946_684_800_000_000
@@ -63,8 +63,8 @@ def add(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None
 
 
 def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bool:
-    """Add chunks by COPY; False where that is not possible, and nothing was done."""
-    # What receives text and jsonb converts from the client's encoding, whatever COPY is told.
+    """Add chunks by COPY; return False, with nothing done, if that is not possible."""
+    # The receive functions of text and jsonb convert from the client encoding, whatever COPY's option.
     if not has_key(pipeline) or not db.value(SQL.utf8):
         return False
     key_fields = encode_keys(pipeline, [one.of.key for one in chunks])
@@ -110,7 +110,7 @@ def _insert(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> 
 
 
 def _insert_query(pipeline: Pipeline, generation: Generation) -> Query:
-    """The insert with the key's columns, converted by their types' input functions: a cast may be the user's code."""
+    """Return the INSERT; key columns use their types' input functions, because a cast may run user code."""
     names: list[str] = []
     values: list[str] = []
     for position, (_, _, type_name) in enumerate(pipeline.key):
@@ -129,7 +129,7 @@ def _insert_query(pipeline: Pipeline, generation: Generation) -> Query:
 
 
 def field(value: bytes) -> bytes:
-    """One field: its length, then itself."""
+    """Return a field: its length, then its bytes."""
     return len(value).to_bytes(4, "big") + value
 
 
@@ -138,7 +138,7 @@ def _integer(size: int) -> Callable[[Any], bytes]:
     return lambda value: length + value.to_bytes(size, "big", signed=True)
 
 
-# Key columns whose binary form is ours to make from JSON; for any other type its own input function has to.
+# Key types whose binary form we build from JSON; other types need their input function.
 _KEY_ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "pg_catalog.int2": _integer(2),
     "pg_catalog.int4": _integer(4),
@@ -150,12 +150,12 @@ _KEY_ENCODERS: dict[str, Callable[[Any], bytes]] = {
 
 
 def has_key(pipeline: Pipeline) -> bool:
-    """True when the types of a pipeline's key are known here."""
+    """Return whether all types of a pipeline's key have an encoder."""
     return all(type_name in _KEY_ENCODERS for _, _, type_name in pipeline.key)
 
 
 def encode_keys(pipeline: Pipeline, keys: Sequence[str]) -> list[bytes]:
-    """The fields of the key's columns, and of the key itself as jsonb, for each of some stored keys."""
+    """Return, for each stored key, the fields of its columns and of the key as jsonb."""
     columns = [_KEY_ENCODERS[type_name] for _, _, type_name in pipeline.key]
     parsed = orjson.loads(f"[{','.join(keys)}]")
     whole = [field(_JSONB + key.encode()) for key in keys]
@@ -168,7 +168,7 @@ def encode_keys(pipeline: Pipeline, keys: Sequence[str]) -> list[bytes]:
 
 
 def encode_vectors(vectors: Sequence[AnyVector], dimensions: int) -> list[memoryview]:
-    """The fields of a column of vectors, made in one array: one by one they take three times as long."""
+    """Return the fields of a vector column, built in one array: three times as fast as one by one."""
     layout = [("length", ">i4"), ("dimensions", ">u2"), ("unused", ">u2"), ("floats", ">f4", (dimensions,))]
     made = np.zeros(len(vectors), dtype=layout)
     made["length"] = 4 + 4 * dimensions
@@ -183,9 +183,9 @@ def encode_vectors(vectors: Sequence[AnyVector], dimensions: int) -> list[memory
 
 @contextmanager
 def in_memory(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Generator[str]:
-    """Put rows of so many fields into a file that is only in memory; yield its path, which names it in this process.
+    """Write rows to an in-memory file; yield its path, valid in this process.
 
-    A row comes as its fields, in any pieces. Raises OSError where there is no such file.
+    A row is its fields in any pieces. Raises OSError if the system has no such files.
     """
     if not hasattr(os, "memfd_create"):
         raise OSError("this system has no files in memory")
@@ -205,13 +205,13 @@ def in_memory(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Ge
 
 @contextmanager
 def _fixed_descriptor(descriptor: int) -> Generator[int]:
-    """Yield the number of a duplicate, the same each time.
+    """Yield a duplicate descriptor with the same number each time.
 
-    The path is part of the text of COPY, and pg_stat_statements would have an entry for each number.
+    The path is part of the COPY statement, and pg_stat_statements would have an entry for each number.
     """
     try:
         duplicate = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR)
-    except OSError:  # the system allows fewer
+    except OSError:  # the system allows fewer descriptors
         yield descriptor
         return
     try:
@@ -221,7 +221,7 @@ def _fixed_descriptor(descriptor: int) -> Generator[int]:
 
 
 def literal(vector: AnyVector) -> str:
-    """Return pgvector's text for a vector; orjson writes float32 arrays 15 times as fast as lists of floats."""
+    """Return pgvector's text for a vector; orjson writes float32 arrays 15 times as fast as lists."""
     return orjson.dumps(floats(vector), option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
@@ -231,12 +231,12 @@ def floats(vector: AnyVector) -> Vector:
 
 
 def is_zero(text: str) -> bool:
-    """True for pgvector's text of a vector of zeros: a question without any meaning to its model finds nothing."""
+    """Return whether pgvector's text is a vector of zeros, such as that of a meaningless question."""
     return not any(digit in text for digit in "123456789")
 
 
 def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVector]) -> dict[str, RejectedError]:
-    """Take out vectors that do not fit the generation's index; return the error of each document that has one."""
+    """Remove vectors that do not fit the generation's index; return the errors by document."""
     if not documents or indexes.index_of_options(claim.generation, models.vector_schema()).storage != "halfvec":
         return {}
     needed = {key for document in documents for key, _ in document.chunks if key in vectors}

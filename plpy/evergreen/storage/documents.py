@@ -18,7 +18,7 @@ SQL = load(__package__)
 
 @dataclass(frozen=True)
 class StoredChunk:
-    """A chunk that is there."""
+    """A stored chunk."""
 
     id: int
     chunk_no: int
@@ -27,7 +27,7 @@ class StoredChunk:
 
 @dataclass(frozen=True)
 class Diff:
-    """What to do: ``keep`` stored ids under a chunk_no, ``drop`` stored ids, ``add`` wanted chunk_nos."""
+    """Changes to a document: ``keep`` stored ids under a chunk_no, ``drop`` stored ids, ``add`` wanted chunk_nos."""
 
     keep: tuple[tuple[int, int], ...]
     drop: tuple[int, ...]
@@ -35,7 +35,7 @@ class Diff:
 
 
 def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
-    """Match each wanted hash to a stored chunk of that hash, one that is in its place already where there is one."""
+    """Match each wanted hash to a stored chunk of that hash, preferably one already in place."""
     stored = list(stored)
     if not stored:
         return Diff((), (), tuple(range(len(wanted))))
@@ -66,7 +66,7 @@ def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
 
 
 def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVector], before: Container[str]) -> Kept:
-    """Write documents and the chunks that changed; return the vectors that are not used any more.
+    """Write documents and the chunks that changed; return the vectors no longer in use.
 
     ``vectors``: by hash, one for each text of the documents; ``before``: the keys that had a document when they were
     prepared.
@@ -133,12 +133,12 @@ def locked_elsewhere(claim: Claim, keys: list[str]) -> set[str]:
 
 
 def remove(claim: Claim, keys: list[str]) -> Kept:
-    """Remove the documents of rows that are gone; return their vectors."""
+    """Remove the documents of deleted rows; return their vectors."""
     return _drop_chunks(claim, db.rows(SQL.drop_documents, claim.generation.id, keys)) if keys else {}
 
 
 def empty(claim: Claim, keys: list[str]) -> Kept:
-    """Remove the chunks of dead letters and return their vectors: they are of an earlier text, and none later comes."""
+    """Remove the chunks of dead letters, which belong to an earlier text; return their vectors."""
     return _drop_chunks(claim, db.rows(SQL.empty_documents, claim.generation.id, keys)) if keys else {}
 
 

@@ -14,18 +14,18 @@ from evergreen.source.functions import Function, fill
 from evergreen.source.table import Column, Source
 
 SQL = load(__package__)
-# Chunks of one document are renumbered all at once. Half of each page is left free, which has room for a new version of
-# every row on it, so that renumbering is HOT and touches no index. A row is kept whole, with its vector, where two fit
-# into the other half: inserts ran 1.3 times as fast, and a search reads the vector where the row is. Else the vector is
-# out of line, and renumbering does not copy it; whole rows of 384 dimensions and 400 characters were alone on their
-# pages, 8.2 kB where each has 2.5. With one chunk a row none is renumbered.
+# Chunks of one document are renumbered all at once. Half of each page stays free for new versions of its rows,
+# so that renumbering is HOT and touches no index. The vector is stored inline if two rows fit into the other half:
+# inserts ran 1.3 times as fast, and a search reads the vector with the row. Otherwise it is out of line; renumbering
+# does not copy it: inline rows of 384 dimensions and 400 characters filled a page each, 8.2 kB instead of 2.5 kB. With
+# one chunk a row, no chunk is renumbered.
 _WHOLE_DIMENSIONS, _WHOLE_ROW = 512, 2000
-_FILLING = 0.65  # how long a chunk is on average, of the most it may be
-_REST = 330  # bytes of a row beside text and vector
+_FILLING = 0.65  # average length of a chunk, as a share of the maximum
+_REST = 330  # bytes of a row besides text and vector
 _INLINE = "toast_tuple_target = 8160"
 _WHOLE, _RENUMBERED = "fillfactor = 70", "fillfactor = 50"
-# A bulk edit replaces all rows, and what is dead is to be used again by the next one. Each VACUUM reads the whole HNSW
-# index, so not for less than a tenth.
+# A bulk edit replaces all rows, and the next one should reuse the dead space. Each VACUUM reads the whole HNSW index,
+# so it waits for a tenth of the rows.
 _VACUUM = (
     "autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_limit = 2000,"
     " toast.autovacuum_vacuum_scale_factor = 0.1, toast.autovacuum_vacuum_cost_limit = 2000"
@@ -35,7 +35,7 @@ _VIEW_COLUMNS = frozenset("key chunk_no chunk embedding model fingerprint embedd
 
 
 def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> None:
-    """Create the table of a generation with its policy; the source's hash function must be there."""
+    """Create the table of a generation with its policy; the source's hash function must exist."""
     keys = [(f"k{i}", type_name) for i, (_, _, type_name) in enumerate(pipeline.key, 1)]
     table = {"table": generation.table}
     db.ddl(
@@ -85,9 +85,9 @@ def _protect(table: str) -> None:
 
 
 def follow_row_security(generation: Generation, source: Source) -> None:
-    """Give the generation's own table row security where the source has it, so that a dump has no more than the source.
+    """Enable row security on the generation table if the source has it, so that a dump shows no more than the source.
 
-    Readers do not depend on it: they come through ``readable``, and may read the table itself only with row security.
+    Readers do not depend on it: they use ``readable``, and may read the table itself only with row security.
     """
     row = db.one(SQL.row_security, source.oid, generation.table)
     if row is None or row["source"] == row["own"]:
@@ -100,9 +100,9 @@ def follow_row_security(generation: Generation, source: Source) -> None:
 
 
 def repair(pipeline: Pipeline, generation: Generation) -> None:
-    """Make documents and chunks agree again: a document without all its chunks, and a chunk without one, go.
+    """Delete documents that miss chunks, and chunks without a document.
 
-    Their vectors are kept, so the texts are not sent again. The rows are for the cursors to find.
+    Their vectors are cached, so the texts are not sent again. The cursors find the rows.
     """
     table = {"table": generation.table}
     lost = int(db.value(SQL.drop_incomplete.on(**table), generation.id))
@@ -118,22 +118,22 @@ def repair(pipeline: Pipeline, generation: Generation) -> None:
 
 
 def drop_table(generation: Generation) -> None:
-    """Drop the generation's vectors and what readers see of them."""
+    """Drop the generation table and its readable parent."""
     db.ddl(SQL.drop_table.on(table=generation.table, readable=generation.readable))
 
 
 def drop_view(view: str) -> None:
-    """Drop a view, quoted and qualified; raises 2BP01 where something depends on it."""
+    """Drop a view, quoted and qualified; raises 2BP01 if another object depends on it."""
     db.ddl(SQL.drop_view.on(view=view))
 
 
 def drop_policy(table: str) -> None:
-    """Drop our row security policy of a table."""
+    """Drop our row security policy on a table."""
     db.ddl(SQL.drop_policy.on(table=table))
 
 
 def detach(generation: Generation) -> None:
-    """Make an ordinary table of a generation's own."""
+    """Turn the generation table into an ordinary table."""
     both = {"readable": generation.readable, "table": generation.table}
     for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):
         db.ddl(statement.on(**both))
@@ -148,7 +148,7 @@ def _no_statistics(table: str, names: Sequence[str]) -> None:
 
 
 def drop_statistics() -> None:
-    """Leave no statistics on texts, vectors and keys of any generation; a locked table waits."""
+    """Delete statistics on texts, vectors and keys of all generations; skip locked tables."""
     for row in db.rows(SQL.with_statistics):
         with_lock_timeout(lambda row=row: _drop_statistics(row["name"], row["columns"]), "50ms")
 
@@ -172,7 +172,7 @@ def _matches(source: Source, table: str) -> str:
 
 
 def view_columns(names: Sequence[str]) -> list[str]:
-    """The key columns' names in the view, prefixed as often as they would clash."""
+    """Return the key columns' names in the view, prefixed until they are unique."""
     taken = set(_VIEW_COLUMNS) | set(names)
     found: list[str] = []
     for name in names:
@@ -233,7 +233,7 @@ def view_name(source: Source, pipeline: str, wanted: str | None, role: str) -> s
 
 
 def relation_name(oid: int | None) -> str | None:
-    """Return the qualified name of a relation, or None when it is gone."""
+    """Return the qualified name of a relation, or None if it no longer exists."""
     found = db.value(SQL.relation_name, oid) if oid is not None else None
     return str(found) if found is not None else None
 
@@ -245,7 +245,7 @@ def src(
     watched: tuple[Column, ...],
     only_if: Column | None = None,
 ) -> Function:
-    """Key columns and hash of the source's rows where ``only_if`` is true, with the rights of the asking role."""
+    """Return the function that reads keys and hashes of the source's rows where ``only_if`` is true, as the caller."""
     columns = ", ".join(f"k{i} {type_name}" for i, (_, _, type_name) in enumerate(pipeline.key, 1))
     if source is None:
         nothing = ", ".join(f"NULL::{type_name}" for _, _, type_name in pipeline.key)

@@ -1,4 +1,4 @@
-"""Takes the tables of generations that are about to go from our own workers, which are told to let go of them."""
+"""Locks the tables of generations to be dropped; our own workers are told to release them."""
 
 import time
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from evergreen.db.queries import load
 from evergreen.storage import indexes
 
 SQL = load(__package__)
-# Longer than deadlock_timeout, after which a lock that is waited for ends an autovacuum. Searches of what is going wait
-# so long at most; 5 s in all.
+# Longer than deadlock_timeout, after which a lock request cancels an autovacuum. Searches of these tables wait this
+# long at most; 5 s in all.
 _TIMEOUT = "1200ms"
 _ATTEMPTS = 4
 _RETRY_S = 0.05
 
 
 def take(generations: Sequence[Generation]) -> None:
-    """Lock their tables to the end of the transaction, and end what builds indexes on them.
+    """Lock their tables to the end of the transaction, and cancel index builds on them.
 
-    Raises UserError 55P03 at once where a session that is none of our workers has one, else after five seconds.
+    Raises UserError 55P03: at once if only other sessions than our workers hold one, otherwise after five seconds.
     """
     tables = [g.table for g in generations if db.value(SQL.exists, g.table)]
     if not tables:
@@ -37,13 +37,13 @@ def take(generations: Sequence[Generation]) -> None:
         holders = db.rows(SQL.holders, tables)
         if holders and not any(row["ours"] for row in holders):
             break
-        time.sleep(_RETRY_S)  # so that searches do not queue behind us all the time
+        time.sleep(_RETRY_S)  # so that searches do not keep queueing behind us
         db.check_interrupts()
     raise _held(tables)
 
 
 def _mark(names: str) -> bool:
-    """By this lock a worker whose build is cancelled knows that the table is wanted: nothing else of ours takes it."""
+    """Take the lock that tells a worker whose build is cancelled that the table is to be dropped."""
     db.ddl(SQL.mark.on(tables=names))
     return True
 
@@ -59,5 +59,5 @@ def _held(tables: list[str]) -> UserError:
     return UserError(
         f"another session has the vectors in {', '.join(tables)} locked{sessions}",
         "55P03",
-        hint="Try again when its transaction is over, or end it with SELECT pg_terminate_backend(...).",
+        hint="Retry after its transaction ends, or end it with SELECT pg_terminate_backend(...).",
     )

@@ -1,4 +1,4 @@
-"""What was spent and what was saved, written down with the batch it was spent for."""
+"""Usage and savings, recorded with their batch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from evergreen.embedding.batching import pack
 
 SQL = load(__package__)
 _FOLDED_AT_ONCE = 10_000
-_UNWRITABLE = ("53", "55P03")  # the disk is full, or somebody has locked the table
+_UNWRITABLE = ("53", "55P03")  # the disk is full, or another session has locked the table
 _LAG_ROWS_FOLDED = 10_000
 
 
 @dataclass
 class Saved:
-    """Texts that were not sent: rows found unchanged, texts embedded before, the same text twice at once."""
+    """Texts that were not sent: unchanged rows, texts embedded before, duplicates in one batch."""
 
     by_fingerprint: int = 0
     by_cache: int = 0
@@ -30,26 +30,26 @@ class Saved:
 
 @dataclass
 class Alone:
-    """What a batch would have cost without the pipelines of other owners; what its owner is told of it.
+    """What a batch would have cost without other owners' pipelines; these figures are shown to its owner.
 
-    Tokens are estimated for all texts alike: what a provider bills for a text would tell whether it was sent.
+    Tokens are estimated for all texts: billed tokens would reveal which texts were sent.
     """
 
     calls: int = 0
     texts: int = 0
     tokens: int = 0
-    spared: int = 0  # tokens of texts that were not sent, thanks to others
+    spared: int = 0  # tokens of texts not sent because other owners have them
     by_cache: int = 0
     by_dedupe: int = 0
 
     def count(self, texts: Iterable[str]) -> None:
-        """Count texts that a model answered for."""
+        """Count texts that a model embedded."""
         for text in texts:
             self.texts += 1
             self.tokens += text_module.estimate_tokens(text)
 
     def spare(self, texts: Texts, sent: Texts, limits: Limits) -> None:
-        """Count texts that were not sent, thanks to others, as if they had been sent with those that were."""
+        """Count texts that other owners' vectors spared as if they had been sent too."""
         before = self.tokens
         self.calls += _requests({**sent, **texts}, limits) - _requests(sent, limits)
         self.count(texts.values())
@@ -61,7 +61,7 @@ def _requests(texts: Texts, limits: Limits) -> int:
 
 
 def record(generation: Generation, spent: Usage, saved: Saved, alone: Alone, *, free: bool) -> None:
-    """Write down what a batch cost. Only inserts, so that workers and open drains do not meet."""
+    """Record what a batch cost; inserts only, so that workers and open drains do not block each other."""
     amounts = (spent.calls, spent.texts, spent.tokens, saved.by_fingerprint, saved.by_cache, saved.by_dedupe)
     if any(amounts):
         price = 0.0 if free else generation.model.price
@@ -71,7 +71,7 @@ def record(generation: Generation, spent: Usage, saved: Saved, alone: Alone, *, 
 
 
 def record_questions(pipeline: int | None, model: Model, spent: Usage) -> None:
-    """Write down what a question cost; where nothing can be written the question is answered all the same."""
+    """Record what a question cost; the question is answered even if nothing can be written."""
     if not spent.calls or not db.value(SQL.may_write):
         return
     price = model.price
@@ -86,17 +86,17 @@ def record_questions(pipeline: int | None, model: Model, spent: Usage) -> None:
 
 
 def fold() -> None:
-    """Add up what is older than an hour, an hour a row; and the counts of documents."""
+    """Aggregate usage older than an hour into one row an hour, and the document counts."""
     db.run(SQL.drop_orphaned_usage)
     db.run(SQL.fold_hours, _FOLDED_AT_ONCE)
     db.run(SQL.fold_document_counts)
 
 
 def record_lag(claim: Claim, keys: list[str]) -> None:
-    """Record how old the changes are that these keys of a claim were queued for; a row a batch and lane.
+    """Record the age of the changes behind these keys of a claim, one row for each batch and lane.
 
-    Every committed change counts, live or bulk. History (backfills, rebuilds, rechecks) changed nothing, and nobody
-    searches a generation that is not the active one.
+    Every committed change counts, live or bulk. Backfills, rebuilds and rechecks are no changes, and only the active
+    generation is searched.
     """
     if claim.generation.state != "active":
         return
@@ -108,6 +108,6 @@ def record_lag(claim: Claim, keys: list[str]) -> None:
 
 
 def fold_lag() -> None:
-    """Add up minutes that are over, a minute a row, and drop what is older than an hour."""
+    """Aggregate past minutes into one row each, and delete what is older than an hour."""
     db.run(SQL.drop_old_lag)
     db.run(SQL.fold_minutes, _LAG_ROWS_FOLDED)

@@ -1,4 +1,4 @@
-"""Which texts need a call: not those that are live, kept, or in flight with somebody else."""
+"""The vector cache, and which texts need a model call: not those live, cached or in flight elsewhere."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ Kept = dict[bytes, tuple[AnyVector, str | None]]
 
 @dataclass
 class Resolved:
-    """Texts by what is to be done for them. ``foreign``: those of the known that no pipeline of the same owner has."""
+    """Texts by what to do with them. ``foreign``: known texts that no pipeline of the same owner has."""
 
     known: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
     foreign: Texts = field(default_factory=dict[bytes, str])
@@ -32,8 +32,8 @@ class Resolved:
 def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[int], *, free: bool) -> Resolved:
     """Sort texts into known, to send, and in flight elsewhere.
 
-    Those to send are marked in flight first and looked up after: who had them in flight before has landed them by then.
-    ``free``: the model costs nothing, so a text may well be in flight twice.
+    Texts to send are marked in flight first and looked up afterwards: by then an earlier flight has stored its vector.
+    ``free``: the model costs nothing, so a text may be in flight twice.
     """
     done = Resolved()
     if not texts:
@@ -52,14 +52,14 @@ def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[i
 
 
 def clear_in_flight(generation: Generation, hashes: list[bytes], token: int) -> None:
-    """Take texts out of flight."""
+    """Clear the in-flight marks of texts."""
     if hashes:
         db.run(SQL.land, generation.model.id, hashes, token)
 
 
 def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
     """Mark texts as in flight; return those that are now ours."""
-    # A text marked by an earlier batch of ours is not under way any more, or it would not be asked for here.
+    # A mark of our own earlier batch is stale: a text under way would not be requested here.
     reusable = [*db.value(SQL.abandoned_tokens, [*own_tokens, token]), *own_tokens]
 
     def claim(part: list[bytes]) -> set[bytes]:
@@ -71,35 +71,35 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     won = with_lock_timeout(lambda: claim(hashes), "20ms")
     if won is not None:
         return won
-    # A drain that did not commit yet has one of them in flight: find out which.
+    # An uncommitted drain has one of them in flight: find out which.
     return {key for key in hashes if with_lock_timeout(partial(claim, [key]), "1ms")}
 
 
 @dataclass
 class Found:
-    """Vectors by hash of their text; ``own``: those that a pipeline has which the asking role administers."""
+    """Vectors by text hash; ``own``: those in a pipeline that the calling role administers."""
 
     vectors: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
     own: set[bytes] = field(default_factory=set[bytes])
 
 
 def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, AnyVector]:
-    """Return the vectors that exist already, live or kept, by hash of their text."""
+    """Return existing vectors, live or cached, by text hash."""
     return look(generation, hashes).vectors
 
 
 def own_pipelines(pipeline: int, role: str | None = None) -> list[int] | None:
     """Return the pipelines that a role, or the owner of a pipeline (``role`` None), administers; None: everything.
 
-    Vectors of others spare a call. Whoever is told so learns that another tenant has the text, so figures and answers
-    for roles other than embed_admin count only what comes from these.
+    Other owners' vectors also save calls, but reporting that would reveal their texts. So figures and answers for roles
+    other than embed_admin count only these pipelines.
     """
     ids: list[int] | None = db.value(SQL.own_pipelines, pipeline, role)
     return ids
 
 
 def look(generation: Generation, hashes: list[bytes], role: str | None = None) -> Found:
-    """Look for vectors that exist already; ``role``: whose pipelines count as own, see ``own_pipelines``."""
+    """Look up existing vectors; ``role``: whose pipelines count as own, see ``own_pipelines``."""
     own = own_pipelines(generation.pipeline, role)
     everywhere = [(int(row["id"]), int(row["pipeline"])) for row in db.rows(SQL.model_tables, generation.model.id)]
     try:
@@ -117,21 +117,21 @@ def _look_into(
     schema = models.vector_schema()
     arms = (SQL.live_arm.on(generation=str(g), pipeline=str(p), schema=schema).text for g, p in generations)
     query: Query = SQL.look_up.on(live="\n".join(arms), schema=schema)
-    # Undone after reading: an open drain must not keep a lock on the tables of other pipelines.
+    # Rolled back after reading: an open drain must not hold locks on other pipelines' tables.
     rows = db.in_discarded_subtransaction(lambda: db.rows(query, generation.model.id, hashes, own))
     return Found({row["hash"]: row["embedding"] for row in rows}, {row["hash"] for row in rows if row["is_own"]})
 
 
 def drop_kept(generation: Generation, hashes: list[bytes]) -> None:
-    """Drop what was kept until its batch was written, and is live now."""
+    """Delete vectors that were cached until their batch was written."""
     if hashes:
         db.run(SQL.drop_kept.on(table=generation.table), generation.model.id, hashes)
 
 
 def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
-    """Keep vectors for later. One that another session is keeping just now needs no second copy.
+    """Cache vectors; skip those that another session is caching now.
 
-    ``replaced``: of texts that were live, for which ``cache_limit`` holds.
+    ``replaced``: vectors of replaced texts, which count towards ``cache_limit``.
     """
 
     def attempt(hashes: list[bytes]) -> bool:
@@ -142,7 +142,7 @@ def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
         except db.DatabaseError as error:
             if not is_lock_unavailable(error):
                 raise
-            db.run(SQL.check_cache_unlocked)  # a locked table is not a vector that another session is keeping
+            db.run(SQL.check_cache_unlocked)  # tell a locked table from a locked row
             return False
         return True
 
@@ -164,15 +164,15 @@ def put(
 
 
 def purge(retention: str) -> None:
-    """Drop vectors that were kept longer than an interval."""
+    """Delete vectors cached for longer than an interval."""
     db.run(SQL.purge_cache, retention)
 
 
 def trim(limit: int | None) -> None:
-    """Drop the oldest vectors of replaced texts where there are more than ``limit``; None: more than are live."""
+    """Delete the oldest replaced vectors beyond ``limit``; None: beyond the number of live ones."""
     db.run(SQL.trim_cache, limit)
 
 
 def purge_erased() -> None:
-    """Forget what was erased so long ago that no late vector of it can come any more."""
+    """Delete records of texts erased so long ago that no late vector can arrive."""
     db.run(SQL.purge_erased)

@@ -1,4 +1,4 @@
-"""Apply: write what was embedded, under the claim it was embedded for, in one burst."""
+"""Apply: write the vectors of a claim, under that claim, in one burst."""
 
 import gc
 from collections.abc import Generator
@@ -20,23 +20,23 @@ from evergreen.storage import documents, usage, vector_cache
 from evergreen.storage.chunks import reject_unfit
 from evergreen.worker.result import BatchResult, Wait
 
-_LOCKED_DELAY = 0.2  # seconds until a document that another session has locked is tried again
+_LOCKED_DELAY = 0.2  # seconds until a document locked by another session is retried
 
 
 def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
-    """Write a result and finish its jobs; return the keys of the source rows that are up to date now.
+    """Write a result and finish its jobs; return the keys of the rows that are now up to date.
 
-    The jobs are locked first and looked at again in later statements: a claim that was lost meanwhile writes nothing,
-    and its vectors go to the cache. ``ends_claim``: the lease goes too, unless some job could not be reached.
+    The jobs are locked first and checked in later statements: a claim that was lost writes nothing, and its vectors go
+    to the cache. ``ends_claim``: also delete the lease, unless another session holds a job locked.
 
-    It can be repeated when its transaction was rolled back, as by a lock on one of our tables.
+    Can be repeated after its transaction was rolled back, for example because one of our tables was locked.
     """
     with _without_gc():
         done = _write(result)
     end_flight(result)
     record_usage(result)
     vector_cache.drop_kept(result.claim.generation, [*result.cached])
-    # A claim with a lost job keeps its lease but not its lock: it is abandoned, and another worker takes the rest.
+    # A claim with a lost job keeps its lease but not its lock: another worker takes over the rest.
     if ends_claim and result.claim.leased and not result.lost:
         claims.delete_lease(result.claim)
     return done
@@ -44,7 +44,7 @@ def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
 
 @contextmanager
 def _without_gc() -> Generator[None]:
-    """No search for cycles meanwhile: a burst makes tens of thousands of objects and no cycle, and it took a tenth."""
+    """Disable cycle collection: a burst creates many objects but no cycles, and collection took 10% of its time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -74,12 +74,12 @@ def _write(result: BatchResult) -> list[str]:
 
 
 def fail(claim: Claim, failures: dict[str, ModelError]) -> None:
-    """Record what went wrong for keys of a claim; of a dead letter no chunk of an earlier text is left."""
+    """Record failed keys of a claim; the chunks of dead letters are removed."""
     vector_cache.keep(claim, documents.empty(claim, Failures(claim).record(failures)), replaced=True)
 
 
 def _release_waiting(result: BatchResult) -> None:
-    """Give back the rows that cannot be written now, those with the same reason together."""
+    """Release the rows that cannot be written now, grouped by reason."""
     by_reason: dict[Wait, list[str]] = {}
     for key, wait in result.waiting.items():
         by_reason.setdefault(wait, []).append(key)
@@ -91,9 +91,9 @@ def _release_waiting(result: BatchResult) -> None:
 
 
 def _lock(result: BatchResult) -> set[str]:
-    """Lock the jobs that are still the claim's, and return their keys; the fencing token is checked here.
+    """Lock the jobs that still belong to the claim and return their keys; this checks the fencing token.
 
-    A document that an open embed_verify(repair) has locked is given back: the others need not wait for it.
+    A document locked by an open embed_verify(repair) is released, so that the others do not wait for it.
     """
     claim = result.claim
     keys = [key for key in claim.jobs if key not in result.waiting and key not in result.released]
@@ -105,25 +105,25 @@ def _lock(result: BatchResult) -> set[str]:
 
 
 def _unwritten(result: BatchResult, written: list[Document]) -> vector_cache.Kept:
-    """The vectors that were paid for and are of no document that is written."""
+    """Return the vectors that were paid for but belong to no written document."""
     hashes = result.sent - {key for document in written for key, _ in document.chunks}
     return owned(result, {key: result.vectors[key] for key in hashes if key in result.vectors})
 
 
 def owned(result: BatchResult, vectors: dict[bytes, AnyVector]) -> vector_cache.Kept:
-    """Return vectors with the rows that their texts are of."""
+    """Return vectors with the rows that their texts belong to."""
     owners = result.text_owners() if vectors else {}
     return {key: (vector, owners.get(key)) for key, vector in vectors.items()}
 
 
 def end_flight(result: BatchResult) -> None:
-    """Take every text that was marked out of flight."""
+    """Clear the in-flight marks of a result's texts."""
     if result.marked:
         vector_cache.clear_in_flight(result.claim.generation, [*result.marked], result.claim.token)
 
 
 def record_usage(result: BatchResult) -> None:
-    """Record what a claim cost and saved."""
+    """Record the usage and savings of a claim."""
     cost, claim = result.cost, result.claim
     model = claim.generation.model
     usage.record(claim.generation, cost.spent, cost.saved, cost.alone, free=provider(model.provider).free)
@@ -133,13 +133,13 @@ def record_usage(result: BatchResult) -> None:
 
 
 def budget(pipeline: Pipeline) -> Budget | None:
-    """Return what a pipeline may spend a day, if that is limited."""
+    """Return a pipeline's daily budget, if it has one."""
     tokens, cost = (options.effective(pipeline.options, name) for name in ("daily_tokens", "daily_cost"))
     return Budget(pipeline.id, tokens, cost) if tokens is not None or cost is not None else None
 
 
 def _charge(pipeline: Pipeline, model: Model, tokens: int) -> None:
-    """Charge the day's budget for texts that vectors of other owners spared: what is left would tell which."""
+    """Charge for texts that other owners' vectors spared: otherwise the remaining budget would reveal them."""
     try:
         budgets.adjust(budget(pipeline), model, tokens)
     except RetryableError as error:  # another session has the budget's lock; nothing was spent

@@ -1,4 +1,4 @@
-"""One claim on its way: prepared, sorted, embedded; the drain and the worker differ only in when they commit."""
+"""One claim: its rows are prepared, resolved and embedded, in a drain or in a worker."""
 
 import time
 
@@ -21,7 +21,7 @@ from evergreen.worker.result import BatchResult, Wait
 
 
 class Batch:
-    """The texts of a claim and what is known of them."""
+    """The texts of a claim and their state."""
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
@@ -30,17 +30,17 @@ class Batch:
         self._tasks: list[EmbeddingTask] = []  # with the dispatcher
         self._started_at = time.monotonic()
         self._renew_at = self._started_at + claim.lease / 3
-        self.lock_failures = 0  # how often in a row a lock kept it from being written
-        self.retry_at: float | None = None  # then: when to try again
+        self.lock_failures = 0  # consecutive writes that a lock prevented
+        self.retry_at: float | None = None  # and when to try again
         self._provider = provider(claim.generation.model.provider)
-        # Texts that were given up without a try, with the pause they need and what is in their way.
+        # Texts that were not sent, with the delay and the error they wait for.
         self._unsent: dict[bytes, Wait] = {}
-        self._shown_error: str | None = None  # why rows wait with the claim in hand, as it was said
+        self._shown_error: str | None = None  # the error last shown for rows that wait while claimed
         self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were answered
-        self._failed_alone: dict[bytes, bool] = {}  # texts that failed alone
+        self._failed_alone: dict[bytes, bool] = {}  # texts that failed when sent alone
 
     def prepare(self) -> None:
-        """Read the rows and cut their texts; give back what there is no room for."""
+        """Read and chunk the rows; release those that do not fit in memory."""
         result = self.result
         result.prepared = prepare(self.claim.pipeline, self.claim.generation, [*self.claim.jobs])
         result.lost = not claims.release_jobs(self.claim, result.prepared.unread)
@@ -49,9 +49,9 @@ class Batch:
     def resolve(
         self, own_vectors: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
     ) -> None:
-        """Find out which texts need a call, and submit those to the dispatcher.
+        """Submit the texts that need a model call to the dispatcher.
 
-        ``memory``: vectors that this drain got already and did not write yet.
+        ``own_vectors``: vectors that this drain received but has not written yet.
         """
         chunks = [(key, text) for d in self.result.prepared.documents for key, text in d.chunks]
         needed: Texts = dict(chunks)
@@ -63,7 +63,7 @@ class Batch:
     def resolve_again(
         self, own_vectors: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
     ) -> None:
-        """Look once more at what was in flight elsewhere."""
+        """Resolve the texts that were in flight elsewhere again."""
         self._resolve(self.in_flight_elsewhere, own_vectors, dispatcher, own_tokens)
 
     def _resolve(
@@ -82,7 +82,7 @@ class Batch:
         cost.saved.by_dedupe += len(remembered) + len(awaited)
         cost.saved.by_cache += len(found.known)
         cost.alone.by_cache += len(found.known) - len(found.foreign)
-        # Whose the texts are that this session has in hand is not known: as if they were others'.
+        # The owners of texts that this session holds are unknown: count them as other owners' texts.
         spared = {**found.foreign, **{key: texts[key] for key in texts if key in remembered or key in awaited}}
         cost.alone.spare(spared, found.send, self._provider.limits(generation.model))
         if found.send or awaited:
@@ -106,7 +106,7 @@ class Batch:
         )
 
     def _max_batches(self, texts: Texts) -> dict[bytes, int]:
-        """Return with how many texts in all each may be sent that was in a request which failed as a whole."""
+        """Return the largest batch for each text whose request failed as a whole."""
         found: dict[bytes, int] = {}
         for document in self.result.prepared.documents:
             if most := self.claim.jobs[document.key].max_batch:
@@ -117,7 +117,7 @@ class Batch:
         return found
 
     def accept(self, task: EmbeddingTask) -> None:
-        """Take in what became of a task of this batch."""
+        """Take over the result of a task of this batch."""
         self._tasks.remove(task)
         self._add_usage(task.usage)
         outcome = task.result
@@ -141,7 +141,7 @@ class Batch:
         total.tokens += spent.tokens
 
     def defer(self, seconds: float) -> None:
-        """Have rows given back that lack a vector: for some seconds, or for as long as an unsent text has to wait."""
+        """Mark rows without all vectors for release: for some seconds, or as long as an unsent text must wait."""
         failed = self.result.prepared.failures
         self.result.waiting = {
             document.key: self._wait(document, seconds)
@@ -154,7 +154,7 @@ class Batch:
         return max(unsent, key=lambda wait: wait.delay, default=Wait(seconds))
 
     def record_suspects(self) -> None:
-        """Remember the texts that make a request fail, and forget those that passed."""
+        """Record the texts that made a request fail, and clear those that passed."""
         if not self._provider.free:
             model = self.claim.generation.model.id
             suspects.note(model, self._failed_alone)
@@ -162,35 +162,35 @@ class Batch:
 
     @property
     def under_way(self) -> bool:
-        """True while a model has something of this batch."""
+        """Whether a task of this batch is with the dispatcher."""
         return bool(self._tasks)
 
     @property
     def unwritten(self) -> bool:
-        """True while a lock keeps the batch, which has all its answers, from being written."""
+        """Whether a lock keeps the batch, which has all its answers, from being written."""
         return self.retry_at is not None
 
     def retry_later(self, seconds: float) -> None:
-        """Note that a lock was in the way."""
+        """Record that a lock prevented the write."""
         self.lock_failures += 1
         self.retry_at = time.monotonic() + seconds
 
     def is_to_be_retried(self) -> bool:
-        """Tell whether it is time to try to write it again."""
+        """Return whether to retry the write now."""
         return self.retry_at is not None and time.monotonic() >= self.retry_at
 
     def is_to_be_saved(self) -> bool:
-        """Tell whether answers came while others are out: they would be paid for again if the worker ended."""
+        """Return whether some answers arrived and others are out: a crash would lose what was paid for."""
         return not self._provider.free and bool(self._new())
 
     def save(self) -> None:
-        """Keep the answers that came, until the batch is written."""
+        """Cache the answers received so far until the batch is written."""
         new = self._new()
         vector_cache.keep(self.claim, owned(self.result, new))
         self.result.cached.update(new)
 
     def save_all(self) -> None:
-        """Keep all answers until the batch is written, which a lock prevents: they outlive this worker."""
+        """Cache all answers while a lock prevents the write, so that they outlive this worker."""
         if not self._provider.free:
             new = {key: vector for key, vector in self._answers().items() if key not in self.result.cached}
             vector_cache.keep(self.claim, owned(self.result, new))
@@ -208,33 +208,33 @@ class Batch:
         return next((task.last_error for task in self._tasks if task.last_error is not None), None)
 
     def is_to_be_explained(self) -> bool:
-        """Tell whether the rows wait for their model, claim in hand, for a reason that was not said yet."""
+        """Return whether the rows wait for their model because of an error that is not shown yet."""
         error = self._last_error()
         return error is not None and str(error) != self._shown_error
 
     def explain(self) -> None:
-        """Say why they wait, for embed_status."""
+        """Record the error that the rows wait for, for embed_status."""
         error = self._last_error()
         assert error is not None
         self._shown_error = str(error)
         claims.set_last_error(self.claim, str(error), error.scope)
 
     def is_to_be_renewed(self) -> bool:
-        """Tell whether a third of the lease is over."""
+        """Return whether a third of the lease has passed."""
         return time.monotonic() > self._renew_at
 
     def renew(self) -> None:
-        """Keep the claim: its worker lives."""
-        self._renew_at = time.monotonic() + self.claim.lease / 12  # where this fails
+        """Renew the lease."""
+        self._renew_at = time.monotonic() + self.claim.lease / 12  # if the renewal fails
         claims.renew(self.claim, [*self.result.marked])
         self._renew_at = time.monotonic() + self.claim.lease / 3
 
     def abandon(self, delay: float, why: str | None = None) -> bool:
-        """Give the claim back for some seconds, and keep what was paid for; False when some of it cannot be."""
+        """Release the claim's jobs after a delay and cache the answers; False if a job is locked by another session."""
         try:
             db.atomically(self._keep)
         except db.DatabaseError as error:
-            if not is_disk_full(error):  # to say so takes less room
+            if not is_disk_full(error):  # releasing the jobs takes less space
                 raise
         self.record_suspects()
         end_flight(self.result)
@@ -246,7 +246,7 @@ class Batch:
         record_usage(result)
 
     def log_done(self) -> None:
-        """Log, where so much is asked for, that this batch is done."""
+        """Log at debug level that this batch is done."""
         claim = self.claim
         event_log.debug(
             "batch_done",

@@ -17,12 +17,12 @@ from evergreen.worker.batch import Batch
 from evergreen.worker.pipeline_backoff import PipelineBackoff
 
 POLL_S = 0.1  # seconds to wait for an answer at a time
-_IN_FLIGHT_RETRY_S = 0.2  # seconds until a text that was in flight elsewhere is looked at again
-_LOCK_ATTEMPTS = 3  # until a batch that a lock keeps from being written is given back
+_IN_FLIGHT_RETRY_S = 0.2  # seconds until a text in flight elsewhere is checked again
+_LOCK_ATTEMPTS = 3  # tries to write a batch against a lock before its jobs are released
 
 
 class Batches:
-    """The batches of one worker, each step of one in a transaction of its own."""
+    """The batches of one worker; each step of a batch is its own transaction."""
 
     def __init__(self, step: Step, dispatcher: RequestDispatcher, backoff: PipelineBackoff) -> None:
         self._step = step
@@ -34,7 +34,7 @@ class Batches:
         return bool(self._batches)
 
     def finish(self) -> db.DatabaseError | None:
-        """Send nothing more and finish what is under way; return the error where a lock prevented that to the last."""
+        """Send nothing more and finish what is under way; return the error if a lock prevented that to the end."""
         self._dispatcher.stop_sending()
         while self._dispatcher.busy:
             self.collect(POLL_S)
@@ -51,15 +51,15 @@ class Batches:
 
     @property
     def has_unwritten(self) -> bool:
-        """True while a lock keeps a batch from being written."""
+        """Whether a lock keeps a batch from being written."""
         return any(batch.unwritten for batch in self._batches)
 
     def is_unwritten(self, pipeline: int) -> bool:
-        """True while a lock keeps a batch of this pipeline from being written."""
+        """Return whether a lock keeps a batch of this pipeline from being written."""
         return any(batch.unwritten and batch.claim.pipeline.id == pipeline for batch in self._batches)
 
     def close(self) -> None:
-        """Give up what is under way; its locks are the caller's to let go."""
+        """Abandon all batches; the caller releases their locks."""
         self._dispatcher.close()
         self._batches.clear()
 
@@ -68,14 +68,14 @@ class Batches:
         return [batch.claim.token for batch in self._batches]
 
     def has_room(self, generation: Generation, lane: int) -> bool:
-        """Tell whether to claim more: each generation has a batch under way, whatever else its endpoint has to do."""
+        """Return whether to claim more; each generation gets one batch even if its endpoint is busy."""
         under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
         return not under_way or self._dispatcher.has_capacity(
             provider(generation.model.provider), generation.model, lane
         )
 
     def start(self, batch: Batch) -> None:
-        """Prepare a batch; one that needs no model is finished at once."""
+        """Prepare a batch; finish it at once if it needs no model."""
         self._batches.append(batch)
 
         def prepare() -> None:
@@ -87,7 +87,7 @@ class Batches:
             self._end(batch)
 
     def collect(self, timeout: float) -> None:
-        """Take answers in and finish the batches that have all of theirs."""
+        """Receive answers, and finish the batches that have all of theirs."""
         for task in self._dispatcher.poll(timeout):
             batch: Batch = task.owner
             if batch in self._batches:
@@ -110,8 +110,8 @@ class Batches:
     def _end(self, batch: Batch, *, is_last_try: bool = False) -> bool:
         """Write a batch and end its claim.
 
-        Where a lock is in the way, as by VACUUM FULL, the batch stays in hand: its answers are paid for. It is given
-        back after some tries, or at once with ``gives_up``, if the same lock does not prevent that, too.
+        If a lock prevents that, such as VACUUM FULL's, the batch stays in hand, because its answers are paid for. After
+        several tries, or at once with ``is_last_try``, its jobs are released unless the lock prevents that too.
         """
         try:
             self._step(lambda: _finish(batch))
@@ -129,7 +129,7 @@ class Batches:
         return True
 
     def _release_on_error(self, batch: Batch, body: Callable[[], object]) -> None:
-        """Do a step of a batch; when it fails, its claim is given back."""
+        """Run a step of a batch; release its claim if the step fails."""
         try:
             self._step(body)
         except db.DatabaseError as error:
@@ -137,7 +137,7 @@ class Batches:
             raise
 
     def _release(self, batch: Batch, error: db.DatabaseError) -> None:
-        """Give a claim back after an error, except where that ends the session or is a cancel."""
+        """Release a claim after an error other than a cancel or shutdown."""
         if not is_shutdown_or_cancel(error):
             try:
                 self._abandon(batch, error)
@@ -164,7 +164,7 @@ class Batches:
             self._remove(batch)
 
     def _save(self, batch: Batch) -> None:
-        """Keep the answers of a batch that cannot be written, where no lock prevents that."""
+        """Cache the answers of a batch that cannot be written, unless a lock or a full disk prevents that."""
         try:
             self._step(batch.save_all)
         except db.DatabaseError as error:
@@ -175,7 +175,7 @@ class Batches:
         if batch in self._batches:
             self._batches.remove(batch)
             claims.free_lock(batch.claim)
-            db.commit()  # the snapshot of that statement must not last while others wait for their models
+            db.commit()  # do not hold that statement's snapshot while other batches wait
 
 
 def _finish(batch: Batch) -> None:

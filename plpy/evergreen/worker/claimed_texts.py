@@ -15,17 +15,17 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True)
 class ExternalClaim:
-    """A claim that embed_claim made."""
+    """A claim made by embed_claim."""
 
     token: int
     pipeline: Pipeline
     generation: Generation
-    is_old: bool = False  # a third of the lease is over
+    is_old: bool = False  # a third of the lease has passed
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text that was handed out: the rows that need it, its tokens, and whether its vector came."""
+    """A claimed text: the rows that need it, its tokens, and whether its vector was received."""
 
     keys: tuple[str, ...]
     tokens: int
@@ -33,11 +33,11 @@ class Text:
 
 
 def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
-    """Find a claim and keep other calls for it away; None, with a NOTICE, when it is over and nothing of it is left.
+    """Find and lock a claim; None, with a NOTICE, if it has ended and nothing of it is left.
 
     Raises UserError 42704, 22023, 55P03.
     """
-    # One at a time: each of two calls that bring half of a document would miss the other half.
+    # One at a time: two calls with half of a document each would both miss the other half.
     rows = with_lock_timeout(lambda: db.rows(SQL.hold_lease, token), _LOCK_TIMEOUT)
     if rows is None:
         raise UserError(
@@ -46,7 +46,7 @@ def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
     if rows and rows[0]["is_outside"]:
         return _external_claim(pipeline, token, rows[0])
     if not rows and db.value(SQL.was_issued, token):
-        db.notice(f"claim {token} is over and nothing of it is left to do")
+        db.notice(f"claim {token} has ended and nothing of it is left to do")
         return None
     raise UserError(
         f"there is no claim {'NULL' if token is None else token}",
@@ -57,23 +57,24 @@ def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
 
 def _external_claim(pipeline: Pipeline, token: int | None, row: db.Row) -> ExternalClaim | None:
     generation = next((g for g in pipeline.generations if g.id == row["generation"]), None)
-    if generation is None and not db.value(SQL.is_there, row["generation"]):  # it went while the claim was made
-        db.notice(f"claim {token} is over: the generation that it is of was retired")
+    if generation is None and not db.value(SQL.is_there, row["generation"]):  # it was retired during the claim
+        db.notice(f"claim {token} has ended: its generation was retired")
         return None
     if generation is None or token is None:
         raise UserError(
-            f'claim {token} is not of pipeline "{pipeline.name}"', hint="Name the pipeline that it was claimed from."
+            f'claim {token} does not belong to pipeline "{pipeline.name}"',
+            hint="Pass the pipeline that it was claimed from.",
         )
     return ExternalClaim(token, pipeline, generation, bool(row["is_old"]))
 
 
 def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:
-    """Return what was handed out under these hashes; raises 22023 for one that was not."""
+    """Return the claimed texts of these hashes; raises 22023 for a hash of no claimed text."""
     found = {row["hash"]: Text(tuple(row["keys"]), row["tokens"], row["received"]) for row in _rows(claim, hashes)}
     unknown = [one for one in hashes if one not in found]
     if unknown:
         raise UserError(
-            f"{len(unknown)} of {len(hashes)} hashes were not handed out by claim {claim.token}, among them"
+            f"{len(unknown)} of {len(hashes)} hashes do not belong to claim {claim.token}, such as"
             f" \\x{unknown[0].hex()[:_HASH_DIGITS]}…",
             hint="Pass hashes as embed_claim returned them with this token.",
         )
@@ -85,13 +86,13 @@ def _rows(claim: ExternalClaim, hashes: list[bytes]) -> list[db.Row]:
 
 
 def open_texts(claim: ExternalClaim) -> dict[bytes, Text]:
-    """Return the texts whose vectors did not come yet."""
+    """Return the texts whose vectors were not received yet."""
     return {
         row["hash"]: Text(tuple(row["keys"]), row["tokens"], received=False) for row in db.rows(SQL.open, claim.token)
     }
 
 
 def close(claim: ExternalClaim) -> None:
-    """End a claim if nothing of it is open; rows that it still has are free for others at once."""
+    """End a claim without open texts; its remaining rows can be claimed at once."""
     if not db.value(SQL.is_open, claim.token):
         db.run(SQL.expire if db.value(SQL.has_jobs, claim.token, claim.generation.id) else SQL.drop, claim.token)

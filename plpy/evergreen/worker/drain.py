@@ -14,7 +14,7 @@ from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import UserError
 from evergreen.core.job import BACKFILL, LIVE, ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import quoted
+from evergreen.core.text import pluralize, quoted
 from evergreen.db import privileges, statement_timeout, timeouts
 from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, check_owner, sql_entry
@@ -31,15 +31,15 @@ from evergreen.worker.policies import model_step, not_reentrant
 
 T = TypeVar("T")
 BATCH = 1000
-_MAX_RATE_WAIT_S = 5.0  # seconds for which a rate limit is waited out in the caller's transaction
+_MAX_RATE_WAIT_S = 5.0  # longest wait for a rate limit in the caller's transaction
 _POLL_S, _NO_WAIT = 0.1, 0.0
 _ERROR_RETRY_S = 5.0
 _READ_TIMEOUT_S, _MIN_READ_TIMEOUT_S = 5.0, 1.0  # seconds to wait for a source to be read
 _MAX_IDLE_STEP_S = 0.2
 _IN_FLIGHT_TIMEOUT_S = 3.0  # seconds to wait for texts in flight elsewhere
 _IN_FLIGHT_POLL_S = 0.05
-# Of what is left to the caller's statement: when sending ends, and when requests under way are given up so that the
-# rest can be written. A share of a short one; of a long one all but so many seconds.
+# Of the time left to the caller's statement: when sending ends, and when requests under way are cancelled so that the
+# answers can be written. As (share, seconds before the end); the later of the two applies.
 _TO_SEND, _TO_ANSWER = (0.5, 30.0), (0.75, 10.0)
 
 
@@ -50,7 +50,7 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
     if max_rows is None or max_rows < 1:
         raise UserError(f"max_rows must be at least 1, not {quoted(max_rows)}", hint="1000 is the default.")
     seconds = options.check_runtime(max_runtime)
-    check_owner()  # else each pipeline would be passed over with a warning
+    check_owner()  # otherwise each pipeline would be skipped with a warning
     with not_reentrant("embed_drain"):
         return as_extension_owner(
             db.planning.by_index()(lambda: Drain(pipelines.chosen(pipeline), max_rows, seconds).run())
@@ -60,7 +60,7 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
 class Drain:
     """Claims, calls the model, and applies everything in one burst at the end.
 
-    The transaction stays open around the calls, so nothing is locked before them but the claimed jobs and log rows.
+    The transaction stays open during the calls, so only the claimed jobs and log rows are locked before them.
     """
 
     def __init__(self, chosen: list[int], max_rows: int, seconds: float) -> None:
@@ -69,21 +69,21 @@ class Drain:
         allowed, now = statement_timeout.left(), time.monotonic()
         self._deadline = now + min(seconds, _until(allowed, *_TO_SEND))
         self._answer_deadline = now + _until(allowed, *_TO_ANSWER)
-        # with one source: others are to be read, too
+        # for each source, because there may be others
         self._read_timeout = min(max(_READ_TIMEOUT_S, seconds / 4), max(0.0, allowed) / 4)
         self._dispatcher = RequestDispatcher(
             shared.SharedLimits(), model_step(_run_directly), db.check_interrupts, longest_wait=_MAX_RATE_WAIT_S
         )
         self._batches: list[Batch] = []
-        self._warned: set[int] = set()  # generations whose model rests
-        self._done: set[tuple[int, str]] = set()  # a row counts once, in however many generations
-        self._idle = 0.0  # seconds in which no request was under way
+        self._warned: set[int] = set()  # generations whose model is unavailable
+        self._done: set[tuple[int, str]] = set()  # a row counts once, however many generations it has
+        self._idle = 0.0  # seconds without a request under way
         self._idle_checked_at = time.monotonic()
         self._cursors = InTransactionCursors()
         self._vectors: dict[int, dict[bytes, AnyVector]] = {}
 
     def run(self) -> int:
-        """Do the pass; return the number of rows brought up to date."""
+        """Run the pass; return the number of rows brought up to date."""
         maintenance.in_transaction([Task("counters", state.create_all), Task("queue rows", change_log.make_missing)])
         service.read_in_drain()
         try:
@@ -100,18 +100,18 @@ class Drain:
         return len(self._done)
 
     def _claim(self) -> None:
-        """Give each pipeline its share of the room, and what one leaves to those that have more to do."""
+        """Give each pipeline its share of the rows; unused shares go to pipelines with more work."""
         left = self._chosen
         while left and self._room > 0 and self._has_time():
             before, share = self._room, -(-self._room // len(left))
             left = [number for number in left if self._claim_share(number, share)]
             if left and self._room == before:
-                self._poll(_POLL_S)  # their models have all they can take
+                self._poll(_POLL_S)  # their models are at capacity
                 if self._is_idle():
                     return
 
     def _claim_share(self, number: int, share: int) -> bool:
-        """Claim for one pipeline; True when it may have more to do."""
+        """Claim for one pipeline; return True if it may have more work."""
         mark, room, cursors, more = len(self._batches), self._room, self._cursors.savepoint(), [False]
 
         def claim() -> None:
@@ -130,13 +130,13 @@ class Drain:
         return more[0]
 
     def _isolate(self, number: int, step: Callable[[], None]) -> bool:
-        """Do a step wholly or not at all; what goes wrong in one pipeline must not keep the others waiting."""
+        """Run a step atomically; errors of one pipeline must not delay the others."""
         try:
             db.atomically(step)
         except db.DatabaseError as error:
-            if in_class(error, "25", "53", "57"):  # the transaction's, the server's or a user's doing
+            if in_class(error, "25", "53", "57"):  # caused by the transaction, the server or a user
                 raise
-            db.warning(f"evergreen: pipeline {number} could not be worked on: {db.message(error)}", hint=db.hint(error))
+            db.warning(f"evergreen: pipeline {number} was skipped: {db.message(error)}", hint=db.hint(error))
             return False
         return True
 
@@ -149,7 +149,7 @@ class Drain:
             return False
         if pipeline.missing_part is not None:
             what, remedy = pipeline.missing_part
-            db.warning(f'pipeline "{pipeline.name}" is not whole: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
+            db.warning(f'pipeline "{pipeline.name}" is incomplete: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
             return False
         pipeline = ddl_sync.ready(pipeline)
         if pipeline is None:
@@ -159,7 +159,7 @@ class Drain:
         return any(more)
 
     def _drain_generation(self, pipeline: Pipeline, generation: Generation, share: int) -> bool:
-        """Claim live work up to its share, then backfill, then what live work is left; True when there may be more."""
+        """Claim live jobs up to their share, then backfill, then the other live jobs; True if there may be more."""
         chosen, model = provider(generation.model.provider), generation.model
         self._cursors.begin(generation.id)
         most = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
@@ -183,13 +183,13 @@ class Drain:
         return left <= 0
 
     def _is_unavailable(self, pipeline: Pipeline, generation: Generation) -> bool:
-        """Tell whether a model rests, with a WARNING the first time."""
+        """Return whether a model is unavailable, with a WARNING the first time."""
         permit = self._dispatcher.unavailable(provider(generation.model.provider), generation.model, budget(pipeline))
         if permit is not None and generation.id not in self._warned:
             self._warned.add(generation.id)
             db.warning(
                 f'pipeline "{pipeline.name}" waits for {permit.wait:.0f} s: {permit.reason}',
-                hint="SELECT * FROM embed_status; the rows stay queued and a later drain does them.",
+                hint="SELECT * FROM embed_status; the rows stay queued for a later drain.",
             )
         return permit is not None
 
@@ -213,7 +213,7 @@ class Drain:
             self._known(batch).update({key: batch.result.vectors[key] for key in batch.result.sent})
 
     def _await_answers(self) -> None:
-        """See every task to its end; when the time is up, nothing more is sent."""
+        """Wait for all answers; after the deadline nothing more is sent."""
         while self._dispatcher.busy:
             if time.monotonic() > self._answer_deadline:
                 for task in self._dispatcher.cancel_all():
@@ -224,20 +224,20 @@ class Drain:
             self._poll(_POLL_S)
 
     def _is_idle(self) -> bool:
-        """Tell whether leave to send has been waited for, in all, as long as is worth it with vectors in hand."""
+        """Return whether the drain has waited too long for permits while it holds vectors."""
         now = time.monotonic()
         self._idle += 0.0 if self._dispatcher.has_in_flight else min(now - self._idle_checked_at, _MAX_IDLE_STEP_S)
         self._idle_checked_at = now
         return self._idle > _MAX_RATE_WAIT_S
 
     def _await_in_flight_elsewhere(self) -> None:
-        """Texts that another session is embedding are worth waiting for, a little: it has paid for them."""
+        """Wait briefly for texts that another session is embedding, because it has paid for them."""
         timeout = min(self._deadline, time.monotonic() + _IN_FLIGHT_TIMEOUT_S)
         while time.monotonic() < timeout:
             waiting = [batch for batch in self._batches if batch.in_flight_elsewhere]
             if not waiting:
                 return
-            time.sleep(_IN_FLIGHT_POLL_S)  # another session's commit cannot wake a transaction that is waiting for it
+            time.sleep(_IN_FLIGHT_POLL_S)  # another session's commit cannot wake this transaction
             db.check_interrupts()
             for batch in waiting:
                 self._isolate(batch.claim.pipeline.id, partial(self._resolve_again, batch))
@@ -254,9 +254,10 @@ class Drain:
         failures = batch.result.prepared.failures
         if failures:
             key, error = next(iter(failures.items()))
+            failed = pluralize(len(failures), "row")
             db.warning(
-                f'pipeline "{batch.claim.pipeline.name}": {len(failures)} rows failed, {key} with: {error}',
-                hint="SELECT * FROM embed_status; waiting rows are tried again by a later drain.",
+                f'pipeline "{batch.claim.pipeline.name}": {failed} failed, {key} with: {error}',
+                hint="SELECT * FROM embed_status; a later drain retries waiting rows.",
             )
 
 

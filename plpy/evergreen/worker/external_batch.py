@@ -26,19 +26,19 @@ ClaimedText = tuple[int, str, int, str, bytes, str]
 
 
 class ClaimedBatch:
-    """A claim being sorted: into what is done, what is put back, and what is handed out."""
+    """A claim whose rows are finished, released, or returned to the caller as texts."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._result = BatchResult(claim, prepare(claim.pipeline, claim.generation, [*claim.jobs]))
 
     def texts(self) -> list[ClaimedText]:
-        """Do what needs no model, and return the texts that do."""
+        """Finish the rows that need no model, and return the texts that do."""
         claim, result = self._claim, self._result
         self._release(result.prepared.unread, 0.0)
         chunks = [(key, text) for d in result.prepared.documents for key, text in d.chunks]
         needed = dict(chunks)
-        # Whatever the provider: outside nothing is free, so no text is handed out twice.
+        # Outside compute is never free, whatever the provider: no text is claimed twice.
         found = vector_cache.resolve(claim.generation, needed, claim.token, [], free=False)
         result.vectors.update(found.known)
         documents = self._charge(self._skip_in_flight(found.elsewhere), found.send)
@@ -62,14 +62,14 @@ class ClaimedBatch:
         self._result.waiting.update(dict.fromkeys(keys, Wait(delay)))
 
     def _skip_in_flight(self, elsewhere: Texts) -> list[Document]:
-        """Put back the rows with a text that somebody else is embedding; return the others that need a model."""
+        """Release rows with a text in flight elsewhere; return the other documents that need a model."""
         waiting = [d for d in self._result.prepared.documents if not self._result.complete(d)]
         busy = [d.key for d in waiting if any(key in elsewhere for key, _ in d.chunks)]
         self._release(busy, _IN_FLIGHT_RETRY_S)
         return [d for d in waiting if d.key not in self._result.waiting]
 
     def _charge(self, documents: list[Document], send: Texts) -> list[Document]:
-        """Take what the texts cost out of the daily budget; put back the rows for which there is not enough."""
+        """Charge the texts to the daily budget; release the rows that it cannot cover."""
         limits, model = budget(self._claim.pipeline), self._claim.generation.model
         texts = {key: text for d in documents for key, text in d.chunks if key in send}
         paid, refused = _charge_each(texts, lambda estimates: budgets.charge(limits, model, estimates))
@@ -96,7 +96,7 @@ class ClaimedBatch:
         return rows
 
     def _record(self, documents: list[Document], claimed: set[bytes]) -> None:
-        """Write down which rows need which text, and which rows others had locked when they were to be finished."""
+        """Record which rows need which text, and which rows were locked by others and could not be finished."""
         claim = self._claim
         rows = {(h, d.key): estimate_tokens(text) for d in documents for h, text in d.chunks if h in claimed}
         if self._result.lost:
@@ -111,7 +111,7 @@ class ClaimedBatch:
 
 
 def _charge_each(texts: Texts, charge: Callable[[list[int]], int]) -> tuple[set[bytes], dict[bytes, ModelError]]:
-    """Return the texts that are paid for, and those that no day could pay for."""
+    """Return the texts that are charged, and those that exceed a whole day's budget."""
     paid: set[bytes] = set()
     refused: dict[bytes, ModelError] = {}
     left = [(key, estimate_tokens(text)) for key, text in texts.items()]

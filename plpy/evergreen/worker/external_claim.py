@@ -1,4 +1,4 @@
-"""embed_claim: rows for compute outside the database; only texts that need a model come out, the rest is done here."""
+"""embed_claim: texts for compute outside the database; rows that need no model are finished here."""
 
 import random
 import time
@@ -29,9 +29,9 @@ from evergreen.worker.policies import not_reentrant
 SQL = load(__package__)
 _MAX_ROWS = 10_000
 _MAX_LEASE_S = 86_400.0
-_RUNTIME_S = 10.0  # seconds in which rows that need no model are done, before the caller hears that nothing came out
+_RUNTIME_S = 10.0  # seconds to finish rows that need no model before an empty result is returned
 _READ_TIMEOUT_S = 5.0  # seconds to wait for the source to be read
-_MIN_LOG_ROWS = 5000  # log rows at once, however few are claimed: what is one bulk change is seen by its number of rows
+_MIN_LOG_ROWS = 5000  # log rows to coalesce even for a small claim: bulk changes are detected by their row count
 
 
 @sql_entry
@@ -42,7 +42,8 @@ def embed_claim(
     privileges.check_isolation("embed_claim")
     if max_rows is None or not 1 <= max_rows <= _MAX_ROWS:
         raise UserError(
-            f"max_rows must be from 1 to {_MAX_ROWS}, not {quoted(max_rows)}", hint="A batch of your model, or some."
+            f"max_rows must be from 1 to {_MAX_ROWS}, not {quoted(max_rows)}",
+            hint="Use a multiple of your model's batch size.",
         )
     options.seconds_of("lease", lease, 0.001, _MAX_LEASE_S, "'5 min'")
 
@@ -58,7 +59,7 @@ def embed_claim(
 
 
 class ClaimCall:
-    """One call of embed_claim; as a drain, it locks nothing that workers share, however long its transaction lasts."""
+    """One call of embed_claim; like a drain, it locks nothing that workers share, even in a long transaction."""
 
     def __init__(self, pipeline: Pipeline, max_rows: int, lease: str, for_model: str | None) -> None:
         self._pipeline = pipeline
@@ -71,7 +72,7 @@ class ClaimCall:
         self._read_timeout = min(_READ_TIMEOUT_S, max(0.0, allowed) / 4)
 
     def run(self) -> list[ClaimedText]:
-        """Return the texts of one claim, or none; leave a source alone whose reading takes too long."""
+        """Return the texts of one claim, or none; stop when reading the source takes too long."""
         timeouts.take_timeout()
         with timeouts.time_limit(self._read_timeout):
             return self._run()
@@ -93,7 +94,7 @@ class ClaimCall:
         return texts
 
     def _look(self) -> Pipeline | None:
-        """Return the pipeline as it is now, if there may be something to do: who polls leaves no dead rows behind."""
+        """Return the current pipeline if it may have work; polling leaves no dead rows."""
         number = self._pipeline.id
         if not claims.may_have_work(number):
             return None
@@ -101,7 +102,7 @@ class ClaimCall:
         return ddl_sync.ready(found) if found is not None and found.state == "active" else None
 
     def _generations(self) -> Iterator[Generation]:
-        """The active generation first, and now and then last, so that one that is being built gets its share."""
+        """Yield the active generation first, but sometimes last, so that one being built gets its share."""
         every = [g for g in self._pipeline.generations if self._for_model in {None, g.model.name}]
         first = random.random() < self._live_share  # noqa: S311 - not for secrets
         yield from every if first else every[1:] + every[:1]
@@ -111,7 +112,7 @@ class ClaimCall:
         return float(options.effective(self._pipeline.options, "live_share"))
 
     def _claim_unless_locked(self, generation: Generation) -> list[ClaimedText]:
-        """As ``_of``; nothing of a generation that is retired or locked meanwhile."""
+        """Return ``_claim_texts``, or nothing if the generation is retired or locked meanwhile."""
         cursors = self._cursors.savepoint()
         try:
             return db.atomically(lambda: self._claim_texts(generation))
@@ -127,7 +128,7 @@ class ClaimCall:
             return []
 
     def _claim_texts(self, generation: Generation) -> list[ClaimedText]:
-        """Claim until some text has to be handed out; what needs no model is done on the way."""
+        """Claim until a text needs a model; rows that need none are finished on the way."""
         self._cursors.begin(generation.id)
         while time.monotonic() < self._deadline and not budgets.wait(budget(self._pipeline)):
             claim = self._claim(generation)

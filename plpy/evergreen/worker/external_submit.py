@@ -48,7 +48,7 @@ def embed_submit(
     vectors: list[str | None] | None,
     tokens: int | None,
 ) -> int:
-    """Take vectors in and return the rows brought up to date; raises 25001, 22004, 22023, 2202E, 42704, 55P03."""
+    """Store vectors; return the number of rows brought up to date. Raises 25001, 22004, 22023, 2202E, 42704, 55P03."""
     privileges.check_isolation("embed_submit")
     given = _by_hash(*options.paired_arrays(("hashes", "vectors"), hashes, vectors, _HINT))
     if tokens is not None and tokens < 0:
@@ -74,7 +74,7 @@ def _by_hash(hashes: list[bytes], vectors: list[str]) -> VectorTexts:
 
 
 class _Submission:
-    """Vectors for a claim. The rows are read anew, under their jobs' locks: what is written is what they are now."""
+    """Vectors for a claim. The rows are read again under their jobs' locks, so the current rows are written."""
 
     def __init__(self, claim: ExternalClaim, given: VectorTexts, tokens: int | None) -> None:
         self._claim = claim
@@ -83,7 +83,7 @@ class _Submission:
         self._billed_tokens = tokens
 
     def apply(self) -> int:
-        """Write what is complete, keep the rest; return the number of rows brought up to date."""
+        """Write complete rows, cache the other vectors; return the number of rows brought up to date."""
         claimed = self._claim
         new = [text for text in self._texts.values() if not text.received]
         db.run(SQL.arrive, claimed.token, [*self._texts])
@@ -120,13 +120,13 @@ class _Submission:
         return BatchResult(claim, prepared, {**self._vectors}, {*self._vectors}, owners=owners)
 
     def _look_up(self, result: BatchResult) -> None:
-        """Find the vectors that came earlier, or are live elsewhere."""
+        """Find vectors that were received earlier or are live elsewhere."""
         needed = {key for d in result.prepared.documents for key, _ in d.chunks if key not in result.vectors}
         if needed:
             result.vectors.update(vector_cache.known(result.claim.generation, [*needed]))
 
     def _release_changed(self, result: BatchResult, still_open: dict[bytes, Text]) -> None:
-        """Put back the rows that need another text now than was handed out, and those there was no room to read."""
+        """Release rows whose text has changed since the claim, and rows that did not fit in memory."""
 
         def is_waiting(document: Document) -> bool:
             return all(key in result.vectors or key in still_open for key, _ in document.chunks)
@@ -135,7 +135,7 @@ class _Submission:
         result.waiting.update(dict.fromkeys(keys, Wait()))
 
     def _cached(self, result: BatchResult) -> set[bytes]:
-        """Return the texts whose vectors came earlier and are in the cache, until their rows are written."""
+        """Return the texts whose vectors are only cached until their rows are written."""
         hashes = {h for d in result.prepared.documents if result.complete(d) for h, _ in d.chunks}
         return {h for h in hashes if h not in self._texts or self._texts[h].received}
 
@@ -144,7 +144,7 @@ class _Submission:
         return Cost(Usage(calls=1, texts=texts, tokens=billed), alone=Alone(texts=texts, tokens=estimated))
 
     def _renew(self, still_open: dict[bytes, Text]) -> None:
-        """Put off the end of the claim; not each time, as that writes a row for each row and text that is left."""
+        """Renew the lease; not every time, because that writes a row for each remaining row and text."""
         claimed = self._claim
         if not claimed.is_old:
             return
@@ -153,7 +153,7 @@ class _Submission:
 
 
 def _parsed(claim: ExternalClaim, given: VectorTexts) -> dict[bytes, AnyVector]:
-    """Read the vectors; raises 22023 for another number of dimensions, and for what no distance can be computed to."""
+    """Parse the vectors; raises 22023 for wrong dimensions and for vectors without a usable distance."""
     model = claim.generation.model
     zeros = provider(model.provider).zeros
     found: dict[bytes, AnyVector] = {}
@@ -162,7 +162,7 @@ def _parsed(claim: ExternalClaim, given: VectorTexts) -> dict[bytes, AnyVector]:
             raise UserError(
                 f'the vector of hash \\x{key.hex()} has {text.count(",") + 1} dimensions, and model "{model.name}" of'
                 f" claim {claim.token} has {model.dimensions}",
-                hint="embed_claim says with each text which model it is for.",
+                hint="embed_claim returns the model with each text.",
             )
         vector = np.array(orjson.loads(text), dtype=np.float32)
         if wrong := vector_problem(vector, zeros=zeros):
@@ -177,10 +177,10 @@ def _parsed(claim: ExternalClaim, given: VectorTexts) -> dict[bytes, AnyVector]:
 
 @sql_entry
 def embed_release(pipeline: str | None, token: int | None, hashes: list[bytes | None] | None, error: str | None) -> int:
-    """Give back the rows of some texts, or of all; return how many. Raises 25001, 22004, 22023, 42704, 55P03."""
+    """Release the rows of some or all texts; return their number. Raises 25001, 22004, 22023, 42704, 55P03."""
     privileges.check_isolation("embed_release")
     if hashes is not None and not all(isinstance(one, bytes) for one in hashes):
-        raise UserError("hashes has a NULL or a list in it", "22004", hint="Leave it out to give back all.")
+        raise UserError("hashes contains a NULL or a list", "22004", hint="Leave it out to release all.")
 
     def release() -> int:
         found = claimed_texts.find(pipelines.named(pipeline), token)
@@ -200,7 +200,7 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
     if error is None:
         claims.release_jobs(claim, [*claim.jobs])
     else:
-        # As a text that a model refused when it was alone: it may be the text, it may pass.
+        # Like a text refused when sent alone: the text may be the cause, or the error may pass.
         fail(claim, dict.fromkeys(claim.jobs, SuspectError(error[:_MAX_ERROR_LENGTH])))
     vector_cache.clear_in_flight(claimed.generation, [*texts], claimed.token)
     unspent = sum(text.tokens for text in texts.values())
@@ -211,7 +211,7 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
 
 
 def _open(claimed: ExternalClaim, hashes: list[bytes] | None) -> dict[bytes, Text]:
-    """Return the texts that are meant and whose vectors did not come: those need nobody any more."""
+    """Return the chosen texts whose vectors were not received; received ones cannot be released."""
     if hashes is None:
         return claimed_texts.open_texts(claimed)
     return {key: text for key, text in claimed_texts.texts(claimed, hashes).items() if not text.received}

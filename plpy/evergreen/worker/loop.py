@@ -1,4 +1,4 @@
-"""CALL embed_work: the worker loop, which commits between steps and holds no transaction while a model works."""
+"""CALL embed_work: the worker loop, which commits between steps and holds no transaction during model calls."""
 
 import time
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ _RELEASE_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class StopCondition:
-    """How long to work."""
+    """When to stop."""
 
     deadline: float
     until_empty: bool  # or until nothing is left
-    until_idle: bool  # or until a pass finds nothing to do
+    until_idle: bool  # or until a pass finds no work
 
 
 @sql_entry
 def embed_work(
     pipeline: str | None, max_runtime: str | None, until_empty: bool | None, slot: int | None, until_idle: bool | None
 ) -> None:
-    """Work until the time is up, nothing is left, or nothing can be done now; raises 2D000, 22023, 42704."""
+    """Work until the deadline, or until nothing is left or ready; raises 2D000, 22023, 42704."""
     seconds = options.check_runtime(max_runtime)
-    check_owner()  # else it would try until its time is up
+    check_owner()  # otherwise it would retry until the deadline
     as_extension_owner(lambda: pipelines.chosen(pipeline))  # an unknown name is an error at once
     with session.as_needed() as allowed:
         deadline = time.monotonic() + min(seconds, allowed)
@@ -43,7 +43,7 @@ def embed_work(
 
 
 def _in_slot(pipeline: str | None, slot: int | None, stop: StopCondition) -> None:
-    _release_locks()  # whatever an earlier call of this session may have left
+    _release_locks()  # locks that an earlier call in this session may have left
     before = as_extension_owner(session_guard.state)
     try:
         if slot is None or _take_slot(slot, min(_SLOT_TIMEOUT_S, stop.deadline - time.monotonic())):
@@ -55,9 +55,9 @@ def _in_slot(pipeline: str | None, slot: int | None, stop: StopCondition) -> Non
 
 
 def _release_locks(before: list[str] | None = None) -> None:
-    """Give up every claim and slot of this session, however often a cancel comes in between.
+    """Release every claim and slot of this session, even if cancels arrive meanwhile.
 
-    Also every lock that it had not ``before``: an owner's code may have taken one that we had, once more.
+    Also release every lock that it did not have ``before``: an owner's code may have taken one of ours again.
     """
     cancel: db.DatabaseError | None = None
     deadline = time.monotonic() + _RELEASE_TIMEOUT_S
@@ -76,7 +76,7 @@ def _release_locks(before: list[str] | None = None) -> None:
 
 
 def _take_slot(slot: int, timeout: float) -> bool:
-    """Wait a little for the slot: the run before this one may be about to end."""
+    """Wait briefly for the slot: the previous run may be about to end."""
     deadline = time.monotonic() + timeout
     while not db.value(SQL.take_slot, slot) and as_extension_owner(lambda: db.value(SQL.slot_is_taken, slot)):
         if time.monotonic() > deadline:
@@ -96,9 +96,9 @@ def _work(worker: Worker, state: WorkerState, stop: StopCondition) -> None:
 
 
 def _loop(worker: Worker, state: WorkerState, stop: StopCondition) -> db.DatabaseError | None:
-    """Work until it is time to end; return the error where a table of ours was locked to the last.
+    """Work until it is time to stop; return the error if one of our tables is still locked then.
 
-    A VACUUM FULL or REINDEX of one is over some time, and texts in flight are not to be paid for again.
+    A VACUUM FULL or REINDEX ends eventually, and texts in flight must not be paid for twice.
     """
     locked: db.DatabaseError | None = None
     pause = SHORTEST
@@ -119,7 +119,7 @@ def _loop(worker: Worker, state: WorkerState, stop: StopCondition) -> db.Databas
 
 
 def _run_passes(worker: Worker, state: WorkerState, stop: StopCondition) -> bool:
-    """Make passes until time is up or there is nothing to do; True when that is the end of the work."""
+    """Make passes until time is up or there is nothing to do; True ends the call."""
     state.note(idle=True)
     pause = SHORTEST
     notified = False

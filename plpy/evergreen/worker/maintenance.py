@@ -1,4 +1,4 @@
-"""What a worker clears away, folds and builds every minute: the tasks, each of which may fail by itself."""
+"""Maintenance that a worker runs every minute; each task may fail on its own."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from evergreen.storage import generation_tables, usage, vector_cache
 
 
 def run_all(step: Step, *, is_idle: bool) -> None:
-    """Do everything that is due. ``at_leisure``: no batch is under way, so an index may take seconds."""
+    """Run everything that is due. ``is_idle``: no batch is under way, so an index may take seconds."""
     maintenance.run(step, [*leftovers(), *_counters()])
     _run_found(step, "retirement", retire.due, retire.KINDS)
     if is_idle:
@@ -21,7 +21,7 @@ def run_all(step: Step, *, is_idle: bool) -> None:
 
 
 def leftovers() -> list[Task]:
-    """What crashed workers and dropped pipelines have left; drains and embed_claim clear it away, too."""
+    """Return the cleanup after crashed workers and dropped pipelines; drains and embed_claim run it too."""
     return [
         Task("orphaned jobs", claims.drop_orphans),
         Task("abandoned claims", claims.drop_abandoned),
@@ -49,6 +49,6 @@ def _trim_cache() -> None:
 
 
 def _run_found(step: Step, name: str, search: Callable[[], list[Task]], kinds: tuple[str, ...]) -> None:
-    """Run what a search finds."""
+    """Run the tasks that a search finds."""
     tasks: list[Task] = []
     maintenance.run_found(step, Task(f"search for {name}", lambda: tasks.extend(search())), tasks, kinds)

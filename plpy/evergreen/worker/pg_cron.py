@@ -1,4 +1,4 @@
-"""embed_schedule: pg_cron runs embed_work again and again, one job a worker, each in a slot of its own."""
+"""embed_schedule: pg_cron runs embed_work repeatedly, one job and one slot for each worker."""
 
 from dataclasses import dataclass
 
@@ -13,21 +13,21 @@ from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 
 SQL = load(__package__)
-# A run lasts almost to the next minute's; the next one waits for its slot, so that runs neither gap nor pile up.
+# A run lasts almost until the next minute's run, which waits for its slot: no gaps, and runs do not pile up.
 _RUNTIME = "58 s"
-# A run of a minute leaves a row behind, 1,440 a day and worker. What failed is worth reading for a day.
+# Each run leaves a row, 1,440 a day for each worker. Failures are worth reading for a day.
 _CLEANUP_SCHEDULE = "17 * * * *"
 _RUNS_KEPT = "1 day"
 EVERY_MINUTE = "* * * * *"
-#: Since 1.5 a job of seconds starts again at once when its run was longer, and never queues twice: a worker whose
-#: backend is killed is back within these seconds, and not only in the next minute.
+#: Since 1.5, a job scheduled in seconds restarts at once after a longer run and never queues twice. A worker whose
+#: backend is killed is back within these seconds instead of the next minute.
 EVERY_FEW_SECONDS = "10 seconds"
 _SECONDS_SINCE = (1, 5)
 
 
 @sql_entry
 def embed_schedule(workers: int | None, pipeline: str | None) -> str:
-    """Schedule the workers of this database (or of one pipeline) anew; raises 22023, 42704, 55000, 58P01."""
+    """Schedule workers for this database or one pipeline, replacing its jobs; raises 22023, 42704, 55000, 58P01."""
     if workers is None or not 1 <= workers <= MAX_WORKERS:
         raise UserError(f"workers must be from 1 to {MAX_WORKERS}, not {quoted(workers)}", hint="1 is the default.")
     chosen = as_extension_owner(lambda: pipelines.chosen(pipeline))
@@ -52,16 +52,16 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that keeps scheduled workers from running, and what mends it."""
+    """A problem that keeps scheduled workers from running, and its remedy."""
 
     said: str
     hint: str
 
 
 def problems(workers: int, replaced: list[str]) -> list[Problem]:
-    """Return what keeps so many workers from running beside those that are scheduled; needs the extension's rights.
+    """Return what prevents this many more scheduled workers from running; needs the extension's rights.
 
-    ``replaced``: names of jobs that do not count, because these workers are to come in their place.
+    ``replaced``: names of jobs that do not count, because these workers replace them.
     """
     row = db.one(SQL.limits)
     here = installation()
@@ -72,7 +72,7 @@ def problems(workers: int, replaced: list[str]) -> list[Problem]:
 
 @sql_entry
 def cron_problems(workers: int | None) -> list[tuple[str, str]]:
-    """Body of embed.cron_problems(): the same, as rows."""
+    """Body of embed.cron_problems(): ``problems`` as rows."""
     return [(problem.said, problem.hint) for problem in problems(workers or 0, [])]
 
 
@@ -89,7 +89,7 @@ def embed_unschedule(pipeline: str | None) -> str:
         )
     removed = _remove(pipeline)
     db.rows(SQL.unschedule_house, _cleanup_job())
-    as_extension_owner(lambda: db.rows(SQL.unschedule_indexes))  # those are of the extension's owner
+    as_extension_owner(lambda: db.rows(SQL.unschedule_indexes))  # these belong to the extension's owner
     running = as_extension_owner(lambda: db.rows(SQL.running))
     if running:
         pids = ", ".join(str(row["pid"]) for row in running)
@@ -105,7 +105,7 @@ def _cleanup_job() -> str:
 
 
 def _put(name: str, command: str) -> None:
-    """Schedule a worker, by the minute where pg_cron's library is older than its extension says."""
+    """Schedule a worker; by the minute if pg_cron's library is older than its extension."""
     here = installation()
     try:
         db.atomically(lambda: db.run(SQL.schedule, name, schedule(here["version"]), command))
@@ -116,7 +116,7 @@ def _put(name: str, command: str) -> None:
 
 
 def _cleanup_command() -> str:
-    """Delete old rows of our own runs; a role may delete its own, by pg_cron's policy."""
+    """Return the command that deletes old rows of our runs; pg_cron's policy lets a role delete its own."""
     worker = f"CALL {evergreen.extension_schema()}.embed_work("
     return (
         "SET TRANSACTION READ WRITE; DELETE FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
@@ -178,7 +178,7 @@ def _remove(pipeline: str | None) -> list[str]:
 
 
 def schedule(version: str | None) -> str:
-    """Return the schedule of a worker's job; None: a version that is not known, as in another database."""
+    """Return the schedule of a worker's job; None: unknown version, as in another database."""
     parts = (version or "").replace("-", ".").split(".")[:2]
     known = tuple(int(part) for part in parts if part.isdigit())
     return EVERY_FEW_SECONDS if known >= _SECONDS_SINCE else EVERY_MINUTE
@@ -186,7 +186,7 @@ def schedule(version: str | None) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server says of pg_cron; None for a setting that its version does not have."""
+    """Settings of the server for pg_cron; None for those that its version does not have."""
 
     preloaded: bool
     launches: bool | None  # cron.launch_active_jobs
@@ -196,11 +196,11 @@ class Limits:
     connections: int  # max_connections, without those that are reserved
     host: str | None  # cron.host
     listens: bool  # listen_addresses is not empty
-    others: int = 0  # workers that are scheduled already, and are not replaced
+    others: int = 0  # workers already scheduled and not replaced
 
 
 def limit_problems(limits: Limits, workers: int) -> list[Problem]:
-    """Return what is in the way of so many workers beside those that are scheduled already."""
+    """Return what prevents this many workers in addition to those already scheduled."""
     if not limits.preloaded:
         hint = "Add pg_cron to shared_preload_libraries and restart the server."
         return [Problem("pg_cron is not loaded in this server", hint)]

@@ -12,33 +12,33 @@ from evergreen.worker import policies
 
 
 class PipelineBackoff:
-    """When each pipeline may be worked on again; ``until`` outlives a call of embed_work."""
+    """When each pipeline may be processed again; ``until`` outlives a call of embed_work."""
 
     def __init__(self, step: Step, until: dict[int, float]) -> None:
         self._step = step
         self._until = until
-        self._disk_full: Counter[int] = Counter()  # how often in a row the disk was full for a pipeline
-        self._lock_conflicts: Counter[int] = Counter()  # or a lock was not to be had
+        self._disk_full: Counter[int] = Counter()  # consecutive failures by pipeline: the disk was full
+        self._lock_conflicts: Counter[int] = Counter()  # a lock was not available
 
     def is_over(self, number: int) -> bool:
-        """True unless the pipeline is backed off now."""
+        """Return whether the pipeline may be processed now."""
         return time.monotonic() >= self._until.get(number, 0.0)
 
     def start(self, number: int, seconds: float, message: str, reason: str) -> None:
-        """Back a pipeline off, with a WARNING; ``told``: the reason as the log has it."""
+        """Back a pipeline off, with a WARNING; ``reason``: as logged."""
         self._until[number] = time.monotonic() + seconds
         self._log(number, seconds, message, reason)
 
     def reset(self, number: int) -> None:
-        """Note that something of the pipeline was written."""
+        """Reset the failures of a pipeline after a successful write."""
         self._disk_full[number] = self._lock_conflicts[number] = 0
 
     def delay(self, number: int, error: db.DatabaseError) -> float:
-        """Return for how many seconds the pipeline's rows wait after an error."""
+        """Return the seconds that the pipeline's rows wait after an error."""
         return policies.retry_delay(error, self._disk_full[number])
 
     def isolate(self, number: int, body: Callable[[], bool]) -> bool:
-        """Work on one pipeline; what goes wrong there must not keep the others waiting."""
+        """Process one pipeline; its errors must not delay the others."""
         try:
             done = body()
         except db.DatabaseError as error:
@@ -52,10 +52,10 @@ class PipelineBackoff:
             if not locked:
                 self._log(number, pause, db.message(error), reason=db.sqlstate(error))
             return False
-        if not done:  # what was claimed and written says so itself, see _end
+        if not done:  # a batch that is written resets it itself
             self._lock_conflicts[number] = 0
         return done
 
     def _log(self, number: int, seconds: float, message: str, reason: str) -> None:
         self._step(lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=reason))
-        db.warning(f"evergreen: pipeline {number} rests for {seconds:g} s: {message}")
+        db.warning(f"evergreen: pipeline {number} is paused for {seconds:g} s: {message}")

@@ -1,4 +1,4 @@
-"""What an error means for a step, and what may not be run inside of another."""
+"""Error policies of a step: retry delays and messages; and the guard against reentrancy."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,18 +10,18 @@ from evergreen.core.retry import backoff
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.embedding.admission_client import Step
 
-_LOCK_RETRY_S = 0.2  # seconds: a lock was not to be had
-_MAX_LOCK_RETRY_S = 5.0  # each try costs a lock_timeout, which the other pipelines' rows wait for
+_LOCK_RETRY_S = 0.2  # seconds, when a lock was not available
+_MAX_LOCK_RETRY_S = 5.0  # each try costs a lock_timeout, which delays the other pipelines
 _ERROR_RETRY_S = 5.0
 _MAX_ERROR_RETRY_S = 60.0
 _running: list[str] = []
 
 
 def retry_delay(error: db.DatabaseError, failures: int) -> float:
-    """Seconds to wait: a moment where a lock was not to be had, longer where something is wrong.
+    """Return the seconds to wait: short after a lock conflict, longer after other errors.
 
-    ``before``: how often in a row the disk was full, or a lock not to be had, just before. What was paid for may be
-    lost each time, as there is no room to keep it.
+    ``failures``: how often in a row the disk was full or a lock was not available. On a full disk each try can lose
+    answers that were paid for, because there is no room to keep them.
     """
     if is_lock_conflict(error):
         return backoff(failures, _LOCK_RETRY_S, _MAX_LOCK_RETRY_S)
@@ -29,17 +29,17 @@ def retry_delay(error: db.DatabaseError, failures: int) -> float:
 
 
 def describe(error: db.DatabaseError) -> str | None:
-    """Return what embed_status is to say of rows that wait for it; None where it is over in a moment."""
+    """Return the error that embed_status shows for waiting rows; None for a short lock conflict."""
     if is_lock_conflict(error):
         return None
     message = db.message(error)
     if is_disk_full(error):
-        return f"the disk is full, and work goes on by itself when there is room on it: {message}"
+        return f"the disk is full; work resumes by itself when there is space: {message}"
     return message
 
 
 def model_step(step: Step) -> Step:
-    """Make a step raise RetryableError where a statement fails; a cancel stays what it is."""
+    """Make a step raise RetryableError for failed statements, except for a cancel or shutdown."""
 
     def guarded(body: Callable[[], Any], /) -> Any:
         try:
@@ -54,7 +54,7 @@ def model_step(step: Step) -> Step:
 
 @contextmanager
 def not_reentrant(name: str) -> Generator[None]:
-    """While this lasts, another drain or worker in this session is refused; raises UserError 55000 for it."""
+    """Refuse another drain or worker inside this block; raises UserError 55000."""
     if _running:
         raise UserError(
             f"{name} cannot run inside {_running[-1]}",

@@ -1,4 +1,4 @@
-"""What a worker needs of its session, whatever the database or the role sets; put back when it ends."""
+"""Session settings that a worker needs, whatever the database or role sets; restored at its end."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,19 +10,19 @@ from evergreen.db.privileges import STANDBY_HINT, as_extension_owner
 from evergreen.db.queries import load
 
 SQL = load(__package__)
-# Each holds from the next transaction on. Above READ COMMITTED a worker reads old rows and makes writers fail.
+# They apply from the next transaction on. Above READ COMMITTED a worker reads old rows and makes writers fail.
 _NEEDED = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "transaction_timeout": "0",
 }
-_TIMEOUT_SHARE = 0.75  # of a statement_timeout that cannot be lifted
+_TIMEOUT_SHARE = 0.75  # of a statement_timeout that cannot be raised
 
 
 @contextmanager
 def as_needed() -> Generator[float]:
-    """Make the session one to work in; give the seconds that there are to work. Raises UserError 2D000, 25006."""
+    """Prepare the session for a worker; yield the seconds available. Raises UserError 2D000, 25006."""
     if db.value(SQL.is_standby):
         raise UserError("embed_work cannot run on a standby, which is read-only", "25006", hint=STANDBY_HINT)
     seconds = as_extension_owner(statement_timeout.lift)
@@ -32,7 +32,7 @@ def as_needed() -> Generator[float]:
     try:
         yield seconds * _TIMEOUT_SHARE
     except BaseException:
-        if before:  # what is set in a transaction that fails would be undone with it
+        if before:  # settings of a failed transaction would be rolled back
             db.rollback()
             _set(before)
             db.commit()
@@ -57,5 +57,5 @@ def _commit() -> None:
         raise UserError(
             "embed_work commits between its steps and cannot do so here",
             "2D000",
-            hint="CALL it alone: outside of a transaction block, of a function, and of a string of several statements.",
+            hint="CALL it alone, outside a transaction block, a function or a multi-statement string.",
         ) from error

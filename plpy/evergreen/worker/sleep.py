@@ -1,4 +1,4 @@
-"""embed_sleep: between two calls of embed_work a worker sleeps and is woken by a commit; what it remembers then."""
+"""embed_sleep: a worker sleeps between calls of embed_work until a commit wakes it; also the state it keeps."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,31 +12,31 @@ from evergreen.queue import claims
 from evergreen.queue.scan_start import ScanStarts, SnapshotMark
 
 SQL = load(__package__)
-SHORTEST, LONGEST = 0.02, 1.0  # seconds between two looks while there is nothing to do
-_ANNOUNCE_S = 4.0  # seconds for which it is said at a time that somebody sleeps
+SHORTEST, LONGEST = 0.02, 1.0  # seconds between two checks while idle
+_ANNOUNCE_S = 4.0  # seconds for which one announcement of a sleeping worker is valid
 
 
 @dataclass
 class WorkerState:
-    """What a session's worker remembers from call to call."""
+    """State that a session's worker keeps between calls."""
 
     maintenance_at: float = 0.0
     truncate_at: float = 0.0
     scan_starts: ScanStarts = field(default_factory=ScanStarts)
-    backed_off_until: dict[int, float] = field(default_factory=dict[int, float])  # pipelines after an error: until when
+    backed_off_until: dict[int, float] = field(default_factory=dict[int, float])  # by pipeline, after an error
     seen: str | None = None  # the snapshot in which the last pass began
     idle: bool = False  # the last call found nothing to do
     pause: float = SHORTEST
     sleeps_until: float = 0.0
 
     def note(self, *, idle: bool) -> None:
-        """Take down how a call of embed_work ended."""
+        """Record how a call of embed_work ended."""
         self.idle = idle
         if not idle:
             self.pause, self.sleeps_until = SHORTEST, 0.0
 
     def next_pause(self) -> float:
-        """Return how long to wait before a look that need not be soon; the next will be later."""
+        """Return how long to wait before the next check, and double that wait."""
         pause, self.pause = self.pause, min(2 * self.pause, LONGEST)
         return pause
 
@@ -45,12 +45,12 @@ _state = WorkerState()
 
 
 def state() -> WorkerState:
-    """Return what this session remembers."""
+    """Return this session's state."""
     return _state
 
 
 def look(into: WorkerState) -> bool:
-    """Note what the next pass will see; True when this session has been asked to come to an end."""
+    """Record the snapshot of the next pass; return True if this session was asked to stop."""
     row = db.one(SQL.look)
     assert row is not None
     into.seen = str(row["seen"])
@@ -58,14 +58,14 @@ def look(into: WorkerState) -> bool:
 
 
 def notify_peers() -> None:
-    """Wake the workers that do not sleep the sleep of which there is one: there is enough for all."""
+    """Wake the other idle workers: there is work for all of them."""
     db.rows(SQL.pass_on)
     db.commit()
 
 
 @sql_entry
 def embed_sleep(pipeline: str | None) -> tuple[bool, float]:
-    """Return whether this session sleeps from here on, and for how many seconds at most; raises 25001, 42704."""
+    """Return whether this session holds the sleep lock, and how long to sleep at most; raises 25001, 42704."""
     privileges.check_isolation("embed_sleep")
     asleep, seconds = as_extension_owner(lambda: _fall_asleep(pipelines.chosen(pipeline)))
     _state.sleeps_until = time.monotonic() + seconds if asleep else 0.0
@@ -74,7 +74,7 @@ def embed_sleep(pipeline: str | None) -> tuple[bool, float]:
 
 def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
     woken_for_nothing = _state.idle and time.monotonic() < _state.sleeps_until
-    if woken_for_nothing or not _take_sleep_lock():  # who likes to send NOTIFYs keeps nobody busy
+    if woken_for_nothing or not _take_sleep_lock():  # a flood of NOTIFYs must not keep workers busy
         return False, _state.next_pause()
     if _state.seen is None or db.value(SQL.came, chosen, _state.seen):
         db.run(SQL.give_up)
@@ -83,7 +83,7 @@ def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
 
 
 def _has_to_wait(chosen: list[int]) -> bool:
-    """Tell whether something is left that is not to be done now; taken for granted where a look is dear."""
+    """Return whether jobs are left that are not ready yet; assumed while checking is expensive."""
     scan_start = _state.scan_starts.of("left")
     if scan_start.known() is not None:
         return True
@@ -92,11 +92,11 @@ def _has_to_wait(chosen: list[int]) -> bool:
 
 
 def _take_sleep_lock() -> bool:
-    """Get the sleepers' lock, having said before that somebody sleeps; False when it is not to be had."""
+    """Announce a sleeping worker, then take the sleep lock; return False if it is not available."""
     if db.value(SQL.is_mine):
         db.run(SQL.give_up)
     if not db.value(SQL.is_announced, _ANNOUNCE_S / 2):
-        if not db.value(SQL.is_had_by_nobody):  # then whoever sits on it would make writers send NOTIFY
+        if not db.value(SQL.is_had_by_nobody):  # announcing it for another holder would make writers send NOTIFY
             return False
         db.rows(SQL.announce, _ANNOUNCE_S)
     return bool(db.value(SQL.try_))

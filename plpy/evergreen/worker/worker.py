@@ -1,4 +1,4 @@
-"""A worker's pass over its pipelines: each step is one short transaction."""
+"""One pass of a worker over its pipelines; each step is one short transaction."""
 
 import random
 import time
@@ -35,19 +35,19 @@ from evergreen.worker.throttle import Throttle
 
 T = TypeVar("T")
 BATCH = 1000
-_MAX_RATE_WAIT_S = 30.0  # seconds for which a rate limit is waited out with the claim in hand
+_MAX_RATE_WAIT_S = 30.0  # longest wait for a rate limit while holding the claim
 _NO_WAIT = 0.0
-_SLOW_SOURCE_BACKOFF_S = 600.0  # a source that takes for ever to be read is left alone
+_SLOW_SOURCE_BACKOFF_S = 600.0  # backoff of a source that takes too long to read
 _MIN_READ_TIMEOUT_S = 1.0
 _MAINTENANCE_INTERVAL_S = 60.0
 _TRUNCATE_INTERVAL_S, _FINISH_TIMEOUT_S = 10.0, 1.0
 
 
 class Worker:
-    """Works on one pipeline, or on all of them in turn; many batches are under way at once."""
+    """Processes one pipeline, or all of them in turn, with many batches under way at once."""
 
     def __init__(self, pipeline: str | None, state: WorkerState) -> None:
-        self.saw_more = False  # a claim that was as large as it may be
+        self.saw_more = False  # a claim reached its size limit, so there may be more
         self._pipeline = pipeline
         self._state = state
         self._dispatcher = RequestDispatcher(
@@ -55,8 +55,8 @@ class Worker:
         )
         self._backoff = PipelineBackoff(self._step, state.backed_off_until)
         self._batches = Batches(self._step, self._dispatcher, self._backoff)
-        self._blocked: set[int] = set()  # generations whose model rests
-        self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; who is first may be the end of this worker
+        self._blocked: set[int] = set()  # generations whose model is unavailable
+        self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
         state.truncate_at = state.truncate_at or time.monotonic() + _TRUNCATE_INTERVAL_S
         self._cursors = CommittedCursors()
@@ -66,10 +66,10 @@ class Worker:
         self._looks = maintenance.Looks(self._step)
 
     def run_pass(self, deadline: float) -> bool:
-        """Make one pass; True when something was done or is under way."""
+        """Make one pass; return True if anything was done or is under way."""
         if time.monotonic() >= self._state.maintenance_at:
             self._state.maintenance_at = time.monotonic() + _MAINTENANCE_INTERVAL_S
-            # An index takes seconds, and leases under way are to be renewed.
+            # Building an index takes seconds, during which no lease is renewed.
             run_all(self._step, is_idle=not self._batches)
         done = self._read_wal()
         self._throttle.begin()
@@ -89,7 +89,7 @@ class Worker:
         return done or was_busy
 
     def _read_wal(self, *, at_once: bool = False) -> bool:
-        """Take a turn at the WAL; what its reader cannot deal with itself keeps no pipeline waiting."""
+        """Read the WAL once; an error there backs off the reader, not the pipelines."""
         try:
             return self._reader.poll(at_once=at_once)
         except db.DatabaseError as error:
@@ -100,7 +100,7 @@ class Worker:
             return False
 
     def _is_queue_finished(self) -> bool:
-        """Tell whether the queue may be begun anew; what is in hand is finished first, if that is all there is."""
+        """Return whether the queue may be truncated; first finish the batches in hand if no other jobs are left."""
         if (
             self._batches
             and not self._batches.has_unwritten
@@ -109,12 +109,12 @@ class Worker:
             until = time.monotonic() + _FINISH_TIMEOUT_S
             while self._batches and time.monotonic() < until:
                 self._batches.collect(POLL_S)
-            if self._batches:  # the model takes too long for it to be done often
+            if self._batches:  # the model is too slow to do this often
                 self._state.truncate_at = time.monotonic() + _MAINTENANCE_INTERVAL_S
         return not self._batches
 
     def _on_timeout(self, number: int) -> None:
-        """Leave a source alone that took too long; be less patient with the next one, as one owner may have many."""
+        """Back off a source that was read too slowly, and halve the timeout, because one owner may have many."""
         if waited := timeouts.take_timeout():
             self._read_timeout = max(_MIN_READ_TIMEOUT_S, waited / 2)
             self._backoff.start(
@@ -122,32 +122,32 @@ class Worker:
             )
 
     def finish(self) -> db.DatabaseError | None:
-        """Send nothing more and finish what is under way; return the error where a lock prevented that to the last."""
+        """Send nothing more and finish what is under way; return the error if a lock prevented that to the end."""
         return self._batches.finish()
 
     @property
     def has_unwritten(self) -> bool:
-        """True while a lock keeps a batch from being written."""
+        """Whether a lock keeps a batch from being written."""
         return self._batches.has_unwritten
 
     def close(self) -> None:
-        """Give up what is under way; its locks are the caller's to let go."""
+        """Abandon all batches; the caller releases their locks."""
         self._batches.close()
 
     def _rotated(self, numbers: list[int]) -> list[int]:
-        """Start with another pipeline each time: where they share an endpoint, the first takes the room there is."""
+        """Start with another pipeline each time: of those that share an endpoint, the first takes all its capacity."""
         self._turn = (self._turn + 1) % max(1, len(numbers))
         return numbers[self._turn :] + numbers[: self._turn]
 
     def _pipelines(self) -> list[int]:
-        """The pipelines as they are now; none when the one that was named has been dropped since."""
+        """Return the current pipelines; none if the named one was dropped."""
         if self._pipeline is None:
             return pipelines.every()
         found = pipelines.find(self._pipeline)
         return [found.id] if found is not None else []
 
     def anything_left(self) -> bool:
-        """True while there is work that this worker could do now or in an instant."""
+        """Return whether this worker has work that is ready, or will be in a moment."""
         return self._read_wal(at_once=True) or self._step(
             lambda: claims.is_anything_left(self._pipelines(), [*self._blocked], unreadable=False)
         )
@@ -163,14 +163,16 @@ class Worker:
         return result
 
     def _claim_and_start(self, number: int) -> bool:
-        """Claim and prepare what the pipeline's models have room for; True when anything was claimed."""
+        """Claim and prepare as much as the pipeline's models can take; return True if anything was claimed."""
         pipeline = self._looks.at(
             number, lambda: _look(number, self._scan_starts), lambda error: policies.retry_delay(error, 0)
         )
         if pipeline is None or self._batches.is_unwritten(number):
             return False
         done = False
-        for generation in pipeline.generations:  # one at a time: an error in one must not leave another's claim behind
+        for (
+            generation
+        ) in pipeline.generations:  # one at a time, so that an error in one leaves no claim of another behind
             model = generation.model
             chosen = provider(model.provider)
             if self._dispatcher.unavailable(chosen, model, budget(pipeline)) is not None:
@@ -203,13 +205,13 @@ class Worker:
 
 
 def _on_tick() -> None:
-    """The first makes cancel work, the second gives up the snapshot that the first took."""
+    """Let a cancel through, then release the snapshot that this took."""
     db.check_interrupts()
     db.commit()
 
 
 def _look(number: int, scan_starts: ScanStarts) -> Pipeline | None:
-    """Return the pipeline with its log folded, or None when there is nothing to do or nothing may be done."""
+    """Coalesce the pipeline's log and return it; None if it has no work, is not active or cannot be read."""
     scan_start = scan_starts.of("work", number)
     if scan_start.known() is None:
         scan_start.seen = SnapshotMark(0)

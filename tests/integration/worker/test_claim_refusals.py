@@ -34,7 +34,7 @@ def test_nonsense_is_refused_whole(db, texts):
         ((token, [one, None], [GOOD, GOOD]), "22004", "hashes"),
         ((token, [one, two], [GOOD, None]), "22004", "vectors"),
         ((token, [one, two], [GOOD, SHORT]), "22023", 'has 4 dimensions, and model "loop"'),
-        ((token, [one, b"x" * 32], [GOOD, GOOD]), "22023", f"1 of 2 hashes were not handed out by claim {token}"),
+        ((token, [one, b"x" * 32], [GOOD, GOOD]), "22023", f"1 of 2 hashes do not belong to claim {token}"),
         ((token, [one, b""], [GOOD, GOOD]), "22023", "1 of 2 hashes"),
         ((token, [one, one], [GOOD, str(vector("y", 8))]), "22023", "occurs twice"),
         ((None, [one], [GOOD]), "42704", "no claim NULL"),
@@ -50,7 +50,7 @@ def test_nonsense_is_refused_whole(db, texts):
     minus = "SELECT embed_submit('docs', %s, %s, %s::vector[], -1)"
     assert refused(db, minus, (token, [one], [GOOD])).sqlstate == "22023"
     wrong = refused(db, "SELECT embed_submit('other', %s, %s, %s::vector[])", (token, [one], [GOOD]))
-    assert 'not of pipeline "other"' in str(wrong)
+    assert 'does not belong to pipeline "other"' in str(wrong)
     assert kept(db) == 0
     assert submit(db, texts) == 10
 

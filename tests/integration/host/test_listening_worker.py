@@ -206,7 +206,7 @@ def test_it_outlives_restarts_of_the_server():
                 with psycopg.connect(server.dsn(), autocommit=True) as db:
                     db.execute("INSERT INTO docs VALUES (%s, 'a', 'b')", (number,))
                     wait_until(lambda db=db: is_fresh(db), what="the row")
-            worker.wait_for("connected", 6)
+                worker.wait_for("connected", 2 * (number + 1))  # both, before the server goes again
             worker.send(signal.SIGTERM)
             assert worker.end() == (0, "")
 

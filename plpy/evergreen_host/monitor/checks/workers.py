@@ -11,7 +11,7 @@ from evergreen_host.report import pluralize
 _MAX_WAIT = "2 minutes"  # a pg_cron job starts within a minute
 _MAX_TRANSACTION_AGE = "1 hour"
 _WAITING = """
-SELECT s.pipeline, s.pending, s.oldest_pending_age > interval '{patience}' AS is_old FROM {{schema}}.embed_status s
+SELECT s.pipeline, s.pending, s.oldest_pending_age > interval '{max_wait}' AS is_old FROM {{schema}}.embed_status s
 WHERE s.state = 'active' AND s.pending + s.in_flight > 0
 """
 _WORKERS = """
@@ -77,7 +77,7 @@ def jobs(database: Database) -> Iterator[Finding]:
 
 def no_worker(database: Database) -> Iterator[Finding]:
     """Rows that wait without a worker."""
-    waiting = [row for row in database.rows(_WAITING.format(patience=_MAX_WAIT)) if row["is_old"]]
+    waiting = [row for row in database.rows(_WAITING.format(max_wait=_MAX_WAIT)) if row["is_old"]]
     if waiting and not any_worker(database):
         names = ", ".join(row["pipeline"] for row in waiting)
         rows = pluralize(sum(row["pending"] for row in waiting), "row")

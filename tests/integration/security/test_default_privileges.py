@@ -31,7 +31,7 @@ def alter(db, defaults):
 
 
 @pytest.fixture
-def bare(cluster):
+def bare(cluster, template):
     """A superuser's session in a database without the extension, in which people have their schemas."""
     with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
         admin.execute("CREATE DATABASE defaults TEMPLATE template0")

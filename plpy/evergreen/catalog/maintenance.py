@@ -35,7 +35,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a task could not do its work, where nothing that it did is to be undone."""
+    """Why a task failed without an error that rolls its step back."""
 
     sqlstate: str
     message: str

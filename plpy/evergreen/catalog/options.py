@@ -167,7 +167,7 @@ def is_interval(value: str) -> bool:
 
 
 def check_intervals(options: dict[str, Any]) -> dict[str, Any]:
-    """Return a pipeline's options; raises UserError 22023 where one that is to be an interval is none."""
+    """Return a pipeline's options; raises UserError 22023 for an invalid interval."""
     kept = options.get("previous_kept")
     if kept is not None and not is_interval(kept):
         raise UserError(f'option "previous_kept" must be an interval, not "{kept}"', hint="For example '7 days'.")

@@ -203,7 +203,7 @@ class EmbeddingTask:
     last_error: ModelError | None = None  # of the last request, where no text of it is at fault
     max_batch: dict[bytes, int] = field(default_factory=dict[bytes, int])  # the most texts in a request with this one
     size_on_trial: bool = False  # a request of a size that failed is under way: no second one at a time
-    canary_first: bool = True  # what is to be sent alone may bring the server down
+    canary_first: bool = True  # a suspect may crash the server, so a harmless text goes first
     unresolved: list[FailedRequest] = field(default_factory=list[FailedRequest])
     isolating_since: float = 0.0  # monotonic: since when a failed batch is bisected; 0: none is
     deferred_until: float = 0.0  # monotonic: it asks for no permit before, while other tasks of its queue may

@@ -12,7 +12,7 @@ class Planner:
     """How statements are planned: as the session has it or, for our own, for tables that grow.
 
     Plans are kept for as long as the session. One that was made while a queue was empty would read it from end to end
-    when it is full, for each row that is to be written: 4 s for a claim of 800 among 100,000. ``jit`` is off as well: a
+    when it is full, for each row written: 4 s for a claim of 800 among 100,000. ``jit`` is off as well: a
     small table that has to be read whole costs the planner's penalty then, and would be compiled for. What else the
     database may have switched off is on.
     """

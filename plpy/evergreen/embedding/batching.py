@@ -38,7 +38,7 @@ def pack(texts: Texts, limits: Limits) -> Iterator[list[bytes]]:
 def pack_task(task: EmbeddingTask, limits: Limits, answers: int = 0) -> None:
     """Pack the texts of a task into batches; those of a request that failed come last, in smaller batches.
 
-    One that is to be sent alone may bring the server down: when no other text goes first, a harmless one does.
+    A suspect, which is sent alone, may crash the server: if no other text goes first, a harmless one does.
     ``answers``: how many the model has given.
     """
     fresh = {key: text for key, text in task.texts.items() if key not in task.max_batch}
@@ -76,7 +76,7 @@ class CostEstimate:
 
 @dataclass
 class Workload:
-    """What is to be done: rows to look at, and what is to be sent of them."""
+    """The work of a drain: rows to read, and the texts, tokens and calls to send."""
 
     rows: float = 0
     texts: float = 0

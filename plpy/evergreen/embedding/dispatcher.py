@@ -126,7 +126,7 @@ class RequestDispatcher:
         return queue
 
     def _has_sql(self) -> bool:
-        """True when there is a request that runs here and now: nothing is to be waited for."""
+        """Return whether a request runs in this thread, so that there is nothing to wait for."""
         return any(queue.is_sql and queue.tasks() for queue in self._queues.values())
 
     def _send_ready(self) -> None:

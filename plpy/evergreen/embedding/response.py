@@ -34,7 +34,7 @@ _LEAST_SQUARE, _MOST_SQUARE = 1.2e-38, 8e37
 
 @dataclass
 class NextStep:
-    """What is to be done."""
+    """What to do after a response: deliver vectors, resend texts, record failures."""
 
     note: Callable[[AdmissionControl], None]
     vectors: dict[bytes, Vector] = field(default_factory=dict[bytes, Vector])

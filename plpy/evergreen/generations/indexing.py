@@ -31,7 +31,7 @@ _MINUTES_FROM = 120  # seconds
 
 
 def due() -> list[Task]:
-    """Return a task for each index that is to be made, mended or taken away. Takes no lock on any generation."""
+    """Return a task for each index to create, rebuild or drop. Takes no lock on any generation."""
     least = int(options.get("index_from"))
     tasks = [_task("vector index", row, partial(_vectors, row)) for row in db.rows(SQL.without_index, least)]
     tasks += [_task("word index", row, partial(_words, row)) for row in db.rows(SQL.without_words, least)]
@@ -62,7 +62,7 @@ def _words(row: db.Row) -> Problem | None:
 
 
 def not_yet(generation: Generation) -> str | None:
-    """Return what is to be said where a generation is searched before its index is there; None where it needs none."""
+    """Return the notice for a generation that is searched before its index is built; None if it needs no index."""
     row = db.one(SQL.lacks, generation.id, int(options.get("index_from")))
     if row is None:
         return None

@@ -68,7 +68,7 @@ def _not_a_chunker(definition: dict[str, Any]) -> UserError:
 
 
 def check_separators(separators: Any) -> None:
-    """Raise UserError 22023 when what a text is to be cut at makes no sense; "" cuts anywhere."""
+    """Raise UserError 22023 for invalid separators; "" cuts anywhere."""
     if not isinstance(separators, list) or not 1 <= len(cast("list[object]", separators)) <= _MOST_SEPARATORS:
         raise UserError(
             f"separators must be a list of 1 to {_MOST_SEPARATORS} texts",

@@ -21,7 +21,7 @@ SQL = load(__package__)
 # one chunk a row, no chunk is renumbered.
 _WHOLE_DIMENSIONS, _WHOLE_ROW = 512, 2000
 _FILLING = 0.65  # average length of a chunk, as a share of the maximum
-_REST = 330  # bytes of a row besides text and vector
+_ROW_OVERHEAD = 330  # bytes of a row in addition to text and vector
 _INLINE = "toast_tuple_target = 8160"
 _WHOLE, _RENUMBERED = "fillfactor = 70", "fillfactor = 50"
 # A bulk edit replaces all rows, and the next one should reuse the dead space. Each VACUUM reads the whole HNSW index,
@@ -163,7 +163,7 @@ def _storage(generation: Generation) -> str:
         is_whole, fill = generation.model.dimensions <= _WHOLE_DIMENSIONS, _WHOLE
     else:
         text = _FILLING * float(generation.chunker.get("size", 0))
-        is_whole, fill = 4 * generation.model.dimensions + text + _REST <= _WHOLE_ROW, _RENUMBERED
+        is_whole, fill = 4 * generation.model.dimensions + text + _ROW_OVERHEAD <= _WHOLE_ROW, _RENUMBERED
     return ", ".join([*([_INLINE] if is_whole else []), fill, _VACUUM])
 
 

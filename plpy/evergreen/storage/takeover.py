@@ -43,7 +43,7 @@ def take(generations: Sequence[Generation]) -> None:
 
 
 def _mark(names: str) -> bool:
-    """Take the lock that tells a worker whose build is cancelled that the table is to be dropped."""
+    """Take the lock that tells a worker with a cancelled index build that the table will be dropped."""
     db.ddl(SQL.mark.on(tables=names))
     return True
 

@@ -118,7 +118,7 @@ SELECT pg_catalog.pg_is_in_recovery()
 -- try_(): takes the sleepers' lock, if no writer and no other worker holds it; see extension/sql/31_queue/2_functions.sql
 SELECT pg_catalog.pg_try_advisory_lock({lock_sleeper}, 0)
 
--- is_had_by_nobody(): whether no other session holds the lock exclusively; shared, so that writers can take it meanwhile
+-- is_lock_free(): whether no other session holds the lock exclusively; shared, so that writers can take it meanwhile
 SELECT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0)
 
 -- is_mine(): whether this session still holds it

@@ -96,7 +96,7 @@ def _take_sleep_lock() -> bool:
     if db.value(SQL.is_mine):
         db.run(SQL.give_up)
     if not db.value(SQL.is_announced, _ANNOUNCE_S / 2):
-        if not db.value(SQL.is_had_by_nobody):  # announcing it for another holder would make writers send NOTIFY
+        if not db.value(SQL.is_lock_free):  # announcing it for another holder would make writers send NOTIFY
             return False
         db.rows(SQL.announce, _ANNOUNCE_S)
     return bool(db.value(SQL.try_))

@@ -170,9 +170,7 @@ class Worker:
         if pipeline is None or self._batches.is_unwritten(number):
             return False
         done = False
-        for (
-            generation
-        ) in pipeline.generations:  # one at a time, so that an error in one leaves no claim of another behind
+        for generation in pipeline.generations:  # one at a time: an error in one leaves no claim of another behind
             model = generation.model
             chosen = provider(model.provider)
             if self._dispatcher.unavailable(chosen, model, budget(pipeline)) is not None:

@@ -71,7 +71,7 @@ class QueueClient:
                     raise
                 if disconnected:
                     self._connection = None
-                time.sleep(_RETRY_DELAY)
+                time.sleep(_RETRY_DELAY)  # the server restarts, or another session has the lock
 
     def _execute(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         connection = self._connect()

@@ -8,7 +8,7 @@ from tests.fixtures.worker_processes import SLEEP, WORK, is_woken, listen
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 INSIDE = [
-    ("is_mine", "before", 1), ("is_announced", "after", 1), ("announce", "after", 1), ("is_had_by_nobody", "after", 1),
+    ("is_mine", "before", 1), ("is_announced", "after", 1), ("announce", "after", 1), ("is_lock_free", "after", 1),
     ("try_", "after", 1), ("came", "before", 1), ("came", "after", 1), ("anything_left", "after", 1),
 ]  # fmt: skip
 

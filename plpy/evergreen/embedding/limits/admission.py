@@ -16,7 +16,7 @@ class Permit:
     """May a request go: now, or in ``wait`` seconds, and then with how many of its texts."""
 
     wait: float = 0.0
-    open: bool = False  # a breaker is open or a budget spent: what is to be sent had better come back later
+    open: bool = False  # a breaker is open or a budget is spent: release the claim and retry later
     reason: str = ""
     scope: str | None = None  # of the reason, as embed.job.error_scope; None: waiting for one's turn is no error
     deferred: bool = False  # only this task has to wait; others of its queue may go

@@ -54,7 +54,7 @@ def reserve(budget: Budget | None, model: Model, estimates: list[int]) -> int | 
 
     When there is none for the first one, the day is over: its counter is set to the limit. None while requests are
     under way, which may turn out cheaper than they were estimated: ask again. Raises RejectedError when no day could
-    pay for the first. Each reservation is to be settled.
+    pay for the first. The caller must settle each reservation.
     """
     counters = _counters(budget, model)
     if budget is None or not counters:

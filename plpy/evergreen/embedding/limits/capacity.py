@@ -68,7 +68,7 @@ def window(found: Capacity, limit: float) -> int:
 
 
 def is_slow(found: Capacity, limit: float, max_texts: int) -> bool:
-    """Tell whether what is under way is to be counted: requests as large as allowed could take too long."""
+    """Return whether to limit the texts in flight, because two requests of the maximum size would time out."""
     return window(found, limit) < 2 * max_texts
 
 

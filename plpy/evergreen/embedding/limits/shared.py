@@ -14,7 +14,7 @@ from evergreen.embedding.limits.breaker import Breaker
 from evergreen.embedding.limits.capacity import Capacity
 from evergreen.embedding.limits.endpoint_state import State
 
-_NO_PAUSE = 1.0  # seconds: a server that asks for less than this, again and again, is to be left alone for longer
+_NO_PAUSE = 1.0  # seconds: repeated shorter pauses are extended
 Failed = Callable[..., Breaker]
 
 

@@ -1,10 +1,12 @@
 """Rate limits as arithmetic: a token bucket kept as one number, the time at which it will be full again.
 
 That is the generic cell rate algorithm (ITU-T I.371). Times are microseconds since 1970, as in the shared state.
-A limit is meant for any sixty seconds, so what may go at once (the burst) is taken off the rate.
+A limit holds in any sixty seconds, so the burst is taken off the rate, and times are rounded up: rounded to the
+nearest, 14 requests went in a minute that allowed 13.
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 MINUTE = 60_000_000
 BURST = 1 / 30  # of a minute's quota: what may go at once
@@ -50,7 +52,7 @@ def wait(bucket: Bucket, limit: Limit, now: int, *, live: bool) -> int:
     Live work may use the burst up. Backfill finds room in a full bucket only, or in its own share.
     """
     if live:
-        return max(0, round(bucket.full_at - limit.cost * (limit.burst - 1) - now))
+        return max(0, ceil(bucket.full_at - limit.cost * (limit.burst - 1) - now))
     own = bucket.share_full_at if limit.has_share else bucket.full_at
     return max(0, min(bucket.full_at, own) - now)
 
@@ -58,8 +60,8 @@ def wait(bucket: Bucket, limit: Limit, now: int, *, live: bool) -> int:
 def spend(bucket: Bucket, limit: Limit, now: int, amount: float, *, live: bool) -> Bucket:
     """Take an amount out. What is given back (a negative amount) never makes a bucket fuller than full."""
     flows_in = amount * limit.cost
-    full_at = round(max(bucket.full_at, now) + flows_in)
+    full_at = ceil(max(bucket.full_at, now) + flows_in)
     if live or amount < 0:
         return Bucket(max(full_at, now), bucket.share_full_at)
-    share = round(max(bucket.share_full_at, now) + flows_in / limit.backfill_share)
+    share = ceil(max(bucket.share_full_at, now) + flows_in / limit.backfill_share)
     return Bucket(full_at, share)

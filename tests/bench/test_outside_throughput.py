@@ -14,7 +14,7 @@ pytestmark = pytest.mark.bench
 
 
 def outside(session, batch: int) -> None:
-    """The loop of docs/compute-outside.md."""
+    """The loop of docs/how-to/compute-outside.md."""
     query = "SELECT token, text, hash FROM embed_claim('docs', %s)"
     while rows := session.execute(query, (batch,)).fetchall():
         vectors = [str(vector.tolist()) for vector in hash_vectors([row[1] for row in rows])]

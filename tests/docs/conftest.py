@@ -1,4 +1,4 @@
-"""A server with wal_level = logical, as docs/cdc.md requires, and databases in which a reader follows a page."""
+"""A server with wal_level = logical, as docs/how-to/cdc.md requires, and databases in which a reader follows a page."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""README.md and docs/*.md as the tests read them: blocks of code by language and line, and code within sentences."""
+"""The README and the pages of docs/ as the tests read them: blocks of code by language and line, and inline code."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tests.fixtures.paths import PROJECT
 
 ROOT = PROJECT
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 #: What a block may hold; ``text`` is what something prints, or a drawing.
 LANGUAGES = frozenset({"sql", "sh", "python", "text"})
 

@@ -1,4 +1,4 @@
-"""docs/architecture.md names packages, files and definitions that exist, and the layers that import-linter checks."""
+"""The page on architecture names packages, files and definitions that exist, and the layers of import-linter."""
 
 import re
 import tomllib
@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs.pages import ROOT, section
 
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 SERVER = ROOT / "plpy" / "evergreen"
 LOCATIONS = re.findall(r"^\| [^|]+ \| `([^`]+)` \| `(\w+)` \|$", section(PAGE, "Where to find it"), re.MULTILINE)
 #: How a file defines a name: Python, a query of the server or a function of the extension.

@@ -1,4 +1,4 @@
-"""docs/moving-in.md: its statements run against the other extensions' tables, and imported vectors cost no call."""
+"""The page on moving in: its statements run against the other extensions' tables, and imported vectors cost no call."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.freshness import assert_fresh
 from tests.fixtures.providers.loopback import vector
 
-PAGE = PROJECT / "docs" / "moving-in.md"
+PAGE = PROJECT / "docs" / "how-to" / "moving-in.md"
 
 # The tables that the other made, what they hold, and the texts that are left to embed.
 THEIRS = {

@@ -9,13 +9,13 @@ from tests.docs.pages import PAGES, README, ROOT, blocks, inline, name_of, secti
 
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {
-    "docs/moving-in.md": "tests/docs/test_moving_in_page.py",
-    "docs/uninstall.md": "tests/integration/operate/test_uninstall.py",
+    "docs/how-to/moving-in.md": "tests/docs/test_moving_in_page.py",
+    "docs/how-to/uninstall.md": "tests/integration/operate/test_uninstall.py",
 }
 #: What a reader of the page has besides what the README's tutorial made.
 BEFORE = {
-    "docs/costs.md": "\n".join(block.code for block in blocks(ROOT / "docs" / "models.md", "sql")),
-    "docs/clients.md": (
+    "docs/how-to/costs.md": "\n".join(block.code for block in blocks(ROOT / "docs" / "how-to" / "models.md", "sql")),
+    "docs/how-to/clients.md": (
         "CREATE TABLE products (id int PRIMARY KEY, name text); INSERT INTO products VALUES (1, 'Pencil');"
     ),
 }

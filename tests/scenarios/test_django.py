@@ -42,7 +42,7 @@ FILES = {
                 managed = False
                 db_table = "products_embedding"
     """,
-    # What docs/clients.md gives as a recipe for one's own continuous integration.
+    # What docs/how-to/clients.md gives as a recipe for one's own continuous integration.
     "shop/migrations/0001_initial.py": """
         from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""A reader's own ORDER BY embedding <=> … on the view under row security: what docs/search.md says of it.
+"""A reader's own ORDER BY embedding <=> … on the view under row security: what docs/how-to/search.md says of it.
 
 The kind: an index in ORDER BY gives its nearest rows before the policy leaves any of them out, and pgvector's
 default ends the scan after the first 40. The setting that the page names, and the form that it shows, give as many as

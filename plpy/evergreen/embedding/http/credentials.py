@@ -32,7 +32,7 @@ def _directory() -> Path:
 def how_to_replace(name: str) -> str:
     """Return the command that replaces a secret by its input, or one for the host of a read-only mount."""
     if _is_mounted_read_only():
-        return f"chown 0:{os.getegid()} {name} && chmod 0440 {name} # on the host; see docs/install.md, As a container"
+        return f"chown 0:{os.getegid()} {name} && chmod 0440 {name} # on the host; see docs/how-to/install.md"
     place = shlex.quote(str(_directory() / name))
     return f"install -m 0640 -o root -g {_group(os.getegid())} /dev/stdin {place}"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.core.errors import ModelError
-from evergreen.core.job import LIVE
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Model
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class EmbeddingTask:
     model: Model
     texts: Texts
     kind: str = "document"
-    lane: int = LIVE
+    lane: Lane = Lane.LIVE
     live_share: float = 0.8
     truncate: bool = False
     retries: bool = True  # False: a caller waits for the answer, so the first failure is final

@@ -1,11 +1,23 @@
-"""Jobs and claims."""
+"""Lanes, jobs and claims."""
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from evergreen.core.pipeline import Generation, Pipeline
 
-LIVE, BACKFILL = 0, 1
 MAX_KEY_BYTES = 2600  # of a key as jsonb: a B-tree entry holds 2,704 bytes, with the columns around the key
+
+
+class Lane(IntEnum):
+    """Lanes of the queue, as ``embed.job.lane`` stores them."""
+
+    LIVE = 0
+    BACKFILL = 1
+
+    @property
+    def label(self) -> str:
+        """The lane's name in logs and answers."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -13,7 +25,7 @@ class Job:
     """A claimed key, as it was when it was claimed."""
 
     key: str
-    lane: int
+    lane: Lane
     changes: int
     attempts: int
     changed_at: str
@@ -28,7 +40,7 @@ class Claim:
     token: int
     pipeline: Pipeline
     generation: Generation
-    lane: int
+    lane: Lane
     round: int  # of the cursor over the stored documents, which TRUNCATE restarts
     leased: bool
     at: str = "-infinity"  # when it was claimed, before any source row was read
@@ -47,5 +59,5 @@ class ClaimRequest:
 
     pipeline: Pipeline
     generation: Generation
-    lane: int
+    lane: Lane
     limit: int

@@ -18,6 +18,7 @@ from evergreen.core.embedding import (
     TaskResult,
 )
 from evergreen.core.errors import CircuitOpenError, ModelError, RetryableError, doubtful
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Model
 from evergreen.embedding import fault_isolation
 from evergreen.embedding.admission_client import AdmissionClient, Step
@@ -72,7 +73,7 @@ class RequestDispatcher:
         """Return what one request may hold, by the provider's limits and by what was learned of the server."""
         return self._admission.limits(provider, model)
 
-    def has_capacity(self, provider: Provider, model: Model, lane: int) -> bool:
+    def has_capacity(self, provider: Provider, model: Model, lane: Lane) -> bool:
         """Tell whether more should be prepared for a model: no more waits than can be sent next."""
         queue = self._queue(provider, model)
         return queue.queued_batches(lane) < queue.width
@@ -161,7 +162,7 @@ class RequestDispatcher:
             queue.blocked_until = time.monotonic() + min([*waits, _LOOK])
         return False
 
-    def _next(self, queue: EndpointQueue, lane: int) -> tuple[EmbeddingTask | None, list[int], Permit]:
+    def _next(self, queue: EndpointQueue, lane: Lane) -> tuple[EmbeddingTask | None, list[int], Permit]:
         """Ask for a permit for the next task of a lane; a task that alone has to wait lets the others pass."""
         while (task := queue.next(lane)) is not None:
             estimates = _estimates(task)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from evergreen.core.embedding import Answer, EmbeddingTask, Request, RequestBatch
 from evergreen.core.errors import ModelError
-from evergreen.core.job import BACKFILL, LIVE
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Model
 from evergreen.embedding import exit_guard
 from evergreen.embedding.limits.admission import Permit
@@ -59,10 +59,10 @@ class EndpointQueue:
     evidence_used: Counter[int] = field(
         default_factory=Counter[int]
     )  # by model: the last answer that was evidence against some text
-    _lanes: dict[int, deque[EmbeddingTask]] = field(
-        default_factory=lambda: {LIVE: deque[EmbeddingTask](), BACKFILL: deque[EmbeddingTask]()}
+    _lanes: dict[Lane, deque[EmbeddingTask]] = field(
+        default_factory=lambda: {lane: deque[EmbeddingTask]() for lane in Lane}
     )
-    _tokens_sent: dict[int, float] = field(default_factory=lambda: {LIVE: 0.0, BACKFILL: 0.0})
+    _tokens_sent: dict[Lane, float] = field(default_factory=lambda: dict.fromkeys(Lane, 0.0))
     _pool: ThreadPoolExecutor | None = None
 
     def add(self, task: EmbeddingTask) -> None:
@@ -76,9 +76,9 @@ class EndpointQueue:
 
     def tasks(self) -> list[EmbeddingTask]:
         """Return the tasks that have something to send."""
-        return [*self._lanes[LIVE], *self._lanes[BACKFILL]]
+        return [task for lane in Lane for task in self._lanes[lane]]
 
-    def queued_batches(self, lane: int) -> int:
+    def queued_batches(self, lane: Lane) -> int:
         """Count what waits to be sent in a lane."""
         return sum(len(task.waiting) for task in self._lanes[lane])
 
@@ -89,18 +89,18 @@ class EndpointQueue:
     def _probes(self, model: Model) -> bool:
         return any(sent.permit.probe and sent.task.model.id == model.id for sent in self.in_flight.values())
 
-    def lanes(self) -> list[int]:
+    def lanes(self) -> list[Lane]:
         """Return the lanes with something to send, the one whose turn it is first."""
-        filled = [lane for lane in (LIVE, BACKFILL) if self._lanes[lane]]
+        filled = [lane for lane in Lane if self._lanes[lane]]
         if len(filled) == 1:
             self._tokens_sent = dict.fromkeys(self._tokens_sent, 0.0)
         if len(filled) <= 1:
             return filled
-        share = self._lanes[LIVE][0].live_share
-        is_owed = self._tokens_sent[LIVE] * (1 - share) > self._tokens_sent[BACKFILL] * share
-        return [BACKFILL, LIVE] if is_owed else [LIVE, BACKFILL]
+        share = self._lanes[Lane.LIVE][0].live_share
+        is_owed = self._tokens_sent[Lane.LIVE] * (1 - share) > self._tokens_sent[Lane.BACKFILL] * share
+        return [Lane.BACKFILL, Lane.LIVE] if is_owed else [Lane.LIVE, Lane.BACKFILL]
 
-    def next(self, lane: int) -> EmbeddingTask | None:
+    def next(self, lane: Lane) -> EmbeddingTask | None:
         """Return the next task of a lane; not one that has to wait for an answer in flight."""
         now = time.monotonic()
         ready = (task for task in self._lanes[lane] if task.deferred_until <= now)

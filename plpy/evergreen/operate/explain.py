@@ -7,6 +7,7 @@ from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines
 from evergreen.core.document import Document
 from evergreen.core.errors import ModelError
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import estimate_tokens, format_number, pluralize
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -83,7 +84,7 @@ def _queue(generation: Generation, key: str) -> Iterator[str]:
     if job is None:
         yield "queue: nothing waits"
     else:
-        lane = "live" if job["lane"] == 0 else "backfill"
+        lane = Lane(job["lane"]).label
         state = (
             "claimed by a worker" if job["claimed"] else f"waits until {job['ready_at']}" if job["waits"] else "ready"
         )

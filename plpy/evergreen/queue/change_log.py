@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import options
-from evergreen.core.job import BACKFILL, LIVE
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Pipeline
 from evergreen.core.retry import bisect
 from evergreen.db.locks import with_lock_timeout
@@ -124,6 +124,6 @@ def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str]
     return Coalesced(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None
 
 
-def _bulk_lane(pipeline: Pipeline) -> int:
+def _bulk_lane(pipeline: Pipeline) -> Lane:
     """Return the lane of changes made by a transaction of more than 1,000 rows."""
-    return LIVE if options.effective(pipeline.options, "bulk_lane") == "live" else BACKFILL
+    return Lane.LIVE if options.effective(pipeline.options, "bulk_lane") == "live" else Lane.BACKFILL

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from evergreen import db
-from evergreen.core.job import BACKFILL, Claim, ClaimRequest, Job
+from evergreen.catalog import options
+from evergreen.core.job import Claim, ClaimRequest, Job, Lane
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.queries import load
@@ -50,12 +51,18 @@ def claim(
     return claim
 
 
+def lanes(pipeline: Pipeline, room: int) -> list[tuple[Lane, int]]:
+    """Return the lanes in claim order with their limits: live up to its share, backfill, then the rest of live."""
+    share = max(1, int(room * options.effective(pipeline.options, "live_share")))
+    return [(Lane.LIVE, share), (Lane.BACKFILL, room), (Lane.LIVE, room)]
+
+
 def may_have_work(pipeline: int) -> bool:
     """Return whether a pipeline may have work; polling leaves no dead rows."""
     return is_anything_left([pipeline], [], unreadable=True) or bool(db.value(SQL.lost_claims, pipeline))
 
 
-def start(pipeline: Pipeline, generation: Generation, lane: int, *, leased: bool) -> Claim:
+def start(pipeline: Pipeline, generation: Generation, lane: Lane, *, leased: bool) -> Claim:
     """Return an empty claim."""
     new = db.one(SQL.next_token, generation.id)
     assert new is not None
@@ -68,15 +75,15 @@ def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     return found
 
 
-def fill(claim: Claim, lane: int, limit: int, abandoned: list[int], cursors: NextKeys, scan_start: ScanStart) -> None:
+def fill(claim: Claim, lane: Lane, limit: int, abandoned: list[int], cursors: NextKeys, scan_start: ScanStart) -> None:
     """Add up to ``limit`` keys of a lane to a claim; for the backfill lane also the cursors' next keys."""
     limit_in_all = limit + len(claim.jobs)
     add(claim, _ready(claim, (lane, limit), abandoned, scan_start))
-    if lane == BACKFILL and limit_in_all > len(claim.jobs):
+    if lane == Lane.BACKFILL and limit_in_all > len(claim.jobs):
         cursors.claim_next(claim, limit_in_all - len(claim.jobs))
 
 
-def _ready(claim: Claim, wanted: tuple[int, int], abandoned: list[int], scan_start: ScanStart) -> list[db.Row]:
+def _ready(claim: Claim, wanted: tuple[Lane, int], abandoned: list[int], scan_start: ScanStart) -> list[db.Row]:
     """Claim ready jobs; released jobs before the scan start wait for the next full scan."""
     seen = scan_start.known()
     start = str(seen.end if seen is not None else 0)
@@ -178,7 +185,7 @@ def add(claim: Claim, rows: list[db.Row]) -> None:
     for row in rows:
         claim.jobs[row["key"]] = Job(
             row["key"],
-            row["lane"],
+            Lane(row["lane"]),
             row["changes"],
             row["attempts"],
             row["changed_at"],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from evergreen import db
 from evergreen.core import text as text_module
 from evergreen.core.embedding import Limits, Texts, Usage
-from evergreen.core.job import BACKFILL, LIVE, Claim
+from evergreen.core.job import Claim, Lane
 from evergreen.core.pipeline import Generation, Model
 from evergreen.db import event_log
 from evergreen.db.errors import in_class
@@ -101,7 +101,7 @@ def record_lag(claim: Claim, keys: list[str]) -> None:
     if claim.generation.state != "active":
         return
     jobs = [claim.jobs[key] for key in keys]
-    for lane in (LIVE, BACKFILL):
+    for lane in Lane:
         since = [job.unserved_since for job in jobs if job.lane == lane and job.unserved_since is not None]
         if since:
             db.run(SQL.record_lag, claim.pipeline.id, lane, since)

@@ -7,7 +7,7 @@ from evergreen.catalog import options
 from evergreen.core.document import Document, Prepared
 from evergreen.core.embedding import AnyVector, EmbeddingTask, Texts, Usage
 from evergreen.core.errors import InvalidVectorError, ModelError, PoisonError, RejectedError
-from evergreen.core.job import LIVE, Claim
+from evergreen.core.job import Claim
 from evergreen.db import event_log
 from evergreen.db.errors import is_disk_full
 from evergreen.embedding import suspects
@@ -252,7 +252,7 @@ class Batch:
             "batch_done",
             pipeline=claim.pipeline.name,
             generation=claim.generation.id,
-            lane="live" if claim.lane == LIVE else "backfill",
+            lane=claim.lane.label,
             rows=len(claim.jobs),
             **vars(self.result.cost.spent),
             failed=len(self.result.prepared.failures),

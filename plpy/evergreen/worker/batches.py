@@ -5,6 +5,7 @@ from functools import partial
 
 from evergreen import db
 from evergreen.catalog.maintenance import Step
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Generation
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.db.privileges import LOCKED_HINT
@@ -67,7 +68,7 @@ class Batches:
         """Return the tokens of the claims in hand."""
         return [batch.claim.token for batch in self._batches]
 
-    def has_room(self, generation: Generation, lane: int) -> bool:
+    def has_room(self, generation: Generation, lane: Lane) -> bool:
         """Return whether to claim more; each generation gets one batch even if its endpoint is busy."""
         under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
         return not under_way or self._dispatcher.has_capacity(

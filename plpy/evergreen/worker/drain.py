@@ -12,7 +12,7 @@ from evergreen.catalog import maintenance, options, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import UserError
-from evergreen.core.job import BACKFILL, LIVE, ClaimRequest
+from evergreen.core.job import ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import pluralize, quoted
 from evergreen.db import privileges, statement_timeout, timeouts
@@ -163,9 +163,8 @@ class Drain:
         chosen, model = provider(generation.model.provider), generation.model
         self._cursors.begin(generation.id)
         most = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
-        live = max(1, int(share * options.effective(pipeline.options, "live_share")))
         left = share
-        for lane, limit in ((LIVE, live), (BACKFILL, share), (LIVE, share)):
+        for lane, limit in claims.lanes(pipeline, share):
             room = limit
             while min(room, left, self._room) > 0 and self._has_time():
                 if not self._dispatcher.has_capacity(chosen, model, lane):

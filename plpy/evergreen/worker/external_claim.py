@@ -9,7 +9,7 @@ from evergreen.capture import ddl_sync
 from evergreen.catalog import maintenance, models, options, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.errors import UserError
-from evergreen.core.job import BACKFILL, LIVE, Claim
+from evergreen.core.job import Claim, Lane
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import quoted
 from evergreen.db import privileges, statement_timeout, timeouts
@@ -140,11 +140,10 @@ class ClaimCall:
         return []
 
     def _claim(self, generation: Generation) -> Claim | None:
-        claim = claims.start(self._pipeline, generation, LIVE, leased=True)
+        claim = claims.start(self._pipeline, generation, Lane.LIVE, leased=True)
         dead = claims.abandoned_tokens(claim, [])
         db.run(SQL.put_lease, claim.token, generation.id, self._lease)
-        live = max(1, int(self._max_rows * self._live_share))
-        for lane, limit in ((LIVE, live), (BACKFILL, self._max_rows), (LIVE, self._max_rows)):
+        for lane, limit in claims.lanes(self._pipeline, self._max_rows):
             if room := min(limit, self._max_rows - len(claim.jobs)):
                 claims.fill(claim, lane, room, dead, self._cursors, ScanStart())
         self._cursors.note(claim)

@@ -8,7 +8,7 @@ from evergreen.catalog import options, pipelines
 from evergreen.core.document import Document, Prepared
 from evergreen.core.embedding import AnyVector, Usage
 from evergreen.core.errors import SuspectError, UserError
-from evergreen.core.job import LIVE, Claim
+from evergreen.core.job import Claim, Lane
 from evergreen.core.lazy import lazy
 from evergreen.db import privileges, timeouts
 from evergreen.db.privileges import as_extension_owner, sql_entry
@@ -110,7 +110,7 @@ class _Submission:
         readable = ddl_sync.check(claimed.pipeline)
         pipeline = readable or claimed.pipeline
         generation = next((g for g in pipeline.generations if g.id == claimed.generation.id), claimed.generation)
-        claim = Claim(claimed.token, pipeline, generation, LIVE, now["round"], leased=True, at=now["at"])
+        claim = Claim(claimed.token, pipeline, generation, Lane.LIVE, now["round"], leased=True, at=now["at"])
         owners = {key: text.keys[0] for key, text in self._texts.items()}
         if readable is None:  # the source cannot be read now
             return BatchResult(claim, Prepared(), {**self._vectors}, {*self._vectors}, owners=owners)
@@ -194,7 +194,7 @@ def embed_release(pipeline: str | None, token: int | None, hashes: list[bytes | 
 
 def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | None) -> int:
     texts = _open(claimed, hashes)
-    claim = Claim(claimed.token, claimed.pipeline, claimed.generation, LIVE, 0, leased=True)
+    claim = Claim(claimed.token, claimed.pipeline, claimed.generation, Lane.LIVE, 0, leased=True)
     keys = [*dict.fromkeys(key for text in texts.values() for key in text.keys)]
     claims.add(claim, db.rows(SQL.hold_jobs, claimed.generation.id, keys, claimed.token))
     if error is None:

@@ -9,10 +9,10 @@ from typing import TypeVar
 from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.capture.wal.service import Reader
-from evergreen.catalog import maintenance, options, pipelines
+from evergreen.catalog import maintenance, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.errors import ModelError, UserError
-from evergreen.core.job import BACKFILL, LIVE, Claim, ClaimRequest
+from evergreen.core.job import Claim, ClaimRequest, Lane
 from evergreen.core.pipeline import Pipeline
 from evergreen.db import timeouts
 from evergreen.db.privileges import as_extension_owner
@@ -178,9 +178,8 @@ class Worker:
                 continue
             self._blocked.discard(generation.id)
             room = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
-            for lane in (LIVE, BACKFILL):
-                live = max(1, int(room * options.effective(pipeline.options, "live_share")))
-                limit = live if lane == LIVE else self._throttle.room(room)
+            for lane, most in claims.lanes(pipeline, room)[:2]:
+                limit = most if lane == Lane.LIVE else self._throttle.room(min(most, room))
                 if self._batches.has_room(generation, lane):
                     claimed = self._claim(ClaimRequest(pipeline, generation, lane, limit))
                     if claimed is not None:
@@ -192,7 +191,7 @@ class Worker:
         return done
 
     def _record_claim(self, claimed: Claim) -> None:
-        if claimed.lane == LIVE:
+        if claimed.lane == Lane.LIVE:
             self._throttle.live()
         else:
             self._throttle.backfilled(len(claimed.jobs))

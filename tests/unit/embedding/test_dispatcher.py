@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evergreen.core.embedding import Answer, EmbeddingTask, Limits
 from evergreen.core.errors import CircuitOpenError, ConfigurationError, RejectedError, RetryableError, SuspectError
-from evergreen.core.job import BACKFILL, LIVE
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding import endpoint_queue
 from evergreen.embedding.batching import pack
@@ -437,9 +437,9 @@ def test_orders_are_served_in_turn():
 def test_backfill_has_its_share_beside_live_work(share, most):
     provider, dispatcher = Fake(inputs=1), make_dispatcher()
     provider.at_once = 1
-    dispatcher.submit(task(provider, {f"b{i}".encode(): f"backfill {i}" for i in range(40)}, lane=BACKFILL), set())
+    dispatcher.submit(task(provider, {f"b{i}".encode(): f"backfill {i}" for i in range(40)}, lane=Lane.BACKFILL), set())
     dispatcher.submit(
-        task(provider, {f"l{i}".encode(): f"live {i}" for i in range(20)}, lane=LIVE, live_share=share), set()
+        task(provider, {f"l{i}".encode(): f"live {i}" for i in range(20)}, lane=Lane.LIVE, live_share=share), set()
     )
     run_all(dispatcher)
     sent = [request[0].split()[0] for request in provider.requests]

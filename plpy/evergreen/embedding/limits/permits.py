@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from evergreen.core.embedding import Budget, EmbeddingTask
-from evergreen.core.job import LIVE
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Model
 from evergreen.embedding.limits import breaker, budget, endpoint_state, rate_limit
 from evergreen.embedding.limits import capacity as capacity_rules
@@ -63,7 +63,7 @@ def _fitting(task: EmbeddingTask, state: State, texts: int) -> Permit:
 
 
 def _acquire(task: EmbeddingTask, estimates: list[int]) -> Permit:
-    model, live = task.model, task.lane == LIVE
+    model, live = task.model, task.lane == Lane.LIVE
     state = endpoint_state.read(model)
     limits = endpoint_state.rate_limits(model.endpoint, task.live_share)
     permit = rest(model, state) or rate_wait(model, state, limits, live=live)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from evergreen.core.embedding import Budget, EmbeddingTask
-from evergreen.core.job import LIVE
+from evergreen.core.job import Lane
 from evergreen.core.pipeline import Model
 from evergreen.embedding.limits import breaker, budget, endpoint_state, permits
 from evergreen.embedding.limits import capacity as capacity_rules
@@ -42,7 +42,7 @@ class SharedLimits:
             return
 
         def change(state: State) -> State:
-            new = endpoint_state.spend(state, limits, {"tokens": float(difference)}, live=task.lane == LIVE)
+            new = endpoint_state.spend(state, limits, {"tokens": float(difference)}, live=task.lane == Lane.LIVE)
             if permit.probe or permit.endpoint_failures:
                 new = replace(new, endpoint=breaker.CLOSED)
             if permit.probe or permit.model_failures:

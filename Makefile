@@ -19,11 +19,16 @@ PGSPOT_IGNORE := --ignore-lang plpython3u
 #   PS002, PS015 in an upgrade: Postgres replaces only objects that belong to the extension
 PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
-.PHONY: help demo all test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos check install \
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+.PHONY: help demo all docs test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos check install \
     setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a temporary cluster
 	$(BIN)/evergreen demo
+
+docs: $(STAMP)  ## the documentation site, in build/site; warnings are errors
+	$(SITE)
 
 all: $(STAMP)  ## what `make install` needs; for pgxn and packagers
 
@@ -74,6 +79,7 @@ check: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/basedpyright -p tests --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(SITE)
 	rm -rf $(SCRIPTS)
 	$(BIN)/python -m evergreen_host.packaging.build $(SCRIPTS)
 	$(BIN)/pgspot $(PGSPOT_IGNORE) $$(ls $(SCRIPTS)/evergreen--*.sql | grep -v 'evergreen--.*--')
@@ -91,7 +97,7 @@ test-packages: setup  ## setup, and the packages that tests need
 
 $(STAMP): pyproject.toml plpy/evergreen/__init__.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check,docs]'
 	touch $@
 
 help:  ## this list

@@ -1,0 +1,1 @@
+"""What makes the documentation: the site, the reference pages and the pictures."""

@@ -10,7 +10,7 @@ ROOT = PROJECT
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 #: What a block may hold; ``text`` is what something prints, or a drawing.
-LANGUAGES = frozenset({"sql", "sh", "python", "text"})
+LANGUAGES = frozenset({"sql", "sh", "python", "text", "yaml"})
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")

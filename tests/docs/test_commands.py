@@ -38,6 +38,11 @@ ELSEWHERE = {
     "evergreen import pgai": IMPORT + "test_as_one_runs_it",
     "evergreen import pgai --drop": IMPORT + "test_the_vectorizer_is_dropped_when_all_is_taken",
 }
+SECRET = "tests/docs/test_provider_pages.py::test_a_key_is_stored_as_the_page_of_secrets_says"
+ELSEWHERE |= {
+    "install -d -m 0755 /etc/evergreen/secrets": SECRET,
+    "install -m 0640 -o root -g postgres /dev/stdin /etc/evergreen/secrets/openai_key": SECRET,
+}
 #: Commands that run until they are told to end.
 STAY = ("evergreen worker",)
 #: Commands whose exit code says what they found.

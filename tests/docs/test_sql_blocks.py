@@ -11,6 +11,11 @@ from tests.docs.pages import PAGES, README, ROOT, blocks, inline, name_of, secti
 ELSEWHERE = {
     "docs/how-to/moving-in.md": "tests/docs/test_moving_in_page.py",
     "docs/how-to/uninstall.md": "tests/integration/operate/test_uninstall.py",
+    **{
+        name_of(page): "tests/docs/test_provider_pages.py"
+        for page in PAGES
+        if page.parent.name == "providers" and blocks(page, "sql")
+    },
 }
 #: What a reader of the page has besides what the README's tutorial made.
 BEFORE = {

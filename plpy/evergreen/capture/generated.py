@@ -84,4 +84,4 @@ def release_source(pipeline: Pipeline) -> None:
                 generation_tables.drop_policy(table)
             functions.drop(f"embed_store.src_{generation.id}()")
         for name in foreign:
-            db.ddl(SQL.drop_column.on(table=generation.readable, column=db.identifier(name)))
+            db.ddl(SQL.drop_column.with_identifiers(table=generation.readable, column=db.identifier(name)))

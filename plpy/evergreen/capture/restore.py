@@ -36,7 +36,7 @@ def rebind_restored(pipeline: Pipeline) -> None:
     db.run(SQL.restart_backfill, pipeline.id)
     db.run(SQL.count_documents, pipeline.id)
     for row in db.rows(SQL.altered_triggers):
-        with_lock_timeout(lambda row=row: db.ddl(SQL.enable_trigger.on(**row)), "50ms")
+        with_lock_timeout(lambda row=row: db.ddl(SQL.enable_trigger.with_identifiers(**row)), "50ms")
     here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)

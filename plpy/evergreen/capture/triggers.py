@@ -28,7 +28,7 @@ def install(pipeline: Pipeline, source: Source) -> bool:
     present = {(row["table_oid"], row["trigger"]): row for row in db.rows(SQL.our_triggers, function)}
     for row in present.values():  # an owner can disable those of single partitions, too
         if row["enabled"] != "A":
-            db.ddl(SQL.enable_always.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+            db.ddl(SQL.enable_always.with_identifiers(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
     required = [(source.oid, source.qualified, event, sql, "ROW", condition) for event, sql, condition in _ROW_TRIGGERS]
     required += [
         (member["table_oid"], member["table_name"], "truncate", "TRUNCATE", "STATEMENT", "")
@@ -40,10 +40,14 @@ def install(pipeline: Pipeline, source: Source) -> bool:
         names = {"trigger": db.identifier(trigger), "table": table}
         if (oid, trigger) not in present:
             missed_rows = missed_rows or bool(oid != source.oid and db.value(SQL.has_pages, oid))
-            db.ddl(SQL.create_trigger.on(**names, event=sql, level=level, condition=condition, function=function))
+            db.ddl(
+                SQL.create_trigger.with_identifiers(
+                    **names, event=sql, level=level, condition=condition, function=function
+                )
+            )
             if db.value(SQL.oid_of_name, table) != oid:
                 raise db.undefined(f"table {table} was renamed during the wait for its lock")
-            db.ddl(SQL.enable_always.on(**names))
+            db.ddl(SQL.enable_always.with_identifiers(**names))
     return missed_rows
 
 
@@ -53,14 +57,14 @@ def remove_from_former_partitions(pipeline: Pipeline, source: Source) -> bool:
     present = db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}")
     former = [row for row in present if row["table_oid"] not in members]
     for row in former:
-        db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+        db.ddl(SQL.drop_trigger.with_identifiers(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
     return bool(former)
 
 
 def remove_orphans(source: Source) -> None:
     """Drop triggers whose pipeline does not exist: a restore without the catalog leaves them."""
     for row in db.rows(SQL.orphaned_triggers, source.oid):
-        db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+        db.ddl(SQL.drop_trigger.with_identifiers(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
 
 
 def remove(pipeline: Pipeline) -> None:
@@ -68,7 +72,7 @@ def remove(pipeline: Pipeline) -> None:
     function = f"embed_store.capture_{pipeline.id}"
     for row in db.rows(SQL.our_triggers, function):
         if not row["inherited"]:
-            db.ddl(SQL.drop_trigger.on(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+            db.ddl(SQL.drop_trigger.with_identifiers(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ _NOTHING = Query("check_interrupts", (), "SELECT 1")
 
 
 def _plan(query: Query) -> Any:
-    identity = (query.text, query.types, planning.is_by_index)
+    identity = (query.text, query.types, planning.prefers_indexes)
     if identity not in _plans:
         if len(_plans) >= _PLANS_KEPT:
             _plans.clear()

@@ -33,12 +33,12 @@ class Planner:
         self._before: dict[str, str] | None = None  # what the session has, while ours are in force
 
     @property
-    def is_by_index(self) -> bool:
+    def prefers_indexes(self) -> bool:
         """True while our settings are in force; a plan is kept for each of the two."""
         return self._before is not None
 
     @contextmanager
-    def by_index(self) -> Generator[None, None, None]:
+    def prefer_indexes(self) -> Generator[None, None, None]:
         """Plan what is run inside for tables of any size."""
         if self._before is not None:
             yield
@@ -51,7 +51,7 @@ class Planner:
 
     @contextmanager
     def as_session(self) -> Generator[None, None, None]:
-        """Run code that is not ours inside of ``by_index``, with the settings that it would have without."""
+        """Run code that is not ours inside of ``prefer_indexes``, with the settings that it would have without."""
         if self._before is None:
             yield
             return

@@ -127,7 +127,7 @@ def as_extension_owner(body: Callable[[], T], *, stable: bool = False) -> T:
 def revoke_all(kind: Kind, name: str) -> None:
     """Revoke every privilege from all roles but the owner; ``name`` is qualified, quoted, with arguments."""
     for row in db.rows(SQL.grantees, kind, name):
-        db.ddl(SQL.revoke.on(kind=kind, name=name, grantee=row["name"]))
+        db.ddl(SQL.revoke.with_identifiers(kind=kind, name=name, grantee=row["name"]))
 
 
 def check_isolation(function: str) -> None:

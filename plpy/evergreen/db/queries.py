@@ -24,7 +24,7 @@ class Query:
     types: tuple[str, ...]
     text: str
 
-    def on(self, **names: str) -> "Query":
+    def with_identifiers(self, **names: str) -> "Query":
         """Put already quoted identifiers or generated expressions in the place of ``{name}``."""
 
         def filled(text: str) -> str:
@@ -68,4 +68,4 @@ def load(package: str | None) -> Queries:
     folders = package.split(".")[1:]
     path = Path(__file__).parents[1].joinpath(*folders) / "queries.sql"
     found = parse(path.read_text(encoding="utf-8"))
-    return Queries(path, {name: query.on(**_CONSTANTS) for name, query in found.items()})
+    return Queries(path, {name: query.with_identifiers(**_CONSTANTS) for name, query in found.items()})

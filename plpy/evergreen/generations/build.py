@@ -108,7 +108,9 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     generation_tables.create_table(pipeline, generation, source)
     if pipeline.triggers and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):
-            locks.with_short_locks(lambda: db.ddl(SQL.wait_for_writers.on(table=source.qualified)), source.qualified)
+            locks.with_short_locks(
+                lambda: db.ddl(SQL.wait_for_writers.with_identifiers(table=source.qualified)), source.qualified
+            )
     event_log.info("generation_started", pipeline=pipeline.name, generation=number, model=generation.model.name)
     db.notice(_next(pipeline, generation, source))
     return number

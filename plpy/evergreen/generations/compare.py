@@ -77,9 +77,9 @@ def _sides(name: str | None) -> _Sides:
 def _samples(sides: _Sides) -> list[str]:
     """Texts of some rows, as the caller may see them."""
     if sides.sees_all:
-        query = SQL.some_texts.on(table=sides.pipeline.active.table)
+        query = SQL.some_texts.with_identifiers(table=sides.pipeline.active.table)
         return list(dict.fromkeys(row["chunk"] for row in as_extension_owner(lambda: db.rows(query, _SAMPLES))))
-    return [row["chunk"] for row in db.rows(SQL.visible_texts.on(view=sides.view), _SAMPLES)]
+    return [row["chunk"] for row in db.rows(SQL.visible_texts.with_identifiers(view=sides.view), _SAMPLES)]
 
 
 def _vector(sides: _Sides, generation: Generation, text: str) -> str:
@@ -101,7 +101,7 @@ def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
         return []
     index = indexes.index_of_options(sides.building, as_extension_owner(models.vector_schema))
     distance = f"g.embedding {index.operator} $1"
-    query = SQL.nearest.on(
+    query = SQL.nearest.with_identifiers(
         table=sides.building.table,
         distance=distance,
         vector=f"{index.schema}.vector",
@@ -117,7 +117,7 @@ def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
 def _visible(sides: _Sides, keys: list[str]) -> list[str]:
     if sides.sees_all:
         return keys
-    seen = {row["key"] for row in db.rows(SQL.visible_keys.on(view=sides.view), keys)}
+    seen = {row["key"] for row in db.rows(SQL.visible_keys.with_identifiers(view=sides.view), keys)}
     return [key for key in keys if key in seen]
 
 

@@ -110,7 +110,7 @@ def _create(statement: str, generation: Generation) -> None:
 
     Workers that build in parallel share memory of maintenance_work_mem, more than a container has unless it is told.
     """
-    create = partial(db.ddl, SQL.create.on(statement=statement))
+    create = partial(db.ddl, SQL.create.with_identifiers(statement=statement))
     try:
         db.atomically(create)
     except db.DatabaseError as error:
@@ -132,7 +132,7 @@ def _by_cron(name: str, method: str, generation: Generation) -> Problem | None:
     if failure is None:
         return None
     db.run(SQL.unschedule, number)
-    db.ddl(SQL.serially.on(table=generation.table))  # it may have been for want of shared memory
+    db.ddl(SQL.serially.with_identifiers(table=generation.table))  # it may have been for want of shared memory
     return Problem("58000", failure)
 
 
@@ -159,10 +159,10 @@ def words_index(pipeline: Pipeline) -> str:
 
 
 def _drop(name: str) -> None:
-    db.ddl(SQL.drop.on(name=name))
+    db.ddl(SQL.drop.with_identifiers(name=name))
 
 
 def _no_statistics(name: str) -> None:
     """Keep words of texts out of the statistics, which embed_forget does not erase."""
-    db.ddl(SQL.no_statistics.on(name=name))
+    db.ddl(SQL.no_statistics.with_identifiers(name=name))
     db.run(SQL.forget_statistics, name)

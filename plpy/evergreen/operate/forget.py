@@ -99,7 +99,10 @@ class _Erasure:
         return rows[0] if rows else None
 
     def _erase(self, generation: Generation, token: int | None) -> int:
-        hashes = [row["hash"] for row in db.rows(SQL.forget_chunks.on(table=generation.table), generation.id, self.key)]
+        hashes = [
+            row["hash"]
+            for row in db.rows(SQL.forget_chunks.with_identifiers(table=generation.table), generation.id, self.key)
+        ]
         under_way = [row["hash"] for row in db.rows(SQL.under_way, generation.model.id, token)]
         _clear_cache(generation, {*hashes, *self._hashes_now(generation), *under_way})
         db.run(SQL.land, generation.model.id, hashes, token)
@@ -146,7 +149,7 @@ def _clear_cache(generation: Generation, hashes: Iterable[bytes]) -> None:
     after the commit embed.erased_text does.
     """
     given = [generation.model.id, sorted(hashes)]
-    db.run(SQL.block_cache.on(vector=f"{models.vector_schema()}.vector"), *given)
+    db.run(SQL.block_cache.with_identifiers(vector=f"{models.vector_schema()}.vector"), *given)
     db.run(SQL.clear_cache, *given)
     db.run(SQL.remember, *given)
     vector_cache.purge_erased()

@@ -88,12 +88,12 @@ def embed_preview(
 
 
 def _counted(plan: _Plan) -> int:
-    return int(db.value(SQL.count.on(source=plan.source.from_clause)))
+    return int(db.value(SQL.count.with_identifiers(source=plan.source.from_clause)))
 
 
 def _first_rows(plan: _Plan) -> Iterator[Shown]:
     source = plan.source
-    query = SQL.first_rows.on(
+    query = SQL.first_rows.with_identifiers(
         key=ex.key("s", source.key),
         **plan.content,
         source=source.from_clause,
@@ -127,11 +127,11 @@ class _Sample:
 def _sample(plan: _Plan) -> _Sample:
     on = {**plan.content, "source": plan.source.from_clause}
     if plan.rows <= _SAMPLE:
-        return _reckoned(plan, db.stream(SQL.all_rows.on(**on), 2 * _SAMPLE))
+        return _reckoned(plan, db.stream(SQL.all_rows.with_identifiers(**on), 2 * _SAMPLE))
     percent = str(min(100.0, 100.0 * _SAMPLE / plan.rows))
-    sample = _reckoned(plan, db.stream(SQL.some_rows.on(**on, percent=percent), 2 * _SAMPLE))
+    sample = _reckoned(plan, db.stream(SQL.some_rows.with_identifiers(**on, percent=percent), 2 * _SAMPLE))
     if not sample.rows:  # whole pages are taken, and these were none
-        sample = _reckoned(plan, db.stream(SQL.all_rows.on(**on), _SAMPLE))
+        sample = _reckoned(plan, db.stream(SQL.all_rows.with_identifiers(**on), _SAMPLE))
     sample.is_whole = False
     return sample
 

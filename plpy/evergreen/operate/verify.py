@@ -48,10 +48,10 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
             if repair:
                 busy += _repair(pipeline, generation, found)
             db.check_interrupts()
-        strays = [row["key"] for row in db.rows(SQL.strays.on(table=generation.table), generation.id)]
+        strays = [row["key"] for row in db.rows(SQL.strays.with_identifiers(table=generation.table), generation.id)]
         counts["orphan"] += len(strays)
         if repair and strays:
-            db.run(SQL.drop_strays.on(table=generation.table), generation.id)
+            db.run(SQL.drop_strays.with_identifiers(table=generation.table), generation.id)
     if busy:
         db.warning(
             f"{pluralize(busy, 'row')} that another session is writing may not be repaired",
@@ -135,7 +135,7 @@ def _chunks(pipeline: Pipeline, generation: Generation, ids: list[int]) -> defau
     assert source is not None  # it has just been read
     stored_key = ex.key("g", [replace(c, name=f"k{i}") for i, c in enumerate(source.key, 1)])
     found: defaultdict[int, list[db.Row]] = defaultdict(list)
-    for row in db.rows(SQL.verified_chunks.on(table=generation.table, key=stored_key), ids):
+    for row in db.rows(SQL.verified_chunks.with_identifiers(table=generation.table, key=stored_key), ids):
         found[row["document"]].append(row)
     return found
 
@@ -171,7 +171,7 @@ def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> int:
     wrong = [key for key, state in found.states.items() if state != "fresh"]
     if found.damaged:
         ids = [list(column) for column in zip(*found.damaged, strict=True)]
-        db.run(SQL.drop_damaged.on(table=generation.table), *ids)
+        db.run(SQL.drop_damaged.with_identifiers(table=generation.table), *ids)
     if wrong:
         recorded = sum(found.states[key] != "missing" for key in wrong)
         busy = recorded - db.run(SQL.spoil, generation.id, wrong)

@@ -86,11 +86,11 @@ def _remove_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> 
     # From here on an ordinary table of the source's owner, who decides on access.
     generation_tables.detach(generation)
     name = f"{pipeline.name[:40]}_embedding_kept_{generation.id}"
-    db.ddl(SQL.rename_table.on(**table, name=db.identifier(name)))
+    db.ddl(SQL.rename_table.with_identifiers(**table, name=db.identifier(name)))
     kept = {"table": f"embed_store.{db.identifier(name)}"}
-    db.ddl(SQL.move_table.on(**kept, schema=db.identifier(home["schema"])))
+    db.ddl(SQL.move_table.with_identifiers(**kept, schema=db.identifier(home["schema"])))
     moved = f"{db.identifier(home['schema'])}.{db.identifier(name)}"
-    db.ddl(SQL.give_table.on(table=moved, owner=db.identifier(home["owner"])))
+    db.ddl(SQL.give_table.with_identifiers(table=moved, owner=db.identifier(home["owner"])))
     db.notice(f"kept vectors are in table {moved}")
 
 

@@ -99,11 +99,15 @@ def _create_wrapper(model: int, remote: str) -> None:
     home = db.one(SQL.function_home, f"{remote}(text[])")
     assert home is not None  # it was resolved a moment ago
     path = ", ".join(dict.fromkeys([home["schema"], models.vector_schema(), "public", "pg_temp"]))
-    db.ddl(SQL.create_wrapper.on(wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path))
+    db.ddl(
+        SQL.create_wrapper.with_identifiers(
+            wrapper=wrapper, vector=f"{models.vector_schema()}.vector", body=body, path=path
+        )
+    )
     signature = {"signature": f"{wrapper}(text[])"}
     privileges.revoke_all("FUNCTION", signature["signature"])
     functions.set_owner(f"{wrapper}(text[])", db.identifier(home["owner"]))
-    db.ddl(SQL.depend_on_extension.on(**signature))
+    db.ddl(SQL.depend_on_extension.with_identifiers(**signature))
 
 
 def _check_unused(model: Model) -> None:

@@ -93,7 +93,14 @@ def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
 
 
 def _coalesce(pipeline: Pipeline, look: _Look, limit: int) -> Coalesced:
-    db.run(SQL.fold_scopes.on(choice=look.choice), pipeline.id, look.floor, _MAX_LOG_ROWS, [], list(look.earlier))
+    db.run(
+        SQL.fold_scopes.with_identifiers(choice=look.choice),
+        pipeline.id,
+        look.floor,
+        _MAX_LOG_ROWS,
+        [],
+        list(look.earlier),
+    )
     coalesced = _attempt(pipeline, look, limit=limit)
     if coalesced is not None:
         return coalesced
@@ -118,7 +125,7 @@ def _coalesce_around_locks(pipeline: Pipeline, floor: str, keys: list[str], unti
 
 
 def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Coalesced | None:
-    query = SQL.fold.on(choice=look.choice)
+    query = SQL.fold.with_identifiers(choice=look.choice)
     arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier), _bulk_lane(pipeline))
     row = with_lock_timeout(lambda: db.one(query, *arguments), "5ms")
     return Coalesced(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None

@@ -59,7 +59,7 @@ def search_rows_sql(source: str | None, query: str | None, k: int | None, pipeli
         return [
             _statement(found, int(k or 0), is_blank=is_zero(vector), is_restricted=is_restricted),
             vector,
-            SQL.shows_another.on(view=view_of(found), generation=str(found.active.id)).text,
+            SQL.shows_another.with_identifiers(view=view_of(found), generation=str(found.active.id)).text,
         ]
 
     return as_extension_owner(run)
@@ -79,7 +79,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
     question = f"$1::{index.schema}.vector"
     distance = f"v.embedding {index.operator} {question}"
     is_rough = where.is_indexed and index.oversampling > 1 and not is_restricted
-    nearest = (SQL.nearest_rows_exactly if is_restricted else SQL.nearest_rows).on(
+    nearest = (SQL.nearest_rows_exactly if is_restricted else SQL.nearest_rows).with_identifiers(
         view=where.view,
         visible=search.visible(pipeline) if is_restricted else "",
         columns=", ".join(columns_of_key),
@@ -89,7 +89,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
         order=index.order("v.embedding", question) if is_rough else distance,
         fetch=str(k * (_CHUNKS_A_ROW if several else 1) * (index.oversampling if is_rough else 1)),
     )
-    return SQL.rows.on(
+    return SQL.rows.with_identifiers(
         nearest=nearest.text,
         score=index.score("b.distance"),
         source=source.from_clause,

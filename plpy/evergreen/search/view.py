@@ -29,7 +29,7 @@ def key_columns(pipeline: Pipeline) -> list[str]:
 
 def shows_another(view: str, generation: int) -> bool:
     """Tell whether a view shows another generation than one thought; where it does not, no row is read."""
-    return bool(db.value(SQL.shows_another.on(view=view, generation=str(generation))))
+    return bool(db.value(SQL.shows_another.with_identifiers(view=view, generation=str(generation))))
 
 
 def snapshot_is_kept() -> bool:

@@ -38,7 +38,7 @@ class Function:
         names = {"signature": self.signature, "returns": self.returns, "body": db.literal(self.body)}
         if self.definer:
             db.ddl(
-                SQL.replace_function.on(
+                SQL.replace_function.with_identifiers(
                     **names,
                     language=self.language,
                     volatility=self.volatility,
@@ -48,25 +48,25 @@ class Function:
             )
             privileges.revoke_all("FUNCTION", self.signature)
         else:
-            db.ddl(SQL.replace_inlined_function.on(**names))
+            db.ddl(SQL.replace_inlined_function.with_identifiers(**names))
             privileges.revoke_all("FUNCTION", self.signature)
-            db.ddl(SQL.grant_execute_to_public.on(signature=self.signature))
+            db.ddl(SQL.grant_execute_to_public.with_identifiers(signature=self.signature))
         new_owner = db.identifier(owner) if owner is not None else db.value(SQL.owner_to_restore, self.signature)
         if new_owner is not None:
             set_owner(self.signature, new_owner)
         if self.grantee is not None:
-            db.ddl(SQL.grant_execute.on(signature=self.signature, role=db.identifier(self.grantee)))
-        db.ddl(SQL.comment_function.on(signature=self.signature, comment=db.literal(self.comment)))
+            db.ddl(SQL.grant_execute.with_identifiers(signature=self.signature, role=db.identifier(self.grantee)))
+        db.ddl(SQL.comment_function.with_identifiers(signature=self.signature, comment=db.literal(self.comment)))
 
 
 def set_owner(signature: str, owner: str) -> None:
     """Change a function's owner; the role is quoted."""
-    db.ddl(SQL.set_function_owner.on(signature=signature, owner=owner))
+    db.ddl(SQL.set_function_owner.with_identifiers(signature=signature, owner=owner))
 
 
 def drop(signature: str) -> None:
     """Drop a function if it exists."""
-    db.ddl(SQL.drop_function.on(signature=signature))
+    db.ddl(SQL.drop_function.with_identifiers(signature=signature))
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def without_body_checks() -> Generator[None]:
 
 def fill(query: Query, **names: str) -> str:
     """Return the text of a query with its placeholders filled in."""
-    return query.on(**names).text
+    return query.with_identifiers(**names).text
 
 
 def reader(generation: Generation, source: Source, watched: tuple[Column, ...], only_if: Column | None) -> Function:
@@ -227,7 +227,7 @@ def ensure_schema() -> None:
             hint="As a superuser, rename that schema, or ALTER SCHEMA embed_store OWNER TO the extension's owner.",
         )
     for creator in db.rows(SQL.roles_with_create):  # granted by default privileges, as after a restore, or by mistake
-        db.ddl(SQL.revoke_create.on(role=creator["name"]))
+        db.ddl(SQL.revoke_create.with_identifiers(role=creator["name"]))
         db.notice(
             f"CREATE on schema embed_store was revoked from {creator['name']}: functions there run with others' rights"
         )

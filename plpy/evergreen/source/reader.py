@@ -62,7 +62,7 @@ def _lock_source(pipeline: Pipeline) -> None:
 def _lock_table(name: str) -> bool:
     """Lock a table; False when it was renamed during the wait."""
     try:
-        db.atomically(lambda: db.ddl(SQL.lock_source.on(source=name)))
+        db.atomically(lambda: db.ddl(SQL.lock_source.with_identifiers(source=name)))
     except db.DatabaseError as error:
         if not is_undefined_table(error):
             raise
@@ -82,7 +82,7 @@ def unreadable_reason(pipeline: Pipeline, error: db.DatabaseError) -> str:
 
 def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
     """Yield the rows that exist among ``keys``; raises DatabaseError as the owner's code does."""
-    query = SQL.read_rows.on(reader=f"embed_store.reader_{generation.id}")
+    query = SQL.read_rows.with_identifiers(reader=f"embed_store.reader_{generation.id}")
     for row in db.stream(query, "[" + ",".join(keys) + "]"):
         wrapper = tuple(row["wrapper"]) if row["wrapper"] is not None else None
         yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"], wrapper)
@@ -90,7 +90,10 @@ def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
 
 def scan(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
     """Return the next keys of the source after a key, in key order."""
-    return [row["key"] for row in db.rows(SQL.scan_keys.on(scan=f"embed_store.scan_{pipeline.id}"), after, limit)]
+    return [
+        row["key"]
+        for row in db.rows(SQL.scan_keys.with_identifiers(scan=f"embed_store.scan_{pipeline.id}"), after, limit)
+    ]
 
 
 def canonical(pipeline: Pipeline, key: str) -> str:
@@ -104,7 +107,7 @@ def canonical(pipeline: Pipeline, key: str) -> str:
 def canonical_all(pipeline: Pipeline, keys: Sequence[str]) -> list[str]:
     """Bring keys to their stored form, in one statement; raises as ``canonical`` does."""
     wrapped = [_array(pipeline, key) for key in keys]
-    query = SQL.canonical_keys.on(canonical=f"embed_store.key_{pipeline.id}")
+    query = SQL.canonical_keys.with_identifiers(canonical=f"embed_store.key_{pipeline.id}")
     try:
         # Undone after: a deferred trigger or a cursor of the owner's code must not run at commit, as us.
         return [str(row["key"]) for row in with_source_locked(pipeline, lambda: db.rows(query, wrapped))]

@@ -38,7 +38,7 @@ def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
         f"{ex.comparable('s', column)} {column.equal} {ex.key_value('k.key', place, column)}"
         for place, column in enumerate(source.key)
     )
-    query = SQL.sees_any.on(source=source.from_clause, matches=" AND ".join(matches))
+    query = SQL.sees_any.with_identifiers(source=source.from_clause, matches=" AND ".join(matches))
     parts = (list(keys[start : start + _KEYS_PER_QUERY]) for start in range(0, len(keys), _KEYS_PER_QUERY))
     return any(db.in_discarded_subtransaction(lambda part=part: bool(db.value(query, part))) for part in parts)
 

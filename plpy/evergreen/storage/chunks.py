@@ -81,10 +81,10 @@ def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bo
             yield _FIXED.pack(*numbers, *hashes, 8, now), model, key, field(text.encode()), vector
 
     key_names = ", ".join(f"k{position}" for position in range(1, len(pipeline.key) + 1))
-    query = SQL.copy_chunks.on(table=generation.table, key_names=key_names)
+    query = SQL.copy_chunks.with_identifiers(table=generation.table, key_names=key_names)
     try:
         with in_memory(_FIELDS + len(pipeline.key), rows()) as path:
-            db.ddl(query.on(path=db.literal(path)))
+            db.ddl(query.with_identifiers(path=db.literal(path)))
     except OSError:
         return False
     except db.DatabaseError as error:
@@ -120,7 +120,7 @@ def _insert_query(pipeline: Pipeline, generation: Generation) -> Query:
         else:
             element = f"pg_catalog.jsonb_build_object('v', {ex.key_text('u.key', position)})"
             values.append(f"(SELECT r.v FROM pg_catalog.jsonb_to_record({element}) r (v {type_name}))")
-    return SQL.insert_chunks.on(
+    return SQL.insert_chunks.with_identifiers(
         table=generation.table,
         key_names=", ".join(names),
         key_values=", ".join(values),

@@ -94,7 +94,7 @@ def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVecto
 def _stored_chunks(claim: Claim, documents: list[int]) -> dict[int, list[StoredChunk]]:
     found: defaultdict[int, list[StoredChunk]] = defaultdict(list)
     if documents:
-        for row in db.rows(SQL.stored_chunks.on(table=claim.generation.table), documents):
+        for row in db.rows(SQL.stored_chunks.with_identifiers(table=claim.generation.table), documents):
             found[row["document"]].append(StoredChunk(row["id"], row["chunk_no"], row["chunk_hash"]))
     return found
 
@@ -110,7 +110,11 @@ def _drop(claim: Claim, changes: Changes) -> Kept:
 def _keep(claim: Claim, changes: Changes) -> None:
     kept = [(i, chunk, number, d.fingerprint, d.src_hash) for i, d, found in changes for chunk, number in found.keep]
     if kept:
-        db.run(SQL.keep_chunks.on(table=claim.generation.table), *_columns(kept, 5), claim.generation.model.name)
+        db.run(
+            SQL.keep_chunks.with_identifiers(table=claim.generation.table),
+            *_columns(kept, 5),
+            claim.generation.model.name,
+        )
 
 
 def _add(claim: Claim, changes: Changes, vectors: dict[bytes, AnyVector]) -> None:
@@ -152,4 +156,4 @@ def _vectors(chunks: list[db.Row]) -> Kept:
 
 def on_table(query: Query, claim: Claim) -> Query:
     """Return a query with the generation's table and pgvector's schema in it."""
-    return query.on(table=claim.generation.table, schema=models.vector_schema())
+    return query.with_identifiers(table=claim.generation.table, schema=models.vector_schema())

@@ -39,7 +39,7 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     keys = [(f"k{i}", type_name) for i, (_, _, type_name) in enumerate(pipeline.key, 1)]
     table = {"table": generation.table}
     db.ddl(
-        SQL.create_table.on(
+        SQL.create_table.with_identifiers(
             **table,
             key_columns=", ".join(f"{name} {type_name} NOT NULL" for name, type_name in keys),
             vector=f"{models.vector_schema()}.vector",
@@ -48,14 +48,14 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
         )
     )
     _no_statistics(generation.table, ["chunk", "embedding", *(name for name, _ in keys)])
-    db.ddl(SQL.index_key.on(**table, key_names=", ".join(name for name, _ in keys)))
-    db.ddl(SQL.index_hash.on(**table))
+    db.ddl(SQL.index_key.with_identifiers(**table, key_names=", ".join(name for name, _ in keys)))
+    db.ddl(SQL.index_hash.with_identifiers(**table))
     comment = f"evergreen: vectors of pipeline {pipeline.name} by model {generation.model.name}"
-    db.ddl(SQL.comment_table.on(**table, comment=db.literal(comment)))
+    db.ddl(SQL.comment_table.with_identifiers(**table, comment=db.literal(comment)))
     privileges.revoke_all("TABLE", generation.table)
     privileges.revoke_all("SEQUENCE", f"{generation.table}_id_seq")
-    db.ddl(SQL.create_trigger.on(**table))
-    db.ddl(SQL.always.on(**table))
+    db.ddl(SQL.create_trigger.with_identifiers(**table))
+    db.ddl(SQL.always.with_identifiers(**table))
     db.run(SQL.guard, generation.id)
     _create_policy(generation.table, generation, source)
     _create_readable(generation, source, [name for name, _ in keys])
@@ -64,24 +64,28 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
 
 def _create_readable(generation: Generation, source: Source, keys: list[str]) -> None:
     both = {"readable": generation.readable, "table": generation.table}
-    db.ddl(SQL.create_readable.on(**both))
+    db.ddl(SQL.create_readable.with_identifiers(**both))
     privileges.revoke_all("TABLE", generation.readable)
     _no_statistics(generation.readable, [*_COLUMNS, *keys])
-    db.ddl(SQL.attach.on(**both))
+    db.ddl(SQL.attach.with_identifiers(**both))
     comment = f"evergreen: {generation.table} as readers see it, by their rights on the source"
-    db.ddl(SQL.comment_readable.on(**both, comment=db.literal(comment)))
+    db.ddl(SQL.comment_readable.with_identifiers(**both, comment=db.literal(comment)))
     _create_policy(generation.readable, generation, source)
     _protect(generation.readable)
 
 
 def _create_policy(table: str, generation: Generation, source: Source) -> None:
     own = table.split(".")[1]
-    db.ddl(SQL.create_policy.on(table=table, generation=str(generation.id), matches=_matches(source, own), name=own))
+    db.ddl(
+        SQL.create_policy.with_identifiers(
+            table=table, generation=str(generation.id), matches=_matches(source, own), name=own
+        )
+    )
 
 
 def _protect(table: str) -> None:
-    db.ddl(SQL.enable_policy.on(table=table))
-    db.ddl(SQL.grant_table.on(table=table))
+    db.ddl(SQL.enable_policy.with_identifiers(table=table))
+    db.ddl(SQL.grant_table.with_identifiers(table=table))
 
 
 def follow_row_security(generation: Generation, source: Source) -> None:
@@ -96,7 +100,7 @@ def follow_row_security(generation: Generation, source: Source) -> None:
         _protect(generation.table)
     else:
         privileges.revoke_all("TABLE", generation.table)
-        db.ddl(SQL.disable_policy.on(table=generation.table))
+        db.ddl(SQL.disable_policy.with_identifiers(table=generation.table))
 
 
 def repair(pipeline: Pipeline, generation: Generation) -> None:
@@ -105,9 +109,9 @@ def repair(pipeline: Pipeline, generation: Generation) -> None:
     Their vectors are cached, so the texts are not sent again. The cursors find the rows.
     """
     table = {"table": generation.table}
-    lost = int(db.value(SQL.drop_incomplete.on(**table), generation.id))
-    db.run(SQL.keep_orphans.on(**table), generation.id, generation.model.id, pipeline.id)
-    orphans = db.run(SQL.drop_orphans.on(**table), generation.id)
+    lost = int(db.value(SQL.drop_incomplete.with_identifiers(**table), generation.id))
+    db.run(SQL.keep_orphans.with_identifiers(**table), generation.id, generation.model.id, pipeline.id)
+    orphans = db.run(SQL.drop_orphans.with_identifiers(**table), generation.id)
     if lost or orphans:
         about = {"pipeline": pipeline.name, "generation": generation.id}
         event_log.warn("vectors_missing", **about, rows=lost, chunks_without_row=orphans)
@@ -119,32 +123,34 @@ def repair(pipeline: Pipeline, generation: Generation) -> None:
 
 def drop_table(generation: Generation) -> None:
     """Drop the generation table and its readable parent."""
-    db.ddl(SQL.drop_table.on(table=generation.table, readable=generation.readable))
+    db.ddl(SQL.drop_table.with_identifiers(table=generation.table, readable=generation.readable))
 
 
 def drop_view(view: str) -> None:
     """Drop a view, quoted and qualified; raises 2BP01 if another object depends on it."""
-    db.ddl(SQL.drop_view.on(view=view))
+    db.ddl(SQL.drop_view.with_identifiers(view=view))
 
 
 def drop_policy(table: str) -> None:
     """Drop our row security policy on a table."""
-    db.ddl(SQL.drop_policy.on(table=table))
+    db.ddl(SQL.drop_policy.with_identifiers(table=table))
 
 
 def detach(generation: Generation) -> None:
     """Turn the generation table into an ordinary table."""
     both = {"readable": generation.readable, "table": generation.table}
     for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):
-        db.ddl(statement.on(**both))
+        db.ddl(statement.with_identifiers(**both))
     privileges.revoke_all("TABLE", generation.table)
     for row in db.rows(SQL.guards, generation.table):
-        db.ddl(SQL.drop_guard.on(**both, **row))
+        db.ddl(SQL.drop_guard.with_identifiers(**both, **row))
 
 
 def _no_statistics(table: str, names: Sequence[str]) -> None:
-    columns = ", ".join(SQL.column_without_statistics.on(column=db.identifier(name)).text for name in names)
-    db.ddl(SQL.no_statistics.on(table=table, columns=columns))
+    columns = ", ".join(
+        SQL.column_without_statistics.with_identifiers(column=db.identifier(name)).text for name in names
+    )
+    db.ddl(SQL.no_statistics.with_identifiers(table=table, columns=columns))
 
 
 def drop_statistics() -> None:
@@ -190,7 +196,7 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
     is_new = db.value(SQL.relation_oid, view) is None
     columns = (f"g.k{i} AS {db.identifier(name)}" for i, name in enumerate(names, 1))
     db.ddl(
-        SQL.create_view.on(
+        SQL.create_view.with_identifiers(
             view=view,
             key_columns=", ".join(columns),
             vector=f"{models.vector_schema()}.vector",
@@ -203,10 +209,10 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
         f"embeddings of pipeline {pipeline.name}: one row a chunk; is_stale is exact for your snapshot."
         " Where row security applies to you, stale chunks are left out"
     )
-    db.ddl(SQL.comment_view.on(view=view, comment=db.literal(comment)))
+    db.ddl(SQL.comment_view.with_identifiers(view=view, comment=db.literal(comment)))
     if is_new:
         privileges.revoke_all("TABLE", view)
-    db.ddl(SQL.grant_view.on(view=view))
+    db.ddl(SQL.grant_view.with_identifiers(view=view))
     return int(db.value(SQL.relation_oid, view))
 
 

@@ -44,12 +44,12 @@ def take(generations: Sequence[Generation]) -> None:
 
 def _mark(names: str) -> bool:
     """Take the lock that tells a worker with a cancelled index build that the table will be dropped."""
-    db.ddl(SQL.mark.on(tables=names))
+    db.ddl(SQL.mark.with_identifiers(tables=names))
     return True
 
 
 def _lock(names: str) -> bool:
-    db.ddl(SQL.lock_table.on(tables=names))
+    db.ddl(SQL.lock_table.with_identifiers(tables=names))
     return True
 
 

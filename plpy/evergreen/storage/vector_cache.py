@@ -115,8 +115,10 @@ def _look_into(
     generations: list[tuple[int, int]], generation: Generation, hashes: list[bytes], own: list[int] | None
 ) -> Found:
     schema = models.vector_schema()
-    arms = (SQL.live_arm.on(generation=str(g), pipeline=str(p), schema=schema).text for g, p in generations)
-    query: Query = SQL.look_up.on(live="\n".join(arms), schema=schema)
+    arms = (
+        SQL.live_arm.with_identifiers(generation=str(g), pipeline=str(p), schema=schema).text for g, p in generations
+    )
+    query: Query = SQL.look_up.with_identifiers(live="\n".join(arms), schema=schema)
     # Rolled back after reading: an open drain must not hold locks on other pipelines' tables.
     rows = db.in_discarded_subtransaction(lambda: db.rows(query, generation.model.id, hashes, own))
     return Found({row["hash"]: row["embedding"] for row in rows}, {row["hash"] for row in rows if row["is_own"]})
@@ -125,7 +127,7 @@ def _look_into(
 def drop_kept(generation: Generation, hashes: list[bytes]) -> None:
     """Delete vectors that were cached until their batch was written."""
     if hashes:
-        db.run(SQL.drop_kept.on(table=generation.table), generation.model.id, hashes)
+        db.run(SQL.drop_kept.with_identifiers(table=generation.table), generation.model.id, hashes)
 
 
 def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
@@ -159,7 +161,7 @@ def put(
     replaced: bool = False,
 ) -> None:
     """Store vectors, as pgvector writes them, by the hashes of their texts; ``keys``: the rows of these texts."""
-    query = SQL.cache.on(vector=f"{models.vector_schema()}.vector")
+    query = SQL.cache.with_identifiers(vector=f"{models.vector_schema()}.vector")
     db.run(query, generation.model.id, hashes, vectors, pipeline.id, keys, replaced)
 
 

@@ -53,7 +53,7 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
     check_owner()  # otherwise each pipeline would be skipped with a warning
     with not_reentrant("embed_drain"):
         return as_extension_owner(
-            db.planning.by_index()(lambda: Drain(pipelines.chosen(pipeline), max_rows, seconds).run())
+            db.planning.prefer_indexes()(lambda: Drain(pipelines.chosen(pipeline), max_rows, seconds).run())
         )
 
 

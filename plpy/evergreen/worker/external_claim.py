@@ -51,7 +51,7 @@ def embed_claim(
         found = pipelines.named(pipeline)
         if for_model is not None:
             models.by_name(for_model)
-        with db.planning.by_index():
+        with db.planning.prefer_indexes():
             return ClaimCall(found, max_rows, str(lease), for_model).run()
 
     with not_reentrant("embed_claim"):

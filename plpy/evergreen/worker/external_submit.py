@@ -58,7 +58,7 @@ def embed_submit(
         found = claimed_texts.find(pipelines.named(pipeline), token)
         if found is None:
             return 0
-        with timeouts.time_limit(_READ_TIMEOUT_S), db.planning.by_index():
+        with timeouts.time_limit(_READ_TIMEOUT_S), db.planning.prefer_indexes():
             return _Submission(found, given, tokens).apply()
 
     with not_reentrant("embed_submit"):

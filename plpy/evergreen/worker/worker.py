@@ -155,7 +155,7 @@ class Worker:
     def _step(self, body: Callable[[], T]) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""
         try:
-            result = as_extension_owner(db.planning.by_index()(body))
+            result = as_extension_owner(db.planning.prefer_indexes()(body))
             db.commit()
         except (db.DatabaseError, UserError, ModelError):
             db.rollback()

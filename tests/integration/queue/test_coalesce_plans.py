@@ -9,7 +9,7 @@ from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.queue import change_log
 from evergreen.queue.scan_start import ScanStart
-with db.planning.by_index():
+with db.planning.prefer_indexes():
     change_log.coalesce(pipelines.find('docs'), ScanStart())
 $$
 """

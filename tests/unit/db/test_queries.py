@@ -21,7 +21,7 @@ def test_a_file_is_split_at_its_headers():
 
 def test_a_name_is_put_in_wherever_it_stands():
     query = Query("q", ("{vector}[]", "int4"), "SELECT {a}, {b}, {a} FROM {vector}")
-    assert query.on(a="x", b="y", vector="v.vector") == Query(
+    assert query.with_identifiers(a="x", b="y", vector="v.vector") == Query(
         "q", ("v.vector[]", "int4"), "SELECT x, y, x FROM v.vector"
     )
 
@@ -33,11 +33,11 @@ def test_a_name_is_put_in_wherever_it_stands():
 def test_a_value_with_braces_is_not_filled_in_again(order, values):
     """A column may be named {source}: it must stay inside the quotes that it was put in with."""
     given = dict(zip(order, values, strict=True))
-    assert Query("q", (), "<{a}|{b}|{c}>").on(**given).text == f"<{given['a']}|{given['b']}|{given['c']}>"
+    assert Query("q", (), "<{a}|{b}|{c}>").with_identifiers(**given).text == f"<{given['a']}|{given['b']}|{given['c']}>"
 
 
 def test_braces_that_are_no_name_stay():
-    assert Query("q", (), "SELECT '{}'::int[], '{\"k\": 1}', {other}").on(a="x").text == (
+    assert Query("q", (), "SELECT '{}'::int[], '{\"k\": 1}', {other}").with_identifiers(a="x").text == (
         "SELECT '{}'::int[], '{\"k\": 1}', {other}"
     )
 

@@ -184,7 +184,7 @@ class _Log:
         source = table.describe(found.source) if found is not None else None
         if found is None or source is None or not source.key:
             return None
-        self._queries[pipeline] = SQL.log_keys.on(key=ex.logged_key("e", 2, source.key))
+        self._queries[pipeline] = SQL.log_keys.with_identifiers(key=ex.logged_key("e", 2, source.key))
         watched = (name for generation in found.generations for _, name in generation.watched)
         key = [c.name for c in source.key]
         return Watcher(pipeline, tuple(key), tuple(db.value(SQL.types, relation, key)), frozenset(watched))

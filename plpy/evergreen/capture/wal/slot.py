@@ -131,12 +131,12 @@ def create(lock_timeout: str) -> None:
 def publish(source: Source) -> None:
     """Add a table to the publication, unless it is a member."""
     if not db.value(SQL.is_published, source.oid):
-        db.ddl(SQL.publish.on(table=source.qualified))
+        db.ddl(SQL.publish.with_identifiers(table=source.qualified))
 
 
 def unpublish_unused(source: int | None = None) -> bool:
     """Remove tables that no pipeline needs from the publication, one or all; True when there were any."""
     found = [row for row in db.rows(SQL.unused_tables) if source in {None, row["table_oid"]}]
     for row in found:
-        db.ddl(SQL.unpublish.on(table=row["table_name"]))
+        db.ddl(SQL.unpublish.with_identifiers(table=row["table_name"]))
     return bool(found)

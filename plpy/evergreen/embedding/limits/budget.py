@@ -153,7 +153,7 @@ def _counters(budget: Budget | None, model: Model | None) -> list[Counter]:
 
 def _read_counter(budget: Budget, kind: str) -> tuple[int, int]:
     """Return the second since 1970, and what stands in a counter."""
-    row = db.one(SQL.read.on(pipeline=str(budget.pipeline), kind=kind))
+    row = db.one(SQL.read.with_identifiers(pipeline=str(budget.pipeline), kind=kind))
     assert row is not None
     return int(row["now"]), int(row["value"])
 
@@ -166,7 +166,7 @@ def _read(budget: Budget, counter: Counter) -> tuple[int, int]:
 def _add(budget: Budget, counter: Counter, amount: int) -> None:
     now, spent = _read(budget, counter)
     value = (now // _DAY << _BITS) + max(0, min(spent + amount, _MOST))
-    db.run(SQL.write.on(pipeline=str(budget.pipeline), kind=counter.kind), value)
+    db.run(SQL.write.with_identifiers(pipeline=str(budget.pipeline), kind=counter.kind), value)
 
 
 def _count_in_flight(budget: Budget, change: int = 0, seconds: float = 0.0) -> int:
@@ -177,7 +177,7 @@ def _count_in_flight(budget: Budget, change: int = 0, seconds: float = 0.0) -> i
     if change:
         until = max(until, now + math.ceil(seconds))
         db.run(
-            SQL.write.on(pipeline=str(budget.pipeline), kind="flying"),
+            SQL.write.with_identifiers(pipeline=str(budget.pipeline), kind="flying"),
             max(1, until << _COUNT_BITS | max(0, count + change)),
         )
     return count

@@ -87,7 +87,7 @@ def change(model: Model, body: Callable[[State], State]) -> None:
 def read(model: Model) -> State:
     """Return the state as it is now, without a lock."""
     query = SQL.read_model if model.endpoint is None else SQL.read_both
-    row = db.one(query.on(model=str(model.id), endpoint=str(model.endpoint.id if model.endpoint else 0)))
+    row = db.one(query.with_identifiers(model=str(model.id), endpoint=str(model.endpoint.id if model.endpoint else 0)))
     assert row is not None
     held = Breaker(row["model_failures"] - 1, row["model_rests_until"])
     if model.endpoint is None:
@@ -109,19 +109,19 @@ def write(model: Model, old: State, new: State) -> None:
     if model.endpoint is not None:
         _log_transition({"endpoint": model.endpoint.name}, breaker.ENDPOINT, old.endpoint, new.endpoint)
     if new.model != old.model:
-        query = SQL.write_model.on(model=str(model.id))
+        query = SQL.write_model.with_identifiers(model=str(model.id))
         db.run(query, new.model.failures + 1, max(1, new.model.open_until))
     if model.endpoint is None:
         return
     if new.capacity != old.capacity:
-        query = SQL.write_capacity.on(model=str(model.id))
+        query = SQL.write_capacity.with_identifiers(model=str(model.id))
         db.run(query, new.capacity.text + 1, new.capacity.sizes + 1)
     if new.in_flight != old.in_flight:
-        db.run(SQL.write_flying.on(endpoint=str(model.endpoint.id)), new.in_flight + 1)
+        db.run(SQL.write_flying.with_identifiers(endpoint=str(model.endpoint.id)), new.in_flight + 1)
     if replace(new, model=old.model, capacity=old.capacity, in_flight=old.in_flight) == old:
         return
     db.run(
-        SQL.write_endpoint.on(endpoint=str(model.endpoint.id)),
+        SQL.write_endpoint.with_identifiers(endpoint=str(model.endpoint.id)),
         new.endpoint.failures + 1,
         max(1, new.endpoint.open_until),
         *(max(1, full) for b in (new.requests, new.tokens) for full in (b.full_at, b.share_full_at)),

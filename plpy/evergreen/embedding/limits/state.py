@@ -27,7 +27,7 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
     for name in names:
         if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
             for statement in (SQL.create, SQL.adopt):
-                db.ddl(statement.on(owner=owner, number=str(number), name=name))
+                db.ddl(statement.with_identifiers(owner=owner, number=str(number), name=name))
             privileges.revoke_all("SEQUENCE", f"embed.{owner}_{number}_{name}")
     db.run(SQL.insert_lock, owner, number)
 
@@ -47,14 +47,14 @@ def reset(endpoint: int) -> None:
     """Forget the state of an endpoint and its models: its settings have changed."""
     for row in db.rows(SQL.breakers, endpoint):
         for name in _NAMES[row["owner"]]:
-            db.value(SQL.reset.on(owner=row["owner"], number=str(row["number"]), name=name))
+            db.value(SQL.reset.with_identifiers(owner=row["owner"], number=str(row["number"]), name=name))
 
 
 def reset_model(model: int) -> None:
     """Forget that a model failed: it is set up otherwise now."""
     for name in MODEL:
         if db.value(SQL.exists, f"embed.model_{model}_{name}") is not None:
-            db.value(SQL.reset.on(owner="model", number=str(model), name=name))
+            db.value(SQL.reset.with_identifiers(owner="model", number=str(model), name=name))
 
 
 def create_all() -> None:
@@ -73,7 +73,7 @@ def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
 
 def _drop(owner: str, number: int, name: str) -> None:
     for statement in (SQL.release, SQL.drop):
-        db.ddl(statement.on(owner=owner, number=str(number), name=name))
+        db.ddl(statement.with_identifiers(owner=owner, number=str(number), name=name))
 
 
 def with_lock(owner: str, number: int, name: str, body: Callable[[], T]) -> T:

@@ -76,7 +76,7 @@ class Function:
         # all that it did is undone. Unless it is a superuser's, who gains nothing by it and may want to keep a log.
         texts = request.texts
         run = db.atomically if self._is_trusted(model) else _undone
-        query = SQL.call.on(wrapper=wrapper(model.id))
+        query = SQL.call.with_identifiers(wrapper=wrapper(model.id))
         try:
             with db.planning.as_session():
                 answer = run(lambda: db.value(query, texts))

@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from tests.fixtures.breakpoints import commit_of
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, status_of
 from tests.fixtures.pipelines.history import MIND, MISS
 from tests.fixtures.stress import left
@@ -14,7 +15,13 @@ pytestmark = pytest.mark.stress
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 BACKFILL = "SELECT embed_backfill('docs')"
 # On the way of the cursor: the keys read and queued, the cursor moved, the claim committed, the result written.
-ON_ITS_WAY = [("queue_claimed", "before"), ("queue_claimed", "after"), ("move", "after"), (2, "before"), (2, "after")]
+ON_ITS_WAY = [
+    ("queue_claimed", "before"),
+    ("queue_claimed", "after"),
+    ("move", "after"),
+    (commit_of("claim"), "before"),
+    (commit_of("claim"), "after"),
+]
 
 
 def unseen(db, *keys):

@@ -7,15 +7,17 @@ column of embed_generations and embed_status, and ``evergreen doctor`` knows the
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from evergreen import db
 from evergreen.core.errors import UserError
+from evergreen.core.step import Step
 from evergreen.db import event_log
 from evergreen.db.errors import is_blocked, is_canceled, is_shutdown_or_cancel
 from evergreen.db.queries import load
 
 SQL = load(__package__)
+STEP = "maintenance"  # the name of all its steps
 T = TypeVar("T")
 Identity = tuple[str, int, int]  # task, pipeline, generation: the key of embed.maintenance_error
 Failed = dict[Identity, bool]  # tasks that failed the last time, and whether they have to wait
@@ -23,14 +25,6 @@ Failed = dict[Identity, bool]  # tasks that failed the last time, and whether th
 _FIRST, _FIRST_LOCKED = 1.0, 0.1
 _LONGEST, _LONGEST_LOCKED = 3600.0, 60.0
 _SHARE = 20  # a task that fails late is retried after so many times as long as it took
-
-
-class Step(Protocol):
-    """Runs a body wholly or not at all, with the extension's rights."""
-
-    def __call__(self, body: Callable[[], T], /) -> T:
-        """Return what the body returns."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ def run(step: Step, tasks: Iterable[Task]) -> None:
     """Run the tasks that are due, each in a step of its own; raises only when the worker itself is cancelled."""
     failed: Failed | None = None
     for task in tasks:
-        failed = step(_failed) if failed is None else failed
+        failed = step(STEP, _failed) if failed is None else failed
         _attempt(step, task, failed)
 
 
@@ -84,7 +78,7 @@ def _attempt(step: Step, task: Task, failed: Failed) -> bool:
         return task.body()
 
     try:
-        found = step(maintain)
+        found = step(STEP, maintain)
     except (db.DatabaseError, UserError) as error:
         if is_cancelled(error) and not _is_told_to_yield(step, task, error):
             raise
@@ -93,7 +87,7 @@ def _attempt(step: Step, task: Task, failed: Failed) -> bool:
         record(step, task, found, time.monotonic() - started)
         return False
     if task.identity in failed:
-        step(lambda: _recovered(task.identity))
+        step(STEP, lambda: _recovered(task.identity))
     return True
 
 
@@ -104,7 +98,9 @@ def is_cancelled(error: Exception) -> bool:
 
 def _is_told_to_yield(step: Step, task: Task, error: Exception) -> bool:
     cancelled = isinstance(error, db.DatabaseError) and is_canceled(error)
-    return cancelled and task.yields_to is not None and step(lambda: bool(db.value(SQL.is_awaited, task.yields_to)))
+    return (
+        cancelled and task.yields_to is not None and step(STEP, lambda: bool(db.value(SQL.is_awaited, task.yields_to)))
+    )
 
 
 def problem(error: db.DatabaseError | UserError) -> Problem:
@@ -134,7 +130,7 @@ def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: flo
             event_log.warn("maintenance_failed", pipeline=task.pipeline or None, **about, retry_in=round(rest))
 
     try:
-        step(maintain)
+        step(STEP, maintain)
     except db.DatabaseError as error:
         if is_cancelled(error):
             raise
@@ -152,14 +148,14 @@ class Looks:
         """Return what the body returns; what it raises is noted until it is done, and raised."""
         task = Task("following the source", body, pipeline)
         try:
-            found = self._step(body)
+            found = self._step("look", body)
         except db.DatabaseError as error:
             if not is_cancelled(error) and not is_blocked(error):
                 self._sound.discard(pipeline)
                 record(self._step, task, problem(error), pause=pause(error))
             raise
         if pipeline not in self._sound:
-            self._step(lambda: _recovered(task.identity))
+            self._step(STEP, lambda: _recovered(task.identity))
             self._sound.add(pipeline)
         return found
 
@@ -182,11 +178,11 @@ def run_found(step: Step, search: Task, found: list[Task], kinds: Iterable[str])
 
     Failures of the ``kinds`` that it looks for are forgotten where there is nothing left to do.
     """
-    if _attempt(step, search, failed := step(_failed)):
+    if _attempt(step, search, failed := step(STEP, _failed)):
         due = {task.identity for task in found}
         done = [one for one in failed if one[0] in kinds and one not in due]
         for one in done:
-            step(lambda one=one: _recovered(one))
+            step(STEP, lambda one=one: _recovered(one))
         run(step, found)
 
 

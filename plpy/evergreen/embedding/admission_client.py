@@ -1,12 +1,11 @@
 """Asks admission control for permits and reports answers to it, each in a step of the caller's."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
 
 from evergreen.core.embedding import Budget, EmbeddingTask, Limits, Provider
 from evergreen.core.errors import RejectedError, RetryableError
 from evergreen.core.pipeline import Model
+from evergreen.core.step import Step
 from evergreen.embedding.endpoint_queue import InFlightRequest
 from evergreen.embedding.limits import capacity
 from evergreen.embedding.limits.admission import UNKNOWN, AdmissionControl, Permit
@@ -15,14 +14,6 @@ from evergreen.embedding.response import NextStep
 
 _ASK_AGAIN_S = 1.0  # while another session has the shared state locked
 _LOCKED_SCOPE = "row"  # the message of a locked shared state holds until the rows are tried again
-
-
-class Step(Protocol):
-    """Runs something that needs SQL: a drain at once, a worker in a transaction of its own."""
-
-    def __call__(self, body: Callable[[], Any], /) -> Any:
-        """Run body and return what it returns."""
-        ...
 
 
 class AdmissionClient:
@@ -38,7 +29,7 @@ class AdmissionClient:
         if provider.free:
             return Permit()
         try:
-            permit: Permit = self._step(lambda: self._admission.wait(model, budget))
+            permit = self._step("permit", lambda: self._admission.wait(model, budget))
         except RetryableError as error:
             permit = Permit(_ASK_AGAIN_S, open=True, reason=str(error))
         self._capacity[model.id] = permit.capacity
@@ -55,7 +46,7 @@ class AdmissionClient:
         if task.provider.free:
             return Permit()
         try:
-            return self._step(lambda: self._admission.acquire(task, estimates))
+            return self._step("permit", lambda: self._admission.acquire(task, estimates))
         except RejectedError as error:
             return Permit(rejected=error)
         except RetryableError as error:
@@ -74,7 +65,7 @@ class AdmissionClient:
                 self._admission.too_large(sent.task, found.too_large.size, found.too_large.good)
 
         try:
-            self._step(note)
+            self._step("report", note)
         except RetryableError:
             return
 

@@ -20,8 +20,9 @@ from evergreen.core.embedding import (
 from evergreen.core.errors import CircuitOpenError, ModelError, RetryableError, doubtful
 from evergreen.core.job import Lane
 from evergreen.core.pipeline import Model
+from evergreen.core.step import Step, run_directly
 from evergreen.embedding import fault_isolation
-from evergreen.embedding.admission_client import AdmissionClient, Step
+from evergreen.embedding.admission_client import AdmissionClient
 from evergreen.embedding.batching import fitting, pack_task
 from evergreen.embedding.endpoint_queue import EndpointQueue, InFlightRequest, answer
 from evergreen.embedding.limits import capacity
@@ -196,7 +197,7 @@ class RequestDispatcher:
 
     def _call(self, sent: InFlightRequest) -> Answer | ModelError:
         try:
-            return self._step(lambda: sent.task.provider.embed(sent.task.model, sent.request))
+            return self._step("embed", lambda: sent.task.provider.embed(sent.task.model, sent.request))
         except ModelError as error:
             return error
 
@@ -287,7 +288,7 @@ def _estimates(task: EmbeddingTask) -> list[int]:
 
 def embed_once(task: EmbeddingTask, on_tick: Callable[[], None]) -> TaskResult:
     """Run a single task for a caller that waits; raises no ModelError: failures are in the result."""
-    dispatcher = RequestDispatcher(Unlimited(), lambda body: body(), on_tick, longest_wait=0.0)
+    dispatcher = RequestDispatcher(Unlimited(), run_directly, on_tick, longest_wait=0.0)
     try:
         dispatcher.submit(task, set())
         while dispatcher.busy:

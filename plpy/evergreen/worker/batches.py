@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 from evergreen import db
-from evergreen.catalog.maintenance import Step
 from evergreen.core.job import Lane
 from evergreen.core.pipeline import Generation
+from evergreen.core.step import Step
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.db.privileges import LOCKED_HINT
 from evergreen.embedding.dispatcher import RequestDispatcher
@@ -83,7 +83,7 @@ class Batches:
             batch.prepare()
             batch.resolve({}, self._dispatcher, self.tokens())
 
-        self._release_on_error(batch, prepare)
+        self._release_on_error(batch, "start", prepare)
         if batch in self._batches and not batch.under_way:
             self._end(batch)
 
@@ -97,15 +97,15 @@ class Batches:
         for batch in [b for b in self._batches if b.is_to_be_retried()]:
             self._backoff.isolate(batch.claim.pipeline.id, partial(self._end, batch))
         for batch in [b for b in self._batches if b.is_to_be_saved()]:
-            self._backoff.isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.save))
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._keep_up, batch, "save", batch.save))
         for batch in [b for b in self._batches if b.is_to_be_explained()]:
-            self._backoff.isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.explain))
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._keep_up, batch, "explain", batch.explain))
         for batch in [b for b in self._batches if b.is_to_be_renewed()]:
-            self._backoff.isolate(batch.claim.pipeline.id, partial(self._renew, batch, batch.renew))
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._keep_up, batch, "renew", batch.renew))
 
-    def _renew(self, batch: Batch, body: Callable[[], None]) -> bool:
+    def _keep_up(self, batch: Batch, name: str, body: Callable[[], None]) -> bool:
         if batch in self._batches:
-            self._step(body)
+            self._step(name, body)
         return True
 
     def _end(self, batch: Batch, *, is_last_try: bool = False) -> bool:
@@ -115,7 +115,7 @@ class Batches:
         several tries, or at once with ``is_last_try``, its jobs are released unless the lock prevents that too.
         """
         try:
-            self._step(lambda: _finish(batch))
+            self._step("finish", lambda: _finish(batch))
         except db.DatabaseError as error:
             if not is_lock_conflict(error):
                 self._release(batch, error)
@@ -129,10 +129,10 @@ class Batches:
         self._remove(batch)
         return True
 
-    def _release_on_error(self, batch: Batch, body: Callable[[], object]) -> None:
+    def _release_on_error(self, batch: Batch, name: str, body: Callable[[], object]) -> None:
         """Run a step of a batch; release its claim if the step fails."""
         try:
-            self._step(body)
+            self._step(name, body)
         except db.DatabaseError as error:
             self._release(batch, error)
             raise
@@ -147,7 +147,7 @@ class Batches:
 
     def _abandon(self, batch: Batch, error: db.DatabaseError) -> None:
         pause = self._backoff.delay(batch.claim.pipeline.id, error)
-        self._step(lambda: _abandon(batch, pause, policies.describe(error)))
+        self._step("abandon", lambda: _abandon(batch, pause, policies.describe(error)))
 
     def _release_unless_locked(self, batch: Batch, error: db.DatabaseError) -> None:
         try:
@@ -167,7 +167,7 @@ class Batches:
     def _save(self, batch: Batch) -> None:
         """Cache the answers of a batch that cannot be written, unless a lock or a full disk prevents that."""
         try:
-            self._step(batch.save_all)
+            self._step("save", batch.save_all)
         except db.DatabaseError as error:
             if not (is_lock_conflict(error) or is_disk_full(error)):
                 raise

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from evergreen import db
 from evergreen.capture import ddl_sync
@@ -14,6 +13,7 @@ from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import UserError
 from evergreen.core.job import ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.step import run_directly
 from evergreen.core.text import pluralize, quoted
 from evergreen.db import privileges, statement_timeout, timeouts
 from evergreen.db.errors import in_class
@@ -29,7 +29,6 @@ from evergreen.worker.batch import Batch
 from evergreen.worker.maintenance import leftovers
 from evergreen.worker.policies import model_step, not_reentrant
 
-T = TypeVar("T")
 BATCH = 1000
 _MAX_RATE_WAIT_S = 5.0  # longest wait for a rate limit in the caller's transaction
 _POLL_S, _NO_WAIT = 0.1, 0.0
@@ -72,7 +71,7 @@ class Drain:
         # for each source, because there may be others
         self._read_timeout = min(max(_READ_TIMEOUT_S, seconds / 4), max(0.0, allowed) / 4)
         self._dispatcher = RequestDispatcher(
-            shared.SharedLimits(), model_step(_run_directly), db.check_interrupts, longest_wait=_MAX_RATE_WAIT_S
+            shared.SharedLimits(), model_step(run_directly), db.check_interrupts, longest_wait=_MAX_RATE_WAIT_S
         )
         self._batches: list[Batch] = []
         self._warned: set[int] = set()  # generations whose model is unavailable
@@ -266,7 +265,3 @@ def _until(allowed: float, share: float, margin: float) -> float:
 
 def _abandon(batch: Batch) -> None:
     batch.abandon(_ERROR_RETRY_S)
-
-
-def _run_directly(body: Callable[[], T]) -> T:
-    return body()

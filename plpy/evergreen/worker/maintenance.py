@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from evergreen.catalog import maintenance, options, pipelines
-from evergreen.catalog.maintenance import Step, Task
+from evergreen.catalog.maintenance import Task
+from evergreen.core.step import Step
 from evergreen.embedding import suspects
 from evergreen.embedding.limits import state
 from evergreen.generations import indexing, retire

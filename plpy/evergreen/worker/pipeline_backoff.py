@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from evergreen import db
-from evergreen.catalog.maintenance import Step
+from evergreen.core.step import Step
 from evergreen.db import event_log
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.worker import policies
@@ -57,5 +57,7 @@ class PipelineBackoff:
         return done
 
     def _log(self, number: int, seconds: float, message: str, reason: str) -> None:
-        self._step(lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=reason))
+        self._step(
+            "log", lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=reason)
+        )
         db.warning(f"evergreen: pipeline {number} is paused for {seconds:g} s: {message}")

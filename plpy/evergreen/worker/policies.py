@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
 from evergreen import db
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.retry import backoff
+from evergreen.core.step import Step
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
-from evergreen.embedding.admission_client import Step
 
+T = TypeVar("T")
 _LOCK_RETRY_S = 0.2  # seconds, when a lock was not available
 _MAX_LOCK_RETRY_S = 5.0  # each try costs a lock_timeout, which delays the other pipelines
 _ERROR_RETRY_S = 5.0
@@ -41,9 +42,9 @@ def describe(error: db.DatabaseError) -> str | None:
 def model_step(step: Step) -> Step:
     """Make a step raise RetryableError for failed statements, except for a cancel or shutdown."""
 
-    def guarded(body: Callable[[], Any], /) -> Any:
+    def guarded(name: str, body: Callable[[], T], /) -> T:
         try:
-            return step(body)
+            return step(name, body)
         except db.DatabaseError as error:
             if is_shutdown_or_cancel(error):
                 raise

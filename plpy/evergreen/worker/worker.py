@@ -73,7 +73,7 @@ class Worker:
             run_all(self._step, is_idle=not self._batches)
         done = self._read_wal()
         self._throttle.begin()
-        for number in self._rotated(self._step(self._pipelines)):
+        for number in self._rotated(self._step("pipelines", self._pipelines)):
             if time.monotonic() > deadline:
                 break
             if self._backoff.is_over(number):
@@ -104,7 +104,7 @@ class Worker:
         if (
             self._batches
             and not self._batches.has_unwritten
-            and self._step(lambda: claims.is_all_in_hand(self._batches.tokens()))
+            and self._step("all in hand", lambda: claims.is_all_in_hand(self._batches.tokens()))
         ):
             until = time.monotonic() + _FINISH_TIMEOUT_S
             while self._batches and time.monotonic() < until:
@@ -149,10 +149,10 @@ class Worker:
     def anything_left(self) -> bool:
         """Return whether this worker has work that is ready, or will be in a moment."""
         return self._read_wal(at_once=True) or self._step(
-            lambda: claims.is_anything_left(self._pipelines(), [*self._blocked], unreadable=False)
+            "anything left", lambda: claims.is_anything_left(self._pipelines(), [*self._blocked], unreadable=False)
         )
 
-    def _step(self, body: Callable[[], T]) -> T:
+    def _step(self, _name: str, body: Callable[[], T], /) -> T:
         """Run one step with the extension's rights, in a transaction of its own."""
         try:
             result = as_extension_owner(db.planning.prefer_indexes()(body))
@@ -198,7 +198,7 @@ class Worker:
 
     def _claim(self, wanted: ClaimRequest) -> Claim | None:
         tokens, starts = self._batches.tokens(), self._scan_starts
-        return self._step(lambda: claims.claim(wanted, tokens, self._cursors, leased=True, scan_starts=starts))
+        return self._step("claim", lambda: claims.claim(wanted, tokens, self._cursors, leased=True, scan_starts=starts))
 
 
 def _on_tick() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fixtures.breakpoints import commit_of
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, source_texts, stale_keys
 from tests.fixtures.pipelines.endpoints import let_time_pass
 from tests.fixtures.stress import left
@@ -19,7 +20,13 @@ def edit(db, *keys, body="edited"):
 
 
 # Within the transaction that folds the log: when the rows are taken, when the place to start from next time is set.
-FOLDING = [("fold", "before"), ("fold", "after"), ("raise_floor", "after"), (1, "before"), (1, "after")]
+FOLDING = [
+    ("fold", "before"),
+    ("fold", "after"),
+    ("raise_floor", "after"),
+    (commit_of("look"), "before"),
+    (commit_of("look"), "after"),
+]
 
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "SERIALIZABLE"])
@@ -49,7 +56,7 @@ def test_a_worker_does_what_is_queued_while_another_folds_the_log(connect, db, p
     provider.answer = None
     stop = stoppable()
     edit(db, 3)
-    assert stop.parked("CALL embed_work('docs', until_empty => true)", 1, "before")
+    assert stop.parked("CALL embed_work('docs', until_empty => true)", commit_of("look"), "before")
     edit(db, 4)  # there is something to fold
     let_time_pass(db)
     session = connect()
@@ -67,7 +74,7 @@ def test_rows_that_are_being_claimed_are_left_to_who_claims_them(connect, db, pi
     """A claim that is not committed holds rows 1 to 4: row 5 is another's at once, and nothing is claimed twice."""
     stop = stoppable()
     edit(db, 1, 2, 3, 4)
-    assert stop.parked(WORK, 2, "before")
+    assert stop.parked(WORK, commit_of("claim"), "before")
     edit(db, 1, body="edited again")
     edit(db, 5)
     other = connect(options="-c statement_timeout=15000")

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from evergreen_host.cluster import Cluster
-from tests.fixtures.breakpoints import Stoppable
+from tests.fixtures.breakpoints import Stoppable, commit_of
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
 from tests.fixtures.providers.loopback import LoopbackProvider, vector
 from tests.fixtures.stress import left, locks
@@ -26,10 +26,10 @@ PACKINGS = {"one request": ({}, {}, TEXTS), "three requests": ({"max_in_flight":
 WHEN = ("before", "after")
 # Of a batch of three requests: the claim, an answer kept, and the end.
 KILLED_AT = {
-    (2, "after"): "Worker._claim",
-    (4, "after"): "Batch.save",
-    (6, "before"): "Batches._end",
-    (6, "after"): "Batches._end",
+    (2, "after"): commit_of("claim"),
+    (4, "after"): commit_of("save"),
+    (6, "before"): commit_of("finish"),
+    (6, "after"): commit_of("finish"),
 }
 _rounds = count(1)
 
@@ -120,10 +120,9 @@ def test_a_worker_that_ends_at_any_commit(db, packed, provider, stoppable):
     every_commit = ((number, when) for number in count(1) for when in WHEN)
     points = list(ends(db, provider, stoppable, WORK, every_commit))
     steps = [point.step for point in points]
-    first = ("Worker._claim_and_start", "Worker._claim", "Batches.start.prepare")
-    until_sent = [f"{when} {step}" for step in first for when in WHEN]
+    until_sent = [f"{when} {commit_of(step)}" for step in ("look", "claim", "start") for when in WHEN]
     assert steps[:6] == until_sent
-    assert steps[-2:] == ["before Batches._end", "after Batches._end"]
+    assert steps[-2:] == [f"{when} {commit_of('finish')}" for when in WHEN]
     assert {point.twice for point in [*points[:6], points[-1]]} == {0}
     assert max(point.twice for point in points) <= packed
 

@@ -14,6 +14,7 @@ from evergreen.core.embedding import Answer, EmbeddingTask, Limits
 from evergreen.core.errors import CircuitOpenError, ConfigurationError, RejectedError, RetryableError, SuspectError
 from evergreen.core.job import Lane
 from evergreen.core.pipeline import Endpoint, Model
+from evergreen.core.step import run_directly
 from evergreen.embedding import endpoint_queue
 from evergreen.embedding.batching import pack
 from evergreen.embedding.dispatcher import RequestDispatcher
@@ -67,7 +68,7 @@ def task(provider, wanted, **how):
 
 
 def make_dispatcher(on_tick=lambda: None, admission=None, longest_wait=1.0):
-    return RequestDispatcher(admission or Unlimited(), lambda body: body(), on_tick, longest_wait=longest_wait)
+    return RequestDispatcher(admission or Unlimited(), run_directly, on_tick, longest_wait=longest_wait)
 
 
 def run_all(dispatcher, *tasks):

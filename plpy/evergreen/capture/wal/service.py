@@ -10,7 +10,8 @@ from evergreen.capture.wal.decoder import ProtocolError
 from evergreen.capture.wal.reader import Read
 from evergreen.capture.wal.slot import SlotStatus
 from evergreen.catalog import maintenance
-from evergreen.catalog.maintenance import Step, Task
+from evergreen.catalog.maintenance import Task
+from evergreen.core.step import Step
 from evergreen.db import event_log
 from evergreen.db.errors import in_class, is_blocked, is_lock_unavailable, is_object_in_use, is_shutdown_or_cancel
 from evergreen.db.queries import load
@@ -53,7 +54,7 @@ class Reader:
                 return False
             if not in_class(error, *_TRANSIENT):
                 return self._replace_slot(db.message(error), f"error {db.sqlstate(error)} in decoding")
-            self._step(slot.release)
+            self._step("release slot", slot.release)
             self._pause(_ERROR_RETRY_S)
             self._warn(db.message(error))
             return False
@@ -74,12 +75,12 @@ class Reader:
             return False
 
     def _poll(self) -> bool:
-        survey = self._step(_survey)
+        survey = self._step("survey", _survey)
         states = ("new", "pending", "moving", "unsupported", "streaming")
         if not survey["has_slot"] and not any(survey[state] for state in states):
             self._pause(_RETRY_S)
             return False
-        status = self._step(slot.status)
+        status = self._step("slot status", slot.status)
         if status.being_created:
             self._pause(_RETRY_S)
             return False
@@ -88,9 +89,9 @@ class Reader:
             return self._drop_slot(status.loss)
         if not is_needed:
             if status.exists or status.has_publication or survey["has_slot"]:
-                self._step(handover.drop_unused)
+                self._step("drop unused slot", handover.drop_unused)
             if status.exists:
-                self._step(lambda: event_log.info("slot_dropped", reason="no pipeline needs it"))
+                self._step("log", lambda: event_log.info("slot_dropped", reason="no pipeline needs it"))
             done = self._repair(survey)
             self._pause(_RETRY_S)
             return done
@@ -101,7 +102,7 @@ class Reader:
 
     def _publish(self, survey: db.Row, status: SlotStatus) -> bool:
         if survey["new"] or not status.has_publication:
-            self._step(lambda: handover.prepare(has_publication=status.has_publication))
+            self._step("prepare publication", lambda: handover.prepare(has_publication=status.has_publication))
         done = bool(survey["new"])
         if survey["pending"]:
             done = self._each("pending", handover.publish) or done
@@ -110,13 +111,18 @@ class Reader:
     def _repair(self, survey: db.Row) -> bool:
         done = self._each("unsupported", handover.retry_unsupported) if survey["unsupported"] else False
         self._isolated(
-            [(one, partial(handover.sync_partitions, one)) for one in self._step(handover.with_changed_partitions)]
+            [
+                (one, partial(handover.sync_partitions, one))
+                for one in self._step("changed partitions", handover.with_changed_partitions)
+            ]
         )
         return done
 
     def _each(self, state: str, body: Callable[[int], bool]) -> bool:
         """Run a step for each pipeline in a state; True when one changed."""
-        return self._isolated([(one, partial(body, one)) for one in self._step(lambda: handover.in_state(state))])
+        return self._isolated(
+            [(one, partial(body, one)) for one in self._step("pipelines in state", lambda: handover.in_state(state))]
+        )
 
     def _isolated(self, steps: list[tuple[int, Callable[[], bool]]]) -> bool:
         """Run steps of single pipelines; one that fails does not stop the others."""
@@ -130,7 +136,7 @@ class Reader:
         if time.monotonic() < self._slot_at:
             return False
         try:
-            self._step(lambda: slot.create(f"{self._slot_timeout_ms}ms"))
+            self._step("create slot", lambda: slot.create(f"{self._slot_timeout_ms}ms"))
         except db.DatabaseError as error:
             if is_shutdown_or_cancel(error):
                 raise
@@ -139,11 +145,11 @@ class Reader:
                 why = "older transactions are still running"
             self._slot_timeout_ms = min(2 * self._slot_timeout_ms, _MAX_SLOT_TIMEOUT_MS)
             self._slot_at = time.monotonic() + _RETRY_S
-            self._step(lambda: db.rows(SQL.drop_unfinished_slot))
-            self._step(lambda: db.run(SQL.set_note, f"there is no replication slot yet: {why}"))
+            self._step("drop unfinished slot", lambda: db.rows(SQL.drop_unfinished_slot))
+            self._step("note", lambda: db.run(SQL.set_note, f"there is no replication slot yet: {why}"))
             return False
         self._slot_timeout_ms = _SLOT_TIMEOUT_MS
-        self._step(lambda: event_log.info("slot_created"))
+        self._step("log", lambda: event_log.info("slot_created"))
         return True
 
     def _read(self, survey: db.Row, status: SlotStatus) -> bool:
@@ -153,15 +159,15 @@ class Reader:
         awaited = bool(survey["awaited"])
         if moving or awaited or status.flushed != self._read_to:
             self._advance_slot(status, started, more=False)
-            found = self._step(lambda: _read(note_position=moving, awaited=awaited))
+            found = self._step("read WAL", lambda: _read(note_position=moving, awaited=awaited))
         if found.partial_record:
-            self._step(reader.flush_wal)
+            self._step("flush WAL", reader.flush_wal)
             return True
         self._read_to = found.flushed or self._read_to if found.logged == 0 else ""
         if found.protocol_error is not None:
             return self._drop_slot(found.protocol_error)
         if found.more:
-            self._advance_slot(self._step(slot.status), started, more=True)
+            self._advance_slot(self._step("slot status", slot.status), started, more=True)
         moved = self._advance_pipelines(found.position) if moving and found.position is not None else False
         took = time.monotonic() - started
         if found.more or moved:
@@ -172,8 +178,8 @@ class Reader:
 
     def _advance_pipelines(self, position: str) -> bool:
         """Bring pipelines on their way to or from the WAL a step further; True when one changed its state."""
-        moved = self._step(lambda: handover.advance_states(position))
-        caught_up = self._step(lambda: handover.caught_up(position))
+        moved = self._step("advance states", lambda: handover.advance_states(position))
+        caught_up = self._step("caught up", lambda: handover.caught_up(position))
         # Each in a transaction that ends with its DDL.
         return self._isolated([(one, partial(handover.start_streaming, one)) for one in caught_up]) or moved
 
@@ -183,14 +189,14 @@ class Reader:
             return
         if more or status.logged_bytes > _ADVANCE_BYTES or now > self._advanced_at + _ADVANCE_EVERY_S:
             logged = status.logged
-            self._step(lambda: _advance(logged))
+            self._step("advance slot", lambda: _advance(logged))
             self._advanced_at = now
 
     def _drop_slot(self, reason: str, log_message: str | None = None) -> bool:
         """Drop the slot for a reason; ``log_message`` replaces the reason in the server's log."""
         self._warn(reason)
-        self._step(lambda: handover.drop_slot(reason))
-        self._step(lambda: event_log.warn("slot_dropped", reason=log_message or reason))
+        self._step("drop slot", lambda: handover.drop_slot(reason))
+        self._step("log", lambda: event_log.warn("slot_dropped", reason=log_message or reason))
         self._read_to = ""
         return True
 

@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SCRIPTS := build/extension
+CLIENTS := build/clients
 # Each test process has its own server. Files stay together, because the tests of some share a server, and keep their order,
 # because the longest come first. One process more than processors, because many tests wait.
 SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
@@ -21,7 +22,7 @@ PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-.PHONY: help demo all docs test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos check install \
+.PHONY: help demo all docs clients test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos check install \
     setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a temporary cluster
@@ -38,7 +39,7 @@ test-unit: $(STAMP)  ## tests without a server, in seconds
 test-fast: setup  ## unit tests and the faster tests against a server, in minutes
 	$(BIN)/pytest tests/unit tests/integration -m "not slow and not stress" $(SIDE_BY_SIDE)
 
-test: check test-packages  ## checks, and all tests except stress, roots and bench
+test: check test-packages clients  ## checks, and all tests except stress, roots and bench
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING) --durations=25
 
 bench: setup
@@ -98,6 +99,14 @@ test-packages: setup  ## setup, and the packages that tests need
 $(STAMP): pyproject.toml plpy/evergreen/__init__.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check,docs]'
+	touch $@
+
+clients: $(CLIENTS)/.installed  ## LangChain and LlamaIndex, for tests/docs/test_client_pages.py
+
+# They want older versions of pgvector and SQLAlchemy than our tests.
+$(CLIENTS)/.installed: tests/docs/clients.txt
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/docs/clients.txt
 	touch $@
 
 help:  ## this list

@@ -4,7 +4,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from tests.docs.pages import PAGES, blocks
+from tests.docs.pages import PAGES, ROOT, blocks
 
 
 class Model:
@@ -20,7 +20,12 @@ class Model:
         return np.ones((len(texts), 256), np.float32)
 
 
-@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "python")], ids=str)
+#: Pages whose Python tests/docs/test_client_pages.py runs.
+ELSEWHERE = ROOT / "docs" / "how-to" / "clients"
+BLOCKS = [block for page in PAGES if page.parent != ELSEWHERE for block in blocks(page, "python")]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_it_runs_and_leaves_nothing_to_do(block, reader):
     reader.execute("UPDATE docs SET body = body || ' Edited.'")
     model = Model()

@@ -106,7 +106,7 @@ def alembic(tmp_path: Path, dsn, engine):
             '"""${message}"""\nrevision = ${repr(up_revision)}\ndown_revision = ${repr(down_revision)}\n'
             'import sqlalchemy as sa\nfrom alembic import op\n\ndef upgrade():\n    ${upgrades or "pass"}\n'
         )
-        # What docs/how-to/clients.md says of include_schemas.
+        # What docs/how-to/clients/sqlalchemy.md says of include_schemas.
         names = "lambda name, kind, parents: not (kind == 'schema' and name in {'embed', 'embed_store'})"
         options = f"include_schemas=True, include_name={names}" if whole else ""
         (tmp_path / "env.py").write_text(

@@ -5,6 +5,8 @@ DELETE or UPDATE because it is published, and none may be written by another ser
 the extension.
 """
 
+import subprocess
+
 import psycopg
 import pytest
 
@@ -186,6 +188,31 @@ def test_both_ends_embed_for_themselves(ends, first):
     (table,) = here.execute(kept).fetchone()
     assert here.execute(f"SELECT count(*) FROM pg_trigger WHERE tgrelid = '{table}'::regclass").fetchone() == (0,)
     here.execute(f"DROP TABLE {table}")
+
+
+def test_a_pipeline_whose_view_the_subscriber_lacks(ends, servers):
+    """Postgres needs every published table here, as from pg_dump --schema-only; what our rows name need not be here."""
+    there, here = ends
+    publisher, subscriber = servers
+    there.execute("CREATE TABLE extra (id int PRIMARY KEY, body text); INSERT INTO extra VALUES (1, 'one')")
+    there.execute("SELECT embed_create('extra', 'extra', columns => '{body}', model => 'h8')")
+    drain(there)
+    command = [publisher.bin("pg_dump"), "--schema-only", "-n", "public", "-n", "embed_store", "-T", "extra_embedding"]
+    schema = subprocess.run([*command, "-T", "docs", "-d", publisher.dsn()], capture_output=True, text=True, check=True)
+    quiet = ("--no-psqlrc", "--quiet", "--output", "/dev/null")
+    subprocess.run([subscriber.bin("psql"), *quiet, "-d", subscriber.dsn()], input=schema.stdout, text=True, check=True)
+    subscribe(there, here)
+    there.execute("SELECT embed_alter('extra', '{\"max_attempts\": 3}'); ALTER VIEW extra_embedding RENAME TO found")
+    there.execute("INSERT INTO extra VALUES (2, 'two'); INSERT INTO docs VALUES (1, 'one')")
+    drain(there)
+    caught_up(there, here)
+    assert here.execute("SELECT (SELECT count(*) FROM docs), (SELECT count(*) FROM extra)").fetchone() == (1, 2)
+    assert here.execute("SELECT count(*) FROM embed.pipeline").fetchone() == (0,)
+    errors = here.execute("SELECT apply_error_count, sync_error_count FROM pg_stat_subscription_stats")
+    assert errors.fetchall() == [(0, 0)]
+    there.execute("SELECT embed_drop('extra'); DROP TABLE extra")
+    here.execute("DROP SUBSCRIPTION s")
+    here.execute("DROP SCHEMA embed_store CASCADE; DROP TABLE extra")
 
 
 def test_a_restore_under_session_replication_role_keeps_every_row(ends):

@@ -1,3 +1,32 @@
+CREATE FUNCTION embed.qualified_name(relation oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation
+$sql$;
+COMMENT ON FUNCTION embed.qualified_name(oid) IS 'internal: schema and name of a table or view, quoted; null if there is none';
+
+-- An oid means nothing in another database: a row that a restore inserts takes the tables of these names.
+CREATE FUNCTION embed.bind_restored() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF embed.qualified_name(NEW.source) IS DISTINCT FROM NEW.source_name THEN
+        NEW.source = coalesce(pg_catalog.to_regclass(NEW.source_name)::oid, 0);
+    END IF;
+    IF embed.qualified_name(NEW.view) IS DISTINCT FROM NEW.view_name THEN
+        NEW.view = pg_catalog.to_regclass(NEW.view_name)::oid;
+    END IF;
+    RETURN NEW;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.bind_restored() IS 'internal: trigger, binds a restored pipeline to the tables of its names';
+
+CREATE TRIGGER bind_restored BEFORE INSERT ON embed.pipeline FOR EACH ROW EXECUTE FUNCTION embed.bind_restored();
+ALTER TABLE embed.pipeline ENABLE ALWAYS TRIGGER bind_restored;
+
 -- A dump may leave tables out, and a restore may fail halfway: then a pipeline refers to missing rows.
 CREATE FUNCTION embed.missing_part(pipeline int, OUT what text, OUT remedy text)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -7,7 +36,11 @@ AS $sql$
         'restore it from the dump, or SELECT embed_drop(%L) and create the pipeline again', p.name))
     FROM embed.pipeline p
     CROSS JOIN LATERAL (
-        SELECT 'its active generation is missing from embed.generation' AS what, NULL AS remedy
+        SELECT pg_catalog.format('its table %s is not in this database', p.source_name) AS what,
+               pg_catalog.format('restore or create that table, or SELECT embed_drop(%L)', p.name) AS remedy
+        WHERE p.source = 0 AND pg_catalog.to_regclass(p.source_name) IS NULL
+        UNION ALL
+        SELECT 'its active generation is missing from embed.generation', NULL
         WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.pipeline = p.id AND g.state = 'active')
         UNION ALL
         SELECT CASE
@@ -35,12 +68,29 @@ CREATE FUNCTION embed.is_restored(pipeline int) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
-    SELECT (p.system_identifier, p.database_oid, p.source_oid) IS DISTINCT FROM (s.system_identifier, d.oid, p.source::oid)
+    SELECT (p.system_identifier, p.database_oid, p.source_oid) IS DISTINCT FROM (s.system_identifier, d.oid, p.source)
     FROM embed.pipeline p, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
     WHERE p.id = is_restored.pipeline AND d.datname = pg_catalog.current_database()
 $sql$;
 COMMENT ON FUNCTION embed.is_restored(int) IS
     'internal: whether a pipeline was restored or cloned and no worker has processed it since';
+
+-- A row that another session has locked is left for the next call.
+CREATE FUNCTION embed.record_names() RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    UPDATE embed.pipeline p SET source_name = coalesce(n.source, p.source_name), view_name = coalesce(n.view, p.view_name)
+    FROM (SELECT o.id, t.source, t.view
+          FROM embed.pipeline o
+          CROSS JOIN LATERAL (SELECT embed.qualified_name(o.source) AS source, embed.qualified_name(o.view) AS view) t
+          WHERE (t.source <> o.source_name OR t.view IS DISTINCT FROM coalesce(o.view_name, t.view)
+                 OR (t.view IS NOT NULL AND o.view_name IS NULL))
+            AND NOT embed.is_restored(o.id)
+          FOR NO KEY UPDATE OF o SKIP LOCKED) n
+    WHERE p.id = n.id
+$sql$;
+COMMENT ON FUNCTION embed.record_names() IS 'internal: stores the current names of sources and views, for a dump';
 
 -- Called by the views only: PUBLIC has no USAGE on this schema. Plain SQL, so that current_user is the querying role.
 CREATE FUNCTION embed.may_see(source regclass) RETURNS boolean

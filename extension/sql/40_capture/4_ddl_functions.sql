@@ -100,6 +100,7 @@ DECLARE
     altered oid[];
 BEGIN
     altered = embed.altered_types();
+    PERFORM embed.record_names();
     FOR touched IN
         WITH RECURSIVE command AS (
             SELECT c.classid, c.objid, c.objsubid FROM pg_catalog.pg_event_trigger_ddl_commands() c

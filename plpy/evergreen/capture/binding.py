@@ -84,6 +84,8 @@ def _unwatchable(watched: Iterable[Column]) -> str | None:
 def store(pipeline: Pipeline, source: Source, found: Binding) -> None:
     """Store current names and numbers, or only the reason where the pipeline is broken."""
     if found.broken is not None:
+        if source.qualified != pipeline.recorded_name:
+            db.run(SQL.set_source_name, pipeline.id, source.qualified)
         if found.broken != pipeline.broken_reason:
             mark_broken(pipeline, found.broken)
         return

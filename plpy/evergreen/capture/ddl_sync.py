@@ -37,9 +37,10 @@ def refresh(pipeline_id: int, dropped: bool, attnum: int | None) -> None:
 
 def check(pipeline: Pipeline) -> Pipeline | None:
     """Follow DDL that no event trigger saw, before rows are read; None when the source cannot be read."""
+    pipeline = restore.find_by_name(pipeline)
     source = columns.describe(pipeline.source)
     if source is None:
-        if pipeline.broken_reason is None:
+        if pipeline.broken_reason is None and pipeline.source:
             _mark_source_dropped(pipeline)
         return None
     if pipeline.missing_part is not None:

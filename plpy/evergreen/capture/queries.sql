@@ -12,8 +12,17 @@ SELECT pg_catalog.to_regclass($1)::oid::bigint
 -- update_pipeline(int4, text[], int4[], text[], text, int4, text): current names and numbers of the pipeline's columns; clears
 -- broken_reason
 UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
-                          only_if_attnum = $6::int2, bound_name = $7, broken_reason = NULL
+                          only_if_attnum = $6::int2, source_name = $7, bound_name = $7, broken_reason = NULL
 WHERE id = $1
+
+-- bind_by_name(int4): binds a pipeline to the tables of its stored names; 0: there is no such table
+UPDATE embed.pipeline p SET source = t.source, view = t.view, broken_reason = NULL
+FROM (SELECT coalesce(pg_catalog.to_regclass(o.source_name)::oid, 0) AS source, pg_catalog.to_regclass(o.view_name)::oid AS view
+      FROM embed.pipeline o WHERE o.id = $1) t
+WHERE p.id = $1 AND p.source <> t.source
+
+-- set_source_name(int4, text): the source's current name
+UPDATE embed.pipeline SET source_name = $2 WHERE id = $1
 
 -- set_broken(int4, text): marks a pipeline broken: its source cannot be read
 UPDATE embed.pipeline SET broken_reason = $2 WHERE id = $1
@@ -51,7 +60,7 @@ SELECT t.tgname::text AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) 
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN ('embed', 'embed_store')
-JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('wake', 'A', 'ALWAYS'), ('count_insert', 'A', 'ALWAYS'),
+JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('bind_restored', 'A', 'ALWAYS'), ('wake', 'A', 'ALWAYS'), ('count_insert', 'A', 'ALWAYS'),
              ('count_delete', 'A', 'ALWAYS'), ('truncated', 'A', 'ALWAYS'), ('recount', 'A', 'ALWAYS'),
              ('reject_erased_text', 'A', 'ALWAYS')) w (name, enabled, mode) ON w.name = t.tgname AND w.enabled <> t.tgenabled
 

@@ -1,6 +1,7 @@
 """Pipelines restored from a dump, or found in a copy of the database."""
 
 from evergreen import db
+from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Pipeline
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
@@ -22,6 +23,26 @@ def is_clone(pipeline: Pipeline) -> bool:
     here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     return (pipeline.seen[0], pipeline.seen[2]) == (here["system_identifier"], pipeline.source)
+
+
+def find_by_name(pipeline: Pipeline) -> Pipeline:
+    """Bind the pipeline to the table of its stored name where its oid means nothing.
+
+    That is so in another database, and where the table was dropped and made again with event triggers off.
+    """
+    if was_restored(pipeline) and not is_clone(pipeline):
+        is_bound = pipeline.source_name == pipeline.recorded_name
+    else:
+        is_bound = (
+            pipeline.source_name is not None
+            or pipeline.broken_reason is not None
+            or db.value(SQL.table_oid, pipeline.recorded_name) is None
+        )
+    if is_bound or not db.run(SQL.bind_by_name, pipeline.id):
+        return pipeline
+    found = pipelines.by_id(pipeline.id)
+    assert found is not None
+    return found
 
 
 def rebind_restored(pipeline: Pipeline) -> None:

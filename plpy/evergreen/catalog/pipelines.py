@@ -33,6 +33,7 @@ def _pipeline(row: db.Row) -> Pipeline:
         name=row["name"],
         source=row["source"],
         source_name=row["source_name"],
+        recorded_name=row["recorded_name"],
         key=tuple(zip(row["key_attnums"], row["key_names"], row["key_types"], strict=True)),
         only_if=(row["only_if_attnum"], row["only_if"]) if row["only_if"] is not None else None,
         capture=row["capture"],
@@ -65,6 +66,11 @@ def warn_of_missing_parts() -> None:
     """Write to the log which pipelines refer to what is not there: no worker can do anything about it."""
     for row in db.rows(SQL.missing_part):
         event_log.warn("pipeline_not_whole", pipeline=row["name"], reason=row["what"], remedy=row["remedy"])
+
+
+def record_names() -> None:
+    """Store the current names of sources and views, where a rename went unnoticed."""
+    db.run(SQL.record_names)
 
 
 def every() -> list[int]:

@@ -22,21 +22,24 @@ FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extna
 WHERE e.extname = 'vector'
 
 -- find_pipeline(text, int4): one pipeline, by name or id
-SELECT p.id, p.name, p.source::oid::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
+SELECT p.id, p.name, p.source::bigint AS source, p.key_names::text[] AS key_names, p.key_attnums::int[] AS key_attnums,
        p.key_types, p.only_if::text AS only_if, p.only_if_attnum, p.capture,
        p.capture = 'trigger' OR coalesce(w.triggers, false) AS triggers, p.state, p.broken_reason, p.bound_name,
-       p.view::oid::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
+       p.source_name AS recorded_name,
+       p.view::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
        p.source_oid::bigint AS source_oid, c.relowner::bigint AS owner, t.what AS missing_part, t.remedy,
-       pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS source_name
+       embed.qualified_name(p.source) AS source_name
 FROM embed.pipeline p
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
-LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL embed.missing_part(p.id) t ON true
 WHERE p.name = $1 OR p.id = $2
 
 -- missing_part(): pipelines that refer to missing rows
 SELECT p.name, t.what, t.remedy FROM embed.pipeline p CROSS JOIN LATERAL embed.missing_part(p.id) t WHERE t.what IS NOT NULL
+
+-- record_names(): current names of sources and views
+SELECT embed.record_names()
 
 -- all_ids(): every pipeline
 SELECT p.id FROM embed.pipeline p ORDER BY p.id

@@ -103,6 +103,7 @@ class Pipeline:
     name: str
     source: int
     source_name: str | None  # quoted and qualified; None when the table is gone
+    recorded_name: str  # the last known one, by which a restored pipeline finds its table
     key: tuple[tuple[int, str, str], ...]  # (attnum, name, base type)
     only_if: tuple[int, str] | None
     capture: str

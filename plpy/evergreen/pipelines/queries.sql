@@ -41,9 +41,9 @@ SELECT EXISTS (SELECT FROM reading) OR coalesce((SELECT o.captured FROM others o
 -- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text, text): a new pipeline.
 -- The id here and those below must be new to the catalog: a partial restore may have left a sequence behind its table, or rows
 -- and triggers of an id whose own row is missing.
-INSERT INTO embed.pipeline (id, name, source, bound_name, key_names, key_attnums, key_types, only_if, only_if_attnum, capture, options,
-                            system_identifier, database_oid, source_oid)
-SELECT n.id, $1, $2::pg_catalog.regclass, $10, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
+INSERT INTO embed.pipeline (id, name, source, source_name, bound_name, key_names, key_attnums, key_types, only_if, only_if_attnum, capture,
+                            options, system_identifier, database_oid, source_oid)
+SELECT n.id, $1, $2, $10, $10, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
        s.system_identifier, d.oid, $2
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d,
      (SELECT pg_catalog.nextval('embed.pipeline_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
@@ -74,7 +74,7 @@ SELECT FROM embed.pipeline p, embed.model m WHERE p.id = $1 AND m.id = $2 FOR KE
 INSERT INTO embed.wal (pipeline, state, triggers, recheck) VALUES ($1, 'pending', $2, $3)
 
 -- set_view(int4, oid): records the view
-UPDATE embed.pipeline SET view = $2::pg_catalog.regclass WHERE id = $1
+UPDATE embed.pipeline SET view = $2, view_name = embed.qualified_name($2) WHERE id = $1
 
 -- bare_name(oid): name of a relation without its schema
 SELECT c.relname::text FROM pg_catalog.pg_class c WHERE c.oid = $1

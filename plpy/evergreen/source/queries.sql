@@ -199,9 +199,7 @@ SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches}),
                 (SELECT {key_document} FROM (SELECT {values}) s ({names})))
 
 -- current_name(int4): name of the source
-SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
-FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE p.id = $1
+SELECT embed.qualified_name(p.source) FROM embed.pipeline p WHERE p.id = $1
 
 -- source_owner(int4): owner of the source
 SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source

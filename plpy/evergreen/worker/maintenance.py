@@ -37,6 +37,7 @@ def _counters() -> list[Task]:
         Task("suspects", suspects.purge),
         Task("counters", state.create_all),
         Task("queue rows", change_log.make_missing),
+        Task("names of sources", pipelines.record_names),
         Task("incomplete pipelines", pipelines.warn_of_missing_parts),
         Task("usage", usage.fold),
         Task("erased texts", vector_cache.purge_erased),

@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.pipelines.tables",
     "tests.fixtures.providers.models",
     "tests.fixtures.server.databases",
+    "tests.fixtures.server.memory",
     "tests.fixtures.server.scratch",
     "tests.fixtures.wal",
 ]

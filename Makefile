@@ -22,14 +22,18 @@ PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-.PHONY: help demo all docs clients test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos check install \
+.PHONY: help demo all docs reference clients test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos \
+    check install \
     setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a temporary cluster
 	$(BIN)/evergreen demo
 
-docs: $(STAMP)  ## the documentation site, in build/site; warnings are errors
+docs: reference  ## the documentation site, in build/site; warnings are errors
 	$(SITE)
+
+reference: setup  ## docs/reference, from COMMENT ON and the code
+	$(BIN)/python -m tools.reference
 
 all: $(STAMP)  ## what `make install` needs; for pgxn and packagers
 

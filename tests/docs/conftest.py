@@ -23,20 +23,25 @@ def page_cluster() -> Iterator[Cluster]:
         yield made
 
 
+def _empty_database(cluster: Cluster) -> dict[str, str]:
+    name = f"page_{next(_numbers)}"
+    janitor(cluster, name).init()
+    folders = [Path(sys.executable).parent, cluster.postgres.bindir, os.environ["PATH"]]
+    path = os.pathsep.join(map(str, folders))
+    where = {"PGHOST": str(cluster.root), "PGPORT": str(cluster.port)}
+    return {**os.environ, **where, "PGUSER": "postgres", "PGDATABASE": name, "PATH": path}
+
+
 @pytest.fixture
 def environment(page_cluster: Cluster) -> Callable[[], dict[str, str]]:
     """Make an empty database, and return the environment in which psql and evergreen find it, and are found."""
+    return lambda: _empty_database(page_cluster)
 
-    def make() -> dict[str, str]:
-        name = f"page_{next(_numbers)}"
-        janitor(page_cluster, name).init()
-        folders = [Path(sys.executable).parent, page_cluster.postgres.bindir, os.environ["PATH"]]
-        path = os.pathsep.join(map(str, folders))
-        where = {"PGHOST": str(page_cluster.root), "PGPORT": str(page_cluster.port)}
-        place = {**where, "PGUSER": "postgres", "PGDATABASE": name}
-        return {**os.environ, **place, "PATH": path}
 
-    return make
+@pytest.fixture(scope="module")
+def module_environment(page_cluster: Cluster) -> dict[str, str]:
+    """The environment of an empty database for all tests of a file."""
+    return _empty_database(page_cluster)
 
 
 @pytest.fixture

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fixtures.paths import PROJECT
+from tools.reference.markdown import GENERATED
 
 ROOT = PROJECT
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+#: Pages that people write; the others are generated (tools/reference).
+WRITTEN = [page for page in PAGES if GENERATED not in page.read_text("utf-8")]
 #: What a block may hold; ``text`` is what something prints, or a drawing.
 LANGUAGES = frozenset({"sql", "sh", "python", "text", "yaml"})
 

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from evergreen_host import cli
-from tests.docs.pages import PAGES, ROOT, command_lines, inline, tutorial
+from tests.docs.pages import PAGES, ROOT, WRITTEN, command_lines, inline, tutorial
 
 WHEEL = "tests/packaging/test_clean_machine.py::test_what_is_installed_is_what_the_wheel_says"
 IMAGE = "tests/packaging/test_image_in_engine.py::test_it_works_as_the_official_image_and_has_the_extension"
@@ -92,7 +92,7 @@ def test_make_knows_its_targets():
 
 def test_options_are_options_of_the_command():
     """Also within sentences, and in lines that other tests run."""
-    for line in {*OURS, *(code for page in PAGES for code in inline(page.read_text("utf-8"), "evergreen "))}:
+    for line in {*OURS, *(code for page in WRITTEN for code in inline(page.read_text("utf-8"), "evergreen "))}:
         command = typer.main.get_command(cli.app)
         for word in shlex.split(line.replace("[", " ").replace("]", " "))[1:]:
             if word.startswith("-"):

@@ -50,7 +50,9 @@ def test_a_key_may_be_as_long_as_the_status_says():
 
 
 def test_a_lease_lasts_as_long_everywhere():
-    assert said(r"name = 'lease'\)::interval, '([^']+)'::interval") == {options.SETTINGS["lease"]} == {"5 minutes"}
+    assert (
+        said(r"name = 'lease'\)::interval, '([^']+)'::interval") == {options.SETTINGS["lease"].default} == {"5 minutes"}
+    )
     assert said(r"lease interval = '([^']+)'") == {embedder.Settings.lease} == {"5 min"}
 
 

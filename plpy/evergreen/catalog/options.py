@@ -19,22 +19,33 @@ B = TypeVar("B")
 _SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
 _FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
 _LEAST_MB, _MOST_MB = 32, 64 << 20
-#: What embed_setting takes: the built-in value of each setting.
-SETTINGS: dict[str, str] = {
-    "default_model": "wordllama-256",
-    "cache_retention": "30 days",
-    "cache_limit": "auto",
-    "lease": "5 minutes",
-    "index_from": "10000",
-}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the database: its built-in value, and what it means."""
+
+    default: str
+    about: str
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option: its default and a check that says what is wrong with a value, or None."""
+    """One option: its default, a check that says what is wrong with a value, or None, and what it means."""
 
     default: Any
     wrong: Callable[[Any], str | None]
+    about: str
+
+
+#: What embed_setting takes.
+SETTINGS: dict[str, Setting] = {
+    "default_model": Setting("wordllama-256", "the model of new pipelines and of embed() where none is named"),
+    "cache_retention": Setting("30 days", "how long vectors of replaced and deleted texts stay in the cache"),
+    "cache_limit": Setting("auto", "how many vectors the cache holds at most; auto: as many as there are live vectors"),
+    "lease": Setting("5 minutes", "how long a worker may take between two steps; reading a source may take a fifth"),
+    "index_from": Setting("10000", "from how many chunks on a generation gets a vector index"),
+}
 
 
 def _one_of(*allowed: str) -> Callable[[Any], str | None]:
@@ -83,23 +94,45 @@ def _name(value: Any) -> str | None:
 
 #: What embed_create and embed_alter take.
 PIPELINE: dict[str, Option] = {
-    "on_too_long": Option("fail", _one_of("fail", "truncate")),
-    "max_attempts": Option(5, _whole(1, 1000)),
-    "live_share": Option(0.8, _share),
-    "bulk_lane": Option("backfill", _one_of("backfill", "live")),
-    "daily_tokens": Option(None, _whole(1, 10**13)),
-    "daily_cost": Option(None, _amount(1e-6, 1.7e7)),
-    "previous_kept": Option("7 days", _interval),
-    "slot_limit": Option("10 GB", _size),
-    "wakeup": Option(None, _switch),  # None: on where no transaction can be prepared
-    "language": Option(None, _name),
+    "on_too_long": Option(
+        "fail",
+        _one_of("fail", "truncate"),
+        "a text longer than the model takes: fail makes the row a dead letter, truncate cuts the text",
+    ),
+    "max_attempts": Option(5, _whole(1, 1000), "how often a row may fail before it becomes a dead letter"),
+    "live_share": Option(0.8, _share, "share of the texts sent that live changes get while a backfill runs, too"),
+    "bulk_lane": Option(
+        "backfill",
+        _one_of("backfill", "live"),
+        "the lane of a transaction that changes more than 1,000 rows; live: it is not held back by live_share",
+    ),
+    "daily_tokens": Option(None, _whole(1, 10**13), "tokens that the pipeline may use a day (UTC); null: no limit"),
+    "daily_cost": Option(
+        None,
+        _amount(1e-6, 1.7e7),
+        "what the pipeline may cost a day (UTC), in the unit of the model's price; null: no limit",
+    ),
+    "previous_kept": Option("7 days", _interval, "how long the previous generation is kept fresh after a promotion"),
+    "slot_limit": Option(
+        "10 GB", _size, "WAL that the replication slot may retain with capture cdc, before it is dropped and made again"
+    ),
+    "wakeup": Option(
+        None, _switch, "writers wake sleeping workers by NOTIFY; null: on, if max_prepared_transactions is 0"
+    ),  # None: on where no transaction can be prepared
+    "language": Option(
+        None, _name, "text search configuration of keyword search, and an index for it; null: english, without an index"
+    ),
 }
 
 
 #: What embed_create and embed_build take of a generation: its index.
 GENERATION: dict[str, Option] = {
-    "distance": Option("cosine", _one_of("cosine", "l2", "ip")),
-    "storage": Option("auto", _one_of("auto", "vector", "halfvec", "bit")),
+    "distance": Option("cosine", _one_of("cosine", "l2", "ip"), "distance of the vector index and of scores"),
+    "storage": Option(
+        "auto",
+        _one_of("auto", "vector", "halfvec", "bit"),
+        "type of the indexed vectors; auto: vector up to 2,000 dimensions, halfvec up to 4,000, bit beyond",
+    ),
 }
 
 
@@ -222,4 +255,4 @@ def paired_arrays(
 def get(name: str) -> str:
     """Return a setting, stored or built in; needs the extension's rights."""
     stored = db.value(SQL.get, name)
-    return str(stored) if stored is not None else SETTINGS[name]
+    return str(stored) if stored is not None else SETTINGS[name].default

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evergreen.catalog import json_objects
@@ -21,11 +21,16 @@ IDENTITY = frozenset({"document_prompt", "query_prompt", "send_dimensions"})
 
 @dataclass(frozen=True)
 class Kind:
-    """What an option may be: a check, and the words for it."""
+    """What an option may be: a check, and the words for it; ``about``: what it means."""
 
     fits: Callable[[Any], bool]
     words: str
     shown: bool = True  # False where a wrong value may hold a secret
+    about: str = ""
+
+    def of(self, about: str) -> "Kind":
+        """Return one option of this kind."""
+        return replace(self, about=about)
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
@@ -69,34 +74,39 @@ _HEADER = Kind(_is_header, f"an identifier of at most {_MAX_HEADER} printable AS
 
 #: What embed_model_add takes.
 MODEL: dict[str, Kind] = {
-    "inputs": _COUNT,
-    "request_tokens": _COUNT,
-    "input_tokens": _COUNT,
-    "document_prompt": _TEXT,
-    "query_prompt": _TEXT,
-    "send_dimensions": _FLAG,
-    "encoding_format": Kind(lambda v: v in ("base64", "float"), "'base64' or 'float'"),
-    "price": Kind(lambda v: _is_number(v, 0, 1e9), "what a million tokens cost, 0 or more"),
+    "inputs": _COUNT.of("texts in one request; default: the provider's documented limit"),
+    "request_tokens": _COUNT.of("tokens in one request; default: the provider's documented limit"),
+    "input_tokens": _COUNT.of("tokens in one text; default: the provider's documented limit"),
+    "document_prompt": _TEXT.of("prefix of every text that is embedded for a row"),
+    "query_prompt": _TEXT.of("prefix of every question"),
+    "send_dimensions": _FLAG.of("request vectors of the registered size from the server; default: false"),
+    "encoding_format": Kind(lambda v: v in ("base64", "float"), "'base64' or 'float'").of(
+        "how the server is asked to send vectors; answers in either form are accepted"
+    ),
+    "price": Kind(lambda v: _is_number(v, 0, 1e9), "what a million tokens cost, 0 or more").of(
+        "what a million tokens cost; needed for daily_cost and for costs in views; 0: it needs no embed_user"
+    ),
 }
 
 
 #: What embed_endpoint_set takes.
 ENDPOINT: dict[str, Kind] = {
-    "connect_timeout": _SECONDS,
-    "read_timeout": _SECONDS,
-    "total_timeout": _SECONDS,
-    "max_in_flight": _whole(_MAX_IN_FLIGHT),
-    "requests_per_minute": _RATE,
-    "tokens_per_minute": _RATE,
-    "allow_http": _FLAG,
-    "organization": _HEADER,
-    "project": _HEADER,
-    "query": _NAMED,
-    "headers": _NAMED,
+    "connect_timeout": _SECONDS.of("longest time until the connection stands; default: 5"),
+    "read_timeout": _SECONDS.of("longest time without a byte of the answer; default: 30"),
+    "total_timeout": _SECONDS.of("longest time for the whole request; default: 60"),
+    "max_in_flight": _whole(_MAX_IN_FLIGHT).of("requests that one worker keeps in flight; default: the provider's"),
+    "requests_per_minute": _RATE.of("requests of all workers together in any minute; default: no limit"),
+    "tokens_per_minute": _RATE.of("tokens of all workers together in any minute; default: no limit"),
+    "allow_http": _FLAG.of("allow http to addresses that are not on this machine; default: false"),
+    "organization": _HEADER.of("OpenAI's organization, sent as a header"),
+    "project": _HEADER.of("OpenAI's project, sent as a header"),
+    "query": _NAMED.of("parameters added to the URL of every request"),
+    "headers": _NAMED.of("headers added to every request"),
     "proxy": Kind(
         lambda v: isinstance(v, str) and addresses.is_proxy(v),
         "the URL of an HTTP proxy, such as 'http://proxy.example.com:3128', without user or password",
         shown=False,
+        about="proxy for requests to this endpoint; proxies from the environment are ignored",
     ),
 }
 

@@ -1,0 +1,1 @@
+"""The reference pages, generated from a live database, the command line and the code."""

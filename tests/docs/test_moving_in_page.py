@@ -1,19 +1,18 @@
 """The page on moving in: its statements run against the other extensions' tables, and imported vectors cost no call."""
 
-import re
-
 import pytest
 
+from tests.docs.pages import blocks
 from tests.fixtures.paths import PROJECT
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.freshness import assert_fresh
 from tests.fixtures.providers.loopback import vector
 
-PAGE = PROJECT / "docs" / "how-to" / "moving-in.md"
+PAGES = [PROJECT / "docs" / "how-to" / "moving-in.md", *(PROJECT / "docs" / "how-to" / "moving-in").glob("*.md")]
 
 # The tables that the other made, what they hold, and the texts that are left to embed.
 THEIRS = {
-    "pg_vectorize": (
+    "pg-vectorize.md": (
         """
         CREATE TABLE products (product_id int PRIMARY KEY, product_name text, description text,
                                last_updated_at timestamptz);
@@ -26,7 +25,7 @@ THEIRS = {
         [(1, "Pencil for writing"), (2, "Stand before")],
         ["Stand edited"],
     ),
-    "pgEdge Vectorizer": (
+    "pgedge.md": (
         """
         CREATE TABLE documents (id int PRIMARY KEY, content text);
         INSERT INTO documents VALUES (1, 'Short.'), (2, 'edited');
@@ -37,7 +36,7 @@ THEIRS = {
         [(1, "Short."), (2, "before")],
         ["edited"],
     ),
-    "Supabase's automatic embeddings": (
+    "supabase.md": (
         """
         CREATE TABLE documents (id int PRIMARY KEY, title text, content text, embedding vector(8));
         INSERT INTO documents VALUES (1, 'T', 'one'), (2, 'U', 'edited');
@@ -46,25 +45,34 @@ THEIRS = {
         [(1, "# T\n\none")],
         ["# U\n\nedited"],
     ),
+    "moving-in.md": (
+        """
+        CREATE TABLE articles (id int PRIMARY KEY, title text, body text);
+        INSERT INTO articles VALUES (1, 'T', 'one'), (2, 'U', 'edited');
+        CREATE TABLE article_vectors (article_id int, embedding vector(8), text text);
+        """,
+        "INSERT INTO article_vectors VALUES (%s, %s, %s)",
+        [(1, "T\n\none"), (2, "U\n\nbefore")],
+        ["U\n\nedited"],
+    ),
 }
 
 
-def statements(section):
-    text = PAGE.read_text("utf-8")
-    (found,) = re.findall(rf"^## From {re.escape(section)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
-    return re.findall(r"```sql\n(.*?)```", found, re.DOTALL)
+def statements(page):
+    (found,) = (path for path in PAGES if path.name == page)
+    return [block.code for block in blocks(found, "sql")]
 
 
-@pytest.mark.parametrize("section", THEIRS)
-def test_what_they_have_embedded_is_not_paid_for_again(db, provider, section):
-    tables, put, chunks, left = THEIRS[section]
+@pytest.mark.parametrize("page", THEIRS)
+def test_what_they_have_embedded_is_not_paid_for_again(db, provider, page):
+    tables, put, chunks, left = THEIRS[page]
     db.execute(tables)
     for key, text in chunks:
         values = (key, str(vector(text, 8)), text)
         db.execute(put, {3: values, 2: values[:2], 1: values[1:2]}[put.count("%s")])
     for model in ("all-MiniLM-L6-v2", "text-embedding-3-small"):
         provider.register(db, model)
-    for block in statements(section):
+    for block in statements(page):
         db.execute(block)
     drain_all(db)
     assert provider.sent == dict.fromkeys(left, 1)
@@ -72,6 +80,5 @@ def test_what_they_have_embedded_is_not_paid_for_again(db, provider, section):
     assert_fresh(db, name, 2)
 
 
-def test_every_other_has_a_section_with_statements():
-    sections = re.findall(r"^## From (.+)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert {section for section in sections if statements(section)} == set(THEIRS)
+def test_every_page_with_statements_is_run():
+    assert {path.name for path in PAGES if statements(path.name)} == set(THEIRS)

@@ -10,6 +10,9 @@ from tests.docs.pages import PAGES, README, ROOT, blocks, inline, name_of, secti
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {
     "docs/how-to/moving-in.md": "tests/docs/test_moving_in_page.py",
+    "docs/how-to/moving-in/pg-vectorize.md": "tests/docs/test_moving_in_page.py",
+    "docs/how-to/moving-in/pgedge.md": "tests/docs/test_moving_in_page.py",
+    "docs/how-to/moving-in/supabase.md": "tests/docs/test_moving_in_page.py",
     "docs/how-to/uninstall.md": "tests/integration/operate/test_uninstall.py",
     **{
         name_of(page): "tests/docs/test_provider_pages.py"

@@ -22,7 +22,7 @@ SELECT s.kept, s.kept::interval < '1 day' AS short FROM (SELECT {schema}.embed_s
 """
 _ESTIMATE = "SELECT texts, tokens FROM {schema}.embed_estimate(%s)"
 _DROP = "SELECT ai.drop_vectorizer(%s)"
-_HINT = "see docs/how-to/moving-in.md for alternatives"
+_HINT = "see docs/how-to/moving-in/pgai.md for alternatives"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import UserError
 from evergreen.core.job import ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.step import run_directly
 from evergreen.core.text import pluralize, quoted
 from evergreen.db import privileges, statement_timeout, timeouts
 from evergreen.db.errors import in_class
@@ -23,11 +22,10 @@ from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.limits import shared, state
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import change_log, claims
-from evergreen.queue.backfill import InTransactionCursors
 from evergreen.worker.apply import budget, finish
 from evergreen.worker.batch import Batch
 from evergreen.worker.maintenance import leftovers
-from evergreen.worker.policies import model_step, not_reentrant
+from evergreen.worker.policies import InCallersTransaction, model_step, not_reentrant
 
 BATCH = 1000
 _MAX_RATE_WAIT_S = 5.0  # longest wait for a rate limit in the caller's transaction
@@ -56,6 +54,20 @@ def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | N
         )
 
 
+class DrainPolicy(InCallersTransaction):
+    """The policy of embed_drain."""
+
+    def accepts(self, pipeline: Pipeline) -> bool:
+        """Return whether the pipeline is active and complete, with a WARNING if it is incomplete."""
+        if not super().accepts(pipeline):
+            return False
+        if pipeline.missing_part is None:
+            return True
+        what, remedy = pipeline.missing_part
+        db.warning(f'pipeline "{pipeline.name}" is incomplete: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
+        return False
+
+
 class Drain:
     """Claims, calls the model, and applies everything in one burst at the end.
 
@@ -70,15 +82,15 @@ class Drain:
         self._answer_deadline = now + _until(allowed, *_TO_ANSWER)
         # for each source, because there may be others
         self._read_timeout = min(max(_READ_TIMEOUT_S, seconds / 4), max(0.0, allowed) / 4)
+        self._policy = DrainPolicy()
         self._dispatcher = RequestDispatcher(
-            shared.SharedLimits(), model_step(run_directly), db.check_interrupts, longest_wait=_MAX_RATE_WAIT_S
+            shared.SharedLimits(), model_step(self._policy.step), self._policy.on_tick, longest_wait=_MAX_RATE_WAIT_S
         )
         self._batches: list[Batch] = []
         self._warned: set[int] = set()  # generations whose model is unavailable
         self._done: set[tuple[int, str]] = set()  # a row counts once, however many generations it has
         self._idle = 0.0  # seconds without a request under way
         self._idle_checked_at = time.monotonic()
-        self._cursors = InTransactionCursors()
         self._vectors: dict[int, dict[bytes, AnyVector]] = {}
 
     def run(self) -> int:
@@ -94,7 +106,7 @@ class Drain:
         for batch in self._batches:
             steps = (partial(self._apply, batch), partial(_abandon, batch), batch.save_all)
             any(self._isolate(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
-        self._cursors.settle()
+        self._policy.cursors.settle()
         maintenance.in_transaction(leftovers())
         return len(self._done)
 
@@ -111,7 +123,7 @@ class Drain:
 
     def _claim_share(self, number: int, share: int) -> bool:
         """Claim for one pipeline; return True if it may have more work."""
-        mark, room, cursors, more = len(self._batches), self._room, self._cursors.savepoint(), [False]
+        mark, room, more = len(self._batches), self._room, [False]
 
         def claim() -> None:
             with timeouts.time_limit(self._read_timeout):
@@ -121,7 +133,6 @@ class Drain:
         if not self._isolate(number, claim):
             del self._batches[mark:]
             self._room = room
-            self._cursors.go_back(cursors)
             return False
         if waited := timeouts.take_timeout():
             self._read_timeout = max(_MIN_READ_TIMEOUT_S, waited / 2)
@@ -131,7 +142,7 @@ class Drain:
     def _isolate(self, number: int, step: Callable[[], None]) -> bool:
         """Run a step atomically; errors of one pipeline must not delay the others."""
         try:
-            db.atomically(step)
+            self._policy.atomically(step)
         except db.DatabaseError as error:
             if in_class(error, "25", "53", "57"):  # caused by the transaction, the server or a user
                 raise
@@ -144,23 +155,18 @@ class Drain:
 
     def _drain_pipeline(self, number: int, share: int) -> bool:
         pipeline = pipelines.by_id(number)
-        if pipeline is None or pipeline.state != "active":
-            return False
-        if pipeline.missing_part is not None:
-            what, remedy = pipeline.missing_part
-            db.warning(f'pipeline "{pipeline.name}" is incomplete: {what}', hint=f"{remedy[0].upper()}{remedy[1:]}.")
+        if pipeline is None or not self._policy.accepts(pipeline):
             return False
         pipeline = ddl_sync.ready(pipeline)
         if pipeline is None:
             return False
-        change_log.coalesce_in_transaction(pipeline, share)
+        self._policy.coalesce(pipeline, share)
         more = [self._drain_generation(pipeline, generation, share) for generation in pipeline.generations]
         return any(more)
 
     def _drain_generation(self, pipeline: Pipeline, generation: Generation, share: int) -> bool:
         """Claim live jobs up to their share, then backfill, then the other live jobs; True if there may be more."""
         chosen, model = provider(generation.model.provider), generation.model
-        self._cursors.begin(generation.id)
         most = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
         left = share
         for lane, limit in claims.lanes(pipeline, share):
@@ -171,7 +177,7 @@ class Drain:
                 if self._is_unavailable(pipeline, generation) or timeouts.timed_out():
                     return False
                 wanted = ClaimRequest(pipeline, generation, lane, min(most, room, left, self._room))
-                claimed = claims.claim(wanted, self._tokens(), self._cursors, leased=False)
+                claimed = self._policy.claim(wanted, self._tokens())
                 if claimed is None:
                     break
                 room -= len(claimed.jobs)
@@ -196,7 +202,6 @@ class Drain:
 
     def _start(self, batch: Batch) -> None:
         self._batches.append(batch)
-        self._cursors.note(batch.claim)
         batch.prepare()
         batch.resolve(self._known(batch), self._dispatcher, self._tokens())
         self._poll(_NO_WAIT)

@@ -1,14 +1,20 @@
-"""Error policies of a step: retry delays and messages; and the guard against reentrancy."""
+"""When a step is committed; error delays and messages; and the guard against reentrancy."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from evergreen import db
-from evergreen.core.errors import RetryableError, UserError
+from evergreen.core.errors import ModelError, RetryableError, UserError
+from evergreen.core.job import Claim, ClaimRequest
+from evergreen.core.pipeline import Pipeline
 from evergreen.core.retry import backoff
-from evergreen.core.step import Step
+from evergreen.core.step import Step, run_directly
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
+from evergreen.db.privileges import as_extension_owner
+from evergreen.queue import change_log, claims
+from evergreen.queue.backfill import CommittedCursors, InTransactionCursors
+from evergreen.queue.scan_start import ScanStarts, SnapshotMark
 
 T = TypeVar("T")
 _LOCK_RETRY_S = 0.2  # seconds, when a lock was not available
@@ -16,6 +22,121 @@ _MAX_LOCK_RETRY_S = 5.0  # each try costs a lock_timeout, which delays the other
 _ERROR_RETRY_S = 5.0
 _MAX_ERROR_RETRY_S = 60.0
 _running: list[str] = []
+
+
+class CommitPolicy(Protocol):
+    """What depends on who commits: a worker after each step, or the caller of embed_drain or embed_claim."""
+
+    def step(self, name: str, body: Callable[[], T], /) -> T:
+        """Run a step; the name tells what a transaction does."""
+        ...
+
+    def on_tick(self) -> None:
+        """Let a cancel through while a model works."""
+        ...
+
+    def may_have_work(self, number: int) -> bool:
+        """Return whether to look at a pipeline at all."""
+        ...
+
+    def accepts(self, pipeline: Pipeline) -> bool:
+        """Return whether to work on a pipeline."""
+        ...
+
+    def coalesce(self, pipeline: Pipeline, rows: int) -> None:
+        """Coalesce the pipeline's change log; ``rows``: as many as are needed now."""
+        ...
+
+    def claim(self, wanted: ClaimRequest, own_tokens: list[int]) -> Claim | None:
+        """Claim keys; None if there are none."""
+        ...
+
+
+class CommitEachStep:
+    """The policy of embed_work: each step is a transaction of its own, with the extension's rights."""
+
+    def __init__(self, scan_starts: ScanStarts) -> None:
+        self._scan_starts = scan_starts
+        self._cursors = CommittedCursors()
+
+    def step(self, _name: str, body: Callable[[], T], /) -> T:
+        """Run and commit a step."""
+        try:
+            result = as_extension_owner(db.planning.prefer_indexes()(body))
+            db.commit()
+        except (db.DatabaseError, UserError, ModelError):
+            db.rollback()
+            raise
+        return result
+
+    def on_tick(self) -> None:
+        """Let a cancel through, then release the snapshot that this took."""
+        db.check_interrupts()
+        db.commit()
+
+    def may_have_work(self, number: int) -> bool:
+        """Return whether a pipeline may have work; assumed while checking is expensive."""
+        scan_start = self._scan_starts.of("work", number)
+        if scan_start.known() is not None:
+            return True
+        scan_start.seen = SnapshotMark(0)
+        return scan_start.timed(lambda: claims.may_have_work(number), int, from_start=True)
+
+    def accepts(self, pipeline: Pipeline) -> bool:
+        """Return whether the pipeline is active."""
+        return pipeline.state == "active"
+
+    def coalesce(self, pipeline: Pipeline, rows: int) -> None:  # noqa: ARG002 - all that is committed is coalesced
+        """Coalesce the log under its lock, from the scan start."""
+        change_log.coalesce(pipeline, self._scan_starts.of("change", pipeline.id))
+
+    def claim(self, wanted: ClaimRequest, own_tokens: list[int]) -> Claim | None:
+        """Claim with a lease and an advisory lock of this session, so that others see when the worker is gone."""
+        return claims.claim(wanted, own_tokens, self._cursors, leased=True, scan_starts=self._scan_starts)
+
+
+class InCallersTransaction:
+    """The policy of embed_drain and embed_claim: a long transaction must lock nothing that workers share."""
+
+    def __init__(self) -> None:
+        self.cursors = InTransactionCursors()
+
+    def step(self, name: str, body: Callable[[], T], /) -> T:
+        """Run a step in the caller's transaction."""
+        return run_directly(name, body)
+
+    def on_tick(self) -> None:
+        """Let a cancel through."""
+        db.check_interrupts()
+
+    def may_have_work(self, number: int) -> bool:  # noqa: ARG002 - a call looks once
+        """Return True: one call does not have to save a look."""
+        return True
+
+    def accepts(self, pipeline: Pipeline) -> bool:
+        """Return whether the pipeline is active."""
+        return pipeline.state == "active"
+
+    def coalesce(self, pipeline: Pipeline, rows: int) -> None:
+        """Coalesce log rows for at least so many keys, without a lock that others wait for."""
+        change_log.coalesce_in_transaction(pipeline, rows)
+
+    def claim(self, wanted: ClaimRequest, own_tokens: list[int]) -> Claim | None:
+        """Claim with row locks, which last as long as the transaction."""
+        self.cursors.begin(wanted.generation.id)
+        claim = claims.claim(wanted, own_tokens, self.cursors, leased=False)
+        if claim is not None:
+            self.cursors.note(claim)
+        return claim
+
+    def atomically(self, body: Callable[[], T]) -> T:
+        """Run body in a subtransaction; after an error the cursors go back, as the claims are undone."""
+        savepoint = self.cursors.savepoint()
+        try:
+            return db.atomically(body)
+        except db.DatabaseError:
+            self.cursors.go_back(savepoint)
+            raise
 
 
 def retry_delay(error: db.DatabaseError, failures: int) -> float:

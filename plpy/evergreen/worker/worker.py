@@ -2,38 +2,31 @@
 
 import random
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.capture.wal.service import Reader
 from evergreen.catalog import maintenance, pipelines
 from evergreen.catalog.maintenance import Task
-from evergreen.core.errors import ModelError, UserError
 from evergreen.core.job import Claim, ClaimRequest, Lane
 from evergreen.core.pipeline import Pipeline
 from evergreen.db import timeouts
-from evergreen.db.privileges import as_extension_owner
 from evergreen.embedding.batching import rows_worth_claiming
 from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.limits import shared
 from evergreen.embedding.providers.registry import provider
-from evergreen.queue import change_log, claims
-from evergreen.queue.backfill import CommittedCursors
-from evergreen.queue.scan_start import ScanStarts, SnapshotMark
+from evergreen.queue import claims
 from evergreen.worker import policies
 from evergreen.worker.apply import budget
 from evergreen.worker.batch import Batch
 from evergreen.worker.batches import POLL_S, Batches
 from evergreen.worker.maintenance import run_all
 from evergreen.worker.pipeline_backoff import PipelineBackoff
-from evergreen.worker.policies import model_step
+from evergreen.worker.policies import CommitEachStep, CommitPolicy, model_step
 from evergreen.worker.sleep import WorkerState
 from evergreen.worker.throttle import Throttle
 
-T = TypeVar("T")
 BATCH = 1000
 _MAX_RATE_WAIT_S = 30.0  # longest wait for a rate limit while holding the claim
 _NO_WAIT = 0.0
@@ -50,8 +43,10 @@ class Worker:
         self.saw_more = False  # a claim reached its size limit, so there may be more
         self._pipeline = pipeline
         self._state = state
+        self._policy = CommitEachStep(state.scan_starts)
+        self._step = self._policy.step
         self._dispatcher = RequestDispatcher(
-            shared.SharedLimits(), model_step(self._step), _on_tick, longest_wait=_MAX_RATE_WAIT_S
+            shared.SharedLimits(), model_step(self._step), self._policy.on_tick, longest_wait=_MAX_RATE_WAIT_S
         )
         self._backoff = PipelineBackoff(self._step, state.backed_off_until)
         self._batches = Batches(self._step, self._dispatcher, self._backoff)
@@ -59,8 +54,6 @@ class Worker:
         self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
         state.truncate_at = state.truncate_at or time.monotonic() + _TRUNCATE_INTERVAL_S
-        self._cursors = CommittedCursors()
-        self._scan_starts = state.scan_starts
         self._throttle = Throttle()
         self._reader = Reader(self._step)
         self._looks = maintenance.Looks(self._step)
@@ -152,20 +145,10 @@ class Worker:
             "anything left", lambda: claims.is_anything_left(self._pipelines(), [*self._blocked], unreadable=False)
         )
 
-    def _step(self, _name: str, body: Callable[[], T], /) -> T:
-        """Run one step with the extension's rights, in a transaction of its own."""
-        try:
-            result = as_extension_owner(db.planning.prefer_indexes()(body))
-            db.commit()
-        except (db.DatabaseError, UserError, ModelError):
-            db.rollback()
-            raise
-        return result
-
     def _claim_and_start(self, number: int) -> bool:
         """Claim and prepare as much as the pipeline's models can take; return True if anything was claimed."""
         pipeline = self._looks.at(
-            number, lambda: _look(number, self._scan_starts), lambda error: policies.retry_delay(error, 0)
+            number, lambda: _look(self._policy, number), lambda error: policies.retry_delay(error, 0)
         )
         if pipeline is None or self._batches.is_unwritten(number):
             return False
@@ -197,27 +180,17 @@ class Worker:
             self._throttle.backfilled(len(claimed.jobs))
 
     def _claim(self, wanted: ClaimRequest) -> Claim | None:
-        tokens, starts = self._batches.tokens(), self._scan_starts
-        return self._step("claim", lambda: claims.claim(wanted, tokens, self._cursors, leased=True, scan_starts=starts))
+        return self._step("claim", lambda: self._policy.claim(wanted, self._batches.tokens()))
 
 
-def _on_tick() -> None:
-    """Let a cancel through, then release the snapshot that this took."""
-    db.check_interrupts()
-    db.commit()
-
-
-def _look(number: int, scan_starts: ScanStarts) -> Pipeline | None:
+def _look(policy: CommitPolicy, number: int) -> Pipeline | None:
     """Coalesce the pipeline's log and return it; None if it has no work, is not active or cannot be read."""
-    scan_start = scan_starts.of("work", number)
-    if scan_start.known() is None:
-        scan_start.seen = SnapshotMark(0)
-        if not scan_start.timed(lambda: claims.may_have_work(number), int, from_start=True):
-            return None
+    if not policy.may_have_work(number):
+        return None
     pipeline = pipelines.by_id(number)
-    if pipeline is None or pipeline.state != "active":
+    if pipeline is None or not policy.accepts(pipeline):
         return None
     pipeline = ddl_sync.ready(pipeline)
     if pipeline is not None:
-        change_log.coalesce(pipeline, scan_starts.of("change", number))
+        policy.coalesce(pipeline, BATCH)
     return pipeline

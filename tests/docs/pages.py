@@ -9,7 +9,7 @@ from tools.reference.markdown import GENERATED
 
 ROOT = PROJECT
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Pages that people write; the others are generated (tools/reference).
 WRITTEN = [page for page in PAGES if GENERATED not in page.read_text("utf-8")]
 #: What a block may hold; ``text`` is what something prints, or a drawing.
@@ -79,4 +79,4 @@ def command_lines() -> list[tuple[str, str]]:
 
 def tutorial() -> str:
     """What a reader has typed before any other page."""
-    return "\n".join(block.code for block in blocks(README, "sql") if block.section == "Five minutes")
+    return "\n".join(block.code for block in blocks(README, "sql") if block.section == "Getting started")

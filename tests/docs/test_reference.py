@@ -6,7 +6,7 @@ import re
 import psycopg
 import pytest
 
-from tests.docs.pages import PAGES
+from tests.docs.pages import PAGES, blocks
 from tools.paths import DOCS
 from tools.reference import cures, errors, log_events, pages
 
@@ -47,9 +47,19 @@ def test_every_meaning_is_of_an_event_in_the_code():
     assert log_events.MEANINGS.keys() == log_events.events().keys()
 
 
+#: An argument or a method of a Python library, which may begin as ours do.
+THEIRS = re.compile(r"\b(?:def )?(embed_\w+)(?=\(self|=[^=>])")
+
+
+def names(page):
+    text = page.read_text("utf-8")
+    theirs = {name for block in blocks(page, "python") for name in THEIRS.findall(block.code)}
+    return set(re.findall(r"\bembed_[a-z_]+", text)) - theirs
+
+
 def test_what_the_pages_name_is_there(reader):
     """Functions, views, roles and schemas, in sentences and tables, too."""
-    named = {name for page in PAGES for name in re.findall(r"\bembed_[a-z_]+", page.read_text("utf-8"))}
+    named = {name for page in PAGES for name in names(page)}
     there = """
         SELECT proname::text FROM pg_proc UNION SELECT relname FROM pg_class
         UNION SELECT rolname FROM pg_roles UNION SELECT nspname FROM pg_namespace

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from tests.docs import psql
-from tests.docs.pages import PAGES, README, ROOT, blocks, inline, name_of, section, tutorial
+from tests.docs.pages import PAGES, README, ROOT, blocks, inline, name_of, tutorial
 
 #: Pages whose SQL needs what no SQL makes, and the tests that run it.
 ELSEWHERE = {
@@ -27,6 +27,9 @@ BEFORE = {
         "CREATE TABLE products (id int PRIMARY KEY, name text); INSERT INTO products VALUES (1, 'Pencil');"
     ),
 }
+#: A tutorial starts in an empty database.
+FROM_NOTHING = {README, *(ROOT / "docs" / "tutorials").glob("*.md")}
+OPERATE = ROOT / "docs" / "how-to" / "operate.md"
 WITH_SQL = [page for page in PAGES if blocks(page, "sql") and name_of(page) not in ELSEWHERE]
 
 
@@ -40,14 +43,14 @@ def outputs(page):
 
 @pytest.mark.parametrize("page", WITH_SQL, ids=name_of)
 def test_statements_run_and_print_what_the_page_says(page, environment, tmp_path):
-    before = "" if page == README else tutorial() + BEFORE.get(name_of(page), "")
+    before = "" if page in FROM_NOTHING else tutorial() + BEFORE.get(name_of(page), "")
     printed = psql.run(page, before, blocks(page, "sql"), environment(), tmp_path)
     for asked, said in outputs(page):
         assert said.code.strip("\n") in printed[asked], f"{said}: this is printed:\n{printed[asked]}"
 
 
 def test_what_operate_answers_runs(reader):
-    table = "\n".join(line for line in section(README, "Operate").splitlines() if line.startswith("|"))
+    table = "\n".join(line for line in OPERATE.read_text("utf-8").splitlines() if line.startswith("|"))
     answers = inline(table, "SELECT ", "CALL ")
     assert len(answers) > 10
     for answer in answers:

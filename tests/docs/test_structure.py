@@ -1,4 +1,4 @@
-"""The README has its sections in order and is short enough; all links resolve."""
+"""The README is short, all links resolve, and every page can be found."""
 
 import re
 
@@ -6,9 +6,6 @@ import pytest
 
 from tests.docs.pages import LANGUAGES, PAGES, README, blocks, name_of
 
-SECTIONS = [
-    "Two commands", "Five minutes", "How it works", "Operate", "Tune", "Security", "API", "Compare", "Develop",
-]  # fmt: skip
 LINKS = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -18,15 +15,8 @@ def anchors(page):
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_sections_in_their_order():
-    text = README.read_text("utf-8")
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
-    assert len(text.splitlines()) <= 450
-
-
-def test_what_it_is_in_three_sentences():
-    introduction = re.sub(r"^# .+\n", "", README.read_text("utf-8").split("\n## ")[0])
-    assert len(re.findall(r"\.(?=\s)", introduction)) == 3
+def test_the_readme_is_short():
+    assert len(README.read_bytes()) <= 10_000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

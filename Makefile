@@ -23,8 +23,7 @@ PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 .PHONY: help demo all docs reference clients test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos \
-    check install \
-    setup test-packages clean
+    check install setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a temporary cluster
 	$(BIN)/evergreen demo
@@ -46,7 +45,7 @@ test-fast: setup  ## unit tests and the faster tests against a server, in minute
 test: check test-packages clients  ## checks, and all tests except stress, roots and bench
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING) --durations=25
 
-bench: setup
+bench: setup  ## measurements, each against a baseline of the same run
 	$(BIN)/pytest -m bench
 
 stress: test-packages  ## long scenarios, fuzzing and faults
@@ -78,7 +77,7 @@ roots: test-packages  ## wheel and image in new roots of Debian 12 and 13, as on
 META.json: pyproject.toml plpy/evergreen/__init__.py extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(STAMP)
 	$(BIN)/python -m evergreen_host.packaging.pgxn > $@.new && mv $@.new $@
 
-check: $(STAMP)
+check: $(STAMP)  ## linters, types, layers, SQL and the site
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
@@ -93,7 +92,7 @@ check: $(STAMP)
 install: $(STAMP)  ## install into the server of $PG_CONFIG, or of the pg_config on PATH
 	$(BIN)/evergreen install
 
-setup: $(STAMP)
+setup: $(STAMP)  ## .venv, system packages, and the extension in the server
 	$(BIN)/evergreen setup
 	$(BIN)/evergreen install
 
@@ -116,6 +115,6 @@ $(CLIENTS)/.installed: tests/docs/clients.txt
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-clean:
+clean:  ## removes .venv, and all that was built
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -232,6 +232,43 @@ def test_background_workers_and_what_is_switched_off_are_named():
             assert "max_worker_processes is 4" in finding.message
 
 
+SOCKET = "local all all trust\n"
+PASSWORDS = f"{SOCKET}host all all 127.0.0.0/8 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "named"),
+    [
+        ({}, PASSWORDS, "line 2 of pg_hba.conf asks for a password (scram-sha-256)"),
+        (
+            {},
+            f"{SOCKET}host test all 127.0.0.1/32 reject\nhost all carol all reject\n{PASSWORDS}",
+            "line 5",
+        ),
+        ({}, f"{SOCKET}host all all samehost trust\n{PASSWORDS}", None),
+        ({"cron.host": ""}, PASSWORDS, None),
+        ({"cron.use_background_workers": True}, PASSWORDS, None),
+    ],
+    ids=["password", "other lines first", "trusted first", "socket", "background"],
+)
+def test_a_line_that_keeps_pg_cron_out_is_named_at_once(options, lines, named):
+    defaults = {"cron.database_name": "postgres", "cron.host": "localhost", "listen_addresses": "127.0.0.1"}
+    with Cluster(options={**defaults, **options}) as cluster, psycopg.connect(cluster.dsn(), autocommit=True) as db:
+        (cluster.data / "pg_hba.conf").write_text(lines, "utf-8")
+        db.execute("CREATE EXTENSION evergreen CASCADE")
+        db.execute("CREATE EXTENSION pg_cron")
+        warned = []
+        db.add_notice_handler(lambda notice: warned.append((notice.severity, notice.message_primary or "")))
+        db.execute("SELECT embed_schedule()")
+        said = [message for severity, message in warned if severity == "WARNING"]
+        assert len(said) == (named is not None)
+        with open_database(cluster.dsn(), "test") as link:
+            found = [finding.message for finding in workers.limits(link)]
+        assert found == said
+        if named:
+            assert named in said[0]
+
+
 @pytest.mark.ends
 def test_pg_cron_alone_keeps_two_databases_fresh_for_two_minutes(cron_story, home):
     assert cron_story.over.wait(300)

@@ -11,6 +11,7 @@ from evergreen.core.text import pluralize, quoted
 from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
+from evergreen.worker import pg_cron_login
 
 SQL = load(__package__)
 # A run lasts almost until the next minute's run, which waits for its slot: no gaps, and runs do not pile up.
@@ -35,7 +36,8 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     names = job_names(pipeline)[:workers]
     commands = {name: _command(pipeline, first_slot + n) for n, name in enumerate(names, 1)}
     here = _is_here()
-    for problem in as_extension_owner(lambda: problems(workers, job_names(pipeline))):
+    role = caller()
+    for problem in as_extension_owner(lambda: problems(workers, job_names(pipeline), role)):
         db.warning(problem.said, hint=problem.hint)
     if not here:
         return _elsewhere(commands)
@@ -58,22 +60,24 @@ class Problem:
     hint: str
 
 
-def problems(workers: int, replaced: list[str]) -> list[Problem]:
+def problems(workers: int, replaced: list[str], role: str) -> list[Problem]:
     """Return what prevents this many more scheduled workers from running; needs the extension's rights.
 
-    ``replaced``: names of jobs that do not count, because these workers replace them.
+    ``replaced``: names of jobs that do not count, because these workers replace them; ``role``: whose jobs they are.
     """
     row = db.one(SQL.limits)
     here = installation()
     assert row is not None
     others = int(db.value(SQL.others, replaced)) if here["version"] is not None else 0
-    return limit_problems(Limits(**row, others=others), workers)
+    login = None if row["in_background"] else pg_cron_login.obstacle(role, row["host"])
+    return limit_problems(Limits(**row, others=others, login=login), workers)
 
 
 @sql_entry
 def cron_problems(workers: int | None) -> list[tuple[str, str]]:
     """Body of embed.cron_problems(): ``problems`` as rows."""
-    return [(problem.said, problem.hint) for problem in problems(workers or 0, [])]
+    role = caller()
+    return [(problem.said, problem.hint) for problem in as_extension_owner(lambda: problems(workers or 0, [], role))]
 
 
 @sql_entry
@@ -197,6 +201,7 @@ class Limits:
     host: str | None  # cron.host
     listens: bool  # listen_addresses is not empty
     others: int = 0  # workers already scheduled and not replaced
+    login: str | None = None  # what keeps pg_cron's connections out
 
 
 def limit_problems(limits: Limits, workers: int) -> list[Problem]:
@@ -244,4 +249,7 @@ def _by_connections(limits: Limits, wanted: int) -> list[Problem]:
     if limits.host and not limits.host.startswith("/") and not limits.listens:
         said = f'pg_cron connects to "{limits.host}" (cron.host), and the server listens on no address'
         found.append(Problem(said, "Set cron.host to the directory of the server's socket, and restart the server."))
+    elif limits.login:
+        hint = "Set cron.use_background_workers = on and restart the server: such jobs do not connect."
+        found.append(Problem(f"pg_cron cannot connect: {limits.login}", hint))
     return found

@@ -21,6 +21,21 @@ SELECT pg_catalog.current_setting('shared_preload_libraries') ~ '(^|[ ,"/])pg_cr
        pg_catalog.current_setting('cron.host', true) AS host,
        pg_catalog.current_setting('listen_addresses') <> '' AS listens
 
+-- authentication(text, bool): the method of the first line of pg_hba.conf for the sessions of a role ($1) in this database,
+-- by the socket ($2) or from 127.0.0.1; no row for a role that may not read the lines. Groups, patterns and host names in
+-- them are not followed.
+SELECT r.auth_method AS method, r.line_number AS line, coalesce(r.options, '{}') AS options
+FROM pg_catalog.pg_hba_file_rules() WITH ORDINALITY AS r
+WHERE r.error IS NULL AND (r.type = 'local') = $2
+  AND r.database && ARRAY['all', pg_catalog.current_database()::text] AND r.user_name && ARRAY['all', $1]
+  AND (r.type = 'local' OR r.address IN ('all', 'samehost', 'samenet', 'localhost')
+       OR CASE WHEN r.address ~ '^[0-9.]+$' AND r.netmask IS NOT NULL
+               THEN r.address::inet & r.netmask::inet = '127.0.0.1'::inet & r.netmask::inet ELSE false END)
+ORDER BY r.ordinality LIMIT 1
+
+-- may_read_hba(): whether the lines of pg_hba.conf can be read
+SELECT pg_catalog.has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')
+
 -- others(text[]): workers scheduled in any database, without the jobs of these names, which are about to be replaced.
 -- Runs with the extension's privileges: a role sees only its own jobs.
 SELECT count(*) FROM cron.job j

@@ -42,6 +42,9 @@ NAMED = {
     "a host without a listener": (replace(FINE, listens=False), 1, ["cron.host"]),
     "a socket": (replace(FINE, listens=False, host="/run/postgresql"), 1, []),
     "the default socket": (replace(FINE, listens=False, host=""), 1, []),
+    "a password": (replace(FINE, login="line 1 of pg_hba.conf asks"), 1, ["cron.use_background_workers"]),
+    "a password where nothing listens": (replace(FINE, listens=False, login="line 1 asks"), 1, ["cron.host"]),
+    "a password and jobs that do not connect": (replace(IN_BACKGROUND, login="line 1 asks"), 1, []),
     "all at once": (
         replace(FINE, launches=False, listens=False), 32,
         ["cron.launch_active_jobs", "cron.max_running_jobs", "cron.host"],

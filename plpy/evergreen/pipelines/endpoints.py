@@ -52,11 +52,8 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
 def _warn_of_secret(endpoint: Endpoint) -> None:
     """Warn when a secret cannot be read; no error, since it may be created later."""
     if found := parameters.problem(endpoint):
-        problem, command = found
-        db.warning(
-            f'endpoint "{endpoint.name}" cannot be used yet: {problem}',
-            hint=f"Type the key into this command, on the server's machine: {command}",
-        )
+        problem, remedy = found
+        db.warning(f'endpoint "{endpoint.name}" cannot be used yet: {problem}', hint=remedy.hint)
 
 
 @sql_entry
@@ -69,7 +66,7 @@ def endpoint_problem(name: str) -> dict[str, str | None]:
         if row is None:
             return None, None
         found = parameters.problem(Endpoint(name, row["url"], row["secret"], json.loads(row["options"])))
-        return found or (None, None)
+        return (found[0], found[1].command) if found else (None, None)
 
     problem, remedy = as_extension_owner(look, stable=True)
     return {"problem": problem, "remedy": remedy}

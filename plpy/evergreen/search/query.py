@@ -136,5 +136,5 @@ def _hint(model: Model, error: ModelError) -> str:
     names = parameters.secret_names(model.endpoint) if model.endpoint is not None else []
     if names and isinstance(error, ConfigurationError):
         named = next((name for name in names if f'secret "{name}"' in str(error)), names[0])
-        return f"If it is the key: {credentials.how_to_replace(named)}"
+        return f"If it is the key: {credentials.remedy(named).command}"
     return _AGAIN

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.core.errors import ConfigurationError
-from evergreen.embedding.http.credentials import how_to_replace, is_name, masked, value
+from evergreen.embedding.http.credentials import is_name, masked, remedy, value
 
 KEY = "sk-proj-0123456789abcdef"
 
@@ -100,7 +100,8 @@ def test_what_a_container_mounts_open_is_refused_with_the_settings_of_the_mount(
     read_only(mode)
     with pytest.raises(ConfigurationError, match="mount it with group 0 and mode 0440"):
         value("openai")
-    assert how_to_replace("openai").startswith("chown 0:0 openai && chmod 0440 openai ")
+    assert remedy("openai").command.startswith("chown 0:0 openai && chmod 0440 openai ")
+    assert remedy("openai").hint.startswith("Run on the host: chown ")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -111,8 +112,16 @@ def test_a_folder_that_is_closed_to_the_server_is_named(directory):
     try:
         with pytest.raises(ConfigurationError, match=f"user 65534 needs to enter {directory}"):
             value("openai")
+        assert remedy("openai").hint.startswith(f"Run on the host: chmod 0755 {directory} ")
     finally:
         os.seteuid(0)
+
+
+def test_a_key_is_typed_into_the_command_that_writes_its_file(directory):
+    found = remedy("openai")
+    assert found.hint == f"Type the key into this command, on the server's machine: {found.command}"
+    assert found.command.startswith("install ")
+    assert found.command.endswith(f" /dev/stdin {directory / 'openai'}")
 
 
 NO_KEYS = [

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import stat
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -13,6 +14,7 @@ from evergreen.core.errors import ConfigurationError
 
 #: Root-owned, readable by the server; EVERGREEN_SECRETS in the server's environment names another place.
 DIRECTORY = "/etc/evergreen/secrets"
+_PAGE = "docs/how-to/install.md"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}\Z")
 #: Only variables of this prefix: a name must not reach the rest of the server's environment.
 _PREFIX = "EVERGREEN_SECRET_"
@@ -29,12 +31,42 @@ def _directory() -> Path:
     return Path(os.environ.get("EVERGREEN_SECRETS", DIRECTORY))
 
 
-def how_to_replace(name: str) -> str:
-    """Return the command that replaces a secret by its input, or one for the host of a read-only mount."""
+@dataclass(frozen=True)
+class Remedy:
+    """The command that makes a secret usable."""
+
+    command: str
+    takes_key: bool  # by its input, on the server's machine; else it runs on the host of a container
+
+    @property
+    def hint(self) -> str:
+        """Return a sentence with the command."""
+        where = "Type the key into this command, on the server's machine" if self.takes_key else "Run on the host"
+        return f"{where}: {self.command}"
+
+
+def remedy(name: str) -> Remedy:
+    """Return what makes a secret usable where its directory is, which may be a mount that only the host can change."""
+    directory = _directory()
+    if _is_closed(directory):
+        place = shlex.quote(str(directory))
+        return Remedy(f"chmod 0755 {place} # or the directory that is mounted there", takes_key=False)
     if _is_mounted_read_only():
-        return f"chown 0:{os.getegid()} {name} && chmod 0440 {name} # on the host; see docs/how-to/install.md"
-    place = shlex.quote(str(_directory() / name))
-    return f"install -m 0640 -o root -g {_group(os.getegid())} /dev/stdin {place}"
+        group = os.getegid()
+        return Remedy(f"chown 0:{group} {name} && chmod 0440 {name} # see {_PAGE}", takes_key=False)
+    place = shlex.quote(str(directory / name))
+    return Remedy(f"install -m 0640 -o root -g {_group(os.getegid())} /dev/stdin {place}", takes_key=True)
+
+
+def _is_closed(directory: Path) -> bool:
+    """Whether the server's user cannot enter a directory."""
+    try:
+        os.stat(f"{directory}/.")  # noqa: PTH116 - a Path would leave out the dot, for which one has to enter
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_mounted_read_only() -> bool:

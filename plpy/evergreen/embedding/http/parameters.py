@@ -157,13 +157,13 @@ def _references(endpoint: Endpoint) -> Iterator[str]:
                 yield cast("dict[str, str]", value)["secret"]
 
 
-def problem(endpoint: Endpoint) -> tuple[str, str] | None:
-    """Return why the first of an endpoint's secrets cannot be read and the command that replaces it; else None."""
+def problem(endpoint: Endpoint) -> tuple[str, credentials.Remedy] | None:
+    """Return why the first of an endpoint's secrets cannot be read, and the remedy; else None."""
     for name in secret_names(endpoint):
         try:
             credentials.value(name)
         except ConfigurationError as error:
-            return str(error), credentials.how_to_replace(name)
+            return str(error), credentials.remedy(name)
     return None
 
 

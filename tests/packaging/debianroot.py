@@ -62,6 +62,18 @@ def unmount_below(folder: Path) -> None:
         _command("umount", point)
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder, and nothing that is mounted below it."""
+    unmount_below(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def network_settings() -> dict[str, str]:
+    """Return the variables by which this machine's pip and others reach what they install."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_ENV)}
+
+
 class DebianRoot:
     """One root: a base of debootstrap with few packages, kept, and a copy of it that commands change.
 
@@ -78,8 +90,8 @@ class DebianRoot:
         """Make what is not there yet; a fresh one has had nothing installed in it but the packages it starts with."""
         if not (self._base / "etc/debian_version").exists():
             self._bootstrap()
-        if fresh and self.path.exists():
-            shutil.rmtree(self.path)
+        if fresh:
+            remove(self.path)
         if not self.path.exists():
             unmount_below(self._base)  # also where an earlier version left something mounted
             _command(*_COPY, self._base, self.path)
@@ -87,8 +99,7 @@ class DebianRoot:
     def _bootstrap(self) -> None:
         entry = sources.suite_entry(sources.read(), this_system().codename, self.suite, "deb")
         mirror = next(line.split()[1] for line in entry.splitlines() if line.startswith("URIs:"))
-        unmount_below(self._base)
-        shutil.rmtree(self._base, ignore_errors=True)
+        remove(self._base)
         FOLDER.mkdir(parents=True, exist_ok=True)
         options = ["--variant=minbase", f"--include=ca-certificates,{self._packages}".rstrip(",")]
         try:
@@ -114,7 +125,7 @@ class DebianRoot:
     def copy(self, name: str) -> "DebianRoot":
         """Return a copy of it as it is now, in place of an earlier one of that name."""
         other = DebianRoot(self.suite, self._packages, name)
-        shutil.rmtree(other.path, ignore_errors=True)
+        remove(other.path)
         _command(*_COPY, self.path, other.path)
         return other
 
@@ -136,11 +147,10 @@ class DebianRoot:
         self, command: str, *, cwd: str = "/", env: Mapping[str, str] | None = None, **options: Any
     ) -> "subprocess.Popen[str]":
         """Start a shell command in it as root; what it started ends with it. `options` are Popen's."""
-        kept = {name: value for name, value in os.environ.items() if name.startswith(_ENV)}
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
         enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "enter"]
         arguments = [*enter, str(self.path), cwd, command]
-        return subprocess.Popen(arguments, env={**kept, **clean, **(env or {})}, text=True, **options)
+        return subprocess.Popen(arguments, env={**network_settings(), **clean, **(env or {})}, text=True, **options)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,10 +9,11 @@ import psycopg
 import pytest
 
 from evergreen_host.cluster import Cluster
-from evergreen_host.packaging import build, dist, upgrade
+from evergreen_host.packaging import dist
 from evergreen_host.packaging.postgres import Postgres, find_postgres
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.pipelines.endpoints import create, table
+from tests.fixtures.releases import later_files
 from tests.fixtures.roles import hash_model
 from tests.fixtures.server.own_server import copy_of
 
@@ -28,11 +29,7 @@ def replace_by_later(postgres: Postgres) -> None:
     shutil.rmtree(package.parent / "__pycache__", ignore_errors=True)
     for path in postgres.extension_dir.glob("evergreen*"):
         path.unlink()
-    files = build.render(dist.extension_dir(), LATER, library / LATER)
-    new = files[f"evergreen--{LATER}.sql"]
-    steps = upgrade.draft(build.render_script(dist.extension_dir() / "sql", version), new)
-    files[f"evergreen--{version}--{LATER}.sql"] = "".join(f"{step};\n" for step in steps)
-    for name, content in files.items():
+    for name, content in later_files(LATER, library / LATER).items():
         (postgres.extension_dir / name).write_text(content, "utf-8")
 
 

@@ -22,7 +22,7 @@ PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-.PHONY: help demo all docs reference clients test test-unit test-fast test-trixie test-next fresh roots bench stress attack chaos \
+.PHONY: help demo all docs reference clients test test-unit test-fast test-trixie test-next fresh image engine roots bench stress attack chaos \
     check install setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a temporary cluster
@@ -71,7 +71,16 @@ fresh: test-packages  ## demo and test in new roots of Debian 12 and 13 with git
 	for suite in bookworm trixie; do for command in demo test; do \
 	    $(BIN)/python tests/packaging/debianroot.py --fresh $$suite make $$command || exit 1; done; done
 
-roots: test-packages  ## wheel and image in new roots of Debian 12 and 13, as on clean machines (root only)
+# For the image's tests, which start an engine unless one answers.
+engine:
+	docker info > /dev/null 2>&1 || { command -v dockerd && command -v iptables; } > /dev/null || \
+	    { apt-get update && apt-get install --yes --no-install-recommends docker.io iptables iproute2; }
+
+image: test-packages engine  ## the image in containers: as the pages say, hardened, upgraded, with mounted secrets (root only)
+	$(BIN)/pytest -m root tests/packaging/test_engine.py \
+	    $(filter-out %_in_root.py,$(wildcard tests/packaging/test_image_*.py))
+
+roots: test-packages engine  ## wheel and image in new roots of Debian 12 and 13, as on clean machines (root only)
 	$(BIN)/pytest -m root
 
 META.json: pyproject.toml plpy/evergreen/__init__.py extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(STAMP)

@@ -11,7 +11,7 @@ from evergreen_host import cli
 from tests.docs.pages import PAGES, ROOT, WRITTEN, command_lines, inline, tutorial
 
 WHEEL = "tests/packaging/test_clean_machine.py::test_what_is_installed_is_what_the_wheel_says"
-IMAGE = "tests/packaging/test_image_in_engine.py::test_it_works_as_the_official_image_and_has_the_extension"
+IMAGE = "tests/packaging/test_image_in_engine.py::test_the_lines_of_a_page_work_when_pasted"
 STATUS = "tests/integration/host/test_status_command.py::"
 IMPORT = "tests/stress/test_import_pgai.py::"
 #: Lines that need a machine or a container of their own, or for ever, and the tests that have it.
@@ -21,7 +21,7 @@ ELSEWHERE = {
     "docker build -f Dockerfile.postgres -t pg-evergreen .": IMAGE,
     "docker run -d --name db -e POSTGRES_PASSWORD=secret pg-evergreen": IMAGE,
     'docker run -d --name db -e POSTGRES_PASSWORD=secret -v "$PWD/secrets:/etc/evergreen/secrets:ro" pg-evergreen': (
-        "tests/packaging/test_image_in_root.py::test_a_secret_is_a_file_in_its_folder"
+        "tests/packaging/test_image_in_engine.py::test_the_lines_of_a_page_work_when_pasted"
     ),
     "until [ \"$(docker inspect -f '{{.State.Health.Status}}' db)\" = healthy ]; do sleep 1; done": IMAGE,
     "docker exec db psql -U postgres -c 'CREATE EXTENSION evergreen CASCADE'": IMAGE,

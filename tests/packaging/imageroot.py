@@ -5,6 +5,7 @@ of postgresql.conf, folders, variables), and Debian's packages stand for those o
 to be had everywhere. The image's entry point is not there: `Server` starts the server as it does.
 """
 
+import hashlib
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ PGDATA = "/var/lib/postgresql/data"
 ENV = {
     "PG_MAJOR": MAJOR,
     "PGDATA": PGDATA,
+    "LANG": "en_US.utf8",
     "PATH": f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/{MAJOR}/bin",
 }
 AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups"
@@ -31,8 +33,10 @@ _BASE_IMAGE = """
 set -eux
 groupadd --system --gid=999 postgres
 useradd --system --gid=postgres --uid=999 --home-dir=/var/lib/postgresql --shell=/bin/bash postgres
+echo 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin"; };' > /etc/apt/apt.conf.d/clean
 apt-get update
-apt-get install --yes --no-install-recommends postgresql-common
+apt-get install --yes --no-install-recommends libnss-wrapper locales postgresql-common
+localedef --inputfile=en_US --charmap=UTF-8 en_US.UTF-8
 sed -i 's/^#create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
 apt-get install --yes --no-install-recommends "postgresql-$PG_MAJOR"
 rm -rf /var/lib/apt/lists/*
@@ -44,6 +48,7 @@ mkdir /docker-entrypoint-initdb.d
 install --directory --owner=postgres --group=postgres --mode=3777 /var/run/postgresql
 install --directory --owner=postgres --group=postgres --mode=1777 "$PGDATA"
 """
+_MADE = Path("usr/share/postgresql/base-image")  # holds what the base was made by
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.py[co]")
 
 
@@ -56,9 +61,12 @@ def _must(root: DebianRoot, command: str, cwd: str, env: Mapping[str, str]) -> N
 def base_image() -> DebianRoot:
     """Return the root that stands for the official image; as that, it may be older than the packages to be had."""
     root = DebianRoot(SUITE, "ca-certificates", "image-base")
-    if not (root.path / PGDATA.lstrip("/")).exists():  # what is made last
+    script = hashlib.sha256(_BASE_IMAGE.encode()).hexdigest()
+    made = root.path / _MADE
+    if not made.exists() or made.read_text("utf-8") != script:
         root.make(fresh=True)
-        _must(root, _BASE_IMAGE, "/", ENV)
+        _must(root, _BASE_IMAGE, "/", {**ENV, "LANG": "C.UTF-8"})  # its own is not there yet
+        made.write_text(script, "utf-8")
     return root
 
 

@@ -1,139 +1,136 @@
-"""The image as a container engine builds and runs it; skipped without an engine."""
+"""The image as a container engine builds and runs it; skipped where none can be had."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
-from docker.errors import DockerException
-from testcontainers.core.container import DockerContainer
 from testcontainers.core.image import DockerImage
 
+from tests.docs.pages import PAGES, Block, blocks
 from tests.fixtures.paths import PROJECT
-from tests.fixtures.waiting import wait_until
 from tests.packaging import image_story
+from tests.packaging.containers import BASE, running
 
-PASSWORD = "only-for-the-test"
-PORT = 5432
+pytestmark = pytest.mark.root
+
 INIT = """
 CREATE EXTENSION evergreen CASCADE;
 CREATE TABLE notes (id int PRIMARY KEY, body text);
 SELECT embed_create('notes', 'notes', columns => '{body}', model => 'wordllama-64');
 """
-
-
-def no_engine() -> str:
-    """Say why there is none, '' if one answers."""
-    try:
-        docker.from_env().ping()
-    except DockerException as error:
-        return f"no container engine answers: {str(error).splitlines()[0][:80]}"
-    return ""
-
-
-REASON = no_engine()
-pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(REASON), reason=REASON)]
-
-
-class Database:
-    """A container of the image, and how its database is reached."""
-
-    def __init__(self, container: DockerContainer, user: str, name: str) -> None:
-        self.container = container
-        self.engine: Any = container.get_wrapped_container()
-        self._login = f"user={user} dbname={name} password={PASSWORD}"
-
-    def dsn(self) -> str:
-        """Return where it is now: the port is another after a restart."""
-        host = self.container.get_container_host_ip()
-        return f"host={host} port={self.container.get_exposed_port(PORT)} {self._login}"
-
-    def shell(self, command: str) -> str:
-        """Run a command in the container and return what it said."""
-        status, output = self.container.exec(["sh", "-c", command])
-        assert status == 0, output
-        assert isinstance(output, bytes)
-        return output.decode()
-
-    @property
-    def health(self) -> str:
-        """What the engine makes of the health check."""
-        self.engine.reload()
-        return self.engine.attrs["State"]["Health"]["Status"]
-
-
-@pytest.fixture(scope="module")
-def image() -> Iterator[str]:
-    with DockerImage(path=PROJECT, dockerfile_path="Dockerfile.postgres", tag="pg-evergreen:test") as made:
-        yield str(made)
+#: What a page's `docker run` makes.
+NAME = "db"
+BLOCKS = [block for page in PAGES for block in blocks(page, "sh") if "docker run" in block.code]
 
 
 @pytest.fixture
-def run(image: str) -> Callable[..., Any]:
-    """Run the image: ``with run(command, init=folder, POSTGRES_USER='alice') as database``."""
+def checkout(tmp_path: Path) -> Path:
+    """What a reader of the pages has in the folder where he is."""
+    ignore = shutil.ignore_patterns("__pycache__", ".venv", ".git", "build")
+    return Path(shutil.copytree(PROJECT, tmp_path / "checkout", ignore=ignore))
 
-    @contextmanager
-    def running(command: str = "", init: Path | None = None, **env: str) -> Iterator[Database]:
-        container = DockerContainer(image).with_exposed_ports(PORT).with_env("POSTGRES_PASSWORD", PASSWORD)
-        for name, value in env.items():
-            container = container.with_env(name, value)
-        if init is not None:
-            container = container.with_volume_mapping(str(init), "/docker-entrypoint-initdb.d", "ro")
-        if command:
-            container = container.with_command(command)
-        user = env.get("POSTGRES_USER", "postgres")
-        with container:
-            yield Database(container, user, env.get("POSTGRES_DB", user))
 
-    return running
+@pytest.fixture
+def readers_name(own_engine: bool) -> Iterator[str]:
+    """The name that pages give a container; it goes afterwards."""
+    with closing(docker.from_env()) as client:
+        if client.containers.list(all=True, filters={"name": f"^/?{NAME}$"}):
+            pytest.fail(f"this engine has a container {NAME}, which is not the tests'")
+        yield NAME
+        client.containers.get(NAME).remove(force=True, v=True)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_the_lines_of_a_page_work_when_pasted(block: Block, image: str, checkout: Path, readers_name: str):
+    secrets = checkout / "secrets"
+    secrets.mkdir(mode=0o755)
+    (secrets / "openai").write_text("sk-123\n", "utf-8")
+    shutil.chown(secrets / "openai", 0, 999)
+    (secrets / "openai").chmod(0o640)
+    done = subprocess.run(
+        ["bash", "-euc", block.code], cwd=checkout, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "CREATE EXTENSION"
+    if str(secrets) in block.code.replace("$PWD", str(checkout)):
+        call = ["docker", "exec", readers_name, "psql", "-XAtU", "postgres", "-c"]
+        asked = "SELECT embed_endpoint_set('openai', 'https://api.example.com/v1', secret => 'openai')"
+        warned = subprocess.run([*call, asked], capture_output=True, text=True, check=True).stderr
+        assert "WARNING" not in warned
 
 
 def test_it_works_as_the_official_image_and_has_the_extension(run: Callable[..., Any]):
-    with run() as database, image_story.connected(database.dsn) as db:
+    with run() as database, database.connected() as db:
         image_story.creates_nothing_unasked(db)
         image_story.answers_a_question(db)
-        wait_until(lambda: database.health == "healthy", 60, "the container's health")
         assert database.shell(image_story.LEFTOVERS) == ""
         assert database.shell(image_story.UNREADABLE) == ""
 
 
-def test_after_a_restart_pg_cron_keeps_it_fresh(run: Callable[..., Any]):
-    with run() as database:
-        with image_story.connected(database.dsn) as db:
+def test_it_is_no_larger_than_it_has_to_be(image: str):
+    with closing(docker.from_env()) as client:
+        own = client.images.get(image).attrs["Size"] - client.images.get(BASE).attrs["Size"]
+    assert own < 250e6
+
+
+@pytest.fixture(scope="module")
+def kept_fresh(image: str) -> Iterator[Any]:
+    """A container in which pg_cron's workers embed what is written."""
+    with running(image) as database:
+        with database.connected() as db:
             image_story.answers_a_question(db)
             image_story.stays_fresh_unattended(db)
-        database.engine.restart()
-        with image_story.connected(database.dsn) as db:
-            image_story.is_embedded_by_itself(db, 4)
+        yield database
+
+
+@pytest.mark.parametrize(("ending", "key"), [("restart", 4), ("kill", 5)])
+def test_pg_cron_keeps_it_fresh_after(ending: str, key: int, kept_fresh: Any):
+    getattr(kept_fresh.engine, ending)()
+    kept_fresh.engine.start()
+    with kept_fresh.connected() as db:
+        image_story.is_embedded_by_itself(db, key)
+
+
+def test_it_stops_at_once_with_its_workers(kept_fresh: Any):
+    kept_fresh.engine.stop(timeout=10)
+    kept_fresh.engine.reload()
+    assert kept_fresh.engine.attrs["State"]["ExitCode"] == 0  # 137: killed when time was up
+    assert "database system is shut down" in kept_fresh.logs
 
 
 def test_variables_and_init_scripts(run: Callable[..., Any], tmp_path: Path):
     (tmp_path / "10-app.sql").write_text(INIT, "utf-8")
     tmp_path.chmod(0o755)
-    with (
-        run(init=tmp_path, POSTGRES_USER="alice", POSTGRES_DB="app") as database,
-        image_story.connected(database.dsn) as db,
-    ):
+    mounts = {"/docker-entrypoint-initdb.d": str(tmp_path)}
+    with run(mounts=mounts, POSTGRES_USER="alice", POSTGRES_DB="app") as database, database.connected() as db:
         assert db.execute("SELECT current_user, current_database()").fetchone() == ("alice", "app")
         db.execute("INSERT INTO notes VALUES (1, 'a note')")
         assert db.execute("SELECT embed_drain()").fetchone() == (1,)
 
 
 def test_options_of_the_command_win(run: Callable[..., Any]):
-    command = "postgres -c cron.database_name=app -c work_mem=5MB"
-    with run(command, POSTGRES_DB="app") as database, image_story.connected(database.dsn) as db:
+    command = (
+        "postgres -c cron.database_name=app -c work_mem=5MB -c shared_preload_libraries=pg_cron,pg_stat_statements"
+    )
+    with run(command, POSTGRES_DB="app") as database, database.connected() as db:
         assert db.execute("SHOW cron.database_name").fetchone() == ("app",)
         assert db.execute("SHOW work_mem").fetchone() == ("5MB",)
+        db.execute("CREATE EXTENSION pg_stat_statements")
         image_story.answers_a_question(db)
         image_story.stays_fresh_unattended(db)
+        assert db.execute("SELECT count(*) > 0 FROM pg_stat_statements").fetchone() == (True,)
 
 
 @pytest.mark.parametrize("major", ["16", "18"])
-def test_other_majors_build(major: str):
+def test_other_majors_build(major: str, own_engine: bool):
     """Without a server: what the Dockerfile names is there for them too."""
+    if own_engine:
+        pytest.skip(f"the image postgres:{major}-trixie comes from a registry only")
     tag = f"pg-evergreen:test-{major}"
     with DockerImage(
         path=PROJECT, dockerfile_path="Dockerfile.postgres", tag=tag, buildargs={"PG_MAJOR": major}

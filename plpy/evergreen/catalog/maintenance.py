@@ -145,10 +145,10 @@ class Looks:
         self._sound: set[int] = set()  # pipelines that it was done for, by this worker
 
     def at(self, pipeline: int, body: Callable[[], T], pause: Callable[[db.DatabaseError], float]) -> T:
-        """Return what the body returns; what it raises is noted until it is done, and raised."""
+        """Return what the body, a step, returns; what it raises is noted until it is done, and raised."""
         task = Task("following the source", body, pipeline)
         try:
-            found = self._step("look", body)
+            found = body()
         except db.DatabaseError as error:
             if not is_cancelled(error) and not is_blocked(error):
                 self._sound.discard(pipeline)

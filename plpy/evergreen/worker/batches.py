@@ -1,4 +1,4 @@
-"""A worker's batches under way: starts, renews, writes and releases them."""
+"""A worker's batches under way: writes them, renews them, and releases them after errors."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,38 +6,35 @@ from functools import partial
 from evergreen import db
 from evergreen.core.job import Lane
 from evergreen.core.pipeline import Generation
-from evergreen.core.step import Step
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.db.privileges import LOCKED_HINT
-from evergreen.embedding.dispatcher import RequestDispatcher
-from evergreen.embedding.providers.registry import provider
 from evergreen.queue import claims
 from evergreen.worker import policies
-from evergreen.worker.apply import finish
 from evergreen.worker.batch import Batch
+from evergreen.worker.engine import Engine
 from evergreen.worker.pipeline_backoff import PipelineBackoff
+from evergreen.worker.policies import CommitPolicy
 
 POLL_S = 0.1  # seconds to wait for an answer at a time
-_IN_FLIGHT_RETRY_S = 0.2  # seconds until a text in flight elsewhere is checked again
 _LOCK_ATTEMPTS = 3  # tries to write a batch against a lock before its jobs are released
 
 
 class Batches:
     """The batches of one worker; each step of a batch is its own transaction."""
 
-    def __init__(self, step: Step, dispatcher: RequestDispatcher, backoff: PipelineBackoff) -> None:
-        self._step = step
-        self._dispatcher = dispatcher
+    def __init__(self, engine: Engine, policy: CommitPolicy, backoff: PipelineBackoff) -> None:
+        self._engine = engine
+        self._step = policy.step
         self._backoff = backoff
-        self._batches: list[Batch] = []
+        self._batches = engine.batches
 
     def __bool__(self) -> bool:
         return bool(self._batches)
 
     def finish(self) -> db.DatabaseError | None:
         """Send nothing more and finish what is under way; return the error if a lock prevented that to the end."""
-        self._dispatcher.stop_sending()
-        while self._dispatcher.busy:
+        self._engine.dispatcher.stop_sending()
+        while self._engine.dispatcher.busy:
             self.collect(POLL_S)
         locked: db.DatabaseError | None = None
         for batch in [b for b in self._batches if b.unwritten]:
@@ -61,38 +58,28 @@ class Batches:
 
     def close(self) -> None:
         """Abandon all batches; the caller releases their locks."""
-        self._dispatcher.close()
+        self._engine.dispatcher.close()
         self._batches.clear()
-
-    def tokens(self) -> list[int]:
-        """Return the tokens of the claims in hand."""
-        return [batch.claim.token for batch in self._batches]
 
     def has_room(self, generation: Generation, lane: Lane) -> bool:
         """Return whether to claim more; each generation gets one batch even if its endpoint is busy."""
         under_way = any(b.claim.generation.id == generation.id and b.claim.lane == lane for b in self._batches)
-        return not under_way or self._dispatcher.has_capacity(
-            provider(generation.model.provider), generation.model, lane
-        )
+        return not under_way or self._engine.has_capacity(generation, lane)
 
     def start(self, batch: Batch) -> None:
         """Prepare a batch; finish it at once if it needs no model."""
-        self._batches.append(batch)
-
-        def prepare() -> None:
-            batch.prepare()
-            batch.resolve({}, self._dispatcher, self.tokens())
-
-        self._release_on_error(batch, "start", prepare)
-        if batch in self._batches and not batch.under_way:
+        try:
+            self._engine.start(batch)
+        except db.DatabaseError as error:
+            self._release(batch, error)
+            raise
+        if not batch.under_way:
             self._end(batch)
 
     def collect(self, timeout: float) -> None:
         """Receive answers, and finish the batches that have all of theirs."""
-        for task in self._dispatcher.poll(timeout):
-            batch: Batch = task.owner
+        for batch in self._engine.collect(timeout):
             if batch in self._batches:
-                batch.accept(task)
                 self._backoff.isolate(batch.claim.pipeline.id, partial(self._end, batch))
         for batch in [b for b in self._batches if b.is_to_be_retried()]:
             self._backoff.isolate(batch.claim.pipeline.id, partial(self._end, batch))
@@ -115,7 +102,7 @@ class Batches:
         several tries, or at once with ``is_last_try``, its jobs are released unless the lock prevents that too.
         """
         try:
-            self._step("finish", lambda: _finish(batch))
+            self._engine.finish(batch)
         except db.DatabaseError as error:
             if not is_lock_conflict(error):
                 self._release(batch, error)
@@ -129,14 +116,6 @@ class Batches:
         self._remove(batch)
         return True
 
-    def _release_on_error(self, batch: Batch, name: str, body: Callable[[], object]) -> None:
-        """Run a step of a batch; release its claim if the step fails."""
-        try:
-            self._step(name, body)
-        except db.DatabaseError as error:
-            self._release(batch, error)
-            raise
-
     def _release(self, batch: Batch, error: db.DatabaseError) -> None:
         """Release a claim after an error other than a cancel or shutdown."""
         if not is_shutdown_or_cancel(error):
@@ -147,7 +126,7 @@ class Batches:
 
     def _abandon(self, batch: Batch, error: db.DatabaseError) -> None:
         pause = self._backoff.delay(batch.claim.pipeline.id, error)
-        self._step("abandon", lambda: _abandon(batch, pause, policies.describe(error)))
+        self._engine.abandon(batch, pause, policies.describe(error))
 
     def _release_unless_locked(self, batch: Batch, error: db.DatabaseError) -> None:
         try:
@@ -177,15 +156,3 @@ class Batches:
             self._batches.remove(batch)
             claims.free_lock(batch.claim)
             db.commit()  # do not hold that statement's snapshot while other batches wait
-
-
-def _finish(batch: Batch) -> None:
-    batch.defer(_IN_FLIGHT_RETRY_S)
-    finish(batch.result)
-    batch.record_suspects()
-    batch.log_done()
-
-
-def _abandon(batch: Batch, pause: float, why: str | None) -> None:
-    if batch.abandon(pause, why):
-        claims.delete_lease(batch.claim)

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from evergreen import db
+from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import ModelError, RetryableError, UserError
 from evergreen.core.job import Claim, ClaimRequest
-from evergreen.core.pipeline import Pipeline
+from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.retry import backoff
 from evergreen.core.step import Step, run_directly
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
@@ -15,6 +16,7 @@ from evergreen.db.privileges import as_extension_owner
 from evergreen.queue import change_log, claims
 from evergreen.queue.backfill import CommittedCursors, InTransactionCursors
 from evergreen.queue.scan_start import ScanStarts, SnapshotMark
+from evergreen.worker.result import BatchResult
 
 T = TypeVar("T")
 _LOCK_RETRY_S = 0.2  # seconds, when a lock was not available
@@ -25,7 +27,12 @@ _running: list[str] = []
 
 
 class CommitPolicy(Protocol):
-    """What depends on who commits: a worker after each step, or the caller of embed_drain or embed_claim."""
+    """What depends on who commits: a worker after each step, or the caller of embed_drain or embed_claim.
+
+    ``in_flight_retry``: seconds until rows that wait for a text in flight elsewhere may be claimed again.
+    """
+
+    in_flight_retry: float
 
     def step(self, name: str, body: Callable[[], T], /) -> T:
         """Run a step; the name tells what a transaction does."""
@@ -51,9 +58,19 @@ class CommitPolicy(Protocol):
         """Claim keys; None if there are none."""
         ...
 
+    def receive(self, result: BatchResult) -> None:
+        """Take note of the vectors that a batch received."""
+        ...
+
+    def received(self, generation: Generation) -> dict[bytes, AnyVector]:
+        """Return the vectors of a generation's model that were received and are not written yet."""
+        ...
+
 
 class CommitEachStep:
     """The policy of embed_work: each step is a transaction of its own, with the extension's rights."""
+
+    in_flight_retry = 0.2
 
     def __init__(self, scan_starts: ScanStarts) -> None:
         self._scan_starts = scan_starts
@@ -94,12 +111,22 @@ class CommitEachStep:
         """Claim with a lease and an advisory lock of this session, so that others see when the worker is gone."""
         return claims.claim(wanted, own_tokens, self._cursors, leased=True, scan_starts=self._scan_starts)
 
+    def receive(self, result: BatchResult) -> None:
+        """Do nothing: a batch is written when it has its answers."""
+
+    def received(self, generation: Generation) -> dict[bytes, AnyVector]:  # noqa: ARG002 - as ``receive``
+        """Return nothing."""
+        return {}
+
 
 class InCallersTransaction:
     """The policy of embed_drain and embed_claim: a long transaction must lock nothing that workers share."""
 
+    in_flight_retry = 0.0  # the transaction has waited for them already
+
     def __init__(self) -> None:
         self.cursors = InTransactionCursors()
+        self._received: dict[int, dict[bytes, AnyVector]] = {}  # by model
 
     def step(self, name: str, body: Callable[[], T], /) -> T:
         """Run a step in the caller's transaction."""
@@ -128,6 +155,14 @@ class InCallersTransaction:
         if claim is not None:
             self.cursors.note(claim)
         return claim
+
+    def receive(self, result: BatchResult) -> None:
+        """Keep the vectors for later batches, because all batches are written at the end."""
+        self.received(result.claim.generation).update({key: result.vectors[key] for key in result.sent})
+
+    def received(self, generation: Generation) -> dict[bytes, AnyVector]:
+        """Return the vectors received from a generation's model."""
+        return self._received.setdefault(generation.model.id, {})
 
     def atomically(self, body: Callable[[], T]) -> T:
         """Run body in a subtransaction; after an error the cursors go back, as the claims are undone."""

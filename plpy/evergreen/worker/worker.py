@@ -5,29 +5,21 @@ import time
 from functools import partial
 
 from evergreen import db
-from evergreen.capture import ddl_sync
 from evergreen.capture.wal.service import Reader
 from evergreen.catalog import maintenance, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.job import Claim, ClaimRequest, Lane
-from evergreen.core.pipeline import Pipeline
 from evergreen.db import timeouts
-from evergreen.embedding.batching import rows_worth_claiming
-from evergreen.embedding.dispatcher import RequestDispatcher
-from evergreen.embedding.limits import shared
-from evergreen.embedding.providers.registry import provider
 from evergreen.queue import claims
 from evergreen.worker import policies
-from evergreen.worker.apply import budget
-from evergreen.worker.batch import Batch
 from evergreen.worker.batches import POLL_S, Batches
+from evergreen.worker.engine import Engine
 from evergreen.worker.maintenance import run_all
 from evergreen.worker.pipeline_backoff import PipelineBackoff
-from evergreen.worker.policies import CommitEachStep, CommitPolicy, model_step
+from evergreen.worker.policies import CommitEachStep
 from evergreen.worker.sleep import WorkerState
 from evergreen.worker.throttle import Throttle
 
-BATCH = 1000
 _MAX_RATE_WAIT_S = 30.0  # longest wait for a rate limit while holding the claim
 _NO_WAIT = 0.0
 _SLOW_SOURCE_BACKOFF_S = 600.0  # backoff of a source that takes too long to read
@@ -43,13 +35,11 @@ class Worker:
         self.saw_more = False  # a claim reached its size limit, so there may be more
         self._pipeline = pipeline
         self._state = state
-        self._policy = CommitEachStep(state.scan_starts)
-        self._step = self._policy.step
-        self._dispatcher = RequestDispatcher(
-            shared.SharedLimits(), model_step(self._step), self._policy.on_tick, longest_wait=_MAX_RATE_WAIT_S
-        )
+        policy = CommitEachStep(state.scan_starts)
+        self._step = policy.step
+        self._engine = Engine(policy, longest_wait=_MAX_RATE_WAIT_S)
         self._backoff = PipelineBackoff(self._step, state.backed_off_until)
-        self._batches = Batches(self._step, self._dispatcher, self._backoff)
+        self._batches = Batches(self._engine, policy, self._backoff)
         self._blocked: set[int] = set()  # generations whose model is unavailable
         self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
@@ -73,7 +63,7 @@ class Worker:
                 with timeouts.time_limit(self._read_timeout):
                     done = self._backoff.isolate(number, partial(self._claim_and_start, number)) or done
                 self._on_timeout(number)
-        was_busy = self._dispatcher.busy
+        was_busy = self._engine.dispatcher.busy
         self._batches.collect(_NO_WAIT if done else POLL_S)
         self._throttle.end()
         if time.monotonic() >= self._state.truncate_at:
@@ -97,7 +87,7 @@ class Worker:
         if (
             self._batches
             and not self._batches.has_unwritten
-            and self._step("all in hand", lambda: claims.is_all_in_hand(self._batches.tokens()))
+            and self._step("all in hand", lambda: claims.is_all_in_hand(self._engine.tokens()))
         ):
             until = time.monotonic() + _FINISH_TIMEOUT_S
             while self._batches and time.monotonic() < until:
@@ -148,28 +138,27 @@ class Worker:
     def _claim_and_start(self, number: int) -> bool:
         """Claim and prepare as much as the pipeline's models can take; return True if anything was claimed."""
         pipeline = self._looks.at(
-            number, lambda: _look(self._policy, number), lambda error: policies.retry_delay(error, 0)
+            number, lambda: self._engine.look(number), lambda error: policies.retry_delay(error, 0)
         )
         if pipeline is None or self._batches.is_unwritten(number):
             return False
         done = False
         for generation in pipeline.generations:  # one at a time: an error in one leaves no claim of another behind
-            model = generation.model
-            chosen = provider(model.provider)
-            if self._dispatcher.unavailable(chosen, model, budget(pipeline)) is not None:
+            if self._engine.unavailable(pipeline, generation) is not None:
                 self._blocked.add(generation.id)
                 continue
             self._blocked.discard(generation.id)
-            room = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
+            room = self._engine.room(generation)
             for lane, most in claims.lanes(pipeline, room)[:2]:
                 limit = most if lane == Lane.LIVE else self._throttle.room(min(most, room))
                 if self._batches.has_room(generation, lane):
-                    claimed = self._claim(ClaimRequest(pipeline, generation, lane, limit))
-                    if claimed is not None:
-                        self.saw_more = self.saw_more or len(claimed.jobs) >= limit
-                        room -= len(claimed.jobs) if len(claimed.jobs) == limit else 0
-                        self._record_claim(claimed)
-                        self._batches.start(Batch(claimed))
+                    batch = self._engine.claim(ClaimRequest(pipeline, generation, lane, limit))
+                    if batch is not None:
+                        rows = len(batch.claim.jobs)
+                        self.saw_more = self.saw_more or rows >= limit
+                        room -= rows if rows == limit else 0
+                        self._record_claim(batch.claim)
+                        self._batches.start(batch)
                         done = True
         return done
 
@@ -178,19 +167,3 @@ class Worker:
             self._throttle.live()
         else:
             self._throttle.backfilled(len(claimed.jobs))
-
-    def _claim(self, wanted: ClaimRequest) -> Claim | None:
-        return self._step("claim", lambda: self._policy.claim(wanted, self._batches.tokens()))
-
-
-def _look(policy: CommitPolicy, number: int) -> Pipeline | None:
-    """Coalesce the pipeline's log and return it; None if it has no work, is not active or cannot be read."""
-    if not policy.may_have_work(number):
-        return None
-    pipeline = pipelines.by_id(number)
-    if pipeline is None or not policy.accepts(pipeline):
-        return None
-    pipeline = ddl_sync.ready(pipeline)
-    if pipeline is not None:
-        policy.coalesce(pipeline, BATCH)
-    return pipeline

@@ -1,0 +1,113 @@
+"""The engine of workers and drains: look, claim, start, collect, finish, abandon; when to commit is the policy's."""
+
+from evergreen.capture import ddl_sync
+from evergreen.catalog import pipelines
+from evergreen.core.job import ClaimRequest, Lane
+from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.embedding.batching import rows_worth_claiming
+from evergreen.embedding.dispatcher import RequestDispatcher
+from evergreen.embedding.limits import shared
+from evergreen.embedding.limits.admission import Permit
+from evergreen.embedding.providers.registry import provider
+from evergreen.queue import claims
+from evergreen.worker.apply import budget, finish
+from evergreen.worker.batch import Batch
+from evergreen.worker.policies import CommitPolicy, model_step
+
+_BATCH = 1000  # rows of a claim, at most
+
+
+def look(policy: CommitPolicy, number: int, rows: int) -> Pipeline | None:
+    """Follow the source's DDL and coalesce the log, for about so many rows; return the pipeline.
+
+    None if it has no work, is not active or cannot be read.
+    """
+    if not policy.may_have_work(number):
+        return None
+    found = pipelines.by_id(number)
+    if found is None or not policy.accepts(found):
+        return None
+    ready = ddl_sync.ready(found)
+    if ready is not None:
+        policy.coalesce(ready, rows)
+    return ready
+
+
+class Engine:
+    """Takes claims from the queue to the table; ``batches``: the claims in hand."""
+
+    def __init__(self, policy: CommitPolicy, *, longest_wait: float) -> None:
+        """``longest_wait``: seconds to wait for a rate limit while claims are in hand."""
+        self._policy = policy
+        self.dispatcher = RequestDispatcher(
+            shared.SharedLimits(), model_step(policy.step), policy.on_tick, longest_wait=longest_wait
+        )
+        self.batches: list[Batch] = []
+
+    def look(self, number: int, rows: int = _BATCH) -> Pipeline | None:
+        """Look at a pipeline in one step, as ``look``."""
+        return self._policy.step("look", lambda: look(self._policy, number, rows))
+
+    def unavailable(self, pipeline: Pipeline, generation: Generation) -> Permit | None:
+        """Return why and how long nothing will be sent to a generation's model; None if it is available."""
+        model = generation.model
+        return self.dispatcher.unavailable(provider(model.provider), model, budget(pipeline))
+
+    def has_capacity(self, generation: Generation, lane: Lane) -> bool:
+        """Return whether to claim more for a generation's model."""
+        return self.dispatcher.has_capacity(provider(generation.model.provider), generation.model, lane)
+
+    def room(self, generation: Generation) -> int:
+        """Return how many rows are worth claiming at a time for a generation's model."""
+        model = generation.model
+        limits = self.dispatcher.limits(provider(model.provider), model)
+        return rows_worth_claiming(limits, model.endpoint, _BATCH)
+
+    def claim(self, wanted: ClaimRequest) -> Batch | None:
+        """Claim rows; None if there are none. ``start`` the batch next."""
+        claim = self._policy.step("claim", lambda: self._policy.claim(wanted, self.tokens()))
+        return Batch(claim) if claim is not None else None
+
+    def tokens(self) -> list[int]:
+        """Return the tokens of the claims in hand."""
+        return [batch.claim.token for batch in self.batches]
+
+    def start(self, batch: Batch) -> None:
+        """Prepare a batch and submit its texts; if none needs a model, no task of it is under way."""
+        self.batches.append(batch)
+
+        def start() -> None:
+            batch.prepare()
+            batch.resolve(self._policy.received(batch.claim.generation), self.dispatcher, self.tokens())
+
+        self._policy.step("start", start)
+
+    def collect(self, timeout: float) -> list[Batch]:
+        """Wait for answers; return the batches that have all of theirs."""
+        found: list[Batch] = []
+        for task in self.dispatcher.poll(timeout):
+            batch: Batch = task.owner
+            batch.accept(task)
+            self._policy.receive(batch.result)
+            found.append(batch)
+        return found
+
+    def finish(self, batch: Batch) -> list[str]:
+        """Write a batch and end its claim; return the keys of the rows that are now up to date."""
+        return self._policy.step("finish", lambda: self._finish(batch))
+
+    def _finish(self, batch: Batch) -> list[str]:
+        batch.defer(self._policy.in_flight_retry)
+        done = finish(batch.result)
+        batch.record_suspects()
+        batch.log_done()
+        return done
+
+    def abandon(self, batch: Batch, delay: float, why: str | None = None) -> None:
+        """End a claim unwritten: its rows may be claimed again after a delay, and its answers go to the cache."""
+
+        def abandon() -> None:
+            if batch.abandon(delay, why) and batch.claim.leased:
+                claims.delete_lease(batch.claim)
+
+        self._policy.step("abandon", abandon)

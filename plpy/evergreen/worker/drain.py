@@ -5,11 +5,9 @@ from collections.abc import Callable
 from functools import partial
 
 from evergreen import db
-from evergreen.capture import ddl_sync
 from evergreen.capture.wal import service
 from evergreen.catalog import maintenance, options, pipelines
 from evergreen.catalog.maintenance import Task
-from evergreen.core.embedding import AnyVector
 from evergreen.core.errors import UserError
 from evergreen.core.job import ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
@@ -17,17 +15,13 @@ from evergreen.core.text import pluralize, quoted
 from evergreen.db import privileges, statement_timeout, timeouts
 from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, check_owner, sql_entry
-from evergreen.embedding.batching import rows_worth_claiming
-from evergreen.embedding.dispatcher import RequestDispatcher
-from evergreen.embedding.limits import shared, state
-from evergreen.embedding.providers.registry import provider
+from evergreen.embedding.limits import state
 from evergreen.queue import change_log, claims
-from evergreen.worker.apply import budget, finish
 from evergreen.worker.batch import Batch
+from evergreen.worker.engine import Engine
 from evergreen.worker.maintenance import leftovers
-from evergreen.worker.policies import InCallersTransaction, model_step, not_reentrant
+from evergreen.worker.policies import InCallersTransaction, not_reentrant
 
-BATCH = 1000
 _MAX_RATE_WAIT_S = 5.0  # longest wait for a rate limit in the caller's transaction
 _POLL_S, _NO_WAIT = 0.1, 0.0
 _ERROR_RETRY_S = 5.0
@@ -83,15 +77,13 @@ class Drain:
         # for each source, because there may be others
         self._read_timeout = min(max(_READ_TIMEOUT_S, seconds / 4), max(0.0, allowed) / 4)
         self._policy = DrainPolicy()
-        self._dispatcher = RequestDispatcher(
-            shared.SharedLimits(), model_step(self._policy.step), self._policy.on_tick, longest_wait=_MAX_RATE_WAIT_S
-        )
-        self._batches: list[Batch] = []
+        self._engine = Engine(self._policy, longest_wait=_MAX_RATE_WAIT_S)
+        self._dispatcher = self._engine.dispatcher
+        self._batches = self._engine.batches
         self._warned: set[int] = set()  # generations whose model is unavailable
         self._done: set[tuple[int, str]] = set()  # a row counts once, however many generations it has
         self._idle = 0.0  # seconds without a request under way
         self._idle_checked_at = time.monotonic()
-        self._vectors: dict[int, dict[bytes, AnyVector]] = {}
 
     def run(self) -> int:
         """Run the pass; return the number of rows brought up to date."""
@@ -104,7 +96,7 @@ class Drain:
         finally:
             self._dispatcher.close()
         for batch in self._batches:
-            steps = (partial(self._apply, batch), partial(_abandon, batch), batch.save_all)
+            steps = (partial(self._apply, batch), partial(self._engine.abandon, batch, _ERROR_RETRY_S), batch.save_all)
             any(self._isolate(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
         self._policy.cursors.settle()
         maintenance.in_transaction(leftovers())
@@ -117,7 +109,7 @@ class Drain:
             before, share = self._room, -(-self._room // len(left))
             left = [number for number in left if self._claim_share(number, share)]
             if left and self._room == before:
-                self._poll(_POLL_S)  # their models are at capacity
+                self._engine.collect(_POLL_S)  # their models are at capacity
                 if self._is_idle():
                     return
 
@@ -154,41 +146,38 @@ class Drain:
         return time.monotonic() < self._deadline
 
     def _drain_pipeline(self, number: int, share: int) -> bool:
-        pipeline = pipelines.by_id(number)
-        if pipeline is None or not self._policy.accepts(pipeline):
-            return False
-        pipeline = ddl_sync.ready(pipeline)
+        pipeline = self._engine.look(number, share)
         if pipeline is None:
             return False
-        self._policy.coalesce(pipeline, share)
         more = [self._drain_generation(pipeline, generation, share) for generation in pipeline.generations]
         return any(more)
 
     def _drain_generation(self, pipeline: Pipeline, generation: Generation, share: int) -> bool:
         """Claim live jobs up to their share, then backfill, then the other live jobs; True if there may be more."""
-        chosen, model = provider(generation.model.provider), generation.model
-        most = rows_worth_claiming(self._dispatcher.limits(chosen, model), model.endpoint, BATCH)
+        most = self._engine.room(generation)
         left = share
         for lane, limit in claims.lanes(pipeline, share):
             room = limit
             while min(room, left, self._room) > 0 and self._has_time():
-                if not self._dispatcher.has_capacity(chosen, model, lane):
+                if not self._engine.has_capacity(generation, lane):
                     return True
                 if self._is_unavailable(pipeline, generation) or timeouts.timed_out():
                     return False
                 wanted = ClaimRequest(pipeline, generation, lane, min(most, room, left, self._room))
-                claimed = self._policy.claim(wanted, self._tokens())
-                if claimed is None:
+                batch = self._engine.claim(wanted)
+                if batch is None:
                     break
-                room -= len(claimed.jobs)
-                left -= len(claimed.jobs)
-                self._room -= len(claimed.jobs)
-                self._start(Batch(claimed))
+                rows = len(batch.claim.jobs)
+                room -= rows
+                left -= rows
+                self._room -= rows
+                self._engine.start(batch)
+                self._engine.collect(_NO_WAIT)
         return left <= 0
 
     def _is_unavailable(self, pipeline: Pipeline, generation: Generation) -> bool:
         """Return whether a model is unavailable, with a WARNING the first time."""
-        permit = self._dispatcher.unavailable(provider(generation.model.provider), generation.model, budget(pipeline))
+        permit = self._engine.unavailable(pipeline, generation)
         if permit is not None and generation.id not in self._warned:
             self._warned.add(generation.id)
             db.warning(
@@ -197,34 +186,15 @@ class Drain:
             )
         return permit is not None
 
-    def _tokens(self) -> list[int]:
-        return [batch.claim.token for batch in self._batches]
-
-    def _start(self, batch: Batch) -> None:
-        self._batches.append(batch)
-        batch.prepare()
-        batch.resolve(self._known(batch), self._dispatcher, self._tokens())
-        self._poll(_NO_WAIT)
-
-    def _known(self, batch: Batch) -> dict[bytes, AnyVector]:
-        return self._vectors.setdefault(batch.claim.generation.model.id, {})
-
-    def _poll(self, timeout: float) -> None:
-        for task in self._dispatcher.poll(timeout):
-            batch: Batch = task.owner
-            batch.accept(task)
-            self._known(batch).update({key: batch.result.vectors[key] for key in batch.result.sent})
-
     def _await_answers(self) -> None:
         """Wait for all answers; after the deadline nothing more is sent."""
         while self._dispatcher.busy:
             if time.monotonic() > self._answer_deadline:
-                for task in self._dispatcher.cancel_all():
-                    task.owner.accept(task)
+                self._engine.cancel()
                 return
             if not self._has_time() or self._is_idle():
                 self._dispatcher.stop_sending()
-            self._poll(_POLL_S)
+            self._engine.collect(_POLL_S)
 
     def _is_idle(self) -> bool:
         """Return whether the drain has waited too long for permits while it holds vectors."""
@@ -243,17 +213,11 @@ class Drain:
             time.sleep(_IN_FLIGHT_POLL_S)  # another session's commit cannot wake this transaction
             db.check_interrupts()
             for batch in waiting:
-                self._isolate(batch.claim.pipeline.id, partial(self._resolve_again, batch))
+                self._isolate(batch.claim.pipeline.id, partial(self._engine.resolve_again, batch))
             self._await_answers()
 
-    def _resolve_again(self, batch: Batch) -> None:
-        batch.resolve_again(self._known(batch), self._dispatcher, self._tokens())
-
     def _apply(self, batch: Batch) -> None:
-        batch.defer(0.0)
-        self._done.update((batch.claim.pipeline.id, key) for key in finish(batch.result))
-        batch.record_suspects()
-        batch.log_done()
+        self._done.update((batch.claim.pipeline.id, key) for key in self._engine.finish(batch))
         failures = batch.result.prepared.failures
         if failures:
             key, error = next(iter(failures.items()))
@@ -266,7 +230,3 @@ class Drain:
 
 def _until(allowed: float, share: float, margin: float) -> float:
     return max(share * allowed, allowed - margin)
-
-
-def _abandon(batch: Batch) -> None:
-    batch.abandon(_ERROR_RETRY_S)

@@ -2,6 +2,7 @@
 
 from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines
+from evergreen.core.embedding import EmbeddingTask
 from evergreen.core.job import ClaimRequest, Lane
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.embedding.batching import rows_worth_claiming
@@ -82,15 +83,24 @@ class Engine:
 
         self._policy.step("start", start)
 
+    def resolve_again(self, batch: Batch) -> None:
+        """Look again for vectors of texts that were in flight elsewhere, and submit the texts that are free now."""
+        batch.resolve_again(self._policy.received(batch.claim.generation), self.dispatcher, self.tokens())
+
     def collect(self, timeout: float) -> list[Batch]:
         """Wait for answers; return the batches that have all of theirs."""
-        found: list[Batch] = []
-        for task in self.dispatcher.poll(timeout):
-            batch: Batch = task.owner
-            batch.accept(task)
-            self._policy.receive(batch.result)
-            found.append(batch)
-        return found
+        return [self._accept(task) for task in self.dispatcher.poll(timeout)]
+
+    def cancel(self) -> None:
+        """Cancel all requests; their batches keep the vectors that came."""
+        for task in self.dispatcher.cancel_all():
+            self._accept(task)
+
+    def _accept(self, task: EmbeddingTask) -> Batch:
+        batch: Batch = task.owner
+        batch.accept(task)
+        self._policy.receive(batch.result)
+        return batch
 
     def finish(self, batch: Batch) -> list[str]:
         """Write a batch and end its claim; return the keys of the rows that are now up to date."""

@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator
 
 from evergreen import db
-from evergreen.capture import ddl_sync
 from evergreen.catalog import maintenance, models, options, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.errors import UserError
-from evergreen.core.job import Claim, Lane
+from evergreen.core.job import Claim, ClaimRequest, Lane
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import quoted
 from evergreen.db import privileges, statement_timeout, timeouts
@@ -18,13 +17,13 @@ from evergreen.db.privileges import as_extension_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.limits import state
-from evergreen.queue import change_log, claims
-from evergreen.queue.backfill import InTransactionCursors
+from evergreen.queue import claims
 from evergreen.queue.scan_start import ScanStart
 from evergreen.worker.apply import budget
+from evergreen.worker.engine import look
 from evergreen.worker.external_batch import ClaimedBatch, ClaimedText
 from evergreen.worker.maintenance import leftovers
-from evergreen.worker.policies import not_reentrant
+from evergreen.worker.policies import InCallersTransaction, not_reentrant
 
 SQL = load(__package__)
 _MAX_ROWS = 10_000
@@ -58,15 +57,44 @@ def embed_claim(
         return as_extension_owner(claim)
 
 
+class ExternalPolicy(InCallersTransaction):
+    """The policy of embed_claim: polling leaves no dead rows, and a claim is a lease for the caller's interval."""
+
+    def __init__(self, lease: str) -> None:
+        super().__init__()
+        self._lease = lease
+
+    def may_have_work(self, number: int) -> bool:
+        """Return whether the pipeline may have work."""
+        return claims.may_have_work(number)
+
+    def coalesce(self, pipeline: Pipeline, rows: int) -> None:
+        """Coalesce the log."""
+        super().coalesce(pipeline, max(rows, _MIN_LOG_ROWS))
+
+    def take(self, wanted: ClaimRequest, own_tokens: list[int]) -> Claim | None:
+        """Claim keys of all lanes, ``wanted.limit`` in all."""
+        claim = claims.start(wanted.pipeline, wanted.generation, wanted.lane, leased=True)
+        abandoned = claims.abandoned_tokens(claim, own_tokens)
+        # First: embed.lease_end() reads the interval there, for the jobs of this claim.
+        db.run(SQL.put_lease, claim.token, wanted.generation.id, self._lease)
+        for lane, limit in claims.lanes(wanted.pipeline, wanted.limit):
+            if room := min(limit, wanted.limit - len(claim.jobs)):
+                claims.fill(claim, lane, room, abandoned, self.cursors, ScanStart())
+        if claim.jobs:
+            return claim
+        claims.delete_lease(claim)
+        return None
+
+
 class ClaimCall:
     """One call of embed_claim; like a drain, it locks nothing that workers share, even in a long transaction."""
 
     def __init__(self, pipeline: Pipeline, max_rows: int, lease: str, for_model: str | None) -> None:
         self._pipeline = pipeline
         self._max_rows = max_rows
-        self._lease = lease
         self._for_model = for_model
-        self._cursors = InTransactionCursors()
+        self._policy = ExternalPolicy(lease)
         allowed = statement_timeout.left()
         self._deadline = time.monotonic() + min(_RUNTIME_S, allowed / 2)
         self._read_timeout = min(_READ_TIMEOUT_S, max(0.0, allowed) / 4)
@@ -79,45 +107,31 @@ class ClaimCall:
 
     def _run(self) -> list[ClaimedText]:
         maintenance.in_transaction([Task("counters", state.create_all)])
-        current = self._look()
+        current = look(self._policy, self._pipeline.id, self._max_rows)
         if current is None:
             return []
         self._pipeline = current
-        change_log.coalesce_in_transaction(current, max(self._max_rows, _MIN_LOG_ROWS))
         texts: list[ClaimedText] = []
         for generation in self._generations():
             texts = self._claim_unless_locked(generation)
             if texts:
                 break
-        self._cursors.settle()
+        self._policy.cursors.settle()
         maintenance.in_transaction(leftovers())
         return texts
-
-    def _look(self) -> Pipeline | None:
-        """Return the current pipeline if it may have work; polling leaves no dead rows."""
-        number = self._pipeline.id
-        if not claims.may_have_work(number):
-            return None
-        found = pipelines.by_id(number)
-        return ddl_sync.ready(found) if found is not None and found.state == "active" else None
 
     def _generations(self) -> Iterator[Generation]:
         """Yield the active generation first, but sometimes last, so that one being built gets its share."""
         every = [g for g in self._pipeline.generations if self._for_model in {None, g.model.name}]
-        first = random.random() < self._live_share  # noqa: S311 - not for secrets
+        share = float(options.effective(self._pipeline.options, "live_share"))
+        first = random.random() < share  # noqa: S311 - not for secrets
         yield from every if first else every[1:] + every[:1]
-
-    @property
-    def _live_share(self) -> float:
-        return float(options.effective(self._pipeline.options, "live_share"))
 
     def _claim_unless_locked(self, generation: Generation) -> list[ClaimedText]:
         """Return ``_claim_texts``, or nothing if the generation is retired or locked meanwhile."""
-        cursors = self._cursors.savepoint()
         try:
-            return db.atomically(lambda: self._claim_texts(generation))
+            return self._policy.atomically(lambda: self._claim_texts(generation))
         except db.DatabaseError as error:
-            self._cursors.go_back(cursors)
             if is_lock_unavailable(error):
                 db.warning(
                     f'generation {generation.id} of pipeline "{self._pipeline.name}" is locked; nothing is claimed',
@@ -129,25 +143,12 @@ class ClaimCall:
 
     def _claim_texts(self, generation: Generation) -> list[ClaimedText]:
         """Claim until a text needs a model; rows that need none are finished on the way."""
-        self._cursors.begin(generation.id)
+        wanted = ClaimRequest(self._pipeline, generation, Lane.LIVE, self._max_rows)
         while time.monotonic() < self._deadline and not budgets.wait(budget(self._pipeline)):
-            claim = self._claim(generation)
+            claim = self._policy.claim(wanted, [])
             if claim is None:
                 return []
             texts = ClaimedBatch(claim).texts()
             if texts or timeouts.take_timeout():
                 return texts
         return []
-
-    def _claim(self, generation: Generation) -> Claim | None:
-        claim = claims.start(self._pipeline, generation, Lane.LIVE, leased=True)
-        dead = claims.abandoned_tokens(claim, [])
-        db.run(SQL.put_lease, claim.token, generation.id, self._lease)
-        for lane, limit in claims.lanes(self._pipeline, self._max_rows):
-            if room := min(limit, self._max_rows - len(claim.jobs)):
-                claims.fill(claim, lane, room, dead, self._cursors, ScanStart())
-        self._cursors.note(claim)
-        if claim.jobs:
-            return claim
-        claims.delete_lease(claim)
-        return None

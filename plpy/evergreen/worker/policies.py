@@ -149,12 +149,16 @@ class InCallersTransaction:
         change_log.coalesce_in_transaction(pipeline, rows)
 
     def claim(self, wanted: ClaimRequest, own_tokens: list[int]) -> Claim | None:
-        """Claim with row locks, which last as long as the transaction."""
+        """Claim keys, and remember them and where the cursors were before."""
         self.cursors.begin(wanted.generation.id)
-        claim = claims.claim(wanted, own_tokens, self.cursors, leased=False)
+        claim = self.take(wanted, own_tokens)
         if claim is not None:
             self.cursors.note(claim)
         return claim
+
+    def take(self, wanted: ClaimRequest, own_tokens: list[int]) -> Claim | None:
+        """Claim with row locks, which last as long as the transaction."""
+        return claims.claim(wanted, own_tokens, self.cursors, leased=False)
 
     def receive(self, result: BatchResult) -> None:
         """Keep the vectors for later batches, because all batches are written at the end."""

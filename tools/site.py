@@ -17,6 +17,12 @@ ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "LICENSE": "license.md",
 }
+#: Pages that need the width of a column beside them.
+HIDE = {
+    "index.md": ["navigation"],
+    "explanation/comparison.md": ["toc"],
+    "reference/errors.md": ["toc"],
+}
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)#\s]+)")
 _SOURCE = re.compile(r'(?<=src=")(?!https?:)([^"]+)')
 _DOCS = "docs/"
@@ -35,7 +41,8 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Lead links to the repository's root to the pages made of it."""
+    """Give a page its width, and lead links to the repository's root to the pages made of it."""
+    page.meta["hide"] = HIDE.get(page.file.src_uri, [])
     return markdown if page.file.src_uri in ROOT_PAGES.values() else rewritten(markdown, page.file.src_uri)
 
 

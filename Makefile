@@ -22,8 +22,8 @@ PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-.PHONY: help demo all docs reference clients test test-unit test-fast test-trixie test-next fresh image engine roots bench stress attack chaos \
-    check install setup test-packages clean
+.PHONY: help demo all docs reference figures clients test test-unit test-fast test-trixie test-next fresh image engine roots \
+    bench stress attack chaos check install setup test-packages clean
 
 demo: setup  ## the whole story in a minute, in a temporary cluster
 	$(BIN)/evergreen demo
@@ -33,6 +33,9 @@ docs: reference  ## the documentation site, in build/site; warnings are errors
 
 reference: setup  ## docs/reference, from COMMENT ON and the code
 	$(BIN)/python -m tools.reference
+
+figures: $(STAMP)  ## pictures of docs/assets, from the output of benchmarks and the demo
+	$(BIN)/python -m tools.figures
 
 all: $(STAMP)  ## what `make install` needs; for pgxn and packagers
 

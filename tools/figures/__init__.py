@@ -1,0 +1,1 @@
+"""The pictures of the documentation, drawn as SVG by this package alone."""

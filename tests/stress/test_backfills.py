@@ -16,9 +16,9 @@ WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 BACKFILL = "SELECT embed_backfill('docs')"
 # On the way of the cursor: the keys read and queued, the cursor moved, the claim committed, the result written.
 ON_ITS_WAY = [
-    ("queue_claimed", "before"),
-    ("queue_claimed", "after"),
-    ("move", "after"),
+    ("insert_claimed_jobs", "before"),
+    ("insert_claimed_jobs", "after"),
+    ("move_cursor", "after"),
     (commit_of("claim"), "before"),
     (commit_of("claim"), "after"),
 ]
@@ -61,7 +61,7 @@ def test_a_worker_that_ends_on_its_way(db, pipeline, provider, stoppable, where,
     assert provider.sent == dict.fromkeys(provider.sent, 1)
 
 
-@pytest.mark.parametrize(("where", "when"), [*ON_ITS_WAY[:3], ("move", "before"), ("lock_jobs", "before")])
+@pytest.mark.parametrize(("where", "when"), [*ON_ITS_WAY[:3], ("move_cursor", "before"), ("lock_jobs", "before")])
 def test_writers_come_between_its_steps(db, pipeline, provider, stoppable, where, when):
     texts = unseen(db, 4, 5, 9)
     provider.reset()
@@ -78,7 +78,9 @@ def test_writers_come_between_its_steps(db, pipeline, provider, stoppable, where
     assert provider.sent == dict.fromkeys(provider.sent, 1)
 
 
-@pytest.mark.parametrize(("where", "when"), [("queue_claimed", "after"), ("move", "after"), ("lock_jobs", "before")])
+@pytest.mark.parametrize(
+    ("where", "when"), [("insert_claimed_jobs", "after"), ("move_cursor", "after"), ("lock_jobs", "before")]
+)
 def test_asked_for_again_in_the_middle_of_its_walk(db, pipeline, provider, stoppable, where, when):
     """Rows that the cursor has passed change unseen meanwhile: the second walk finds them."""
     provider.reset()

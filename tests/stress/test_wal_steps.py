@@ -17,7 +17,7 @@ pytestmark = pytest.mark.stress
 
 
 # What is run, by name, while a change is read, and while a pipeline goes from triggers to the WAL.
-READING = ["read_range", "set_decoding_settings", "log_keys", "add_position", "delete_old_positions", "advance"]
+READING = ["read_range", "set_decoding_settings", "log_keys", "add_position", "delete_old_positions", "advance_slot"]
 JOINING = [
     "set_published",
     "create_slot",

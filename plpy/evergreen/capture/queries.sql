@@ -34,7 +34,7 @@ WHERE id = $1
 -- set_seen(int4, int8, int8, oid): records where the pipeline lives now
 UPDATE embed.pipeline SET system_identifier = $2, database_oid = $3::oid, source_oid = $4 WHERE id = $1
 
--- drop_leases(int4): claims of another server mean nothing here; their jobs become claimable at once
+-- release_claims(int4): claims of another server mean nothing here; their jobs become claimable at once
 WITH generations AS (SELECT g.id, g.model FROM embed.generation g WHERE g.pipeline = $1),
      jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
               WHERE generation IN (SELECT id FROM generations) AND token IS NOT NULL),

@@ -48,7 +48,7 @@ def find_by_name(pipeline: Pipeline) -> Pipeline:
 def rebind_restored(pipeline: Pipeline) -> None:
     """Adopt a restored pipeline: discard the other server's leases and transaction ids, and check all rows."""
     state.create_all()
-    db.run(SQL.drop_leases, pipeline.id)
+    db.run(SQL.release_claims, pipeline.id)
     db.run(SQL.reset_scan_start, pipeline.id)
     db.value(SQL.advance_document_ids)
     if pipeline.missing_part is None:

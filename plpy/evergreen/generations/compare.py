@@ -77,7 +77,7 @@ def _sides(name: str | None) -> _Sides:
 def _samples(sides: _Sides) -> list[str]:
     """Texts of some rows, as the caller may see them."""
     if sides.sees_all:
-        query = SQL.some_texts.with_identifiers(table=sides.pipeline.active.table)
+        query = SQL.sample_texts.with_identifiers(table=sides.pipeline.active.table)
         return list(dict.fromkeys(row["chunk"] for row in as_extension_owner(lambda: db.rows(query, _SAMPLES))))
     return [row["chunk"] for row in db.rows(SQL.visible_texts.with_identifiers(view=sides.view), _SAMPLES)]
 

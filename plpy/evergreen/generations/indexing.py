@@ -18,7 +18,7 @@ from evergreen.db.errors import in_class
 from evergreen.db.privileges import sql_entry
 from evergreen.db.queries import load
 from evergreen.storage import indexes
-from evergreen.storage.indexes import has_cron
+from evergreen.storage.indexes import has_pg_cron
 
 SQL = load(__package__)
 KINDS = ("vector index", "word index", "statistics", "old word index")
@@ -34,11 +34,13 @@ def due() -> list[Task]:
     """Return a task for each index to create, rebuild or drop. Takes no lock on any generation."""
     least = int(options.get("index_from"))
     tasks = [_task("vector index", row, partial(_vectors, row)) for row in db.rows(SQL.without_index, least)]
-    tasks += [_task("word index", row, partial(_words, row)) for row in db.rows(SQL.without_words, least)]
+    tasks += [_task("word index", row, partial(_words, row)) for row in db.rows(SQL.without_keyword_index, least)]
     tasks += [_task("statistics", row, partial(_no_statistics, row["name"])) for row in db.rows(SQL.with_statistics)]
-    tasks += [_task("old word index", row, partial(_drop, row["name"])) for row in db.rows(SQL.other_words)]
-    if has_cron():
-        tasks.append(Task("index jobs", lambda: db.run(SQL.unschedule_done)))
+    tasks += [
+        _task("old word index", row, partial(_drop, row["name"])) for row in db.rows(SQL.outdated_keyword_indexes)
+    ]
+    if has_pg_cron():
+        tasks.append(Task("index jobs", lambda: db.run(SQL.unschedule_finished)))
     return tasks
 
 
@@ -63,14 +65,14 @@ def _words(row: db.Row) -> Problem | None:
 
 def not_yet(generation: Generation) -> str | None:
     """Return the notice for a generation that is searched before its index is built; None if it needs no index."""
-    row = db.one(SQL.lacks, generation.id, int(options.get("index_from")))
+    row = db.one(SQL.missing_index, generation.id, int(options.get("index_from")))
     if row is None:
         return None
     chunks, dimensions = int(row["chunks"]), generation.model.dimensions
     seconds = chunks * (_BUILD_MS + dimensions * _BUILD_MS_A_DIMENSION) / 1000
     about = f"{max(1, round(seconds))} s" if seconds < _MINUTES_FROM else f"{round(seconds / 60)} min"
-    built = "is being built" if db.value(SQL.is_under_way, generation.table) else "is built by the next worker"
-    if not has_cron() and db.value(SQL.bytes, generation.table) > _SMALL:
+    built = "is being built" if db.value(SQL.is_index_building, generation.table) else "is built by the next worker"
+    if not has_pg_cron() and db.value(SQL.table_size, generation.table) > _SMALL:
         built = f"is for you to build, with {index_of(generation)};, which takes"
     else:
         built += ", which takes"
@@ -94,13 +96,13 @@ def _generations(row: db.Row) -> list[tuple[Pipeline, Generation]]:
 
 def _build(name: str, method: str, generation: Generation) -> Problem | None:
     """Take the next step towards an index: here, or by a job of pg_cron."""
-    if db.value(SQL.is_under_way, generation.table):
+    if db.value(SQL.is_index_building, generation.table):
         return None
-    if db.value(SQL.is_broken, name):  # CREATE INDEX CONCURRENTLY has failed
+    if db.value(SQL.is_index_invalid, name):  # CREATE INDEX CONCURRENTLY has failed
         _drop(name)
-    if has_cron():
+    if has_pg_cron():
         return _by_cron(name, method, generation)
-    if db.value(SQL.bytes, generation.table) <= _SMALL:
+    if db.value(SQL.table_size, generation.table) <= _SMALL:
         _create(_statement(name, method, generation.table, "IF NOT EXISTS"), generation)
     return None
 
@@ -110,29 +112,31 @@ def _create(statement: str, generation: Generation) -> None:
 
     Workers that build in parallel share memory of maintenance_work_mem, more than a container has unless it is told.
     """
-    create = partial(db.ddl, SQL.create.with_identifiers(statement=statement))
+    create = partial(db.ddl, SQL.create_index.with_identifiers(statement=statement))
     try:
         db.atomically(create)
     except db.DatabaseError as error:
         if not in_class(error, _SHORT_OF_RESOURCES):
             raise
         event_log.info("index_built_modestly", generation=generation.id, error=db.sqlstate(error))
-        db.run(SQL.modestly, _MODEST)
+        db.run(SQL.limit_index_build, _MODEST)
         create()
 
 
 def _by_cron(name: str, method: str, generation: Generation) -> Problem | None:
     """Have pg_cron make an index; a run that failed is a problem, and the job waits like any task."""
-    job = f"evergreen index {db.value(SQL.database)} {name}"
-    number = db.value(SQL.scheduled, job)
+    job = f"evergreen index {db.value(SQL.database_name)} {name}"
+    number = db.value(SQL.scheduled_job, job)
     if number is None:
         db.run(SQL.schedule, job, _statement(name, method, generation.table, "CONCURRENTLY IF NOT EXISTS"))
         return None
-    failure = db.value(SQL.last_failure, number)
+    failure = db.value(SQL.last_job_failure, number)
     if failure is None:
         return None
     db.run(SQL.unschedule, number)
-    db.ddl(SQL.serially.with_identifiers(table=generation.table))  # it may have been for want of shared memory
+    db.ddl(
+        SQL.disable_parallel_builds.with_identifiers(table=generation.table)
+    )  # it may have been for want of shared memory
     return Problem("58000", failure)
 
 
@@ -143,7 +147,7 @@ def _statement(name: str, method: str, table: str, how: str) -> str:
 @sql_entry
 def index_statement(number: int | None) -> str | None:
     """Body of embed.index_statement(): what makes the index over a generation's vectors; NULL where there is none."""
-    row = db.one(SQL.pipeline_of, number)
+    row = db.one(SQL.find_generation, number)
     found = [generation for _, generation in _generations(row)] if row is not None else []
     return index_of(found[0]) if found else None
 
@@ -159,7 +163,7 @@ def words_index(pipeline: Pipeline) -> str:
 
 
 def _drop(name: str) -> None:
-    db.ddl(SQL.drop.with_identifiers(name=name))
+    db.ddl(SQL.drop_index.with_identifiers(name=name))
 
 
 def _no_statistics(name: str) -> None:

@@ -6,7 +6,7 @@ SELECT FROM embed.generation g WHERE g.pipeline = $1 ORDER BY g.id FOR NO KEY UP
 -- The backfill reads the source after they end, and later writers use the new function.
 LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE
 
--- some_texts(int4): texts of randomly chosen rows of the generation
+-- sample_texts(int4): texts of randomly chosen rows of the generation
 SELECT pg_catalog."left"(c.chunk, 500) AS chunk
 FROM (SELECT b.low + pg_catalog.floor(pg_catalog.random() * (b.high - b.low + 1))::bigint AS place
       FROM (SELECT min(g.document) AS low, max(g.document) AS high FROM {table} g) b, pg_catalog.generate_series(1, $1)
@@ -41,16 +41,16 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = g.id LIMIT $1) d) >= $1
 
--- lacks(int4, int8): whether a generation should have an index and has none
+-- missing_index(int4, int8): whether a generation should have an index and has none
 SELECT c.chunks
 FROM (SELECT embed.estimate_chunks($1) AS chunks) c
 LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.g' || $1 || '_embedding_idx')
 WHERE c.chunks >= $2 AND i.indisvalid IS NOT TRUE
 
--- pipeline_of(int4): a generation, by its id
+-- find_generation(int4): a generation, by its id
 SELECT g.id, g.pipeline FROM embed.generation g WHERE g.id = $1
 
--- without_words(int8): like without_index, for the full-text index, which a pipeline with a language has
+-- without_keyword_index(int8): like without_index, for the full-text index, which a pipeline with a language has
 SELECT w.id, w.pipeline, w.name
 FROM (SELECT g.id, g.pipeline, t.oid, s.running,
              'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx' AS name
@@ -63,7 +63,7 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = w.id LIMIT $1) d) >= $1
 
--- other_words(): full-text indexes for a language that the pipeline no longer has
+-- outdated_keyword_indexes(): full-text indexes for a language that the pipeline no longer has
 SELECT g.id, g.pipeline, c.relname::text AS name
 FROM embed.generation g
 JOIN embed.pipeline p ON p.id = g.pipeline
@@ -86,37 +86,37 @@ ALTER INDEX embed_store.{name} ALTER COLUMN 1 SET STATISTICS 0
 -- forget_statistics(text): deletes what ANALYZE stored earlier
 DELETE FROM pg_catalog.pg_statistic s WHERE s.starelid = pg_catalog.to_regclass('embed_store.' || $1)
 
--- create(): a plain index
+-- create_index(): a plain index
 {statement}
 
--- drop(): removes the remains of a failed CREATE INDEX CONCURRENTLY
+-- drop_index(): removes the remains of a failed CREATE INDEX CONCURRENTLY
 DROP INDEX IF EXISTS embed_store.{name}
 
--- bytes(text): size of a table and its TOAST; locks it only briefly
+-- table_size(text): size of a table and its TOAST; locks it only briefly
 SELECT pg_catalog.pg_table_size(pg_catalog.to_regclass($1))
 
--- modestly(text): until the step ends, index builds use this process alone, and at most this much memory
+-- limit_index_build(text): until the step ends, index builds use this process alone, and at most this much memory
 SELECT pg_catalog.set_config('max_parallel_maintenance_workers', '0', true),
        CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')) > pg_catalog.pg_size_bytes($1)
             THEN pg_catalog.set_config('maintenance_work_mem', $1, true) END
 
--- serially(): index builds on this table use one process, in any session
+-- disable_parallel_builds(): index builds on this table use one process, in any session
 ALTER TABLE {table} SET (parallel_workers = 0)
 
--- is_broken(text): whether an index of this name is invalid
+-- is_index_invalid(text): whether an index of this name is invalid
 SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
                WHERE NOT i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.' || $1))
 
--- is_under_way(text): whether an index of this table is being built
+-- is_index_building(text): whether an index of this table is being built
 SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.relid = pg_catalog.to_regclass($1))
 
--- database(): name of this database
+-- database_name(): name of this database
 SELECT pg_catalog.current_database()::text
 
--- scheduled(text): the job that builds the index
+-- scheduled_job(text): the job that builds the index
 SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.database = pg_catalog.current_database()
 
--- last_failure(int8): why the last run of a job failed, if it did
+-- last_job_failure(int8): why the last run of a job failed, if it did
 SELECT CASE WHEN d.status = 'failed' THEN coalesce(d.return_message, 'CREATE INDEX failed in pg_cron') END
 FROM cron.job_run_details d
 WHERE d.jobid = $1 AND d.status IN ('succeeded', 'failed') ORDER BY d.runid DESC LIMIT 1
@@ -127,7 +127,7 @@ SELECT cron.unschedule($1)
 -- schedule(text, text): runs every minute until the index exists
 SELECT cron.schedule($1, '* * * * *', $2)
 
--- unschedule_done(): removes jobs whose index exists or whose generation is dropped
+-- unschedule_finished(): removes jobs whose index exists or whose generation is dropped
 SELECT cron.unschedule(j.jobid)
 FROM (SELECT c.jobid, pg_catalog.substring(c.jobname, 'g[0-9]+[a-z0-9_]*$') AS name
       FROM cron.job c
@@ -144,15 +144,15 @@ WITH jobs AS (DELETE FROM embed.job WHERE generation = $1),
      failures AS (DELETE FROM embed.failure WHERE generation = $1)
 DELETE FROM embed.document WHERE generation = $1
 
--- delete(int4): the generation itself
+-- delete_generation(int4): the generation itself
 DELETE FROM embed.generation WHERE id = $1
 
--- overdue(text): previous generations kept longer than previous_kept
+-- expired_generations(text): previous generations kept longer than previous_kept
 SELECT g.id, g.pipeline FROM embed.generation g JOIN embed.pipeline p ON p.id = g.pipeline
 WHERE g.state = 'previous'
   AND g.since < pg_catalog.clock_timestamp() - coalesce(p.options ->> 'previous_kept', $1)::pg_catalog.interval
 
--- hold_previous(int4): locks a generation that is still previous; skipped while another session promotes or retires it
+-- lock_previous(int4): locks a generation that is still previous; skipped while another session promotes or retires it
 SELECT FROM embed.generation g WHERE g.id = $1 AND g.state = 'previous' FOR NO KEY UPDATE SKIP LOCKED
 
 -- set_state(int4, text): sets the state: building, active or previous

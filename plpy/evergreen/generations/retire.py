@@ -56,7 +56,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
     """Take generations away: catalog rows first, then, with a lock on each table, what was made for them."""
     for generation in generations:
         db.run(SQL.delete_work, generation.id)
-        db.run(SQL.delete, generation.id)
+        db.run(SQL.delete_generation, generation.id)
         generation_tables.drop_table(generation)
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
             functions.drop(f"embed_store.{signature}")
@@ -72,13 +72,13 @@ def due() -> list[Task]:
     default = options.PIPELINE["previous_kept"].default
     return [
         Task("retirement", partial(_retire, row["pipeline"], row["id"]), row["pipeline"], row["id"])
-        for row in db.rows(SQL.overdue, default)
+        for row in db.rows(SQL.expired_generations, default)
     ]
 
 
 def _retire(pipeline: int, generation: int) -> None:
     """Retire one, unless another session is just promoting or retiring it."""
-    if db.run(SQL.hold_previous, generation):
+    if db.run(SQL.lock_previous, generation):
         found = pipelines.by_id(pipeline)
         if found is not None:
             _take(found, [g for g in found.previous if g.id == generation])

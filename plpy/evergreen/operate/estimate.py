@@ -68,13 +68,13 @@ class _Waiting:
 def _waiting(pipeline: Pipeline, generation: Generation) -> _Waiting:
     """The queue, then what a running backfill has left; without what a worker has just now."""
     live = db.value(SQL.live_tokens, generation.id)
-    keys = [row["key"] for row in db.rows(SQL.queued, generation.id, pipeline.id, live, _LOOKED_AT + 1)]
+    keys = [row["key"] for row in db.rows(SQL.queued_keys, generation.id, pipeline.id, live, _LOOKED_AT + 1)]
     waiting = _Waiting(keys[:_LOOKED_AT], len(keys))
     if len(keys) > _LOOKED_AT:
-        waiting.total = db.value(SQL.count_queued, generation.id, pipeline.id, live)
-    cursor = db.one(SQL.cursor, generation.id, pipeline.id)
+        waiting.total = db.value(SQL.count_queued_keys, generation.id, pipeline.id, live)
+    cursor = db.one(SQL.backfill_cursor, generation.id, pipeline.id)
     if cursor is not None:
-        known = {*keys, *(row["key"] for row in db.rows(SQL.claimed, generation.id, live))}
+        known = {*keys, *(row["key"] for row in db.rows(SQL.claimed_keys, generation.id, live))}
         _walk(pipeline, generation, cursor, waiting, known)
     return waiting
 
@@ -120,4 +120,4 @@ def _add(
 
 def _in_flight(generation: Generation, hashes: list[bytes], role: str) -> list[bytes]:
     own = vector_cache.own_pipelines(generation.pipeline, role)
-    return [row["hash"] for row in db.rows(SQL.in_flight, generation.model.id, hashes, own)]
+    return [row["hash"] for row in db.rows(SQL.texts_in_flight, generation.model.id, hashes, own)]

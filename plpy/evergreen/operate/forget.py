@@ -67,22 +67,22 @@ class _Erasure:
     def run(self) -> int:
         """Erase everything and return the number of texts; a lock that is not to be had undoes all of it."""
         jobs = [(generation, *self._hold_job(generation)) for generation in self.pipeline.generations]
-        logged = [row["ctid"] for row in db.rows(SQL.logged, self.pipeline.id, self.key)]
+        logged = [row["ctid"] for row in db.rows(SQL.changes_of_key, self.pipeline.id, self.key)]
         # In this order: what is logged or queued after the row was looked at is a change that came since, and stays.
         self.row = self._source_row()
         texts = sum(self._erase(generation, token) for generation, _, token in jobs)
         for generation, is_new, _ in jobs:
             self._settle_job(generation, is_new=is_new)
-        db.run(SQL.kept_of_row, self.pipeline.id, self.key)
+        db.run(SQL.delete_cached_of_row, self.pipeline.id, self.key)
         if self.row is None:
-            db.run(SQL.drop_logged, self.key, logged)
+            db.run(SQL.delete_changes, self.key, logged)
         self.is_queued |= bool(logged)
         return texts
 
     def _hold_job(self, generation: Generation) -> tuple[bool, int | None]:
         """Lock the row's job, made for that if need be; tell whether it is new, and whose claim it was."""
         for _ in range(_ROUNDS):
-            if db.value(SQL.make_job, generation.id, self.key) is not None:
+            if db.value(SQL.insert_job, generation.id, self.key) is not None:
                 return True, None
             job = db.one(SQL.lock_job, generation.id, self.key)
             if job is not None:
@@ -101,13 +101,13 @@ class _Erasure:
     def _erase(self, generation: Generation, token: int | None) -> int:
         hashes = [
             row["hash"]
-            for row in db.rows(SQL.forget_chunks.with_identifiers(table=generation.table), generation.id, self.key)
+            for row in db.rows(SQL.delete_chunks.with_identifiers(table=generation.table), generation.id, self.key)
         ]
-        under_way = [row["hash"] for row in db.rows(SQL.under_way, generation.model.id, token)]
+        under_way = [row["hash"] for row in db.rows(SQL.texts_of_claim, generation.model.id, token)]
         _clear_cache(generation, {*hashes, *self._hashes_now(generation), *under_way})
-        db.run(SQL.land, generation.model.id, hashes, token)
-        db.run(SQL.forget_document, generation.id, self.key)
-        db.run(SQL.forget_failure, generation.id, self.key)
+        db.run(SQL.clear_in_flight, generation.model.id, hashes, token)
+        db.run(SQL.delete_document, generation.id, self.key)
+        db.run(SQL.delete_failure, generation.id, self.key)
         return len(hashes)
 
     def _hashes_now(self, generation: Generation) -> list[bytes]:
@@ -122,7 +122,7 @@ class _Erasure:
     def _settle_job(self, generation: Generation, *, is_new: bool) -> None:
         """Drop the job of a row that is gone; a row that still exists is queued again."""
         if is_new or self.row is None:
-            db.run(SQL.drop_job, generation.id, self.key)
+            db.run(SQL.delete_job, generation.id, self.key)
         else:
             db.run(SQL.reset_job, generation.id, self.key)
             self.is_queued = True
@@ -130,7 +130,7 @@ class _Erasure:
     def story(self, count: int) -> str:
         """Say what was done, what is not, and what comes next."""
         said = f'{pluralize(count, "text")} of row {self.key} erased from pipeline "{self.pipeline.name}"'
-        others = [row["name"] for row in db.rows(SQL.others, self.pipeline.source, self.pipeline.id)]
+        others = [row["name"] for row in db.rows(SQL.other_pipelines, self.pipeline.source, self.pipeline.id)]
         if self.row is not None:
             when = "by the next drain" if self.is_queued else "when it changes"
             said += (
@@ -149,7 +149,7 @@ def _clear_cache(generation: Generation, hashes: Iterable[bytes]) -> None:
     after the commit embed.erased_text does.
     """
     given = [generation.model.id, sorted(hashes)]
-    db.run(SQL.block_cache.with_identifiers(vector=f"{models.vector_schema()}.vector"), *given)
-    db.run(SQL.clear_cache, *given)
-    db.run(SQL.remember, *given)
+    db.run(SQL.insert_cache_placeholders.with_identifiers(vector=f"{models.vector_schema()}.vector"), *given)
+    db.run(SQL.delete_cached, *given)
+    db.run(SQL.insert_erased_texts, *given)
     vector_cache.purge_erased()

@@ -106,11 +106,14 @@ def _usable(generation: Generation, given: _Given) -> _Given:
 def _keep(pipeline: Pipeline, generation: Generation, given: _Given) -> int:
     keys = reader.canonical_all(pipeline, given.keys) if given.keys is not None else [None] * len(given.texts)
     kept = _hashed(pipeline, generation, given.texts)
-    live = {row["hash"] for row in db.rows(SQL.live.with_identifiers(table=generation.table), list(kept.values()))}
+    live = {
+        row["hash"]
+        for row in db.rows(SQL.texts_in_generation.with_identifiers(table=generation.table), list(kept.values()))
+    }
     new = {place: text for place, text in kept.items() if text not in live}
     vectors, rows = [given.vectors[place] for place in new], [keys[place] for place in new]
     vector_cache.put(pipeline, generation, list(new.values()), vectors, rows)
-    there = live | {row["hash"] for row in db.rows(SQL.kept, generation.model.id, list(new.values()))}
+    there = live | {row["hash"] for row in db.rows(SQL.texts_in_cache, generation.model.id, list(new.values()))}
     blank = sum(text.isspace() or not text for text in given.texts)
     return blank + sum(text in there for text in kept.values())
 

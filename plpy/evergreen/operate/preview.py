@@ -66,7 +66,7 @@ def embed_preview(
         preparation = validation.check_preparation(table, columns, template, chunker, None)
         chosen = validation.check_model(model)
         serving = provider(chosen.provider)
-        about = db.in_discarded_subtransaction(lambda: db.one(SQL.preview_rows, table.oid))
+        about = db.in_discarded_subtransaction(lambda: db.one(SQL.rough_rows, table.oid))
         assert about is not None
         is_small = bool(about["is_small"])
         return _Plan(table, about["rows"], is_small, preparation, chosen, serving.limits(chosen), serving.free)
@@ -88,7 +88,7 @@ def embed_preview(
 
 
 def _counted(plan: _Plan) -> int:
-    return int(db.value(SQL.count.with_identifiers(source=plan.source.from_clause)))
+    return int(db.value(SQL.count_rows.with_identifiers(source=plan.source.from_clause)))
 
 
 def _first_rows(plan: _Plan) -> Iterator[Shown]:
@@ -129,7 +129,7 @@ def _sample(plan: _Plan) -> _Sample:
     if plan.rows <= _SAMPLE:
         return _reckoned(plan, db.stream(SQL.all_rows.with_identifiers(**on), 2 * _SAMPLE))
     percent = str(min(100.0, 100.0 * _SAMPLE / plan.rows))
-    sample = _reckoned(plan, db.stream(SQL.some_rows.with_identifiers(**on, percent=percent), 2 * _SAMPLE))
+    sample = _reckoned(plan, db.stream(SQL.sample_rows.with_identifiers(**on, percent=percent), 2 * _SAMPLE))
     if not sample.rows:  # whole pages are taken, and these were none
         sample = _reckoned(plan, db.stream(SQL.all_rows.with_identifiers(**on), _SAMPLE))
     sample.is_whole = False

@@ -31,7 +31,7 @@ def embed_retry(pipeline: str | None, key: str | None) -> int:
     def retry() -> int:
         found = pipelines.owned(pipeline, role)
         canonical = reader.canonical(found, key) if key is not None else None
-        count = db.run(SQL.retry, found.id, [g.id for g in found.generations], canonical)
+        count = db.run(SQL.retry_failed_keys, found.id, [g.id for g in found.generations], canonical)
         for line in _in_the_way(found):
             db.notice(line)
         db.notice(_next(found, canonical, count))
@@ -45,7 +45,7 @@ def _in_the_way(pipeline: Pipeline) -> list[str]:
     lines = (
         [] if pipeline.broken_reason is None else [f'pipeline "{pipeline.name}" is broken: {pipeline.broken_reason}']
     )
-    if spent := db.value(SQL.spent, pipeline.id):
+    if spent := db.value(SQL.spent_budgets, pipeline.id):
         lines.append(
             f'pipeline "{pipeline.name}" has spent its {" and ".join(spent)} of today (UTC), which a retry does not'
             " change: raise it with embed_alter(), or wait for midnight"
@@ -86,7 +86,7 @@ def embed_backfill(pipeline: str | None) -> None:
 
     def backfill() -> None:
         found = ddl_sync.readable(pipelines.owned(pipeline, role))
-        is_under_way = bool(db.value(SQL.is_under_way, found.id))
+        is_under_way = bool(db.value(SQL.is_backfill_running, found.id))
         change_log.log_scope(found.id, "source")
         db.notice(_next_backfill(found, is_under_way=is_under_way))
 
@@ -127,6 +127,6 @@ def _mark(pipeline: Pipeline, keys: list[str]) -> int:
             raise
         # Another session truncates or alters the source. A user's trigger that touches rows must not fail because of
         # that: all rows are checked, and fresh rows cost no call.
-        db.run(SQL.touch_all, pipeline.id)
+        db.run(SQL.log_scope, pipeline.id)
         return len(keys)
-    return db.run(SQL.touch, pipeline.id, canonical, triggers.wakes_workers(pipeline))
+    return db.run(SQL.log_keys, pipeline.id, canonical, triggers.wakes_workers(pipeline))

@@ -48,10 +48,12 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
             if repair:
                 busy += _repair(pipeline, generation, found)
             db.check_interrupts()
-        strays = [row["key"] for row in db.rows(SQL.strays.with_identifiers(table=generation.table), generation.id)]
+        strays = [
+            row["key"] for row in db.rows(SQL.orphaned_chunks.with_identifiers(table=generation.table), generation.id)
+        ]
         counts["orphan"] += len(strays)
         if repair and strays:
-            db.run(SQL.drop_strays.with_identifiers(table=generation.table), generation.id)
+            db.run(SQL.delete_orphaned_chunks.with_identifiers(table=generation.table), generation.id)
     if busy:
         db.warning(
             f"{pluralize(busy, 'row')} that another session is writing may not be repaired",
@@ -171,10 +173,10 @@ def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> int:
     wrong = [key for key, state in found.states.items() if state != "fresh"]
     if found.damaged:
         ids = [list(column) for column in zip(*found.damaged, strict=True)]
-        db.run(SQL.drop_damaged.with_identifiers(table=generation.table), *ids)
+        db.run(SQL.delete_damaged_chunks.with_identifiers(table=generation.table), *ids)
     if wrong:
         recorded = sum(found.states[key] != "missing" for key in wrong)
-        busy = recorded - db.run(SQL.spoil, generation.id, wrong)
+        busy = recorded - db.run(SQL.mark_documents_stale, generation.id, wrong)
         change_log.log_keys(pipeline.id, wrong)
         return busy
     return 0

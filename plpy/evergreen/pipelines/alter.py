@@ -141,5 +141,5 @@ def _set(name: str, value: str, role: str) -> str:
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
     elif name == "lease" and interval_seconds(value) < 1:
         raise UserError(f'setting "lease" must be at least a second, not "{value}"', hint="'5 minutes' is the default.")
-    db.run(SQL.put_setting, name, value)
+    db.run(SQL.upsert_setting, name, value)
     return value

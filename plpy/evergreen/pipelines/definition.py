@@ -36,7 +36,7 @@ def differences(existing: Pipeline, wanted: Wanted) -> list[str]:
     """Name the arguments in which an existing pipeline differs from a wanted one."""
     generation, preparation = existing.active, wanted.preparation
     same_template = _parts(generation.columns, generation.template) == _parts(preparation.columns, preparation.template)
-    view = db.value(SQL.bare_name, existing.view)
+    view = db.value(SQL.relation_name, existing.view)
     compared = {
         "source": existing.source == wanted.source.oid,
         "columns": generation.columns == preparation.columns,
@@ -65,7 +65,7 @@ def embed_get_def(pipeline: str | None) -> str:
 def _calls(pipeline: Pipeline) -> str:
     generation = pipeline.active
     chunker = None if generation.chunker == {"chunker": "none"} else json.dumps(generation.chunker)
-    view = db.value(SQL.bare_name, pipeline.view)
+    view = db.value(SQL.relation_name, pipeline.view)
     arguments = {
         "columns": _array(generation.columns),
         "template": _escaped(generation.template),

@@ -90,7 +90,7 @@ def _remove_table(pipeline: Pipeline, generation: Generation, *, keep: bool) -> 
     kept = {"table": f"embed_store.{db.identifier(name)}"}
     db.ddl(SQL.move_table.with_identifiers(**kept, schema=db.identifier(home["schema"])))
     moved = f"{db.identifier(home['schema'])}.{db.identifier(name)}"
-    db.ddl(SQL.give_table.with_identifiers(table=moved, owner=db.identifier(home["owner"])))
+    db.ddl(SQL.set_table_owner.with_identifiers(table=moved, owner=db.identifier(home["owner"])))
     db.notice(f"kept vectors are in table {moved}")
 
 

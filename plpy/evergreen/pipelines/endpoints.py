@@ -39,7 +39,7 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
             )
         given = parameters.merged(given, from_url)
         parameters.check(bare, secret, given)
-        number = db.value(SQL.put_endpoint, name, bare, secret, json_objects.dumps(given))
+        number = db.value(SQL.upsert_endpoint, name, bare, secret, json_objects.dumps(given))
         state.create_all()
         state.reset(int(number))
         db.run(SQL.retry_endpoint_jobs, int(number))
@@ -62,7 +62,7 @@ def endpoint_problem(name: str) -> dict[str, str | None]:
     role = caller()
 
     def look() -> tuple[str | None, str | None]:
-        row = db.one(SQL.endpoint, name) if pipelines.is_admin(role) else None
+        row = db.one(SQL.endpoint_settings, name) if pipelines.is_admin(role) else None
         if row is None:
             return None, None
         found = parameters.problem(Endpoint(name, row["url"], row["secret"], json.loads(row["options"])))

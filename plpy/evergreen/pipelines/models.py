@@ -84,7 +84,7 @@ def _insert(name: str, provider: str, remote: str | None, dimensions: int, endpo
 
 def _check_may_run(remote: str, role: str) -> None:
     """Check EXECUTE on a model's function, which runs as its owner; raises UserError 42501."""
-    if not db.value(SQL.may_run, role, f"{remote}(text[])"):
+    if not db.value(SQL.may_execute, role, f"{remote}(text[])"):
         raise UserError(
             f"permission denied for function {remote}(text[])",
             "42501",
@@ -96,7 +96,7 @@ def _create_wrapper(model: int, remote: str) -> None:
     functions.ensure_schema()
     wrapper = function.wrapper(model)
     body = db.literal(f"SELECT {remote}($1)")
-    home = db.one(SQL.function_home, f"{remote}(text[])")
+    home = db.one(SQL.function_owner_and_schema, f"{remote}(text[])")
     assert home is not None  # it was resolved a moment ago
     path = ", ".join(dict.fromkeys([home["schema"], models.vector_schema(), "public", "pg_temp"]))
     db.ddl(

@@ -4,15 +4,15 @@ ALTER TABLE {table} RENAME TO {name}
 -- move_table(): moves it to the source's schema
 ALTER TABLE {table} SET SCHEMA {schema}
 
--- give_table(): gives it to the source's owner
+-- set_table_owner(): gives it to the source's owner
 ALTER TABLE {table} OWNER TO {owner}
 
--- function_home(text): the role a function runs as, and its schema
+-- function_owner_and_schema(text): the role a function runs as, and its schema
 SELECT pg_catalog.pg_get_userbyid(p.proowner)::text AS owner, pg_catalog.quote_ident(n.nspname) AS schema
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE p.oid = pg_catalog.to_regprocedure($1)
 
--- may_run(text, text): whether a role may call a function
+-- may_execute(text, text): whether a role may call a function
 SELECT pg_catalog.has_function_privilege($1, pg_catalog.to_regprocedure($2)::oid, 'EXECUTE')
 
 -- set_options(int4, text): all options of a pipeline
@@ -76,7 +76,7 @@ INSERT INTO embed.wal (pipeline, state, triggers, recheck) VALUES ($1, 'pending'
 -- set_view(int4, oid): records the view
 UPDATE embed.pipeline SET view = $2, view_name = embed.qualified_name($2) WHERE id = $1
 
--- bare_name(oid): name of a relation without its schema
+-- relation_name(oid): name of a relation without its schema
 SELECT c.relname::text FROM pg_catalog.pg_class c WHERE c.oid = $1
 
 -- lock_pipeline(int4): makes sessions that add a generation wait, or waits for them
@@ -132,7 +132,7 @@ DELETE FROM embed.model WHERE id = $1
 -- is_built_in(int4): built-in models cannot be dropped
 SELECT m.built_in FROM embed.model m WHERE m.id = $1
 
--- put_endpoint(text, text, text, text): inserts or updates an endpoint
+-- upsert_endpoint(text, text, text, text): inserts or updates an endpoint
 INSERT INTO embed.endpoint (id, name, url, secret, options)
 SELECT n.id, $1, $2, $3, $4::jsonb
 FROM (SELECT pg_catalog.nextval('embed.endpoint_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
@@ -141,7 +141,7 @@ LIMIT 1
 ON CONFLICT (name) DO UPDATE SET url = EXCLUDED.url, secret = EXCLUDED.secret, options = EXCLUDED.options
 RETURNING id
 
--- endpoint(text): an endpoint's settings
+-- endpoint_settings(text): an endpoint's settings
 SELECT e.url, e.secret, e.options::text AS options FROM embed.endpoint e WHERE e.name = $1
 
 -- retry_endpoint_jobs(int4): rows waiting for a model of the endpoint are tried at once
@@ -177,5 +177,5 @@ AS {body}
 -- depend_on_extension(): DROP EXTENSION drops it even without CASCADE: no vector depends on it
 ALTER FUNCTION {signature} DEPENDS ON EXTENSION evergreen
 
--- put_setting(text, text): stores a setting
+-- upsert_setting(text, text): stores a setting
 INSERT INTO embed.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value

@@ -36,7 +36,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
     Keys left ``unread`` are those for which there was no room: the caller puts them back.
     """
     done = Prepared()
-    for row in db.rows(SQL.stored, generation.id, keys):
+    for row in db.rows(SQL.stored_documents, generation.id, keys):
         done.stored[row["key"]] = StoredDocument(row["id"], row["fingerprint"], row["src_hash"], row["chunks"])
     make = document_builder(pipeline, generation)
     room = MOST_CHARACTERS

@@ -1,4 +1,4 @@
--- stored(int4, jsonb[]): what is stored for these keys
+-- stored_documents(int4, jsonb[]): what is stored for these keys
 SELECT d.id, u.key::pg_catalog.text AS key, d.fingerprint, d.src_hash, d.chunks
 FROM pg_catalog.unnest($2) u (key)
 CROSS JOIN LATERAL (SELECT d.id, d.fingerprint, d.src_hash, d.chunks FROM embed.document d

@@ -89,7 +89,7 @@ class InTransactionCursors:
                 if scope == "source" and place.round == 0:
                     # In the first backfill, rows with a document are captured since, so another drain did them. Without
                     # this, drains concurrent with one left open would process the same keys repeatedly.
-                    keys = [row["key"] for row in db.rows(SQL.not_embedded, claim.generation.id, keys)]
+                    keys = [row["key"] for row in db.rows(SQL.keys_without_document, claim.generation.id, keys)]
                 keys = [key for key in keys if key not in self._seen[claim.generation.id]]
                 _queue_around_locks(claim, keys, time.monotonic() + _AROUND_LOCKS_S)
                 limit -= len(claim.jobs) - before
@@ -97,7 +97,7 @@ class InTransactionCursors:
     def _place(self, generation: int, scope: str) -> _Place | None:
         identity = (generation, scope)
         if identity not in self._places:
-            cursor = db.one(SQL.look, *identity)
+            cursor = db.one(SQL.running_cursor, *identity)
             if cursor is None:
                 return None
             self._places[identity] = _Place(cursor["position"], cursor["position"], cursor["round"])
@@ -112,7 +112,7 @@ class InTransactionCursors:
         for (generation, scope), place in self._places.items():
             if not place.unread:
                 moved = (place.position, not place.ended, place.walked, place.start, place.round)
-                db.run(SQL.move_from, generation, scope, *moved)
+                db.run(SQL.move_cursor_from, generation, scope, *moved)
 
 
 class CommittedCursors:
@@ -136,16 +136,16 @@ class CommittedCursors:
         place = (claim.generation.id, scope)
         cursor = db.one(SQL.lock_cursor, *place)
         if cursor is None:
-            if db.one(SQL.look, *place) is None:
+            if db.one(SQL.running_cursor, *place) is None:
                 return True
             cursor = self._wait(place)
         if cursor is None:
-            return db.one(SQL.look, *place) is None
+            return db.one(SQL.running_cursor, *place) is None
         self._independent.forget(claim, scope)
         keys = _page(claim, scope, cursor["position"], limit)
         if keys is not None:
             position = keys[-1] if keys else cursor["position"]
-            db.run(SQL.move, claim.generation.id, scope, position, len(keys) == limit, len(keys))
+            db.run(SQL.move_cursor, claim.generation.id, scope, position, len(keys) == limit, len(keys))
             if not queue(claim, keys):
                 change_log.log_keys(claim.pipeline.id, keys)  # an open drain has queued one: the log brings them
         return True
@@ -158,7 +158,7 @@ class CommittedCursors:
         if time.monotonic() < self._held_until:
             return None
         started = time.monotonic()
-        cursor = with_lock_timeout(lambda: db.one(SQL.wait, *place), _CURSOR_LOCK_TIMEOUT)
+        cursor = with_lock_timeout(lambda: db.one(SQL.wait_for_cursor, *place), _CURSOR_LOCK_TIMEOUT)
         if cursor is None and time.monotonic() - started > _LONG_WAIT_S:
             self._held_until = time.monotonic() + _HELD_RETRY_S
         return cursor
@@ -166,7 +166,7 @@ class CommittedCursors:
 
 def create(generation: int, *, backfill: bool) -> None:
     """Create the cursors of a new generation; with ``backfill`` the source cursor starts at once."""
-    db.run(SQL.insert_scans, generation, backfill)
+    db.run(SQL.insert_cursors, generation, backfill)
 
 
 def stored_keys(generation: int, after: str | None, limit: int) -> list[str]:
@@ -182,7 +182,9 @@ def queue(claim: Claim, keys: list[str]) -> bool:
     keys = [key for key in keys if key not in claim.jobs]
     if not keys:
         return True
-    added = with_lock_timeout(lambda: db.rows(SQL.queue_claimed, claim.generation.id, keys, claim.token), _LOCK_TIMEOUT)
+    added = with_lock_timeout(
+        lambda: db.rows(SQL.insert_claimed_jobs, claim.generation.id, keys, claim.token), _LOCK_TIMEOUT
+    )
     if added is None:
         return False
     add(claim, added)
@@ -207,10 +209,10 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
     except db.DatabaseError as error:
         if is_shutdown_or_cancel(error):
             raise
-        db.run(SQL.fail, claim.generation.id, scope, reader.unreadable_reason(claim.pipeline, error))
+        db.run(SQL.set_cursor_error, claim.generation.id, scope, reader.unreadable_reason(claim.pipeline, error))
         return None
 
 
 def was_restarted(claim: Claim) -> bool:
     """Return whether the cursor restarted since the claim, so that it may have passed the rows written now."""
-    return db.value(SQL.hold_round, claim.generation.id) != claim.round
+    return db.value(SQL.lock_round, claim.generation.id) != claim.round

@@ -29,11 +29,11 @@ class Coalesced:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Which log rows to read: ``choice`` of them, from a transaction id on, and some earlier ones."""
+class _Selection:
+    """Which log rows to coalesce: those that meet ``condition``, from a transaction id on, and of some earlier ones."""
 
-    choice: str
-    floor: str
+    condition: str
+    start: str
     earlier: tuple[int, ...] = ()
 
 
@@ -55,68 +55,68 @@ def log_keys(pipeline: int, keys: list[str]) -> None:
 def make_missing() -> None:
     """Create the queue's rows that a partial restore left out; a missing cursor restarts the backfill."""
     db.run(SQL.insert_missing_change_log_states)
-    db.run(SQL.make_missing_scans)
+    db.run(SQL.insert_missing_cursors)
 
 
-def coalesce(pipeline: Pipeline, floor: ScanStart) -> int:
+def coalesce(pipeline: Pipeline, scan_start: ScanStart) -> int:
     """Coalesce the log for a worker that commits at once; return the log rows. Skipped while another worker does it."""
     row = db.one(SQL.lock_change_log, pipeline.id)
     if row is None:
         return 0
-    known = floor.known()
-    look = _Look(SQL.by_rows.text, str(row["floor"]))
+    known = scan_start.known()
+    selection = _Selection(SQL.oldest_rows.text, str(row["floor"]))
     if known is not None:
-        look = _Look(SQL.by_news.text, str(known.end), known.open)
+        selection = _Selection(SQL.new_rows.text, str(known.end), known.open)
     # Before the first statement: each later one has a newer snapshot, and rows in between are read again.
     seen = SnapshotMark.parse(str(db.value(SQL.snapshot)))
-    coalesced = floor.timed(
-        lambda: _coalesce(pipeline, look, _MAX_LOG_ROWS), lambda done: done.rows, from_start=known is None
+    coalesced = scan_start.timed(
+        lambda: _coalesce(pipeline, selection, _MAX_LOG_ROWS), lambda done: done.rows, from_start=known is None
     )
     if coalesced.taken is None or coalesced.taken >= _MAX_LOG_ROWS:
-        floor.due_at = 0.0  # there is more
+        scan_start.due_at = 0.0  # there is more
     else:
-        floor.seen = seen
-    if coalesced.rows and known is None and floor.is_to_be_raised():
-        db.run(SQL.raise_floor, pipeline.id)
+        scan_start.seen = seen
+    if coalesced.rows and known is None and scan_start.is_advance_due():
+        db.run(SQL.advance_scan_start, pipeline.id)
     return coalesced.rows
 
 
 def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
     """Coalesce the log into about ``limit`` jobs inside a drain, which locks no row that workers share."""
-    row = db.one(SQL.floor, pipeline.id)
+    row = db.one(SQL.read_scan_start, pipeline.id)
     jobs = 0
     for _ in range(_MAX_ROUNDS if row is not None else 0):
-        coalesced = _coalesce(pipeline, _Look(SQL.by_rows.text, str(row["floor"] if row else "")), limit)
+        coalesced = _coalesce(pipeline, _Selection(SQL.oldest_rows.text, str(row["floor"] if row else "")), limit)
         jobs += coalesced.jobs
         if coalesced.rows < limit or jobs >= limit:
             return
 
 
-def _coalesce(pipeline: Pipeline, look: _Look, limit: int) -> Coalesced:
+def _coalesce(pipeline: Pipeline, selection: _Selection, limit: int) -> Coalesced:
     db.run(
-        SQL.fold_scopes.with_identifiers(choice=look.choice),
+        SQL.coalesce_scopes.with_identifiers(condition=selection.condition),
         pipeline.id,
-        look.floor,
+        selection.start,
         _MAX_LOG_ROWS,
         [],
-        list(look.earlier),
+        list(selection.earlier),
     )
-    coalesced = _attempt(pipeline, look, limit=limit)
+    coalesced = _attempt(pipeline, selection, limit=limit)
     if coalesced is not None:
         return coalesced
     # An open drain has queued one of these keys uncommitted: work around it.
-    rows = db.rows(SQL.waiting_keys, pipeline.id, look.floor, min(limit, _AROUND_LOCKS_KEYS))
+    rows = db.rows(SQL.oldest_keys, pipeline.id, selection.start, min(limit, _AROUND_LOCKS_KEYS))
     return _coalesce_around_locks(
-        pipeline, look.floor, [row["key"] for row in rows], time.monotonic() + _AROUND_LOCKS_S
+        pipeline, selection.start, [row["key"] for row in rows], time.monotonic() + _AROUND_LOCKS_S
     )
 
 
-def _coalesce_around_locks(pipeline: Pipeline, floor: str, keys: list[str], until: float) -> Coalesced:
+def _coalesce_around_locks(pipeline: Pipeline, start: str, keys: list[str], until: float) -> Coalesced:
     """Coalesce keys; a key that another session has locked stays in the log."""
     done: list[Coalesced] = []
 
     def attempt(part: list[str]) -> bool:
-        coalesced = _attempt(pipeline, _Look(SQL.by_keys.text, floor), keys=part)
+        coalesced = _attempt(pipeline, _Selection(SQL.rows_of_keys.text, start), keys=part)
         done.extend([] if coalesced is None else [coalesced])
         return coalesced is not None
 
@@ -124,9 +124,11 @@ def _coalesce_around_locks(pipeline: Pipeline, floor: str, keys: list[str], unti
     return Coalesced(sum(one.rows for one in done), sum(one.jobs for one in done))
 
 
-def _attempt(pipeline: Pipeline, look: _Look, *, limit: int = 0, keys: list[str] | None = None) -> Coalesced | None:
-    query = SQL.fold.with_identifiers(choice=look.choice)
-    arguments = (pipeline.id, look.floor, limit, keys or [], list(look.earlier), _bulk_lane(pipeline))
+def _attempt(
+    pipeline: Pipeline, selection: _Selection, *, limit: int = 0, keys: list[str] | None = None
+) -> Coalesced | None:
+    query = SQL.coalesce.with_identifiers(condition=selection.condition)
+    arguments = (pipeline.id, selection.start, limit, keys or [], list(selection.earlier), _bulk_lane(pipeline))
     row = with_lock_timeout(lambda: db.one(query, *arguments), "5ms")
     return Coalesced(int(row["folded"]), int(row["added"]), int(row["taken"])) if row is not None else None
 

@@ -46,8 +46,8 @@ def claim(
     if not claim.jobs:
         return None
     if leased:
-        claim = replace(claim, lease=float(db.value(SQL.put_lease, claim.token, claim.generation.id)))
-        db.run(SQL.hold_token, claim.lock)
+        claim = replace(claim, lease=float(db.value(SQL.insert_lease, claim.token, claim.generation.id)))
+        db.run(SQL.lock_token, claim.lock)
     return claim
 
 
@@ -59,7 +59,9 @@ def lanes(pipeline: Pipeline, room: int) -> list[tuple[Lane, int]]:
 
 def may_have_work(pipeline: int) -> bool:
     """Return whether a pipeline may have work; polling leaves no dead rows."""
-    return is_anything_left([pipeline], [], unreadable=True) or bool(db.value(SQL.lost_claims, pipeline))
+    return is_anything_left([pipeline], [], unreadable=True) or bool(
+        db.value(SQL.has_leases_or_broken_source, pipeline)
+    )
 
 
 def start(pipeline: Pipeline, generation: Generation, lane: Lane, *, leased: bool) -> Claim:
@@ -106,9 +108,9 @@ def renew_lease(token: int, generation: Generation, keys: list[str], hashes: lis
     db.run(SQL.renew_texts, generation.model.id, token, hashes)
 
 
-def free_lock(claim: Claim) -> None:
+def unlock(claim: Claim) -> None:
     """Release the session's lock on a finished claim."""
-    db.value(SQL.free_token, claim.lock)
+    db.value(SQL.unlock_token, claim.lock)
 
 
 def is_anything_left(pipelines: list[int], resting: list[int], *, unreadable: bool) -> bool:
@@ -116,12 +118,12 @@ def is_anything_left(pipelines: list[int], resting: list[int], *, unreadable: bo
 
     ``unreadable``: also count rows of sources that could not be read.
     """
-    return bool(db.value(SQL.anything_left, pipelines, resting, unreadable))
+    return bool(db.value(SQL.is_anything_left, pipelines, resting, unreadable))
 
 
 def delete_lease(claim: Claim) -> None:
     """Delete the lease of a claim without jobs."""
-    db.run(SQL.drop_lease, claim.token)
+    db.run(SQL.delete_lease, claim.token)
 
 
 def release_jobs(
@@ -141,23 +143,23 @@ def release_jobs(
 
 def set_last_error(claim: Claim, why: str, scope: str) -> None:
     """Record the error that a claim's rows wait for while claimed."""
-    db.run(SQL.explain, claim.generation.id, claim.token, [*claim.jobs], why, scope)
+    db.run(SQL.set_last_error, claim.generation.id, claim.token, [*claim.jobs], why, scope)
 
 
-def is_all_in_hand(own_tokens: list[int]) -> bool:
+def has_only_own_jobs(own_tokens: list[int]) -> bool:
     """Return whether a large job table has only the jobs of these claims."""
-    return bool(db.value(SQL.is_all_in_hand, own_tokens))
+    return bool(db.value(SQL.has_only_own_jobs, own_tokens))
 
 
 def truncate_queue() -> None:
     """Truncate a large job table that is empty; skipped while another session uses it."""
 
     def empty() -> None:
-        db.run(SQL.lock_queue)
-        if db.value(SQL.is_spent):  # checked again under the lock, in a newer snapshot
-            db.run(SQL.empty_queue)
+        db.run(SQL.lock_job_table)
+        if db.value(SQL.is_empty_and_bloated):  # checked again under the lock, in a newer snapshot
+            db.run(SQL.truncate_queue)
 
-    if not db.value(SQL.is_spent):
+    if not db.value(SQL.is_empty_and_bloated):
         return
     try:
         db.atomically(empty)
@@ -166,18 +168,18 @@ def truncate_queue() -> None:
             raise
 
 
-def drop_abandoned() -> None:
+def delete_abandoned() -> None:
     """Delete what crashed workers left and nothing needs any more."""
-    db.run(SQL.drop_dead_leases)
-    db.run(SQL.drop_dead_texts)
-    db.run(SQL.drop_dead_handed)
+    db.run(SQL.delete_abandoned_leases)
+    db.run(SQL.delete_abandoned_in_flight)
+    db.run(SQL.delete_abandoned_claimed_texts)
 
 
-def drop_orphans() -> None:
+def delete_orphans() -> None:
     """Delete queue rows of dropped generations: a drop sees only what was committed before it."""
-    db.run(SQL.drop_orphaned_jobs)
-    db.run(SQL.drop_orphaned_changes)
-    db.run(SQL.drop_orphaned_failures)
+    db.run(SQL.delete_orphaned_jobs)
+    db.run(SQL.delete_orphaned_changes)
+    db.run(SQL.delete_orphaned_failures)
 
 
 def add(claim: Claim, rows: list[db.Row]) -> None:
@@ -204,11 +206,11 @@ def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
     if not keys:
         return
     if again:
-        db.run(SQL.requeue, claim.generation.id, claim.token, keys, claim.at)
+        db.run(SQL.requeue_jobs, claim.generation.id, claim.token, keys, claim.at)
         return
     changes = [claim.jobs[key].changes for key in keys]
-    finished = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
+    finished = {row["key"] for row in db.rows(SQL.finish_jobs, claim.generation.id, claim.token, keys, changes)}
     db.run(SQL.clear_failures, claim.generation.id, keys)
     changed = [key for key in keys if key not in finished]
     if changed:
-        db.run(SQL.requeue, claim.generation.id, claim.token, changed, claim.at)
+        db.run(SQL.requeue_jobs, claim.generation.id, claim.token, changed, claim.at)

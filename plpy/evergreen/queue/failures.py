@@ -71,10 +71,10 @@ class Failures:
         """Finish the jobs of dead letters; requeue those that changed meanwhile."""
         claim = self._claim
         changes = [claim.jobs[key].changes for key in keys]
-        closed = {row["key"] for row in db.rows(SQL.finish, claim.generation.id, claim.token, keys, changes)}
+        closed = {row["key"] for row in db.rows(SQL.finish_jobs, claim.generation.id, claim.token, keys, changes)}
         again = [key for key in keys if key not in closed]
         if again:
-            db.run(SQL.requeue, claim.generation.id, claim.token, again, None)
+            db.run(SQL.requeue_jobs, claim.generation.id, claim.token, again, None)
 
 
 def _pause(job: Job, error: ModelError) -> float:
@@ -92,4 +92,4 @@ def _columns(
 
 def retry_now(pipeline: Pipeline) -> None:
     """Make rows that wait after an error ready now, because its cause may be gone."""
-    db.run(SQL.again, pipeline.id, [g.id for g in pipeline.generations])
+    db.run(SQL.log_waiting_jobs, pipeline.id, [g.id for g in pipeline.generations])

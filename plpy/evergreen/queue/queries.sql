@@ -1,6 +1,6 @@
--- hold_round(int4): round of the cursor over the stored documents; keeps a new round from starting before this commits.
+-- lock_round(int4): round of the cursor over the stored documents; keeps a new round from starting before this commits.
 -- KEY SHARE: an open drain holds this lock, and cursors may move meanwhile. Only coalescing, which starts a new round, waits
--- (see fold_scopes): a round that passed before the drain's documents became visible would leave them behind forever after a
+-- (see coalesce_scopes): a round that passed before the drain's documents became visible would leave them behind forever after a
 -- TRUNCATE of the source. Returns nothing while another session starts a round.
 SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document' FOR KEY SHARE SKIP LOCKED
 
@@ -14,14 +14,14 @@ FROM pg_catalog.unnest($3) u (key)
 CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                     FOR UPDATE SKIP LOCKED) j
 
--- finish(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
+-- finish_jobs(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
 DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM unnest($3, $4) u (key, changes)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                           AND j.changes = u.changes OFFSET 0) j))
 RETURNING key::pg_catalog.text AS key
 
--- requeue(int4, int8, jsonb[], timestamptz): the row changed meanwhile: queues it again, at once.
+-- requeue_jobs(int4, int8, jsonb[], timestamptz): the row changed meanwhile: queues it again, at once.
 -- $4: time of the data that was written, so only newer changes are still pending; NULL if nothing was written.
 UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp(), changed_at = greatest(changed_at, $4),
     unserved_since = CASE WHEN unserved_since IS NOT NULL THEN greatest(unserved_since, $4) END
@@ -55,7 +55,7 @@ ON CONFLICT (generation, key) DO UPDATE
 SET class = EXCLUDED.class, message = EXCLUDED.message, attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at,
     unserved_since = least(embed.failure.unserved_since, EXCLUDED.unserved_since)
 
--- again(int4, int4[]): queues rows of these generations that wait after an error, in the change log
+-- log_waiting_jobs(int4, int4[]): queues rows of these generations that wait after an error, in the change log
 INSERT INTO embed.change_log (pipeline, key, recheck)
 SELECT DISTINCT $1, j.key, true FROM embed.job j
 WHERE j.generation = ANY ($2) AND j.token IS NULL AND (j.last_error IS NOT NULL OR j.ready_at > pg_catalog.clock_timestamp())
@@ -76,13 +76,13 @@ FROM embed.lease l
 WHERE l.generation = $1 AND l.token <> ALL ($2)
   AND (l.expires_at <= pg_catalog.clock_timestamp() OR embed.is_abandoned(l.token, l.expires_at))
 
--- hold_token(int4): this session holds the claim
+-- lock_token(int4): this session holds the claim
 SELECT pg_catalog.pg_try_advisory_lock({lock_claim}, $1)
 
--- free_token(int4): releases the claim; runs with the caller's search_path, so it contains no operator
+-- unlock_token(int4): releases the claim; runs with the caller's search_path, so it contains no operator
 SELECT pg_catalog.pg_advisory_unlock({lock_claim}, $1)
 
--- put_lease(int8, int4): makes the claim visible to other sessions
+-- insert_lease(int8, int4): makes the claim visible to other sessions
 INSERT INTO embed.lease (token, generation, expires_at)
 VALUES ($1, $2, (SELECT embed.lease_end()))
 RETURNING pg_catalog.date_part('epoch', expires_at - pg_catalog.clock_timestamp()) AS seconds
@@ -104,10 +104,10 @@ WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $2
                         FOR UPDATE SKIP LOCKED) i))
 
--- drop_lease(int8): the claim is finished
+-- delete_lease(int8): the claim is finished
 DELETE FROM embed.lease WHERE token = $1
 
--- drop_dead_leases(): claims that ended, by time or because their worker is gone, and have no jobs left.
+-- delete_abandoned_leases(): claims that ended, by time or because their worker is gone, and have no jobs left.
 -- An external claim is kept for an hour: late vectors are cached.
 WITH dead AS MATERIALIZED (
     SELECT l.ctid, l.generation, l.token FROM embed.lease l
@@ -118,14 +118,14 @@ DELETE FROM embed.lease WHERE ctid = ANY (ARRAY(
     SELECT d.ctid FROM dead d
     WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = d.generation AND j.token = d.token)))
 
--- drop_dead_texts(): texts in flight of claims that ended and that no other claim has taken over
+-- delete_abandoned_in_flight(): texts in flight of claims that ended and that no other claim has taken over
 DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM embed.in_flight i
     WHERE i.expires_at < pg_catalog.clock_timestamp()
        OR NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = i.token)
     FOR UPDATE SKIP LOCKED))
 
--- drop_dead_handed(): claimed texts of claims that no longer exist; one index step per claim
+-- delete_abandoned_claimed_texts(): claimed texts of claims that no longer exist; one index step per claim
 WITH RECURSIVE given (token) AS (
     (SELECT h.token FROM embed.claimed_text h ORDER BY h.token LIMIT 1)
     UNION ALL
@@ -136,7 +136,7 @@ DELETE FROM embed.claimed_text WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = g.token)
     FOR UPDATE OF h SKIP LOCKED))
 
--- drop_orphaned_jobs(): jobs of generations dropped while a session queued their keys; one index step per generation
+-- delete_orphaned_jobs(): jobs of generations dropped while a session queued their keys; one index step per generation
 WITH RECURSIVE queued (generation) AS (
     (SELECT j.generation FROM embed.job j ORDER BY j.generation LIMIT 1)
     UNION ALL
@@ -147,7 +147,7 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = q.generation)
     FOR UPDATE OF j SKIP LOCKED))
 
--- drop_orphaned_changes(): changes of pipelines dropped while a session read their changes from the WAL; as above
+-- delete_orphaned_changes(): changes of pipelines dropped while a session read their changes from the WAL; as above
 WITH RECURSIVE logged (pipeline) AS (
     (SELECT c.pipeline FROM embed.change_log c ORDER BY c.pipeline LIMIT 1)
     UNION ALL
@@ -158,7 +158,7 @@ DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
     FOR UPDATE OF c SKIP LOCKED))
 
--- drop_orphaned_failures(): dead letters of dropped generations
+-- delete_orphaned_failures(): dead letters of dropped generations
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)
     FOR UPDATE SKIP LOCKED))
@@ -192,14 +192,14 @@ WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
--- explain(int4, int8, jsonb[], text, text): records why claimed jobs wait for their model
+-- set_last_error(int4, int8, jsonb[], text, text): records why claimed jobs wait for their model
 UPDATE embed.job SET last_error = $4, error_scope = $5
 WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
--- anything_left(int4[], int4[], bool): whether there are jobs ready now or soon, log rows, or running cursors.
+-- is_anything_left(int4[], int4[], bool): whether there are jobs ready now or soon, log rows, or running cursors.
 -- $2: generations whose model rests; $3: whether cursors over an unreadable source count.
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
@@ -212,46 +212,46 @@ SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.i
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id
                WHERE g.id <> ALL ($2) AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
 
--- lost_claims(int4): whether there are leases whose worker may be gone, or a broken source to check again
+-- has_leases_or_broken_source(int4): whether there are leases whose worker may be gone, or a broken source to check again
 SELECT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = $1 AND p.broken_reason IS NOT NULL)
     OR EXISTS (SELECT FROM embed.generation g JOIN embed.lease l ON l.generation = g.id WHERE g.pipeline = $1)
 
--- is_spent(): whether the queue is empty but its table is full of dead rows.
+-- is_empty_and_bloated(): whether the queue is empty but its table is full of dead rows.
 -- Autovacuum learns of a session's deletes only at the end of its statement, and a CALL runs for a minute or forever; while
 -- another transaction is open, it can remove nothing. Measured at 1,000 changes per second: 28 MB after 100 s. ANALYZE does not
 -- tell it either: it leaves out deletes that its own session has not reported.
 SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS spent
 
--- is_all_in_hand(int8[]): the same, but ignores jobs of these claims: under steady load a worker's queue is never emptier
+-- has_only_own_jobs(int8[]): the same, but ignores jobs of these claims: under steady load a worker's queue is never emptier
 SELECT pg_catalog.pg_relation_size('embed.job') > 4 * 1024 * 1024
    AND NOT EXISTS (SELECT FROM embed.job j WHERE j.token IS NULL OR j.token <> ALL ($1)) AS so
 
--- lock_queue(): writers never use this table; sessions that queued or claimed jobs hold a lock that this does not get past
+-- lock_job_table(): writers never use this table; sessions that queued or claimed jobs hold a lock that this does not get past
 LOCK TABLE embed.job IN ACCESS EXCLUSIVE MODE NOWAIT
 
--- empty_queue(): replaces the table's storage
+-- truncate_queue(): replaces the table's storage
 TRUNCATE embed.job
 
--- lock_cursor(int4, text): the cursor, if it runs and no other session moves it. NO KEY, here and below: see hold_round
+-- lock_cursor(int4, text): the cursor, if it runs and no other session moves it. NO KEY, here and below: see lock_round
 SELECT s.position::pg_catalog.text AS position FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE SKIP LOCKED
 
--- wait(int4, text): like lock_cursor, but waits for the session that moves it
+-- wait_for_cursor(int4, text): like lock_cursor, but waits for the session that moves it
 SELECT s.position::pg_catalog.text AS position FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE
 
--- move(int4, text, jsonb, bool, int8): records the new position and the number of keys visited; stops the cursor at the end.
+-- move_cursor(int4, text, jsonb, bool, int8): records the new position and the number of keys visited; stops the cursor at the end.
 -- While a worker is active, moves are at most half a minute apart: a longer gap counts as idle time.
 UPDATE embed.backfill_cursor s
 SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
     worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
 WHERE s.generation = $1 AND s.scope = $2
 
--- look(int4, text): position of the cursor, if it runs
+-- running_cursor(int4, text): position of the cursor, if it runs
 SELECT s.position::pg_catalog.text AS position, s.round FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running
 
--- move_from(int4, text, jsonb, bool, int8, jsonb, int8): like move, if the cursor is still at position $6 in this round
+-- move_cursor_from(int4, text, jsonb, bool, int8, jsonb, int8): like move, if the cursor is still at position $6 in this round
 UPDATE embed.backfill_cursor s
 SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
     worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
@@ -260,12 +260,12 @@ WHERE s.ctid = ANY (ARRAY(SELECT o.ctid FROM embed.backfill_cursor o
                             AND o.round = $7
                           FOR NO KEY UPDATE SKIP LOCKED))
 
--- not_embedded(int4, jsonb[]): those of these keys without a document
+-- keys_without_document(int4, jsonb[]): those of these keys without a document
 SELECT u.key::pg_catalog.text AS key FROM unnest($2) WITH ORDINALITY u (key, ord)
 WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = u.key)
 ORDER BY u.ord
 
--- fail(int4, text, text): records why it does not move
+-- set_cursor_error(int4, text, text): records why it does not move
 UPDATE embed.backfill_cursor SET last_error = $3
 WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = $2 FOR NO KEY UPDATE SKIP LOCKED))
 
@@ -273,7 +273,7 @@ WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.backfill_cursor s WHERE s.gener
 SELECT d.key::pg_catalog.text AS key FROM embed.document d
 WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 
--- queue_claimed(int4, jsonb[], int8): inserts backfill jobs that are claimed from the start
+-- insert_claimed_jobs(int4, jsonb[], int8): inserts backfill jobs that are claimed from the start
 INSERT INTO embed.job (generation, key, lane, token, ready_at)
 SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3))
 FROM pg_catalog.unnest($2) k (key)
@@ -282,7 +282,7 @@ ON CONFLICT DO NOTHING
 RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at,
           unserved_since::pg_catalog.text AS unserved_since
 
--- insert_scans(int4, bool): cursors of a generation; the backfill starts at once
+-- insert_cursors(int4, bool): cursors of a generation; the backfill starts at once
 INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
 FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
@@ -290,13 +290,13 @@ FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
 -- lock_change_log(int4): one worker coalesces a pipeline's log at a time; others skip it
 SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1 FOR UPDATE SKIP LOCKED
 
--- floor(int4): where the log starts, without a lock
+-- read_scan_start(int4): where the log starts, without a lock
 SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1
 
--- fold(int4, xid8, int4, jsonb[], xid8[], int4): log rows become jobs of every generation in the statement that deletes them.
+-- coalesce(int4, xid8, int4, jsonb[], xid8[], int4): log rows become jobs of every generation in the statement that deletes them.
 -- It also looks up the generations: one started between an earlier look-up and this snapshot may have read the row before the
 -- change that is deleted here.
--- The choice limits the rows, or names the keys. Keys longer than an index entry stay in the log, where embed_status finds
+-- The condition limits the rows, or names the keys. Keys longer than an index entry stay in the log, where embed_status finds
 -- them; so do keys whose job row a worker has locked, until the next pass.
 -- The plan is made when the log is short and kept when it is long: 11 s for 30,000 rows. So no two row sets are joined by key,
 -- which may compare each row with each, and no table is read in full for each row, which is the best plan while it has one page
@@ -309,7 +309,7 @@ WITH live AS MATERIALIZED (
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk, c.recheck
     FROM embed.change_log c
-    WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes} {choice}
+    WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes} {condition}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
     SELECT t.ctid, t.key, t.changed_at, t.recheck, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t
@@ -355,13 +355,13 @@ WITH live AS MATERIALIZED (
 SELECT (SELECT count(*) FROM added) AS added, (SELECT count(*) FROM gone) AS folded,
        (SELECT count(*) FROM taken) AS taken
 
--- by_rows(): the oldest rows
+-- oldest_rows(): the oldest rows
 AND c.pipeline = $1 AND c.xid >= $2 ORDER BY c.xid LIMIT $3
 
--- by_keys(): rows of these keys
+-- rows_of_keys(): rows of these keys
 AND c.pipeline = $1 AND c.xid >= $2 AND c.key = ANY ($4)
 
--- by_news(): rows that were not visible before: from transactions since $2, and from those ($5) that were open then.
+-- new_rows(): rows that were not visible before: from transactions since $2, and from those ($5) that were open then.
 -- The pipeline is only in the two arrays: outside them, a plan made for a short log would read all of it by its index and look
 -- for each row in the arrays.
 AND c.ctid = ANY (ARRAY(SELECT n.ctid FROM embed.change_log n WHERE n.pipeline = $1 AND n.xid >= $2 ORDER BY n.xid LIMIT $3)
@@ -369,17 +369,17 @@ AND c.ctid = ANY (ARRAY(SELECT n.ctid FROM embed.change_log n WHERE n.pipeline =
                            CROSS JOIN LATERAL (SELECT i.ctid FROM embed.change_log i
                                                WHERE i.pipeline = $1 AND i.xid = o.xid OFFSET 0) n LIMIT $3))
 
--- waiting_keys(int4, xid8, int4): the keys that have waited longest
+-- oldest_keys(int4, xid8, int4): the keys that have waited longest
 SELECT k.key::pg_catalog.text AS key
 FROM (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c
                                   WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL ORDER BY c.xid LIMIT $3) c) k
 
--- fold_scopes(int4, xid8, int4, jsonb[], xid8[]): TRUNCATE, ATTACH and similar commands restart the cursors
+-- coalesce_scopes(int4, xid8, int4, jsonb[], xid8[]): TRUNCATE, ATTACH and similar commands restart the cursors
 WITH live AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.scope FROM embed.change_log c
-    WHERE c.key IS NULL {choice}
+    WHERE c.key IS NULL {condition}
     FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
     SELECT s.generation, s.scope FROM embed.backfill_cursor s
@@ -396,7 +396,7 @@ WITH live AS MATERIALIZED (
 DELETE FROM embed.change_log c USING taken t
 WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * (SELECT count(*) FROM live)
 
--- raise_floor(int4): nothing can appear below both the oldest remaining row and the oldest running transaction
+-- advance_scan_start(int4): nothing can appear below both the oldest remaining row and the oldest running transaction
 UPDATE embed.change_log_state i SET floor = f.floor
 FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
                    (SELECT c.xid FROM embed.change_log c, embed.change_log_state n
@@ -411,7 +411,7 @@ INSERT INTO embed.change_log_state (pipeline)
 SELECT p.id FROM embed.pipeline p WHERE NOT EXISTS (SELECT FROM embed.change_log_state i WHERE i.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
--- make_missing_scans(): the cursors; all rows and documents are checked
+-- insert_missing_cursors(): the cursors; all rows and documents are checked
 INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT g.id, s.scope, true, pg_catalog.clock_timestamp()
 FROM embed.generation g CROSS JOIN (VALUES ('source'), ('document')) s (scope)

@@ -12,9 +12,9 @@ from typing import TypeVar
 T = TypeVar("T")
 _CHEAP, _CHEAP_ROW = 0.001, 0.00001  # seconds for a scan, and for each row that it finds
 _SHARE = 20  # full scans may take a twentieth of the time
-_LONGEST = 10.0  # seconds
+_MAX_INTERVAL_S = 10.0  # seconds
 # Seconds between writes: each leaves a row version to be read while nothing can be vacuumed.
-_RAISED = 1.0
+_ADVANCE_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,31 @@ class ScanStart:
 
     seen: SnapshotMark | None = None
     due_at: float = field(default=0.0)
-    raised_at: float = field(default=0.0)
+    advanced_at: float = field(default=0.0)
 
-    def is_to_be_raised(self) -> bool:
+    def is_advance_due(self) -> bool:
         """Return whether to store where the queue starts, for other workers; True at most once a second."""
         now = time.monotonic()
-        if now < self.raised_at + _RAISED:
+        if now < self.advanced_at + _ADVANCE_INTERVAL_S:
             return False
-        self.raised_at = now
+        self.advanced_at = now
         return True
 
     def known(self) -> SnapshotMark | None:
         """Return what needs no scan now; None if a full scan is due."""
         return self.seen if time.monotonic() < self.due_at else None
 
-    def looked(self, seconds: float, rows: int, *, from_start: bool) -> None:
+    def record(self, seconds: float, rows: int, *, from_start: bool) -> None:
         """Record the cost of a scan."""
         if from_start:
             is_cheap = seconds <= _CHEAP + _CHEAP_ROW * rows
-            self.due_at = 0.0 if is_cheap else time.monotonic() + min(_SHARE * seconds, _LONGEST)
+            self.due_at = 0.0 if is_cheap else time.monotonic() + min(_SHARE * seconds, _MAX_INTERVAL_S)
 
     def timed(self, body: Callable[[], T], rows: Callable[[T], int], *, from_start: bool) -> T:
         """Run a scan and record its cost."""
         started = time.monotonic()
         result = body()
-        self.looked(time.monotonic() - started, rows(result), from_start=from_start)
+        self.record(time.monotonic() - started, rows(result), from_start=from_start)
         return result
 
 

@@ -83,7 +83,7 @@ def _matching(where: Words, condition: str, limit: int, form: str) -> list[db.Ro
 
 
 def _read_all(where: Words, visible: str, condition: str, limit: int, form: str) -> list[db.Row]:
-    asked = SQL.read_all.with_identifiers(
+    asked = SQL.rank_all.with_identifiers(
         visible=visible,
         generation=str(where.generation),
         condition=condition,
@@ -96,7 +96,7 @@ def _read_all(where: Words, visible: str, condition: str, limit: int, form: str)
 
 
 def _candidates(where: Words, form: str, number: int) -> Callable[[], list[db.Row]]:
-    asked = SQL.candidates.with_identifiers(
+    asked = SQL.best_matches.with_identifiers(
         table=where.table,
         keys=", ".join(f"m.k{i}::pg_catalog.text AS k{i}" for i in range(1, len(where.keys) + 1)),
         words=indexes.words_expression("m.chunk", where.language),
@@ -110,7 +110,7 @@ def _candidates(where: Words, form: str, number: int) -> Callable[[], list[db.Ro
 def _visible(where: Words, candidates: list[db.Row], condition: str) -> list[db.Row]:
     names = [f"k{i}" for i in range(1, len(where.keys) + 1)]
     keys = list(zip(names, where.keys, strict=True))
-    asked = SQL.visible.with_identifiers(
+    asked = SQL.visible_chunks.with_identifiers(
         casts=", ".join(f"u.{n}::{type_name} AS {n}" for n, (_, type_name, _) in keys),
         arrays=", ".join(f"pg_catalog.unnest(${i})" for i in range(1, len(names) + 3)),
         names=", ".join(names),

@@ -1,4 +1,4 @@
--- candidates(text, int4): the best-ranked chunks. At most a few thousand matches are ranked, because ranking splits each text
+-- best_matches(text, int4): the best-ranked chunks. At most a few thousand matches are ranked, because ranking splits each text
 -- into words.
 -- ts_rank_cd normalizations: 1 (logarithm of the length) and 32 (range 0 to 1).
 SELECT m.key::pg_catalog.text AS key, m.chunk_no, {keys},
@@ -7,7 +7,7 @@ FROM (SELECT g.* FROM {table} g WHERE {words_of_table} OPERATOR(pg_catalog.@@) {
 ORDER BY score DESC, key, chunk_no
 LIMIT $2
 
--- visible(): those of these chunks that the caller may see.
+-- visible_chunks(): those of these chunks that the caller may see.
 -- MATERIALIZED: a cast is not leakproof, so the planner would not use the key's index before the policies.
 WITH asked AS MATERIALIZED (
     SELECT u.place, u.key, u.chunk_no, {casts}
@@ -18,7 +18,7 @@ FROM asked a JOIN {view} v ON {matches} AND v.chunk_no OPERATOR(pg_catalog.=) a.
 WHERE v.generation OPERATOR(pg_catalog.=) {generation} AND v.key OPERATOR(pg_catalog.=) a.key {condition}
 ORDER BY a.place
 
--- read_all(text, int4): the best-ranked of all chunks that the caller may see
+-- rank_all(text, int4): the best-ranked of all chunks that the caller may see
 SELECT m.key::pg_catalog.text AS key, m.chunk_no, m.chunk, m.is_stale,
        pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
 FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale FROM {visible}
@@ -27,10 +27,10 @@ FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale FROM {visible}
 ORDER BY score DESC, key, chunk_no
 LIMIT $2
 
--- names_of_source(oid): pipelines on a table
+-- pipelines_of_source(oid): pipelines on a table
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
 
--- rows(): whole source rows by their best chunk; fetches extra chunks, because a row may have several.
+-- nearest_source_rows(): whole source rows by their best chunk; fetches extra chunks, because a row may have several.
 -- A distance to a zero vector may be NaN, which sorts after infinity.
 SELECT {alias} AS source_row, b.chunk, {score} AS score
 FROM (SELECT * FROM (SELECT DISTINCT ON (n.key) n.* FROM ({nearest}) n
@@ -61,7 +61,7 @@ WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
 ORDER BY {distance}
 LIMIT $2
 
--- nearest_of_rough({vector}, int4): the same with an index on quantized vectors: oversamples, then sorts by exact distance
+-- nearest_quantized({vector}, int4): the same with an index on quantized vectors: oversamples, then sorts by exact distance
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
 FROM (SELECT v.key, v.chunk_no, v.chunk, v.embedding, v.is_stale FROM {view} v
       WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
@@ -76,7 +76,7 @@ FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale, {distance} AS distance FROM
 ORDER BY v.distance
 LIMIT $2
 
--- by_source(): chunks of the rows that the caller may see, row by row; OFFSET 0 preserves the join order
+-- view_by_source(): chunks of the rows that the caller may see, row by row; OFFSET 0 preserves the join order
 (SELECT c.* FROM {source} s CROSS JOIN LATERAL (SELECT w.* FROM {view} w WHERE {matches} OFFSET 0) c) v
 
 -- is_leakproof(oid[]): whether an index on keys of these types can be used before a policy is checked
@@ -88,7 +88,7 @@ LEFT JOIN pg_catalog.pg_operator o ON o.oprname = '=' AND o.oprleft = t.type AND
                                   AND o.oprnamespace = 'pg_catalog'::pg_catalog.regnamespace
 LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
 
--- view(oid): the view, if it is still ours
+-- own_view(oid): the view, if it is still ours
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1 AND c.relkind = 'v'
@@ -103,7 +103,7 @@ SELECT pg_catalog.current_setting('transaction_isolation') NOT LIKE 'read %' AS 
 -- view_columns(oid): columns of a view, in order
 SELECT a.attname::text AS name FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 ORDER BY a.attnum
 
--- start(int4, jsonb): time of the call, end of the WAL, and whether this transaction has changes and whether cursors run.
+-- state_at_call(int4, jsonb): time of the call, end of the WAL, and whether this transaction has changes and whether cursors run.
 -- The WAL position excludes a page header, which may be ahead of it. own: this transaction's changes, which no other session
 -- sees yet. sweeping: cursors run, or are about to.
 SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
@@ -127,7 +127,7 @@ SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
                WHERE g.pipeline = $1 AND g.state = 'active' AND s.running)
     OR EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = $1 AND w.recheck) AS sweeping
 
--- look(int4, jsonb, timestamptz, bool, int8): state of a row or pipeline in one snapshot, in which a change is in the log, in a
+-- state_of_change(int4, jsonb, timestamptz, bool, int8): state of a row or pipeline in one snapshot, in which a change is in the log, in a
 -- job, or done.
 -- $3: time of the call; changed_at of a job is never later than a change that is still pending. $5: position up to which the
 -- WAL must have been read, if capture reads it. The log and the position of a transaction are committed together.
@@ -157,7 +157,7 @@ CROSS JOIN LATERAL (
                                        WHERE r.slot = embed.slot_name()), 0) < $5)) AS behind) b
 WHERE p.id = $1
 
--- unfinished(int4, timestamptz, bool): keys of all rows waiting for changes made by a given time, as in look, and of dead
+-- unfinished_keys(int4, timestamptz, bool): keys of all rows waiting for changes made by a given time, as in look, and of dead
 -- letters
 WITH g AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1 AND g.state = 'active'),
 waiting AS (

@@ -75,7 +75,7 @@ def _paid(asked: Asked, pipeline: int | None) -> str:
     """Write down what was spent in a step of its own, as a STABLE one cannot; return the vector."""
     if asked.spent is not None and not provider(asked.model.provider).free:
         spent = asked.spent
-        as_extension_owner(lambda: usage.record_questions(pipeline, asked.model, spent))
+        as_extension_owner(lambda: usage.record_query_usage(pipeline, asked.model, spent))
     return asked.vector
 
 
@@ -83,7 +83,7 @@ def vector(pipeline: Pipeline, model: Model, text: str, role: str) -> str:
     """Embed a role's question to a pipeline, or remember it, and write down what it cost; raises UserError 58000."""
     asked = ask(model, text, "query", role)
     if asked.spent is not None and not provider(model.provider).free:
-        usage.record_questions(pipeline.id, model, asked.spent)
+        usage.record_query_usage(pipeline.id, model, asked.spent)
     return asked.vector
 
 

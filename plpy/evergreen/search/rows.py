@@ -28,7 +28,7 @@ def _only(source: str | None, role: str) -> str:
     if source is None or source == "-":
         raise UserError("the first argument is not a row of a table", "42809", hint="Pass NULL::your_table.")
     oid = table.oid_of(source)
-    names = [str(row["name"]) for row in db.rows(SQL.names_of_source, oid)] if pipelines.may_read(role, oid) else []
+    names = [str(row["name"]) for row in db.rows(SQL.pipelines_of_source, oid)] if pipelines.may_read(role, oid) else []
     if not names:
         raise UserError(f"table {source} has no pipeline", "42704", hint="Make one with embed_create().")
     if len(names) > 1:
@@ -89,7 +89,7 @@ def _statement(pipeline: Pipeline, k: int, *, is_blank: bool, is_restricted: boo
         order=index.order("v.embedding", question) if is_rough else distance,
         fetch=str(k * (_CHUNKS_A_ROW if several else 1) * (index.oversampling if is_rough else 1)),
     )
-    return SQL.rows.with_identifiers(
+    return SQL.nearest_source_rows.with_identifiers(
         nearest=nearest.text,
         score=index.score("b.distance"),
         source=source.from_clause,

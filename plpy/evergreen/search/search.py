@@ -165,7 +165,7 @@ def visible(pipeline: Pipeline) -> str:
     if source is None or not is_bound or not db.value(SQL.is_leakproof, [c.type_oid for c in key]):
         return f"{view} v"
     matches = (f"w.{n} {c.equal} {ex.comparable('s', c)}" for n, c in zip(key_columns(pipeline), key, strict=True))
-    return SQL.by_source.with_identifiers(source=source.from_clause, view=view, matches=" AND ".join(matches)).text
+    return SQL.view_by_source.with_identifiers(source=source.from_clause, view=view, matches=" AND ".join(matches)).text
 
 
 def target(pipeline: Pipeline, vector: str | None, words: Words | None = None) -> Target:
@@ -186,7 +186,7 @@ def nearest(target: Target, condition: str, limit: int) -> list[db.Row]:
         return []
     index = target.index
     is_rough = target.is_indexed and index.oversampling > 1
-    indexed = SQL.nearest_of_rough if is_rough else SQL.nearest
+    indexed = SQL.nearest_quantized if is_rough else SQL.nearest
     distance = f"v.embedding {index.operator} $1"
     query = (SQL.nearest_exactly if target.visible else indexed).with_identifiers(
         visible=target.visible or "",

@@ -11,7 +11,7 @@ SQL = load(__package__)
 
 def view_of(pipeline: Pipeline) -> str:
     """Return the view's qualified name; raises UserError 42P01 when it is gone, or no longer ours."""
-    view = db.value(SQL.view, pipeline.view) if pipeline.view is not None else None
+    view = db.value(SQL.own_view, pipeline.view) if pipeline.view is not None else None
     if view is None:
         raise UserError(
             f'the view of pipeline "{pipeline.name}" is gone',

@@ -109,13 +109,13 @@ def _look_at_seen_rows(watch: _Watch, pipeline: Pipeline) -> bool | None:
 
 
 def _unfinished(watch: _Watch) -> tuple[list[str], list[str]]:
-    rows = db.rows(SQL.unfinished, watch.pipeline, watch.since, watch.sweeping)
+    rows = db.rows(SQL.unfinished_keys, watch.pipeline, watch.since, watch.sweeping)
     return [row["key"] for row in rows if row["dead"]], [row["key"] for row in rows if not row["dead"]]
 
 
 def _watch(pipeline: Pipeline, key: str | None) -> _Watch:
     canonical = reader.canonical(pipeline, key) if key is not None else None
-    start = db.one(SQL.start, pipeline.id, canonical)
+    start = db.one(SQL.state_at_call, pipeline.id, canonical)
     assert start is not None
     if start["own"]:
         what = f"row {canonical}" if canonical is not None else "rows"
@@ -139,7 +139,7 @@ def _look(watch: _Watch) -> bool | None:
 
 def _state(watch: _Watch) -> db.Row:
     """Return how things stand; has the WAL read where that is waited for."""
-    row = db.one(SQL.look, watch.pipeline, watch.key, watch.since, watch.sweeping, watch.wal)
+    row = db.one(SQL.state_of_change, watch.pipeline, watch.key, watch.since, watch.sweeping, watch.wal)
     if row is None:
         raise pipelines.missing(watch.name)
     if row["behind"] and not row["stopped"]:

@@ -65,7 +65,7 @@ def add(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None
 def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bool:
     """Add chunks by COPY; return False, with nothing done, if that is not possible."""
     # The receive functions of text and jsonb convert from the client encoding, whatever COPY's option.
-    if not has_key(pipeline) or not db.value(SQL.utf8):
+    if not has_key(pipeline) or not db.value(SQL.uses_utf8):
         return False
     key_fields = encode_keys(pipeline, [one.of.key for one in chunks])
     vector_fields = encode_vectors([one.vector for one in chunks], generation.model.dimensions)

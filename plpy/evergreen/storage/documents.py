@@ -74,7 +74,7 @@ def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVecto
     if not documents:
         return {}
     put = db.rows(
-        SQL.put_documents,
+        SQL.upsert_documents,
         claim.generation.id,
         [d.key for d in documents],
         [d.fingerprint for d in documents],
@@ -104,14 +104,14 @@ Changes = list[tuple[int, Document, Diff]]
 
 def _drop(claim: Claim, changes: Changes) -> Kept:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
-    return _vectors(db.rows(on_table(SQL.drop_chunks, claim), *_columns(dropped, 2))) if dropped else {}
+    return _vectors(db.rows(on_table(SQL.delete_chunks, claim), *_columns(dropped, 2))) if dropped else {}
 
 
 def _keep(claim: Claim, changes: Changes) -> None:
     kept = [(i, chunk, number, d.fingerprint, d.src_hash) for i, d, found in changes for chunk, number in found.keep]
     if kept:
         db.run(
-            SQL.keep_chunks.with_identifiers(table=claim.generation.table),
+            SQL.update_chunks.with_identifiers(table=claim.generation.table),
             *_columns(kept, 5),
             claim.generation.model.name,
         )
@@ -138,7 +138,7 @@ def locked_elsewhere(claim: Claim, keys: list[str]) -> set[str]:
 
 def remove(claim: Claim, keys: list[str]) -> Kept:
     """Remove the documents of deleted rows; return their vectors."""
-    return _drop_chunks(claim, db.rows(SQL.drop_documents, claim.generation.id, keys)) if keys else {}
+    return _drop_chunks(claim, db.rows(SQL.delete_documents, claim.generation.id, keys)) if keys else {}
 
 
 def empty(claim: Claim, keys: list[str]) -> Kept:
@@ -147,7 +147,7 @@ def empty(claim: Claim, keys: list[str]) -> Kept:
 
 
 def _drop_chunks(claim: Claim, documents: list[db.Row]) -> Kept:
-    return _vectors(db.rows(on_table(SQL.drop_all_chunks, claim), [row["id"] for row in documents]))
+    return _vectors(db.rows(on_table(SQL.delete_chunks_of_documents, claim), [row["id"] for row in documents]))
 
 
 def _vectors(chunks: list[db.Row]) -> Kept:

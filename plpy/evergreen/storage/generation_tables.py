@@ -55,8 +55,8 @@ def create_table(pipeline: Pipeline, generation: Generation, source: Source) -> 
     privileges.revoke_all("TABLE", generation.table)
     privileges.revoke_all("SEQUENCE", f"{generation.table}_id_seq")
     db.ddl(SQL.create_trigger.with_identifiers(**table))
-    db.ddl(SQL.always.with_identifiers(**table))
-    db.run(SQL.guard, generation.id)
+    db.ddl(SQL.enable_always.with_identifiers(**table))
+    db.run(SQL.guard_generation, generation.id)
     _create_policy(generation.table, generation, source)
     _create_readable(generation, source, [name for name, _ in keys])
     follow_row_security(generation, source)
@@ -67,7 +67,7 @@ def _create_readable(generation: Generation, source: Source, keys: list[str]) ->
     db.ddl(SQL.create_readable.with_identifiers(**both))
     privileges.revoke_all("TABLE", generation.readable)
     _no_statistics(generation.readable, [*_COLUMNS, *keys])
-    db.ddl(SQL.attach.with_identifiers(**both))
+    db.ddl(SQL.attach_table.with_identifiers(**both))
     comment = f"evergreen: {generation.table} as readers see it, by their rights on the source"
     db.ddl(SQL.comment_readable.with_identifiers(**both, comment=db.literal(comment)))
     _create_policy(generation.readable, generation, source)
@@ -93,7 +93,7 @@ def follow_row_security(generation: Generation, source: Source) -> None:
 
     Readers do not depend on it: they use ``readable``, and may read the table itself only with row security.
     """
-    row = db.one(SQL.row_security, source.oid, generation.table)
+    row = db.one(SQL.has_row_security, source.oid, generation.table)
     if row is None or row["source"] == row["own"]:
         return
     if row["source"]:
@@ -109,9 +109,9 @@ def repair(pipeline: Pipeline, generation: Generation) -> None:
     Their vectors are cached, so the texts are not sent again. The cursors find the rows.
     """
     table = {"table": generation.table}
-    lost = int(db.value(SQL.drop_incomplete.with_identifiers(**table), generation.id))
-    db.run(SQL.keep_orphans.with_identifiers(**table), generation.id, generation.model.id, pipeline.id)
-    orphans = db.run(SQL.drop_orphans.with_identifiers(**table), generation.id)
+    lost = int(db.value(SQL.delete_incomplete_documents.with_identifiers(**table), generation.id))
+    db.run(SQL.cache_orphaned_chunks.with_identifiers(**table), generation.id, generation.model.id, pipeline.id)
+    orphans = db.run(SQL.delete_orphaned_chunks.with_identifiers(**table), generation.id)
     if lost or orphans:
         about = {"pipeline": pipeline.name, "generation": generation.id}
         event_log.warn("vectors_missing", **about, rows=lost, chunks_without_row=orphans)
@@ -139,11 +139,11 @@ def drop_policy(table: str) -> None:
 def detach(generation: Generation) -> None:
     """Turn the generation table into an ordinary table."""
     both = {"readable": generation.readable, "table": generation.table}
-    for statement in (SQL.detach, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):
+    for statement in (SQL.detach_table, SQL.drop_readable, SQL.drop_policy, SQL.disable_policy):
         db.ddl(statement.with_identifiers(**both))
     privileges.revoke_all("TABLE", generation.table)
-    for row in db.rows(SQL.guards, generation.table):
-        db.ddl(SQL.drop_guard.with_identifiers(**both, **row))
+    for row in db.rows(SQL.own_triggers, generation.table):
+        db.ddl(SQL.drop_trigger.with_identifiers(**both, **row))
 
 
 def _no_statistics(table: str, names: Sequence[str]) -> None:
@@ -230,7 +230,7 @@ def view_name(source: Source, pipeline: str, wanted: str | None, role: str) -> s
     if len(name.encode()) > 63:  # noqa: PLR2004 - NAMEDATALEN - 1
         raise UserError(f'view name "{name}" is longer than 63 bytes', "42622", hint="Pass a shorter view_name => '…'.")
     qualified = f"{db.identifier(source.schema)}.{db.identifier(name)}"
-    if db.value(SQL.in_schema, source.schema, name):
+    if db.value(SQL.relation_exists, source.schema, name):
         hint = "Pass another name: view_name => '…'."
         if db.value(SQL.is_leftover_view, source.schema, name):
             hint = f"A restore without the data of embed.pipeline left it. DROP VIEW {qualified};"
@@ -255,7 +255,7 @@ def src(
     columns = ", ".join(f"k{i} {type_name}" for i, (_, _, type_name) in enumerate(pipeline.key, 1))
     if source is None:
         nothing = ", ".join(f"NULL::{type_name}" for _, _, type_name in pipeline.key)
-        body = fill(SQL.src_nothing_body, columns=nothing)
+        body = fill(SQL.src_empty_body, columns=nothing)
     else:
         body = fill(
             SQL.src_body,

@@ -105,10 +105,10 @@ def words_expression(text: str, language: str) -> str:
 
 def unschedule(generations: list[int]) -> None:
     """Remove the index jobs of generations to be dropped."""
-    if has_cron():
-        db.rows(SQL.unschedule_of, generations)
+    if has_pg_cron():
+        db.rows(SQL.unschedule_index_jobs, generations)
 
 
-def has_cron() -> bool:
+def has_pg_cron() -> bool:
     """Return whether pg_cron runs in this database."""
-    return bool(db.value(SQL.has_cron))
+    return bool(db.value(SQL.has_pg_cron))

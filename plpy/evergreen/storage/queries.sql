@@ -1,4 +1,4 @@
--- utf8(): whether client and server use UTF-8, so that text is transferred as UTF-8
+-- uses_utf8(): whether client and server use UTF-8, so that text is transferred as UTF-8
 SELECT pg_catalog.current_setting('client_encoding') = 'UTF8' AND pg_catalog.current_setting('server_encoding') = 'UTF8'
 
 -- copy_chunks(): new texts with their vectors, from a file in COPY's binary format.
@@ -16,7 +16,7 @@ SELECT u.document, {key_values}, u.key, u.chunk_no, u.chunk, u.chunk_hash, u.emb
 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
      u (document, key, chunk_no, chunk, chunk_hash, embedding, fingerprint, src_hash)
 
--- cache(int4, bytea[], {vector}[], int4, jsonb[], bool): caches vectors of texts that are no longer live ($6 true) or that
+-- insert_cached(int4, bytea[], {vector}[], int4, jsonb[], bool): caches vectors of texts that are no longer live ($6 true) or that
 -- arrived too late, and the rows they belonged to
 INSERT INTO embed.cache (model, hash, embedding, pipeline, key, replaced)
 SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding, $4, u.key, $6 FROM unnest($2, $3, $5) u (hash, embedding, key) ORDER BY u.hash
@@ -63,7 +63,7 @@ FROM (SELECT least(greatest(pg_catalog.ceil(4 / pg_catalog.ln(2::pg_catalog.floa
              count(*) AS count
       FROM pg_catalog.unnest($3) u (since) GROUP BY 1) b
 
--- fold_minutes(int4): merges batches of past minutes into one row per minute and lane
+-- aggregate_lag(int4): merges batches of past minutes into one row per minute and lane
 WITH old AS MATERIALIZED (
     SELECT l.ctid FROM embed.lag l
     WHERE NOT l.folded AND l.at < pg_catalog.date_trunc('minute', pg_catalog.clock_timestamp())
@@ -77,14 +77,14 @@ INSERT INTO embed.lag (pipeline, lane, at, folded, buckets, counts)
 SELECT s.pipeline, s.lane, s.at, true, pg_catalog.array_agg(s.bucket ORDER BY s.bucket), pg_catalog.array_agg(s.count ORDER BY s.bucket)
 FROM summed s GROUP BY s.pipeline, s.lane, s.at
 
--- drop_old_lag(): rows that embed_status no longer shows, and those inserted while their pipeline was dropped
+-- delete_old_lag(): rows that embed_status no longer shows, and those inserted while their pipeline was dropped
 DELETE FROM embed.lag WHERE ctid = ANY (ARRAY(
     SELECT l.ctid FROM embed.lag l
     WHERE l.at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(hours => 1, mins => 1)
        OR NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
     FOR UPDATE SKIP LOCKED))
 
--- model_tables(int4): live generations of a model
+-- generations_of_model(int4): live generations of a model
 SELECT g.id, g.pipeline FROM embed.generation g WHERE g.model = $1 ORDER BY g.id
 
 -- own_pipelines(int4, text): pipelines that a role administers; role NULL: the owner of pipeline $1's table.
@@ -95,7 +95,7 @@ SELECT CASE WHEN NOT coalesce(pg_catalog.pg_has_role(w.role, 'embed_admin', 'USA
 FROM (SELECT coalesce($2::name, (SELECT pg_catalog.pg_get_userbyid(c.relowner)
                                  FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source WHERE p.id = $1)) AS role) w
 
--- look_up(int4, bytea[], int4[]): existing vectors, live or cached, and whether they belong to the pipelines $3 (NULL: all).
+-- find_vectors(int4, bytea[], int4[]): existing vectors, live or cached, and whether they belong to the pipelines $3 (NULL: all).
 -- One statement, so that a text is seen either here or in flight. It has one arm for each live generation.
 SELECT c.hash, {schema}.vector_send(c.embedding) AS embedding, coalesce($3 IS NULL OR c.pipeline = ANY ($3), false) AS is_own
 FROM pg_catalog.unnest($2) u (hash)
@@ -103,12 +103,12 @@ CROSS JOIN LATERAL (SELECT c.hash, c.embedding, c.pipeline FROM embed.cache c
                     WHERE c.model = $1 AND c.hash = u.hash OFFSET 0) c
 {live}
 
--- live_arm(): one live generation
+-- find_live_vectors(): one live generation
 UNION ALL SELECT g.chunk_hash, {schema}.vector_send(g.embedding), $3 IS NULL OR {pipeline} = ANY ($3)
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generation} g WHERE g.chunk_hash = u.hash LIMIT 1) g
 
--- claim_texts(int4, bytea[], int8): inserts in the same order in every session. DO NOTHING, because DO UPDATE would lock other
+-- mark_in_flight(int4, bytea[], int8): inserts in the same order in every session. DO NOTHING, because DO UPDATE would lock other
 -- sessions' rows.
 -- It locks them even if its WHERE excludes them, and the worker that sends the text could not record its result.
 INSERT INTO embed.in_flight (model, hash, token, expires_at)
@@ -118,7 +118,7 @@ ORDER BY h.hash
 ON CONFLICT (model, hash) DO NOTHING
 RETURNING hash
 
--- take_over(int4, bytea[], int8, int8[]): texts of claims that are dead or expired, and of this session's claims
+-- take_over_in_flight(int4, bytea[], int8, int8[]): texts of claims that are dead or expired, and of this session's claims
 UPDATE embed.in_flight
 SET token = $3, expires_at = (SELECT embed.lease_end($3))
 WHERE ctid = ANY (ARRAY(
@@ -129,7 +129,7 @@ WHERE ctid = ANY (ARRAY(
                         FOR UPDATE SKIP LOCKED) i))
 RETURNING hash
 
--- land(int4, bytea[], int8): these texts are no longer in flight
+-- clear_in_flight(int4, bytea[], int8): these texts are no longer in flight
 DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3
@@ -147,16 +147,16 @@ INSERT INTO embed.usage
      alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
--- record_questions(int4, int4, int8, int8, int8, float8): queries sent to a model; pipeline NULL: embed()
+-- record_query_usage(int4, int4, int8, int8, int8, float8): queries sent to a model; pipeline NULL: embed()
 INSERT INTO embed.usage
     (pipeline, model, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost, questions,
      alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe)
 VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $4, $3, $4, $5, $6, 0, 0)
 
--- may_write(): false on a standby and in a READ ONLY transaction
+-- is_writable(): false on a standby and in a READ ONLY transaction
 SELECT NOT pg_catalog.current_setting('transaction_read_only')::boolean AS may
 
--- fold_hours(int4): merges batches of past hours into one row per hour
+-- aggregate_usage(int4): merges batches of past hours into one row per hour
 WITH old AS MATERIALIZED (
     SELECT u.ctid FROM embed.usage u
     WHERE NOT u.folded AND u.at < pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp())
@@ -171,11 +171,11 @@ SELECT g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at), true, sum(g.cal
        sum(g.alone_saved_by_cache), sum(g.alone_saved_by_dedupe), sum(g.questions)
 FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)
 
--- drop_orphaned_usage(): batches that were in flight when their pipeline was dropped
+-- delete_orphaned_usage(): batches that were in flight when their pipeline was dropped
 DELETE FROM embed.usage u
 WHERE u.pipeline IS NOT NULL AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = u.pipeline)
 
--- fold_document_counts(): merges changes into one row per generation; deletes rows of dropped generations
+-- merge_document_counts(): merges changes into one row per generation; deletes rows of dropped generations
 WITH rows AS MATERIALIZED (
     SELECT t.ctid, t.generation FROM embed.document_count t LIMIT 10000 FOR UPDATE SKIP LOCKED),
 several AS (
@@ -199,7 +199,7 @@ LEFT JOIN LATERAL (SELECT true AS ours FROM embed.document d WHERE d.generation 
                    FOR UPDATE SKIP LOCKED) mine ON true
 WHERE mine.ours IS NULL
 
--- put_documents(int4, jsonb[], bytea[], bytea[], int4[], timestamptz[]): inserts or updates documents
+-- upsert_documents(int4, jsonb[], bytea[], bytea[], int4[], timestamptz[]): inserts or updates documents
 INSERT INTO embed.document (generation, key, fingerprint, src_hash, chunks, changed_at, embedded_at)
 SELECT $1, u.key, u.fingerprint, u.src_hash, u.chunks, u.changed_at, pg_catalog.clock_timestamp()
 FROM unnest($2, $3, $4, $5, $6) u (key, fingerprint, src_hash, chunks, changed_at)
@@ -209,7 +209,7 @@ SET fingerprint = EXCLUDED.fingerprint, src_hash = EXCLUDED.src_hash, chunks = E
     changed_at = EXCLUDED.changed_at, embedded_at = EXCLUDED.embedded_at
 RETURNING id, key::pg_catalog.text AS key
 
--- drop_documents(int4, jsonb[]): documents of deleted rows
+-- delete_documents(int4, jsonb[]): documents of deleted rows
 DELETE FROM embed.document WHERE ctid = ANY (ARRAY(
     SELECT d.ctid FROM pg_catalog.unnest($2) u (key)
     CROSS JOIN LATERAL (SELECT d.ctid FROM embed.document d WHERE d.generation = $1 AND d.key = u.key OFFSET 0) d))
@@ -223,26 +223,26 @@ UPDATE embed.document SET src_hash = '', chunks = 0 WHERE ctid = ANY (ARRAY(
                         FOR UPDATE SKIP LOCKED) d))
 RETURNING id
 
--- drop_chunks(int8[], int8[]): texts that are no longer live
+-- delete_chunks(int8[], int8[]): texts that are no longer live
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM unnest($1, $2) u (document, id)
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c))
 RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding, g.key::pg_catalog.text AS key
 
--- drop_all_chunks(int8[]): all chunks of deleted rows
+-- delete_chunks_of_documents(int8[]): all chunks of deleted rows
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM pg_catalog.unnest($1) u (document)
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document OFFSET 0) c))
 RETURNING g.chunk_hash AS hash, {schema}.vector_send(g.embedding) AS embedding, g.key::pg_catalog.text AS key
 
--- keep_chunks(int8[], int8[], int4[], bytea[], bytea[], text): unchanged chunks: renumbered, or verified against a new
+-- update_chunks(int8[], int8[], int4[], bytea[], bytea[], text): unchanged chunks: renumbered, or verified against a new
 -- fingerprint
 UPDATE {table} g SET chunk_no = w.chunk_no, fingerprint = w.fingerprint, src_hash = w.src_hash, model = $6
 FROM (SELECT c.ctid, u.* FROM unnest($1, $2, $3, $4, $5) u (document, id, chunk_no, fingerprint, src_hash)
       CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c OFFSET 0) w
 WHERE g.ctid = w.ctid
 
--- drop_kept(int4, bytea[]): cached vectors that are live now
+-- delete_live_from_cache(int4, bytea[]): cached vectors that are live now
 DELETE FROM embed.cache WHERE ctid = ANY (ARRAY(
     SELECT c.ctid FROM pg_catalog.unnest($2) u (hash)
     CROSS JOIN LATERAL (SELECT c.ctid FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash FOR UPDATE SKIP LOCKED) c
@@ -256,7 +256,7 @@ SELECT {columns}, {src_hash}, (SELECT NOT pg_catalog.row_security_active({table}
 FROM {source} s
 WHERE {condition}CASE WHEN false THEN (SELECT true FROM {source} TABLESAMPLE pg_catalog.system (0)) ELSE true END
 
--- src_nothing_body(): for a source that no longer exists
+-- src_empty_body(): for a source that no longer exists
 SELECT {columns}, NULL::pg_catalog.bytea, false WHERE false
 
 -- create_table(): one vector space. chunk_no is in no index and pages have free space, so that renumbering stays HOT.
@@ -312,7 +312,7 @@ COMMENT ON TABLE {table} IS {comment}
 -- the table itself. (pg_dump fails on row security, whatever the policies allow; it does not read parents.)
 CREATE TABLE {readable} (LIKE {table}) PARTITION BY LIST (document)
 
--- attach(): attaches the table as the only partition; a plan through the parent equals the table's own
+-- attach_table(): attaches the table as the only partition; a plan through the parent equals the table's own
 ALTER TABLE {readable} ATTACH PARTITION {table} DEFAULT
 
 -- comment_readable(): describes the parent
@@ -330,7 +330,7 @@ USING (EXISTS (SELECT FROM embed_store.src_{generation}() s WHERE {matches} AND 
     OR EXISTS (SELECT FROM embed_store.src_{generation}() s
                WHERE {matches} AND s.h OPERATOR(pg_catalog.=) {name}.src_hash))
 
--- row_security(oid, text): whether the source has row security, and whether the generation's own table has
+-- has_row_security(oid, text): whether the source has row security, and whether the generation's own table has
 SELECT s.relrowsecurity AS source, g.relrowsecurity AS own
 FROM pg_catalog.pg_class s, pg_catalog.pg_class g WHERE s.oid = $1 AND g.oid = pg_catalog.to_regclass($2)
 
@@ -340,28 +340,28 @@ GRANT SELECT ON {table} TO PUBLIC
 -- create_trigger(): TRUNCATE queues a check of every row
 CREATE TRIGGER truncated AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION embed.follow_truncate()
 
--- always(): fires under session_replication_role = replica as well
+-- enable_always(): fires under session_replication_role = replica as well
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER truncated
 
--- drop_incomplete(int4): deletes documents with missing chunks; returns how many
+-- delete_incomplete_documents(int4): deletes documents with missing chunks; returns how many
 WITH stored AS MATERIALIZED (SELECT g.document, count(*) AS chunks FROM {table} g GROUP BY g.document),
      dropped AS (DELETE FROM embed.document WHERE ctid = ANY (ARRAY(
          SELECT d.ctid FROM embed.document d LEFT JOIN stored s ON s.document = d.id
          WHERE d.generation = $1 AND d.chunks <> coalesce(s.chunks, 0))) RETURNING 1)
 SELECT count(*) FROM dropped
 
--- keep_orphans(int4, int4, int4): caches the vectors of chunks without a document: they cost money
+-- cache_orphaned_chunks(int4, int4, int4): caches the vectors of chunks without a document: they cost money
 INSERT INTO embed.cache (model, hash, embedding, pipeline, key)
 SELECT DISTINCT ON (g.chunk_hash) $2, g.chunk_hash, g.embedding, $3, g.key FROM {table} g
 WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = g.key AND d.id = g.document)
 ORDER BY g.chunk_hash
 ON CONFLICT (model, hash) DO NOTHING
 
--- drop_orphans(int4): deletes chunks without a document
+-- delete_orphaned_chunks(int4): deletes chunks without a document
 DELETE FROM {table} g
 WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = g.key AND d.id = g.document)
 
--- guard(int4): keeps rows of another server's evergreen out of the table, if this database subscribes to one
+-- guard_generation(int4): keeps rows of another server's evergreen out of the table, if this database subscribes to one
 SELECT embed.guard_generation($1)
 
 -- create_view(): generation table joined to the source; no typmod, so that a view can switch to other dimensions.
@@ -386,17 +386,17 @@ DROP VIEW IF EXISTS {view}
 -- drop_table(): drops the generation's vectors and the parent
 DROP TABLE IF EXISTS {readable}, {table}
 
--- detach(): a kept table is an ordinary table
+-- detach_table(): a kept table is an ordinary table
 ALTER TABLE {readable} DETACH PARTITION {table}
 
 -- drop_readable(): no reader uses it any more
 DROP TABLE {readable}
 
--- guards(text): our triggers on the table
+-- own_triggers(text): our triggers on the table
 SELECT t.tgname::text AS name FROM pg_catalog.pg_trigger t
 WHERE t.tgrelid = pg_catalog.to_regclass($1) AND t.tgname IN ('skip_replicated', 'truncated')
 
--- drop_guard(): a kept table is an ordinary table
+-- drop_trigger(): a kept table is an ordinary table
 DROP TRIGGER {name} ON {table}
 
 -- drop_policy(): a kept table is an ordinary table
@@ -428,36 +428,36 @@ SELECT EXISTS (
     WHERE c.relname = $2 AND c.relkind = 'v' AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.view = c.oid)
       AND NOT EXISTS (SELECT FROM embed.generation g WHERE f.proname = pg_catalog.concat('src_', g.id)))
 
--- in_schema(text, text): whether a schema has a relation of this name
+-- relation_exists(text, text): whether a schema has a relation of this name
 SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname = $1 AND c.relname = $2)
 
--- has_cron(): whether pg_cron runs jobs for this database
+-- has_pg_cron(): whether pg_cron runs jobs for this database
 SELECT EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_cron')
    AND pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
 
--- unschedule_of(int4[]): jobs of generations being dropped
+-- unschedule_index_jobs(int4[]): jobs of generations being dropped
 SELECT cron.unschedule(c.jobid) FROM cron.job c
 WHERE c.database = pg_catalog.current_database()
   AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
   AND pg_catalog.substring(c.jobname, 'g([0-9]+)_[a-z0-9_]*$') = ANY ($1::pg_catalog.text[])
 
--- exists(text): whether this table exists
+-- table_exists(text): whether this table exists
 SELECT pg_catalog.to_regclass($1) IS NOT NULL
 
--- mark(): conflicts only with another session that drops the same tables
+-- lock_for_drop(): conflicts only with another session that drops the same tables
 LOCK TABLE {tables} IN ROW SHARE MODE
 
 -- lock_table(): no other session reads or writes it from now on
 LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE
 
--- end_builds(text[]): cancels index builds on these tables, which are run by our workers or by jobs they scheduled
+-- cancel_index_builds(text[]): cancels index builds on these tables, which are run by our workers or by jobs they scheduled
 SELECT pg_catalog.pg_cancel_backend(p.pid)
 FROM pg_catalog.pg_stat_progress_create_index p JOIN pg_catalog.pg_stat_activity a ON a.pid = p.pid
 WHERE p.relid = ANY (ARRAY(SELECT pg_catalog.to_regclass(t.name)::pg_catalog.oid FROM pg_catalog.unnest($1) t (name)))
   AND (pg_catalog.pg_has_role(current_user, a.usesysid, 'MEMBER') OR pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'MEMBER'))
 
--- holders(text[]): sessions with a lock on these tables; an autovacuum yields to a waiting session
+-- lock_holders(text[]): sessions with a lock on these tables; an autovacuum yields to a waiting session
 SELECT DISTINCT l.pid, a.usename::text AS usename, a.application_name,
        a.backend_type = 'autovacuum worker' OR p.pid IS NOT NULL
            OR (a.state = 'active' AND a.query ~* 'embed_(work|drain|claim|submit|release) *[(]') AS ours

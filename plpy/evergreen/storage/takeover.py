@@ -23,7 +23,7 @@ def take(generations: Sequence[Generation]) -> None:
 
     Raises UserError 55P03: at once if only other sessions than our workers hold one, otherwise after five seconds.
     """
-    tables = [g.table for g in generations if db.value(SQL.exists, g.table)]
+    tables = [g.table for g in generations if db.value(SQL.table_exists, g.table)]
     if not tables:
         return
     names = ", ".join(tables)
@@ -31,10 +31,10 @@ def take(generations: Sequence[Generation]) -> None:
         raise _held(tables)
     indexes.unschedule([g.id for g in generations])
     for _ in range(_ATTEMPTS):
-        db.rows(SQL.end_builds, tables)
+        db.rows(SQL.cancel_index_builds, tables)
         if with_lock_timeout(lambda: _lock(names), _TIMEOUT):
             return
-        holders = db.rows(SQL.holders, tables)
+        holders = db.rows(SQL.lock_holders, tables)
         if holders and not any(row["ours"] for row in holders):
             break
         time.sleep(_RETRY_S)  # so that searches do not keep queueing behind us
@@ -44,7 +44,7 @@ def take(generations: Sequence[Generation]) -> None:
 
 def _mark(names: str) -> bool:
     """Take the lock that tells a worker with a cancelled index build that the table will be dropped."""
-    db.ddl(SQL.mark.with_identifiers(tables=names))
+    db.ddl(SQL.lock_for_drop.with_identifiers(tables=names))
     return True
 
 
@@ -54,7 +54,7 @@ def _lock(names: str) -> bool:
 
 
 def _held(tables: list[str]) -> UserError:
-    by = [f"{row['pid']} ({row['application_name'] or row['usename']})" for row in db.rows(SQL.holders, tables)]
+    by = [f"{row['pid']} ({row['application_name'] or row['usename']})" for row in db.rows(SQL.lock_holders, tables)]
     sessions = f": session {', '.join(by)}" if by else ""
     return UserError(
         f"another session has the vectors in {', '.join(tables)} locked{sessions}",

@@ -14,9 +14,9 @@ from evergreen.db.queries import load
 from evergreen.embedding.batching import pack
 
 SQL = load(__package__)
-_FOLDED_AT_ONCE = 10_000
+_MAX_USAGE_ROWS = 10_000
 _UNWRITABLE = ("53", "55P03")  # the disk is full, or another session has locked the table
-_LAG_ROWS_FOLDED = 10_000
+_MAX_LAG_ROWS = 10_000
 
 
 @dataclass
@@ -70,26 +70,26 @@ def record(generation: Generation, spent: Usage, saved: Saved, alone: Alone, *, 
         db.run(SQL.record_usage, generation.pipeline, generation.model.id, *amounts, cost, *own)
 
 
-def record_questions(pipeline: int | None, model: Model, spent: Usage) -> None:
+def record_query_usage(pipeline: int | None, model: Model, spent: Usage) -> None:
     """Record what a question cost; the question is answered even if nothing can be written."""
-    if not spent.calls or not db.value(SQL.may_write):
+    if not spent.calls or not db.value(SQL.is_writable):
         return
     price = model.price
     cost = None if price is None else spent.tokens * price
     amounts = (spent.calls, spent.texts, spent.tokens)
     try:
-        db.atomically(lambda: db.run(SQL.record_questions, pipeline, model.id, *amounts, cost))
+        db.atomically(lambda: db.run(SQL.record_query_usage, pipeline, model.id, *amounts, cost))
     except db.DatabaseError as error:
         if not in_class(error, *_UNWRITABLE):
             raise
         event_log.warn("usage_not_recorded", model=model.name, **vars(spent))
 
 
-def fold() -> None:
+def aggregate() -> None:
     """Aggregate usage older than an hour into one row an hour, and the document counts."""
-    db.run(SQL.drop_orphaned_usage)
-    db.run(SQL.fold_hours, _FOLDED_AT_ONCE)
-    db.run(SQL.fold_document_counts)
+    db.run(SQL.delete_orphaned_usage)
+    db.run(SQL.aggregate_usage, _MAX_USAGE_ROWS)
+    db.run(SQL.merge_document_counts)
 
 
 def record_lag(claim: Claim, keys: list[str]) -> None:
@@ -107,7 +107,7 @@ def record_lag(claim: Claim, keys: list[str]) -> None:
             db.run(SQL.record_lag, claim.pipeline.id, lane, since)
 
 
-def fold_lag() -> None:
+def aggregate_lag() -> None:
     """Aggregate past minutes into one row each, and delete what is older than an hour."""
-    db.run(SQL.drop_old_lag)
-    db.run(SQL.fold_minutes, _LAG_ROWS_FOLDED)
+    db.run(SQL.delete_old_lag)
+    db.run(SQL.aggregate_lag, _MAX_LAG_ROWS)

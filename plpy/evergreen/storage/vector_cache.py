@@ -54,7 +54,7 @@ def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[i
 def clear_in_flight(generation: Generation, hashes: list[bytes], token: int) -> None:
     """Clear the in-flight marks of texts."""
     if hashes:
-        db.run(SQL.land, generation.model.id, hashes, token)
+        db.run(SQL.clear_in_flight, generation.model.id, hashes, token)
 
 
 def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
@@ -63,9 +63,9 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     reusable = [*db.value(SQL.abandoned_tokens, [*own_tokens, token]), *own_tokens]
 
     def claim(part: list[bytes]) -> set[bytes]:
-        won = {row["hash"] for row in db.rows(SQL.claim_texts, generation.model.id, part, token)}
+        won = {row["hash"] for row in db.rows(SQL.mark_in_flight, generation.model.id, part, token)}
         rest = [key for key in part if key not in won]
-        taken = db.rows(SQL.take_over, generation.model.id, rest, token, reusable) if rest else []
+        taken = db.rows(SQL.take_over_in_flight, generation.model.id, rest, token, reusable) if rest else []
         return won | {row["hash"] for row in taken}
 
     won = with_lock_timeout(lambda: claim(hashes), "20ms")
@@ -101,7 +101,9 @@ def own_pipelines(pipeline: int, role: str | None = None) -> list[int] | None:
 def look(generation: Generation, hashes: list[bytes], role: str | None = None) -> Found:
     """Look up existing vectors; ``role``: whose pipelines count as own, see ``own_pipelines``."""
     own = own_pipelines(generation.pipeline, role)
-    everywhere = [(int(row["id"]), int(row["pipeline"])) for row in db.rows(SQL.model_tables, generation.model.id)]
+    everywhere = [
+        (int(row["id"]), int(row["pipeline"])) for row in db.rows(SQL.generations_of_model, generation.model.id)
+    ]
     try:
         return _look_into(everywhere, generation, hashes, own)
     except db.DatabaseError as error:
@@ -116,9 +118,10 @@ def _look_into(
 ) -> Found:
     schema = models.vector_schema()
     arms = (
-        SQL.live_arm.with_identifiers(generation=str(g), pipeline=str(p), schema=schema).text for g, p in generations
+        SQL.find_live_vectors.with_identifiers(generation=str(g), pipeline=str(p), schema=schema).text
+        for g, p in generations
     )
-    query: Query = SQL.look_up.with_identifiers(live="\n".join(arms), schema=schema)
+    query: Query = SQL.find_vectors.with_identifiers(live="\n".join(arms), schema=schema)
     # Rolled back after reading: an open drain must not hold locks on other pipelines' tables.
     rows = db.in_discarded_subtransaction(lambda: db.rows(query, generation.model.id, hashes, own))
     return Found({row["hash"]: row["embedding"] for row in rows}, {row["hash"] for row in rows if row["is_own"]})
@@ -127,7 +130,7 @@ def _look_into(
 def drop_kept(generation: Generation, hashes: list[bytes]) -> None:
     """Delete vectors that were cached until their batch was written."""
     if hashes:
-        db.run(SQL.drop_kept.with_identifiers(table=generation.table), generation.model.id, hashes)
+        db.run(SQL.delete_live_from_cache.with_identifiers(table=generation.table), generation.model.id, hashes)
 
 
 def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
@@ -161,7 +164,7 @@ def put(
     replaced: bool = False,
 ) -> None:
     """Store vectors, as pgvector writes them, by the hashes of their texts; ``keys``: the rows of these texts."""
-    query = SQL.cache.with_identifiers(vector=f"{models.vector_schema()}.vector")
+    query = SQL.insert_cached.with_identifiers(vector=f"{models.vector_schema()}.vector")
     db.run(query, generation.model.id, hashes, vectors, pipeline.id, keys, replaced)
 
 

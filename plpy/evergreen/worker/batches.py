@@ -154,5 +154,5 @@ class Batches:
     def _remove(self, batch: Batch) -> None:
         if batch in self._batches:
             self._batches.remove(batch)
-            claims.free_lock(batch.claim)
+            claims.unlock(batch.claim)
             db.commit()  # do not hold that statement's snapshot while other batches wait

@@ -38,14 +38,14 @@ def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
     Raises UserError 42704, 22023, 55P03.
     """
     # One at a time: two calls with half of a document each would both miss the other half.
-    rows = with_lock_timeout(lambda: db.rows(SQL.hold_lease, token), _LOCK_TIMEOUT)
+    rows = with_lock_timeout(lambda: db.rows(SQL.lock_lease, token), _LOCK_TIMEOUT)
     if rows is None:
         raise UserError(
             f"claim {token} is in use by another session", "55P03", hint="Try again when its transaction is over."
         )
     if rows and rows[0]["is_outside"]:
         return _external_claim(pipeline, token, rows[0])
-    if not rows and db.value(SQL.was_issued, token):
+    if not rows and db.value(SQL.is_token_issued, token):
         db.notice(f"claim {token} has ended and nothing of it is left to do")
         return None
     raise UserError(
@@ -57,7 +57,7 @@ def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
 
 def _external_claim(pipeline: Pipeline, token: int | None, row: db.Row) -> ExternalClaim | None:
     generation = next((g for g in pipeline.generations if g.id == row["generation"]), None)
-    if generation is None and not db.value(SQL.is_there, row["generation"]):  # it was retired during the claim
+    if generation is None and not db.value(SQL.generation_exists, row["generation"]):  # it was retired during the claim
         db.notice(f"claim {token} has ended: its generation was retired")
         return None
     if generation is None or token is None:
@@ -82,17 +82,23 @@ def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:
 
 
 def _rows(claim: ExternalClaim, hashes: list[bytes]) -> list[db.Row]:
-    return db.rows(SQL.texts, claim.token, hashes)
+    return db.rows(SQL.claimed_texts, claim.token, hashes)
 
 
 def open_texts(claim: ExternalClaim) -> dict[bytes, Text]:
     """Return the texts whose vectors were not received yet."""
     return {
-        row["hash"]: Text(tuple(row["keys"]), row["tokens"], received=False) for row in db.rows(SQL.open, claim.token)
+        row["hash"]: Text(tuple(row["keys"]), row["tokens"], received=False)
+        for row in db.rows(SQL.open_texts, claim.token)
     }
 
 
 def close(claim: ExternalClaim) -> None:
     """End a claim without open texts; its remaining rows can be claimed at once."""
-    if not db.value(SQL.is_open, claim.token):
-        db.run(SQL.expire if db.value(SQL.has_jobs, claim.token, claim.generation.id) else SQL.drop, claim.token)
+    if not db.value(SQL.has_open_texts, claim.token):
+        db.run(
+            SQL.expire_lease
+            if db.value(SQL.has_unfinished_jobs, claim.token, claim.generation.id)
+            else SQL.delete_claim,
+            claim.token,
+        )

@@ -101,11 +101,11 @@ class ClaimedBatch:
         rows = {(h, d.key): estimate_tokens(text) for d in documents for h, text in d.chunks if h in claimed}
         if self._result.lost:
             named = {key for _, key in rows}
-            left = db.rows(SQL.left_of, claim.generation.id, [*claim.jobs], claim.token)
+            left = db.rows(SQL.keys_still_claimed, claim.generation.id, [*claim.jobs], claim.token)
             rows.update({(b"", row["key"]): 0 for row in left if row["key"] not in named})
         if rows:
             hashes, keys = zip(*rows, strict=True)
-            db.run(SQL.hand, claim.token, [*hashes], [*keys], [*rows.values()])
+            db.run(SQL.insert_claimed_texts, claim.token, [*hashes], [*keys], [*rows.values()])
         if not claimed:
             close(ExternalClaim(claim.token, claim.pipeline, claim.generation))
 

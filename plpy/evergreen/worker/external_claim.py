@@ -77,7 +77,7 @@ class ExternalPolicy(InCallersTransaction):
         claim = claims.start(wanted.pipeline, wanted.generation, wanted.lane, leased=True)
         abandoned = claims.abandoned_tokens(claim, own_tokens)
         # First: embed.lease_end() reads the interval there, for the jobs of this claim.
-        db.run(SQL.put_lease, claim.token, wanted.generation.id, self._lease)
+        db.run(SQL.insert_external_lease, claim.token, wanted.generation.id, self._lease)
         for lane, limit in claims.lanes(wanted.pipeline, wanted.limit):
             if room := min(limit, wanted.limit - len(claim.jobs)):
                 claims.fill(claim, lane, room, abandoned, self.cursors, ScanStart())
@@ -137,7 +137,7 @@ class ClaimCall:
                     f'generation {generation.id} of pipeline "{self._pipeline.name}" is locked; nothing is claimed',
                     hint="Claim again later; pg_locks shows which session has embed_store locked.",
                 )
-            elif not is_undefined_table(error) or db.value(SQL.is_there, generation.id):
+            elif not is_undefined_table(error) or db.value(SQL.generation_exists, generation.id):
                 raise
             return []
 

@@ -86,7 +86,7 @@ class _Submission:
         """Write complete rows, cache the other vectors; return the number of rows brought up to date."""
         claimed = self._claim
         new = [text for text in self._texts.values() if not text.received]
-        db.run(SQL.arrive, claimed.token, [*self._texts])
+        db.run(SQL.mark_received, claimed.token, [*self._texts])
         still_open = claimed_texts.open_texts(claimed)
         result = self._result()
         self._look_up(result)
@@ -105,7 +105,7 @@ class _Submission:
 
     def _result(self) -> BatchResult:
         claimed = self._claim
-        now = db.one(SQL.now, claimed.generation.id)
+        now = db.one(SQL.time_and_round, claimed.generation.id)
         assert now is not None
         readable = ddl_sync.check(claimed.pipeline)
         pipeline = readable or claimed.pipeline
@@ -115,7 +115,7 @@ class _Submission:
         if readable is None:  # the source cannot be read now
             return BatchResult(claim, Prepared(), {**self._vectors}, {*self._vectors}, owners=owners)
         keys = [*dict.fromkeys(key for text in self._texts.values() for key in text.keys)]
-        claims.add(claim, db.rows(SQL.hold_jobs, generation.id, keys, claim.token))
+        claims.add(claim, db.rows(SQL.lock_claimed_jobs, generation.id, keys, claim.token))
         prepared = prepare(claim.pipeline, generation, [*claim.jobs])
         return BatchResult(claim, prepared, {**self._vectors}, {*self._vectors}, owners=owners)
 
@@ -196,7 +196,7 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
     texts = _open(claimed, hashes)
     claim = Claim(claimed.token, claimed.pipeline, claimed.generation, Lane.LIVE, 0, leased=True)
     keys = [*dict.fromkeys(key for text in texts.values() for key in text.keys)]
-    claims.add(claim, db.rows(SQL.hold_jobs, claimed.generation.id, keys, claimed.token))
+    claims.add(claim, db.rows(SQL.lock_claimed_jobs, claimed.generation.id, keys, claimed.token))
     if error is None:
         claims.release_jobs(claim, [*claim.jobs])
     else:
@@ -205,7 +205,7 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
     vector_cache.clear_in_flight(claimed.generation, [*texts], claimed.token)
     unspent = sum(text.tokens for text in texts.values())
     budgets.adjust(budget(claimed.pipeline), claimed.generation.model, -unspent)
-    db.run(SQL.take_back, claimed.token, [*texts])
+    db.run(SQL.delete_claimed_texts, claimed.token, [*texts])
     claimed_texts.close(claimed)
     return len(claim.jobs)
 

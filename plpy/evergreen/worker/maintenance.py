@@ -24,9 +24,9 @@ def run_all(step: Step, *, is_idle: bool) -> None:
 def leftovers() -> list[Task]:
     """Return the cleanup after crashed workers and dropped pipelines; drains and embed_claim run it too."""
     return [
-        Task("orphaned jobs", claims.drop_orphans),
-        Task("abandoned claims", claims.drop_abandoned),
-        Task("lag", usage.fold_lag),
+        Task("orphaned jobs", claims.delete_orphans),
+        Task("abandoned claims", claims.delete_abandoned),
+        Task("lag", usage.aggregate_lag),
     ]
 
 
@@ -39,7 +39,7 @@ def _counters() -> list[Task]:
         Task("queue rows", change_log.make_missing),
         Task("names of sources", pipelines.record_names),
         Task("incomplete pipelines", pipelines.warn_of_missing_parts),
-        Task("usage", usage.fold),
+        Task("usage", usage.aggregate),
         Task("erased texts", vector_cache.purge_erased),
         Task("statistics of keys", generation_tables.drop_statistics),
     ]

@@ -65,10 +65,10 @@ def problems(workers: int, replaced: list[str], role: str) -> list[Problem]:
 
     ``replaced``: names of jobs that do not count, because these workers replace them; ``role``: whose jobs they are.
     """
-    row = db.one(SQL.limits)
+    row = db.one(SQL.worker_limits)
     here = installation()
     assert row is not None
-    others = int(db.value(SQL.others, replaced)) if here["version"] is not None else 0
+    others = int(db.value(SQL.count_other_workers, replaced)) if here["version"] is not None else 0
     login = None if row["in_background"] else pg_cron_login.obstacle(role, row["host"])
     return limit_problems(Limits(**row, others=others, login=login), workers)
 
@@ -92,9 +92,9 @@ def embed_unschedule(pipeline: str | None) -> str:
             f" FROM cron.job j WHERE j.database = {db.literal(here)} AND j.jobname ~ '^evergreen .*#[0-9]+$');"
         )
     removed = _remove(pipeline)
-    db.rows(SQL.unschedule_house, _cleanup_job())
-    as_extension_owner(lambda: db.rows(SQL.unschedule_indexes))  # these belong to the extension's owner
-    running = as_extension_owner(lambda: db.rows(SQL.running))
+    db.rows(SQL.unschedule_cleanup, _cleanup_job())
+    as_extension_owner(lambda: db.rows(SQL.unschedule_index_jobs))  # these belong to the extension's owner
+    running = as_extension_owner(lambda: db.rows(SQL.running_workers))
     if running:
         pids = ", ".join(str(row["pid"]) for row in running)
         db.notice(
@@ -152,7 +152,7 @@ def _is_here() -> bool:
         return False
     if here["version"] is None:
         raise UserError("extension pg_cron is not created in this database", "55000", hint="CREATE EXTENSION pg_cron;")
-    if not db.value(SQL.may_use):
+    if not db.value(SQL.may_use_pg_cron):
         role = caller()
         raise UserError(
             f'role "{role}" may not use pg_cron', "42501", hint=f"GRANT USAGE ON SCHEMA cron TO {db.identifier(role)};"
@@ -175,7 +175,7 @@ def _elsewhere(commands: dict[str, str]) -> str:
 
 
 def _remove(pipeline: str | None) -> list[str]:
-    removed = [(row["jobid"], row["jobname"]) for row in db.rows(SQL.jobs, job_names(pipeline))]
+    removed = [(row["jobid"], row["jobname"]) for row in db.rows(SQL.scheduled_jobs, job_names(pipeline))]
     for number, _ in removed:
         db.run(SQL.unschedule, number)
     return [name for _, name in removed]

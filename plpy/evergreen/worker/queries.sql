@@ -1,16 +1,16 @@
--- may_use(): whether the calling role may use pg_cron
+-- may_use_pg_cron(): whether the calling role may use pg_cron
 SELECT pg_catalog.has_schema_privilege('cron', 'USAGE')
 
 -- schedule(text, text, text): creates a job of the calling role (name, schedule, command); replaces one of the same name
 SELECT cron.schedule($1, $2, $3)
 
--- jobs(text[]): the jobs of this database with one of these names
+-- scheduled_jobs(text[]): the jobs of this database with one of these names
 SELECT j.jobid, j.jobname FROM cron.job j WHERE j.jobname = ANY ($1) AND j.database = pg_catalog.current_database()
 
 -- unschedule(int8): removes a job
 SELECT cron.unschedule($1)
 
--- limits(): settings that limit the number of workers
+-- worker_limits(): settings that limit the number of workers
 SELECT pg_catalog.current_setting('shared_preload_libraries') ~ '(^|[ ,"/])pg_cron' AS preloaded,
        pg_catalog.current_setting('cron.launch_active_jobs', true)::bool AS launches,
        pg_catalog.current_setting('cron.use_background_workers', true)::bool AS in_background,
@@ -36,128 +36,128 @@ ORDER BY r.ordinality LIMIT 1
 -- may_read_hba(): whether the lines of pg_hba.conf can be read
 SELECT pg_catalog.has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')
 
--- others(text[]): workers scheduled in any database, without the jobs of these names, which are about to be replaced.
+-- count_other_workers(text[]): workers scheduled in any database, without the jobs of these names, which are about to be replaced.
 -- Runs with the extension's privileges: a role sees only its own jobs.
 SELECT count(*) FROM cron.job j
 WHERE j.active AND j.command ~ '^CALL .*embed_work[(]' AND NOT (j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())
 
--- unschedule_indexes(): without a scheduled worker, nothing removes these jobs once the index exists
+-- unschedule_index_jobs(): without a scheduled worker, nothing removes these jobs once the index exists
 SELECT cron.unschedule(c.jobid) FROM cron.job c
 WHERE c.database = pg_catalog.current_database()
   AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
   AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ '^evergreen .*#[0-9]+$')
 
--- running(): sessions that work in this database, or wait for work
+-- running_workers(): sessions that work in this database, or wait for work
 SELECT a.pid FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
   AND (a.state = 'active' AND a.query ~* 'embed_work *[(]' OR a.application_name = 'evergreen worker')
 ORDER BY a.pid
 
--- unschedule_house(text): removes the maintenance job once no worker is scheduled
+-- unschedule_cleanup(text): removes the cleanup job once no worker is scheduled
 SELECT cron.unschedule(h.jobid) FROM cron.job h
 WHERE h.jobname = $1
   AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ '^evergreen .*#[0-9]+$')
 
--- put_lease(int8, int4, text): makes the claim visible to other sessions; each renewal lasts $3
+-- insert_external_lease(int8, int4, text): makes the claim visible to other sessions; each renewal lasts $3
 INSERT INTO embed.lease (token, generation, expires_at, outside)
 VALUES ($1, $2, pg_catalog.clock_timestamp() + $3::pg_catalog.interval, $3::pg_catalog.interval)
 
--- hold_lease(int8): locks the claim until the transaction ends; is_old: whether a third of its time has passed
+-- lock_lease(int8): locks the claim until the transaction ends; is_old: whether a third of its time has passed
 SELECT l.generation, l.outside IS NOT NULL AS is_outside,
        l.expires_at < pg_catalog.clock_timestamp() + l.outside * 2 / 3 AS is_old
 FROM embed.lease l WHERE l.token = $1 FOR NO KEY UPDATE
 
--- is_there(int4): whether this generation exists, in any pipeline
+-- generation_exists(int4): whether this generation exists, in any pipeline
 SELECT EXISTS (SELECT FROM embed.generation g WHERE g.id = $1) AS found
 
--- was_issued(int8): whether this token was ever issued
+-- is_token_issued(int8): whether this token was ever issued
 SELECT $1 >> 24 BETWEEN 1 AND t.last_value AS was FROM embed.token t
 
--- hand(int8, bytea[], jsonb[], int4[]): claimed texts, the rows that need them, and their tokens
+-- insert_claimed_texts(int8, bytea[], jsonb[], int4[]): claimed texts, the rows that need them, and their tokens
 INSERT INTO embed.claimed_text (token, hash, key, tokens, received) SELECT $1, u.hash, u.key, u.tokens, u.hash = '' FROM unnest($2, $3, $4) u (hash, key, tokens)
 
--- left_of(int4, jsonb[], int8): those of these keys that the claim still holds
+-- keys_still_claimed(int4, jsonb[], int8): those of these keys that the claim still holds
 SELECT j.key::pg_catalog.text AS key FROM pg_catalog.unnest($2) u (key)
 CROSS JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $3 OFFSET 0) j
 
--- texts(int8, bytea[]): claimed texts with these hashes
+-- claimed_texts(int8, bytea[]): claimed texts with these hashes
 SELECT h.hash, pg_catalog.array_agg(h.key::pg_catalog.text) AS keys, min(h.tokens) AS tokens, bool_and(h.received) AS received
 FROM embed.claimed_text h WHERE h.token = $1 AND h.hash = ANY ($2) AND h.hash <> '' GROUP BY h.hash
 
--- open(int8): texts whose vectors have not been submitted
+-- open_texts(int8): texts whose vectors have not been submitted
 SELECT h.hash, pg_catalog.array_agg(h.key::pg_catalog.text) AS keys, min(h.tokens) AS tokens
 FROM embed.claimed_text h WHERE h.token = $1 AND NOT h.received GROUP BY h.hash
 
--- is_open(int8): whether a vector is still missing
+-- has_open_texts(int8): whether a vector is still missing
 SELECT EXISTS (SELECT FROM embed.claimed_text h WHERE h.token = $1 AND NOT h.received) AS found
 
--- has_jobs(int8, int4): whether the claim has rows that could not be finished because another session had them locked
+-- has_unfinished_jobs(int8, int4): whether the claim has rows that could not be finished because another session had them locked
 SELECT EXISTS (SELECT FROM embed.claimed_text h JOIN embed.job j ON j.generation = $2 AND j.key = h.key AND j.token = $1
                WHERE h.token = $1) AS found
 
--- arrive(int8, bytea[]): marks vectors as submitted
+-- mark_received(int8, bytea[]): marks vectors as submitted
 UPDATE embed.claimed_text SET received = true WHERE token = $1 AND hash = ANY ($2) AND NOT received
 
--- take_back(int8, bytea[]): removes released texts from the claim
+-- delete_claimed_texts(int8, bytea[]): removes released texts from the claim
 DELETE FROM embed.claimed_text WHERE token = $1 AND hash = ANY ($2)
 
--- expire(int8): ends the claim's lease
+-- expire_lease(int8): ends the claim's lease
 UPDATE embed.lease SET expires_at = pg_catalog.clock_timestamp() WHERE token = $1
 
--- drop(int8): the claim is finished
+-- delete_claim(int8): the claim is finished
 WITH texts AS (DELETE FROM embed.claimed_text WHERE token = $1)
 DELETE FROM embed.lease WHERE token = $1
 
--- hold_jobs(int4, jsonb[], int8): those of these keys that the claim holds; see lock_jobs in queue/queries.sql
+-- lock_claimed_jobs(int4, jsonb[], int8): those of these keys that the claim holds; see lock_jobs in queue/queries.sql
 SELECT u.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
        j.unserved_since::pg_catalog.text AS unserved_since
 FROM pg_catalog.unnest($2) u (key)
 CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserved_since FROM embed.job j
                     WHERE j.generation = $1 AND j.key = u.key AND j.token = $3 FOR UPDATE SKIP LOCKED) j
 
--- now(int4): the time, and the round of the cursor over the stored documents
+-- time_and_round(int4): the time, and the round of the cursor over the stored documents
 SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS at,
        (SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document') AS round
 
--- differing(text[], text[]): settings of this server that differ from the required values; runs with the caller's search_path
+-- differing_settings(text[], text[]): settings of this server that differ from the required values; runs with the caller's search_path
 SELECT n.name, pg_catalog.current_setting(n.name, true) AS value
 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) n (name, needed)
 WHERE pg_catalog.current_setting(n.name, true) OPERATOR(pg_catalog.<>) n.needed
 
--- set(text[], text[]): sets settings for this session, from its next transaction on
+-- set_for_session(text[], text[]): sets settings for this session, from its next transaction on
 SELECT pg_catalog.set_config(n.name, n.value, false) FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) n (name, value)
 
 -- is_standby(): whether writing is impossible here, whatever the settings
 SELECT pg_catalog.pg_is_in_recovery()
 
--- try_(): takes the sleepers' lock, if no writer and no other worker holds it; see extension/sql/31_queue/2_functions.sql
+-- try_sleep_lock(): takes the sleepers' lock, if no writer and no other worker holds it; see extension/sql/31_queue/2_functions.sql
 SELECT pg_catalog.pg_try_advisory_lock({lock_sleeper}, 0)
 
--- is_lock_free(): whether no other session holds the lock exclusively; shared, so that writers can take it meanwhile
+-- is_sleep_lock_free(): whether no other session holds the lock exclusively; shared, so that writers can take it meanwhile
 SELECT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0)
 
--- is_mine(): whether this session still holds it
+-- holds_sleep_lock(): whether this session still holds it
 SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
                WHERE l.locktype = 'advisory' AND l.classid = {lock_sleeper}::oid AND l.objid = 0::oid
                  AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid = pg_catalog.pg_backend_pid())
 
--- give_up(): releases the lock: a worker is awake
+-- release_sleep_lock(): releases the lock: a worker is awake
 SELECT pg_catalog.pg_advisory_unlock({lock_sleeper}, 0)
 
--- is_announced(float8): whether a worker has announced that it sleeps for at least this many seconds
+-- is_sleep_announced(float8): whether a worker has announced that it sleeps for at least this many seconds
 SELECT s.last_value > 1000 * (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) + $1) FROM embed.sleeper_until s
 
--- announce(float8): a worker sleeps for at most this many seconds
+-- announce_sleep(float8): a worker sleeps for at most this many seconds
 SELECT pg_catalog.setval('embed.sleeper_until', (1000 * (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) + $1))::int8)
 
--- look(): snapshot that the next pass will see, and whether this session may continue
+-- pass_snapshot(): snapshot that the next pass will see, and whether this session may continue
 SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS seen,
        pg_catalog.pg_try_advisory_xact_lock_shared({lock_stop}, pg_catalog.pg_backend_pid()) AS undisturbed
 
--- is_to_stop(): whether the session that asks this one to stop is a worker: any role can take the lock
+-- is_stop_requested(): whether the session that asks this one to stop is a worker: any role can take the lock
 SELECT embed.held_by_worker({lock_stop}, pg_catalog.pg_backend_pid())
 
--- came(int4[], text): whether anything was committed that the pass did not see: by later transactions, or by those open during
+-- has_new_changes(int4[], text): whether anything was committed that the pass did not see: by later transactions, or by those open during
 -- it
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
@@ -168,7 +168,7 @@ SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.i
                CROSS JOIN LATERAL pg_catalog.pg_snapshot_xip($2::pg_catalog.pg_snapshot) x (xid)
                JOIN embed.change_log c ON c.pipeline = p.id AND c.xid = x.xid)
 
--- pass_on(): there is more work than one worker takes
+-- notify_peers(): there is more work than one worker takes
 SELECT pg_catalog.pg_notify('evergreen_backlog', '')
 
 -- take_slot(int4): one session at a time works in a slot

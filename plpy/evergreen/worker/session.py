@@ -41,13 +41,13 @@ def as_needed() -> Generator[float]:
 
 
 def _differing() -> dict[str, str]:
-    found = db.rows(SQL.differing, [*_NEEDED], [*_NEEDED.values()])
+    found = db.rows(SQL.differing_settings, [*_NEEDED], [*_NEEDED.values()])
     return {str(row["name"]): str(row["value"]) for row in found}
 
 
 def _set(values: dict[str, str]) -> None:
     if values:
-        db.rows(SQL.set, [*values], [*values.values()])
+        db.rows(SQL.set_for_session, [*values], [*values.values()])
 
 
 def _commit() -> None:

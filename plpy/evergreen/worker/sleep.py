@@ -51,15 +51,15 @@ def state() -> WorkerState:
 
 def look(into: WorkerState) -> bool:
     """Record the snapshot of the next pass; return True if this session was asked to stop."""
-    row = db.one(SQL.look)
+    row = db.one(SQL.pass_snapshot)
     assert row is not None
     into.seen = str(row["seen"])
-    return not row["undisturbed"] and bool(as_extension_owner(lambda: db.value(SQL.is_to_stop)))
+    return not row["undisturbed"] and bool(as_extension_owner(lambda: db.value(SQL.is_stop_requested)))
 
 
 def notify_peers() -> None:
     """Wake the other idle workers: there is work for all of them."""
-    db.rows(SQL.pass_on)
+    db.rows(SQL.notify_peers)
     db.commit()
 
 
@@ -76,8 +76,8 @@ def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
     woken_for_nothing = _state.idle and time.monotonic() < _state.sleeps_until
     if woken_for_nothing or not _take_sleep_lock():  # a flood of NOTIFYs must not keep workers busy
         return False, _state.next_pause()
-    if _state.seen is None or db.value(SQL.came, chosen, _state.seen):
-        db.run(SQL.give_up)
+    if _state.seen is None or db.value(SQL.has_new_changes, chosen, _state.seen):
+        db.run(SQL.release_sleep_lock)
         return False, 0.0
     return True, _state.next_pause() if _has_to_wait(chosen) else LONGEST
 
@@ -93,10 +93,10 @@ def _has_to_wait(chosen: list[int]) -> bool:
 
 def _take_sleep_lock() -> bool:
     """Announce a sleeping worker, then take the sleep lock; return False if it is not available."""
-    if db.value(SQL.is_mine):
-        db.run(SQL.give_up)
-    if not db.value(SQL.is_announced, _ANNOUNCE_S / 2):
-        if not db.value(SQL.is_lock_free):  # announcing it for another holder would make writers send NOTIFY
+    if db.value(SQL.holds_sleep_lock):
+        db.run(SQL.release_sleep_lock)
+    if not db.value(SQL.is_sleep_announced, _ANNOUNCE_S / 2):
+        if not db.value(SQL.is_sleep_lock_free):  # announcing it for another holder would make writers send NOTIFY
             return False
-        db.rows(SQL.announce, _ANNOUNCE_S)
-    return bool(db.value(SQL.try_))
+        db.rows(SQL.announce_sleep, _ANNOUNCE_S)
+    return bool(db.value(SQL.try_sleep_lock))

@@ -87,7 +87,7 @@ class Worker:
         if (
             self._batches
             and not self._batches.has_unwritten
-            and self._step("all in hand", lambda: claims.is_all_in_hand(self._engine.tokens()))
+            and self._step("all in hand", lambda: claims.has_only_own_jobs(self._engine.tokens()))
         ):
             until = time.monotonic() + _FINISH_TIMEOUT_S
             while self._batches and time.monotonic() < until:

@@ -21,9 +21,9 @@ def edit(db, *keys, body="edited"):
 
 # Within the transaction that folds the log: when the rows are taken, when the place to start from next time is set.
 FOLDING = [
-    ("fold", "before"),
-    ("fold", "after"),
-    ("raise_floor", "after"),
+    ("coalesce", "before"),
+    ("coalesce", "after"),
+    ("advance_scan_start", "after"),
     (commit_of("look"), "before"),
     (commit_of("look"), "after"),
 ]
@@ -93,9 +93,9 @@ def test_rows_that_are_being_claimed_are_left_to_who_claims_them(connect, db, pi
 def test_two_drains_that_write_at_once_do_different_rows(connect, db, pipeline, provider, stoppable):
     first, second = stoppable(), stoppable()
     edit(db, 1, 2)
-    assert first.parked("SELECT embed_drain()", "put_documents", "after")
+    assert first.parked("SELECT embed_drain()", "upsert_documents", "after")
     edit(db, 1, 3, body="again")  # row 1 is the first's; its new text waits
-    assert second.parked("SELECT embed_drain()", "put_documents", "after")
+    assert second.parked("SELECT embed_drain()", "upsert_documents", "after")
     edit(db, 4)
     assert drain_once(db) == 1
     assert second.let_go() == [(1,)]
@@ -113,7 +113,7 @@ def out_of_time(db):
     db.execute(f"UPDATE embed.job SET ready_at = clock_timestamp() - interval '1 s' WHERE ctid = ANY (ARRAY({ready}))")
 
 
-@pytest.mark.parametrize(("query", "when"), [("hold_round", "before"), ("lock_jobs", "before"), ("lock_jobs", "after")])
+@pytest.mark.parametrize(("query", "when"), [("lock_round", "before"), ("lock_jobs", "before"), ("lock_jobs", "after")])
 def test_a_lease_runs_out_when_the_result_is_about_to_be_written(
     connect, db, pipeline, provider, stoppable, query, when
 ):

@@ -92,7 +92,7 @@ def test_a_job_that_comes_between_the_look_and_the_lock_is_kept(connect, db, spe
     db.execute(MIND)
     parked = Stoppable(spent, connect())
     spent.execute(AT_ONCE)
-    assert parked.parked("CALL embed_work(until_empty => true)", "lock_queue", "before")
+    assert parked.parked("CALL embed_work(until_empty => true)", "lock_job_table", "before")
     db.execute("INSERT INTO embed.job (generation, key) VALUES (1, '[1]')")
     parked.let_go()
     drain_all(db)
@@ -106,13 +106,13 @@ SAID = """
 DO LANGUAGE plpython3u $$
 import plpy
 from evergreen.queue import claims
-look = claims.is_all_in_hand
+look = claims.has_only_own_jobs
 def said(own_tokens):
     found = look(own_tokens)
     if found:
         plpy.execute("SELECT pg_catalog.set_config('application_name', 'finishing', false)")
     return found
-claims.is_all_in_hand = said
+claims.has_only_own_jobs = said
 $$
 """
 

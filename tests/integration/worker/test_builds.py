@@ -27,7 +27,7 @@ def test_a_change_folded_by_who_did_not_know_of_the_generation_reaches_it(db, pi
     """The worker looked before the generation began; its row was read before the change that is folded now."""
     stop = stoppable()
     edit(db, 1, "edited")
-    assert stop.parked(WORK, "fold", "before")
+    assert stop.parked(WORK, "coalesce", "before")
     db.execute(CHUNKED)
     drain_once(db)
     assert stored(db, 2)[2] == ["title 2", "body 2"]
@@ -43,7 +43,7 @@ def test_a_change_folded_by_who_did_not_know_of_the_generation_reaches_it(db, pi
 def test_a_truncate_seen_by_who_did_not_know_of_the_generation_empties_it(db, pipeline, stoppable):
     stop = stoppable()
     edit(db, 1, "edited")
-    assert stop.parked(WORK, "fold_scopes", "before")
+    assert stop.parked(WORK, "coalesce_scopes", "before")
     db.execute(CHUNKED)
     drain_once(db)
     db.execute("TRUNCATE docs")
@@ -54,7 +54,7 @@ def test_a_truncate_seen_by_who_did_not_know_of_the_generation_empties_it(db, pi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["claim", "lock_jobs", "put_documents", "finish"])
+@pytest.mark.parametrize("step", ["claim", "lock_jobs", "upsert_documents", "finish_jobs"])
 def test_a_switch_while_a_worker_writes(db, pipeline, stoppable, step):
     db.execute("SELECT embed_build('docs')")
     drain_all(db)
@@ -73,7 +73,7 @@ def test_a_switch_while_a_worker_writes(db, pipeline, stoppable, step):
     assert left(db) == {}
 
 
-@pytest.mark.parametrize("step", ["claim", "stored"])
+@pytest.mark.parametrize("step", ["claim", "stored_documents"])
 def test_a_generation_goes_while_a_worker_has_a_claim_on_it(db, pipeline, stoppable, step):
     db.execute("SELECT embed_build('docs', template => '$body')")
     drain_all(db)

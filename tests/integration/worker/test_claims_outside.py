@@ -10,13 +10,13 @@ from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 CLAIM = "SELECT count(*) FROM embed_claim('docs', 100)"
 STRESS = pytest.mark.stress
 CLAIM_STEPS = [
-    ("claim", "after"), ("hand", "after"),
-    *(pytest.param(*step, marks=STRESS) for step in (("claim_texts", "after"), ("lock_jobs", "after"))),
+    ("claim", "after"), ("insert_claimed_texts", "after"),
+    *(pytest.param(*step, marks=STRESS) for step in (("mark_in_flight", "after"), ("lock_jobs", "after"))),
 ]  # fmt: skip
 SUBMIT_STEPS = [
-    ("hold_jobs", "before"), ("hold_jobs", "after"),
+    ("lock_claimed_jobs", "before"), ("lock_claimed_jobs", "after"),
     *(pytest.param(*step, marks=STRESS) for step in (
-        ("hold_lease", "before"), ("lock_jobs", "before"), ("put_documents", "after"))),
+        ("lock_lease", "before"), ("lock_jobs", "before"), ("upsert_documents", "after"))),
 ]  # fmt: skip
 MOVES = {
     "edit": "UPDATE docs SET body = body || '!'",
@@ -109,7 +109,7 @@ def test_the_halves_of_a_document_come_at_once(connect, db, pipeline, stoppable)
     )
     one, two = claim(db)
     stop = stoppable()
-    assert stop.parked(statement(db, [one]), "cache", "after")
+    assert stop.parked(statement(db, [one]), "insert_cached", "after")
     session = connect()
     second = Background(session, statement(db, [two]))
     waits = "SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted"
@@ -181,7 +181,9 @@ def test_a_generation_goes_amid_a_claim(connect, db, pipeline, provider, stoppab
     retiring, claiming = stoppable(), stoppable()
     assert retiring.parked("SELECT embed_retire('docs', 2)", "delete_work", "after")
     db.execute("UPDATE docs SET body = body || '?' WHERE id = 1")
-    assert claiming.parked("SELECT count(*) FROM embed_claim('docs', 9, for_model => 'other')", "look_up", "before")
+    assert claiming.parked(
+        "SELECT count(*) FROM embed_claim('docs', 9, for_model => 'other')", "find_vectors", "before"
+    )
     retiring.let_go()
     assert claiming.let_go() == [(0,)]
     drain_all(db)

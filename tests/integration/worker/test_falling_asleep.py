@@ -8,9 +8,15 @@ from tests.fixtures.worker_processes import SLEEP, WORK, is_woken, listen
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 INSIDE = [
-    ("is_mine", "before", 1), ("is_announced", "after", 1), ("announce", "after", 1), ("is_lock_free", "after", 1),
-    ("try_", "after", 1), ("came", "before", 1), ("came", "after", 1), ("anything_left", "after", 1),
-]  # fmt: skip
+    ("holds_sleep_lock", "before", 1),
+    ("is_sleep_announced", "after", 1),
+    ("announce_sleep", "after", 1),
+    ("is_sleep_lock_free", "after", 1),
+    ("try_sleep_lock", "after", 1),
+    ("has_new_changes", "before", 1),
+    ("has_new_changes", "after", 1),
+    ("is_anything_left", "after", 1),
+]
 
 
 @pytest.mark.parametrize("begins", ["before", "meanwhile"])

@@ -133,7 +133,7 @@ DELETE FROM embed.wal_position
 -- set_lock_timeout(text): how long to wait for running transactions
 SELECT pg_catalog.set_config('lock_timeout', $1, true)
 
--- advance(text): lets the server remove WAL up to this position; takes effect at once, even if this transaction is rolled back
+-- advance_slot(text): lets the server remove WAL up to this position; takes effect at once, even if this transaction is rolled back
 SELECT pg_catalog.pg_replication_slot_advance(embed.slot_name(), $1::pg_catalog.pg_lsn)
 
 -- create_publication(): publishes partitions, so that TRUNCATE of one is captured.
@@ -184,11 +184,11 @@ SELECT pg_catalog.set_config('client_encoding', $1, true),
 -- snapshot(): transactions that every later snapshot sees
 SELECT pg_catalog.pg_current_snapshot()::text
 
--- watchers(oid): pipelines that a table belongs to, as their source or as a partition of it
+-- pipelines_of_table(oid): pipelines that a table belongs to, as their source or as a partition of it
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE p.source = $1 OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($1) a)
 
--- types(oid, text[]): types of some columns of a table
+-- column_types(oid, text[]): types of some columns of a table
 SELECT ARRAY(SELECT a.atttypid::pg_catalog.int8 FROM pg_catalog.unnest($2) WITH ORDINALITY u (name, ord)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attname = u.name ORDER BY u.ord) AS types
 

@@ -160,7 +160,7 @@ class _Reading:
 
     def _watchers_of(self, relation: int) -> tuple[Watcher, ...]:
         if relation not in self._watchers:
-            found = (self.log.watcher(row["pipeline"], relation) for row in db.rows(SQL.watchers, relation))
+            found = (self.log.watcher(row["pipeline"], relation) for row in db.rows(SQL.pipelines_of_table, relation))
             self._watchers[relation] = tuple(watcher for watcher in found if watcher is not None)
         return self._watchers[relation]
 
@@ -187,7 +187,7 @@ class _Log:
         self._queries[pipeline] = SQL.log_keys.with_identifiers(key=ex.logged_key("e", 2, source.key))
         watched = (name for generation in found.generations for _, name in generation.watched)
         key = [c.name for c in source.key]
-        return Watcher(pipeline, tuple(key), tuple(db.value(SQL.types, relation, key)), frozenset(watched))
+        return Watcher(pipeline, tuple(key), tuple(db.value(SQL.column_types, relation, key)), frozenset(watched))
 
     def key(self, pipeline: int, key: Key, changed_at: int) -> None:
         """Log a key; all rows are checked instead where it is not valid text."""

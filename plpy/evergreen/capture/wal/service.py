@@ -225,7 +225,7 @@ def _read(*, note_position: bool, awaited: bool, wait_for_record: bool = False) 
 
 def _advance(lsn: str) -> None:
     with reader.decoding_settings():
-        db.value(SQL.advance, lsn)
+        db.value(SQL.advance_slot, lsn)
 
 
 def read_in_drain() -> None:

@@ -30,6 +30,9 @@ def test_advisory_locks_have_the_numbers_of_the_scripts():
     assert said(r"\b(11632850\d\d)\b") <= {str(int(lock)) for lock in AdvisoryLock}
     assert said(r"lock_shared\((\d{10}), number\)") == {str(int(AdvisoryLock.CLAIM))}
     assert said(r"NOT embed\.held_by_worker\((\d{10}), number\)") == {str(int(AdvisoryLock.CLAIM))}
+    assert said(r"advisory_(?:xact_)?(?:un)?lock_shared\((\d{10}), (?:0|pg_catalog\.pg_backend_pid\(\))\)") == {
+        str(int(AdvisoryLock.SLEEPER))
+    }
     assert said(r"sleeper holds the advisory lock \((\d{10}), 0\)") == {str(int(AdvisoryLock.SLEEPER))}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from evergreen import db
 from evergreen.core import template
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.db import event_log
+from evergreen.db import event_log, relations
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
 from evergreen.source import table as columns
@@ -45,7 +45,7 @@ def find(pipeline: Pipeline, source: Source, *, by_name: bool, renamed: int | No
     }
     only_if = find_column(*pipeline.only_if) if pipeline.only_if is not None else None
     # The generation table's columns still have the key's types, whatever those are called now.
-    table = db.value(SQL.table_oid, pipeline.active.table)
+    table = relations.oid_of(pipeline.active.table)
     types = [row["type"] for row in db.rows(SQL.stored_key_types, table)]
     key_broken = [c.attnum for c in key] != [c.attnum for c in source.key] or [c.type_oid for c in key] != types
     if key_broken:

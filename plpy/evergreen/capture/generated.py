@@ -6,7 +6,7 @@ from evergreen.capture.binding import Binding
 from evergreen.capture.restore import was_restored
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.db import event_log
+from evergreen.db import event_log, relations
 from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.queries import load
 from evergreen.source import functions
@@ -77,7 +77,7 @@ def release_source(pipeline: Pipeline) -> None:
     if view is not None:
         generation_tables.drop_view(view)
     for generation in pipeline.generations:
-        key_columns = db.rows(SQL.stored_key_types, db.value(SQL.table_oid, generation.table))
+        key_columns = db.rows(SQL.stored_key_types, relations.oid_of(generation.table))
         foreign = [row["name"] for row in key_columns if not row["built_in"]]
         if foreign:
             for table in (generation.table, generation.readable):

@@ -6,9 +6,6 @@ FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname 
 SELECT a.attname::text AS name, a.atttypid::bigint AS type, a.atttypid < 16384 AS built_in FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = $1 AND a.attname ~ '^k[0-9]+$' AND NOT a.attisdropped ORDER BY a.attnum
 
--- table_oid(text): oid of a table by its name
-SELECT pg_catalog.to_regclass($1)::oid::bigint
-
 -- update_pipeline(int4, text[], int4[], text[], text, int4, text): current names and numbers of the pipeline's columns; clears
 -- broken_reason
 UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_types = $4, only_if = $5::name,
@@ -163,9 +160,6 @@ ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
 
 -- drop_trigger(): drops the trigger from this table
 DROP TRIGGER IF EXISTS {trigger} ON {table}
-
--- oid_of_name(text): oid of a table by its name
-SELECT pg_catalog.to_regclass($1)::oid::bigint
 
 -- our_triggers(text): triggers that call a capture function, on any table
 SELECT c.oid::bigint AS table_oid,

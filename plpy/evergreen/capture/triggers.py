@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from evergreen import db
 from evergreen.catalog import options
 from evergreen.core.pipeline import Pipeline
+from evergreen.db import relations
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
 from evergreen.source.functions import Function, fill
@@ -45,7 +46,7 @@ def install(pipeline: Pipeline, source: Source) -> bool:
                     **names, event=sql, level=level, condition=condition, function=function
                 )
             )
-            if db.value(SQL.oid_of_name, table) != oid:
+            if relations.oid_of(table) != oid:
                 raise db.undefined(f"table {table} was renamed during the wait for its lock")
             db.ddl(SQL.enable_always.with_identifiers(**names))
     return missed_rows

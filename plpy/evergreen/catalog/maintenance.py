@@ -14,6 +14,7 @@ from evergreen.core.errors import UserError
 from evergreen.core.step import Step
 from evergreen.db import event_log
 from evergreen.db.errors import is_blocked, is_canceled, is_shutdown_or_cancel
+from evergreen.db.locks import set_lock_timeout
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -74,7 +75,7 @@ def _attempt(step: Step, task: Task, failed: Failed) -> bool:
     started = time.monotonic()
 
     def maintain() -> object:
-        db.run(SQL.short_locks)
+        set_lock_timeout()  # maintenance waits for no other session
         return task.body()
 
     try:

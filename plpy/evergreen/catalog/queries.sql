@@ -79,9 +79,6 @@ SELECT EXISTS (SELECT FROM cron.job j WHERE j.active AND j.jobname = ANY ($1) AN
 -- failed(): tasks whose last attempt failed, and whether it is too early to retry
 SELECT e.task, e.pipeline, e.generation, e.retry_at > pg_catalog.clock_timestamp() AS waits FROM embed.maintenance_error e
 
--- short_locks(): maintenance waits for no other session
-SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
-
 -- record(text, int4, int4, text, text, float8, float8, float8): records a failure and returns the pause before a retry. $6:
 -- first pause in seconds, $7: shortest after a task that took this long, $8: longest
 INSERT INTO embed.maintenance_error AS e (task, pipeline, generation, sqlstate, message, retry_at)

@@ -12,15 +12,21 @@ from evergreen.db.queries import load
 SQL = load(__package__)
 T = TypeVar("T")
 _DEFAULT_TIMEOUT = "200ms"  # of embed_elevate()
+_SHORT_TIMEOUT = "50ms"  # writers queue behind a session that waits for its lock
 LOCK_ATTEMPTS = 100
 _RETRY_DELAY_S = 0.1
+
+
+def set_lock_timeout(timeout: str = _SHORT_TIMEOUT) -> None:
+    """Limit waits for locks until the step ends."""
+    db.run(SQL.lock_timeout, timeout)
 
 
 def with_lock_timeout(body: Callable[[], T], timeout: str) -> T | None:
     """Run body in a subtransaction with a ``lock_timeout`` such as ``2s``; None if a lock was not granted."""
 
     def step() -> T:
-        db.run(SQL.lock_timeout, timeout)
+        set_lock_timeout(timeout)
         return body()
 
     try:
@@ -30,7 +36,7 @@ def with_lock_timeout(body: Callable[[], T], timeout: str) -> T | None:
             raise
         return None
     finally:
-        db.run(SQL.lock_timeout, _DEFAULT_TIMEOUT)
+        set_lock_timeout(_DEFAULT_TIMEOUT)
 
 
 def with_short_locks(body: Callable[[], object], table: str) -> None:
@@ -38,7 +44,7 @@ def with_short_locks(body: Callable[[], object], table: str) -> None:
 
     Raises UserError 42P01 when the table was renamed, and 55P03 after 100 attempts of 50 ms each.
     """
-    db.run(SQL.short_locks)
+    set_lock_timeout()
     for attempt in range(LOCK_ATTEMPTS):
         try:
             db.atomically(body)

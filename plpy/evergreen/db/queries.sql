@@ -33,6 +33,9 @@ SELECT pg_catalog.set_config(s.name, s.value, true) FROM unnest($1, $2) s (name,
 -- lock_timeout(text): how long the next statements of this step may wait for a lock
 SELECT pg_catalog.set_config('lock_timeout', $1, true)
 
+-- relation_oid(text): oid of a relation by its quoted, qualified name; NULL if it does not exist
+SELECT pg_catalog.to_regclass($1)::oid::bigint
+
 -- isolation(): the isolation level of this transaction
 SELECT pg_catalog.current_setting('transaction_isolation')
 
@@ -41,9 +44,6 @@ SELECT embed.session_state()
 
 -- restore(text[]): undoes everything that is not in this state
 SELECT embed.restore_session($1)
-
--- short_locks(): keeps lock waits short until the step ends
-SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
 
 -- limits(): seconds left for this statement and this transaction; NULL if nothing limits them, or the session's own SET does
 WITH setting AS (

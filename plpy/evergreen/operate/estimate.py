@@ -14,6 +14,7 @@ from evergreen.db.queries import load
 from evergreen.embedding.batching import CostEstimate, Workload, estimate_cost, pack
 from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
+from evergreen.queue import claims
 from evergreen.source import reader
 from evergreen.storage import vector_cache
 
@@ -67,7 +68,7 @@ class _Waiting:
 
 def _waiting(pipeline: Pipeline, generation: Generation) -> _Waiting:
     """The queue, then what a running backfill has left; without what a worker has just now."""
-    live = db.value(SQL.live_tokens, generation.id)
+    live = claims.live_tokens(generation)
     keys = [row["key"] for row in db.rows(SQL.queued_keys, generation.id, pipeline.id, live, _LOOKED_AT + 1)]
     waiting = _Waiting(keys[:_LOOKED_AT], len(keys))
     if len(keys) > _LOOKED_AT:

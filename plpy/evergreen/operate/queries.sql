@@ -17,12 +17,6 @@ INSERT INTO embed.change_log (pipeline, scope) VALUES ($1, 'source')
 SELECT EXISTS (SELECT FROM embed.generation g JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE g.pipeline = $1 AND s.scope = 'source' AND s.running AND s.position IS NOT NULL)
 
--- live_tokens(int4): claims whose worker is alive; see abandoned_tokens in queue/queries.sql: no session waits for these locks
-SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
-FROM embed.lease l
-WHERE l.generation = $1 AND l.expires_at > pg_catalog.clock_timestamp()
-  AND NOT embed.is_abandoned(l.token, l.expires_at)
-
 -- queued_keys(int4, int4, int8[], int4): keys of jobs that no live worker holds, and of the log
 SELECT k.key::pg_catalog.text AS key
 FROM (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND (j.token IS NULL OR j.token <> ALL ($3))

@@ -8,7 +8,7 @@ from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.errors import is_dependency
-from evergreen.db.locks import with_short_locks
+from evergreen.db.locks import set_lock_timeout, with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
@@ -16,6 +16,7 @@ from evergreen.source import functions
 from evergreen.storage import generation_tables, takeover
 
 SQL = load(__package__)
+_WORKERS_TIMEOUT = "3s"
 
 
 @sql_entry
@@ -32,7 +33,8 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         takeover.take(found.generations)
         for generation in found.generations:
             _remove_table(found, generation, keep=bool(keep_embeddings))
-        db.run(SQL.wait_for_workers)
+        # Workers give back their claims on the pipeline, because they can no longer reach its vectors.
+        set_lock_timeout(_WORKERS_TIMEOUT)
         db.run(SQL.delete_queue, found.id)
         db.run(SQL.delete_generations, found.id)
         db.run(SQL.delete_pipeline, found.id)

@@ -82,9 +82,6 @@ SELECT c.relname::text FROM pg_catalog.pg_class c WHERE c.oid = $1
 -- lock_pipeline(int4): makes sessions that add a generation wait, or waits for them
 SELECT FROM embed.pipeline p WHERE p.id = $1 FOR UPDATE
 
--- wait_for_workers(): workers give back their claims on the pipeline, because they can no longer reach its vectors
-SELECT pg_catalog.set_config('lock_timeout', '3s', true)
-
 -- delete_queue(int4): deletes all queued and finished work of a pipeline; its own row is deleted last
 WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
      changes AS (DELETE FROM embed.change_log WHERE pipeline = $1),

@@ -77,6 +77,12 @@ def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     return found
 
 
+def live_tokens(generation: Generation) -> list[int]:
+    """Return the claims of a generation whose worker is alive."""
+    found: list[int] = db.value(SQL.live_tokens, generation.id)
+    return found
+
+
 def fill(claim: Claim, lane: Lane, limit: int, abandoned: list[int], cursors: NextKeys, scan_start: ScanStart) -> None:
     """Add up to ``limit`` keys of a lane to a claim; for the backfill lane also the cursors' next keys."""
     limit_in_all = limit + len(claim.jobs)

@@ -76,6 +76,11 @@ FROM embed.lease l
 WHERE l.generation = $1 AND l.token <> ALL ($2)
   AND (l.expires_at <= pg_catalog.clock_timestamp() OR embed.is_abandoned(l.token, l.expires_at))
 
+-- live_tokens(int4): claims whose worker is alive: all that are not abandoned, and never a drain's, which has no lease
+SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
+FROM embed.lease l
+WHERE l.generation = $1 AND l.expires_at > pg_catalog.clock_timestamp() AND NOT embed.is_abandoned(l.token, l.expires_at)
+
 -- lock_token(int4): this session holds the claim
 SELECT pg_catalog.pg_try_advisory_lock({lock_claim}, $1)
 

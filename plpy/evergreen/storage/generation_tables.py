@@ -6,7 +6,7 @@ from evergreen import db
 from evergreen.catalog import models
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.db import event_log, privileges
+from evergreen.db import event_log, privileges, relations
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
@@ -193,7 +193,7 @@ def view_columns(names: Sequence[str]) -> list[str]:
 def create_view(pipeline: Pipeline, generation: Generation, source: Source, view: str) -> int:
     """Create or switch the view ``view`` (qualified, quoted) to a generation; return its oid."""
     names = view_columns([c.name for c in source.key])
-    is_new = db.value(SQL.relation_oid, view) is None
+    is_new = relations.oid_of(view) is None
     columns = (f"g.k{i} AS {db.identifier(name)}" for i, name in enumerate(names, 1))
     db.ddl(
         SQL.create_view.with_identifiers(
@@ -213,7 +213,9 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
     if is_new:
         privileges.revoke_all("TABLE", view)
     db.ddl(SQL.grant_view.with_identifiers(view=view))
-    return int(db.value(SQL.relation_oid, view))
+    oid = relations.oid_of(view)
+    assert oid is not None
+    return oid
 
 
 def view_name(source: Source, pipeline: str, wanted: str | None, role: str) -> str:

@@ -135,7 +135,7 @@ DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3
                         FOR UPDATE SKIP LOCKED) i))
 
--- abandoned_tokens(int8[]): claims of any generation whose worker is gone
+-- tokens_without_worker(int8[]): claims of any generation whose worker is gone; take_over_in_flight compares the expiry
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.token <> ALL ($1)
@@ -409,9 +409,6 @@ ALTER TABLE {table} DISABLE ROW LEVEL SECURITY
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1
 
--- relation_oid(text): oid of a relation by its quoted, qualified name
-SELECT pg_catalog.to_regclass($1)::oid::bigint
-
 -- may_create(text, text): whether a role may create relations in a schema
 SELECT pg_catalog.has_schema_privilege($1, $2, 'CREATE') OR pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
 
@@ -441,9 +438,6 @@ SELECT cron.unschedule(c.jobid) FROM cron.job c
 WHERE c.database = pg_catalog.current_database()
   AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
   AND pg_catalog.substring(c.jobname, 'g([0-9]+)_[a-z0-9_]*$') = ANY ($1::pg_catalog.text[])
-
--- table_exists(text): whether this table exists
-SELECT pg_catalog.to_regclass($1) IS NOT NULL
 
 -- lock_for_drop(): conflicts only with another session that drops the same tables
 LOCK TABLE {tables} IN ROW SHARE MODE

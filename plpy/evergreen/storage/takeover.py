@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from evergreen import db
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation
+from evergreen.db import relations
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.storage import indexes
@@ -23,7 +24,7 @@ def take(generations: Sequence[Generation]) -> None:
 
     Raises UserError 55P03: at once if only other sessions than our workers hold one, otherwise after five seconds.
     """
-    tables = [g.table for g in generations if db.value(SQL.table_exists, g.table)]
+    tables = [g.table for g in generations if relations.oid_of(g.table) is not None]
     if not tables:
         return
     names = ", ".join(tables)

@@ -60,7 +60,7 @@ def clear_in_flight(generation: Generation, hashes: list[bytes], token: int) -> 
 def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
     """Mark texts as in flight; return those that are now ours."""
     # A mark of our own earlier batch is stale: a text under way would not be requested here.
-    reusable = [*db.value(SQL.abandoned_tokens, [*own_tokens, token]), *own_tokens]
+    reusable = [*db.value(SQL.tokens_without_worker, [*own_tokens, token]), *own_tokens]
 
     def claim(part: list[bytes]) -> set[bytes]:
         won = {row["hash"] for row in db.rows(SQL.mark_in_flight, generation.model.id, part, token)}

@@ -13,6 +13,7 @@ from evergreen.capture.wal import slot
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Pipeline
 from evergreen.db.errors import is_lock_unavailable, is_object_in_use, is_undefined_table
+from evergreen.db.locks import set_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue import change_log
 from evergreen.source import table
@@ -91,7 +92,7 @@ def _with_short_locks(source: Source, body: partial[object]) -> bool:
     """Run DDL on a user's table; False when the table is locked, since a queued lock would block its writers."""
 
     def step() -> None:
-        db.run(SQL.short_locks)
+        set_lock_timeout()
         body()
 
     try:

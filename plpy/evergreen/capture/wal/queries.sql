@@ -82,9 +82,6 @@ SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE w.state = 'streaming' AND w.partitions <> ARRAY(
     SELECT t.relid FROM embed.partition_tree(p.source) t (relid) ORDER BY t.relid)
 
--- short_locks(): for DDL on a table whose writers must not wait
-SELECT pg_catalog.set_config('lock_timeout', '50ms', true)
-
 -- requirements(): what reading the WAL requires
 SELECT pg_catalog.current_setting('wal_level') AS wal_level,
        (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS may,
@@ -129,9 +126,6 @@ WHERE s.slot_name = embed.slot_name() AND s.database = pg_catalog.current_databa
 
 -- delete_positions(): positions of a dropped slot
 DELETE FROM embed.wal_position
-
--- set_lock_timeout(text): how long to wait for running transactions
-SELECT pg_catalog.set_config('lock_timeout', $1, true)
 
 -- advance_slot(text): lets the server remove WAL up to this position; takes effect at once, even if this transaction is rolled back
 SELECT pg_catalog.pg_replication_slot_advance(embed.slot_name(), $1::pg_catalog.pg_lsn)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from evergreen import db
 from evergreen.catalog import options
 from evergreen.core.errors import UserError
+from evergreen.db.locks import set_lock_timeout
 from evergreen.db.queries import load
 from evergreen.source.table import Source
 
@@ -123,7 +124,7 @@ def create_publication() -> None:
 
 def create(lock_timeout: str) -> None:
     """Create the slot; raises DatabaseError 55P03 when running transactions outlast the lock timeout."""
-    db.value(SQL.set_lock_timeout, lock_timeout)
+    set_lock_timeout(lock_timeout)
     db.value(SQL.create_slot)
     db.run(SQL.record_slot)
 

@@ -1,6 +1,3 @@
--- exists(text): oid of a sequence, NULL if it does not exist
-SELECT pg_catalog.to_regclass($1)::oid::bigint
-
 -- create(): dropped together with its owner's table
 CREATE SEQUENCE embed.{owner}_{number}_{name} OWNED BY embed.{owner}.id
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from evergreen import db
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.pipeline import Model
-from evergreen.db import privileges
+from evergreen.db import privileges, relations
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 
@@ -25,7 +25,7 @@ _LOCK_TIMEOUT_S = 0.25  # the holder needs less than a millisecond
 def create(owner: str, number: int, names: tuple[str, ...]) -> None:
     """Make the sequences of a row of embed.endpoint, embed.model or embed.pipeline, if they are not there."""
     for name in names:
-        if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is None:
+        if relations.oid_of(f"embed.{owner}_{number}_{name}") is None:
             for statement in (SQL.create, SQL.adopt):
                 db.ddl(statement.with_identifiers(owner=owner, number=str(number), name=name))
             privileges.revoke_all("SEQUENCE", f"embed.{owner}_{number}_{name}")
@@ -53,7 +53,7 @@ def reset(endpoint: int) -> None:
 def reset_model(model: int) -> None:
     """Forget that a model failed: it is set up otherwise now."""
     for name in MODEL:
-        if db.value(SQL.exists, f"embed.model_{model}_{name}") is not None:
+        if relations.oid_of(f"embed.model_{model}_{name}") is not None:
             db.value(SQL.reset.with_identifiers(owner="model", number=str(model), name=name))
 
 
@@ -66,7 +66,7 @@ def create_all() -> None:
 def drop(owner: str, number: int, names: tuple[str, ...]) -> None:
     """Drop them; those that an open drain has used stay, without an owner."""
     for name in names:
-        if db.value(SQL.exists, f"embed.{owner}_{number}_{name}") is not None:
+        if relations.oid_of(f"embed.{owner}_{number}_{name}") is not None:
             with_lock_timeout(partial(_drop, owner, number, name), "50ms")
     with_lock_timeout(lambda: db.run(SQL.delete_lock, owner, number), "50ms")
 

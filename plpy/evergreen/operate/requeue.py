@@ -11,7 +11,7 @@ from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import shared, state
 from evergreen.embedding.providers.registry import provider
-from evergreen.queue import change_log
+from evergreen.queue import change_log, failures
 from evergreen.source import reader, table
 from evergreen.source.table import format_row_estimate
 
@@ -31,7 +31,7 @@ def embed_retry(pipeline: str | None, key: str | None) -> int:
     def retry() -> int:
         found = pipelines.owned(pipeline, role)
         canonical = reader.canonical(found, key) if key is not None else None
-        count = db.run(SQL.retry_failed_keys, found.id, [g.id for g in found.generations], canonical)
+        count = failures.requeue(found, canonical)
         for line in _in_the_way(found):
             db.notice(line)
         db.notice(_next(found, canonical, count))
@@ -127,6 +127,6 @@ def _mark(pipeline: Pipeline, keys: list[str]) -> int:
             raise
         # Another session truncates or alters the source. A user's trigger that touches rows must not fail because of
         # that: all rows are checked, and fresh rows cost no call.
-        db.run(SQL.log_scope, pipeline.id)
+        change_log.log_scope(pipeline.id, "source")
         return len(keys)
-    return db.run(SQL.log_keys, pipeline.id, canonical, triggers.wakes_workers(pipeline))
+    return change_log.touch(pipeline.id, canonical, wake=triggers.wakes_workers(pipeline))

@@ -21,6 +21,7 @@ from evergreen.queue import backfill, change_log
 from evergreen.source import expressions as ex
 from evergreen.source import reader, table
 from evergreen.source.reader import SourceRow
+from evergreen.storage import repair as chunk_repair
 
 SQL = load(__package__)
 STATES = ("fresh", "stale", "missing", "orphan", "mixed")
@@ -48,12 +49,10 @@ def _verify(pipeline: Pipeline, *, repair: bool) -> list[tuple[str, int]]:
             if repair:
                 busy += _repair(pipeline, generation, found)
             db.check_interrupts()
-        strays = [
-            row["key"] for row in db.rows(SQL.orphaned_chunks.with_identifiers(table=generation.table), generation.id)
-        ]
-        counts["orphan"] += len(strays)
-        if repair and strays:
-            db.run(SQL.delete_orphaned_chunks.with_identifiers(table=generation.table), generation.id)
+        orphaned = chunk_repair.orphaned_keys(generation)
+        counts["orphan"] += len(orphaned)
+        if repair and orphaned:
+            chunk_repair.delete_orphaned(generation)
     if busy:
         db.warning(
             f"{pluralize(busy, 'row')} that another session is writing may not be repaired",
@@ -169,14 +168,12 @@ def _state(
 
 
 def _repair(pipeline: Pipeline, generation: Generation, found: _Found) -> int:
-    """Queue what is not fresh; what is recorded of it is not believed any more. Return how many others are writing."""
+    """Queue rows that are not fresh and mark their documents as stale; return how many other sessions are writing."""
     wrong = [key for key, state in found.states.items() if state != "fresh"]
-    if found.damaged:
-        ids = [list(column) for column in zip(*found.damaged, strict=True)]
-        db.run(SQL.delete_damaged_chunks.with_identifiers(table=generation.table), *ids)
+    chunk_repair.delete_damaged(generation, found.damaged)
     if wrong:
         recorded = sum(found.states[key] != "missing" for key in wrong)
-        busy = recorded - db.run(SQL.mark_documents_stale, generation.id, wrong)
+        busy = recorded - chunk_repair.mark_stale(generation, wrong)
         change_log.log_keys(pipeline.id, wrong)
         return busy
     return 0

@@ -12,6 +12,7 @@ from evergreen.db.queries import load
 from evergreen.embedding.http import addresses, credentials, parameters
 from evergreen.embedding.limits import state
 from evergreen.embedding.providers import options as serving
+from evergreen.queue import failures
 
 SQL = load(__package__)
 _LONGEST_NAME = 200
@@ -42,7 +43,7 @@ def embed_endpoint_set(name: str | None, url: str | None, secret: str | None, op
         number = db.value(SQL.upsert_endpoint, name, bare, secret, json_objects.dumps(given))
         state.create_all()
         state.reset(int(number))
-        db.run(SQL.retry_endpoint_jobs, int(number))
+        failures.retry_endpoint(int(number))
         event_log.info("endpoint_set", endpoint=name)  # its breakers are closed now
         _warn_of_secret(Endpoint(name, bare, secret, given))
 

@@ -15,6 +15,7 @@ from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.embedding.providers import function, registry
 from evergreen.embedding.providers import options as serving
+from evergreen.queue import failures
 from evergreen.source import functions
 
 SQL = load(__package__)
@@ -173,7 +174,7 @@ def _put(model: Model, options: dict[str, Any]) -> None:
         _check_budgets(model)
     db.run(SQL.set_model_options, model.id, json.dumps(options))
     state.reset_model(model.id)
-    db.run(SQL.retry_model_jobs, model.id)
+    failures.retry_model(model.id)
     event_log.info("model_set", model=model.name)
 
 

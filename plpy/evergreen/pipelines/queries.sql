@@ -141,13 +141,6 @@ RETURNING id
 -- endpoint_settings(text): an endpoint's settings
 SELECT e.url, e.secret, e.options::text AS options FROM embed.endpoint e WHERE e.name = $1
 
--- retry_endpoint_jobs(int4): rows waiting for a model of the endpoint are tried at once
-UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
-WHERE ctid = ANY (ARRAY(
-    SELECT j.ctid FROM embed.endpoint e JOIN embed.model m ON m.endpoint = e.name
-    JOIN embed.generation g ON g.model = m.id JOIN embed.job j ON j.generation = g.id
-    WHERE e.id = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
-
 -- lock_model_options(text): a model's options, locked for change
 SELECT m.options::text AS options, m.built_in FROM embed.model m WHERE m.name = $1 FOR NO KEY UPDATE
 
@@ -157,12 +150,6 @@ UPDATE embed.model SET options = $2::jsonb WHERE id = $1
 -- pipelines_with_budget(int4): pipelines of a model whose budget depends on its price
 SELECT DISTINCT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id
 WHERE g.model = $1 AND p.options ? 'daily_cost' ORDER BY p.name
-
--- retry_model_jobs(int4): rows waiting for the model are tried at once
-UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
-WHERE ctid = ANY (ARRAY(
-    SELECT j.ctid FROM embed.generation g JOIN embed.job j ON j.generation = g.id
-    WHERE g.model = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
 
 -- create_wrapper(): runs the user's function as its owner, with its own schema, pgvector's and public in {path}.
 -- So its body finds what it finds when its owner calls it; a search_path set on the function takes precedence.

@@ -52,6 +52,11 @@ def log_keys(pipeline: int, keys: list[str]) -> None:
     db.run(SQL.log_keys, pipeline, keys)
 
 
+def touch(pipeline: int, keys: list[str], *, wake: bool) -> int:
+    """Queue a check of rows as their change would; with ``wake``, wake a sleeping worker. Return the number of rows."""
+    return db.run(SQL.touch_keys, pipeline, keys, wake)
+
+
 def make_missing() -> None:
     """Create the queue's rows that a partial restore left out; a missing cursor restarts the backfill."""
     db.run(SQL.insert_missing_change_log_states)

@@ -93,3 +93,18 @@ def _columns(
 def retry_now(pipeline: Pipeline) -> None:
     """Make rows that wait after an error ready now, because its cause may be gone."""
     db.run(SQL.log_waiting_jobs, pipeline.id, [g.id for g in pipeline.generations])
+
+
+def requeue(pipeline: Pipeline, key: str | None) -> int:
+    """Queue failed rows and rows that wait after an error, one or all (``key`` None); return how many."""
+    return db.run(SQL.requeue_failed_keys, pipeline.id, [g.id for g in pipeline.generations], key)
+
+
+def retry_model(model: int) -> None:
+    """Make rows that wait for a model ready now."""
+    db.run(SQL.retry_model_jobs, model)
+
+
+def retry_endpoint(endpoint: int) -> None:
+    """Make rows that wait for a model of an endpoint ready now."""
+    db.run(SQL.retry_endpoint_jobs, endpoint)

@@ -431,3 +431,65 @@ INSERT INTO embed.change_log_state (pipeline) VALUES ($1)
 
 -- log_keys(int4, jsonb[]): queued keys are checked again after the current claim; they did not change
 INSERT INTO embed.change_log (pipeline, key, recheck) SELECT $1, k.key, true FROM pg_catalog.unnest($2) k (key)
+
+-- insert_job(int4, jsonb): takes the place of the row's job, if there is none; waits for a session that is inserting one
+INSERT INTO embed.job (generation, key) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING generation
+
+-- lock_job(int4, jsonb): keeps other sessions from changing this row's job
+SELECT j.token FROM embed.job j WHERE j.generation = $1 AND j.key = $2 FOR UPDATE
+
+-- delete_job(int4, jsonb): nothing needs to be done for this row
+DELETE FROM embed.job WHERE generation = $1 AND key = $2
+
+-- reset_job(int4, jsonb): takes the row from its current claim and queues it as new
+UPDATE embed.job
+SET token = NULL, changes = changes + 1, attempts = 0, last_error = NULL, ready_at = pg_catalog.clock_timestamp()
+WHERE generation = $1 AND key = $2
+
+-- delete_failure(int4, jsonb): deletes the dead letter, whose message may quote the text
+DELETE FROM embed.failure WHERE generation = $1 AND key = $2
+
+-- changes_of_key(int4, jsonb): changes that no worker has processed
+SELECT c.ctid::pg_catalog.text AS ctid FROM embed.change_log c WHERE c.pipeline = $1 AND c.key = $2
+
+-- delete_changes(jsonb, text[]): log rows of an absent row need no check
+DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM embed.change_log c WHERE c.ctid = ANY ($2::pg_catalog.tid[]) AND c.key = $1 FOR UPDATE SKIP LOCKED))
+
+-- requeue_failed_keys(int4, int4[], jsonb): queues failed keys of these generations, all or one, in the change log.
+-- A dead letter that a drain has locked is being rewritten or cleared: the drain decides about it, and its key is checked once
+-- more afterwards. Lag keeps counting from the change that failed. A worker that fails to finish a logged key leaves it queued,
+-- so the DELETE loses nothing.
+WITH dead AS MATERIALIZED (
+    SELECT f.key, f.unserved_since FROM embed.failure f WHERE f.generation = ANY ($2) AND ($3 IS NULL OR f.key = $3)
+), held AS MATERIALIZED (
+    SELECT f.ctid FROM embed.failure f WHERE f.generation = ANY ($2) AND ($3 IS NULL OR f.key = $3) FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(SELECT h.ctid FROM held h))
+), waiting AS MATERIALIZED (
+    SELECT j.key FROM embed.job j
+    WHERE j.generation = ANY ($2) AND ($3 IS NULL OR j.key = $3)
+      AND j.token IS NULL AND (j.last_error IS NOT NULL OR j.ready_at > pg_catalog.clock_timestamp())
+)
+INSERT INTO embed.change_log (pipeline, key, changed_at, recheck)
+SELECT $1, k.key, coalesce(min(k.since), pg_catalog.clock_timestamp()), min(k.since) IS NULL
+FROM (SELECT d.key, d.unserved_since AS since FROM dead d UNION ALL SELECT w.key, NULL FROM waiting w) k
+GROUP BY k.key
+
+-- touch_keys(int4, jsonb[], bool): queues keys to be checked; the first wakes a sleeping worker, as the capture function does
+INSERT INTO embed.change_log (pipeline, key, wake)
+SELECT $1, k.key, CASE WHEN k.ord = 1 AND $3 AND NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0) THEN true END
+FROM pg_catalog.unnest($2) WITH ORDINALITY k (key, ord)
+
+-- retry_model_jobs(int4): rows waiting for the model are tried at once
+UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM embed.generation g JOIN embed.job j ON j.generation = g.id
+    WHERE g.model = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
+
+-- retry_endpoint_jobs(int4): rows waiting for a model of the endpoint are tried at once
+UPDATE embed.job SET ready_at = pg_catalog.clock_timestamp()
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM embed.endpoint e JOIN embed.model m ON m.endpoint = e.name
+    JOIN embed.generation g ON g.model = m.id JOIN embed.job j ON j.generation = g.id
+    WHERE e.id = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))

@@ -462,3 +462,61 @@ WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid()
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
   AND l.relation = ANY (ARRAY(SELECT pg_catalog.to_regclass(t.name)::pg_catalog.oid FROM pg_catalog.unnest($1) t (name)))
 ORDER BY l.pid
+
+-- erase_chunks(int4, jsonb): deletes the row's texts and vectors
+DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
+    SELECT c.ctid FROM embed.document d
+    CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = d.id OFFSET 0) c
+    WHERE d.generation = $1 AND d.key = $2))
+RETURNING g.chunk_hash AS hash
+
+-- delete_document(int4, jsonb): deletes what is stored for the row
+DELETE FROM embed.document WHERE generation = $1 AND key = $2
+
+-- erase_in_flight(int4, bytea[], int8): the row's texts are no longer in flight
+DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM embed.in_flight i
+    WHERE i.model = $1 AND i.hash = ANY ($2) AND (i.token = $3 OR i.expires_at <= pg_catalog.clock_timestamp())
+    FOR UPDATE SKIP LOCKED))
+
+-- insert_cache_placeholders(int4, bytea[]): placeholders, removed again before another session can see them
+INSERT INTO embed.cache (model, hash, embedding)
+SELECT $1, u.hash, '[0]'::{vector} FROM pg_catalog.unnest($2) u (hash) ORDER BY u.hash
+ON CONFLICT DO NOTHING
+
+-- delete_cached(int4, bytea[]): deletes cached vectors
+DELETE FROM embed.cache WHERE model = $1 AND hash = ANY ($2)
+
+-- delete_cached_of_row(int4, jsonb): vectors of texts that the row had earlier
+DELETE FROM embed.cache WHERE pipeline = $1 AND key = $2
+
+-- insert_erased_texts(int4, bytea[]): texts that must not be cached if their vectors arrive late
+INSERT INTO embed.erased_text (model, hash)
+SELECT $1, u.hash FROM pg_catalog.unnest($2) u (hash) ORDER BY u.hash
+ON CONFLICT (model, hash) DO UPDATE SET erased_at = pg_catalog.clock_timestamp()
+
+-- texts_of_claim(int4, int8): texts of the claim that held the row; which of them are the row's is no longer known
+SELECT i.hash FROM embed.in_flight i WHERE i.model = $1 AND i.token = $2
+
+-- delete_damaged_chunks(int8[], int8[]): chunks that do not match the values stored with them; a drain recreates them.
+-- Here and below, a row that another session is writing is left to that session: nothing waits for an open drain.
+DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM unnest($1, $2) u (document, id)
+    CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id
+                        FOR UPDATE SKIP LOCKED) c))
+
+-- keys_of_orphaned_chunks(int4): chunks without a document
+SELECT DISTINCT g.key::pg_catalog.text AS key FROM {table} g
+WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.id = g.document)
+
+-- delete_unlocked_orphaned_chunks(int4): deletes them
+DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+    SELECT g.ctid FROM {table} g
+    WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.id = g.document)
+    FOR UPDATE SKIP LOCKED))
+
+-- mark_documents_stale(int4, jsonb[]): marks what is stored for these keys as untrusted
+UPDATE embed.document SET src_hash = '' WHERE ctid = ANY (ARRAY(
+    SELECT d.ctid FROM pg_catalog.unnest($2) u (key)
+    CROSS JOIN LATERAL (SELECT d.ctid FROM embed.document d WHERE d.generation = $1 AND d.key = u.key
+                        FOR UPDATE SKIP LOCKED) d))

@@ -9,7 +9,7 @@ from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log
 from evergreen.db.errors import is_dependency, is_lock_unavailable
 from evergreen.db.queries import load
-from evergreen.queue import change_log
+from evergreen.queue import backfill, change_log
 from evergreen.source import table as columns
 from evergreen.source.table import Source
 from evergreen.storage import generation_tables
@@ -69,7 +69,7 @@ def ready(pipeline: Pipeline) -> Pipeline | None:
     for generation in lost:
         generation_tables.repair(found, generation)
     if lost:
-        db.run(SQL.restart_backfill, found.id)
+        backfill.restart(found.id)
     return found
 
 

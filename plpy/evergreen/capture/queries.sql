@@ -31,21 +31,6 @@ WHERE id = $1
 -- set_seen(int4, int8, int8, oid): records where the pipeline lives now
 UPDATE embed.pipeline SET system_identifier = $2, database_oid = $3::oid, source_oid = $4 WHERE id = $1
 
--- release_claims(int4): claims of another server mean nothing here; their jobs become claimable at once
-WITH generations AS (SELECT g.id, g.model FROM embed.generation g WHERE g.pipeline = $1),
-     jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
-              WHERE generation IN (SELECT id FROM generations) AND token IS NOT NULL),
-     flying AS (DELETE FROM embed.in_flight WHERE model IN (SELECT model FROM generations))
-DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)
-
--- reset_scan_start(int4): transaction ids of another server mean nothing here
-UPDATE embed.change_log_state SET floor = '0' WHERE pipeline = $1
-
--- restart_backfill(int4): checks everything again; fresh rows cost no call
-UPDATE embed.backfill_cursor s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
-    walked = 0, worked = '0', moved_at = NULL
-FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
-
 -- reader_matches_source(text, oid, text): whether a reader still runs as the source's owner, and the table has row security
 -- like the source
 SELECT p.prosecdef AND p.proowner = c.relowner AND coalesce(g.relrowsecurity = c.relrowsecurity, true)
@@ -66,13 +51,6 @@ ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
 
 -- runs_as_owner(int4): whether the functions that read the source run as its owner
 SELECT embed.runs_as_owner($1)
-
--- count_documents(int4): counts documents restored while triggers were disabled; concurrent inserts count themselves
-INSERT INTO embed.document_count (generation, documents)
-SELECT g.id, c.number - embed.documents(g.id)
-FROM embed.generation g
-CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
-WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)
 
 -- record_partitions(int4): partitions whose rows are removed when they are dropped; returns whether one of the earlier ones is
 -- gone
@@ -194,10 +172,6 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 
 -- has_lost_documents(int4, int4): documents whose chunks are missing
 SELECT embed.documents_without_vectors($1, $2)
-
--- advance_document_ids(): moves the sequence past the existing ids
-SELECT pg_catalog.setval('embed.document_id_seq', m.id)
-FROM (SELECT max(d.id) AS id FROM embed.document d) m, embed.document_id_seq s WHERE m.id >= s.last_value
 
 -- drop_column(): drops a column from a table that is no longer read
 ALTER TABLE {table} DROP COLUMN {column}

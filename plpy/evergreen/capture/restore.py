@@ -6,7 +6,8 @@ from evergreen.core.pipeline import Pipeline
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
-from evergreen.storage import generation_tables
+from evergreen.queue import backfill, change_log, claims
+from evergreen.storage import documents, generation_tables, vector_cache
 
 SQL = load(__package__)
 
@@ -48,14 +49,17 @@ def find_by_name(pipeline: Pipeline) -> Pipeline:
 def rebind_restored(pipeline: Pipeline) -> None:
     """Adopt a restored pipeline: discard the other server's leases and transaction ids, and check all rows."""
     state.create_all()
-    db.run(SQL.release_claims, pipeline.id)
-    db.run(SQL.reset_scan_start, pipeline.id)
-    db.value(SQL.advance_document_ids)
+    generations = [generation.id for generation in pipeline.generations]
+    models = [g.known_model.id for g in pipeline.generations if g.known_model is not None]
+    claims.release_all(generations)
+    vector_cache.clear_all_in_flight(models)
+    change_log.reset_scan_start(pipeline.id)
+    documents.advance_ids()
     if pipeline.missing_part is None:
         for generation in pipeline.generations:
             generation_tables.repair(pipeline, generation)
-    db.run(SQL.restart_backfill, pipeline.id)
-    db.run(SQL.count_documents, pipeline.id)
+    backfill.restart(pipeline.id)
+    documents.recount(pipeline.id)
     for row in db.rows(SQL.altered_triggers):
         with_lock_timeout(lambda row=row: db.ddl(SQL.enable_trigger.with_identifiers(**row)), "50ms")
     here = db.one(SQL.current_identity, pipeline.source)

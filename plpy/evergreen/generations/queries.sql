@@ -137,13 +137,6 @@ WHERE pg_catalog.to_regclass('embed_store.' || pg_catalog.substring(j.name, '^g[
    OR EXISTS (SELECT FROM pg_catalog.pg_index i
               WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.' || j.name))
 
--- delete_work(int4): deletes all queued and finished work of a generation
-WITH jobs AS (DELETE FROM embed.job WHERE generation = $1),
-     leases AS (DELETE FROM embed.lease WHERE generation = $1),
-     cursors AS (DELETE FROM embed.backfill_cursor WHERE generation = $1),
-     failures AS (DELETE FROM embed.failure WHERE generation = $1)
-DELETE FROM embed.document WHERE generation = $1
-
 -- delete_generation(int4): the generation itself
 DELETE FROM embed.generation WHERE id = $1
 

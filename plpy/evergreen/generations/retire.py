@@ -13,8 +13,9 @@ from evergreen.db.locks import with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.generations.build import hold
+from evergreen.queue import claims
 from evergreen.source import functions, table
-from evergreen.storage import generation_tables, takeover
+from evergreen.storage import documents, generation_tables, takeover
 
 SQL = load(__package__)
 KINDS = ("retirement",)
@@ -55,7 +56,8 @@ def _named(pipeline: Pipeline, number: int) -> Generation:
 def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
     """Take generations away: catalog rows first, then, with a lock on each table, what was made for them."""
     for generation in generations:
-        db.run(SQL.delete_work, generation.id)
+        claims.delete_work([generation.id])
+        documents.delete_all([generation.id])
         db.run(SQL.delete_generation, generation.id)
         generation_tables.drop_table(generation)
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):

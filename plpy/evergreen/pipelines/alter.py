@@ -3,7 +3,7 @@
 from evergreen import db
 from evergreen.capture import ddl_sync, generated, triggers
 from evergreen.capture.triggers import own_ddl
-from evergreen.capture.wal import slot
+from evergreen.capture.wal import handover, slot
 from evergreen.catalog import json_objects, languages, models, pipelines
 from evergreen.catalog import options as pipeline_options
 from evergreen.catalog.options import SETTINGS, get, interval_seconds
@@ -93,7 +93,7 @@ def _switch(number: int, source: Source, wanted: str) -> None:
     assert before is not None
     db.run(SQL.set_capture, number, wanted)
     if wanted == "cdc":
-        db.run(SQL.switch_to_wal, number, before.triggers)
+        handover.request(number, triggers=before.triggers)
         db.notice("a worker creates the replication slot and then reads the WAL; until then capture goes on as before")
         return
     if wanted == "trigger":
@@ -101,7 +101,7 @@ def _switch(number: int, source: Source, wanted: str) -> None:
     else:
         triggers.remove(before)
     # After the triggers are installed, and so after every writer without them.
-    complete = before.capture == "trigger" or (before.capture == "cdc" and db.value(SQL.leave_wal, number))
+    complete = before.capture == "trigger" or (before.capture == "cdc" and handover.leave(number))
     slot.unpublish_unused(source.oid)
     if not complete:
         change_log.log_scope(number, "source")

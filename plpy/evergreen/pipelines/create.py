@@ -7,6 +7,7 @@ from typing import Any
 from evergreen import db
 from evergreen.capture import generated, partitions, triggers
 from evergreen.capture.triggers import own_ddl
+from evergreen.capture.wal import handover
 from evergreen.catalog import pg_cron, pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
@@ -142,7 +143,7 @@ def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
     cursors.create(generation.id, backfill=backfill)
     if pipeline.capture == "cdc":
         # Without a backfill triggers capture until the WAL is read; with one all rows are checked anyway.
-        db.run(SQL.start_in_wal, number, not backfill, backfill)
+        handover.request(number, triggers=not backfill)
         pipeline = replace(pipeline, triggers=not backfill)
     generated.create_functions(pipeline, source)
     partitions.record(pipeline)

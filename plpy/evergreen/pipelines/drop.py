@@ -12,8 +12,9 @@ from evergreen.db.locks import set_lock_timeout, with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
+from evergreen.queue import change_log, claims
 from evergreen.source import functions
-from evergreen.storage import generation_tables, takeover
+from evergreen.storage import documents, generation_tables, takeover, usage
 
 SQL = load(__package__)
 _WORKERS_TIMEOUT = "3s"
@@ -35,7 +36,7 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
             _remove_table(found, generation, keep=bool(keep_embeddings))
         # Workers give back their claims on the pipeline, because they can no longer reach its vectors.
         set_lock_timeout(_WORKERS_TIMEOUT)
-        db.run(SQL.delete_queue, found.id)
+        _delete_work(found)
         db.run(SQL.delete_generations, found.id)
         db.run(SQL.delete_pipeline, found.id)
         state.drop("pipeline", found.id, state.BUDGET)
@@ -46,6 +47,16 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
             handover.drop_if_unused()
 
     as_extension_owner(drop)
+
+
+def _delete_work(pipeline: Pipeline) -> None:
+    """Delete all that is queued and stored of a pipeline, except its vectors."""
+    generations = [generation.id for generation in pipeline.generations]
+    change_log.delete(pipeline.id)
+    handover.delete(pipeline.id)
+    claims.delete_work(generations)
+    usage.delete(pipeline.id)
+    documents.delete_all(generations)
 
 
 def _locked(pipeline: Pipeline) -> Pipeline:

@@ -17,6 +17,7 @@ from evergreen.embedding.providers import function, registry
 from evergreen.embedding.providers import options as serving
 from evergreen.queue import failures
 from evergreen.source import functions
+from evergreen.storage import vector_cache
 
 SQL = load(__package__)
 _MAX_DIMENSIONS = 16000  # pgvector's limit for a stored vector
@@ -132,6 +133,7 @@ def embed_model_drop(name: str | None) -> None:
         _check_unused(model)
         if db.value(SQL.is_built_in, model.id):
             raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing while it is not used.")
+        vector_cache.delete_model(model.id)
         db.run(SQL.delete_model, model.id)
         _check_unused(model)  # by a pipeline created during the wait for its lock
         state.drop("model", model.id, state.MODEL)

@@ -24,20 +24,6 @@ UPDATE embed.pipeline SET state = $2 WHERE id = $1
 -- set_capture(int4, text): sets how changes are captured
 UPDATE embed.pipeline SET capture = $2 WHERE id = $1
 
--- switch_to_wal(int4, bool): queues capture from the WAL; the current capture continues until then, or without one everything
--- is checked then
-INSERT INTO embed.wal AS w (pipeline, state, triggers, recheck) VALUES ($1, 'pending', $2, NOT $2)
-ON CONFLICT (pipeline) DO UPDATE SET state = 'pending', triggers = $2, recheck = NOT $2, horizon = NULL, position = NULL, note = NULL
-
--- leave_wal(int4): changes committed before now still have to be read; returns whether all of them will be
-WITH reading AS (
-    UPDATE embed.wal SET state = 'draining', triggers = false, position = pg_catalog.pg_current_wal_insert_lsn(), note = NULL
-    WHERE pipeline = $1 AND state = 'streaming' RETURNING true
-), others AS (
-    DELETE FROM embed.wal WHERE pipeline = $1 AND state <> 'streaming' RETURNING triggers AND NOT recheck AS captured
-)
-SELECT EXISTS (SELECT FROM reading) OR coalesce((SELECT o.captured FROM others o), false) AS complete
-
 -- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text, text): a new pipeline.
 -- The id here and those below must be new to the catalog: a partial restore may have left a sequence behind its table, or rows
 -- and triggers of an id whose own row is missing.
@@ -69,10 +55,6 @@ RETURNING id
 -- lock_model(int4, int4): keeps the pipeline and the model from being dropped until this transaction ends
 SELECT FROM embed.pipeline p, embed.model m WHERE p.id = $1 AND m.id = $2 FOR KEY SHARE
 
--- start_in_wal(int4, bool, bool): queues capture from the WAL; whether triggers capture until then, and whether everything is
--- checked then
-INSERT INTO embed.wal (pipeline, state, triggers, recheck) VALUES ($1, 'pending', $2, $3)
-
 -- set_view(int4, oid): records the view
 UPDATE embed.pipeline SET view = $2, view_name = embed.qualified_name($2) WHERE id = $1
 
@@ -81,20 +63,6 @@ SELECT c.relname::text FROM pg_catalog.pg_class c WHERE c.oid = $1
 
 -- lock_pipeline(int4): makes sessions that add a generation wait, or waits for them
 SELECT FROM embed.pipeline p WHERE p.id = $1 FOR UPDATE
-
--- delete_queue(int4): deletes all queued and finished work of a pipeline; its own row is deleted last
-WITH generations AS (SELECT g.id FROM embed.generation g WHERE g.pipeline = $1),
-     changes AS (DELETE FROM embed.change_log WHERE pipeline = $1),
-     log_state AS (DELETE FROM embed.change_log_state WHERE pipeline = $1),
-     wal AS (DELETE FROM embed.wal WHERE pipeline = $1),
-     jobs AS (DELETE FROM embed.job WHERE generation IN (SELECT id FROM generations)),
-     leases AS (DELETE FROM embed.lease WHERE generation IN (SELECT id FROM generations)),
-     cursors AS (DELETE FROM embed.backfill_cursor WHERE generation IN (SELECT id FROM generations)),
-     lags AS (DELETE FROM embed.lag WHERE pipeline = $1),
-     usage AS (DELETE FROM embed.usage WHERE pipeline = $1),
-     failures AS (DELETE FROM embed.failure WHERE generation IN (SELECT id FROM generations)),
-     documents AS (DELETE FROM embed.document WHERE generation IN (SELECT id FROM generations))
-SELECT 1
 
 -- delete_generations(int4): the generations of a pipeline
 DELETE FROM embed.generation WHERE pipeline = $1
@@ -121,10 +89,6 @@ SELECT EXISTS (SELECT FROM embed.endpoint e WHERE e.name = $1)
 
 -- pipelines_of_model(int4): pipelines that use a model
 SELECT p.name FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id WHERE g.model = $1 ORDER BY p.id
-
--- delete_model(int4): deletes a model and its cached vectors
-WITH cached AS (DELETE FROM embed.cache WHERE model = $1), flying AS (DELETE FROM embed.in_flight WHERE model = $1)
-DELETE FROM embed.model WHERE id = $1
 
 -- is_built_in(int4): built-in models cannot be dropped
 SELECT m.built_in FROM embed.model m WHERE m.id = $1
@@ -163,3 +127,6 @@ ALTER FUNCTION {signature} DEPENDS ON EXTENSION evergreen
 
 -- upsert_setting(text, text): stores a setting
 INSERT INTO embed.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value
+
+-- delete_model(int4): deletes a model
+DELETE FROM embed.model WHERE id = $1

@@ -169,6 +169,11 @@ def create(generation: int, *, backfill: bool) -> None:
     db.run(SQL.insert_cursors, generation, backfill)
 
 
+def restart(pipeline: int) -> None:
+    """Restart all cursors of a pipeline, to check everything; fresh rows cost no call."""
+    db.run(SQL.restart_cursors, pipeline)
+
+
 def stored_keys(generation: int, after: str | None, limit: int) -> list[str]:
     """Return the next keys that have a document, in order."""
     return [row["key"] for row in db.rows(SQL.stored_keys, generation, after, limit)]

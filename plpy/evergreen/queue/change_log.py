@@ -42,6 +42,16 @@ def create(pipeline: int) -> None:
     db.run(SQL.insert_change_log_state, pipeline)
 
 
+def delete(pipeline: int) -> None:
+    """Delete the change log of a pipeline, and its state."""
+    db.run(SQL.delete_change_log, pipeline)
+
+
+def reset_scan_start(pipeline: int) -> None:
+    """Scan the whole log next time: transaction ids of another server mean nothing here."""
+    db.run(SQL.reset_scan_start, pipeline)
+
+
 def log_scope(pipeline: int, scope: str) -> None:
     """Queue a check of every document of a pipeline (scope 'document'), or also of every source row ('source')."""
     db.run(SQL.log_scope, pipeline, scope)
@@ -50,6 +60,11 @@ def log_scope(pipeline: int, scope: str) -> None:
 def log_keys(pipeline: int, keys: list[str]) -> None:
     """Queue a check of rows."""
     db.run(SQL.log_keys, pipeline, keys)
+
+
+def log_from_wal(pipeline: int, key: str, changes: str) -> None:
+    """Log changes read from the WAL; ``key``: the SQL expression for the key of one, ``e``, in the JSON array."""
+    db.run(SQL.log_keys_from_wal.with_identifiers(key=key), pipeline, changes)
 
 
 def touch(pipeline: int, keys: list[str], *, wake: bool) -> int:

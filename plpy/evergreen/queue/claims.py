@@ -174,6 +174,16 @@ def truncate_queue() -> None:
             raise
 
 
+def release_all(generations: list[int]) -> None:
+    """Discard all claims of generations: those of another server mean nothing here."""
+    db.run(SQL.release_claims, generations)
+
+
+def delete_work(generations: list[int]) -> None:
+    """Delete everything that is queued, claimed or failed in generations, and their cursors."""
+    db.run(SQL.delete_work, generations)
+
+
 def delete_abandoned() -> None:
     """Delete what crashed workers left and nothing needs any more."""
     db.run(SQL.delete_abandoned_leases)

@@ -493,3 +493,33 @@ WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM embed.endpoint e JOIN embed.model m ON m.endpoint = e.name
     JOIN embed.generation g ON g.model = m.id JOIN embed.job j ON j.generation = g.id
     WHERE e.id = $1 AND j.token IS NULL AND j.ready_at > pg_catalog.clock_timestamp() FOR UPDATE OF j SKIP LOCKED))
+
+-- reset_scan_start(int4): transaction ids of another server mean nothing here
+UPDATE embed.change_log_state SET floor = '0' WHERE pipeline = $1
+
+-- restart_cursors(int4): checks everything again; fresh rows cost no call
+UPDATE embed.backfill_cursor s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
+    walked = 0, worked = '0', moved_at = NULL
+FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id
+
+-- release_claims(int4[]): discards the claims of these generations; their jobs become claimable at once
+WITH jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
+              WHERE generation = ANY ($1) AND token IS NOT NULL)
+DELETE FROM embed.lease WHERE generation = ANY ($1)
+
+-- delete_work(int4[]): deletes all queued and failed work of these generations
+WITH jobs AS (DELETE FROM embed.job WHERE generation = ANY ($1)),
+     leases AS (DELETE FROM embed.lease WHERE generation = ANY ($1)),
+     cursors AS (DELETE FROM embed.backfill_cursor WHERE generation = ANY ($1))
+DELETE FROM embed.failure WHERE generation = ANY ($1)
+
+-- delete_change_log(int4): deletes the change log of a pipeline, and its state
+WITH changes AS (DELETE FROM embed.change_log WHERE pipeline = $1)
+DELETE FROM embed.change_log_state WHERE pipeline = $1
+
+-- log_keys_from_wal(int4, jsonb): keys to check; each is an array: microseconds since 2000, whether the transaction was a bulk change,
+-- values
+INSERT INTO embed.change_log (pipeline, key, changed_at, bulk)
+SELECT $1, {key}, '2000-01-01 00:00:00+00'::timestamptz + (e ->> 0)::pg_catalog.int8 * '1 microsecond'::interval,
+       (e ->> 1)::pg_catalog.bool
+FROM pg_catalog.jsonb_array_elements($2) e

@@ -131,6 +131,21 @@ def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
+def recount(pipeline: int) -> None:
+    """Count documents that were restored while triggers were disabled."""
+    db.run(SQL.recount_documents, pipeline)
+
+
+def advance_ids() -> None:
+    """Move the sequence of document ids past the existing ones."""
+    db.value(SQL.advance_document_ids)
+
+
+def delete_all(generations: list[int]) -> None:
+    """Delete all documents of generations; their tables are dropped separately."""
+    db.run(SQL.delete_documents_of_generations, generations)
+
+
 def locked_elsewhere(claim: Claim, keys: list[str]) -> set[str]:
     """Lock the documents of these keys; return the keys whose document another session has locked."""
     return {row["key"] for row in db.rows(SQL.locked_elsewhere, claim.generation.id, keys)} if keys else set()

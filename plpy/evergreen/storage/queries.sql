@@ -520,3 +520,28 @@ UPDATE embed.document SET src_hash = '' WHERE ctid = ANY (ARRAY(
     SELECT d.ctid FROM pg_catalog.unnest($2) u (key)
     CROSS JOIN LATERAL (SELECT d.ctid FROM embed.document d WHERE d.generation = $1 AND d.key = u.key
                         FOR UPDATE SKIP LOCKED) d))
+
+-- recount_documents(int4): counts documents restored while triggers were disabled; concurrent inserts count themselves
+INSERT INTO embed.document_count (generation, documents)
+SELECT g.id, c.number - embed.documents(g.id)
+FROM embed.generation g
+CROSS JOIN LATERAL (SELECT count(*) AS number FROM embed.document d WHERE d.generation = g.id) c
+WHERE g.pipeline = $1 AND c.number <> embed.documents(g.id)
+
+-- advance_document_ids(): moves the sequence past the existing ids
+SELECT pg_catalog.setval('embed.document_id_seq', m.id)
+FROM (SELECT max(d.id) AS id FROM embed.document d) m, embed.document_id_seq s WHERE m.id >= s.last_value
+
+-- clear_all_in_flight(int4[]): no text of these models is in flight
+DELETE FROM embed.in_flight WHERE model = ANY ($1)
+
+-- delete_documents_of_generations(int4[]): all documents of these generations
+DELETE FROM embed.document WHERE generation = ANY ($1)
+
+-- delete_usage(int4): usage and lag of a pipeline
+WITH lag AS (DELETE FROM embed.lag WHERE pipeline = $1)
+DELETE FROM embed.usage WHERE pipeline = $1
+
+-- delete_cache_of_model(int4): cached vectors of a model, and its texts in flight
+WITH cached AS (DELETE FROM embed.cache WHERE model = $1)
+DELETE FROM embed.in_flight WHERE model = $1

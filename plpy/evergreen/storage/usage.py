@@ -85,6 +85,11 @@ def record_query_usage(pipeline: int | None, model: Model, spent: Usage) -> None
         event_log.warn("usage_not_recorded", model=model.name, **vars(spent))
 
 
+def delete(pipeline: int) -> None:
+    """Delete usage and lag of a pipeline."""
+    db.run(SQL.delete_usage, pipeline)
+
+
 def aggregate() -> None:
     """Aggregate usage older than an hour into one row an hour, and the document counts."""
     db.run(SQL.delete_orphaned_usage)

@@ -57,6 +57,16 @@ def clear_in_flight(generation: Generation, hashes: list[bytes], token: int) -> 
         db.run(SQL.clear_in_flight, generation.model.id, hashes, token)
 
 
+def clear_all_in_flight(models: list[int]) -> None:
+    """Clear all in-flight marks of models: those of another server mean nothing here."""
+    db.run(SQL.clear_all_in_flight, models)
+
+
+def delete_model(model: int) -> None:
+    """Delete the cached vectors and in-flight marks of a model."""
+    db.run(SQL.delete_cache_of_model, model)
+
+
 def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
     """Mark texts as in flight; return those that are now ours."""
     # A mark of our own earlier batch is stale: a text under way would not be requested here.

@@ -24,9 +24,29 @@ SQL = load(__package__)
 
 def drop_slot(reason: str) -> None:
     """Drop the slot after changes were missed: its pipelines start over, and all their rows are checked."""
+    for row in db.rows(SQL.delete_draining):
+        change_log.log_scope(row["pipeline"], "source")
     db.run(SQL.restart_capture, reason)
     db.run(SQL.delete_positions)
     db.rows(SQL.drop_slot)
+
+
+def request(pipeline: int, *, triggers: bool) -> None:
+    """Have a worker switch a pipeline to the WAL.
+
+    ``triggers``: they capture until then; otherwise all rows are checked then.
+    """
+    db.run(SQL.request_streaming, pipeline, triggers)
+
+
+def leave(pipeline: int) -> bool:
+    """Stop capture from the WAL; return whether all changes committed before now are captured, or will be read."""
+    return bool(db.value(SQL.stop_streaming, pipeline))
+
+
+def delete(pipeline: int) -> None:
+    """Delete the state of a dropped pipeline."""
+    db.run(SQL.delete_pipeline, pipeline)
 
 
 def drop_unused() -> None:

@@ -19,12 +19,6 @@ INSERT INTO embed.wal (pipeline, state) SELECT p.id, 'pending' FROM embed.pipeli
 WHERE p.capture = 'cdc' AND NOT EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = p.id)
 ON CONFLICT DO NOTHING
 
--- restart_capture(text): changes may have been missed: starts over and checks all rows
-WITH left_out AS (DELETE FROM embed.wal WHERE state = 'draining' RETURNING pipeline),
-     checked AS (INSERT INTO embed.change_log (pipeline, scope) SELECT l.pipeline, 'source' FROM left_out l)
-UPDATE embed.wal SET state = 'pending', recheck = true, horizon = NULL, position = NULL, note = $1
-WHERE state <> 'unsupported' AND state <> 'draining'
-
 -- pipelines_in_state(text): pipelines in a state
 SELECT w.pipeline FROM embed.wal w WHERE w.state = $1
 
@@ -186,13 +180,6 @@ WHERE p.source = $1 OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_
 SELECT ARRAY(SELECT a.atttypid::pg_catalog.int8 FROM pg_catalog.unnest($2) WITH ORDINALITY u (name, ord)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attname = u.name ORDER BY u.ord) AS types
 
--- log_keys(int4, jsonb): keys to check; each is an array: microseconds since 2000, whether the transaction was a bulk change,
--- values
-INSERT INTO embed.change_log (pipeline, key, changed_at, bulk)
-SELECT $1, {key}, '2000-01-01 00:00:00+00'::timestamptz + (e ->> 0)::pg_catalog.int8 * '1 microsecond'::interval,
-       (e ->> 1)::pg_catalog.bool
-FROM pg_catalog.jsonb_array_elements($2) e
-
 -- add_position(text, text): everything up to this position is logged
 INSERT INTO embed.wal_position (slot, lsn) VALUES ($1, $2::pg_catalog.pg_lsn)
 
@@ -213,3 +200,26 @@ GROUP BY e.lsn
 
 -- flush_wal(): its commit flushes all WAL written so far; does not wait for a standby
 SELECT pg_catalog.set_config('synchronous_commit', 'local', true), pg_catalog.pg_current_xact_id()
+
+-- delete_draining(): pipelines whose earlier changes can no longer be read from the WAL
+DELETE FROM embed.wal WHERE state = 'draining' RETURNING pipeline
+
+-- restart_capture(text): changes may have been missed: starts over and checks all rows
+UPDATE embed.wal SET state = 'pending', recheck = true, horizon = NULL, position = NULL, note = $1 WHERE state <> 'unsupported'
+
+-- request_streaming(int4, bool): queues capture from the WAL; the current capture continues until then, or without one everything
+-- is checked then
+INSERT INTO embed.wal AS w (pipeline, state, triggers, recheck) VALUES ($1, 'pending', $2, NOT $2)
+ON CONFLICT (pipeline) DO UPDATE SET state = 'pending', triggers = $2, recheck = NOT $2, horizon = NULL, position = NULL, note = NULL
+
+-- stop_streaming(int4): changes committed before now still have to be read; returns whether all of them will be
+WITH reading AS (
+    UPDATE embed.wal SET state = 'draining', triggers = false, position = pg_catalog.pg_current_wal_insert_lsn(), note = NULL
+    WHERE pipeline = $1 AND state = 'streaming' RETURNING true
+), others AS (
+    DELETE FROM embed.wal WHERE pipeline = $1 AND state <> 'streaming' RETURNING triggers AND NOT recheck AS captured
+)
+SELECT EXISTS (SELECT FROM reading) OR coalesce((SELECT o.captured FROM others o), false) AS complete
+
+-- delete_pipeline(int4): the pipeline is dropped
+DELETE FROM embed.wal WHERE pipeline = $1

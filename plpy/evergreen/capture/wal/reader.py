@@ -12,7 +12,7 @@ from evergreen.capture.wal.decoder import Begin, Change, Commit, ProtocolError, 
 from evergreen.capture.wal.slot import format_lsn, parse_lsn
 from evergreen.catalog import json_objects, pipelines
 from evergreen.db import encoding
-from evergreen.db.queries import Query, load
+from evergreen.db.queries import load
 from evergreen.queue import change_log
 from evergreen.source import expressions as ex
 from evergreen.source import table
@@ -176,7 +176,7 @@ class _Log:
         default_factory=list[list[object]]
     )  # entries of the current transaction
     _scopes: set[tuple[int, str]] = field(default_factory=set[tuple[int, str]])
-    _queries: dict[int, Query] = field(default_factory=dict[int, Query])
+    _key_expressions: dict[int, str] = field(default_factory=dict[int, str])
 
     def watcher(self, pipeline: int, relation: int) -> Watcher | None:
         """Return what is needed to log keys of a pipeline; None when its source is gone."""
@@ -184,7 +184,7 @@ class _Log:
         source = table.describe(found.source) if found is not None else None
         if found is None or source is None or not source.key:
             return None
-        self._queries[pipeline] = SQL.log_keys.with_identifiers(key=ex.logged_key("e", 2, source.key))
+        self._key_expressions[pipeline] = ex.logged_key("e", 2, source.key)
         watched = (name for generation in found.generations for _, name in generation.watched)
         key = [c.name for c in source.key]
         return Watcher(pipeline, tuple(key), tuple(db.value(SQL.column_types, relation, key)), frozenset(watched))
@@ -221,7 +221,7 @@ class _Log:
         for pipeline, kept in self._keys.items():
             if kept:
                 keys = json_objects.dumps([[*about, *key] for key, about in kept.items()])
-                db.run(self._queries[pipeline], pipeline, keys)
+                change_log.log_from_wal(pipeline, self._key_expressions[pipeline], keys)
         self.total += self._count + len(self._scopes)
         for pipeline, scope in sorted(self._scopes):
             change_log.log_scope(pipeline, scope)

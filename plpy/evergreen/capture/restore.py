@@ -3,6 +3,7 @@
 from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Pipeline
+from evergreen.db import relations
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
@@ -37,7 +38,7 @@ def find_by_name(pipeline: Pipeline) -> Pipeline:
         is_bound = (
             pipeline.source_name is not None
             or pipeline.broken_reason is not None
-            or db.value(SQL.table_oid, pipeline.recorded_name) is None
+            or relations.oid_of(pipeline.recorded_name) is None
         )
     if is_bound or not db.run(SQL.bind_by_name, pipeline.id):
         return pipeline

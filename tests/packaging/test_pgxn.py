@@ -43,6 +43,11 @@ def test_it_has_every_field_that_the_specification_requires(meta: dict[str, Any]
     assert meta["provides"]
 
 
+def test_a_version_in_development_is_a_semantic_version():
+    assert [pgxn.semantic(version) for version in ("0.2.0", "0.3.0.dev0")] == ["0.2.0", "0.3.0-dev0"]
+    assert VERSION.fullmatch(pgxn.semantic("0.3.0.dev0"))
+
+
 def test_what_it_provides_is_there(meta: dict[str, Any]):
     for name, extension in meta["provides"].items():
         assert TERM.fullmatch(name)

@@ -26,9 +26,14 @@ def _required(control: str) -> dict[str, str | int]:
     return {name: _MIN_VERSIONS.get(name, 0) for name in ("PostgreSQL", *re.split(r"\s*,\s*", match[1]))}
 
 
+def semantic(version: str) -> str:
+    """Return a version of Python's form in that of semver.org, which PGXN wants: 0.3.0.dev0 as 0.3.0-dev0."""
+    return version.replace(".dev", "-dev")
+
+
 def describe(about: metadata.PackageMetadata, control: str) -> dict[str, Any]:
     """Return the content of META.json, version 1.0.0 of its specification."""
-    abstract, version = about["Summary"], about["Version"]
+    abstract, version = about["Summary"], semantic(about["Version"])
     return {
         "name": about["Name"],
         "abstract": abstract,

@@ -13,7 +13,8 @@ from tools.reference.markdown import code, page, table
 
 INTRODUCTION = """\
 Every error and warning of Evergreen, by message, with its cure. `…` stands for a name or value. Most messages carry the cure
-themselves, as a HINT that you can type."""
+themselves, as a HINT that you can type. If you have a symptom and no message, see
+[troubleshooting](../how-to/troubleshooting.md)."""
 CALLS = """\
 A call that cannot be done fails with one of these, and changes nothing. The SQLSTATE is that of its class in PostgreSQL."""
 MODELS = """\
@@ -36,6 +37,8 @@ _CODE = re.compile(r"ERRCODE\s*=\s*'(\w+)'")
 _SQLSTATES = {"insufficient_privilege": "42501", "serialization_failure": "40001"}
 _STATEMENT = re.compile(r"(?:SELECT|ALTER|CREATE|GRANT|CALL|SET|DROP|REVOKE|REINDEX|evergreen) [^;]*;?$")
 _MARKUP = re.compile(r"[\\*<`\[\]]|(?<!\w)_|_(?!\w)")
+_PARAMETER = re.compile(r"%(?:\d\$)?[IsL]?")
+_WORDS = re.compile(r"\w{3}")
 _IN_HINT = "The HINT says what to type."
 _INTERNAL = {"undone"}  # is caught where it is raised
 _SHORTEST = 4
@@ -67,7 +70,8 @@ def _hint(node: ast.expr | None) -> str | None:
     """Return a hint as written; where it is put together, that there is one."""
     if node is None or (isinstance(node, ast.Constant) and not node.value):
         return None
-    return text_of(node) or _IN_HINT
+    text = text_of(node)
+    return text if text and _WORDS.search(text) else _IN_HINT
 
 
 def of_calls() -> Iterator[Message]:
@@ -100,9 +104,11 @@ def _raised() -> Iterator[tuple[str, Message]]:
         for level, text, rest in _RAISE.findall(path.read_text("utf-8")):
             hint = _HINT.search(rest)
             sqlstate = _CODE.search(rest)
-            shown = re.sub(r"%\d?\$?[IsL]?", PLACEHOLDER, hint[1].replace("''", "'")).strip() if hint else None
+            shown = _PARAMETER.sub(PLACEHOLDER, hint[1].replace("''", "'")).strip() if hint else None
+            if shown is not None and shown.count("(") != shown.count(")"):
+                shown = _IN_HINT  # goes on after a value
             for message in _message(
-                text.replace("''", "'").replace("%", PLACEHOLDER),
+                _PARAMETER.sub(PLACEHOLDER, text.replace("''", "'")),
                 shown,
                 _SQLSTATES.get(sqlstate[1], sqlstate[1]) if sqlstate else "",
             ):
@@ -123,7 +129,8 @@ def of_doctor() -> Iterator[Message]:
         if name_of(call.func) == "Finding":
             advice = argument(call, 3, "advice")
             shown = text_of(advice) if advice is not None else "The message says what to do."
-            yield from _message(text_of(argument(call, 2, "message")), shown or "Type what doctor prints.")
+            shown = shown if shown and _WORDS.search(shown) else "Type what doctor prints."
+            yield from _message(text_of(argument(call, 2, "message")), shown)
 
 
 def _table(messages: Iterator[Message]) -> str:

@@ -75,11 +75,10 @@ def _find_source(source: str | None) -> Source:
 
 def _check_table(found: Source) -> Source:
     if found.kind not in {"r", "p"} or found.schema in {"pg_catalog", "information_schema", "embed", "embed_store"}:
-        raise UserError(
-            f"{found.qualified} is not a table that can be embedded",
-            "42809",
-            hint="Use an ordinary or partitioned table.",
-        )
+        hint = "Use an ordinary or partitioned table."
+        if found.kind in {"v", "m"}:
+            hint += " For text of several tables, keep it in a column: see docs/how-to/related-tables.md."
+        raise UserError(f"{found.qualified} is not a table that can be embedded", "42809", hint=hint)
     if found.schema.startswith("pg_temp"):
         raise UserError(f"{found.qualified} is a temporary table", "42809", hint="Workers cannot see its rows.")
     if not found.key:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.fixtures.error_checks import agree, complaint, refused
+from tests.fixtures.paths import PROJECT
 from tests.fixtures.roles import hash_model
 
 TABLES = """
@@ -178,3 +179,11 @@ def test_a_failed_create_in_a_transaction_leaves_nothing_after_a_savepoint(db, c
     session.commit()
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title}', model => 'hash8')")
     assert db.execute("SELECT columns FROM embed_pipelines").fetchone() == (["title"],)
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_the_refusal_of_a_view_says_what_to_do_instead(db, docs, kind):
+    db.execute(f"CREATE {kind} tickets AS SELECT * FROM docs")
+    error = refused(db, "SELECT embed_create('tickets', 'tickets', columns => '{body}')")
+    page = error.diag.message_hint.rpartition("see ")[2].rstrip(".")
+    assert (PROJECT / page).exists()

@@ -22,6 +22,9 @@ PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+# The next run finds the tests compiled: to rewrite their asserts takes each process 6 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo all docs reference figures clients test test-unit test-fast test-trixie test-next fresh image engine roots \
     bench stress attack chaos check install setup test-packages clean
 

@@ -63,7 +63,7 @@ def test_nobody_having_paid_is_a_matter_of_configuration(ask, provider):
         faults.status(200, b"[" * 100_000),
         faults.status(200, b"\xff\xfe\x00"),
         faults.status(200, b"PK\x03\x04", Content_Type="application/zip"),
-        faults.compressed(300_000_000),
+        faults.compressed(300),
         faults.noise(),
         faults.reset(),
         faults.reset(after=40),

@@ -1,10 +1,10 @@
 """Find a pipeline's columns in its source again, by number or name, and store what they are called now."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.core import template
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log, relations
 from evergreen.db.queries import load
@@ -15,7 +15,7 @@ from evergreen.source.table import Column, Source
 SQL = load(__package__)
 
 
-@dataclass(frozen=True)
+@frozen
 class Binding:
     """A pipeline's columns in the source as it is now; ``broken`` says why they cannot be used."""
 

@@ -6,11 +6,11 @@ column of embed_generations and embed_status, and ``evergreen doctor`` knows the
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from evergreen import db
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.step import Step
 from evergreen.db import event_log
 from evergreen.db.errors import is_blocked, is_canceled, is_shutdown_or_cancel
@@ -28,7 +28,7 @@ _LONGEST, _LONGEST_LOCKED = 3600.0, 60.0
 _SHARE = 20  # a task that fails late is retried after so many times as long as it took
 
 
-@dataclass(frozen=True)
+@frozen
 class Problem:
     """Why a task failed without an error that rolls its step back."""
 
@@ -36,7 +36,7 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Task:
     """One piece of maintenance, of one generation or pipeline where it belongs to one.
 

@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from evergreen import db
 from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.text import quoted
 from evergreen.db.errors import in_class
 from evergreen.db.queries import load
@@ -21,7 +21,7 @@ _FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
 _LEAST_MB, _MOST_MB = 32, 64 << 20
 
 
-@dataclass(frozen=True)
+@frozen
 class Setting:
     """One setting of the database: its built-in value, and what it means."""
 
@@ -29,7 +29,7 @@ class Setting:
     about: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Option:
     """One option: its default, a check that says what is wrong with a value, or None, and what it means."""
 

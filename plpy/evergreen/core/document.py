@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from evergreen.core.errors import ModelError
+from evergreen.core.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Document:
     """A row to embed: its chunks in order, as (hash, text)."""
 
@@ -15,7 +16,7 @@ class Document:
     chunks: tuple[tuple[bytes, str], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredDocument:
     """What is embedded of a key now."""
 

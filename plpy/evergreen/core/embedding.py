@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.core.errors import ModelError
+from evergreen.core.frozen import frozen
 from evergreen.core.job import Lane
 from evergreen.core.pipeline import Model
 
@@ -23,7 +24,7 @@ Texts = dict[bytes, str]  # by hash
 AnyVector = Vector | bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Limits:
     """Limits of one request, and of requests in flight. Tokens are estimates, see ``core.text``."""
 
@@ -33,7 +34,7 @@ class Limits:
     in_flight: int = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class Answer:
     """What came back: the vectors, the tokens that were billed, and for how long nothing more should be sent."""
 
@@ -67,7 +68,7 @@ class RequestCanceller:
                 return  # it is closed already
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """Texts to embed. ``kind``: 'document' or 'query'; ``truncate``: the server may cut over-long texts."""
 
@@ -170,7 +171,7 @@ class FailedRequest:
     error: ModelError
 
 
-@dataclass(frozen=True)
+@frozen
 class Budget:
     """Whose money it is: a pipeline, with what it may spend a day in all."""
 

@@ -1,8 +1,9 @@
 """Lanes, jobs and claims."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 
 MAX_KEY_BYTES = 2600  # of a key as jsonb: a B-tree entry holds 2,704 bytes, with the columns around the key
@@ -20,7 +21,7 @@ class Lane(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True)
+@frozen
 class Job:
     """A claimed key, as it was when it was claimed."""
 
@@ -33,7 +34,7 @@ class Job:
     max_batch: int | None = None  # the most texts that the next request with it may hold
 
 
-@dataclass(frozen=True)
+@frozen
 class Claim:
     """Jobs of a generation that are claimed under one token, all of one lane (an external claim may mix lanes)."""
 
@@ -53,7 +54,7 @@ class Claim:
         return self.token & 0x7FFFFFFF
 
 
-@dataclass(frozen=True)
+@frozen
 class ClaimRequest:
     """What to claim: so many keys of a lane of a generation."""
 

@@ -1,17 +1,18 @@
 """Pipelines, generations, models and endpoints as the catalog has them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 
 TOTAL_TIMEOUT = 60.0  # seconds
 READ_TIMEOUT = 30.0
 _LONG = 600.0  # for what runs in this process
 
 
-@dataclass(frozen=True)
+@frozen
 class Endpoint:
     """Where a model is served. ``secret`` is the name of a secret."""
 
@@ -22,7 +23,7 @@ class Endpoint:
     id: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Model:
     """A row of embed.model."""
 
@@ -59,7 +60,7 @@ class Model:
         return json.dumps([*names, shaping], sort_keys=True, ensure_ascii=True)
 
 
-@dataclass(frozen=True)
+@frozen
 class Generation:
     """One (model, text preparation, chunker) of a pipeline: one vector space."""
 
@@ -95,7 +96,7 @@ class Generation:
         return f"embed_store.readable_{self.id}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Pipeline:
     """One source table that is kept embedded."""
 

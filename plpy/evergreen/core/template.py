@@ -4,28 +4,28 @@ $body``, ``${Odd Name}`` and ``$chunk`` to literals, columns and chunks, and bac
 """
 
 import re
-from dataclasses import dataclass
 
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 
 _TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>(?:[^}]|\}\})*)\}|(?P<plain>[^\W\d]\w*)|(?P<wrong>))")
 
 
-@dataclass(frozen=True)
+@frozen
 class Literal:
     """Text that stands in every row's prepared text."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Placeholder:
     """A column whose value stands here; NULL becomes nothing."""
 
     column: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Chunk:
     """Each chunk in turn stands here."""
 

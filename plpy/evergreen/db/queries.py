@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from evergreen.core.frozen import frozen
 from evergreen.core.job import MAX_KEY_BYTES
 from evergreen.db import advisory_locks
 
@@ -16,7 +17,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _CONSTANTS = {"max_key_bytes": str(MAX_KEY_BYTES), **advisory_locks.PLACEHOLDERS}
 
 
-@dataclass(frozen=True)
+@frozen
 class Query:
     """One statement: its text with $1, $2, … and the types of those parameters."""
 

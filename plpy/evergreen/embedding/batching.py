@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from evergreen.core import text as text_module
 from evergreen.core.embedding import EmbeddingTask, Limits, RequestBatch, Texts
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding.limits.rate_limit import BURST
 
@@ -52,7 +53,7 @@ def pack_task(task: EmbeddingTask, limits: Limits, answers: int = 0) -> None:
         task.waiting.appendleft(RequestBatch([], canary=True))
 
 
-@dataclass(frozen=True)
+@frozen
 class CostEstimate:
     """An estimate. ``cost`` is None where the model has no price."""
 

@@ -14,6 +14,7 @@ from evergreen.core.errors import (
     SuspectError,
     doubtful,
 )
+from evergreen.core.frozen import frozen
 from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Model
 from evergreen.core.retry import halves
@@ -82,7 +83,7 @@ def _answered(sent: InFlightRequest, answer: Answer, answers: int) -> NextStep:
     return _delivered(done, sent, validation)
 
 
-@dataclass(frozen=True)
+@frozen
 class Validation:
     """The good vectors, and what is wrong with the others, by place in the request."""
 

@@ -1,11 +1,12 @@
 """embed_compare: what searches find in the active generation and in the one that is being built, side by side."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from evergreen import db
 from evergreen.catalog import models, pipelines
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import quoted
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -24,7 +25,7 @@ _MAX_K = 1000
 _MAX_FETCHED = 100_000
 
 
-@dataclass(frozen=True)
+@frozen
 class _Sides:
     """What is compared."""
 

@@ -1,11 +1,11 @@
 """embed_promote and embed_rollback: one change of the catalog, after which every search sees another generation."""
 
 import time
-from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import quoted
 from evergreen.db import event_log
@@ -128,7 +128,7 @@ def _check_overlap(pipeline: str | None, role: str, least: float) -> None:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Coverage:
     """Of the keys embedded in one generation, how many have a document in the other; no dead letters of either."""
 

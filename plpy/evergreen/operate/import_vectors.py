@@ -1,12 +1,12 @@
 """embed_import_vectors: puts vectors made elsewhere into the cache, where the next drain finds them by their text."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.catalog import options, pipelines
 from evergreen.core.errors import RejectedError, UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import format_number
@@ -29,7 +29,7 @@ SQL = load(__package__)
 _HINT = "Pass the texts as they were sent to the model, a vector for each and, where they are known, the rows' keys."
 
 
-@dataclass(frozen=True)
+@frozen
 class _Given:
     """Texts with their vectors, as pgvector writes them, and with the keys of their rows."""
 

@@ -7,6 +7,7 @@ from evergreen import db
 from evergreen.core import text as tokens
 from evergreen.core.embedding import Limits, Texts
 from evergreen.core.errors import RejectedError, UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Model
 from evergreen.core.text import format_number, pluralize
 from evergreen.db.errors import is_insufficient_privilege
@@ -27,7 +28,7 @@ _MOST_CHARACTERS = 16 * 1024 * 1024  # of text, then the sample is large enough
 Shown = tuple[str, int | None, str | None, int]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Plan:
     """What would be created, as far as it was asked for."""
 

@@ -1,13 +1,13 @@
 """embed_get_def, and the comparison of a pipeline with the arguments of embed_create."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import evergreen
 from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.core import template as templates
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Model, Pipeline
 from evergreen.core.template import Part
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -19,7 +19,7 @@ from evergreen.storage import generation_tables
 SQL = load(__package__)
 
 
-@dataclass(frozen=True)
+@frozen
 class Wanted:
     """The arguments of embed_create with if_not_exists."""
 

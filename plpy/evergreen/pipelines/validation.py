@@ -1,12 +1,12 @@
 """Checks of the arguments of embed_create against the source, before anything is created."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from evergreen.capture.wal import slot
 from evergreen.catalog import json_objects, languages, models, options, pipelines
 from evergreen.core import template as templates
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Model
 from evergreen.core.text import quoted
 from evergreen.prepare import chunkers
@@ -18,7 +18,7 @@ _MAX_COLUMNS = 90  # a function call takes 100 arguments
 _MAX_NAME = 63
 
 
-@dataclass(frozen=True)
+@frozen
 class Preparation:
     """How a row becomes texts: columns, a template, or both, where the template goes around each chunk; chunker.
 

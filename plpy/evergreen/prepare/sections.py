@@ -1,14 +1,15 @@
 """Sections: the text under one heading, with the places where its blocks start. No chunk reaches beyond a section."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import takewhile
+
+from evergreen.core.frozen import frozen
 
 #: Where a block starts in a text, and how deep it lies in others: (offset, depth from 0 on).
 Mark = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@frozen
 class Part:
     """A heading (or none: level 0) and what stands below it up to the next."""
 
@@ -19,7 +20,7 @@ class Part:
     is_bare: bool  # nothing but the heading
 
 
-@dataclass(frozen=True)
+@frozen
 class Section:
     """A text that is cut by itself: ``path`` are the headings it stands under, ``above`` those of them not in it."""
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from evergreen import db
+from evergreen.core.frozen import frozen
 from evergreen.core.job import Claim
 from evergreen.core.retry import bisect
 from evergreen.db import timeouts
@@ -34,7 +35,7 @@ class _Place:
     walked: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Savepoint:
     """Positions of in-transaction cursors."""
 

@@ -1,10 +1,10 @@
 """Coalesces the change log into jobs, in the statement that deletes the log rows."""
 
 import time
-from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import options
+from evergreen.core.frozen import frozen
 from evergreen.core.job import Lane
 from evergreen.core.pipeline import Pipeline
 from evergreen.core.retry import bisect
@@ -19,7 +19,7 @@ _AROUND_LOCKS_KEYS = 2000
 _AROUND_LOCKS_S = 1.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Coalesced:
     """Log rows deleted, jobs added, and rows read; None if not all of them were read."""
 
@@ -28,7 +28,7 @@ class Coalesced:
     taken: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Selection:
     """Which log rows to coalesce: those that meet ``condition``, from a transaction id on, and of some earlier ones."""
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from evergreen.core.frozen import frozen
+
 T = TypeVar("T")
 _CHEAP, _CHEAP_ROW = 0.001, 0.00001  # seconds for a scan, and for each row that it finds
 _SHARE = 20  # full scans may take a twentieth of the time
@@ -17,7 +19,7 @@ _MAX_INTERVAL_S = 10.0  # seconds
 _ADVANCE_INTERVAL_S = 1.0
 
 
-@dataclass(frozen=True)
+@frozen
 class SnapshotMark:
     """What a snapshot sees: transactions that ended before ``end``, except ``open``."""
 

@@ -7,10 +7,11 @@ looked at: what an index comes upon would tell how many hidden rows have them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from evergreen import db
 from evergreen.catalog import languages
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Pipeline
 from evergreen.db.privileges import as_extension_owner
 from evergreen.db.queries import load
@@ -28,7 +29,7 @@ _ANY_WORD = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Words:
     """Which words are looked for, and where."""
 

@@ -1,12 +1,12 @@
 """embed and embed_query: the vector of one text, now."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import models, options, pipelines
 from evergreen.core.embedding import EmbeddingTask, Usage
 from evergreen.core.errors import ConfigurationError, ModelError, UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Model, Pipeline
 from evergreen.db.errors import is_undefined_table
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -35,7 +35,7 @@ class NotEmbeddedError(UserError):
         self.log_message = error.log_message
 
 
-@dataclass(frozen=True)
+@frozen
 class Asked:
     """The vector of a text, and what it cost; None where it was remembered."""
 

@@ -4,12 +4,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from evergreen import db
 from evergreen.catalog import models, pipelines
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Pipeline
 from evergreen.core.text import quoted
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -35,7 +36,7 @@ _DEPTH = 60  # places of each list that are fused, at least
 CONSTANT = 60
 
 
-@dataclass(frozen=True)
+@frozen
 class Target:
     """Where to search and what for, resolved in one snapshot. ``vector``: none where only words are looked for.
 
@@ -54,7 +55,7 @@ class Target:
     visible: str | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Asked:
     """What a search is to give."""
 

@@ -1,11 +1,12 @@
 """embed_wait: until what was committed before the call is searchable."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from evergreen import db
 from evergreen.catalog import options, pipelines
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Pipeline
 from evergreen.db import privileges
 from evergreen.db.errors import is_lock_unavailable
@@ -21,7 +22,7 @@ _MOST = 86_400.0
 _NO_KEY = "null"  # of no row: a key is an array
 
 
-@dataclass(frozen=True)
+@frozen
 class _Watch:
     """What is waited for: changes up to a moment, of one row or of all."""
 

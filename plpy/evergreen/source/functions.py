@@ -2,11 +2,11 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.core import template as templates
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.template import Literal, Placeholder
 from evergreen.db import privileges
@@ -19,7 +19,7 @@ _MAX_ARGUMENTS = 90  # a function takes at most 100
 _NO_ROW_SECURITY = "\nSET row_security = off"
 
 
-@dataclass(frozen=True)
+@frozen
 class Function:
     """A function to create in embed_store."""
 

@@ -1,12 +1,12 @@
 """Read source rows through the functions that belong to the source's owner."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from evergreen import db
 from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import session_guard, timeouts
 from evergreen.db.errors import in_class, is_undefined_table
@@ -17,7 +17,7 @@ T = TypeVar("T")
 _LOCK_ATTEMPTS = 3  # of a source that is being renamed
 
 
-@dataclass(frozen=True)
+@frozen
 class SourceRow:
     """A row of the source; ``text`` is None where ``only_if`` excludes it.
 

@@ -1,15 +1,14 @@
 """A source table in the catalog: its columns, their base types, its primary key."""
 
-from dataclasses import dataclass
-
 from evergreen import db
+from evergreen.core.frozen import frozen
 from evergreen.core.text import pluralize
 from evergreen.db.queries import load
 
 SQL = load(__package__)
 
 
-@dataclass(frozen=True)
+@frozen
 class Column:
     """A column; types are the base types, below any domain."""
 
@@ -25,7 +24,7 @@ class Column:
     is_domain: bool  # the column's own type
 
 
-@dataclass(frozen=True)
+@frozen
 class KeyColumn(Column):
     """A primary-key column with the operators of its index, as ``OPERATOR(schema.=)``."""
 
@@ -33,7 +32,7 @@ class KeyColumn(Column):
     greater: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Source:
     """A source table as the catalog has it now."""
 

@@ -2,12 +2,12 @@
 
 from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import models
 from evergreen.core.document import Document
 from evergreen.core.embedding import AnyVector
+from evergreen.core.frozen import frozen
 from evergreen.core.job import Claim
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import Added, add
@@ -16,7 +16,7 @@ from evergreen.storage.vector_cache import Kept
 SQL = load(__package__)
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredChunk:
     """A stored chunk."""
 
@@ -25,7 +25,7 @@ class StoredChunk:
     hash: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Diff:
     """Changes to a document: ``keep`` stored ids under a chunk_no, ``drop`` stored ids, ``add`` wanted chunk_nos."""
 

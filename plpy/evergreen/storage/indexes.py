@@ -1,9 +1,8 @@
 """The index of a generation: its definition, and the expressions that a search must use."""
 
-from dataclasses import dataclass
-
 from evergreen import db
 from evergreen.catalog.options import GENERATION
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation
 from evergreen.db.queries import load
 
@@ -20,7 +19,7 @@ _OVERSAMPLING = {"vector": 1, "halfvec": 4, "bit": 20}
 MAX_KEYWORD_CHARACTERS = 100_000
 
 
-@dataclass(frozen=True)
+@frozen
 class Index:
     """How the vectors of one generation are compared. ``schema``: pgvector's, quoted."""
 

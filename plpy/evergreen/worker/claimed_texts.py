@@ -1,9 +1,8 @@
 """A claim of embed_claim in later calls: finds it and its texts by token, and closes it."""
 
-from dataclasses import dataclass
-
 from evergreen import db
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
@@ -13,7 +12,7 @@ _LOCK_TIMEOUT = "5s"  # for another call with the same token
 _HASH_DIGITS = 16
 
 
-@dataclass(frozen=True)
+@frozen
 class ExternalClaim:
     """A claim made by embed_claim."""
 
@@ -23,7 +22,7 @@ class ExternalClaim:
     is_old: bool = False  # a third of the lease has passed
 
 
-@dataclass(frozen=True)
+@frozen
 class Text:
     """A claimed text: the rows that need it, its tokens, and whether its vector was received."""
 

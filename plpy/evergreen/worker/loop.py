@@ -1,10 +1,10 @@
 """CALL embed_work: the worker loop, which commits between steps and holds no transaction during model calls."""
 
 import time
-from dataclasses import dataclass
 
 from evergreen import db
 from evergreen.catalog import options, pipelines
+from evergreen.core.frozen import frozen
 from evergreen.db import session_guard
 from evergreen.db.errors import is_canceled, is_lock_conflict
 from evergreen.db.privileges import LOCKED_HINT, as_extension_owner, check_owner, sql_entry
@@ -20,7 +20,7 @@ _SLOT_TIMEOUT_S = 5.0
 _RELEASE_TIMEOUT_S = 20.0
 
 
-@dataclass(frozen=True)
+@frozen
 class StopCondition:
     """When to stop."""
 

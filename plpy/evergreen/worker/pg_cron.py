@@ -1,12 +1,11 @@
 """embed_schedule: pg_cron runs embed_work repeatedly, one job and one slot for each worker."""
 
-from dataclasses import dataclass
-
 import evergreen
 from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.catalog.pg_cron import MAX_WORKERS, database_name, installation, job_names
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.text import pluralize, quoted
 from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -52,7 +51,7 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     return f"scheduled: {', '.join(commands)}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Problem:
     """A problem that keeps scheduled workers from running, and its remedy."""
 
@@ -188,7 +187,7 @@ def schedule(version: str | None) -> str:
     return EVERY_FEW_SECONDS if known >= _SECONDS_SINCE else EVERY_MINUTE
 
 
-@dataclass(frozen=True)
+@frozen
 class Limits:
     """Settings of the server for pg_cron; None for those that its version does not have."""
 

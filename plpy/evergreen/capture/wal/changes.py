@@ -1,8 +1,7 @@
 """The keys in a message of pgoutput, as text."""
 
-from dataclasses import dataclass
-
 from evergreen.capture.wal.decoder import UNCHANGED, Change, Relation, Values
+from evergreen.core.frozen import frozen
 
 Key = tuple[str, ...]
 _EPOCH = 1 << 32
@@ -12,7 +11,7 @@ class UnknownKeyError(Exception):
     """A logged row cannot be identified: the key's columns had other names or types then."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Watcher:
     """A pipeline's view of one of its tables: key columns in order, and the names of watched columns."""
 
@@ -67,7 +66,7 @@ def _is_unrelated(watcher: Watcher, relation: Relation, change: Change) -> bool:
     return all(new is UNCHANGED or old == new for name, old, new in pairs if name in looked_at)
 
 
-@dataclass(frozen=True)
+@frozen
 class Snapshot:
     """A snapshot as pg_current_snapshot() prints it."""
 

@@ -2,7 +2,8 @@
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from evergreen.core.frozen import frozen
 
 UNCHANGED = object()  #: a TOASTed value that did not change and was not logged
 #: A logged row: values as text, in the order of the relation's columns.
@@ -13,7 +14,7 @@ class ProtocolError(ValueError):
     """Bytes that are not a message of pgoutput."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Begin:
     """The start of a committed transaction: LSN and time (microseconds since 2000) of the commit, 32-bit id."""
 
@@ -22,7 +23,7 @@ class Begin:
     xid: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Commit:
     """The end of a transaction; ``end_lsn``: the position after it."""
 
@@ -30,7 +31,7 @@ class Commit:
     end_lsn: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Relation:
     """A table as it was when the following rows were written."""
 
@@ -39,7 +40,7 @@ class Relation:
     types: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """A changed row: ``old`` is None where the replica identity was not logged, ``new`` where the row was deleted.
 
@@ -52,14 +53,14 @@ class Change:
     whole: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Truncate:
     """Truncated tables."""
 
     relations: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Other:
     """A message without rows: an origin or a type."""
 

@@ -11,6 +11,7 @@ from evergreen.capture.wal.changes import Key, Snapshot, UnknownKeyError, Watche
 from evergreen.capture.wal.decoder import Begin, Change, Commit, ProtocolError, Relation, Truncate
 from evergreen.capture.wal.slot import format_lsn, parse_lsn
 from evergreen.catalog import json_objects, pipelines
+from evergreen.core.frozen import frozen
 from evergreen.db import encoding
 from evergreen.db.queries import load
 from evergreen.queue import change_log
@@ -26,7 +27,7 @@ _BULK_CHANGES = 1000  # keys of one transaction above which they go to the backf
 _NOTE_POSITION_BYTES = 1 << 20  # WAL without changes of ours after which the position is stored
 
 
-@dataclass(frozen=True)
+@frozen
 class Read:
     """The result of one read."""
 

@@ -1,10 +1,9 @@
 """The replication slot and the publication of this database: one of each, for all pipelines."""
 
-from dataclasses import dataclass
-
 from evergreen import db
 from evergreen.catalog import options
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.db.locks import set_lock_timeout
 from evergreen.db.queries import load
 from evergreen.source.table import Source
@@ -12,7 +11,7 @@ from evergreen.source.table import Source
 SQL = load(__package__)
 
 
-@dataclass(frozen=True)
+@frozen
 class SlotStatus:
     """The slot as it is now; positions are pg_lsn as text."""
 

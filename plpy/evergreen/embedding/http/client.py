@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from urllib3.exceptions import TimeoutError as TimedOut
 
 from evergreen.core.embedding import RequestCanceller
 from evergreen.core.errors import ConfigurationError, ModelError, RejectedError, RetryableError, doubtful, limited
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Endpoint
 from evergreen.embedding.http import addresses, answers, credentials, parameters, transport
 
@@ -85,7 +86,7 @@ def _made(scheme: str) -> HttpClient:
     return HttpClient(scheme)
 
 
-@dataclass(frozen=True)
+@frozen
 class Reply:
     """A body and the headers it came with."""
 

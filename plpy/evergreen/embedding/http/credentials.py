@@ -5,12 +5,12 @@ import os
 import re
 import shlex
 import stat
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
 from evergreen.core.errors import ConfigurationError
+from evergreen.core.frozen import frozen
 
 #: Root-owned, readable by the server; EVERGREEN_SECRETS in the server's environment names another place.
 DIRECTORY = "/etc/evergreen/secrets"
@@ -31,7 +31,7 @@ def _directory() -> Path:
     return Path(os.environ.get("EVERGREEN_SECRETS", DIRECTORY))
 
 
-@dataclass(frozen=True)
+@frozen
 class Remedy:
     """The command that makes a secret usable."""
 

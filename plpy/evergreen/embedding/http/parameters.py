@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit, urlunsplit
 
 from evergreen.core.errors import ConfigurationError, UserError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Endpoint
 from evergreen.embedding.http import credentials
 
@@ -29,7 +29,7 @@ _AZURE_DEPLOYMENT = re.compile(r"/openai/deployments/", re.IGNORECASE)
 _AZURE_HEADER = "api-key"
 
 
-@dataclass(frozen=True)
+@frozen
 class Resolved:
     """What one request carries. ``keys``: every form of a secret in it, which no message may repeat."""
 

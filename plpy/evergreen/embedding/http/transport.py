@@ -20,6 +20,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from evergreen.core.embedding import RequestCanceller
 from evergreen.core.errors import RetryableError, doubtful
+from evergreen.core.frozen import frozen
 from evergreen.embedding.http import addresses
 
 _MAX_CONNECTIONS = 64  # the largest max_in_flight: a connection that goes back to a full pool would be thrown away
@@ -27,7 +28,7 @@ _ENDPOINTS = 16
 _thread = threading.local()
 
 
-@dataclass(frozen=True)
+@frozen
 class Timeouts:
     """Seconds: to look up and connect, between two reads, for the whole answer."""
 

@@ -1,17 +1,17 @@
 """Admission control: permits requests and is told how they ended."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from evergreen.core.embedding import Budget, EmbeddingTask
 from evergreen.core.errors import ModelError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Model
 from evergreen.embedding.limits.capacity import Capacity
 
 UNKNOWN = Capacity()
 
 
-@dataclass(frozen=True)
+@frozen
 class Permit:
     """May a request go: now, or in ``wait`` seconds, and then with how many of its texts."""
 

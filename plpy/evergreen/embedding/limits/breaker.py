@@ -3,8 +3,7 @@
 Times are microseconds since 1970, as the shared state keeps them.
 """
 
-from dataclasses import dataclass
-
+from evergreen.core.frozen import frozen
 from evergreen.core.retry import backoff
 
 SECOND = 1_000_000
@@ -14,7 +13,7 @@ TRY_ONCE = 2
 _PROBING = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class Policy:
     """Seconds to rest after the first failure, doubled with each that follows up to ``longest``.
 
@@ -34,7 +33,7 @@ ENDPOINT = Policy(threshold=3, first=0.5, longest=60.0)
 MODEL = Policy(threshold=1, first=5.0, longest=60.0)
 
 
-@dataclass(frozen=True)
+@frozen
 class Breaker:
     """Failures in a row, and until when nothing is sent."""
 

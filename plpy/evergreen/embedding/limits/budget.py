@@ -7,12 +7,12 @@ bits, and above them the second until which the last of them may last. What a de
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from evergreen import db
 from evergreen.core.embedding import Budget
 from evergreen.core.errors import RejectedError
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Model
 from evergreen.core.text import moment
 from evergreen.db import event_log
@@ -29,7 +29,7 @@ _COUNT_BITS = 20
 _LATE_S = 5.0  # seconds that a request may take longer than its time-out
 
 
-@dataclass(frozen=True)
+@frozen
 class Counter:
     """One of the two things that are counted, with what may be spent of it."""
 

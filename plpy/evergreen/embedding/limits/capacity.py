@@ -5,9 +5,10 @@ that is the window. A server that works in parallel keeps within it, too, becaus
 of ``max_in_flight``. Times are microseconds, as in the shared state.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from evergreen.core.embedding import Limits
+from evergreen.core.frozen import frozen
 
 SECOND = 1_000_000
 _SHARE = 0.8  # of the time limit, for the work in flight
@@ -26,7 +27,7 @@ _MOST = (1 << _BITS) - 1
 _MILLISECOND = 1000
 
 
-@dataclass(frozen=True)
+@frozen
 class Capacity:
     """``text``: microseconds a text, 0 while unknown. ``good``: texts in the largest request that passed.
 

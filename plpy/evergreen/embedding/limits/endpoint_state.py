@@ -5,10 +5,11 @@ lock that an open drain's transaction could keep. Runs SQL with the extension's 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from evergreen import db
+from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.core.text import moment
 from evergreen.db import event_log
@@ -26,7 +27,7 @@ T = TypeVar("T")
 _FULL = Bucket(0, 0)
 
 
-@dataclass(frozen=True)
+@frozen
 class State:
     """What is known at one moment (microseconds since 1970) of a model and, where it has one, its endpoint."""
 

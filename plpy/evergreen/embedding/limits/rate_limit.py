@@ -5,14 +5,15 @@ A limit holds in any sixty seconds, so the burst is taken off the rate, and time
 nearest, 14 requests went in a minute that allowed 13.
 """
 
-from dataclasses import dataclass
 from math import ceil
+
+from evergreen.core.frozen import frozen
 
 MINUTE = 60_000_000
 BURST = 1 / 30  # of a minute's quota: what may go at once
 
 
-@dataclass(frozen=True)
+@frozen
 class Limit:
     """So much a minute. ``backfill_share``: what backfill gets of it even while live work takes all it can."""
 
@@ -38,7 +39,7 @@ class Limit:
         return MINUTE / (self.per_minute - self.burst - (self.burst if self.is_tokens else 1))
 
 
-@dataclass(frozen=True)
+@frozen
 class Bucket:
     """When the bucket, and within it backfill's share, are full again."""
 

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from evergreen.catalog import json_objects
 from evergreen.core.errors import UserError
+from evergreen.core.frozen import frozen
 from evergreen.embedding.http import addresses, parameters
 
 _LARGEST = 2**31 - 1  # what the view embed_models can show
@@ -19,7 +20,7 @@ _SLOWEST = 0.01  # a minute
 IDENTITY = frozenset({"document_prompt", "query_prompt", "send_dimensions"})
 
 
-@dataclass(frozen=True)
+@frozen
 class Kind:
     """What an option may be: a check, and the words for it; ``about``: what it means."""
 

@@ -101,7 +101,7 @@ def test_what_a_container_mounts_open_is_refused_with_the_settings_of_the_mount(
     with pytest.raises(ConfigurationError, match="mount it with group 0 and mode 0440"):
         value("openai")
     assert remedy("openai").command.startswith("chown 0:0 openai && chmod 0440 openai ")
-    assert remedy("openai").hint.startswith("Run on the host: chown ")
+    assert remedy("openai").hint.startswith("Run as root: chown ")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -112,7 +112,7 @@ def test_a_folder_that_is_closed_to_the_server_is_named(directory):
     try:
         with pytest.raises(ConfigurationError, match=f"user 65534 needs to enter {directory}"):
             value("openai")
-        assert remedy("openai").hint.startswith(f"Run on the host: chmod 0755 {directory} ")
+        assert remedy("openai").hint.startswith(f"Run as root: chmod 0755 {directory} ")
     finally:
         os.seteuid(0)
 

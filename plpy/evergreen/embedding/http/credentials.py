@@ -41,7 +41,7 @@ class Remedy:
     @property
     def hint(self) -> str:
         """Return a sentence with the command."""
-        where = "Type the key into this command, on the server's machine" if self.takes_key else "Run on the host"
+        where = "Type the key into this command, on the server's machine" if self.takes_key else "Run as root"
         return f"{where}: {self.command}"
 
 
@@ -50,10 +50,10 @@ def remedy(name: str) -> Remedy:
     directory = _directory()
     if _is_closed(directory):
         place = shlex.quote(str(directory))
-        return Remedy(f"chmod 0755 {place} # or the directory that is mounted there", takes_key=False)
+        return Remedy(f"chmod 0755 {place} # if it is mounted: the directory on the host", takes_key=False)
     if _is_mounted_read_only():
         group = os.getegid()
-        return Remedy(f"chown 0:{group} {name} && chmod 0440 {name} # see {_PAGE}", takes_key=False)
+        return Remedy(f"chown 0:{group} {name} && chmod 0440 {name} # on the host; see {_PAGE}", takes_key=False)
     place = shlex.quote(str(directory / name))
     return Remedy(f"install -m 0640 -o root -g {_group(os.getegid())} /dev/stdin {place}", takes_key=True)
 

@@ -100,7 +100,9 @@ class Daemon:
     """dockerd and its containerd, with sockets, images and containers in one new folder."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="evergreen-engine-"))  # a short path: sockets lie in it
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="evergreen-engine-", dir="/var/tmp")
+        )  # images need a disk, sockets a short path
         self.host = f"unix://{self.folder}/docker.sock"
         self._network = _Network()
         self._cgroups = set(_CGROUPS.glob("*/docker"))

@@ -14,7 +14,7 @@ from evergreen.core.frozen import frozen
 
 #: Root-owned, readable by the server; EVERGREEN_SECRETS in the server's environment names another place.
 DIRECTORY = "/etc/evergreen/secrets"
-_PAGE = "docs/how-to/install.md"
+_PAGE = "docs/how-to/secrets.md"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}\Z")
 #: Only variables of this prefix: a name must not reach the rest of the server's environment.
 _PREFIX = "EVERGREEN_SECRET_"

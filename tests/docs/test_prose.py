@@ -9,7 +9,7 @@ from tests.docs.pages import PAGES, WRITTEN, name_of
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _NO_PROSE = re.compile(r"^(?:#|\||!\[|<|\?\?\?|!!!|===)")
-_END = re.compile(r"(?<=[.!?:])[)*]*(?=\s+|$)")
+_END = re.compile(r"(?<=[.!?])[)*]*(?=\s+|$)")
 _AVOIDED = re.compile(
     r"\b(?:whoever|somebody|nobody|anew|amid|in vain|thereby|is to be|such as is|pays most)\b", re.IGNORECASE
 )
@@ -32,7 +32,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences; one that a colon ends counts, and so does an item without a full stop."""
+    """The sentences; an item of a list without a full stop is one, too."""
     return [part.strip() for one in paragraphs(text) for part in _END.split(one) if len(part.split()) > 1]
 
 

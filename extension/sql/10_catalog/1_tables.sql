@@ -48,6 +48,7 @@ CREATE TABLE embed.pipeline (
     name              text NOT NULL UNIQUE,
     source            oid NOT NULL,
     source_name       text NOT NULL,
+    source_owner      text NOT NULL,
     bound_name        text NOT NULL,
     key_names         name[] NOT NULL,
     key_attnums       int2[] NOT NULL,
@@ -70,6 +71,8 @@ COMMENT ON TABLE embed.pipeline IS
     'one row per pipeline: a source table whose embeddings are kept fresh; columns are stored by attnum and by name';
 COMMENT ON COLUMN embed.pipeline.source IS 'oid of the table; 0: a restore found no table of that name';
 COMMENT ON COLUMN embed.pipeline.source_name IS 'name of the table, by which a restored pipeline finds it';
+COMMENT ON COLUMN embed.pipeline.source_owner IS
+    'role that owns the table: a restored pipeline binds to no other role''s table of the same name';
 COMMENT ON COLUMN embed.pipeline.view IS 'oid of the user''s view; null: none, or not in this database';
 COMMENT ON COLUMN embed.pipeline.bound_name IS 'name of the source when its functions were generated';
 COMMENT ON COLUMN embed.pipeline.key_types IS 'base types of the key columns, as printed by format_type';

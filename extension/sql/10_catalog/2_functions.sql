@@ -7,18 +7,40 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.qualified_name(oid) IS 'internal: schema and name of a table or view, quoted; null if there is none';
 
+-- Any role may have created a table of that name before the restore did: a pipeline goes to the owner of its table, with all
+-- vectors and texts. A restore with --no-owner gives tables to the role that restores.
+CREATE FUNCTION embed.find_source(source_name text, source_owner text) RETURNS oid
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT c.oid FROM pg_catalog.pg_class c
+    WHERE c.oid = pg_catalog.to_regclass(source_name) AND c.relkind IN ('r', 'p')
+      AND (pg_catalog.pg_has_role(c.relowner, 'embed_admin', 'USAGE')
+           OR c.relowner = (SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'evergreen')
+           OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+                      WHERE r.rolname = source_owner AND pg_catalog.pg_has_role(c.relowner, r.oid, 'USAGE')))
+$sql$;
+COMMENT ON FUNCTION embed.find_source(text, text) IS
+    'internal: table of this name, if its owner is the one recorded or may administer every pipeline';
+
+CREATE FUNCTION embed.find_view(view_name text) RETURNS oid
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT c.oid FROM pg_catalog.pg_class c
+    WHERE c.oid = pg_catalog.to_regclass(view_name) AND c.relkind = 'v'
+      AND c.relowner = (SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'evergreen')
+$sql$;
+COMMENT ON FUNCTION embed.find_view(text) IS 'internal: view of this name, if it belongs to the extension''s owner';
+
 -- An oid means nothing in another database: a row that a restore inserts takes the tables of these names.
 CREATE FUNCTION embed.bind_restored() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    IF embed.qualified_name(NEW.source) IS DISTINCT FROM NEW.source_name THEN
-        NEW.source = coalesce(pg_catalog.to_regclass(NEW.source_name)::oid, 0);
-    END IF;
-    IF embed.qualified_name(NEW.view) IS DISTINCT FROM NEW.view_name THEN
-        NEW.view = pg_catalog.to_regclass(NEW.view_name)::oid;
-    END IF;
+    NEW.source = coalesce(embed.find_source(NEW.source_name, NEW.source_owner), 0);
+    NEW.view = embed.find_view(NEW.view_name);
     RETURN NEW;
 END
 $plpgsql$;
@@ -35,10 +57,20 @@ AS $sql$
     SELECT t.what, coalesce(t.remedy, pg_catalog.format(
         'restore it from the dump, or SELECT embed_drop(%L) and create the pipeline again', p.name))
     FROM embed.pipeline p
+    LEFT JOIN LATERAL (SELECT t.oid, pg_catalog.pg_get_userbyid(t.relowner) AS owner FROM pg_catalog.pg_class t
+                       WHERE t.oid = pg_catalog.to_regclass(p.source_name) AND t.relkind IN ('r', 'p')) c ON true
     CROSS JOIN LATERAL (
         SELECT pg_catalog.format('its table %s is not in this database', p.source_name) AS what,
                pg_catalog.format('restore or create that table, or SELECT embed_drop(%L)', p.name) AS remedy
-        WHERE p.source = 0 AND pg_catalog.to_regclass(p.source_name) IS NULL
+        WHERE p.source = 0 AND c.oid IS NULL
+        UNION ALL
+        SELECT pg_catalog.format('its table %s belongs to another role, %s instead of %s', p.source_name, c.owner, p.source_owner),
+               pg_catalog.format('if it is the right one, %sGRANT %I TO %I until a worker has run; otherwise rename it, or'
+                                 ' SELECT embed_drop(%L)',
+                                 CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = p.source_owner)
+                                      THEN pg_catalog.format('CREATE ROLE %I; ', p.source_owner) END,
+                                 p.source_owner, c.owner, p.name)
+        WHERE p.source = 0 AND c.oid IS NOT NULL AND embed.find_source(p.source_name, p.source_owner) IS NULL
         UNION ALL
         SELECT 'its active generation is missing from embed.generation', NULL
         WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.pipeline = p.id AND g.state = 'active')
@@ -80,17 +112,20 @@ CREATE FUNCTION embed.record_names() RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $sql$
-    UPDATE embed.pipeline p SET source_name = coalesce(n.source, p.source_name), view_name = coalesce(n.view, p.view_name)
-    FROM (SELECT o.id, t.source, t.view
+    UPDATE embed.pipeline p SET source_name = coalesce(n.source, p.source_name), source_owner = coalesce(n.owner, p.source_owner),
+                                view_name = coalesce(n.view, p.view_name)
+    FROM (SELECT o.id, t.source, t.owner, t.view
           FROM embed.pipeline o
-          CROSS JOIN LATERAL (SELECT embed.qualified_name(o.source) AS source, embed.qualified_name(o.view) AS view) t
-          WHERE (t.source <> o.source_name OR t.view IS DISTINCT FROM coalesce(o.view_name, t.view)
+          CROSS JOIN LATERAL (SELECT embed.qualified_name(o.source) AS source, embed.qualified_name(o.view) AS view,
+                                     (SELECT pg_catalog.pg_get_userbyid(c.relowner)::text
+                                      FROM pg_catalog.pg_class c WHERE c.oid = o.source) AS owner) t
+          WHERE (t.source <> o.source_name OR t.owner <> o.source_owner OR t.view IS DISTINCT FROM coalesce(o.view_name, t.view)
                  OR (t.view IS NOT NULL AND o.view_name IS NULL))
             AND NOT embed.is_restored(o.id)
           FOR NO KEY UPDATE OF o SKIP LOCKED) n
     WHERE p.id = n.id
 $sql$;
-COMMENT ON FUNCTION embed.record_names() IS 'internal: stores the current names of sources and views, for a dump';
+COMMENT ON FUNCTION embed.record_names() IS 'internal: stores the current names of sources, their owners and views, for a dump';
 
 -- Called by the views only: PUBLIC has no USAGE on this schema. Plain SQL, so that current_user is the querying role.
 CREATE FUNCTION embed.may_see(source regclass) RETURNS boolean

@@ -12,9 +12,12 @@ UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_
                           only_if_attnum = $6::int2, source_name = $7, bound_name = $7, broken_reason = NULL
 WHERE id = $1
 
+-- named_source(int4): table of the pipeline's stored name and owner
+SELECT embed.find_source(p.source_name, p.source_owner)::bigint FROM embed.pipeline p WHERE p.id = $1
+
 -- bind_by_name(int4): binds a pipeline to the tables of its stored names; 0: there is no such table
 UPDATE embed.pipeline p SET source = t.source, view = t.view, broken_reason = NULL
-FROM (SELECT coalesce(pg_catalog.to_regclass(o.source_name)::oid, 0) AS source, pg_catalog.to_regclass(o.view_name)::oid AS view
+FROM (SELECT coalesce(embed.find_source(o.source_name, o.source_owner), 0) AS source, embed.find_view(o.view_name) AS view
       FROM embed.pipeline o WHERE o.id = $1) t
 WHERE p.id = $1 AND p.source <> t.source
 

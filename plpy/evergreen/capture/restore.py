@@ -3,7 +3,6 @@
 from evergreen import db
 from evergreen.catalog import pipelines
 from evergreen.core.pipeline import Pipeline
-from evergreen.db import relations
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
@@ -30,15 +29,16 @@ def is_clone(pipeline: Pipeline) -> bool:
 def find_by_name(pipeline: Pipeline) -> Pipeline:
     """Bind the pipeline to the table of its stored name where its oid means nothing.
 
-    That is so in another database, and where the table was dropped and made again with event triggers off.
+    That is so in another database, and where the table was dropped and made again with event triggers off. A table of
+    that name that belongs to another role is not the pipeline's.
     """
     if was_restored(pipeline) and not is_clone(pipeline):
-        is_bound = pipeline.source_name == pipeline.recorded_name
+        is_bound = pipeline.source == (db.value(SQL.named_source, pipeline.id) or 0)
     else:
         is_bound = (
             pipeline.source_name is not None
             or pipeline.broken_reason is not None
-            or relations.oid_of(pipeline.recorded_name) is None
+            or db.value(SQL.named_source, pipeline.id) is None
         )
     if is_bound or not db.run(SQL.bind_by_name, pipeline.id):
         return pipeline

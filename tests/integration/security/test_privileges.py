@@ -23,7 +23,7 @@ FUNCTIONS = {
         reject_erased_text count_documents cron_problems
         index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
         advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
-        altered_types runs_as_owner""",
+        altered_types runs_as_owner qualified_name find_source find_view bind_restored record_names""",
 }
 VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
@@ -42,6 +42,8 @@ DEFINERS = {
     "slot_lag",
     "missing_part",
     "is_restored",
+    "bind_restored",
+    "record_names",
     "documents_without_vectors",
     "follow_truncate",
     "recount_documents",

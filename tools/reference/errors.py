@@ -54,7 +54,7 @@ class Message:
 
 
 class NoCureError(Exception):
-    """A message says nobody what to do: give it a HINT, or an entry in tools/reference/cures.py."""
+    """A message does not say what to do: give it a HINT, or an entry in tools/reference/cures.py."""
 
 
 def _message(text: str | None, hint: str | None, sqlstate: str = "") -> Iterator[Message]:

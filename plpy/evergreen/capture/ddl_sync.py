@@ -96,7 +96,7 @@ def readable_as_found(pipeline: Pipeline) -> Pipeline:
 
 
 def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
-    """Tell whether the generated functions still match the source's names, numbers, key and owner."""
+    """Return whether the generated functions still match the source's names, numbers, key and owner."""
     key = tuple((c.attnum, c.name, c.type_name) for c in source.key)
     watched = [w for g in pipeline.generations for w in g.watched]
     names = {c.attnum: c.name for c in source.columns}

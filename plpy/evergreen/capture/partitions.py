@@ -27,5 +27,5 @@ def sync(pipeline: Pipeline) -> str | None:
 
 
 def record(pipeline: Pipeline) -> bool:
-    """Record the source's partitions, since a dropped table cannot be traced to its root; True when one is gone."""
+    """Record the source's partitions, as a dropped table cannot be traced to its root; return whether one is gone."""
     return bool(db.value(SQL.record_partitions, pipeline.id))

@@ -133,7 +133,7 @@ BEGIN
     RETURN NULL;
 END
 
--- create_trigger(): {timing} is the event with its condition
+-- create_trigger(): {event}, {level} and {condition}: see _ROW_TRIGGERS in triggers.py
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH {level} {condition} EXECUTE FUNCTION {function}()
 
 -- enable_always(): fires under session_replication_role = replica as well

@@ -13,14 +13,14 @@ SQL = load(__package__)
 
 
 def was_restored(pipeline: Pipeline) -> bool:
-    """True when the catalog was restored or cloned since the last check; column numbers are then meaningless."""
+    """Return whether the catalog was restored or cloned since the last check; column numbers are then meaningless."""
     here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     return pipeline.seen != (here["system_identifier"], here["database_oid"], pipeline.source)
 
 
 def is_clone(pipeline: Pipeline) -> bool:
-    """True for a copy of the whole database, in which every OID and column number is still valid."""
+    """Return whether this is a copy of the whole database, in which every OID and column number is still valid."""
     here = db.one(SQL.current_identity, pipeline.source)
     assert here is not None
     return (pipeline.seen[0], pipeline.seen[2]) == (here["system_identifier"], pipeline.source)

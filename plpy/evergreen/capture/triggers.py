@@ -21,7 +21,7 @@ _own_ddl_sources: set[int] = set()
 
 
 def install(pipeline: Pipeline, source: Source) -> bool:
-    """Create what is missing and enable what is disabled; True when a partition with rows had no trigger.
+    """Create what is missing and enable what is disabled; return whether a partition with rows had no trigger.
 
     Takes a lock on the source that conflicts with writers. Raises DatabaseError 42P01 when a table is renamed.
     """
@@ -53,7 +53,7 @@ def install(pipeline: Pipeline, source: Source) -> bool:
 
 
 def remove_from_former_partitions(pipeline: Pipeline, source: Source) -> bool:
-    """Drop our triggers from tables that are no longer partitions; True when there were any."""
+    """Drop our triggers from tables that are no longer partitions; return whether there were any."""
     members = {row["table_oid"] for row in db.rows(SQL.partition_tree, source.oid)}
     present = db.rows(SQL.our_triggers, f"embed_store.capture_{pipeline.id}")
     former = [row for row in present if row["table_oid"] not in members]
@@ -89,7 +89,7 @@ def own_ddl(source: int) -> Generator[None]:
 
 
 def is_own_ddl(source: int) -> bool:
-    """Tell whether DDL on a table is ours."""
+    """Return whether DDL on a table is ours."""
     return source in _own_ddl_sources
 
 
@@ -122,6 +122,6 @@ def capture_function(pipeline: Pipeline, source: Source, watched: tuple[Column, 
 
 
 def wakes_workers(pipeline: Pipeline) -> bool:
-    """Tell whether writers wake a sleeping worker: a transaction that sent NOTIFY cannot be prepared."""
+    """Return whether writers wake a sleeping worker: a transaction that sent NOTIFY cannot be prepared."""
     chosen = options.effective(pipeline.options, "wakeup")
     return bool(chosen) if chosen is not None else not db.value(SQL.can_prepare)

@@ -69,7 +69,7 @@ def _failed() -> Failed:
 
 
 def _attempt(step: Step, task: Task, failed: Failed) -> bool:
-    """Do a task, unless it has to wait after a failure; True when it was done."""
+    """Do a task, unless it has to wait after a failure; return whether it was done."""
     if failed.get(task.identity, False):
         return False
     started = time.monotonic()
@@ -93,7 +93,7 @@ def _attempt(step: Step, task: Task, failed: Failed) -> bool:
 
 
 def is_cancelled(error: Exception) -> bool:
-    """Tell whether an error is a cancel or a shutdown, which ends the worker."""
+    """Return whether an error is a cancel or a shutdown, which ends the worker."""
     return isinstance(error, db.DatabaseError) and is_shutdown_or_cancel(error)
 
 

@@ -190,7 +190,7 @@ def effective(stored: dict[str, Any], name: str) -> Any:
 
 
 def is_interval(value: str) -> bool:
-    """True for an interval that is not negative."""
+    """Return whether it is an interval that is not negative."""
     try:
         return bool(db.atomically(lambda: db.value(SQL.check_interval, value)))
     except db.DatabaseError as error:

@@ -9,7 +9,7 @@ MAX_WORKERS = 32
 
 
 def is_scheduled(pipeline: str) -> bool:
-    """Tell whether pg_cron runs workers here that work on a pipeline; needs the extension's rights."""
+    """Return whether pg_cron runs workers here that work on a pipeline; needs the extension's rights."""
     here = installation()
     return here["version"] is not None and bool(db.value(SQL.is_scheduled, [*job_names(None), *job_names(pipeline)]))
 

@@ -88,22 +88,22 @@ def missing(name: str | None) -> UserError:
 
 
 def is_admin(role: str) -> bool:
-    """True when the role has embed_admin's rights."""
+    """Return whether the role has embed_admin's rights."""
     return bool(db.value(SQL.is_admin, role))
 
 
 def is_member(role: str, of: str) -> bool:
-    """True when the role has the rights of another."""
+    """Return whether the role has the rights of another."""
     return bool(db.value(SQL.is_member, role, of))
 
 
 def may_own(role: str, owner: int | None) -> bool:
-    """True when the role may administer what ``owner`` (a role's oid; None when it is gone) owns."""
+    """Return whether the role may administer what ``owner`` (a role's oid; None when it is gone) owns."""
     return bool(db.value(SQL.is_owner, role, owner if owner is not None else 0))
 
 
 def may_read(role: str, source: int) -> bool:
-    """True when the role may select from the source, or from some of its columns."""
+    """Return whether the role may select from the source, or from some of its columns."""
     return bool(db.value(SQL.may_read, role, source))
 
 

@@ -152,12 +152,12 @@ class SplitRequest:
     limited: int = 0  # parts after which the server asked for fewer requests
 
     def is_limited(self) -> bool:
-        """Note that the server asks for fewer requests; True when it does so of several parts, and none passed."""
+        """Note that the server asks for fewer requests; return whether it does so of several parts, and none passed."""
         self.limited += 1
         return self.limited > 1 and not self.good
 
     def passed(self, texts: int) -> bool:
-        """Note that a part passed; True when it was the last."""
+        """Note that a part passed; return whether it was the last."""
         self.left -= texts
         self.good = max(self.good, texts)
         return self.left == 0
@@ -213,5 +213,5 @@ class EmbeddingTask:
 
     @property
     def done(self) -> bool:
-        """True when nothing more will come."""
+        """Whether nothing more will come."""
         return not self.waiting and not self.in_flight and not self.awaited and not self.unresolved

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Step(Protocol):
-    """Runs steps; the name tells what a transaction does."""
+    """Runs steps; tests stop a worker at a step by its name (tests/fixtures/breakpoints_backend.py)."""
 
     def __call__(self, name: str, body: Callable[[], T], /) -> T:
         """Run the body with the extension's rights and return what it returns."""

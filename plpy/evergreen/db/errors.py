@@ -38,62 +38,62 @@ def sqlstate(error: object) -> str:
 
 
 def in_class(error: object, *classes: str) -> bool:
-    """Tell whether the SQLSTATE begins with one of these, such as ``22`` for invalid data."""
+    """Return whether the SQLSTATE begins with one of these, such as ``22`` for invalid data."""
     return sqlstate(error).startswith(classes)
 
 
 def is_canceled(error: object) -> bool:
-    """Tell whether the SQLSTATE is that of a cancel or a statement timeout; see ``is_genuine_cancel``."""
+    """Return whether the SQLSTATE is that of a cancel or a statement timeout; see ``is_genuine_cancel``."""
     return sqlstate(error) == "57014"
 
 
 def is_shutdown_or_cancel(error: object) -> bool:
-    """Tell whether the statement or the session was ended from outside: no work is at fault, and none may go on."""
+    """Return whether the statement or the session was ended from outside: no work is at fault, and none may go on."""
     return in_class(error, "57")
 
 
 def is_lock_unavailable(error: object) -> bool:
-    """Tell whether a lock was not granted within lock_timeout, or at once with NOWAIT."""
+    """Return whether a lock was not granted within lock_timeout, or at once with NOWAIT."""
     return sqlstate(error) == "55P03"
 
 
 def is_lock_conflict(error: object) -> bool:
-    """Tell whether a lock was not granted in time, or waiting for it would have been a deadlock."""
+    """Return whether a lock was not granted in time, or waiting for it would have been a deadlock."""
     return is_lock_unavailable(error) or sqlstate(error) == "40P01"
 
 
 def is_object_in_use(error: object) -> bool:
-    """Tell whether another session uses a slot, a table or the like, and no lock says so."""
+    """Return whether another session uses a slot, a table or the like, and no lock says so."""
     return sqlstate(error) == "55006"
 
 
 def is_blocked(error: object) -> bool:
-    """Tell whether another session is in the way, so that the same statement can succeed later."""
+    """Return whether another session is in the way, so that the same statement can succeed later."""
     return is_lock_conflict(error) or is_object_in_use(error)
 
 
 def is_disk_full(error: object) -> bool:
-    """Tell whether there is no room to write."""
+    """Return whether there is no room to write."""
     return sqlstate(error) == "53100"
 
 
 def is_undefined_table(error: object) -> bool:
-    """Tell whether a table does not exist, or no longer by that name."""
+    """Return whether a table does not exist, or no longer by that name."""
     return sqlstate(error) == "42P01"
 
 
 def is_unique_violation(error: object) -> bool:
-    """Tell whether another session has inserted the same key."""
+    """Return whether another session has inserted the same key."""
     return sqlstate(error) == "23505"
 
 
 def is_dependency(error: object) -> bool:
-    """Tell whether other objects depend on the one that was to be dropped."""
+    """Return whether other objects depend on the one that was to be dropped."""
     return sqlstate(error) == "2BP01"
 
 
 def is_insufficient_privilege(error: object) -> bool:
-    """Tell whether the role lacks a privilege."""
+    """Return whether the role lacks a privilege."""
     return sqlstate(error) == "42501"
 
 
@@ -130,7 +130,7 @@ def plain(error: BaseException) -> UserError:
 
 
 def is_of_event_trigger(error: DatabaseError) -> bool:
-    """Tell whether an error of our DDL was raised by an event trigger."""
+    """Return whether an error of our DDL was raised by an event trigger."""
     return message(error).startswith(_NAMED)
 
 
@@ -151,7 +151,7 @@ def name_event_trigger(error: Any) -> None:
 
 
 def is_genuine_cancel(error: DatabaseError) -> bool:
-    """Tell whether the server cancelled the statement; a session that it ends never comes here."""
+    """Return whether the server cancelled the statement; a session that it ends never comes here."""
     if not is_canceled(error):
         return False
     if not hasattr(_libc, "gettext"):

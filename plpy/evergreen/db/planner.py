@@ -34,7 +34,7 @@ class Planner:
 
     @property
     def prefers_indexes(self) -> bool:
-        """True while our settings are in force; a plan is kept for each of the two."""
+        """Whether our settings are in force; a plan is kept for each of the two."""
         return self._before is not None
 
     @contextmanager

@@ -29,12 +29,12 @@ class Server:
 
     @cached_property
     def is_utf8(self) -> bool:
-        """True where nothing has to be converted."""
+        """Whether nothing has to be converted."""
         return self.encoding == "UTF8"
 
     @cached_property
     def takes_any_bytes(self) -> bool:
-        """True where a text may be bytes that are not UTF-8, which PL/Python is not given: it raises."""
+        """Whether a text may be bytes that are not UTF-8, which PL/Python is not given: it raises."""
         return self.encoding == "SQL_ASCII"
 
     def _fits(self, text: str, name: str) -> bool:

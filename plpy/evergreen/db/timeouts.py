@@ -67,7 +67,7 @@ def take_timeout() -> float:
 
 
 def timed_out() -> bool:
-    """Tell whether a limit was exceeded since the last ``take_timeout``."""
+    """Return whether a limit was exceeded since the last ``take_timeout``."""
     return _timed_out_after > 0
 
 

@@ -66,7 +66,7 @@ class RequestDispatcher:
         queue.add(task)
 
     def unavailable(self, provider: Provider, model: Model, budget: Budget | None) -> Permit | None:
-        """Tell why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
+        """Return why and how long nothing will be sent to a model, if that is longer than is worth waiting for."""
         permit = self._admission.wait(provider, model, budget)
         return permit if permit.open or permit.wait > self._longest_wait else None
 
@@ -75,13 +75,13 @@ class RequestDispatcher:
         return self._admission.limits(provider, model)
 
     def has_capacity(self, provider: Provider, model: Model, lane: Lane) -> bool:
-        """Tell whether more should be prepared for a model: no more waits than can be sent next."""
+        """Return whether more should be prepared for a model: no more waits than can be sent next."""
         queue = self._queue(provider, model)
         return queue.queued_batches(lane) < queue.width
 
     @property
     def busy(self) -> bool:
-        """True while some task is not done."""
+        """Whether some task is not done."""
         return bool(self._tasks)
 
     def poll(self, timeout: float = _SLICE) -> list[EmbeddingTask]:
@@ -138,7 +138,7 @@ class RequestDispatcher:
                     break  # a request that runs SQL is over now: the caller looks at its time before the next one
 
     def _send_next(self, queue: EndpointQueue) -> bool:
-        """Send or give up the next request of a queue; False when there is none, or none may go yet."""
+        """Send or give up the next request of a queue; return False if there is none, or none may go yet."""
         waits: list[float] = []
         for lane in queue.lanes():
             task, estimates, permit = self._next(queue, lane)
@@ -212,7 +212,7 @@ class RequestDispatcher:
 
     @property
     def has_in_flight(self) -> bool:
-        """True while a request is under way."""
+        """Whether a request is under way."""
         return any(queue.in_flight for queue in self._queues.values())
 
     def _await(self, timeout: float) -> None:

@@ -107,7 +107,7 @@ class EndpointQueue:
         return next((task for task in ready if self._may_send(task) and not self._probes(task.model)), None)
 
     def _may_send(self, task: EmbeddingTask) -> bool:
-        """Tell whether a task may send: one at a time after a failure, until it is known that the endpoint works."""
+        """Return whether a task may send: one at a time after a failure, until it is known that the endpoint works."""
         batch = task.waiting[0]
         if task.unresolved and not (batch.canary or batch.endpoint_works):
             return False
@@ -121,7 +121,7 @@ class EndpointQueue:
         return sum(sent.batch.alone for sent in self.in_flight.values())
 
     def tries_size(self, model: Model) -> bool:
-        """Tell whether a request is under way that is larger than any that passed since one was too large."""
+        """Return whether a request is under way that is larger than any that passed since one was too large."""
         in_flight = [sent for sent in self.in_flight.values() if sent.task.model.id == model.id]
         return any(0 < sent.permit.capacity.good < len(sent.batch.keys) for sent in in_flight)
 
@@ -132,12 +132,12 @@ class EndpointQueue:
             self.answered_at[model.id] = time.monotonic()
 
     def others_work(self, model: Model) -> bool:
-        """Tell whether another model of the endpoint has just answered: then it is not the endpoint that is down."""
+        """Return whether another model of the endpoint has just answered: then it is not the endpoint that is down."""
         since = time.monotonic() - _JUST_NOW
         return any(at > since for other, at in self.answered_at.items() if other != model.id)
 
     def has_canary(self, model: Model) -> bool:
-        """Tell whether a harmless text is under way to a model."""
+        """Return whether a harmless text is under way to a model."""
         return any(sent.batch.canary and sent.task.model.id == model.id for sent in self.in_flight.values())
 
     def note_sent(self, task: EmbeddingTask, tokens: int) -> None:

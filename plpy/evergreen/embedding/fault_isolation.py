@@ -48,7 +48,7 @@ def resolve(task: EmbeddingTask, queue: EndpointQueue) -> dict[bytes, ModelError
 
 
 def needs_canary(task: EmbeddingTask) -> bool:
-    """Tell whether a canary must show if the endpoint works: no other request of the task will."""
+    """Return whether a canary must show if the endpoint works: no other request of the task will."""
     if not task.unresolved or any(batch.canary for batch in task.waiting):
         return False
     siblings = task.in_flight or (task.waiting and task.waiting[0].endpoint_works)
@@ -56,7 +56,7 @@ def needs_canary(task: EmbeddingTask) -> bool:
 
 
 def has_early_deadline(batch: RequestBatch) -> bool:
-    """Tell whether a batch gets an early deadline: a text of it hangs the server, and others wait until it is found."""
+    """Return whether a batch gets an early deadline: a text of it hangs the server, and others wait for it."""
     is_slow = batch.error is None or batch.error.slow
     return batch.since is not None and is_slow and len(batch.keys) > 1
 
@@ -69,7 +69,7 @@ def early_timeout(sent: InFlightRequest) -> ModelError:
 
 
 def takes_long(task: EmbeddingTask) -> bool:
-    """Tell whether the other texts have waited long enough for the culprit to be found."""
+    """Return whether the other texts have waited long enough for the culprit to be found."""
     return time.monotonic() > task.isolating_since + _ISOLATION_TIMEOUT_S
 
 

@@ -108,7 +108,7 @@ def _stored(stored: db.Row | None) -> str:
 
 
 def _verdict(generation: Generation, document: Document, stored: db.Row | None, role: str) -> str:
-    """Tell whether the model would be called, and why, as far as the role's own pipelines decide it."""
+    """Return whether the model would be called, and why, as far as the role's own pipelines decide it."""
     if stored is not None and stored["src_hash"] == document.src_hash:
         return "the model would not be called: the embedding is fresh"
     if not document.chunks:

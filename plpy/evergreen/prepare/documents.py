@@ -84,7 +84,7 @@ def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document])
 
 
 def _attempt(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[str], done: Prepared) -> bool:
-    """Run body over keys; False where the owner's code fails for one of several rows."""
+    """Run body over keys; return False if the owner's code fails for one of several rows."""
     try:
         body(keys)
     except db.DatabaseError as error:

@@ -1,4 +1,7 @@
-"""Claim: ready jobs, live before backfill with a share each, then the next keys of the cursors."""
+"""Claims: jobs are claimed, locked by the claim's token when they are written, and finished or released.
+
+A claim takes ready jobs, live before backfill with a share each, then the next keys of the cursors.
+"""
 
 from dataclasses import replace
 from typing import Protocol

@@ -1,7 +1,7 @@
 -- lock_round(int4): round of the cursor over the stored documents; keeps a new round from starting before this commits.
 -- KEY SHARE: an open drain holds this lock, and cursors may move meanwhile. Only coalescing, which starts a new round, waits
--- (see coalesce_scopes): a round that passed before the drain's documents became visible would leave them behind forever after a
--- TRUNCATE of the source. Returns nothing while another session starts a round.
+-- (see coalesce_scopes). Otherwise, after a TRUNCATE, a new round could pass before an open drain commits: its documents would
+-- never be deleted. Returns nothing while another session starts a round.
 SELECT s.round FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'document' FOR KEY SHARE SKIP LOCKED
 
 -- lock_jobs(int4, int8, jsonb[]): those of these keys that this claim still holds, except any that coalescing has locked.
@@ -256,7 +256,7 @@ WHERE s.generation = $1 AND s.scope = $2
 SELECT s.position::pg_catalog.text AS position, s.round FROM embed.backfill_cursor s
 WHERE s.generation = $1 AND s.scope = $2 AND s.running
 
--- move_cursor_from(int4, text, jsonb, bool, int8, jsonb, int8): like move, if the cursor is still at position $6 in this round
+-- move_cursor_from(int4, text, jsonb, bool, int8, jsonb, int8): like move_cursor, if the cursor is still at position $6 in this round
 UPDATE embed.backfill_cursor s
 SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
     worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
@@ -287,7 +287,7 @@ ON CONFLICT DO NOTHING
 RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at,
           unserved_since::pg_catalog.text AS unserved_since
 
--- insert_cursors(int4, bool): cursors of a generation; the backfill starts at once
+-- insert_cursors(int4, bool): cursors of a generation; $2: whether the backfill starts at once
 INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
 FROM (VALUES ('source', $2), ('document', false)) s (scope, running)

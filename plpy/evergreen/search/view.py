@@ -28,12 +28,12 @@ def key_columns(pipeline: Pipeline) -> list[str]:
 
 
 def shows_another(view: str, generation: int) -> bool:
-    """Tell whether a view shows another generation than one thought; where it does not, no row is read."""
+    """Return whether a view shows another generation than one thought; where it does not, no row is read."""
     return bool(db.value(SQL.shows_another.with_identifiers(view=view, generation=str(generation))))
 
 
 def snapshot_is_kept() -> bool:
-    """True where all statements of the transaction see the catalog as it was at its start; views are not seen so."""
+    """Return whether all statements of the transaction see the catalog as at its start; views are not seen so."""
     return bool(db.value(SQL.snapshot_is_kept))
 
 

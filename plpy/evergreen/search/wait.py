@@ -58,7 +58,7 @@ def embed_wait(pipeline: str | None, key: str | None, timeout: str | None) -> bo
 
 
 def _sleep(seconds: float, deadline: float) -> bool:
-    """Sleep so that a cancel is heeded; False when the time is up."""
+    """Sleep so that a cancel is heeded; return False if the time is up."""
     until = min(time.monotonic() + seconds, deadline)
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(_SLICE, left))  # pg_sleep would keep a snapshot
@@ -149,7 +149,7 @@ def _state(watch: _Watch) -> db.Row:
 
 
 def _is_behind(watch: _Watch, row: db.Row) -> bool:
-    """Tell whether the backfill cursor has yet to reach a row without a queued change: compare it with the source."""
+    """Return whether the backfill cursor has yet to reach a row without a queued change: compare it with the source."""
     if watch.key is None:
         return bool(row["swept"])
     if row["embedded_since"]:

@@ -152,7 +152,7 @@ def hash_part(row: str, column: Column) -> str:
 
 
 def contains_object_names(column: Column) -> bool:
-    """Tell whether a column's text contains names of other objects, and so changes when those are renamed."""
+    """Return whether a column's text contains names of other objects, and so changes when those are renamed."""
     return not column.parts.isdisjoint(_OBJECT_NAME_TYPES)
 
 

@@ -60,7 +60,7 @@ def _lock_source(pipeline: Pipeline) -> None:
 
 
 def _lock_table(name: str) -> bool:
-    """Lock a table; False when it was renamed during the wait."""
+    """Lock a table; return False if it was renamed during the wait."""
     try:
         db.atomically(lambda: db.ddl(SQL.lock_source.with_identifiers(source=name)))
     except db.DatabaseError as error:
@@ -147,7 +147,7 @@ def take_until_full(rows: Iterable[SourceRow], keys: list[str], limit: int) -> t
 
 
 def is_valid_key(pipeline: Pipeline, key: str) -> bool:
-    """Tell whether a stored key is still valid; after a renamed enum value it is not, and no row has it."""
+    """Return whether a stored key is still valid; after a renamed enum value it is not, and no row has it."""
     try:
         timeouts.run_with_timeout(lambda: canonical(pipeline, key))
     except UserError:

@@ -20,12 +20,12 @@ class UnboundError(Exception):
 
 
 def is_restricted(source: int) -> bool:
-    """Tell whether row security applies to the caller on a table."""
+    """Return whether row security applies to the caller on a table."""
     return bool(db.value(SQL.is_restricted, source))
 
 
 def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
-    """Tell whether the caller sees a row with any of these keys, given in their stored form.
+    """Return whether the caller sees a row with any of these keys, given in their stored form.
 
     Raises UnboundError, and DatabaseError as the caller's own SELECT would: 42501, 55P03.
     """

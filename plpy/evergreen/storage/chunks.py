@@ -255,9 +255,9 @@ def _halfvec_problem(vector: AnyVector) -> str | None:
     largest = float(np.abs(floats(vector)).max())
     if largest > _LARGEST:
         return (
-            f"a number of {largest:.3g} for a text: the index is in half precision, which ends at {_LARGEST:g};"
-            ' embed_build() with options => \'{"storage": "bit"}\' makes another'
+            f"a number of {largest:.3g} for a text, and the index, in half precision, holds at most {_LARGEST:.0f};"
+            ' build a generation with another index: embed_build() with options => \'{"storage": "bit"}\''
         )
     if largest > 0.0 and float(np.float16(largest)) == 0.0:
-        return "only numbers for a text that half precision, in which the index is, takes for zero"
+        return "only numbers so small for a text that the index, in half precision, would round them to zero"
     return None

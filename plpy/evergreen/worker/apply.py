@@ -26,8 +26,9 @@ _LOCKED_DELAY = 0.2  # seconds until a document locked by another session is ret
 def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
     """Write a result and finish its jobs; return the keys of the rows that are now up to date.
 
-    The jobs are locked first and checked in later statements: a claim that was lost writes nothing, and its vectors go
-    to the cache. ``ends_claim``: also delete the lease, unless another session holds a job locked.
+    First the rows that cannot be written now are released, and the cursor's round and the jobs are locked, by key and
+    token. Only jobs that still belong to the claim are written and finished; vectors of lost ones go to the cache.
+    ``ends_claim``: also delete the lease, unless a job was lost.
 
     Can be repeated after its transaction was rolled back, for example because one of our tables was locked.
     """

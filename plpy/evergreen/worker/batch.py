@@ -230,7 +230,7 @@ class Batch:
         self._renew_at = time.monotonic() + self.claim.lease / 3
 
     def abandon(self, delay: float, why: str | None = None) -> bool:
-        """Release the claim's jobs after a delay and cache the answers; False if a job is locked by another session."""
+        """Release the claim's jobs and cache the answers; return False if another session has a job locked."""
         try:
             db.atomically(self._keep)
         except db.DatabaseError as error:

@@ -1,4 +1,8 @@
-"""A claim of embed_claim in later calls: finds it and its texts by token, and closes it."""
+"""The claims of embed_claim in embed_submit and embed_release: found by token, with their texts, and closed.
+
+An external claim is a row of embed.lease with an interval (``outside``); its texts are rows of embed.claimed_text, each
+with the keys of the rows that need it. The claim is closed when all its vectors were submitted or released.
+"""
 
 from evergreen import db
 from evergreen.core.errors import UserError

@@ -36,7 +36,10 @@ _TO_SEND, _TO_ANSWER = (0.5, 30.0), (0.75, 10.0)
 
 @sql_entry
 def embed_drain(pipeline: str | None, max_rows: int | None, max_runtime: str | None) -> int:
-    """Bring up to ``max_rows`` source rows up to date and return how many were; raises 25001, 22023, 42704, 55000."""
+    """Bring up to ``max_rows`` source rows up to date and return how many were.
+
+    Raises 22023, 25001, 25006, 42501, 42704, 55000.
+    """
     privileges.check_isolation("embed_drain")
     if max_rows is None or max_rows < 1:
         raise UserError(f"max_rows must be at least 1, not {quoted(max_rows)}", hint="1000 is the default.")
@@ -114,7 +117,7 @@ class Drain:
                     return
 
     def _claim_share(self, number: int, share: int) -> bool:
-        """Claim for one pipeline; return True if it may have more work."""
+        """Claim for one pipeline; return whether it may have more work."""
         mark, room, more = len(self._batches), self._room, [False]
 
         def claim() -> None:
@@ -153,7 +156,7 @@ class Drain:
         return any(more)
 
     def _drain_generation(self, pipeline: Pipeline, generation: Generation, share: int) -> bool:
-        """Claim live jobs up to their share, then backfill, then the other live jobs; True if there may be more."""
+        """Claim live jobs up to their share, then backfill, then other live jobs; return whether there may be more."""
         most = self._engine.room(generation)
         left = share
         for lane, limit in claims.lanes(pipeline, share):

@@ -1,4 +1,17 @@
-"""The engine of workers and drains: look, claim, start, collect, finish, abandon; when to commit is the policy's."""
+"""The engine of workers and drains: the steps from a claim to its stored vectors; when to commit is the policy's.
+
+| step      | what it does                                   | in                                                   |
+|-----------|------------------------------------------------|------------------------------------------------------|
+| look      | follow DDL, coalesce the change log            | ``ddl_sync``, ``change_log``                         |
+| claim     | claim jobs and the cursors' next keys          | ``claims.claim``, by the policy                      |
+| start     | prepare the rows, look up vectors, submit      | ``documents.prepare``, ``vector_cache``, dispatcher  |
+| collect   | wait for answers                               | ``RequestDispatcher.poll``; not a transaction        |
+| finish    | check the token, write, finish the jobs        | ``apply.finish``                                     |
+| abandon   | release the jobs, cache the answers            | ``Batch.abandon``                                    |
+
+``worker.Worker`` and ``batches.Batches`` run them for embed_work, ``drain.Drain`` for embed_drain. embed_claim uses
+``look`` and a policy; its claims are finished by ``external_batch`` and ``external_submit``.
+"""
 
 from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines

@@ -33,7 +33,10 @@ class StopCondition:
 def embed_work(
     pipeline: str | None, max_runtime: str | None, until_empty: bool | None, slot: int | None, until_idle: bool | None
 ) -> None:
-    """Work until the deadline, or until nothing is left or ready; raises 2D000, 22023, 42704."""
+    """Work until the deadline, or until nothing is left or ready.
+
+    Raises 22023, 25006, 2D000, 42501, 42704, 55000.
+    """
     seconds = options.check_runtime(max_runtime)
     check_owner()  # otherwise it would retry until the deadline
     as_extension_owner(lambda: pipelines.chosen(pipeline))  # an unknown name is an error at once
@@ -55,7 +58,7 @@ def _in_slot(pipeline: str | None, slot: int | None, stop: StopCondition) -> Non
 
 
 def _release_locks(before: list[str] | None = None) -> None:
-    """Release every claim and slot of this session, even if cancels arrive meanwhile.
+    """Release every claim and slot of this session, and the sleepers' lock, even if cancels arrive meanwhile.
 
     Also release every lock that it did not have ``before``: an owner's code may have taken one of ours again.
     """
@@ -76,7 +79,10 @@ def _release_locks(before: list[str] | None = None) -> None:
 
 
 def _take_slot(slot: int, timeout: float) -> bool:
-    """Wait briefly for the slot: the previous run may be about to end."""
+    """Wait briefly for the slot: the previous run may be about to end.
+
+    A lock that is not held by a worker does not count: any role can take it.
+    """
     deadline = time.monotonic() + timeout
     while not db.value(SQL.take_slot, slot) and as_extension_owner(lambda: db.value(SQL.slot_is_taken, slot)):
         if time.monotonic() > deadline:
@@ -119,7 +125,7 @@ def _loop(worker: Worker, state: WorkerState, stop: StopCondition) -> db.Databas
 
 
 def _run_passes(worker: Worker, state: WorkerState, stop: StopCondition) -> bool:
-    """Make passes until time is up or there is nothing to do; True ends the call."""
+    """Make passes until time is up or there is nothing to do; return whether the call ends."""
     state.note(idle=True)
     pause = SHORTEST
     notified = False

@@ -45,7 +45,7 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
         _put(name, command)
     db.run(SQL.schedule, _cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
     db.notice(
-        f"pg_cron runs {workers} worker{'s' if workers > 1 else ''} within a minute; see cron.job_run_details,"
+        f"pg_cron runs {pluralize(workers, 'worker')} within a minute; see cron.job_run_details,"
         f" of which our rows are kept for {_RUNS_KEPT}"
     )
     return f"scheduled: {', '.join(commands)}"
@@ -139,7 +139,7 @@ def _command(pipeline: str | None, slot: int) -> str:
 
 
 def _is_here() -> bool:
-    """True when pg_cron runs in this database and the caller may use it; raises when it runs nowhere."""
+    """Return whether pg_cron runs in this database; raises if it runs nowhere, or the caller may not use it."""
     here = installation()
     if not here["preloaded"] or here["home"] is None:
         raise UserError(
@@ -215,7 +215,8 @@ def limit_problems(limits: Limits, workers: int) -> list[Problem]:
     wanted = workers + limits.others
     if limits.most is not None and wanted >= limits.most:
         hint = f"Schedule fewer, or set cron.max_running_jobs to {wanted + 2} or more and restart the server."
-        said = f"pg_cron runs {limits.most} jobs at once (cron.max_running_jobs): {_all(wanted)} leave none for others"
+        workers_in_all = pluralize(wanted, "worker")
+        said = f"pg_cron runs {limits.most} jobs at once (cron.max_running_jobs): with {workers_in_all} none is left"
         found.append(Problem(said, hint))
     if limits.in_background:
         found += _in_background(limits, wanted)
@@ -224,18 +225,15 @@ def limit_problems(limits: Limits, workers: int) -> list[Problem]:
     return found
 
 
-def _all(workers: int) -> str:
-    return f"{workers} workers" if workers != 1 else "1 worker"
-
-
 def _in_background(limits: Limits, wanted: int) -> list[Problem]:
     left = limits.processes - 2  # pg_cron's own, and that of logical replication
     if wanted < left:
         return []
     hint = f"Set max_worker_processes to {wanted + 8} or more, or cron.use_background_workers to off, and restart."
     said = (
-        f"max_worker_processes is {limits.processes}, and pg_cron runs jobs as such (cron.use_background_workers):"
-        f" {_all(wanted)} leave none for others and for parallel queries"
+        f"max_worker_processes is {limits.processes}, and pg_cron's jobs are such processes"
+        f" (cron.use_background_workers): with {pluralize(wanted, 'worker')} none is left for others and for parallel"
+        " queries"
     )
     return [Problem(said, hint)]
 

@@ -35,7 +35,7 @@ class CommitPolicy(Protocol):
     in_flight_retry: float
 
     def step(self, name: str, body: Callable[[], T], /) -> T:
-        """Run a step; the name tells what a transaction does."""
+        """Run a step; tests stop a worker at a step by its name."""
         ...
 
     def on_tick(self) -> None:
@@ -96,7 +96,7 @@ class CommitEachStep:
         scan_start = self._scan_starts.of("work", number)
         if scan_start.known() is not None:
             return True
-        scan_start.seen = SnapshotMark(0)
+        scan_start.seen = SnapshotMark(0)  # no mark, only the time of the next check matters
         return scan_start.timed(lambda: claims.may_have_work(number), int, from_start=True)
 
     def accepts(self, pipeline: Pipeline) -> bool:

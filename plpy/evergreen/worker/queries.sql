@@ -177,8 +177,7 @@ SELECT pg_catalog.pg_try_advisory_lock({lock_slot}, $1)
 -- slot_is_taken(int4): whether a worker holds the slot: any role can take the lock
 SELECT embed.held_by_worker({lock_slot}, $1)
 
--- release_all_locks(): releases every claim (62) and slot (63) of this session, even if a cancel interrupted it, and the
--- sleepers' lock (66).
+-- release_all_locks(): releases every claim and slot of this session, even if a cancel interrupted it, and the sleepers' lock.
 -- Runs with the caller's search_path, so every name is qualified.
 SELECT pg_catalog.pg_advisory_unlock(l.classid::pg_catalog.int4, l.objid::pg_catalog.int4)
 FROM pg_catalog.pg_locks l

@@ -41,7 +41,8 @@ class BatchResult:
     marked: set[bytes] = field(default_factory=set[bytes])  # texts marked as in flight
     cached: set[bytes] = field(default_factory=set[bytes])  # texts whose vectors are cached until the rows are written
     cost: Cost = field(default_factory=Cost)
-    lost: bool = False  # another session had a job of the claim locked: keep the lease
+    # A job of the claim was taken over, or another session has it locked: keep the lease, see claims.release_jobs.
+    lost: bool = False
 
     def complete(self, document: Document) -> bool:
         """Return whether every text of a document has its vector."""

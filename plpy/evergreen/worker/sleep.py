@@ -50,7 +50,7 @@ def state() -> WorkerState:
 
 
 def look(into: WorkerState) -> bool:
-    """Record the snapshot of the next pass; return True if this session was asked to stop."""
+    """Record the snapshot of the next pass; return whether this session was asked to stop."""
     row = db.one(SQL.pass_snapshot)
     assert row is not None
     into.seen = str(row["seen"])
@@ -87,7 +87,7 @@ def _has_to_wait(chosen: list[int]) -> bool:
     scan_start = _state.scan_starts.of("left")
     if scan_start.known() is not None:
         return True
-    scan_start.seen = SnapshotMark(0)
+    scan_start.seen = SnapshotMark(0)  # no mark, only the time of the next check matters
     return scan_start.timed(lambda: claims.is_anything_left(chosen, [], unreadable=False), int, from_start=True)
 
 

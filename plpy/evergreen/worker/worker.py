@@ -49,7 +49,7 @@ class Worker:
         self._looks = maintenance.Looks(self._step)
 
     def run_pass(self, deadline: float) -> bool:
-        """Make one pass; return True if anything was done or is under way."""
+        """Make one pass; return whether anything was done or is under way."""
         if time.monotonic() >= self._state.maintenance_at:
             self._state.maintenance_at = time.monotonic() + _MAINTENANCE_INTERVAL_S
             # Building an index takes seconds, during which no lease is renewed.
@@ -136,7 +136,7 @@ class Worker:
         )
 
     def _claim_and_start(self, number: int) -> bool:
-        """Claim and prepare as much as the pipeline's models can take; return True if anything was claimed."""
+        """Claim and prepare as much as the pipeline's models can take; return whether anything was claimed."""
         pipeline = self._looks.at(
             number, lambda: self._engine.look(number), lambda error: policies.retry_delay(error, 0)
         )

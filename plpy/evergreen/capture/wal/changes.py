@@ -56,7 +56,7 @@ def _key(places: list[int], row: Values, before: Values | None) -> Key:
 
 
 def _is_unrelated(watcher: Watcher, relation: Relation, change: Change) -> bool:
-    """Tell whether an update changed no key or watched column; False where the whole old row is not logged."""
+    """Return whether an update changed no key or watched column; return False if the whole old row is not logged."""
     if not change.whole or change.old is None or change.new is None:
         return False
     looked_at = watcher.watched | set(watcher.key)
@@ -81,7 +81,7 @@ class Snapshot:
         return cls(int(xmin), int(xmax), frozenset(int(xid) for xid in running.split(",") if xid))
 
     def sees(self, short_xid: int) -> bool:
-        """Tell whether a transaction, by its 32-bit id, had ended; a future one had not."""
+        """Return whether a transaction, by its 32-bit id, had ended; a future one had not."""
         xid = (self.xmax & ~(_EPOCH - 1)) | short_xid
         if xid >= self.xmax + _EPOCH // 2:
             xid -= _EPOCH

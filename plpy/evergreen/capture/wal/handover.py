@@ -1,7 +1,13 @@
 """Hand capture of a table over from triggers to the WAL, and back, without missing a change.
 
-The table is added to the publication (published). When the transactions that were running then have ended, the WAL is
-read beyond them (catching_up). From there on changes are read from the WAL, and the triggers are dropped (streaming).
+The states of a pipeline in embed.wal:
+
+* pending: it waits for a worker; triggers capture, or all rows are checked later (recheck).
+* published: the table is in the publication; transactions that started before that are still running.
+* catching_up: they have ended, and the WAL is read up to that point.
+* streaming: changes are read from the WAL, and the triggers are dropped.
+* draining: capture was changed back; the WAL is read up to the change.
+* unsupported: the table cannot be read from the WAL; triggers capture until it can.
 """
 
 from functools import partial
@@ -82,7 +88,7 @@ def in_state(state: str) -> list[int]:
 
 
 def publish(pipeline_id: int) -> bool:
-    """Add the table of a waiting pipeline to the publication; True when its state changed."""
+    """Add the table of a waiting pipeline to the publication; return whether its state changed."""
     if db.one(SQL.lock_in_state, pipeline_id, "pending") is None:
         return False
     found = _with_obstacle(pipeline_id)
@@ -109,7 +115,7 @@ def _with_obstacle(pipeline_id: int) -> tuple[Pipeline, Source, str | None] | No
 
 
 def _with_short_locks(source: Source, body: partial[object]) -> bool:
-    """Run DDL on a user's table; False when the table is locked, since a queued lock would block its writers."""
+    """Run DDL on a user's table; return False if the table is locked, since a queued lock would block its writers."""
 
     def step() -> None:
         set_lock_timeout()
@@ -126,7 +132,7 @@ def _with_short_locks(source: Source, body: partial[object]) -> bool:
 
 
 def retry_unsupported(pipeline_id: int) -> bool:
-    """Retry a pipeline whose table cannot be read from the WAL and has triggers instead; True when anything changed."""
+    """Retry a pipeline whose table could not be read from the WAL and has triggers; return whether anything changed."""
     state = db.one(SQL.lock_in_state, pipeline_id, "unsupported")
     if state is None:
         return False
@@ -152,7 +158,7 @@ def _install_triggers(pipeline: Pipeline, source: Source) -> None:
 
 
 def advance_states(logged: str) -> bool:
-    """Advance the states of pipelines after the WAL was logged up to a position; True when one changed."""
+    """Advance the states of pipelines after the WAL was logged up to a position; return whether one changed."""
     moved = db.run(SQL.set_catching_up) + db.run(SQL.mark_horizon) + db.run(SQL.finish_draining, logged)
     slot.unpublish_unused()
     return moved > 0
@@ -164,7 +170,7 @@ def caught_up(logged: str) -> list[int]:
 
 
 def start_streaming(pipeline_id: int) -> bool:
-    """Switch a pipeline to the WAL and drop its triggers; False when its table is locked."""
+    """Switch a pipeline to the WAL and drop its triggers; return False if its table is locked."""
     pipeline = pipelines.by_id(pipeline_id)
     source = table.describe(pipeline.source) if pipeline is not None else None
     return (
@@ -186,7 +192,7 @@ def with_changed_partitions() -> list[int]:
 
 
 def sync_partitions(pipeline_id: int) -> bool:
-    """Record the partitions of a pipeline; True when rows need a check."""
+    """Record the partitions of a pipeline; return whether rows need a check."""
     pipeline = pipelines.by_id(pipeline_id)
     scope = partitions.sync(pipeline) if pipeline is not None else None
     if pipeline is not None and scope is not None:

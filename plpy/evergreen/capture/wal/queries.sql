@@ -190,7 +190,7 @@ DELETE FROM embed.wal_position WHERE ctid = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED))
 
 -- read_range(): the slot, how far it was read, and the end of the available WAL.
--- is_cut: whether a record may extend past that end. WAL that no session waits for is flushed in whole pages, and records do
+-- is_partial: whether a record may extend past that end. WAL that no session waits for is flushed in whole pages, and records do
 -- not end with them; decoding waits for the rest.
 SELECT embed.slot_name()::text AS name, max(r.lsn)::text AS logged, e.lsn::text AS flushed,
        pg_catalog.pg_wal_lsn_diff(e.lsn, '0/0') % pg_catalog.current_setting('wal_block_size')::int = 0 AS is_partial

@@ -117,7 +117,7 @@ class _Reading:
         self._changes = 0
 
     def take(self, message: decoder.Message) -> bool:
-        """Log the changes in a message; False to stop before it."""
+        """Log the changes in a message; return False to stop before it."""
         if isinstance(message, Begin):
             return self._begin(message)
         if isinstance(message, Commit):
@@ -143,7 +143,7 @@ class _Reading:
         return False
 
     def _is_visible(self, xid: int) -> bool:
-        """Tell whether every later snapshot sees what the transaction wrote."""
+        """Return whether every later snapshot sees what the transaction wrote."""
         if self._snapshot is None or not self._snapshot.sees(xid):
             self._snapshot = Snapshot.parse(db.value(SQL.snapshot))
         return self._snapshot.sees(xid)

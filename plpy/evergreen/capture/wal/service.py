@@ -41,7 +41,7 @@ class Reader:
         self._last_warning: str | None = None
 
     def poll(self, *, at_once: bool = False) -> bool:
-        """Do what is due and return True when anything was done; ``at_once``: ignore the pause since the last poll."""
+        """Do what is due and return whether anything was done; ``at_once``: ignore the pause since the last poll."""
         if not at_once and time.monotonic() < self._next_run:
             return False
         try:
@@ -119,7 +119,7 @@ class Reader:
         return done
 
     def _each(self, state: str, body: Callable[[int], bool]) -> bool:
-        """Run a step for each pipeline in a state; True when one changed."""
+        """Run a step for each pipeline in a state; return whether one changed."""
         return self._isolated(
             [(one, partial(body, one)) for one in self._step("pipelines in state", lambda: handover.in_state(state))]
         )
@@ -132,7 +132,7 @@ class Reader:
         return any(moved)
 
     def _make_slot(self) -> bool:
-        """Create the slot; False while older transactions are still running."""
+        """Create the slot; return False if older transactions are still running."""
         if time.monotonic() < self._slot_at:
             return False
         try:
@@ -177,7 +177,7 @@ class Reader:
         return found.logged > 0 or found.more or moved
 
     def _advance_pipelines(self, position: str) -> bool:
-        """Bring pipelines on their way to or from the WAL a step further; True when one changed its state."""
+        """Bring pipelines on their way to or from the WAL a step further; return whether one changed its state."""
         moved = self._step("advance states", lambda: handover.advance_states(position))
         caught_up = self._step("caught up", lambda: handover.caught_up(position))
         # Each in a transaction that ends with its DDL.

@@ -135,7 +135,7 @@ def publish(source: Source) -> None:
 
 
 def unpublish_unused(source: int | None = None) -> bool:
-    """Remove tables that no pipeline needs from the publication, one or all; True when there were any."""
+    """Remove tables that no pipeline needs from the publication, one or all; return whether there were any."""
     found = [row for row in db.rows(SQL.unused_tables) if source in {None, row["table_oid"]}]
     for row in found:
         db.ddl(SQL.unpublish.with_identifiers(table=row["table_name"]))

@@ -39,7 +39,7 @@ def check_url(url: str, *, allow_http: bool) -> None:
 
 
 def is_proxy(url: str) -> bool:
-    """True for the URL of an HTTP proxy: scheme http, a host, perhaps a port, and nothing else."""
+    """Return whether it is the URL of an HTTP proxy: scheme http, a host, perhaps a port, and nothing else."""
     try:
         parts = _split(url)
     except UserError:
@@ -73,12 +73,12 @@ def _is_loopback_name(host: str) -> bool:
 
 
 def refused(address: str) -> bool:
-    """True for addresses where clouds keep their metadata and no model is: link-local, multicast, unspecified."""
+    """Return whether it is an address of cloud metadata, where no model is: link-local, multicast, unspecified."""
     return any(_is_refused(ip) for ip in _readings(address))
 
 
 def is_loopback(address: str) -> bool:
-    """True for an address of this machine, in whatever form."""
+    """Return whether it is an address of this machine, in any form."""
     return any(ip.is_loopback for ip in _readings(address))
 
 

@@ -23,7 +23,7 @@ _SHOWN = 8  # characters of a secret in a row that a message never holds
 
 
 def is_name(name: str) -> bool:
-    """True when a text can be the name of a secret: it names a file, never a path."""
+    """Return whether a text can be the name of a secret: it names a file, never a path."""
     return _NAME.match(name) is not None and ".." not in name
 
 
@@ -59,7 +59,7 @@ def remedy(name: str) -> Remedy:
 
 
 def _is_closed(directory: Path) -> bool:
-    """Whether the server's user cannot enter a directory."""
+    """Return whether the server's user cannot enter a directory."""
     try:
         os.stat(f"{directory}/.")  # noqa: PTH116 - a Path would leave out the dot, for which one has to enter
     except PermissionError:
@@ -70,7 +70,7 @@ def _is_closed(directory: Path) -> bool:
 
 
 def _is_mounted_read_only() -> bool:
-    """Whether nothing can be changed from within the container, as secrets are usually mounted."""
+    """Return whether nothing can be changed from within the container, as secrets are usually mounted."""
     try:
         return bool(os.statvfs(_directory()).f_flag & os.ST_RDONLY)
     except OSError:

@@ -83,7 +83,7 @@ def check(url: str, secret: str | None, options: dict[str, Any]) -> None:
 
 
 def is_object(value: Any) -> bool:
-    """True for a JSON object of at most 20 names."""
+    """Return whether it is a JSON object of at most 20 names."""
     return isinstance(value, dict) and len(cast("dict[str, Any]", value)) <= _MOST
 
 

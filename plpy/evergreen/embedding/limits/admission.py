@@ -31,7 +31,7 @@ class Permit:
 
     @property
     def granted(self) -> bool:
-        """True when it may go now."""
+        """Whether it may go now."""
         return self.wait == 0.0
 
 
@@ -39,7 +39,7 @@ class AdmissionControl(Protocol):
     """Permits requests, by what is known of model, endpoint, limits and budget, and is told how they ended."""
 
     def wait(self, model: Model, spender: Budget | None) -> Permit:
-        """Tell how long a model's requests rest, without asking for a permit."""
+        """Return how long a model's requests rest, without asking for a permit."""
         ...
 
     def acquire(self, task: EmbeddingTask, estimates: list[int]) -> Permit:

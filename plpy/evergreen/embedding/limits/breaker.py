@@ -50,7 +50,7 @@ def wait(breaker: Breaker, now: int) -> int:
 
 
 def is_half_open(breaker: Breaker, policy: Policy, now: int) -> bool:
-    """True when the next request is a probe."""
+    """Return whether the next request is a probe."""
     return breaker.open_until == TRY_ONCE or (breaker.failures >= policy.threshold and now >= breaker.open_until)
 
 

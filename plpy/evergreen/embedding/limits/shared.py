@@ -162,7 +162,7 @@ def try_once(model: Model) -> str | None:
 
 
 def _is_slower(task: EmbeddingTask, permit: Permit, texts: int, seconds: float | None) -> bool:
-    """Tell whether a server that was fast has become slow: anything else is not worth the lock."""
+    """Return whether a server that was fast has become slow: anything else is not worth the lock."""
     limit, limits = task.model.answer_timeout, task.provider.limits(task.model)
     found = permit.capacity
     if seconds is not None:

@@ -33,7 +33,7 @@ def _over_http() -> dict[str, Provider]:
 
 
 def may_cost(model: Model) -> bool:
-    """True when a call of a model may cost money: it is not ours, and its price is not known to be 0."""
+    """Return whether a call of a model may cost money: it is not ours, and its price is not known to be 0."""
     return not provider(model.provider).free and model.price != 0.0
 
 

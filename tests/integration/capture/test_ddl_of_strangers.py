@@ -8,6 +8,8 @@ import pytest
 
 from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
 
+pytestmark = pytest.mark.slow
+
 STRANGERS = {
     "a table": "CREATE TABLE x (); DROP TABLE x",
     "a temporary table": "CREATE TEMPORARY TABLE x (a int PRIMARY KEY); ALTER TABLE x ADD b int; DROP TABLE x",

@@ -6,6 +6,8 @@ from psycopg.sql import SQL, Identifier
 
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_view
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bare(cluster):
@@ -67,7 +69,6 @@ def test_vector_may_move_to_another_schema(db, docs, model):
     assert db.execute("SELECT key FROM embed_search('docs', 'moved', k => 1)").fetchall() == [([1],)]
 
 
-@pytest.mark.slow
 def test_two_databases_of_one_cluster_do_not_meet(cluster, db, docs, bare, provider, model):
     """Advisory locks and sessions are a cluster's, pipelines are a database's: both have a pipeline 1."""
     bare.execute("CREATE EXTENSION evergreen CASCADE")

@@ -6,6 +6,8 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.fixtures.dumps import dump, restore
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_view
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("form", ["custom", "plain"])
 def test_data_restored_with_triggers_disabled_is_captured(

@@ -5,6 +5,8 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "key", "locked", "embedding", "chunk", "chunk_no", "model", "fingerprint", "is_stale", "embedded_at", "key_key",
     "select", "user", "order", "OLD", "NEW", "old", "new", "TG_OP", "s", "k", "g", "ord", "h", "k1", "source",
@@ -18,7 +20,6 @@ def as_identifiers(text, **names):
     return SQL(text).format(**{name: Identifier(*value.split("\0")) for name, value in names.items()})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("names", [NAMES[start::6] for start in range(6)], ids=lambda names: repr(names[0]))
 def test_any_name_may_be_a_key_or_a_watched_column(db, model, names):
     """Each name is once a key column and once a watched one, in tables and schemas of that name."""

@@ -73,6 +73,7 @@ def renaming(db):
     drop()
 
 
+@pytest.mark.slow
 def test_a_renamed_object_makes_its_name_stale(db, renaming):
     """With any search_path; also names in the path, which lose their schema in the text."""
     tables = {type_: f"t{i}" for i, type_ in enumerate(NAMES)}
@@ -140,6 +141,7 @@ ALTERED = {
 }
 
 
+@pytest.mark.slow
 def test_alter_type_queues_a_check_of_what_it_changes(db, renaming):
     """Of other pipelines no row is looked at."""
     db.execute("CREATE TYPE s.felt AS (m s.mood); CREATE TYPE s.moods AS RANGE (subtype = s.mood)")
@@ -166,6 +168,7 @@ def test_alter_type_queues_a_check_of_what_it_changes(db, renaming):
             db.execute("ALTER TYPE s.mood RENAME VALUE 'blue' TO 'sad'")
 
 
+@pytest.mark.slow
 def test_a_renamed_label_of_a_key_is_followed(db, renaming):
     db.execute("CREATE TABLE docs (id s.mood PRIMARY KEY, body text)")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'h')")

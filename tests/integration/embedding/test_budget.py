@@ -58,6 +58,7 @@ def test_raising_the_budget_is_enough(db, docs, model, provider):
     assert_as_source(db)
 
 
+@pytest.mark.slow
 def test_what_is_rolled_back_is_spent_all_the_same(connect, db, docs, model, provider):
     create(db, {"daily_tokens": 60})
     session = connect(autocommit=False)
@@ -102,6 +103,7 @@ def test_a_budget_is_a_number_above_0(db, docs, model, value):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 def test_a_text_that_no_day_can_pay_for_is_a_dead_letter_and_delays_no_other(connect, db, docs, model, call):
     db.execute("UPDATE docs SET body = repeat('word ', 2000) WHERE id = 3")

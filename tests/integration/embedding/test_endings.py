@@ -252,6 +252,7 @@ def run(session, statement):
         return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("end", ENDS)
 def test_a_session_ends_while_its_first_requests_load_certificates_or_shake_hands(own_cluster, witness, call, end):

@@ -157,6 +157,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", HOSTILE)
 def test_what_would_change_the_request_is_refused(db, azure, option):
     for value in HOSTILE[option]:
@@ -178,6 +179,7 @@ def test_a_parameter_that_is_given_twice_is_refused(db, azure):
     assert "once" in refused(db, SET, (f"{azure}/v1?api-version=preview", None, options)).diag.message_hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["secret", "headers", "query"])
 def test_a_secret_that_cannot_be_read_is_said_when_it_is_set(db, azure, where):
     options = {} if where == "secret" else {where: {"api-key": {"secret": "not_there"}}}

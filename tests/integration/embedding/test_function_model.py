@@ -1,5 +1,7 @@
 """A model that is a SQL function of the user's, written as users write one."""
 
+import pytest
+
 FUNCTION = """
 CREATE TABLE calls (texts int);
 CREATE FUNCTION toy(texts text[]) RETURNS vector[] LANGUAGE plpgsql AS $$
@@ -11,6 +13,7 @@ END $$
 """
 
 
+@pytest.mark.slow
 def test_its_body_needs_no_qualified_names(db, docs):
     db.execute(FUNCTION)
     db.execute("SELECT embed_model_add('toy', 'function', 2, 'toy')")

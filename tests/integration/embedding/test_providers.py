@@ -56,6 +56,7 @@ def test_prompts_stand_before_the_texts(db, docs, provider, name):
     assert list(provider.sent) == ["query: a question"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_dimensions_are_asked_for_when_told_to(db, docs, provider, name):
     provider.dimensions = 4
@@ -179,6 +180,7 @@ def shown(db, name):
     return db.execute(f"SELECT {columns} FROM embed_models WHERE model = %s", (name,)).fetchone()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_limits_are_the_providers_unless_options_say_otherwise(db, provider, name):
     db.execute("SELECT embed_endpoint_set('e', %s)", (provider.url_of(name),))

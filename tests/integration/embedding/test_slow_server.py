@@ -88,6 +88,7 @@ def test_a_server_that_becomes_slow_is_learned_anew_and_one_that_is_set_again_fo
     assert learned(db) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_server_that_becomes_faster_gets_more(db, provider):
     serve(db, provider, "loop", {"inputs": 32}, **SHORT)
     table(db, "docs", 30)
@@ -102,6 +103,7 @@ def test_a_server_that_becomes_faster_gets_more(db, provider):
     assert (learned(db)[0] or 32) > slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [500, 413])
 def test_a_server_that_takes_only_so_many_texts(db, provider, code):
     serve(db, provider, "loop", {"inputs": 128}, **SHORT)

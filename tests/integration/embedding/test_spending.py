@@ -24,6 +24,7 @@ def small(db, provider):
     provider.register(db, endpoint={"max_in_flight": 8}, inputs=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("team", TEAMS)
 def test_every_text_is_paid_for_once(connect, db, provider, small, team):
     seed = seed_of(team)
@@ -49,6 +50,7 @@ def notes_of(db, options="{}"):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["docs", "notes", None])
 def test_a_text_that_was_cut_is_not_taken_for_the_whole(db, provider, first):
     """Both have a text that the server finds too long; one pipeline wants it truncated, the other one an error."""

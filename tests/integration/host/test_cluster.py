@@ -14,6 +14,8 @@ import pytest
 from evergreen_host.cluster import Cluster
 from evergreen_host.errors import CommandError
 
+pytestmark = pytest.mark.slow
+
 HOLD_A_CLUSTER = """\
 import sys
 from evergreen_host.cluster import Cluster

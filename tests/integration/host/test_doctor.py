@@ -89,6 +89,7 @@ def test_an_event_trigger_that_is_disabled(doctor, db, healthy):
     assert doctor.findings() == []
 
 
+@pytest.mark.slow
 def test_a_transaction_that_is_left_open(doctor, db, healthy, connect, monkeypatch):
     """Read as it would be after an hour."""
     old = connect(autocommit=False)

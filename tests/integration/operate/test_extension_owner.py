@@ -12,6 +12,8 @@ from evergreen_host.cluster import Cluster
 from tests.fixtures.doctor import Doctor
 from tests.fixtures.pipelines.freshness import assert_fresh
 
+pytestmark = pytest.mark.slow
+
 CALLS = ("SELECT embed_drain()", "CALL embed_work(until_empty => true)", "SELECT * FROM embed_status",
          "SELECT embed_create('more', 'docs', columns => '{body}')", "SELECT * FROM embed_verify('docs')")  # fmt: skip
 

@@ -12,6 +12,8 @@ import pytest
 from evergreen_host.cluster import Cluster
 from tests.fixtures.pipelines.freshness import assert_fresh
 
+pytestmark = pytest.mark.slow
+
 PRIVATE = "Mrs Robinson"
 OBSERVERS = {
     "shared_preload_libraries": "pg_stat_statements,auto_explain",

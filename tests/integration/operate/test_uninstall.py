@@ -16,6 +16,8 @@ from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import WORK
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

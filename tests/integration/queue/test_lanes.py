@@ -26,6 +26,7 @@ def order_of(provider):
     return "".join(text[0] for texts in provider.requests for text in texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", SHARES)
 def test_drains_give_each_lane_its_share(db, provider, history, share):
     """There is more live work all the time than a drain takes: backfill goes on; and live work before it."""

@@ -12,6 +12,8 @@ from psycopg.types.json import Jsonb
 
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",
     "v", "w", "x", "y", "z", "k1", "k2", "k3", "s_", "key", "key_key", "chunk", "chunk_no", "chunk_hash",
@@ -99,7 +101,6 @@ def test_no_name_of_a_users_is_in_the_way(db, connect, key):
     assert bob.execute(calls["rows"]).fetchall() == [(third,)]
 
 
-@pytest.mark.slow
 def test_a_table_may_have_the_name_of_an_alias(db):
     hash_model(db)
     for table in [*"abcdghkmnstuvwx", "g1", "src_1", "asked", "excluded"]:

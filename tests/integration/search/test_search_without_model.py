@@ -73,6 +73,7 @@ def test_whatever_the_server_does(db, searchable, name):
     assert heard(db, HYBRID, ("title 7",))[1] == []
 
 
+@pytest.mark.slow
 def test_nobody_listens_there(db, searchable):
     db.execute("SELECT embed_endpoint_set('loop', 'http://127.0.0.1:1/v1')")
     assert "cannot be reached" in by_words(db)
@@ -85,6 +86,7 @@ def test_a_secret_that_is_missing(db, searchable):
     by_words(db)
 
 
+@pytest.mark.slow
 def test_a_breaker_that_is_open_is_not_waited_for(db, searchable):
     searchable.fail(faults.status(500))
     db.execute("UPDATE docs SET body = 'edited'")
@@ -130,6 +132,7 @@ def test_the_budget_of_a_pipeline_keeps_nobody_from_asking(db, searchable):
     assert heard(db, HYBRID, ("title 7",))[1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     ["SELECT * FROM embed_search('docs', 'title 7')", "SELECT * FROM embed_search_rows(NULL::docs, 'title 7')"],

@@ -105,6 +105,7 @@ def test_the_language_is_the_pipelines(db, docs):
     assert search(db, "rechnung") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ['"klingon"', '"a b c"', '"public.english"', '""', "7", '"13043"'])
 def test_a_language_that_is_none_is_refused(db, docs, language):
     with pytest.raises(errors.Error) as caught:

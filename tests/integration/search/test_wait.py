@@ -178,6 +178,7 @@ def test_the_transaction_that_made_the_change_cannot_wait_for_it(connect, db, pi
     assert waited(session, "1") is False  # committed by another
 
 
+@pytest.mark.slow
 def test_a_drain_of_the_same_transaction_that_left_something(connect, db, pipeline, provider):
     provider.answer = lambda _: (503, b"down")
     session = connect(autocommit=False)
@@ -205,6 +206,7 @@ def test_it_heeds_the_time_a_cancel_and_the_end_of_its_pipeline(connect, db, pip
         wait.result()
 
 
+@pytest.mark.slow
 def test_it_holds_no_lock_that_a_writer_or_ddl_could_meet(connect, db, pipeline):
     """In a transaction that stays open, too; and the locks of others tell it nothing."""
     db.execute("UPDATE docs SET body = 'new' WHERE id = 1")
@@ -222,6 +224,7 @@ def test_it_holds_no_lock_that_a_writer_or_ddl_could_meet(connect, db, pipeline)
     assert db.execute(held, (session.info.backend_pid,)).fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_whoever_may_read_the_table_may_wait(connect, db, pipeline):
     people(db)
     with pytest.raises(errors.UndefinedObject):

@@ -11,6 +11,8 @@ from tests.fixtures.roles import hash_model, people
 from tests.fixtures.takeover import CREATE, DIFF, EVIL, SPAN, assert_no_takeover, give
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 TABLE = "CREATE TABLE alice.docs (id alice.span PRIMARY KEY, body text)"
 FILL = "INSERT INTO alice.docs SELECT int4range(i, i + 5)::text::alice.span, 'body ' || i FROM generate_series(1, 40) i"
 
@@ -31,7 +33,6 @@ def make_pipeline(db, alice):
     db.execute("SELECT embed_drain()")
 
 
-@pytest.mark.slow
 def test_autovacuum_analyzes_a_generation_without_code_of_its_keys():
     options = {"autovacuum_naptime": "1s", "autovacuum_analyze_threshold": 1, "autovacuum_analyze_scale_factor": "0"}
     with Cluster(options=options) as cluster:

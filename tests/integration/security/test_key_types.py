@@ -126,6 +126,7 @@ def test_a_type_that_becomes_its_owners_later_stops_the_pipeline(db, alice):
     alice.execute("INSERT INTO alice.docs VALUES ('[100,101)', 'writes go on')")
 
 
+@pytest.mark.slow
 def test_a_key_that_is_given_such_a_type_stops_the_pipeline(db, connect, alice):
     alice.execute(EVIL + DIFF.format(body=TAKE_OVER) + SPAN)
     alice.execute("CREATE TABLE alice.docs (id int4range PRIMARY KEY, body text)")

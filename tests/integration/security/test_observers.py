@@ -110,6 +110,7 @@ def test_hidden_rows_take_no_places(connect, docs):
         assert [key[0] for key, _ in exact] == [key for (key,) in rows]
 
 
+@pytest.mark.slow
 def test_readers_of_all_rows_go_on_by_the_indexes(db, docs):
     for way, index in (("vector", "g1_embedding_idx"), ("keyword", "words"), ("rows", "g1_embedding_idx")):
         seen = observed(db, ASKING[way].format("secret"))

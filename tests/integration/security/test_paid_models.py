@@ -56,6 +56,7 @@ def test_a_pipeline_gets_a_paid_model_from_somebody_who_may_spend(db, connect, p
     assert asked(paid) == []
 
 
+@pytest.mark.slow
 def test_what_was_granted_to_a_pipeline_stays_its_own(db, connect, paid):
     """Its owner, who may not spend by himself, goes on with it: another chunker, comparison, promotion, rollback."""
     db.execute(CREATE.format("alice", "loop"))
@@ -100,6 +101,7 @@ def test_whoever_reads_the_table_may_ask_and_that_is_accounted(db, connect, paid
     assert db.execute(USAGE).fetchall() == [after]
 
 
+@pytest.mark.slow
 def test_what_embed_cost_is_shown_to_admins(db, connect, paid):
     payer = connect("the_payer")
     payer.execute("SELECT embed('two words', 'loop')")
@@ -167,6 +169,7 @@ def test_a_function_is_given_to_pipelines_by_its_owner_or_who_may_spend(db, conn
     assert connect("alice").execute(CREATE.format("alice", "hers")).fetchone() is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [

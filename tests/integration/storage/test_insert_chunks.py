@@ -91,6 +91,7 @@ def test_what_is_copied_is_what_would_be_inserted(db, connect, model):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["LATIN1", "SJIS", "UTF8"])
 def test_the_encoding_of_whoever_drains_changes_nothing(db, connect, model, encoding):
     session = connect(client_encoding=encoding)

@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
 from tests.fixtures.stress import left
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 
 
@@ -22,7 +24,6 @@ def stored(db, number):
     return dict(db.execute(query).fetchall())
 
 
-@pytest.mark.slow
 def test_a_change_folded_by_who_did_not_know_of_the_generation_reaches_it(db, pipeline, stoppable):
     """The worker looked before the generation began; its row was read before the change that is folded now."""
     stop = stoppable()
@@ -39,7 +40,6 @@ def test_a_change_folded_by_who_did_not_know_of_the_generation_reaches_it(db, pi
     assert left(db) == {}
 
 
-@pytest.mark.slow
 def test_a_truncate_seen_by_who_did_not_know_of_the_generation_empties_it(db, pipeline, stoppable):
     stop = stoppable()
     edit(db, 1, "edited")
@@ -53,7 +53,6 @@ def test_a_truncate_seen_by_who_did_not_know_of_the_generation_empties_it(db, pi
     assert left(db) == {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", ["claim", "lock_jobs", "upsert_documents", "finish_jobs"])
 def test_a_switch_while_a_worker_writes(db, pipeline, stoppable, step):
     db.execute("SELECT embed_build('docs')")
@@ -126,7 +125,6 @@ def test_two_that_begin_one_at_once(connect, db, pipeline):
         db.execute("SELECT embed_build('docs')")
 
 
-@pytest.mark.slow
 def test_a_build_that_ends_with_its_session_leaves_nothing(connect, db, pipeline):
     before = (
         db.execute("SELECT count(*) FROM pg_class").fetchone(),
@@ -162,7 +160,6 @@ def test_what_an_open_drain_queued_for_a_generation_that_is_gone_is_cleared_away
     assert left(db) == {}
 
 
-@pytest.mark.slow
 def test_a_drain_that_meets_a_generation_on_its_way_out_locks_nothing_shared(db, pipeline, stoppable):
     """It saw the generation, and then not its functions: no reason to rebind the pipeline."""
     db.execute("SELECT embed_build('docs')")

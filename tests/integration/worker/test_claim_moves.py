@@ -26,6 +26,7 @@ MOVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folded", [True, False])
 def test_what_is_written_is_what_the_rows_are_at_the_submit(db, pipeline, folded):
     """``folded``: a worker saw the change before the submit."""

@@ -7,6 +7,8 @@ from evergreen_host.cluster import Cluster
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, stale_keys
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, status
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '10 s')"
 
 

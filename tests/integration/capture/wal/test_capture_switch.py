@@ -11,10 +11,11 @@ from tests.fixtures.stress import Writers, left, make_docs, seed_of
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import capture_of, published, slots, triggers, work, work_until
 
+pytestmark = pytest.mark.slow
+
 ORDER = ["cdc", "trigger", "cdc", "manual", "cdc", "trigger"]
 
 
-@pytest.mark.slow
 def test_there_and_back_under_writers(connect, db, model, provider):
     """Each is captured by one or the other; a text is sent once as long as it stands somewhere."""
     seed = seed_of("switch")

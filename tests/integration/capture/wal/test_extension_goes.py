@@ -10,6 +10,8 @@ import pytest
 from tests.fixtures.roles import people
 from tests.fixtures.wal import slots, some_of, work
 
+pytestmark = pytest.mark.slow
+
 SAY = "/* drop extension evergreen cascade */"
 GOES = {
     "drop": "DROP EXTENSION evergreen CASCADE",

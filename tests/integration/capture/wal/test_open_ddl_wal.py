@@ -6,6 +6,8 @@ from tests.fixtures.pipelines.documents import stale_keys, status_of
 from tests.fixtures.roles import hash_model, people
 from tests.fixtures.wal import WORK, work_until
 
+pytestmark = pytest.mark.slow
+
 HELD = (
     "ALTER TABLE alice.parts_2 SET (fillfactor = 90)",
     "LOCK TABLE alice.parts, alice.parts_2",

@@ -9,6 +9,8 @@ import pytest
 
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 FLUSHERS = "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('background writer', 'checkpointer')"
 # Not to be compressed; a record of 3,000 bytes.
 WRITE = "INSERT INTO other SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 94)"

@@ -10,6 +10,8 @@ from tests.fixtures.server.template import make_template
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import OPTIONS, work, work_until
 
+pytestmark = pytest.mark.slow
+
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
 
 

@@ -6,6 +6,8 @@ from psycopg import errors
 from tests.fixtures.pipelines.documents import shown
 from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def waited(db, key, timeout="0 s"):
     return db.execute("SELECT embed_wait('docs', %s::jsonb, %s)", (key, timeout)).fetchone()[0]

@@ -35,7 +35,6 @@ def test_ddl_of_a_replica_session_is_followed(fresh):
     assert_fresh(fresh, "docs", 10)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "WITH (FREEZE)"])
 def test_copy_is_captured(fresh, form):
     with fresh.transaction():
@@ -64,7 +63,6 @@ def test_upsert_and_merge_are_captured(fresh, provider):
     assert provider.sent == {"upserted": 1, "merged": 1, "added": 1}
 
 
-@pytest.mark.slow
 def test_a_subtransaction_that_is_rolled_back_leaves_nothing(fresh, provider):
     provider.reset()
     with fresh.transaction():
@@ -74,7 +72,6 @@ def test_a_subtransaction_that_is_rolled_back_leaves_nothing(fresh, provider):
     assert provider.sent == {"kept": 1}
 
 
-@pytest.mark.slow
 def test_no_op_updates_and_unrelated_columns_cost_nothing(fresh, provider):
     provider.reset()
     fresh.execute("UPDATE docs SET n = n + 1, title = 'other'")
@@ -98,7 +95,6 @@ def missed(db):
     db.execute("UPDATE docs SET id = 12 WHERE id = 3")
 
 
-@pytest.mark.slow
 def test_missed_changes_are_seen_by_the_view_and_heal_by_verify(fresh, provider):
     provider.reset()
     missed(fresh)
@@ -114,7 +110,6 @@ def test_missed_changes_are_seen_by_the_view_and_heal_by_verify(fresh, provider)
     assert provider.sent == {"missed": 1, "missed too": 1}
 
 
-@pytest.mark.slow
 def test_triggers_that_were_disabled_or_dropped_come_back(fresh):
     """A worker looks again before it reads, also when no event trigger saw the DDL."""
     missed(fresh)
@@ -135,7 +130,6 @@ def test_triggers_that_were_disabled_or_dropped_come_back(fresh):
     assert_fresh(fresh, "docs", 10)
 
 
-@pytest.mark.slow
 def test_damage_in_the_store_heals_by_verify(fresh, provider):
     """Rows of the generation table that were lost, added or altered by hand."""
     provider.reset()

@@ -56,7 +56,6 @@ class Table:
         return f"{self.key} = {key}" if len(self.kind.types) == 1 else f"({self.key}) = ({key})"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_key_is_captured_and_healed(home, name):
     db, writer, provider = home
@@ -97,7 +96,6 @@ def test_every_kind_of_key_is_captured_and_healed(home, name):
     assert f"{name} edited" in story
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("type_", "old", "new"),
     [
@@ -132,7 +130,6 @@ def test_a_key_that_changes_into_an_equal_one_keeps_one_fresh_document(connect, 
 _LONG_TEXT = "string_agg(chr(19968 + abs(hashint4(i)) % 20000) || chr(19968 + abs(hashint4(-i)) % 20000), '')"
 
 
-@pytest.mark.slow
 def test_a_key_as_long_as_an_index_takes(db, model):
     db.execute("CREATE TABLE t (body text, k text PRIMARY KEY)")
     db.execute("SELECT embed_create('t', 't', columns => '{body}', model => 'loop')")
@@ -146,7 +143,6 @@ def test_a_key_as_long_as_an_index_takes(db, model):
     assert_fresh(db, "t", 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backfill", [True, False])
 def test_a_key_that_is_too_long_as_json_stops_nobody(db, model, backfill):
     """Bytes are twice as long in a JSON key, so a key that the source's index takes may not fit into ours."""
@@ -166,7 +162,6 @@ def test_a_key_that_is_too_long_as_json_stops_nobody(db, model, backfill):
     )
 
 
-@pytest.mark.slow
 def test_a_key_of_32_columns_works(db, model):
     names = [f"c{i}" for i in range(32)]
     key = ", ".join(reversed(names))
@@ -178,7 +173,6 @@ def test_a_key_of_32_columns_works(db, model):
     assert_fresh(db, "t", 3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("partitioned", [False, True])
 def test_a_key_that_is_a_domain_over_an_enum_works(db, model, provider, partitioned):
     """Postgres finds no operator for it by name, so ours are applied to the base type."""

@@ -97,6 +97,7 @@ def test_a_renamed_object_makes_its_name_stale(db, renaming):
         assert verify(db, name)["fresh"] == 1
 
 
+@pytest.mark.slow
 def test_a_dropped_object_becomes_a_number(db, renaming):
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, body regclass)")
     db.execute("INSERT INTO docs VALUES (1, 's.t'), (2, 0), (3, 4000000000)")
@@ -118,6 +119,7 @@ def test_names_inside_other_types_and_as_keys_are_refused(db, renaming):
         assert refused(db, f"SELECT embed_create('docs', 'keyed{number}', '{{body}}')").sqlstate == "0A000"
 
 
+@pytest.mark.slow
 def test_a_composite_that_gets_a_name_later_stops_the_pipeline(db, renaming):
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, body s.pair)")
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'h')")
@@ -180,6 +182,7 @@ def test_a_renamed_label_of_a_key_is_followed(db, renaming):
     assert sorted(db.execute("SELECT key FROM docs_embedding").fetchall()) == [(["blue"],), (["glad"],)]
 
 
+@pytest.mark.slow
 def test_a_rewrite_for_an_expression_is_followed(db, renaming):
     """SET EXPRESSION (PostgreSQL 17) rewrites for a default; here a new column is the reason. No row trigger fires."""
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, a text, body text GENERATED ALWAYS AS (upper(a)) STORED)")

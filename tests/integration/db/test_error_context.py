@@ -32,6 +32,7 @@ def test_an_error_shows_no_frame_of_the_library(db, docs, function):
     assert len(lines) == LINES
 
 
+@pytest.mark.slow
 def test_a_timeout_shows_no_frame_of_the_library(db, docs):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'wordllama-64')")
     db.execute("SET statement_timeout = '500ms'")

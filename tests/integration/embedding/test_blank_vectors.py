@@ -33,6 +33,7 @@ def only(text, bad):
     return faults.each(lambda _: bad, lambda given: given == text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider_name", ["openai", "ollama"])
 def test_a_text_with_a_bad_vector_is_alone_with_it(db, docs, provider, provider_name):
     provider.register(db, provider=provider_name)
@@ -52,6 +53,7 @@ def test_a_text_with_a_bad_vector_is_alone_with_it(db, docs, provider, provider_
         assert found.value.sqlstate == "58000"
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_zeros_for_everything_rests(db, docs, provider):
     provider.register(db)
     provider.fail(faults.each(lambda _: [0.0] * 8))
@@ -61,6 +63,7 @@ def test_a_model_that_gives_zeros_for_everything_rests(db, docs, provider):
     assert "zeros" in db.execute("SELECT last_error FROM embed_status").fetchone()[0]
 
 
+@pytest.mark.slow
 def test_zeros_of_a_function_are_a_bad_answer(db, docs):
     db.execute(
         "CREATE FUNCTION zeros(text[]) RETURNS vector[] LANGUAGE sql AS"

@@ -47,6 +47,7 @@ def test_what_a_day_may_cost(connect, db, docs, provider, call, kind):
     assert len(shown(db)) == 8
 
 
+@pytest.mark.slow
 def test_raising_the_budget_is_enough(db, docs, model, provider):
     create(db, {"daily_tokens": 7})
     drain_all(db)
@@ -69,6 +70,7 @@ def test_what_is_rolled_back_is_spent_all_the_same(connect, db, docs, model, pro
     assert status_of(db, "state") == "over budget"
 
 
+@pytest.mark.slow
 def test_what_was_billed_counts_and_not_what_was_guessed(db, docs, model, provider):
     """A request that fails costs nothing."""
     create(db, {"daily_tokens": 60})
@@ -81,6 +83,7 @@ def test_what_was_billed_counts_and_not_what_was_guessed(db, docs, model, provid
     assert_as_source(db)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 def test_what_requests_under_way_do_not_need_is_spent_on_others(connect, db, docs, provider, call):
     """Cyrillic is estimated at a token a letter, and billed at a token a word here: a tenth or so."""

@@ -62,6 +62,7 @@ def test_azures_v1_takes_a_bearer(ask, azure, provider, keyed):
     assert call.headers["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.slow
 def test_the_query_string_of_a_url_becomes_an_option(db, azure, provider):
     url = f"{azure}/deployments/e/embeddings?api-version=2024-02-01&x=a%20b&y="
     set_up(db, url, {"query": {"n": 5, "api-version": "2024-02-01"}})
@@ -120,6 +121,7 @@ LITERAL_KEYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", LITERAL_KEYS)
 def test_a_key_in_place_of_the_name_of_a_secret_is_refused_unseen(db, azure, option):
     for value in LITERAL_KEYS[option]:
@@ -129,6 +131,7 @@ def test_a_key_in_place_of_the_name_of_a_secret_is_refused_unseen(db, azure, opt
         assert '{"secret": "name_of_the_file"}' in error.diag.message_hint
 
 
+@pytest.mark.slow
 def test_a_key_in_a_pasted_url_is_refused_unseen(db):
     for query in ("key=hunter2", "a=1&api_key=hunter2", "x=sk-hunter2", "hunter2", "sk-hunter2=", "a=1&a=2"):
         error = refused(db, SET, (f"https://models.example.com/v1?{query}", None, "{}"))
@@ -166,6 +169,7 @@ def test_what_would_change_the_request_is_refused(db, azure, option):
         assert KEY not in f"{error} {error.diag.message_hint}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "name"), [("v1", "Authorization"), ("v1", "authorization"), ("deployments/e", "API-Key")]
 )
@@ -174,6 +178,7 @@ def test_the_key_is_not_sent_twice(db, azure, path, name):
     assert "secret" in str(refused(db, SET, (f"{azure}/{path}", "key", options)))
 
 
+@pytest.mark.slow
 def test_a_parameter_that_is_given_twice_is_refused(db, azure):
     options = json.dumps({"query": {"api-version": "2024-10-21"}})
     assert "once" in refused(db, SET, (f"{azure}/v1?api-version=preview", None, options)).diag.message_hint

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FUNCTION = """
 CREATE TABLE calls (texts int);
 CREATE FUNCTION toy(texts text[]) RETURNS vector[] LANGUAGE plpgsql AS $$
@@ -13,7 +15,6 @@ END $$
 """
 
 
-@pytest.mark.slow
 def test_its_body_needs_no_qualified_names(db, docs):
     db.execute(FUNCTION)
     db.execute("SELECT embed_model_add('toy', 'function', 2, 'toy')")

@@ -201,6 +201,7 @@ def test_requests_stay_within_the_inputs(db, docs, provider, name):
     assert sum(map(len, provider.requests)) == 10
 
 
+@pytest.mark.slow
 def test_every_provider_shows_in_the_view_and_no_url_does(db, provider):
     for name in SERVED:
         provider.register(db, name, provider=name, price=0.02, endpoint={"organization": "org-1"})
@@ -213,6 +214,7 @@ def test_every_provider_shows_in_the_view_and_no_url_does(db, provider):
     assert "org-1" not in json.dumps(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVED)
 def test_a_provider_behind_http_needs_an_endpoint(db, name):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"provider {name} needs an endpoint"):

@@ -70,6 +70,7 @@ def test_a_text_that_was_cut_is_not_taken_for_the_whole(db, provider, first):
     assert verified(db, "notes") == {"fresh": 1, "stale": 1, "missing": 0, "orphan": 0, "mixed": 0}
 
 
+@pytest.mark.slow
 def test_a_budget_stops_nobody_but_its_pipeline(connect, db, provider, small):
     make_docs(db, 10)
     notes_of(db)
@@ -111,6 +112,7 @@ def test_a_probe_holds_up_its_own_model_only(connect, db, provider):
     work.result()
 
 
+@pytest.mark.slow
 def test_a_shorter_lease_is_renewed_in_its_time(connect, db, provider, small):
     make_docs(db, 10)
     provider.hold()

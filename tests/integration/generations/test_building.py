@@ -103,6 +103,7 @@ def test_a_model_that_is_down_delays_the_active_generation_by_nothing(connect, d
     assert status_of(db, "failed") == 0
 
 
+@pytest.mark.slow
 def test_a_column_that_is_watched_from_now_on_waits_for_its_writers(connect, db, docs, models, provider):
     """A writer that is open when the generation starts does not log the new column: it must end first."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'old')")

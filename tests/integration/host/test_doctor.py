@@ -31,12 +31,14 @@ def test_nothing_is_wrong_where_nothing_is(doctor, db, healthy, dsn):
     assert told.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_secret_that_cannot_be_read(doctor, db, healthy, provider):
     db.execute("SELECT embed_endpoint_set('loop', %s, secret => 'no_such_key')", (provider.url,))
     found = doctor.one("model")
     assert 'secret "no_such_key" is neither a file in' in found["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["secret", "headers", "query"])
 def test_a_secret_is_looked_at_before_its_endpoint_is_used(doctor, db, healthy, where):
     """Doctor finds what would otherwise show only when the first text is sent."""
@@ -51,6 +53,7 @@ def test_a_secret_is_looked_at_before_its_endpoint_is_used(doctor, db, healthy, 
     assert found["advice"].endswith("/no_such_key")
 
 
+@pytest.mark.slow
 def test_a_column_that_was_dropped(doctor, db, healthy):
     db.execute("ALTER TABLE docs DROP COLUMN body")
     found = doctor.one("pipeline")
@@ -104,6 +107,7 @@ def test_a_transaction_that_is_left_open(doctor, db, healthy, connect, monkeypat
         old.execute("SELECT 1")
 
 
+@pytest.mark.slow
 def test_a_role_that_may_not_look_is_told_so(cluster, db, healthy):
     from tests.fixtures.roles import people
 

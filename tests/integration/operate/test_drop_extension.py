@@ -62,6 +62,7 @@ def test_a_refused_drop_changes_nothing(pipelines):
     assert verified(pipelines, "docs") == {"fresh": 10}
 
 
+@pytest.mark.slow
 def test_cascade_leaves_the_sources_clean_and_the_vectors_there(connect, pipelines):
     other = connect()
     other.execute("UPDATE docs SET body = 'by a session that has seen the triggers' WHERE id = 1")
@@ -114,6 +115,7 @@ def test_dropping_a_new_pipeline_spares_the_vectors_of_an_older_installation(pip
     pipelines.execute("DROP EXTENSION evergreen")
 
 
+@pytest.mark.slow
 def test_a_drop_meets_a_worker_that_is_at_the_model(connect, db, docs, model, provider):
     """The worker ends with an error or without, and takes nothing down with it."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")

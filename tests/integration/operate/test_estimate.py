@@ -133,6 +133,7 @@ def test_of_more_than_some_thousand_rows_a_sample_speaks_for_the_rest(db):
     assert estimate(db) == (0, 0, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_cost_and_seconds(db, docs, provider):
     provider.register(db, "unpriced")
     provider.register(db, "slow", inputs=1, price=1.0)
@@ -145,6 +146,7 @@ def test_cost_and_seconds(db, docs, provider):
     assert estimate(db, "wordllama-64")[3] == 0
 
 
+@pytest.mark.slow
 def test_over_long_texts_are_not_sent(db, docs, provider):
     provider.register(db, input_tokens=5)
     db.execute("UPDATE docs SET body = repeat('word ', 50) WHERE id = 1")
@@ -168,6 +170,7 @@ def test_nobody_waits_for_an_estimate_that_is_left_open(db, connect, pipeline, p
     session.execute("COMMIT")
 
 
+@pytest.mark.slow
 def test_wrong_input_and_rights(db, connect, pipeline):
     assert refused(db, "SELECT embed_estimate('nope')").sqlstate == "42704"
     assert refused(db, "SELECT embed_estimate(NULL)").sqlstate == "42704"

@@ -83,6 +83,7 @@ def test_it_cannot_be_created_twice_in_a_database(db):
         db.execute("CREATE EXTENSION evergreen SCHEMA second")
 
 
+@pytest.mark.slow
 def test_two_databases_work_at_the_same_time(cluster, connect, database, db, docs, model, provider):
     """Same names, same numbers, other rows: workers, locks and sessions of the one are nothing to the other."""
     with database("neighbour"), psycopg.connect(cluster.dsn("neighbour"), autocommit=True) as other:

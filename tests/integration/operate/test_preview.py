@@ -51,6 +51,7 @@ def test_what_it_says_is_what_a_pipeline_then_costs(db, docs, provider, notices)
     assert provider.sent.total() == texts
 
 
+@pytest.mark.slow
 def test_texts_are_as_a_worker_reads_them(db, notices):
     db.execute("CREATE TABLE t (at timestamptz PRIMARY KEY, f float8, b bytea)")
     db.execute("INSERT INTO t VALUES ('2024-05-06 07:08:09+00', 1.0/3, 'x')")
@@ -137,6 +138,7 @@ def shared(db):
     )
 
 
+@pytest.mark.slow
 def test_rows_are_read_as_the_caller(db, connect, shared):
     bob = connect("bob")
     error = refused(bob, PREVIEW.format("'alice.docs', '{body}'"), count_as=db)

@@ -75,6 +75,7 @@ def test_a_key_that_is_refused(db, docs, provider, log):
     assert log.names()[-1] == "endpoint_set"
 
 
+@pytest.mark.slow
 def test_rows_that_are_given_up(db, docs, provider, log):
     serve(db, provider)
     create(db)
@@ -86,6 +87,7 @@ def test_rows_that_are_given_up(db, docs, provider, log):
     assert given_up.details["reason"] == "answered 400"
 
 
+@pytest.mark.slow
 def test_a_budget_is_spent_once_a_day(db, docs, provider, log):
     """Whether the next text does not fit or nothing is left; each request checks again."""
     serve(db, provider, model={"inputs": 1})
@@ -146,6 +148,7 @@ def test_generations_come_and_go(db, docs, log, said):
     assert not any("event=" in one for one in said)
 
 
+@pytest.mark.slow
 def test_batches_are_told_of_only_where_that_is_asked_for(db, docs, provider, log):
     serve(db, provider)
     create(db)

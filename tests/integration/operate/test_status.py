@@ -70,6 +70,7 @@ def test_rows_at_the_model_are_in_flight(db, connect, docs, model, provider):
     assert status(db) == ("active", 10, 10, 0, 0, 0, False, None)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_gives_its_rows_back(db, connect, docs, model, provider):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")
     provider.hold()

@@ -92,6 +92,7 @@ def tallied(db):
     ).fetchall()
 
 
+@pytest.mark.slow
 def test_documents_are_counted_whatever_becomes_of_them(db, pipeline, connect):
     db.execute("SELECT embed_build('docs', columns => '{title}')")
     drain_all(db)
@@ -117,6 +118,7 @@ def test_documents_are_counted_whatever_becomes_of_them(db, pipeline, connect):
     assert db.execute("SELECT coalesce(sum(documents), 0) FROM embed.document_count").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_documents_that_came_while_triggers_were_disabled_are_counted_after_a_restore(db, pipeline):
     """As pg_restore --disable-triggers leaves them; that the database is another one is what a worker sees of it."""
     with db.transaction():

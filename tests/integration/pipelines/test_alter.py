@@ -52,6 +52,7 @@ def test_on_too_long_decides_what_becomes_of_long_texts(db, docs, provider):
     assert db.execute("SELECT chunk FROM docs_embedding WHERE id = 1").fetchone() == ("word word word word ",)
 
 
+@pytest.mark.slow
 def test_settings_are_the_databases(db, connect):
     people(db)
     for name, value, other in (

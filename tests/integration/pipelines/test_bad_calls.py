@@ -210,6 +210,7 @@ def test_names_that_nobody_has(db, tables):
     agree(found, expected)
 
 
+@pytest.mark.slow
 def test_arguments_that_make_no_sense(db, tables):
     found = {statement: complaint(db, db, statement) for statement in BAD}
     agree(found, {statement: (state, None) for statement, state in BAD.items()})

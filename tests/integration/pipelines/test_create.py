@@ -151,6 +151,7 @@ def test_notices_say_what_comes_next(db, articles):
     assert heard == ["5 rows to embed; next: SELECT embed_drain(), or SELECT embed_schedule() to keep them fresh"]
 
 
+@pytest.mark.slow
 def test_two_sessions_that_create_the_same_pipeline_make_one(connect, articles, db):
     first = connect(autocommit=False)
     create(first, columns=["body"])

@@ -64,6 +64,7 @@ def test_others_write_on_while_it_waits_for_a_long_writer(connect, db, docs, mod
     db.execute("SELECT embed_search('docs', 'long')")
 
 
+@pytest.mark.slow
 def test_a_writer_that_stays_is_named_and_nothing_is_left(connect, db, docs, model):
     before = everything(db)
     long = connect(autocommit=False)

@@ -76,6 +76,7 @@ def test_a_worker_notices_that_a_pipeline_was_resumed(connect, db, pipeline):
     assert_as_source(db)
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_dropped_while_a_workers_batch_is_at_the_model(connect, db, pipeline, provider):
     db.execute("CREATE TABLE notes (id int PRIMARY KEY, title text, body text)")
     db.execute("INSERT INTO notes VALUES (1, 'a', 'note')")

@@ -6,6 +6,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.pipelines.endpoints import create, serve, table
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '60 s')"
 SHARES = [0.8, 0.5, 0.2]
 
@@ -26,7 +28,6 @@ def order_of(provider):
     return "".join(text[0] for texts in provider.requests for text in texts)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("share", SHARES)
 def test_drains_give_each_lane_its_share(db, provider, history, share):
     """There is more live work all the time than a drain takes: backfill goes on; and live work before it."""

@@ -46,6 +46,7 @@ def worker(connect, db, docs, model, provider):
             work.result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["RELEASE one", "ROLLBACK TO one"])
 def test_who_commits_late_is_found(connect, db, worker, ends):
     """It wrote, in a savepoint, too, before what the worker has seen since: among others that are open, and stay so."""
@@ -86,6 +87,7 @@ def test_what_was_put_back_waits_for_the_next_look_from_the_start(db, worker, pr
     assert left(db) == {}
 
 
+@pytest.mark.slow
 def test_a_backfill_goes_on(db, worker):
     worker(NEVER)
     db.execute("ALTER TABLE docs DISABLE TRIGGER ALL")
@@ -104,6 +106,7 @@ def test_where_the_log_begins_is_not_written_down_each_time(db, worker):
     assert db.execute("SELECT floor FROM embed.change_log_state").fetchone() == floor
 
 
+@pytest.mark.slow
 def test_what_was_done_before_is_not_gone_through_again(connect, db, docs, model):
     """By plans that were made when the log was short: 28 ms a look among 200,000 rows, and 1 without."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")

@@ -14,6 +14,8 @@ from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.endpoints import change, create, rest_longer, serve
 from tests.fixtures.providers import faults
 
+pytestmark = pytest.mark.slow
+
 HYBRID = "SELECT key FROM embed_search('docs', %s, mode => 'hybrid')"
 
 
@@ -62,7 +64,6 @@ BROKEN = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_whatever_the_server_does(db, searchable, name):
     BROKEN[name](searchable)
@@ -73,7 +74,6 @@ def test_whatever_the_server_does(db, searchable, name):
     assert heard(db, HYBRID, ("title 7",))[1] == []
 
 
-@pytest.mark.slow
 def test_nobody_listens_there(db, searchable):
     db.execute("SELECT embed_endpoint_set('loop', 'http://127.0.0.1:1/v1')")
     assert "cannot be reached" in by_words(db)
@@ -86,7 +86,6 @@ def test_a_secret_that_is_missing(db, searchable):
     by_words(db)
 
 
-@pytest.mark.slow
 def test_a_breaker_that_is_open_is_not_waited_for(db, searchable):
     searchable.fail(faults.status(500))
     db.execute("UPDATE docs SET body = 'edited'")
@@ -116,7 +115,6 @@ def test_a_function_that_is_gone(db, docs):
     by_words(db)
 
 
-@pytest.mark.slow
 def test_in_a_transaction_that_may_not_write(connect, db, searchable):
     searchable.fail(faults.status(500))
     session = connect()
@@ -124,7 +122,6 @@ def test_in_a_transaction_that_may_not_write(connect, db, searchable):
     by_words(db, session)
 
 
-@pytest.mark.slow
 def test_the_budget_of_a_pipeline_keeps_nobody_from_asking(db, searchable):
     db.execute("SELECT embed_alter('docs', '{\"daily_tokens\": 1}')")
     db.execute("UPDATE docs SET body = 'edited'")
@@ -132,7 +129,6 @@ def test_the_budget_of_a_pipeline_keeps_nobody_from_asking(db, searchable):
     assert heard(db, HYBRID, ("title 7",))[1] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     ["SELECT * FROM embed_search('docs', 'title 7')", "SELECT * FROM embed_search_rows(NULL::docs, 'title 7')"],
@@ -147,7 +143,6 @@ def test_a_search_by_vector_says_which_one_needs_no_model(db, searchable, statem
     assert ([7],) in rows
 
 
-@pytest.mark.slow
 def test_a_cancel_is_a_cancel(connect, db, searchable):
     change(db, searchable, total_timeout=30)
     searchable.hold()
@@ -160,7 +155,6 @@ def test_a_cancel_is_a_cancel(connect, db, searchable):
     searchable.release()
 
 
-@pytest.mark.slow
 def test_a_search_by_keyword_asks_nobody(db, searchable):
     searchable.fail(faults.status(500))
     rows, said = heard(db, "SELECT key FROM embed_search('docs', 'title 7', mode => 'keyword')")

@@ -6,6 +6,8 @@ from psycopg import errors
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true)"
 TEXTS = {
     1: "To reset your password open the settings",
@@ -105,7 +107,6 @@ def test_the_language_is_the_pipelines(db, docs):
     assert search(db, "rechnung") == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", ['"klingon"', '"a b c"', '"public.english"', '""', "7", '"13043"'])
 def test_a_language_that_is_none_is_refused(db, docs, language):
     with pytest.raises(errors.Error) as caught:
@@ -115,7 +116,6 @@ def test_a_language_that_is_none_is_refused(db, docs, language):
     assert caught.value.diag.message_hint
 
 
-@pytest.mark.slow
 def test_an_index_serves_words_and_row_security_holds(db, connect):
     many(db)
     assert words_of_index(db) == []
@@ -132,7 +132,6 @@ def test_an_index_serves_words_and_row_security_holds(db, connect):
         search(connect("the_worker"), "needle")
 
 
-@pytest.mark.slow
 def test_more_candidates_are_looked_at_until_the_caller_sees_enough(db, connect):
     """All rows match, and of those that come first bob sees none."""
     many(db, 1500)
@@ -142,7 +141,6 @@ def test_more_candidates_are_looked_at_until_the_caller_sees_enough(db, connect)
     assert sorted(search(connect("bob"), "needle", "mode => 'keyword', k => 3")) == [500, 1000, 1500]
 
 
-@pytest.mark.slow
 def test_the_index_follows_the_language(db, connect):
     many(db, 1200)
     connect().execute(WORK)
@@ -161,7 +159,6 @@ def test_the_index_follows_the_language(db, connect):
     assert words_of_index(db) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -188,7 +185,6 @@ def test_long_texts_have_words_too(db, connect, text):
     assert search(db, "needle") == [1]
 
 
-@pytest.mark.slow
 def test_keys_of_every_kind(db):
     hash_model(db)
     db.execute("CREATE TYPE mood AS ENUM ('good', 'bad')")
@@ -205,7 +201,6 @@ def test_keys_of_every_kind(db):
         assert len(found) == 9
 
 
-@pytest.mark.slow
 def test_max_per_key_and_min_score(db):
     hash_model(db)
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")

@@ -9,6 +9,8 @@ from tests.fixtures.roles import people
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pipeline(db, docs, model):
@@ -22,7 +24,6 @@ def waited(db, key=None, timeout="0 s"):
     return db.execute("SELECT embed_wait('docs', %s::jsonb, %s)", (key, timeout)).fetchone()[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("key", ["[1]", "1", None])
 def test_it_returns_when_the_change_is_searchable(connect, db, pipeline, provider, key):
     """Through the log, the job and the claim, up to the moment it is shown."""
@@ -53,7 +54,6 @@ def test_each_place_where_a_change_may_be(connect, db, pipeline):
     assert (waited(db, "1"), waited(db)) == (True, True)
 
 
-@pytest.mark.slow
 def test_rows_that_are_gone_or_have_no_text(db, docs, model):
     db.execute("ALTER TABLE docs ADD published bool DEFAULT true")
     db.execute(
@@ -68,7 +68,6 @@ def test_rows_that_are_gone_or_have_no_text(db, docs, model):
     assert [waited(db, key) for key in ("1", "2", "3", "103", "[4]", "999")] == [True] * 6
 
 
-@pytest.mark.slow
 def test_a_hot_row_is_waited_for_only_up_to_the_change_that_was_there(connect, db, pipeline, provider):
     """A worker has the row, it changes, the wait begins, and it goes on changing: the first text after that counts."""
     provider.hold()
@@ -106,7 +105,6 @@ def test_before_the_backfill_has_come_to_a_row(db, docs, model):
     assert (waited(db, "9"), waited(db)) == (True, True)
 
 
-@pytest.mark.slow
 def test_a_backfill_that_has_handed_out_its_last_rows(connect, db, docs, model):
     """The cursor is at its end and the rows are not embedded: who began to wait before is not told that they are."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
@@ -178,7 +176,6 @@ def test_the_transaction_that_made_the_change_cannot_wait_for_it(connect, db, pi
     assert waited(session, "1") is False  # committed by another
 
 
-@pytest.mark.slow
 def test_a_drain_of_the_same_transaction_that_left_something(connect, db, pipeline, provider):
     provider.answer = lambda _: (503, b"down")
     session = connect(autocommit=False)
@@ -206,7 +203,6 @@ def test_it_heeds_the_time_a_cancel_and_the_end_of_its_pipeline(connect, db, pip
         wait.result()
 
 
-@pytest.mark.slow
 def test_it_holds_no_lock_that_a_writer_or_ddl_could_meet(connect, db, pipeline):
     """In a transaction that stays open, too; and the locks of others tell it nothing."""
     db.execute("UPDATE docs SET body = 'new' WHERE id = 1")
@@ -224,7 +220,6 @@ def test_it_holds_no_lock_that_a_writer_or_ddl_could_meet(connect, db, pipeline)
     assert db.execute(held, (session.info.backend_pid,)).fetchone() == (0,)
 
 
-@pytest.mark.slow
 def test_whoever_may_read_the_table_may_wait(connect, db, pipeline):
     people(db)
     with pytest.raises(errors.UndefinedObject):

@@ -119,6 +119,7 @@ SUPERUSERS_ONLY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SUPERUSERS_ONLY)
 def test_what_only_a_superuser_adds_to_a_type(db, alice, kind):
     """The server refuses it; a version that does not needs a guard of ours."""
@@ -178,6 +179,7 @@ def make_class(db, method, support):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SUPPORT)
 @pytest.mark.parametrize("key", ["alice.mood", "alice.mood[]"])
 def test_each_support_function_of_another_role_is_refused(db, connect, alice, kind, key):
@@ -210,6 +212,7 @@ def test_each_operator_of_another_roles_function_is_refused(db, alice, name):
     assert f"alice.{OF_ENUMS[name]}" in error.diag.message_hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["btree", "hash"])
 def test_an_operator_class_of_a_superusers_functions_is_no_obstacle(db, alice, method):
     alice.execute(MOOD)

@@ -63,6 +63,7 @@ def table(alice, type_name):
     alice.execute(f"INSERT INTO alice.docs SELECT {ROWS[type_name]}, 'body ' || i FROM generate_series(1, 40) i")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_name", ROWS)
 def test_a_key_whose_type_runs_its_owners_code_is_refused(db, alice, type_name):
     alice.execute(EVIL + DIFF.format(body=TAKE_OVER) + SPAN)
@@ -199,6 +200,7 @@ def test_a_function_of_an_operator_class_that_changes_hands_stops_the_pipeline(d
     assert_no_takeover(db)
 
 
+@pytest.mark.slow
 def test_a_range_without_code_of_its_own_is_a_key(db, alice):
     """By the server's functions, or none: as the documentation of Postgres makes ranges."""
     alice.execute("CREATE TYPE alice.floats AS RANGE (subtype = float8, subtype_diff = float8mi)")

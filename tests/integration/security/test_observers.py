@@ -12,6 +12,8 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.slow
+
 HIDDEN, OWN = 600, 5
 TABLES = """
 SELECT relname, seq_scan, seq_tup_read, idx_scan, idx_tup_fetch FROM pg_stat_xact_all_tables
@@ -81,7 +83,6 @@ def observed(bob, question):
     return {"rows": rows, "tables": tables, "indexes": work, "plan": plan}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ASKING)
 def test_hidden_rows_leave_no_trace_in_counters(connect, docs, way):
     asked = ASKING[way]
@@ -97,7 +98,6 @@ def test_hidden_rows_leave_no_trace_in_counters(connect, docs, way):
     assert own["rows"] == OWN
 
 
-@pytest.mark.slow
 def test_hidden_rows_take_no_places(connect, docs):
     bob = connect("bob")
     for question in ("point", "own number 3", "secret number 7"):
@@ -110,14 +110,12 @@ def test_hidden_rows_take_no_places(connect, docs):
         assert [key[0] for key, _ in exact] == [key for (key,) in rows]
 
 
-@pytest.mark.slow
 def test_readers_of_all_rows_go_on_by_the_indexes(db, docs):
     for way, index in (("vector", "g1_embedding_idx"), ("keyword", "words"), ("rows", "g1_embedding_idx")):
         seen = observed(db, ASKING[way].format("secret"))
         assert any(index in name and scans for _, name, scans, *_ in seen["indexes"]), way
 
 
-@pytest.mark.slow
 def test_a_deleted_row_leaves_no_trace_either(db, connect, docs):
     """Its chunks are there until a worker comes; under row security no search finds them."""
     bob = connect("bob")

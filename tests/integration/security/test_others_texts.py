@@ -104,6 +104,7 @@ def test_no_figure_tells_whether_another_owner_has_a_text(db, connect, model, pr
     assert stories["secret"] == stories["absent"]
 
 
+@pytest.mark.slow
 def test_only_an_administrator_is_told_what_others_saved(db, connect, model):
     owners(db)
     live(db, connect("first"))
@@ -123,6 +124,7 @@ def test_only_an_administrator_is_told_what_others_saved(db, connect, model):
     )
 
 
+@pytest.mark.slow
 def test_a_budget_is_charged_alike(db, connect, model):
     """Else a limit that is set below the price of a guess would tell whether it was paid for."""
     owners(db)

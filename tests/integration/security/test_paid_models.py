@@ -11,6 +11,8 @@ from tests.fixtures.error_checks import refused
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.slow
+
 TABLE = """
 CREATE TABLE {0}.docs (id int PRIMARY KEY, body text);
 INSERT INTO {0}.docs SELECT i, 'body ' || i FROM generate_series(1, 3) i
@@ -37,7 +39,6 @@ def asked(provider):
     return texts
 
 
-@pytest.mark.slow
 def test_a_pipeline_gets_a_paid_model_from_somebody_who_may_spend(db, connect, paid):
     alice = connect("alice")
     error = refused(alice, CREATE.format("alice", "loop"), count_as=db)
@@ -56,7 +57,6 @@ def test_a_pipeline_gets_a_paid_model_from_somebody_who_may_spend(db, connect, p
     assert asked(paid) == []
 
 
-@pytest.mark.slow
 def test_what_was_granted_to_a_pipeline_stays_its_own(db, connect, paid):
     """Its owner, who may not spend by himself, goes on with it: another chunker, comparison, promotion, rollback."""
     db.execute(CREATE.format("alice", "loop"))
@@ -101,7 +101,6 @@ def test_whoever_reads_the_table_may_ask_and_that_is_accounted(db, connect, paid
     assert db.execute(USAGE).fetchall() == [after]
 
 
-@pytest.mark.slow
 def test_what_embed_cost_is_shown_to_admins(db, connect, paid):
     payer = connect("the_payer")
     payer.execute("SELECT embed('two words', 'loop')")
@@ -115,7 +114,6 @@ def test_what_embed_cost_is_shown_to_admins(db, connect, paid):
     assert connect("the_admin").execute("SELECT embed('by an admin', 'loop') IS NOT NULL").fetchone() == (True,)
 
 
-@pytest.mark.slow
 def test_comparing_is_accounted_to_the_pipeline(db, connect, paid):
     connect("the_payer").execute(CREATE.format("the_payer", "loop"))
     drain_all(db)
@@ -127,7 +125,6 @@ def test_comparing_is_accounted_to_the_pipeline(db, connect, paid):
     assert db.execute("SELECT sum(questions) FROM embed_usage").fetchone() == (2,)
 
 
-@pytest.mark.slow
 def test_where_nothing_can_be_written_the_question_is_answered(db, connect, paid):
     connect("the_payer").execute(CREATE.format("the_payer", "loop"))
     drain_all(db)
@@ -169,7 +166,6 @@ def test_a_function_is_given_to_pipelines_by_its_owner_or_who_may_spend(db, conn
     assert connect("alice").execute(CREATE.format("alice", "hers")).fetchone() is not None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [

@@ -82,6 +82,7 @@ def only_alice(found):
     return all(who == {"alice"} for who in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", WORKERS)
 def test_types_of_keys_and_columns_run_as_the_owner(db, spies, work):
     for type_name, value in KEYS.values():

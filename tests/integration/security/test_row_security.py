@@ -89,6 +89,7 @@ def test_a_reader_without_rights_on_the_source_gets_nothing(connect, shared):
         assert caught.value.sqlstate in {"42501", "42704"}, statement
 
 
+@pytest.mark.slow
 def test_column_rights_are_needed_for_what_the_text_is_made_of(db, connect):
     people(db)
     hash_model(db)
@@ -119,6 +120,7 @@ def test_cached_plans_do_not_outlive_the_role(connect, shared):
     session.execute("RESET ROLE")
 
 
+@pytest.mark.slow
 def test_an_error_about_one_row_is_for_the_owner_only(db, connect, shared, provider):
     """What a model answers may quote the text: a tenant must not read another's in embed_status."""
     provider.register(db, "strict")
@@ -154,6 +156,7 @@ def force(alice):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", ["SELECT embed_drain()", "CALL embed_work(until_empty => true)"])
 def test_rows_that_the_owner_cannot_see_are_not_taken_for_deleted(db, forced, work):
     db.execute("SELECT embed_drain()")
@@ -174,6 +177,7 @@ def test_rows_that_the_owner_cannot_see_are_not_taken_for_deleted(db, forced, wo
     assert db.execute("SELECT DISTINCT chunk FROM alice.docs_embedding").fetchall() == [("new",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", ["SELECT embed_drain()", "CALL embed_work(until_empty => true, max_runtime => '2 s')"])
 def test_a_backfill_that_cannot_be_read_says_why_and_stops_nobody_else(db, forced, work):
     force(forced)

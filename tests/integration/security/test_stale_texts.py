@@ -191,6 +191,7 @@ def test_partitions_and_a_generation_that_was_promoted(db, connect):
         assert not {"text of bob", "of home"} & set(seen(connect("the_payer"), statement)), statement
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["refused by the model", "too long", "failed outside"])
 def test_a_dead_letter_takes_the_earlier_text_away(db, connect, provider, how):
     """From all readers: it is of no row there is, and no later text is on its way. A retry brings the row back."""
@@ -227,6 +228,7 @@ def test_a_dead_letter_takes_the_earlier_text_away(db, connect, provider, how):
     assert provider.sent == {}, "the vector that was taken away is kept, and not paid for again"
 
 
+@pytest.mark.slow
 def test_a_row_that_is_given_up_while_it_changes_is_tried_again(db, provider):
     provider.register(db, "strict")
     provider.answer = lambda texts: (400, b"no") if any("bad" in text for text in texts) else None

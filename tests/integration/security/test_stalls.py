@@ -119,6 +119,7 @@ def test_two_workers_send_no_text_twice_whoever_holds_their_locks(connect, log_i
         bob.close()
 
 
+@pytest.mark.slow
 def test_who_inherits_the_lock_of_a_worker_that_died_does_not_inherit_its_rows(connect, log_in, db, governed, provider):
     write(db, "left behind ")
     provider.hold()

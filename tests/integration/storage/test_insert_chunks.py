@@ -100,6 +100,7 @@ def test_the_encoding_of_whoever_drains_changes_nothing(db, connect, model, enco
     assert [row[4] for row in rows] == [f'Ä"\\ ☃{i}' for i in range(1, 21)]
 
 
+@pytest.mark.slow
 def test_a_key_of_another_type_is_inserted(db, connect, model, inserts):
     session = connect()
     session.execute("SELECT embed_drain()")

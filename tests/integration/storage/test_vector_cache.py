@@ -5,6 +5,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, source_texts
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pipeline(db, docs, model, provider):
@@ -50,7 +52,6 @@ FREE = {
 }
 
 
-@pytest.mark.slow
 def test_what_makes_no_new_text_costs_no_call(db, pipeline, provider):
     db.execute("CREATE TABLE copy AS SELECT * FROM docs")
     for name, statements in FREE.items():
@@ -118,7 +119,6 @@ CALLS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", CALLS)
 @pytest.mark.parametrize("second", CALLS)
 def test_a_text_that_is_at_the_model_is_not_sent_by_somebody_else(connect, db, pipeline, provider, first, second):

@@ -48,6 +48,7 @@ def assert_all_but(db, poison):
     assert status_of(db, "pending") == status_of(db, "in_flight") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("poison", "in_flight"), [(1, 1), (1, 4), (ROWS // 2, 4), (ROWS, 1)])
 def test_one_refused_text_costs_few_calls_and_no_other_row(db, provider, poison, in_flight):
     """Wherever it stands in the batch, and however many requests fly at once."""
@@ -72,6 +73,7 @@ def test_one_refused_text_costs_few_calls_and_no_other_row(db, provider, poison,
     assert provider.sent.total() == 1
 
 
+@pytest.mark.slow
 def test_several_refused_texts_in_one_batch(db, model, provider):
     poison = {1, 2, 70, 199}
     make_docs(db)
@@ -156,6 +158,7 @@ def broken_value(db, model):
     db.execute("DELETE FROM pg_enum WHERE enumtypid = 'mood'::regtype AND enumlabel = 'bad'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1000, 1])
 def test_a_row_that_cannot_be_read(db, broken_value, rows):
     for _ in range(12):

@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 CALLS = {
     "drain": "SELECT embed_drain()",
     "work": "CALL embed_work(until_empty => true)",
@@ -39,7 +41,6 @@ def end_it(connect, db):
     return start
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("end", ENDS)
 def test_ends_while_the_model_is_held_and_loses_nothing(db, docs, model, provider, end_it, call, end):

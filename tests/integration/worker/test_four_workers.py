@@ -8,6 +8,8 @@ import pytest
 
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true)"
 DRAIN = "SELECT embed_drain()"
 SMALL_DRAIN = "SELECT embed_drain(max_rows => 7)"
@@ -97,7 +99,6 @@ def test_random_edits_end_fresh(connect, db, model, provider, team):
     assert provider.sent.total() == len(provider.sent), "a text was sent twice"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("team", TEAMS)
 def test_as_many_texts_are_sent_as_there_are(connect, db, model, provider, team):
     """300 rows of two pipelines with 60 texts, in many small transactions, so that the workers share them out."""

@@ -8,6 +8,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.slow
+
 ABOVE = ["REPEATABLE READ", "SERIALIZABLE"]
 PARTITIONS = 6
 EDITS = 25
@@ -43,7 +45,6 @@ def _default_level(session):
     return session.execute("SHOW default_transaction_isolation").fetchone()[0]
 
 
-@pytest.mark.slow
 def test_work_runs_where_serializable_is_the_default(connect, db, docs, model, serializable):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     session = connect()
@@ -111,7 +112,6 @@ def _drain(session, done):
         session.execute("SELECT embed_drain()")
 
 
-@pytest.mark.slow
 def test_concurrent_serializable_writers_meet_no_worker(connect, db, partitions):
     errors: list[psycopg.Error] = []
     done = threading.Event()

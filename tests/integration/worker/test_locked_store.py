@@ -71,6 +71,7 @@ def test_a_worker_waits_until_a_table_of_ours_is_unlocked(db, connect, pipeline,
     assert_as_source(db)
 
 
+@pytest.mark.slow
 def test_a_worker_that_has_waited_to_its_end_says_so(connect, pipeline):
     locker = connect(autocommit=False)
     locker.execute("LOCK TABLE embed.change_log IN ACCESS EXCLUSIVE MODE")

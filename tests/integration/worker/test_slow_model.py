@@ -22,6 +22,7 @@ def leases(db):
     return db.execute("SELECT expires_at FROM embed.lease").fetchall()
 
 
+@pytest.mark.slow
 def test_a_worker_that_waits_for_its_model_keeps_what_it_claimed(connect, db, pipeline, provider):
     """For longer than two leases no other session claims the rows or sends their texts."""
     provider.hold()

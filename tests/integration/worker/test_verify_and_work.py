@@ -6,6 +6,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drai
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.slow
+
 REPAIR = "SELECT * FROM embed_verify('docs', repair => true)"
 CALLS = {
     "drain": "SELECT embed_drain()",
@@ -18,7 +20,6 @@ def spoil(db):
     db.execute("UPDATE embed.document SET fingerprint = '\\x00' WHERE key = '[1]'")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 @pytest.mark.parametrize("call", CALLS)
 def test_an_open_repair_keeps_only_its_own_rows_from_workers(connect, db, pipeline, provider, call, end):

@@ -4,7 +4,7 @@ from tools.figures.svg import FILL, LINE, SOFT, Picture
 
 _STAGES = (
     ("capture", "a trigger, or the WAL:", "the key goes to", "the change log"),
-    ("queue", "one job a row;", "a worker claims it", "with a lease"),
+    ("queue", "one job per row;", "a worker claims it", "with a lease"),
     ("prepare", "read as the owner,", "cut into chunks,", "compare source hashes"),
     ("embedding", "only unknown text,", "in batches, within", "limits and budgets"),
     ("storage", "one transaction:", "vectors and their", "fingerprints"),

@@ -3,7 +3,7 @@
 _ENDPOINT = "Check the URL of the endpoint (`SELECT * FROM embed_endpoints`), and that the server answers. Rows are retried automatically."
 _SLOW = "Raise `read_timeout` or `total_timeout` of the endpoint, or lower `inputs` of the model. Evergreen also learns a size that fits."
 _MODEL = (
-    "Check that the model's server is built for embeddings and returns one vector a text. The row is retried alone."
+    "Check that the model's server is built for embeddings and returns one vector per text. The row is retried alone."
 )
 _STORE = "Store the secret with the command in `embed_endpoints.remedy`."
 _TEXT_TOO_LONG = "Use a chunker, or `SELECT embed_alter('docs', '{\"on_too_long\": \"truncate\"}')`."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     Vector = Any  # importing numpy takes a session 60 ms, and many never see a vector
 
-Vectors = list[Vector]  # one a text, in the order of the texts
+Vectors = list[Vector]  # one per text, in the order of the texts
 Texts = dict[bytes, str]  # by hash
 #: A vector as the model gave it, or as pgvector's ``vector_send`` did: two bytes of dimensions, two unused, floats.
 AnyVector = Vector | bytes
@@ -97,7 +97,7 @@ class Provider(Protocol):
         ...
 
     def embed(self, model: Model, request: Request) -> Answer:
-        """Return one vector a text, in order; the caller checks their dimension and that they are finite.
+        """Return one vector per text, in order; the caller checks their dimension and that they are finite.
 
         Runs in a thread unless ``sql``. Raises RetryableError (with ``pause`` where the server said how long),
         RejectedError or SuspectError (a text of this request may be to blame), ConfigurationError.

@@ -18,7 +18,7 @@ SQL = load(__package__)
 # so that renumbering is HOT and touches no index. The vector is stored inline if two rows fit into the other half:
 # inserts ran 1.3 times as fast, and a search reads the vector with the row. Otherwise it is out of line; renumbering
 # does not copy it: inline rows of 384 dimensions and 400 characters filled a page each, 8.2 kB instead of 2.5 kB. With
-# one chunk a row, no chunk is renumbered.
+# one chunk per row, no chunk is renumbered.
 _WHOLE_DIMENSIONS, _WHOLE_ROW = 512, 2000
 _FILLING = 0.65  # average length of a chunk, as a share of the maximum
 _ROW_OVERHEAD = 330  # bytes of a row in addition to text and vector
@@ -206,7 +206,7 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
         )
     )
     comment = (
-        f"embeddings of pipeline {pipeline.name}: one row a chunk; is_stale is exact for your snapshot."
+        f"embeddings of pipeline {pipeline.name}: one row per chunk; is_stale is exact for your snapshot."
         " Where row security applies to you, stale chunks are left out"
     )
     db.ddl(SQL.comment_view.with_identifiers(view=view, comment=db.literal(comment)))

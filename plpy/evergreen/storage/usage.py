@@ -91,7 +91,7 @@ def delete(pipeline: int) -> None:
 
 
 def aggregate() -> None:
-    """Aggregate usage older than an hour into one row an hour, and the document counts."""
+    """Aggregate usage older than an hour into one row per hour, and the document counts."""
     db.run(SQL.delete_orphaned_usage)
     db.run(SQL.aggregate_usage, _MAX_USAGE_ROWS)
     db.run(SQL.merge_document_counts)

@@ -128,3 +128,39 @@ AS $sql$
 $sql$;
 COMMENT ON FUNCTION embed.estimate_chunks(int) IS
     'internal: approximate number of chunks of a generation, extrapolated from its first documents';
+
+CREATE FUNCTION embed.lag_percentiles(
+    pipeline int,
+    OUT p50 interval, OUT p95 interval, OUT p99 interval,
+    OUT live_p50 interval, OUT live_p95 interval, OUT live_p99 interval,
+    OUT bulk_p50 interval, OUT bulk_p95 interval, OUT bulk_p99 interval)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT make_interval(secs => 0.001 * power(2::float8, t.p50 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.p95 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.p99 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.live_p50 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.live_p95 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.live_p99 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.bulk_p50 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.bulk_p95 / 4.0::float8)),
+           make_interval(secs => 0.001 * power(2::float8, t.bulk_p99 / 4.0::float8))
+    FROM (SELECT min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.5) AS p50,
+                 min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.95) AS p95,
+                 min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.99) AS p99,
+                 min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.5) AS live_p50,
+                 min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.95) AS live_p95,
+                 min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.99) AS live_p99,
+                 min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.5) AS bulk_p50,
+                 min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.95) AS bulk_p95,
+                 min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.99) AS bulk_p99
+          FROM (SELECT c.lane, c.bucket, sum(c.count) OVER (PARTITION BY c.lane ORDER BY c.bucket) AS up_to,
+                       sum(c.count) OVER (PARTITION BY c.lane) AS total
+                FROM (SELECT x.lane, h.bucket, sum(h.count) AS count  -- lane NULL: both
+                      FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
+                      WHERE x.pipeline = $1 AND x.at > clock_timestamp() - '1 h'::interval
+                      GROUP BY GROUPING SETS ((x.lane, h.bucket), (h.bucket))) c) b) t
+$sql$;
+COMMENT ON FUNCTION embed.lag_percentiles(int) IS
+    'internal: percentiles of a pipeline''s lag over the last hour, of both lanes and of each';

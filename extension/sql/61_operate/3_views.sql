@@ -34,9 +34,9 @@ SELECT p.name AS pipeline,
        CASE WHEN g.scanning AND g.walked > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
             THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta,
        CASE WHEN s.source_rows = 0 THEN 1 ELSE least(c.fresh::float8 / s.source_rows, 1) END AS coverage,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p50 / 4.0::float8)) AS lag_p50,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p95 / 4.0::float8)) AS lag_p95,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.p99 / 4.0::float8)) AS lag_p99,
+       t.p50 AS lag_p50,
+       t.p95 AS lag_p95,
+       t.p99 AS lag_p99,
        CASE WHEN w.state IS NULL OR (p.capture <> 'cdc' AND w.state <> 'draining') THEN
                 CASE p.capture WHEN 'cdc' THEN 'cdc wanted, slot not there yet' ELSE p.capture END
             WHEN w.state IN ('pending', 'published', 'catching_up') AND k.slot_lag IS NULL THEN 'cdc wanted, slot not there yet'
@@ -49,15 +49,16 @@ SELECT p.name AS pipeline,
                 ELSE 'trigger, cdc wanted' END
             END AS capture,
        k.slot_lag,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p50 / 4.0::float8)) AS live_lag_p50,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p95 / 4.0::float8)) AS live_lag_p95,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.live_p99 / 4.0::float8)) AS live_lag_p99,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p50 / 4.0::float8)) AS bulk_lag_p50,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p95 / 4.0::float8)) AS bulk_lag_p95,
-       pg_catalog.make_interval(secs => 0.001 * pg_catalog.power(2::float8, t.bulk_p99 / 4.0::float8)) AS bulk_lag_p99,
+       t.live_p50 AS live_lag_p50,
+       t.live_p95 AS live_lag_p95,
+       t.live_p99 AS live_lag_p99,
+       t.bulk_p50 AS bulk_lag_p50,
+       t.bulk_p95 AS bulk_lag_p95,
+       t.bulk_p99 AS bulk_lag_p99,
        y.budgets AS spent_budgets,
        CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error
 FROM embed.pipeline p
+CROSS JOIN (SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE') AS is_admin) r
 LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS missing_part FROM embed.missing_part(p.id) t
                    WHERE t.what IS NOT NULL) v ON true
 LEFT JOIN embed.wal w ON w.pipeline = p.id
@@ -68,87 +69,20 @@ LEFT JOIN LATERAL (
                AS scan_error
     FROM embed.generation g LEFT JOIN embed.backfill_cursor b ON b.generation = g.id AND b.scope = 'source'
     WHERE g.pipeline = p.id AND g.state = 'active') g ON true
+-- OFFSET 0: each function is called once a row, not once for each column that shows its result.
 CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSET 0) y
 CROSS JOIN LATERAL (SELECT embed.model_problem(g.model) AS trouble OFFSET 0) m
-CROSS JOIN LATERAL (
-    SELECT embed.maintenance_problem(p.id, g.id, pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE'))
-        AS maintenance_error OFFSET 0) i
-CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows) s
+CROSS JOIN LATERAL (SELECT embed.maintenance_problem(p.id, g.id, r.is_admin) AS maintenance_error OFFSET 0) i
+CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows OFFSET 0) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
-                    FROM (SELECT embed.documents_without_vectors(p.id, g.id) AS lost OFFSET 0) x) d
--- If a queue is longer than 5,000 rows, the first 5,000 are examined and the rest is extrapolated.
-CROSS JOIN LATERAL (
-    SELECT (a.waiting * z.whole)::bigint AS waiting, (a.in_flight * z.whole)::bigint AS in_flight,
-           (a.checking * z.whole)::bigint AS checking, (a.new * z.whole)::bigint AS new,
-           (a.backfill * z.whole)::bigint AS backfill, a.oldest, a.last_error
-    FROM (SELECT count(*) AS seen,
-                 count(*) FILTER (WHERE e.token IS NULL) AS waiting,
-                 count(e.token) AS in_flight,
-                 count(d.key) AS checking,
-                 count(*) - count(d.key) AS new,
-                 min(q.changed_at) AS oldest,
-                 count(*) FILTER (WHERE q.lane = 1) AS backfill,
-                 (array_agg(q.last_error ORDER BY q.ready_at DESC) FILTER (
-                     WHERE q.last_error IS NOT NULL AND c.key IS NULL AND (q.error_scope IS NULL OR q.error_scope = 'row'
-                                                         OR (q.error_scope IN ('service', 'rest') AND m.trouble IS NOT NULL))))[1] AS last_error
-          FROM (SELECT j.* FROM embed.job j WHERE j.generation = g.id AND j.lane IN (0, 1) ORDER BY j.lane, j.xid LIMIT 5000) q
-          LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = q.generation AND d.key = q.key OFFSET 0) d
-              ON true
-          LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) c
-              ON c.key = q.key
-          LEFT JOIN embed.lease e ON e.token = q.token AND e.expires_at > pg_catalog.clock_timestamp()) a
-    CROSS JOIN LATERAL (SELECT CASE WHEN a.seen < 5000 THEN 1.0
-                                    ELSE greatest(embed.planned_rows('job', g.id), a.seen) / a.seen::float8 END AS whole) z) j
-CROSS JOIN LATERAL (
-    SELECT (a.keys * z.whole)::bigint AS keys, (a.checking * z.whole)::bigint AS checking,
-           ((a.keys - a.checking) * z.whole)::bigint AS new, a.too_long, a.oldest, a.restarts
-    FROM (SELECT sum(q.rows) AS seen,
-                 count(q.key) AS keys,
-                 count(d.key) AS checking,
-                 count(*) FILTER (WHERE pg_catalog.pg_column_size(q.key) > 2600) AS too_long,
-                 min(q.oldest) AS oldest,
-                 coalesce(bool_or(q.restarts), false) AS restarts
-          FROM (SELECT c.key, count(*) AS rows, min(c.changed_at) AS oldest, bool_or(c.scope = 'source') AS restarts
-                FROM (SELECT c.* FROM embed.change_log c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c
-                GROUP BY c.key) q
-          LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = q.key OFFSET 0) j ON true
-          LEFT JOIN LATERAL (SELECT d.key FROM embed.document d WHERE d.generation = g.id AND d.key = q.key OFFSET 0) d ON true
-          WHERE j.key IS NULL) a
-    CROSS JOIN LATERAL (SELECT CASE WHEN coalesce(a.seen, 0) < 5000 THEN 1.0
-                                    ELSE greatest(embed.planned_rows('change_log', p.id), a.seen) / a.seen::float8 END AS whole) z) l
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN count(*) < 5000 THEN count(*) ELSE greatest(embed.planned_rows('failure', g.id), count(*)) END AS failed,
-           count(d.key) FILTER (WHERE w.key IS NULL AND q.key IS NULL) AS emptied,
-           (array_agg(x.message ORDER BY x.last_at DESC) FILTER (WHERE w.key IS NULL AND q.key IS NULL))[1] AS last_error
-    FROM (SELECT x.key, x.message, x.last_at FROM embed.failure x WHERE x.generation = g.id LIMIT 5000) x
-    LEFT JOIN LATERAL (SELECT d.key FROM embed.document d
-                       WHERE d.generation = g.id AND d.key = x.key AND d.src_hash = '' OFFSET 0) d ON true
-    LEFT JOIN LATERAL (SELECT j.key FROM embed.job j WHERE j.generation = g.id AND j.key = x.key OFFSET 0) q ON true
-    LEFT JOIN (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c WHERE c.pipeline = p.id ORDER BY c.xid LIMIT 5000) c) w
-        ON w.key = x.key) f
+                    FROM (SELECT embed.documents_without_vectors(p.id, g.id) AS lost OFFSET 0) x OFFSET 0) d
+CROSS JOIN LATERAL embed.job_figures(g.id, p.id, m.trouble IS NOT NULL) j
+CROSS JOIN LATERAL embed.change_log_figures(p.id, g.id) l
+CROSS JOIN LATERAL embed.failure_figures(g.id, p.id) f
 CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c
 -- Not for roles that only read or write the table: what their own rows cost would tell which texts other rows have.
-LEFT JOIN LATERAL (
-    SELECT coalesce(sum(x.calls), 0)::bigint AS calls, coalesce(sum(x.texts), 0)::bigint AS texts,
-           coalesce(sum(x.tokens), 0)::bigint AS tokens, sum(x.cost) AS cost,
-           coalesce(sum(x.saved_by_fingerprint + x.saved_by_cache + x.saved_by_dedupe), 0)::bigint AS texts_saved
-    FROM embed.usage_seen x WHERE x.pipeline = p.id) u ON embed.may_own(p.source)
-CROSS JOIN LATERAL (
-    SELECT min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.5) AS p50,
-           min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.95) AS p95,
-           min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.99) AS p99,
-           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.5) AS live_p50,
-           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.95) AS live_p95,
-           min(b.bucket) FILTER (WHERE b.lane = 0 AND b.up_to >= b.total * 0.99) AS live_p99,
-           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.5) AS bulk_p50,
-           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.95) AS bulk_p95,
-           min(b.bucket) FILTER (WHERE b.lane = 1 AND b.up_to >= b.total * 0.99) AS bulk_p99
-    FROM (SELECT c.lane, c.bucket, sum(c.count) OVER (PARTITION BY c.lane ORDER BY c.bucket) AS up_to,
-                 sum(c.count) OVER (PARTITION BY c.lane) AS total
-          FROM (SELECT x.lane, h.bucket, sum(h.count) AS count  -- lane NULL: both
-                FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
-                WHERE x.pipeline = p.id AND x.at > pg_catalog.clock_timestamp() - '1 h'::interval
-                GROUP BY GROUPING SETS ((x.lane, h.bucket), (h.bucket))) c) b) t
+LEFT JOIN LATERAL embed.usage_totals(p.id, r.is_admin) u ON embed.may_own(p.source)
+CROSS JOIN LATERAL embed.lag_percentiles(p.id) t
 WHERE embed.may_see(p.source);
 COMMENT ON VIEW @extschema@.embed_status IS
     'one row per pipeline: how many rows are fresh, pending, in flight or failed. Cheap enough to poll: documents, calls and '

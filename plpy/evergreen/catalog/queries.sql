@@ -99,7 +99,7 @@ DELETE FROM embed.maintenance_error WHERE ctid = ANY (ARRAY(
        OR (e.pipeline <> 0 AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = e.pipeline))
     FOR UPDATE SKIP LOCKED))
 
--- is_awaited(text): whether another session wants exclusive use of this table, see lock_for_drop and lock_table in storage/queries.sql
+-- is_awaited(text): whether another session wants exclusive use of this table, see lock_for_drop and lock_table in storage/generation_tables.sql
 SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l
                JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
                WHERE (l.mode = 'RowShareLock' OR NOT l.granted AND l.mode = 'AccessExclusiveLock') AND l.relation = pg_catalog.to_regclass($1)

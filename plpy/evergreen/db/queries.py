@@ -1,4 +1,4 @@
-"""Named queries: the SQL of a package stands in its ``queries.sql``."""
+"""Named queries: the SQL of a package stands in its ``queries.sql``, that of a large part in a file named after it."""
 
 import re
 from collections.abc import Iterator
@@ -63,10 +63,10 @@ def parse(text: str) -> dict[str, Query]:
 
 
 @cache
-def load(package: str | None) -> Queries:
-    """Load the queries of a package: ``SQL = load(__package__)``."""
+def load(package: str | None, part: str = "queries") -> Queries:
+    """Load the queries of a package, or of a part of it: ``SQL = load(__package__)``."""
     assert package is not None  # no module of ours is a script
     folders = package.split(".")[1:]
-    path = Path(__file__).parents[1].joinpath(*folders) / "queries.sql"
+    path = Path(__file__).parents[1].joinpath(*folders) / f"{part}.sql"
     found = parse(path.read_text(encoding="utf-8"))
     return Queries(path, {name: query.with_identifiers(**_CONSTANTS) for name, query in found.items()})

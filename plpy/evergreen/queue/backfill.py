@@ -16,7 +16,7 @@ from evergreen.queue import change_log
 from evergreen.queue.claims import add
 from evergreen.source import reader
 
-SQL = load(__package__)
+SQL = load(__package__, "backfill")
 _SCOPES = ("source", "document")
 _LOCK_TIMEOUT = "2ms"
 _CURSOR_LOCK_TIMEOUT = "100ms"  # another worker holds a cursor during a claim

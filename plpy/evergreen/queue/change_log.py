@@ -12,7 +12,7 @@ from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue.scan_start import ScanStart, SnapshotMark
 
-SQL = load(__package__)
+SQL = load(__package__, "change_log")
 _MAX_LOG_ROWS = 50_000
 _MAX_ROUNDS = 100  # a hot row may have many log rows
 _AROUND_LOCKS_KEYS = 2000

@@ -13,7 +13,7 @@ from evergreen.source import expressions as ex
 from evergreen.source.functions import Function, fill
 from evergreen.source.table import Column, Source
 
-SQL = load(__package__)
+SQL = load(__package__, "generation_tables")
 # Chunks of one document are renumbered all at once. Half of each page stays free for new versions of its rows,
 # so that renumbering is HOT and touches no index. The vector is stored inline if two rows fit into the other half:
 # inserts ran 1.3 times as fast, and a search reads the vector with the row. Otherwise it is out of line; renumbering

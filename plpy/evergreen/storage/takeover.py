@@ -11,7 +11,7 @@ from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.storage import indexes
 
-SQL = load(__package__)
+SQL = load(__package__, "generation_tables")
 # Longer than deadlock_timeout, after which a lock request cancels an autovacuum. Searches of these tables wait this
 # long at most; 5 s in all.
 _TIMEOUT = "1200ms"

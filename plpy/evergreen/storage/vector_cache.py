@@ -14,7 +14,7 @@ from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import literal
 
-SQL = load(__package__)
+SQL = load(__package__, "vector_cache")
 #: Vectors to keep, by hash, each with the key of the row whose text it is.
 Kept = dict[bytes, tuple[AnyVector, str | None]]
 

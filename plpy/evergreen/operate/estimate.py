@@ -43,9 +43,9 @@ def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | No
 
 
 def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes], role: str) -> CostEstimate:
-    """Reckon one generation. ``seen``: texts that another generation of the same model sends already.
+    """Estimate the cost of one generation. ``seen``: texts that another generation of the same model sends already.
 
-    ``role``: who is told; what others' pipelines have embedded counts as if it were to be sent.
+    ``role``: the caller; texts that only other owners' pipelines have embedded count as if they were sent.
     """
     waiting = _waiting(pipeline, generation)
     load = Workload()
@@ -60,14 +60,14 @@ def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes], role: str)
 
 @dataclass
 class _Waiting:
-    """Keys to look at, and how many wait in all."""
+    """Keys to prepare, and how many wait in total."""
 
     keys: list[str] = field(default_factory=list[str])
     total: int = 0
 
 
 def _waiting(pipeline: Pipeline, generation: Generation) -> _Waiting:
-    """The queue, then what a running backfill has left; without what a worker has just now."""
+    """Return the queued keys, then the rest of a running backfill; without keys that a worker has claimed."""
     live = claims.live_tokens(generation)
     keys = [row["key"] for row in db.rows(SQL.queued_keys, generation.id, pipeline.id, live, _LOOKED_AT + 1)]
     waiting = _Waiting(keys[:_LOOKED_AT], len(keys))
@@ -91,7 +91,7 @@ def _walk(pipeline: Pipeline, generation: Generation, cursor: db.Row, waiting: _
         if len(page) < limit:
             return
         after = page[-1]
-    # The end was not reached. A first backfill has done what has a document; of a later round nothing is known.
+    # The end was not reached. In a first backfill, rows with a document are done; in a later round nothing is known.
     done = db.value(SQL.estimated_documents, generation.id) if cursor["is_first"] else 0
     rows = db.in_discarded_subtransaction(lambda: int(db.value(SQL.estimated_rows, pipeline.source)))
     waiting.total = max(waiting.total, rows - int(done))
@@ -104,7 +104,7 @@ def _page(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:
 def _add(
     load: Workload, pipeline: Pipeline, generation: Generation, keys: list[str], seen: set[bytes], role: str
 ) -> None:
-    """Prepare keys as a worker would, and add what would be sent of them."""
+    """Prepare keys as a worker would, and add what would be sent to the model."""
     load.rows += len(keys)
     while keys:
         prepared = prepare(pipeline, generation, keys)

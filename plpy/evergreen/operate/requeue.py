@@ -22,9 +22,9 @@ SQL = load(__package__)
 def embed_retry(pipeline: str | None, key: str | None) -> int:
     """Queue one failed row, or all of them (NULL); return how many. Raises 42704, 42501, 22023, 22P02, 55P03.
 
-    The keys go by the change log, as every change does: no job that an open drain holds is waited for, a row that a
-    worker has just now is done once more after it, and a key whose row is gone comes to nothing. Where the model or its
-    endpoint rests, one text is let through, and what comes of it decides over the next request.
+    The keys go through the change log, like every change: this never waits for an open drain, a row that a worker has
+    claimed is checked again afterwards, and a key without a row has no effect. If the breaker of the model or its
+    endpoint is open, one text is sent, and its result decides whether it closes.
     """
     role = caller()
 
@@ -41,7 +41,7 @@ def embed_retry(pipeline: str | None, key: str | None) -> int:
 
 
 def _in_the_way(pipeline: Pipeline) -> list[str]:
-    """Return what else keeps the rows waiting, and what is done about it."""
+    """Return what else keeps the rows waiting, and what happens about it."""
     lines = (
         [] if pipeline.broken_reason is None else [f'pipeline "{pipeline.name}" is broken: {pipeline.broken_reason}']
     )
@@ -76,7 +76,7 @@ def _next(pipeline: Pipeline, key: str | None, count: int) -> str:
 
 @sql_entry
 def embed_backfill(pipeline: str | None) -> None:
-    """Have the cursors of every generation begin at the first row; raises 42704, 42501, 55000.
+    """Restart the cursors of every generation at the first row; raises 42704, 42501, 55000.
 
     Like a TRUNCATE it writes to the change log: it waits neither for a session that moves a cursor nor for an open
     drain, and the next worker starts the backfill. A backfill under way restarts, because rows that it has passed may

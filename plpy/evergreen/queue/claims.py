@@ -150,6 +150,11 @@ def release_jobs(
     return db.run(SQL.release_jobs, claim.generation.id, claim.token, keys, seconds, why, scope) == len(keys)
 
 
+def limit_batch(claim: Claim, keys: list[str], most: int) -> None:
+    """Record how many rows the next batch with one of these may hold; skips what another session has locked."""
+    db.run(SQL.limit_batch, claim.generation.id, claim.token, keys, most)
+
+
 def set_last_error(claim: Claim, why: str, scope: str) -> None:
     """Record the error that a claim's rows wait for while claimed."""
     db.run(SQL.set_last_error, claim.generation.id, claim.token, [*claim.jobs], why, scope)

@@ -191,6 +191,13 @@ WHERE ctid = ANY (ARRAY(
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
 
+-- limit_batch(int4, int8, jsonb[], int4): rows of a lost claim are claimed in a smaller batch the next time
+UPDATE embed.job SET max_batch = $4
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                        FOR UPDATE SKIP LOCKED) j))
+
 -- set_last_error(int4, int8, jsonb[], text, text): records why claimed jobs wait for their model
 UPDATE embed.job SET last_error = $4, error_scope = $5
 WHERE ctid = ANY (ARRAY(

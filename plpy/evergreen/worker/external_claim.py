@@ -19,6 +19,7 @@ from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.limits import state
 from evergreen.queue import claims
 from evergreen.queue.scan_start import ScanStart
+from evergreen.worker import lost_claims
 from evergreen.worker.apply import budget
 from evergreen.worker.engine import look
 from evergreen.worker.external_batch import ClaimedBatch, ClaimedText
@@ -76,12 +77,15 @@ class ExternalPolicy(InCallersTransaction):
         """Claim keys of all lanes, ``wanted.limit`` in all."""
         claim = claims.start(wanted.pipeline, wanted.generation, wanted.lane, leased=True)
         abandoned = claims.abandoned_tokens(claim, own_tokens)
+        if abandoned:
+            lost_claims.count(wanted.pipeline, wanted.generation)
         # First: embed.lease_end() reads the interval there, for the jobs of this claim.
         db.run(SQL.insert_external_lease, claim.token, wanted.generation.id, self._lease)
         for lane, limit in claims.lanes(wanted.pipeline, wanted.limit):
             if room := min(limit, wanted.limit - len(claim.jobs)):
                 claims.fill(claim, lane, room, abandoned, self.cursors, ScanStart())
         if claim.jobs:
+            lost_claims.release_surplus(claim)
             return claim
         claims.delete_lease(claim)
         return None

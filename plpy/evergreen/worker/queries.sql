@@ -62,6 +62,17 @@ WHERE h.jobname = $1
 INSERT INTO embed.lease (token, generation, expires_at, outside)
 VALUES ($1, $2, pg_catalog.clock_timestamp() + $3::pg_catalog.interval, $3::pg_catalog.interval)
 
+-- count_lost_claims(int4): external claims that expired with texts still out, once each, with the rows of those texts
+WITH lost AS MATERIALIZED (
+    SELECT l.ctid FROM embed.lease l
+    WHERE l.generation = $1 AND l.outside IS NOT NULL AND NOT l.counted AND l.expires_at <= pg_catalog.clock_timestamp()
+      AND EXISTS (SELECT FROM embed.claimed_text h WHERE h.token = l.token AND NOT h.received)
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE embed.lease l SET counted = true WHERE l.ctid = ANY (ARRAY(SELECT o.ctid FROM lost o))
+RETURNING l.token,
+          ARRAY(SELECT DISTINCT h.key FROM embed.claimed_text h WHERE h.token = l.token AND NOT h.received)::pg_catalog.text[] AS keys
+
 -- lock_lease(int8): locks the claim until the transaction ends; is_old: whether a third of its time has passed
 SELECT l.generation, l.outside IS NOT NULL AS is_outside,
        l.expires_at < pg_catalog.clock_timestamp() + l.outside * 2 / 3 AS is_old
@@ -110,9 +121,9 @@ DELETE FROM embed.lease WHERE token = $1
 
 -- lock_claimed_jobs(int4, jsonb[], int8): those of these keys that the claim holds; see lock_jobs in queue/queries.sql
 SELECT u.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
-       j.unserved_since::pg_catalog.text AS unserved_since
+       j.unserved_since::pg_catalog.text AS unserved_since, j.max_batch
 FROM pg_catalog.unnest($2) u (key)
-CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserved_since FROM embed.job j
+CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserved_since, j.max_batch FROM embed.job j
                     WHERE j.generation = $1 AND j.key = u.key AND j.token = $3 FOR UPDATE SKIP LOCKED) j
 
 -- time_and_round(int4): the time, and the round of the cursor over the stored documents

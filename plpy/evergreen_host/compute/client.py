@@ -45,6 +45,10 @@ class QueueClient:
         found = self._run_with_retry(query, (self._pipeline, rows, self._lease, self._model))
         return [ClaimedText(*row) for row in found]
 
+    def dimensions(self, model: str) -> int:
+        """Return the dimensions of a model's vectors."""
+        return int(self._run_with_retry("SELECT dimensions FROM {models} WHERE model = %s", (model,))[0][0])
+
     def submit(self, texts: Sequence[ClaimedText], vectors: Sequence[str], tokens: int | None) -> int:
         """Submit vectors for texts of one claim; return the number of rows that are now fresh."""
         query = "SELECT {submit}(%s, %s, %s, %s::text[]::{vector}[], %s)"
@@ -83,7 +87,8 @@ class QueueClient:
             configure_session(self._connection)
             schemas = {name: _schema(self._connection, name) for name in ("evergreen", "vector")}
             self._identifiers = {
-                name: sql.Identifier(schemas["evergreen"], f"embed_{name}") for name in ("claim", "submit", "release")
+                name: sql.Identifier(schemas["evergreen"], f"embed_{name}")
+                for name in ("claim", "submit", "release", "models")
             }
             self._identifiers["vector"] = sql.Identifier(schemas["vector"], "vector")
         return self._connection

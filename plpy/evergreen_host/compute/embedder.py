@@ -15,6 +15,8 @@ _IDLE_DELAY = 0.5  # seconds between claims on an empty queue
 _EMPTY_CLAIMS = 4
 _MAX_FAILURES = 5  # in a row, then the process ends with the error
 _PROBE_TEXT = "evergreen"
+# Of a vector's length: float32's range, with a margin for rounding. The database sums squares in float32.
+_LEAST_SQUARE, _MOST_SQUARE = 1.3e-38, 7e37
 
 
 class Embedded(NamedTuple):
@@ -63,6 +65,7 @@ class Embedder:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._models: dict[str, Embed] = {}
+        self._dimensions: dict[str, int] = {}
         self._queue = QueueClient(settings.dsn, settings.pipeline, settings.lease, settings.model)
 
     def run(self) -> int:
@@ -105,9 +108,10 @@ class Embedder:
 
     def _embed(self, texts: list[ClaimedText], factory: Factory) -> int:
         """Embed and submit; bisect a failing batch down to the bad text."""
+        model = texts[0].model
         try:
-            embedded = self._call_model([one.text for one in texts], texts[0].model, factory)
-            vectors = [format_vector(vector) for vector in embedded.vectors]
+            embedded = self._call_model([one.text for one in texts], model, factory)
+            vectors = [self._format(vector, model) for vector in embedded.vectors]
         except Exception as error:  # noqa: BLE001 - the user's code raises anything
             if len(texts) == 1:
                 self._fail_text(texts[0], error, factory)
@@ -121,10 +125,15 @@ class Embedder:
         """Fail a text's rows if a harmless text passes; otherwise the model is at fault."""
         message = f"{type(error).__name__}: {error}"
         try:
-            format_vector(self._call_model([_PROBE_TEXT], text.model, factory).vectors[0])
+            self._format(self._call_model([_PROBE_TEXT], text.model, factory).vectors[0], text.model)
         except Exception:  # noqa: BLE001 - as above
             raise ModelFailedError(message) from error
         self._queue.release([text], message)
+
+    def _format(self, vector: Any, model: str) -> str:
+        if model not in self._dimensions:
+            self._dimensions[model] = self._queue.dimensions(model)
+        return format_vector(vector, self._dimensions[model])
 
     def _call_model(self, texts: list[str], model: str, factory: Factory) -> Embedded:
         if model not in self._models:
@@ -136,10 +145,18 @@ class Embedder:
         return embedded
 
 
-def format_vector(vector: Any) -> str:
-    """Return pgvector's text format of a list, a tuple or a row of an array; raises ValueError."""
+def format_vector(vector: Any, dimensions: int | None = None) -> str:
+    """Return pgvector's text format of a list, a tuple or a row of an array.
+
+    Raises ValueError for what embed_submit would refuse, because it refuses a whole call.
+    """
     values: Any = vector.tolist() if hasattr(vector, "tolist") else vector
     numbers = [float(number) for number in values]
-    if not 0.0 < sum(number * number for number in numbers) < math.inf:
+    if dimensions is not None and len(numbers) != dimensions:
+        raise ValueError(f"the vector has {len(numbers)} dimensions, and the model {dimensions}")
+    square = sum(number * number for number in numbers)
+    if not 0.0 < square < math.inf:
         raise ValueError("the vector is all zeros, or contains NaN or infinity")
+    if not _LEAST_SQUARE < square < _MOST_SQUARE:
+        raise ValueError("the vector's length is out of range")
     return "[" + ",".join(map(repr, numbers)) + "]"

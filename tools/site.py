@@ -19,7 +19,6 @@ ROOT_PAGES = {
 }
 #: Pages that need the width of a column beside them.
 HIDE = {
-    "index.md": ["navigation"],
     "explanation/comparison.md": ["toc"],
     "reference/errors.md": ["toc"],
 }
@@ -35,7 +34,7 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
     for name, page in ROOT_PAGES.items():
         if (path := ROOT / name).exists():
             text = path.read_text("utf-8")
-            text = text if path.suffix else f"# License\n\n```text\n{text}```\n"
+            text = text if path.suffix else f"# License\n\n{text}"
             files.append(File.generated(config, page, content=rewritten(text, page)))
     return files
 

@@ -75,6 +75,7 @@ def contents(db):
             continue  # views that want something special, such as a library
 
 
+@pytest.mark.slow
 def test_a_key_is_found_nowhere(keyed_server, provider):
     said = []
     with psycopg.connect(keyed_server.dsn("keyed"), autocommit=True) as db:

@@ -70,6 +70,7 @@ def two_owners(db):
     )
 
 
+@pytest.mark.slow
 def test_an_owner_who_does_not_commit(db, connect, two_owners, dsn):
     worker, holder, viewer = connect(), connect("alice", autocommit=False), connect()
     holder.execute("SET search_path TO alice, public")

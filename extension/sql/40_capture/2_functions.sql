@@ -75,7 +75,7 @@ BEGIN
     IF published.why IS NULL THEN
         RETURN;
     END IF;
-    EXECUTE pg_catalog.format('ALTER PUBLICATION evergreen_cdc DROP TABLE ONLY %s', published.source);
+    EXECUTE pg_catalog.format('ALTER PUBLICATION evergreen_cdc DROP TABLE ONLY %s', published.source::pg_catalog.regclass);
     INSERT INTO embed.wal AS w (pipeline, state, triggers, note)
     SELECT p.id, 'unsupported', true, published.why FROM embed.pipeline p WHERE p.source = published.source AND p.capture = 'cdc'
     ON CONFLICT ON CONSTRAINT wal_pkey DO UPDATE SET state = 'unsupported', triggers = true, recheck = true, note = EXCLUDED.note;

@@ -172,6 +172,37 @@ def test_a_view_that_stands_in_the_place_of_ours_is_left_alone(alices, steps, ki
     assert bob.execute("SELECT mine FROM docs_embedding").fetchall() == [(1,)]
 
 
+CHANGES = {
+    "owner": ("ALTER TABLE docs OWNER TO bob", "public.docs", "bob"),
+    "all of the owner's": ("REASSIGN OWNED BY alice TO bob", "public.docs", "bob"),
+    "name": ("ALTER TABLE docs RENAME TO papers", "public.papers", "alice"),
+    "name, as an index": ("ALTER INDEX docs RENAME TO papers", "public.papers", "alice"),
+    "both": ("ALTER TABLE docs RENAME TO papers; ALTER TABLE papers OWNER TO bob", "public.papers", "bob"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_table_that_changes_before_the_first_worker_is_followed(alices, steps, change):
+    ddl, name, owner = CHANGES[change]
+    db = steps()
+    db.execute("GRANT CREATE ON SCHEMA public TO bob")
+    db.execute(ddl)
+    work(db)
+    assert verified(db, "docs") == {"fresh": 2}
+    db.execute("SELECT embed.record_names()")
+    assert db.execute("SELECT source_name, source_owner FROM embed.pipeline").fetchone() == (name, owner)
+
+
+def test_a_dump_after_a_rename_as_of_an_index(alices, steps):
+    alices.execute("ALTER INDEX docs RENAME TO papers; SET ROLE bob")
+    alices.execute(PLANTS["table"])
+    alices.execute("RESET ROLE")
+    db = steps()
+    work(db)
+    assert verified(db, "docs") == {"fresh": 2}
+    assert db.execute("SELECT source_name FROM embed.pipeline").fetchone() == ("public.papers",)
+
+
 def test_a_dump_has_the_present_owner(alices, steps):
     alices.execute("GRANT CREATE ON SCHEMA public TO bob; ALTER TABLE docs OWNER TO bob")
     assert alices.execute("SELECT source_owner FROM embed.pipeline").fetchone() == ("bob",)

@@ -41,6 +41,9 @@ AS $plpgsql$
 BEGIN
     NEW.source = coalesce(embed.find_source(NEW.source_name, NEW.source_owner), 0);
     NEW.view = embed.find_view(NEW.view_name);
+    IF NEW.source <> 0 THEN  -- tells that this oid is one of this database: it is followed if the table changes hands or name
+        NEW.database_oid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
+    END IF;
     RETURN NEW;
 END
 $plpgsql$;

@@ -30,7 +30,7 @@ def refresh(pipeline_id: int, dropped: bool, attnum: int | None) -> None:
         _mark_source_dropped(pipeline)
     elif not restore.was_restored(pipeline):
         rebind(pipeline, source, by_name=False)
-    elif restore.is_clone(pipeline) or source.key:
+    elif restore.is_clone(pipeline) or (source.key and restore.is_bound_here(pipeline)):
         # No worker has run since the restore, whose own CREATE TRIGGER may still come: create none here.
         rebind(pipeline, source, by_name=not restore.is_clone(pipeline), renamed=attnum, with_triggers=False)
 

@@ -26,6 +26,13 @@ def is_clone(pipeline: Pipeline) -> bool:
     return (pipeline.seen[0], pipeline.seen[2]) == (here["system_identifier"], pipeline.source)
 
 
+def is_bound_here(pipeline: Pipeline) -> bool:
+    """True when the source's OID was found in this database, as embed.bind_restored() does, and not only restored."""
+    here = db.one(SQL.current_identity, pipeline.source)
+    assert here is not None
+    return pipeline.seen[1] == here["database_oid"]
+
+
 def find_by_name(pipeline: Pipeline) -> Pipeline:
     """Bind the pipeline to the table of its stored name where its oid means nothing.
 
@@ -33,7 +40,9 @@ def find_by_name(pipeline: Pipeline) -> Pipeline:
     that name that belongs to another role is not the pipeline's.
     """
     if was_restored(pipeline) and not is_clone(pipeline):
-        is_bound = pipeline.source == (db.value(SQL.named_source, pipeline.id) or 0)
+        is_bound = pipeline.source == (db.value(SQL.named_source, pipeline.id) or 0) or (
+            is_bound_here(pipeline) and pipeline.source_name == pipeline.recorded_name
+        )
     else:
         is_bound = (
             pipeline.source_name is not None

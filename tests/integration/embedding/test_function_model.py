@@ -34,3 +34,13 @@ def test_it_may_live_in_a_schema_of_its_own(db, docs):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'toy')")
     assert db.execute("SELECT embed_drain()").fetchone() == (10,)
     assert db.execute("SELECT sum(texts) FROM models.calls").fetchone() == (10,)
+
+
+def test_a_drain_pays_once_for_a_text_of_two_pipelines(db, docs):
+    """The first has its answers when the second is claimed, and nothing is written before the end."""
+    db.execute(FUNCTION)
+    db.execute("SELECT embed_model_add('toy', 'function', 2, 'toy')")
+    for name in ("one", "two"):
+        db.execute(f"SELECT embed_create('{name}', 'docs', columns => '{{title,body}}', model => 'toy')")
+    assert db.execute("SELECT embed_drain()").fetchone() == (20,)
+    assert db.execute("SELECT sum(texts) FROM calls").fetchone() == (10,)

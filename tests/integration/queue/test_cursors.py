@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tests.fixtures.pipelines.documents import assert_as_source, drain_all
+from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts
 from tests.fixtures.waiting import Background
 
 
@@ -74,3 +74,19 @@ def test_a_truncate_during_the_check_after_a_truncate(db, docs, model, slow_drai
     drain.result()
     drain_all(db)
     assert_as_source(db)
+
+
+@pytest.mark.parametrize("call", ["SELECT embed_drain()", "SELECT count(*) FROM embed_claim('docs', 100)"])
+def test_a_claim_that_is_undone_moves_no_cursor(connect, db, docs, model, provider, call):
+    """The table of the vectors is locked, which shows after the keys were claimed from the cursor."""
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    locker = connect()
+    locker.execute("BEGIN; LOCK TABLE embed_store.g1 IN ACCESS EXCLUSIVE MODE")
+    warnings = []
+    db.add_notice_handler(lambda notice: warnings.append(notice.message_primary))
+    assert db.execute(call).fetchone() == (0,)
+    assert any("was skipped" in text or "is locked" in text for text in warnings)
+    locker.execute("ROLLBACK")
+    drain_all(db)
+    assert_as_source(db)
+    assert provider.sent == dict.fromkeys(source_texts(db).values(), 1)

@@ -210,3 +210,25 @@ def test_a_source_that_cannot_be_read_leaves_the_other_pipelines_alone(connect, 
 
 def shown_keys(db):
     return db.execute("SELECT key FROM odd_embedding").fetchall()
+
+
+REFUSED = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE TRIGGER refuse BEFORE DELETE ON embed.job FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+def test_a_batch_that_fails_late_is_not_written_in_part(db, pipeline, provider):
+    """Its documents and chunks are written before its jobs are deleted, which fails."""
+    provider.reset()
+    before = shown(db)
+    db.execute("UPDATE docs SET body = 'edited' WHERE id <= 3")
+    db.execute(REFUSED)
+    db.execute("CALL embed_work(until_idle => true)")
+    assert shown(db) == before
+    assert stale_keys(db) == [1, 2, 3]
+    db.execute("DROP TRIGGER refuse ON embed.job")
+    db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
+    drain_all(db)
+    assert_as_source(db)
+    assert provider.sent == dict.fromkeys(provider.sent, 1)

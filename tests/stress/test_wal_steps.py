@@ -17,7 +17,14 @@ pytestmark = pytest.mark.stress
 
 
 # What is run, by name, while a change is read, and while a pipeline goes from triggers to the WAL.
-READING = ["read_range", "set_decoding_settings", "log_keys", "add_position", "delete_old_positions", "advance_slot"]
+READING = [
+    "read_range",
+    "set_decoding_settings",
+    "log_keys_from_wal",
+    "add_position",
+    "delete_old_positions",
+    "advance_slot",
+]
 JOINING = [
     "set_published",
     "create_slot",
@@ -81,7 +88,7 @@ def test_a_reader_stands_while_others_read_and_write(connect, db, pipeline, prov
         settled(db, provider)
 
 
-@pytest.mark.parametrize("query", some_of(READING, "log_keys", "add_position"))
+@pytest.mark.parametrize("query", some_of(READING, "log_keys_from_wal", "add_position"))
 def test_a_reader_ends_at_a_step(connect, db, pipeline, provider, stoppable, query):
     for number, when in enumerate(("before", "after")):
         write(db, f"{number} before")
@@ -150,7 +157,7 @@ def test_a_killed_server_takes_up_where_it_was(provider):
 
 
 def test_a_drop_while_a_reader_stands(connect, db, pipeline, provider, stoppable):
-    for number, query in enumerate(("read_range", "log_keys", "add_position")):
+    for number, query in enumerate(("read_range", "log_keys_from_wal", "add_position")):
         write(db, str(number))
         stop: Stoppable = stoppable()
         assert stop.parked(WORK, query, "after")

@@ -10,6 +10,7 @@ from evergreen.db import event_log
 from evergreen.db.errors import is_dependency, is_lock_unavailable
 from evergreen.db.queries import load
 from evergreen.queue import backfill, change_log
+from evergreen.source import reader
 from evergreen.source import table as columns
 from evergreen.source.table import Source
 from evergreen.storage import generation_tables
@@ -87,7 +88,7 @@ def readable(pipeline: Pipeline) -> Pipeline:
 
 def readable_as_found(pipeline: Pipeline) -> Pipeline:
     """Check for a read-only call: as ``readable``, but without repair after a TRUNCATE of embed.document."""
-    here = db.one(SQL.current_identity, pipeline.source)
+    here = db.one(SQL.current_identity)
     source = columns.describe(pipeline.source)
     is_truncated = here is not None and pipeline.seen == (here["system_identifier"], _UNSEEN, pipeline.source)
     if is_truncated and source is not None and pipeline.broken_reason is None and _matches_catalog(pipeline, source):
@@ -104,7 +105,7 @@ def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
         key == pipeline.key
         and source.qualified == pipeline.bound_name
         and all(names.get(number) == name for number, name in watched)
-        and bool(db.value(SQL.runs_as_owner, pipeline.id))
+        and reader.runs_as_owner(pipeline)
         # A new owner of a function of the key's type is no DDL on the source.
         and (all(c.built_in for c in source.key) or columns.untrusted_function(source, in_indexes=True) is None)
         and all(_reader_matches_source(g, source) for g in pipeline.generations)
@@ -112,8 +113,8 @@ def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
 
 
 def _reader_matches_source(generation: Generation, source: Source) -> bool:
-    reader = f"embed_store.reader_{generation.id}(jsonb)"
-    return bool(db.value(SQL.reader_matches_source, reader, source.oid, generation.table))
+    function = f"embed_store.reader_{generation.id}(jsonb)"
+    return bool(db.value(SQL.reader_matches_source, function, source.oid, generation.table))
 
 
 def _mark_source_dropped(pipeline: Pipeline) -> None:

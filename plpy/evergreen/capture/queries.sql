@@ -1,6 +1,6 @@
--- current_identity(oid): system identifier and database of this server
+-- current_identity(): system identifier and database of this server
 SELECT s.system_identifier, d.oid::bigint AS database_oid
-FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND $1 IS NOT NULL
+FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 
 -- stored_key_types(oid): types of the key columns of a generation table, in order
 SELECT a.attname::text AS name, a.atttypid::bigint AS type, a.atttypid < 16384 AS built_in FROM pg_catalog.pg_attribute a
@@ -51,9 +51,6 @@ JOIN (VALUES ('skip_replicated', 'R', 'REPLICA'), ('bind_restored', 'A', 'ALWAYS
 
 -- enable_trigger(): restores the mode it was created with
 ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
-
--- runs_as_owner(int4): whether the functions that read the source run as its owner
-SELECT embed.runs_as_owner($1)
 
 -- record_partitions(int4): partitions whose rows are removed when they are dropped; returns whether one of the earlier ones is
 -- gone

@@ -14,21 +14,21 @@ SQL = load(__package__)
 
 def was_restored(pipeline: Pipeline) -> bool:
     """Return whether the catalog was restored or cloned since the last check; column numbers are then meaningless."""
-    here = db.one(SQL.current_identity, pipeline.source)
+    here = db.one(SQL.current_identity)
     assert here is not None
     return pipeline.seen != (here["system_identifier"], here["database_oid"], pipeline.source)
 
 
 def is_clone(pipeline: Pipeline) -> bool:
     """Return whether this is a copy of the whole database, in which every OID and column number is still valid."""
-    here = db.one(SQL.current_identity, pipeline.source)
+    here = db.one(SQL.current_identity)
     assert here is not None
     return (pipeline.seen[0], pipeline.seen[2]) == (here["system_identifier"], pipeline.source)
 
 
 def is_bound_here(pipeline: Pipeline) -> bool:
     """True when the source's OID was found in this database, as embed.bind_restored() does, and not only restored."""
-    here = db.one(SQL.current_identity, pipeline.source)
+    here = db.one(SQL.current_identity)
     assert here is not None
     return pipeline.seen[1] == here["database_oid"]
 
@@ -72,6 +72,6 @@ def rebind_restored(pipeline: Pipeline) -> None:
     documents.recount(pipeline.id)
     for row in db.rows(SQL.altered_triggers):
         with_lock_timeout(lambda row=row: db.ddl(SQL.enable_trigger.with_identifiers(**row)), "50ms")
-    here = db.one(SQL.current_identity, pipeline.source)
+    here = db.one(SQL.current_identity)
     assert here is not None
     db.run(SQL.set_seen, pipeline.id, here["system_identifier"], here["database_oid"], pipeline.source)

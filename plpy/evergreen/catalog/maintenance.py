@@ -13,7 +13,7 @@ from evergreen.core.errors import UserError
 from evergreen.core.frozen import frozen
 from evergreen.core.step import Step
 from evergreen.db import event_log
-from evergreen.db.errors import is_blocked, is_canceled, is_shutdown_or_cancel
+from evergreen.db.errors import is_blocked, is_query_canceled, is_shutdown_or_cancel
 from evergreen.db.locks import set_lock_timeout
 from evergreen.db.queries import load
 
@@ -81,7 +81,7 @@ def _attempt(step: Step, task: Task, failed: Failed) -> bool:
     try:
         found = step(STEP, maintain)
     except (db.DatabaseError, UserError) as error:
-        if is_cancelled(error) and not _is_told_to_yield(step, task, error):
+        if is_shutdown_or_cancel(error) and not _is_told_to_yield(step, task, error):
             raise
         found = problem(error)
     if isinstance(found, Problem):
@@ -92,13 +92,8 @@ def _attempt(step: Step, task: Task, failed: Failed) -> bool:
     return True
 
 
-def is_cancelled(error: Exception) -> bool:
-    """Return whether an error is a cancel or a shutdown, which ends the worker."""
-    return isinstance(error, db.DatabaseError) and is_shutdown_or_cancel(error)
-
-
 def _is_told_to_yield(step: Step, task: Task, error: Exception) -> bool:
-    cancelled = isinstance(error, db.DatabaseError) and is_canceled(error)
+    cancelled = isinstance(error, db.DatabaseError) and is_query_canceled(error)
     return (
         cancelled and task.yields_to is not None and step(STEP, lambda: bool(db.value(SQL.is_awaited, task.yields_to)))
     )
@@ -110,7 +105,7 @@ def problem(error: db.DatabaseError | UserError) -> Problem:
         return Problem(error.sqlstate, error.message)
     cure = db.hint(error)
     message = f"{db.message(error)}; {cure}" if cure else db.message(error)
-    return Problem("55P03" if is_canceled(error) else db.sqlstate(error), message)
+    return Problem("55P03" if is_query_canceled(error) else db.sqlstate(error), message)
 
 
 def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: float | None = None) -> None:
@@ -133,7 +128,7 @@ def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: flo
     try:
         step(STEP, maintain)
     except db.DatabaseError as error:
-        if is_cancelled(error):
+        if is_shutdown_or_cancel(error):
             raise
         db.warning(f"evergreen: maintenance failed ({task.name}): {found.message}; noting it: {db.message(error)}")
 
@@ -151,7 +146,7 @@ class Looks:
         try:
             found = body()
         except db.DatabaseError as error:
-            if not is_cancelled(error) and not is_blocked(error):
+            if not is_shutdown_or_cancel(error) and not is_blocked(error):
                 self._sound.discard(pipeline)
                 record(self._step, task, problem(error), pause=pause(error))
             raise
@@ -193,7 +188,7 @@ def in_transaction(tasks: Iterable[Task]) -> None:
         try:
             db.atomically(task.body)
         except (db.DatabaseError, UserError) as error:
-            if is_cancelled(error):
+            if is_shutdown_or_cancel(error):
                 raise
             found = problem(error)
             if not is_blocked(found):

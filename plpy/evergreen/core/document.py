@@ -20,8 +20,6 @@ class Document:
 class StoredDocument:
     """What is embedded of a key now."""
 
-    id: int
-    fingerprint: bytes
     src_hash: bytes
     chunks: int
 

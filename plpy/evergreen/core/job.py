@@ -8,6 +8,8 @@ from evergreen.core.pipeline import Generation, Pipeline
 
 MAX_KEY_BYTES = 2600  # of a key as jsonb: a B-tree entry holds 2,704 bytes, with the columns around the key
 
+BULK_CHANGES = 1000  # changes of one transaction above which they are a bulk change, see option ``bulk_lane``
+
 
 class Lane(IntEnum):
     """Lanes of the queue, as ``embed.job.lane`` stores them."""

@@ -42,7 +42,7 @@ def in_class(error: object, *classes: str) -> bool:
     return sqlstate(error).startswith(classes)
 
 
-def is_canceled(error: object) -> bool:
+def is_query_canceled(error: object) -> bool:
     """Return whether the SQLSTATE is that of a cancel or a statement timeout; see ``is_genuine_cancel``."""
     return sqlstate(error) == "57014"
 
@@ -152,7 +152,7 @@ def name_event_trigger(error: Any) -> None:
 
 def is_genuine_cancel(error: DatabaseError) -> bool:
     """Return whether the server cancelled the statement; a session that it ends never comes here."""
-    if not is_canceled(error):
+    if not is_query_canceled(error):
         return False
     if not hasattr(_libc, "gettext"):
         return True  # it cannot be told

@@ -7,14 +7,14 @@ from functools import cache
 from pathlib import Path
 
 from evergreen.core.frozen import frozen
-from evergreen.core.job import MAX_KEY_BYTES
+from evergreen.core.job import BULK_CHANGES, MAX_KEY_BYTES
 from evergreen.db import advisory_locks
 
 # -- name(type, type): what it does
 _HEADER = re.compile(r"^-- (?P<name>\w+)\((?P<types>[^)]*)\): .+$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 #: What ``load`` puts in the place of ``{name}`` in every file.
-_CONSTANTS = {"max_key_bytes": str(MAX_KEY_BYTES), **advisory_locks.PLACEHOLDERS}
+_CONSTANTS = {"max_key_bytes": str(MAX_KEY_BYTES), "bulk_changes": str(BULK_CHANGES), **advisory_locks.PLACEHOLDERS}
 
 
 @frozen

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from evergreen import db
-from evergreen.db.errors import is_canceled
+from evergreen.db.errors import is_query_canceled
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -83,7 +83,7 @@ def run_with_timeout(body: Callable[[], T]) -> T:
     try:
         return body()
     except db.DatabaseError as error:
-        if not is_canceled(error) or time.monotonic() < until:
+        if not is_query_canceled(error) or time.monotonic() < until:
             raise
         _timed_out_after = seconds
         raise SlowSourceError(f"reading it took more than {seconds:.1f} s") from error
@@ -117,5 +117,5 @@ def _absorb_cancel() -> None:
     try:
         db.atomically(db.check_interrupts)
     except db.DatabaseError as error:
-        if not is_canceled(error):
+        if not is_query_canceled(error):
             raise

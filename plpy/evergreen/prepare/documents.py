@@ -31,13 +31,13 @@ MOST_CHARACTERS = 32 * 1024 * 1024  # of text in memory at a time
 
 
 def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prepared:
-    """Read the rows of keys and compare them with what is stored.
+    """Read the rows of keys and compare the hashes of their watched columns with the stored ones.
 
     Keys left ``unread`` are those for which there was no room: the caller puts them back.
     """
     done = Prepared()
     for row in db.rows(SQL.stored_documents, generation.id, keys):
-        done.stored[row["key"]] = StoredDocument(row["id"], row["fingerprint"], row["src_hash"], row["chunks"])
+        done.stored[row["key"]] = StoredDocument(row["src_hash"], row["chunks"])
     make = document_builder(pipeline, generation)
     room = MOST_CHARACTERS
     rendered = 0

@@ -219,6 +219,10 @@ def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] 
         return None
 
 
-def was_restarted(claim: Claim) -> bool:
-    """Return whether the cursor restarted since the claim, so that it may have passed the rows written now."""
-    return db.value(SQL.lock_round, claim.generation.id) != claim.round
+def lock_round(claim: Claim) -> bool:
+    """Keep the cursor over the stored documents from restarting before this transaction ends.
+
+    Return False if it restarted since the claim, or another session restarts it now: it may have passed the rows
+    written here.
+    """
+    return db.value(SQL.lock_round, claim.generation.id) == claim.round

@@ -104,9 +104,12 @@ def coalesce(pipeline: Pipeline, scan_start: ScanStart) -> int:
 def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
     """Coalesce the log into about ``limit`` jobs inside a drain, which locks no row that workers share."""
     row = db.one(SQL.read_scan_start, pipeline.id)
+    if row is None:
+        return
+    selection = _Selection(SQL.oldest_rows.text, str(row["floor"]))
     jobs = 0
-    for _ in range(_MAX_ROUNDS if row is not None else 0):
-        coalesced = _coalesce(pipeline, _Selection(SQL.oldest_rows.text, str(row["floor"] if row else "")), limit)
+    for _ in range(_MAX_ROUNDS):
+        coalesced = _coalesce(pipeline, selection, limit)
         jobs += coalesced.jobs
         if coalesced.rows < limit or jobs >= limit:
             return
@@ -154,5 +157,5 @@ def _attempt(
 
 
 def _bulk_lane(pipeline: Pipeline) -> Lane:
-    """Return the lane of changes made by a transaction of more than 1,000 rows."""
+    """Return the lane of bulk changes."""
     return Lane.LIVE if options.effective(pipeline.options, "bulk_lane") == "live" else Lane.BACKFILL

@@ -114,9 +114,6 @@ FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
                     WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
 WHERE i.pipeline = $1 AND i.floor < f.floor
 
--- snapshot(): the current snapshot
-SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text
-
 -- insert_missing_change_log_states(): the row that coalescing locks
 INSERT INTO embed.change_log_state (pipeline)
 SELECT p.id FROM embed.pipeline p WHERE NOT EXISTS (SELECT FROM embed.change_log_state i WHERE i.pipeline = p.id)

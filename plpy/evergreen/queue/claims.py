@@ -225,6 +225,11 @@ def lock_jobs(claim: Claim, keys: list[str]) -> set[str]:
     return {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
 
 
+def lock_and_add(claim: Claim, keys: list[str]) -> None:
+    """Lock those jobs of these keys that still belong to the claim's token, and add them to the claim."""
+    add(claim, db.rows(SQL.lock_claimed_jobs, claim.generation.id, claim.token, keys))
+
+
 def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
     """Finish jobs; those that changed meanwhile, or all with ``again``, are queued again."""
     if not keys:
@@ -232,9 +237,17 @@ def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
     if again:
         db.run(SQL.requeue_jobs, claim.generation.id, claim.token, keys, claim.at)
         return
+    finish_or_requeue(claim, keys, claim.at)
+    db.run(SQL.clear_failures, claim.generation.id, keys)
+
+
+def finish_or_requeue(claim: Claim, keys: list[str], written_at: str | None) -> None:
+    """Finish jobs that did not change since the claim, and queue the others again.
+
+    ``written_at``: the time of the data that was written, which leaves only newer changes pending; None: nothing was.
+    """
     changes = [claim.jobs[key].changes for key in keys]
     finished = {row["key"] for row in db.rows(SQL.finish_jobs, claim.generation.id, claim.token, keys, changes)}
-    db.run(SQL.clear_failures, claim.generation.id, keys)
     changed = [key for key in keys if key not in finished]
     if changed:
-        db.run(SQL.requeue_jobs, claim.generation.id, claim.token, changed, claim.at)
+        db.run(SQL.requeue_jobs, claim.generation.id, claim.token, changed, written_at)

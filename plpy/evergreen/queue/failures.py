@@ -10,7 +10,9 @@ from evergreen.core.job import Claim, Job
 from evergreen.core.pipeline import Pipeline
 from evergreen.core.retry import backoff
 from evergreen.db import event_log
+from evergreen.db.arrays import columns
 from evergreen.db.queries import load
+from evergreen.queue.claims import finish_or_requeue
 
 SQL = load(__package__)
 _BLAMELESS_RETRY_S = 5.0  # seconds, while no row is to blame
@@ -40,11 +42,11 @@ class Failures:
                 failed = (key, str(error), _pause(job, error) * jitter, attempts, error.scope, error.max_batch)
                 waiting.append(failed)
         if waiting:
-            db.run(SQL.reschedule, self._claim.generation.id, self._claim.token, *_columns(waiting))
+            db.run(SQL.reschedule, self._claim.generation.id, self._claim.token, *columns(waiting))
         if dead_letters:
             since = [self._claim.jobs[key].unserved_since for key, *_ in dead_letters]
-            db.run(SQL.insert_dead_letters, self._claim.generation.id, *_columns(dead_letters), since)
-            self._finish([key for key, *_ in dead_letters])
+            db.run(SQL.insert_dead_letters, self._claim.generation.id, *columns(dead_letters), since)
+            finish_or_requeue(self._claim, [key for key, *_ in dead_letters], None)
         dead = [key for key, *_ in dead_letters]
         self._log(failures, {*dead})
         return dead
@@ -67,27 +69,12 @@ class Failures:
             return attempts >= self._max_attempts
         return isinstance(error, RejectedError)
 
-    def _finish(self, keys: list[str]) -> None:
-        """Finish the jobs of dead letters; requeue those that changed meanwhile."""
-        claim = self._claim
-        changes = [claim.jobs[key].changes for key in keys]
-        closed = {row["key"] for row in db.rows(SQL.finish_jobs, claim.generation.id, claim.token, keys, changes)}
-        again = [key for key in keys if key not in closed]
-        if again:
-            db.run(SQL.requeue_jobs, claim.generation.id, claim.token, again, None)
-
 
 def _pause(job: Job, error: ModelError) -> float:
     """Return the seconds until the next try; at most a minute if the server or a breaker asks for a pause."""
     if isinstance(error, RetryableError):
         return min(max(error.pause or 0.0, _MIN_UNAVAILABLE_S), _MAX_UNAVAILABLE_S)
     return backoff(job.attempts, 1.0, _MAX_RETRY_S) if isinstance(error, RejectedError) else _BLAMELESS_RETRY_S
-
-
-def _columns(
-    rows: list[tuple[str, str, float, int, str, int | None]] | list[tuple[str, str, str, int]],
-) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def retry_now(pipeline: Pipeline) -> None:

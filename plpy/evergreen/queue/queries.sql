@@ -8,6 +8,13 @@ FROM pg_catalog.unnest($3) u (key)
 CROSS JOIN LATERAL (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                     FOR UPDATE SKIP LOCKED) j
 
+-- lock_claimed_jobs(int4, int8, jsonb[]): the same, with the jobs as they are now
+SELECT u.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
+       j.unserved_since::pg_catalog.text AS unserved_since, j.max_batch
+FROM pg_catalog.unnest($3) u (key)
+CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserved_since, j.max_batch FROM embed.job j
+                    WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 FOR UPDATE SKIP LOCKED) j
+
 -- finish_jobs(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
 DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM unnest($3, $4) u (key, changes)
@@ -226,11 +233,11 @@ SELECT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = $1 AND p.broken_reason 
 -- Autovacuum learns of a session's deletes only at the end of its statement, and a CALL runs for a minute or forever; while
 -- another transaction is open, it can remove nothing. Measured at 1,000 changes per second: 28 MB after 100 s. ANALYZE does not
 -- tell it either: it leaves out deletes that its own session has not reported.
-SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS spent
+SELECT pg_catalog.pg_relation_size('embed.job') > 2 * 1024 * 1024 AND NOT EXISTS (SELECT FROM embed.job) AS is_bloated
 
 -- has_only_own_jobs(int8[]): the same, but ignores jobs of these claims: under steady load a worker's queue is never emptier
 SELECT pg_catalog.pg_relation_size('embed.job') > 4 * 1024 * 1024
-   AND NOT EXISTS (SELECT FROM embed.job j WHERE j.token IS NULL OR j.token <> ALL ($1)) AS so
+   AND NOT EXISTS (SELECT FROM embed.job j WHERE j.token IS NULL OR j.token <> ALL ($1)) AS has_only_own
 
 -- lock_job_table(): writers never use this table; sessions that queued or claimed jobs hold a lock that this does not get past
 LOCK TABLE embed.job IN ACCESS EXCLUSIVE MODE NOWAIT

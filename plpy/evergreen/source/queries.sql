@@ -211,7 +211,7 @@ LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
 -- is_bound_to(int4, text): whether this is the source, and its functions were generated for this name
 SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source FROM embed.pipeline p WHERE p.id = $1
 
--- runs_as_owner(int4): whether the functions below run as the source's owner
+-- runs_as_owner(int4): whether the functions that read the source run as its owner
 SELECT embed.runs_as_owner($1)
 
 -- read_rows(jsonb): current source rows for a JSON array of keys; {reader} is the generation's reader function

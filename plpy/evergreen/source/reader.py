@@ -35,6 +35,11 @@ class SourceRow:
         return len(self.text or "") + sum(map(len, self.wrapper or ()))
 
 
+def runs_as_owner(pipeline: Pipeline) -> bool:
+    """Return whether the functions that read the source run as its owner."""
+    return bool(db.value(SQL.runs_as_owner, pipeline.id))
+
+
 def with_source_locked(pipeline: Pipeline, body: Callable[[], T]) -> T:
     """Run a body that calls the functions below with the source locked under its name, and release all locks.
 
@@ -44,7 +49,7 @@ def with_source_locked(pipeline: Pipeline, body: Callable[[], T]) -> T:
 
     def step() -> T:
         _lock_source(pipeline)
-        if not db.value(SQL.runs_as_owner, pipeline.id):
+        if not runs_as_owner(pipeline):
             raise db.lost(f'functions of pipeline "{pipeline.name}" were altered; embed_drain() restores them')
         return body()
 

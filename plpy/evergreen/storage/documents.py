@@ -9,6 +9,7 @@ from evergreen.core.document import Document
 from evergreen.core.embedding import AnyVector
 from evergreen.core.frozen import frozen
 from evergreen.core.job import Claim
+from evergreen.db.arrays import columns
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import Added, add
 from evergreen.storage.vector_cache import Kept
@@ -104,7 +105,7 @@ Changes = list[tuple[int, Document, Diff]]
 
 def _drop(claim: Claim, changes: Changes) -> Kept:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
-    return _vectors(db.rows(on_table(SQL.delete_chunks, claim), *_columns(dropped, 2))) if dropped else {}
+    return _vectors(db.rows(on_table(SQL.delete_chunks, claim), *columns(dropped))) if dropped else {}
 
 
 def _keep(claim: Claim, changes: Changes) -> None:
@@ -112,7 +113,7 @@ def _keep(claim: Claim, changes: Changes) -> None:
     if kept:
         db.run(
             SQL.update_chunks.with_identifiers(table=claim.generation.table),
-            *_columns(kept, 5),
+            *columns(kept),
             claim.generation.model.name,
         )
 
@@ -125,10 +126,6 @@ def _add(claim: Claim, changes: Changes, vectors: dict[bytes, AnyVector]) -> Non
         for key, text in (d.chunks[number],)
     ]
     add(claim.pipeline, claim.generation, added)
-
-
-def _columns(rows: Iterable[tuple[object, ...]], width: int) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
 def recount(pipeline: int) -> None:

@@ -14,7 +14,7 @@ from evergreen.db import event_log
 from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import claims
-from evergreen.queue.backfill import was_restarted
+from evergreen.queue.backfill import lock_round
 from evergreen.queue.failures import Failures
 from evergreen.storage import documents, usage, vector_cache
 from evergreen.storage.chunks import reject_unfit
@@ -58,7 +58,7 @@ def _without_gc() -> Generator[None]:
 def _write(result: BatchResult) -> list[str]:
     claim, prepared = result.claim, result.prepared
     _release_waiting(result)
-    restarted = was_restarted(claim)
+    same_round = lock_round(claim)
     ours = _lock(result)
     prepared.failures.update(reject_unfit(claim, prepared.documents, result.vectors))
     complete = [d for d in prepared.documents if d.key in ours and result.complete(d)]
@@ -70,7 +70,7 @@ def _write(result: BatchResult) -> list[str]:
     fail(claim, {key: error for key, error in prepared.failures.items() if key in ours})
     done = [*fresh, *removed, *(document.key for document in complete)]
     usage.record_lag(claim, done)
-    claims.finish_jobs(claim, done, again=restarted)
+    claims.finish_jobs(claim, done, again=not same_round)
     return done
 
 

@@ -73,7 +73,8 @@ def _external_claim(pipeline: Pipeline, token: int | None, row: db.Row) -> Exter
 
 def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:
     """Return the claimed texts of these hashes; raises 22023 for a hash of no claimed text."""
-    found = {row["hash"]: Text(tuple(row["keys"]), row["tokens"], row["received"]) for row in _rows(claim, hashes)}
+    rows = db.rows(SQL.claimed_texts, claim.token, hashes)
+    found = {row["hash"]: Text(tuple(row["keys"]), row["tokens"], row["received"]) for row in rows}
     unknown = [one for one in hashes if one not in found]
     if unknown:
         raise UserError(
@@ -82,10 +83,6 @@ def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:
             hint="Pass hashes as embed_claim returned them with this token.",
         )
     return found
-
-
-def _rows(claim: ExternalClaim, hashes: list[bytes]) -> list[db.Row]:
-    return db.rows(SQL.claimed_texts, claim.token, hashes)
 
 
 def open_texts(claim: ExternalClaim) -> dict[bytes, Text]:

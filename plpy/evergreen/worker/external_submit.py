@@ -115,7 +115,7 @@ class _Submission:
         if readable is None:  # the source cannot be read now
             return BatchResult(claim, Prepared(), {**self._vectors}, {*self._vectors}, owners=owners)
         keys = [*dict.fromkeys(key for text in self._texts.values() for key in text.keys)]
-        claims.add(claim, db.rows(SQL.lock_claimed_jobs, generation.id, keys, claim.token))
+        claims.lock_and_add(claim, keys)
         prepared = prepare(claim.pipeline, generation, [*claim.jobs])
         return BatchResult(claim, prepared, {**self._vectors}, {*self._vectors}, owners=owners)
 
@@ -196,7 +196,7 @@ def _release(claimed: ExternalClaim, hashes: list[bytes] | None, error: str | No
     texts = _open(claimed, hashes)
     claim = Claim(claimed.token, claimed.pipeline, claimed.generation, Lane.LIVE, 0, leased=True)
     keys = [*dict.fromkeys(key for text in texts.values() for key in text.keys)]
-    claims.add(claim, db.rows(SQL.lock_claimed_jobs, claimed.generation.id, keys, claimed.token))
+    claims.lock_and_add(claim, keys)
     if error is None:
         claims.release_jobs(claim, [*claim.jobs])
     else:

@@ -6,7 +6,7 @@ from evergreen import db
 from evergreen.catalog import options, pipelines
 from evergreen.core.frozen import frozen
 from evergreen.db import session_guard
-from evergreen.db.errors import is_canceled, is_lock_conflict
+from evergreen.db.errors import is_lock_conflict, is_query_canceled
 from evergreen.db.privileges import LOCKED_HINT, as_extension_owner, check_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.worker import session, sleep
@@ -71,7 +71,7 @@ def _release_locks(before: list[str] | None = None) -> None:
                 as_extension_owner(lambda: session_guard.restore(before))
             break
         except db.DatabaseError as error:
-            if not is_canceled(error):
+            if not is_query_canceled(error):
                 raise
             cancel = error
     if cancel is not None:

@@ -21,7 +21,7 @@ def count(pipeline: Pipeline, generation: Generation) -> None:
     """
     for lost in db.rows(SQL.count_lost_claims, generation.id):
         claim = Claim(lost["token"], pipeline, generation, Lane.LIVE, 0, leased=True)
-        claims.add(claim, db.rows(SQL.lock_claimed_jobs, generation.id, lost["keys"], claim.token))
+        claims.lock_and_add(claim, lost["keys"])
         keys, most = [*claim.jobs], [job.max_batch for job in claim.jobs.values()]
         if most == [1]:
             fail(claim, dict.fromkeys(keys, PoisonError(_LOST)))

@@ -82,7 +82,7 @@ FROM embed.lease l WHERE l.token = $1 FOR NO KEY UPDATE
 SELECT EXISTS (SELECT FROM embed.generation g WHERE g.id = $1) AS found
 
 -- is_token_issued(int8): whether this token was ever issued
-SELECT $1 >> 24 BETWEEN 1 AND t.last_value AS was FROM embed.token t
+SELECT $1 >> 24 BETWEEN 1 AND t.last_value AS is_issued FROM embed.token t
 
 -- insert_claimed_texts(int8, bytea[], jsonb[], int4[]): claimed texts, the rows that need them, and their tokens
 INSERT INTO embed.claimed_text (token, hash, key, tokens, received) SELECT $1, u.hash, u.key, u.tokens, u.hash = '' FROM unnest($2, $3, $4) u (hash, key, tokens)
@@ -118,13 +118,6 @@ UPDATE embed.lease SET expires_at = pg_catalog.clock_timestamp() WHERE token = $
 -- delete_claim(int8): the claim is finished
 WITH texts AS (DELETE FROM embed.claimed_text WHERE token = $1)
 DELETE FROM embed.lease WHERE token = $1
-
--- lock_claimed_jobs(int4, jsonb[], int8): those of these keys that the claim holds; see lock_jobs in queue/queries.sql
-SELECT u.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
-       j.unserved_since::pg_catalog.text AS unserved_since, j.max_batch
-FROM pg_catalog.unnest($2) u (key)
-CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserved_since, j.max_batch FROM embed.job j
-                    WHERE j.generation = $1 AND j.key = u.key AND j.token = $3 FOR UPDATE SKIP LOCKED) j
 
 -- time_and_round(int4): the time, and the round of the cursor over the stored documents
 SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS at,

@@ -10,6 +10,7 @@ from evergreen.catalog import maintenance, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.job import Claim, ClaimRequest, Lane
 from evergreen.db import timeouts
+from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.queue import claims
 from evergreen.worker import policies
 from evergreen.worker.batches import POLL_S, Batches
@@ -76,7 +77,7 @@ class Worker:
         try:
             return self._reader.poll(at_once=at_once)
         except db.DatabaseError as error:
-            if maintenance.is_cancelled(error):
+            if is_shutdown_or_cancel(error):
                 raise
             self._reader.back_off()
             maintenance.record(self._step, Task("reading the WAL", self._reader.poll), maintenance.problem(error))

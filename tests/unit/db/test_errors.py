@@ -8,7 +8,7 @@ from evergreen.core.errors import UserError
 from evergreen.db import errors
 
 PREDICATES = {
-    errors.is_canceled: {"57014"},
+    errors.is_query_canceled: {"57014"},
     errors.is_shutdown_or_cancel: {"57014", "57P01", "57P02", "57P03"},
     errors.is_lock_unavailable: {"55P03"},
     errors.is_lock_conflict: {"55P03", "40P01"},
@@ -38,4 +38,4 @@ def test_a_class_is_the_beginning_of_a_state():
 def test_an_error_without_a_state_is_an_internal_one():
     assert errors.sqlstate(ValueError("no")) == "XX000"
     assert errors.sqlstate(UserError("no", "42704")) == "42704"
-    assert not errors.is_canceled(ValueError("57014"))
+    assert not errors.is_query_canceled(ValueError("57014"))

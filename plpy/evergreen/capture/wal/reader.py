@@ -12,6 +12,7 @@ from evergreen.capture.wal.decoder import Begin, Change, Commit, ProtocolError, 
 from evergreen.capture.wal.slot import format_lsn, parse_lsn
 from evergreen.catalog import json_objects, pipelines
 from evergreen.core.frozen import frozen
+from evergreen.core.job import BULK_CHANGES
 from evergreen.db import encoding
 from evergreen.db.queries import load
 from evergreen.queue import change_log
@@ -23,7 +24,6 @@ _FETCH_SIZE = 500  # messages
 # PL/Python writes in subtransactions, and decoding keeps 4,096 changes of each subtransaction in memory, even for our
 # own writes, which the next read decodes: 227 MB for a million rows written 5,000 at a time.
 _MAX_BUFFERED_KEYS = 40_000
-_BULK_CHANGES = 1000  # keys of one transaction above which they go to the backfill lane, as in queue/change_log
 _NOTE_POSITION_BYTES = 1 << 20  # WAL without changes of ours after which the position is stored
 
 
@@ -211,7 +211,7 @@ class _Log:
 
     def end_of_transaction(self) -> None:
         """Mark the transaction's keys as bulk if it has many."""
-        if len(self._of_transaction) > _BULK_CHANGES:
+        if len(self._of_transaction) > BULK_CHANGES:
             for kept in self._of_transaction:
                 kept[1] = True
         self._of_transaction.clear()

@@ -134,9 +134,8 @@ def publish(source: Source) -> None:
         db.ddl(SQL.publish.with_identifiers(table=source.qualified))
 
 
-def unpublish_unused(source: int | None = None) -> bool:
-    """Remove tables that no pipeline needs from the publication, one or all; return whether there were any."""
-    found = [row for row in db.rows(SQL.unused_tables) if source in {None, row["table_oid"]}]
-    for row in found:
-        db.ddl(SQL.unpublish.with_identifiers(table=row["table_name"]))
-    return bool(found)
+def unpublish_unused(source: int | None = None) -> None:
+    """Remove tables that no pipeline needs from the publication, one or all."""
+    for row in db.rows(SQL.unused_tables):
+        if source in {None, row["table_oid"]}:
+            db.ddl(SQL.unpublish.with_identifiers(table=row["table_name"]))

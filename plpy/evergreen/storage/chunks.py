@@ -239,15 +239,15 @@ def reject_unfit(claim: Claim, documents: list[Document], vectors: dict[bytes, A
     """Remove vectors that do not fit the generation's index; return the errors by document."""
     if not documents or indexes.index_of_options(claim.generation, models.vector_schema()).storage != "halfvec":
         return {}
-    needed = {key for document in documents for key, _ in document.chunks if key in vectors}
-    unfit = {key: wrong for key in needed if (wrong := _halfvec_problem(vectors[key])) is not None}
-    for key in unfit:
-        del vectors[key]
+    needed = {text_hash for document in documents for text_hash, _ in document.chunks if text_hash in vectors}
+    unfit = {text_hash: wrong for text_hash in needed if (wrong := _halfvec_problem(vectors[text_hash])) is not None}
+    for text_hash in unfit:
+        del vectors[text_hash]
     return {
-        document.key: RejectedError(f"model {claim.generation.model.name} gave {unfit[key]}")
+        document.key: RejectedError(f"model {claim.generation.model.name} gave {unfit[text_hash]}")
         for document in documents
-        for key, _ in document.chunks
-        if key in unfit
+        for text_hash, _ in document.chunks
+        if text_hash in unfit
     }
 
 

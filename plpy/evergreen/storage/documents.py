@@ -85,7 +85,7 @@ def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVecto
     )
     ids = {row["key"]: int(row["id"]) for row in put}
     stored = _stored_chunks(claim, [ids[d.key] for d in documents if d.key in before])
-    changes = [(ids[d.key], d, diff(stored[ids[d.key]], [key for key, _ in d.chunks])) for d in documents]
+    changes = [(ids[d.key], d, diff(stored[ids[d.key]], [text_hash for text_hash, _ in d.chunks])) for d in documents]
     dropped = _drop(claim, changes)
     _keep(claim, changes)
     _add(claim, changes, vectors)
@@ -120,10 +120,10 @@ def _keep(claim: Claim, changes: Changes) -> None:
 
 def _add(claim: Claim, changes: Changes, vectors: dict[bytes, AnyVector]) -> None:
     added = [
-        Added(document, number, key, text, vectors[key], d)
+        Added(document, number, text_hash, text, vectors[text_hash], d)
         for document, d, found in changes
         for number in found.add
-        for key, text in (d.chunks[number],)
+        for text_hash, text in (d.chunks[number],)
     ]
     add(claim.pipeline, claim.generation, added)
 

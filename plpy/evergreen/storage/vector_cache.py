@@ -42,12 +42,12 @@ def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[i
     won = set(hashes) if free else _mark(generation, hashes, token, own_tokens)
     found = look(generation, hashes)
     done.known.update(found.vectors)
-    done.foreign = {key: texts[key] for key in found.vectors if key not in found.own}
-    for key, text in texts.items():
-        if key not in done.known:
-            (done.send if key in won else done.elsewhere)[key] = text
+    done.foreign = {text_hash: texts[text_hash] for text_hash in found.vectors if text_hash not in found.own}
+    for text_hash, text in texts.items():
+        if text_hash not in done.known:
+            (done.send if text_hash in won else done.elsewhere)[text_hash] = text
     if not free:
-        clear_in_flight(generation, [key for key in won if key in done.known], token)
+        clear_in_flight(generation, [text_hash for text_hash in won if text_hash in done.known], token)
     return done
 
 
@@ -74,7 +74,7 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
 
     def claim(part: list[bytes]) -> set[bytes]:
         won = {row["hash"] for row in db.rows(SQL.mark_in_flight, generation.model.id, part, token)}
-        rest = [key for key in part if key not in won]
+        rest = [text_hash for text_hash in part if text_hash not in won]
         taken = db.rows(SQL.take_over_in_flight, generation.model.id, rest, token, reusable) if rest else []
         return won | {row["hash"] for row in taken}
 
@@ -82,7 +82,7 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     if won is not None:
         return won
     # An uncommitted drain has one of them in flight: find out which.
-    return {key for key in hashes if with_lock_timeout(partial(claim, [key]), "1ms")}
+    return {text_hash for text_hash in hashes if with_lock_timeout(partial(claim, [text_hash]), "1ms")}
 
 
 @dataclass
@@ -150,8 +150,8 @@ def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
     """
 
     def attempt(hashes: list[bytes]) -> bool:
-        vectors = [literal(found[key][0]) for key in hashes]
-        keys = [found[key][1] for key in hashes]
+        vectors = [literal(found[text_hash][0]) for text_hash in hashes]
+        keys = [found[text_hash][1] for text_hash in hashes]
         try:
             db.atomically(lambda: put(claim.pipeline, claim.generation, hashes, vectors, keys, replaced=replaced))
         except db.DatabaseError as error:

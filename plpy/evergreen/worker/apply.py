@@ -107,14 +107,14 @@ def _lock(result: BatchResult) -> set[str]:
 
 def _unwritten(result: BatchResult, written: list[Document]) -> vector_cache.Kept:
     """Return the vectors that were paid for but belong to no written document."""
-    hashes = result.sent - {key for document in written for key, _ in document.chunks}
-    return owned(result, {key: result.vectors[key] for key in hashes if key in result.vectors})
+    hashes = result.sent - {text_hash for document in written for text_hash, _ in document.chunks}
+    return owned(result, {text_hash: result.vectors[text_hash] for text_hash in hashes if text_hash in result.vectors})
 
 
 def owned(result: BatchResult, vectors: dict[bytes, AnyVector]) -> vector_cache.Kept:
     """Return vectors with the rows that their texts belong to."""
     owners = result.text_owners() if vectors else {}
-    return {key: (vector, owners.get(key)) for key, vector in vectors.items()}
+    return {text_hash: (vector, owners.get(text_hash)) for text_hash, vector in vectors.items()}
 
 
 def end_flight(result: BatchResult) -> None:

@@ -53,7 +53,7 @@ class Batch:
 
         ``own_vectors``: vectors that this drain received but has not written yet.
         """
-        chunks = [(key, text) for d in self.result.prepared.documents for key, text in d.chunks]
+        chunks = [(text_hash, text) for d in self.result.prepared.documents for text_hash, text in d.chunks]
         needed: Texts = dict(chunks)
         cost = self.result.cost
         cost.saved.by_fingerprint = self.result.prepared.unchanged
@@ -70,9 +70,15 @@ class Batch:
         self, texts: Texts, own_vectors: dict[bytes, AnyVector], dispatcher: RequestDispatcher, own_tokens: list[int]
     ) -> None:
         generation, token, cost = self.claim.generation, self.claim.token, self.result.cost
-        remembered = {key: own_vectors[key] for key in texts if key in own_vectors}
-        awaited = dispatcher.under_way(generation.model, [key for key in texts if key not in remembered])
-        rest = {key: text for key, text in texts.items() if key not in remembered and key not in awaited}
+        remembered = {text_hash: own_vectors[text_hash] for text_hash in texts if text_hash in own_vectors}
+        awaited = dispatcher.under_way(
+            generation.model, [text_hash for text_hash in texts if text_hash not in remembered]
+        )
+        rest = {
+            text_hash: text
+            for text_hash, text in texts.items()
+            if text_hash not in remembered and text_hash not in awaited
+        }
         found = vector_cache.resolve(generation, rest, token, own_tokens, free=self._provider.free)
         self.result.vectors.update(remembered)
         self.result.vectors.update(found.known)
@@ -83,7 +89,10 @@ class Batch:
         cost.saved.by_cache += len(found.known)
         cost.alone.by_cache += len(found.known) - len(found.foreign)
         # The owners of texts that this session holds are unknown: count them as other owners' texts.
-        spared = {**found.foreign, **{key: texts[key] for key in texts if key in remembered or key in awaited}}
+        spared = {
+            **found.foreign,
+            **{text_hash: texts[text_hash] for text_hash in texts if text_hash in remembered or text_hash in awaited},
+        }
         cost.alone.spare(spared, found.send, self._provider.limits(generation.model))
         if found.send or awaited:
             task = self._task(found.send)
@@ -110,7 +119,11 @@ class Batch:
         found: dict[bytes, int] = {}
         for document in self.result.prepared.documents:
             if most := self.claim.jobs[document.key].max_batch:
-                found |= {key: min(most, found.get(key, most)) for key, _ in document.chunks if key in texts}
+                found |= {
+                    text_hash: min(most, found.get(text_hash, most))
+                    for text_hash, _ in document.chunks
+                    if text_hash in texts
+                }
         if not self._provider.free:
             self._suspects = suspects.among(self.claim.generation.model.id, [*texts])
             found |= dict.fromkeys(self._suspects, 1)
@@ -122,13 +135,13 @@ class Batch:
         self._add_usage(task.usage)
         outcome = task.result
         self.result.vectors.update(outcome.vectors)
-        answered = [key for key in task.texts if key in outcome.vectors]
+        answered = [text_hash for text_hash in task.texts if text_hash in outcome.vectors]
         self.result.sent.update(answered)
-        self.result.cost.alone.count(task.texts[key] for key in answered)
+        self.result.cost.alone.count(task.texts[text_hash] for text_hash in answered)
         self._unsent.update(dict.fromkeys(task.unsent, Wait(task.pause, task.last_error)))
-        for key, error in outcome.failures.items():
+        for text_hash, error in outcome.failures.items():
             if type(error) in (PoisonError, InvalidVectorError, RejectedError):
-                self._failed_alone[key] = type(error) is not PoisonError
+                self._failed_alone[text_hash] = type(error) is not PoisonError
         for document in self.result.prepared.documents:
             error = _first_error(document, outcome.failures)
             if error is not None:
@@ -150,7 +163,7 @@ class Batch:
         }
 
     def _wait(self, document: Document, seconds: float) -> Wait:
-        unsent = [self._unsent[key] for key, _ in document.chunks if key in self._unsent]
+        unsent = [self._unsent[text_hash] for text_hash, _ in document.chunks if text_hash in self._unsent]
         return max(unsent, key=lambda wait: wait.delay, default=Wait(seconds))
 
     def record_suspects(self) -> None:
@@ -158,7 +171,7 @@ class Batch:
         if not self._provider.free:
             model = self.claim.generation.model.id
             suspects.note(model, self._failed_alone)
-            suspects.clear(model, [key for key in self._suspects if key in self.result.sent])
+            suspects.clear(model, [text_hash for text_hash in self._suspects if text_hash in self.result.sent])
 
     @property
     def under_way(self) -> bool:
@@ -192,17 +205,26 @@ class Batch:
     def save_all(self) -> None:
         """Cache all answers while a lock prevents the write, so that they outlive this worker."""
         if not self._provider.free:
-            new = {key: vector for key, vector in self._answers().items() if key not in self.result.cached}
+            new = {
+                text_hash: vector
+                for text_hash, vector in self._answers().items()
+                if text_hash not in self.result.cached
+            }
             vector_cache.keep(self.claim, owned(self.result, new))
             self.result.cached.update(new)
 
     def _answers(self) -> dict[bytes, AnyVector]:
         vectors = self.result.vectors
-        return {key: vectors[key] for key in self.result.sent if key in vectors}
+        return {text_hash: vectors[text_hash] for text_hash in self.result.sent if text_hash in vectors}
 
     def _new(self) -> dict[bytes, AnyVector]:
         cached = self.result.cached
-        return {key: v for task in self._tasks for key, v in task.result.vectors.items() if key not in cached}
+        return {
+            text_hash: v
+            for task in self._tasks
+            for text_hash, v in task.result.vectors.items()
+            if text_hash not in cached
+        }
 
     def _last_error(self) -> ModelError | None:
         return next((task.last_error for task in self._tasks if task.last_error is not None), None)
@@ -261,4 +283,4 @@ class Batch:
 
 
 def _first_error(document: Document, failures: dict[bytes, ModelError]) -> ModelError | None:
-    return next((failures[key] for key, _ in document.chunks if key in failures), None)
+    return next((failures[text_hash] for text_hash, _ in document.chunks if text_hash in failures), None)

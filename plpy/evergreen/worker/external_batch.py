@@ -36,7 +36,7 @@ class ClaimedBatch:
         """Finish the rows that need no model, and return the texts that do."""
         claim, result = self._claim, self._result
         self._release(result.prepared.unread, 0.0)
-        chunks = [(key, text) for d in result.prepared.documents for key, text in d.chunks]
+        chunks = [(text_hash, text) for d in result.prepared.documents for text_hash, text in d.chunks]
         needed = dict(chunks)
         # Outside compute is never free, whatever the provider: no text is claimed twice.
         found = vector_cache.resolve(claim.generation, needed, claim.token, [], free=False)
@@ -44,7 +44,7 @@ class ClaimedBatch:
         documents = self._charge(self._skip_in_flight(found.elsewhere), found.send)
         claimed = self._rows(documents, found.send)
         kept = {row[4] for row in claimed}
-        result.marked.update(key for key in found.send if key not in kept)
+        result.marked.update(text_hash for text_hash in found.send if text_hash not in kept)
         self._count(found, len(chunks) - len(needed))
         finish(result, ends_claim=False)
         self._record(documents, kept)
@@ -64,22 +64,26 @@ class ClaimedBatch:
     def _skip_in_flight(self, elsewhere: Texts) -> list[Document]:
         """Release rows with a text in flight elsewhere; return the other documents that need a model."""
         waiting = [d for d in self._result.prepared.documents if not self._result.complete(d)]
-        busy = [d.key for d in waiting if any(key in elsewhere for key, _ in d.chunks)]
+        busy = [d.key for d in waiting if any(text_hash in elsewhere for text_hash, _ in d.chunks)]
         self._release(busy, _IN_FLIGHT_RETRY_S)
         return [d for d in waiting if d.key not in self._result.waiting]
 
     def _charge(self, documents: list[Document], send: Texts) -> list[Document]:
         """Charge the texts to the daily budget; release the rows that it cannot cover."""
         limits, model = budget(self._claim.pipeline), self._claim.generation.model
-        texts = {key: text for d in documents for key, text in d.chunks if key in send}
+        texts = {text_hash: text for d in documents for text_hash, text in d.chunks if text_hash in send}
         paid, refused = _charge_each(texts, lambda estimates: budgets.charge(limits, model, estimates))
         for document in documents:
-            error = next((refused[key] for key, _ in document.chunks if key in refused), None)
+            error = next((refused[text_hash] for text_hash, _ in document.chunks if text_hash in refused), None)
             if error is not None:
                 self._result.prepared.failures[document.key] = error
-        affordable = [d for d in documents if all(key in paid or key not in send for key, _ in d.chunks)]
-        kept = {key for d in affordable for key, _ in d.chunks}
-        budgets.adjust(limits, model, -sum(estimate_tokens(texts[key]) for key in paid if key not in kept))
+        affordable = [
+            d for d in documents if all(text_hash in paid or text_hash not in send for text_hash, _ in d.chunks)
+        ]
+        kept = {text_hash for d in affordable for text_hash, _ in d.chunks}
+        budgets.adjust(
+            limits, model, -sum(estimate_tokens(texts[text_hash]) for text_hash in paid if text_hash not in kept)
+        )
         settled = {d.key for d in affordable} | self._result.prepared.failures.keys()
         self._release([d.key for d in documents if d.key not in settled], _IN_FLIGHT_RETRY_S)
         return affordable
@@ -89,10 +93,12 @@ class ClaimedBatch:
         prompt = str(claim.generation.model.options.get("document_prompt", ""))
         rows: list[ClaimedText] = []
         for document in documents:
-            for number, (key, text) in enumerate(document.chunks):
-                if key in send and key not in seen:
-                    seen.add(key)
-                    rows.append((claim.token, document.key, number, prompt + text, key, claim.generation.model.name))
+            for number, (text_hash, text) in enumerate(document.chunks):
+                if text_hash in send and text_hash not in seen:
+                    seen.add(text_hash)
+                    rows.append(
+                        (claim.token, document.key, number, prompt + text, text_hash, claim.generation.model.name)
+                    )
         return rows
 
     def _record(self, documents: list[Document], claimed: set[bytes]) -> None:
@@ -114,7 +120,7 @@ def _charge_each(texts: Texts, charge: Callable[[list[int]], int]) -> tuple[set[
     """Return the texts that are charged, and those that exceed a whole day's budget."""
     paid: set[bytes] = set()
     refused: dict[bytes, ModelError] = {}
-    left = [(key, estimate_tokens(text)) for key, text in texts.items()]
+    left = [(text_hash, estimate_tokens(text)) for text_hash, text in texts.items()]
     while left:
         try:
             count = charge([tokens for _, tokens in left])
@@ -123,6 +129,6 @@ def _charge_each(texts: Texts, charge: Callable[[list[int]], int]) -> tuple[set[
             continue
         if not count:
             break
-        paid.update(key for key, _ in left[:count])
+        paid.update(text_hash for text_hash, _ in left[:count])
         left = left[count:]
     return paid, refused

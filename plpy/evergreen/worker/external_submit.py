@@ -67,9 +67,9 @@ def embed_submit(
 
 def _by_hash(hashes: list[bytes], vectors: list[str]) -> VectorTexts:
     given: VectorTexts = {}
-    for key, vector in zip(hashes, vectors, strict=True):
-        if given.setdefault(key, vector) != vector:
-            raise UserError(f"hash \\x{key.hex()} occurs twice with different vectors", hint=_HINT)
+    for text_hash, vector in zip(hashes, vectors, strict=True):
+        if given.setdefault(text_hash, vector) != vector:
+            raise UserError(f"hash \\x{text_hash.hex()} occurs twice with different vectors", hint=_HINT)
     return given
 
 
@@ -111,7 +111,7 @@ class _Submission:
         pipeline = readable or claimed.pipeline
         generation = next((g for g in pipeline.generations if g.id == claimed.generation.id), claimed.generation)
         claim = Claim(claimed.token, pipeline, generation, Lane.LIVE, now["round"], leased=True, at=now["at"])
-        owners = {key: text.keys[0] for key, text in self._texts.items()}
+        owners = {text_hash: text.keys[0] for text_hash, text in self._texts.items()}
         if readable is None:  # the source cannot be read now
             return BatchResult(claim, Prepared(), {**self._vectors}, {*self._vectors}, owners=owners)
         keys = [*dict.fromkeys(key for text in self._texts.values() for key in text.keys)]
@@ -121,7 +121,7 @@ class _Submission:
 
     def _look_up(self, result: BatchResult) -> None:
         """Find vectors that were received earlier or are live elsewhere."""
-        needed = {key for d in result.prepared.documents for key, _ in d.chunks if key not in result.vectors}
+        needed = {h for d in result.prepared.documents for h, _ in d.chunks if h not in result.vectors}
         if needed:
             result.vectors.update(vector_cache.known(result.claim.generation, [*needed]))
 
@@ -129,7 +129,7 @@ class _Submission:
         """Release rows whose text has changed since the claim, and rows that did not fit in memory."""
 
         def is_waiting(document: Document) -> bool:
-            return all(key in result.vectors or key in still_open for key, _ in document.chunks)
+            return all(h in result.vectors or h in still_open for h, _ in document.chunks)
 
         keys = [*result.prepared.unread, *(d.key for d in result.prepared.documents if not is_waiting(d))]
         result.waiting.update(dict.fromkeys(keys, Wait()))
@@ -157,21 +157,21 @@ def _parsed(claim: ExternalClaim, given: VectorTexts) -> dict[bytes, AnyVector]:
     model = claim.generation.model
     zeros = provider(model.provider).zeros
     found: dict[bytes, AnyVector] = {}
-    for key, text in given.items():
+    for text_hash, text in given.items():
         if text.count(",") + 1 != model.dimensions:
             raise UserError(
-                f'the vector of hash \\x{key.hex()} has {text.count(",") + 1} dimensions, and model "{model.name}" of'
-                f" claim {claim.token} has {model.dimensions}",
+                f'the vector of hash \\x{text_hash.hex()} has {text.count(",") + 1} dimensions, and model "{model.name}"'
+                f" of claim {claim.token} has {model.dimensions}",
                 hint="embed_claim returns the model with each text.",
             )
         vector = np.array(orjson.loads(text), dtype=np.float32)
         if wrong := vector_problem(vector, zeros=zeros):
             raise UserError(
-                f'model "{model.name}" gave {wrong} for the text of hash \\x{key.hex()}',
+                f'model "{model.name}" gave {wrong} for the text of hash \\x{text_hash.hex()}',
                 hint=f"SELECT embed_release({db.literal(claim.pipeline.name)}, {claim.token},"
-                f" ARRAY['\\x{key.hex()}']::bytea[], 'bad vector'); and submit the others.",
+                f" ARRAY['\\x{text_hash.hex()}']::bytea[], 'bad vector'); and submit the others.",
             )
-        found[key] = vector
+        found[text_hash] = vector
     return found
 
 
@@ -214,4 +214,4 @@ def _open(claimed: ExternalClaim, hashes: list[bytes] | None) -> dict[bytes, Tex
     """Return the chosen texts whose vectors were not received; received ones cannot be released."""
     if hashes is None:
         return claimed_texts.open_texts(claimed)
-    return {key: text for key, text in claimed_texts.texts(claimed, hashes).items() if not text.received}
+    return {h: text for h, text in claimed_texts.texts(claimed, hashes).items() if not text.received}

@@ -46,7 +46,7 @@ class BatchResult:
 
     def complete(self, document: Document) -> bool:
         """Return whether every text of a document has its vector."""
-        return all(key in self.vectors for key, _ in document.chunks)
+        return all(text_hash in self.vectors for text_hash, _ in document.chunks)
 
     def text_owners(self) -> dict[bytes, str]:
         """Return the row of each text, by hash."""

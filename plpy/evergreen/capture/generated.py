@@ -36,9 +36,9 @@ def _create_capture_function(pipeline: Pipeline, source: Source) -> None:
         triggers.capture_function(pipeline, source, all_watched, broken=False).create(None)
 
 
-def replace_capture_function(number: int) -> None:
+def replace_capture_function(pipeline_id: int) -> None:
     """Replace the capture function after a change of options; open sessions call the new one from then on."""
-    pipeline = pipelines.by_id(number)
+    pipeline = pipelines.by_id(pipeline_id)
     source = columns.describe(pipeline.source) if pipeline is not None else None
     if pipeline is not None and source is not None and not was_restored(pipeline) and pipeline.broken_reason is None:
         _create_capture_function(pipeline, source)

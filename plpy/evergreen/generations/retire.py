@@ -78,9 +78,9 @@ def due() -> list[Task]:
     ]
 
 
-def _retire(pipeline: int, generation: int) -> None:
+def _retire(pipeline_id: int, generation: int) -> None:
     """Retire one, unless another session is just promoting or retiring it."""
     if db.run(SQL.lock_previous, generation):
-        found = pipelines.by_id(pipeline)
+        found = pipelines.by_id(pipeline_id)
         if found is not None:
             _take(found, [g for g in found.previous if g.id == generation])

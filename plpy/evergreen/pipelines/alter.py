@@ -88,27 +88,27 @@ def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
     as_extension_owner(switch)
 
 
-def _switch(number: int, source: Source, wanted: str) -> None:
-    before = pipelines.by_id(number)
+def _switch(pipeline_id: int, source: Source, wanted: str) -> None:
+    before = pipelines.by_id(pipeline_id)
     assert before is not None
-    db.run(SQL.set_capture, number, wanted)
+    db.run(SQL.set_capture, pipeline_id, wanted)
     if wanted == "cdc":
-        handover.request(number, triggers=before.triggers)
+        handover.request(pipeline_id, triggers=before.triggers)
         db.notice("a worker creates the replication slot and then reads the WAL; until then capture goes on as before")
         return
     if wanted == "trigger":
-        _install_triggers(number, source)
+        _install_triggers(pipeline_id, source)
     else:
         triggers.remove(before)
     # After the triggers are installed, and so after every writer without them.
-    complete = before.capture == "trigger" or (before.capture == "cdc" and handover.leave(number))
+    complete = before.capture == "trigger" or (before.capture == "cdc" and handover.leave(pipeline_id))
     slot.unpublish_unused(source.oid)
     if not complete:
-        change_log.log_scope(number, "source")
+        change_log.log_scope(pipeline_id, "source")
 
 
-def _install_triggers(number: int, source: Source) -> None:
-    pipeline: Pipeline | None = pipelines.by_id(number)
+def _install_triggers(pipeline_id: int, source: Source) -> None:
+    pipeline: Pipeline | None = pipelines.by_id(pipeline_id)
     assert pipeline is not None
     generated.create_functions(pipeline, source)
     triggers.install(pipeline, source)

@@ -111,16 +111,18 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
         ) from error
 
 
-def insert_generation(pipeline: int, model: int, preparation: Preparation, state: str, options: dict[str, Any]) -> int:
+def insert_generation(
+    pipeline_id: int, model: int, preparation: Preparation, state: str, options: dict[str, Any]
+) -> int:
     """Store a new generation and return its id; raises UserError 42704."""
-    if not db.run(SQL.lock_model, pipeline, model):
+    if not db.run(SQL.lock_model, pipeline_id, model):
         raise UserError(
             "the pipeline or its model was dropped by another session", "42704", hint="SELECT * FROM embed_models;"
         )
     return int(
         db.value(
             SQL.insert_generation,
-            pipeline,
+            pipeline_id,
             model,
             list(preparation.columns) if preparation.columns is not None else None,
             preparation.template,
@@ -133,27 +135,27 @@ def insert_generation(pipeline: int, model: int, preparation: Preparation, state
     )
 
 
-def _build(number: int, source: Source, view: str, *, backfill: bool) -> int:
+def _build(pipeline_id: int, source: Source, view: str, *, backfill: bool) -> int:
     """Create functions, table, view and last the triggers, so that the lock on the source is held briefly."""
-    pipeline = pipelines.by_id(number)
+    pipeline = pipelines.by_id(pipeline_id)
     assert pipeline is not None
     generation = pipeline.active
     functions.ensure_schema()
-    change_log.create(number)
+    change_log.create(pipeline_id)
     cursors.create(generation.id, backfill=backfill)
     if pipeline.capture == "cdc":
         # Without a backfill triggers capture until the WAL is read; with one all rows are checked anyway.
-        handover.request(number, triggers=not backfill)
+        handover.request(pipeline_id, triggers=not backfill)
         pipeline = replace(pipeline, triggers=not backfill)
     generated.create_functions(pipeline, source)
     partitions.record(pipeline)
     generation_tables.create_table(pipeline, generation, source)
-    db.run(SQL.set_view, number, generation_tables.create_view(pipeline, generation, source, view))
+    db.run(SQL.set_view, pipeline_id, generation_tables.create_view(pipeline, generation, source, view))
     if pipeline.triggers:
         with own_ddl(source.oid):
             with_short_locks(lambda: _capture(pipeline, source), source.qualified)
     _notify_next_step(pipeline, source, backfill=backfill)
-    return number
+    return pipeline_id
 
 
 def _capture(pipeline: Pipeline, source: Source) -> None:

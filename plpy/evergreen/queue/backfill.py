@@ -170,9 +170,9 @@ def create(generation: int, *, backfill: bool) -> None:
     db.run(SQL.insert_cursors, generation, backfill)
 
 
-def restart(pipeline: int) -> None:
+def restart(pipeline_id: int) -> None:
     """Restart all cursors of a pipeline, to check everything; fresh rows cost no call."""
-    db.run(SQL.restart_cursors, pipeline)
+    db.run(SQL.restart_cursors, pipeline_id)
 
 
 def stored_keys(generation: int, after: str | None, limit: int) -> list[str]:

@@ -37,39 +37,39 @@ class _Selection:
     earlier: tuple[int, ...] = ()
 
 
-def create(pipeline: int) -> None:
+def create(pipeline_id: int) -> None:
     """Create the row that ``coalesce`` locks."""
-    db.run(SQL.insert_change_log_state, pipeline)
+    db.run(SQL.insert_change_log_state, pipeline_id)
 
 
-def delete(pipeline: int) -> None:
+def delete(pipeline_id: int) -> None:
     """Delete the change log of a pipeline, and its state."""
-    db.run(SQL.delete_change_log, pipeline)
+    db.run(SQL.delete_change_log, pipeline_id)
 
 
-def reset_scan_start(pipeline: int) -> None:
+def reset_scan_start(pipeline_id: int) -> None:
     """Scan the whole log next time: transaction ids of another server mean nothing here."""
-    db.run(SQL.reset_scan_start, pipeline)
+    db.run(SQL.reset_scan_start, pipeline_id)
 
 
-def log_scope(pipeline: int, scope: str) -> None:
+def log_scope(pipeline_id: int, scope: str) -> None:
     """Queue a check of every document of a pipeline (scope 'document'), or also of every source row ('source')."""
-    db.run(SQL.log_scope, pipeline, scope)
+    db.run(SQL.log_scope, pipeline_id, scope)
 
 
-def log_keys(pipeline: int, keys: list[str]) -> None:
+def log_keys(pipeline_id: int, keys: list[str]) -> None:
     """Queue a check of rows."""
-    db.run(SQL.log_keys, pipeline, keys)
+    db.run(SQL.log_keys, pipeline_id, keys)
 
 
-def log_from_wal(pipeline: int, key: str, changes: str) -> None:
+def log_from_wal(pipeline_id: int, key: str, changes: str) -> None:
     """Log changes read from the WAL; ``key``: the SQL expression for the key of one, ``e``, in the JSON array."""
-    db.run(SQL.log_keys_from_wal.with_identifiers(key=key), pipeline, changes)
+    db.run(SQL.log_keys_from_wal.with_identifiers(key=key), pipeline_id, changes)
 
 
-def touch(pipeline: int, keys: list[str], *, wake: bool) -> int:
+def touch(pipeline_id: int, keys: list[str], *, wake: bool) -> int:
     """Queue a check of rows as their change would; with ``wake``, wake a sleeping worker. Return the number of rows."""
-    return db.run(SQL.touch_keys, pipeline, keys, wake)
+    return db.run(SQL.touch_keys, pipeline_id, keys, wake)
 
 
 def make_missing() -> None:

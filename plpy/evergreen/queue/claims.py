@@ -60,10 +60,10 @@ def lanes(pipeline: Pipeline, room: int) -> list[tuple[Lane, int]]:
     return [(Lane.LIVE, share), (Lane.BACKFILL, room), (Lane.LIVE, room)]
 
 
-def may_have_work(pipeline: int) -> bool:
+def may_have_work(pipeline_id: int) -> bool:
     """Return whether a pipeline may have work; polling leaves no dead rows."""
-    return is_anything_left([pipeline], [], unreadable=True) or bool(
-        db.value(SQL.has_leases_or_broken_source, pipeline)
+    return is_anything_left([pipeline_id], [], unreadable=True) or bool(
+        db.value(SQL.has_leases_or_broken_source, pipeline_id)
     )
 
 

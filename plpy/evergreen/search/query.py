@@ -71,11 +71,11 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
     return _paid(as_extension_owner(lambda: ask(found.active.model, text, "query", role), stable=True), found.id)
 
 
-def _paid(asked: Asked, pipeline: int | None) -> str:
+def _paid(asked: Asked, pipeline_id: int | None) -> str:
     """Write down what was spent in a step of its own, as a STABLE one cannot; return the vector."""
     if asked.spent is not None and not provider(asked.model.provider).free:
         spent = asked.spent
-        as_extension_owner(lambda: usage.record_query_usage(pipeline, asked.model, spent))
+        as_extension_owner(lambda: usage.record_query_usage(pipeline_id, asked.model, spent))
     return asked.vector
 
 

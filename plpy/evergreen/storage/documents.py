@@ -128,9 +128,9 @@ def _add(claim: Claim, changes: Changes, vectors: dict[bytes, AnyVector]) -> Non
     add(claim.pipeline, claim.generation, added)
 
 
-def recount(pipeline: int) -> None:
+def recount(pipeline_id: int) -> None:
     """Count documents that were restored while triggers were disabled."""
-    db.run(SQL.recount_documents, pipeline)
+    db.run(SQL.recount_documents, pipeline_id)
 
 
 def advance_ids() -> None:

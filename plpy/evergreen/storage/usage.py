@@ -70,7 +70,7 @@ def record(generation: Generation, spent: Usage, saved: Saved, alone: Alone, *, 
         db.run(SQL.record_usage, generation.pipeline, generation.model.id, *amounts, cost, *own)
 
 
-def record_query_usage(pipeline: int | None, model: Model, spent: Usage) -> None:
+def record_query_usage(pipeline_id: int | None, model: Model, spent: Usage) -> None:
     """Record what a question cost; the question is answered even if nothing can be written."""
     if not spent.calls or not db.value(SQL.is_writable):
         return
@@ -78,16 +78,16 @@ def record_query_usage(pipeline: int | None, model: Model, spent: Usage) -> None
     cost = None if price is None else spent.tokens * price
     amounts = (spent.calls, spent.texts, spent.tokens)
     try:
-        db.atomically(lambda: db.run(SQL.record_query_usage, pipeline, model.id, *amounts, cost))
+        db.atomically(lambda: db.run(SQL.record_query_usage, pipeline_id, model.id, *amounts, cost))
     except db.DatabaseError as error:
         if not in_class(error, *_UNWRITABLE):
             raise
         event_log.warn("usage_not_recorded", model=model.name, **vars(spent))
 
 
-def delete(pipeline: int) -> None:
+def delete(pipeline_id: int) -> None:
     """Delete usage and lag of a pipeline."""
-    db.run(SQL.delete_usage, pipeline)
+    db.run(SQL.delete_usage, pipeline_id)
 
 
 def aggregate() -> None:

@@ -98,13 +98,13 @@ def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, AnyVector]
     return look(generation, hashes).vectors
 
 
-def own_pipelines(pipeline: int, role: str | None = None) -> list[int] | None:
+def own_pipelines(pipeline_id: int, role: str | None = None) -> list[int] | None:
     """Return the pipelines that a role, or the owner of a pipeline (``role`` None), administers; None: everything.
 
     Other owners' vectors also save calls, but reporting that would reveal their texts. So figures and answers for roles
     other than embed_admin count only these pipelines.
     """
-    ids: list[int] | None = db.value(SQL.own_pipelines, pipeline, role)
+    ids: list[int] | None = db.value(SQL.own_pipelines, pipeline_id, role)
     return ids
 
 

@@ -52,9 +52,9 @@ class Batches:
         """Whether a lock keeps a batch from being written."""
         return any(batch.unwritten for batch in self._batches)
 
-    def is_unwritten(self, pipeline: int) -> bool:
+    def is_unwritten(self, pipeline_id: int) -> bool:
         """Return whether a lock keeps a batch of this pipeline from being written."""
-        return any(batch.unwritten and batch.claim.pipeline.id == pipeline for batch in self._batches)
+        return any(batch.unwritten and batch.claim.pipeline.id == pipeline_id for batch in self._batches)
 
     def close(self) -> None:
         """Abandon all batches; the caller releases their locks."""

@@ -110,22 +110,22 @@ class Drain:
         left = self._chosen
         while left and self._room > 0 and self._has_time():
             before, share = self._room, -(-self._room // len(left))
-            left = [number for number in left if self._claim_share(number, share)]
+            left = [pipeline_id for pipeline_id in left if self._claim_share(pipeline_id, share)]
             if left and self._room == before:
                 self._engine.collect(_POLL_S)  # their models are at capacity
                 if self._is_idle():
                     return
 
-    def _claim_share(self, number: int, share: int) -> bool:
+    def _claim_share(self, pipeline_id: int, share: int) -> bool:
         """Claim for one pipeline; return whether it may have more work."""
         mark, room, more = len(self._batches), self._room, [False]
 
         def claim() -> None:
             with timeouts.time_limit(self._read_timeout):
-                more[0] = self._drain_pipeline(number, share)
+                more[0] = self._drain_pipeline(pipeline_id, share)
 
         timeouts.take_timeout()
-        if not self._isolate(number, claim):
+        if not self._isolate(pipeline_id, claim):
             del self._batches[mark:]
             self._room = room
             return False
@@ -134,22 +134,22 @@ class Drain:
             return False
         return more[0]
 
-    def _isolate(self, number: int, step: Callable[[], None]) -> bool:
+    def _isolate(self, pipeline_id: int, step: Callable[[], None]) -> bool:
         """Run a step atomically; errors of one pipeline must not delay the others."""
         try:
             self._policy.atomically(step)
         except db.DatabaseError as error:
             if in_class(error, "25", "53", "57"):  # caused by the transaction, the server or a user
                 raise
-            db.warning(f"evergreen: pipeline {number} was skipped: {db.message(error)}", hint=db.hint(error))
+            db.warning(f"evergreen: pipeline {pipeline_id} was skipped: {db.message(error)}", hint=db.hint(error))
             return False
         return True
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._deadline
 
-    def _drain_pipeline(self, number: int, share: int) -> bool:
-        pipeline = self._engine.look(number, share)
+    def _drain_pipeline(self, pipeline_id: int, share: int) -> bool:
+        pipeline = self._engine.look(pipeline_id, share)
         if pipeline is None:
             return False
         more = [self._drain_generation(pipeline, generation, share) for generation in pipeline.generations]

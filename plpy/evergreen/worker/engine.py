@@ -31,14 +31,14 @@ from evergreen.worker.policies import CommitPolicy, model_step
 _BATCH = 1000  # rows of a claim, at most
 
 
-def look(policy: CommitPolicy, number: int, rows: int) -> Pipeline | None:
+def look(policy: CommitPolicy, pipeline_id: int, rows: int) -> Pipeline | None:
     """Follow the source's DDL and coalesce the log, for about so many rows; return the pipeline.
 
     None if it has no work, is not active or cannot be read.
     """
-    if not policy.may_have_work(number):
+    if not policy.may_have_work(pipeline_id):
         return None
-    found = pipelines.by_id(number)
+    found = pipelines.by_id(pipeline_id)
     if found is None or not policy.accepts(found):
         return None
     ready = ddl_sync.ready(found)
@@ -58,9 +58,9 @@ class Engine:
         )
         self.batches: list[Batch] = []
 
-    def look(self, number: int, rows: int = _BATCH) -> Pipeline | None:
+    def look(self, pipeline_id: int, rows: int = _BATCH) -> Pipeline | None:
         """Look at a pipeline in one step, as ``look``."""
-        return self._policy.step("look", lambda: look(self._policy, number, rows))
+        return self._policy.step("look", lambda: look(self._policy, pipeline_id, rows))
 
     def unavailable(self, pipeline: Pipeline, generation: Generation) -> Permit | None:
         """Return why and how long nothing will be sent to a generation's model; None if it is available."""

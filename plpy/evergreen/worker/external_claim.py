@@ -65,9 +65,9 @@ class ExternalPolicy(InCallersTransaction):
         super().__init__()
         self._lease = lease
 
-    def may_have_work(self, number: int) -> bool:
+    def may_have_work(self, pipeline_id: int) -> bool:
         """Return whether the pipeline may have work."""
-        return claims.may_have_work(number)
+        return claims.may_have_work(pipeline_id)
 
     def coalesce(self, pipeline: Pipeline, rows: int) -> None:
         """Coalesce the log."""

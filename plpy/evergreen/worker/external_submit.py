@@ -160,8 +160,8 @@ def _parsed(claim: ExternalClaim, given: VectorTexts) -> dict[bytes, AnyVector]:
     for text_hash, text in given.items():
         if text.count(",") + 1 != model.dimensions:
             raise UserError(
-                f'the vector of hash \\x{text_hash.hex()} has {text.count(",") + 1} dimensions, and model "{model.name}"'
-                f" of claim {claim.token} has {model.dimensions}",
+                f"the vector of hash \\x{text_hash.hex()} has {text.count(',') + 1} dimensions, and model"
+                f' "{model.name}" of claim {claim.token} has {model.dimensions}',
                 hint="embed_claim returns the model with each text.",
             )
         vector = np.array(orjson.loads(text), dtype=np.float32)

@@ -20,24 +20,24 @@ class PipelineBackoff:
         self._disk_full: Counter[int] = Counter()  # consecutive failures by pipeline: the disk was full
         self._lock_conflicts: Counter[int] = Counter()  # a lock was not available
 
-    def is_over(self, number: int) -> bool:
+    def is_over(self, pipeline_id: int) -> bool:
         """Return whether the pipeline may be processed now."""
-        return time.monotonic() >= self._until.get(number, 0.0)
+        return time.monotonic() >= self._until.get(pipeline_id, 0.0)
 
-    def start(self, number: int, seconds: float, message: str, reason: str) -> None:
+    def start(self, pipeline_id: int, seconds: float, message: str, reason: str) -> None:
         """Back a pipeline off, with a WARNING; ``reason``: as logged."""
-        self._until[number] = time.monotonic() + seconds
-        self._log(number, seconds, message, reason)
+        self._until[pipeline_id] = time.monotonic() + seconds
+        self._log(pipeline_id, seconds, message, reason)
 
-    def reset(self, number: int) -> None:
+    def reset(self, pipeline_id: int) -> None:
         """Reset the failures of a pipeline after a successful write."""
-        self._disk_full[number] = self._lock_conflicts[number] = 0
+        self._disk_full[pipeline_id] = self._lock_conflicts[pipeline_id] = 0
 
-    def delay(self, number: int, error: db.DatabaseError) -> float:
+    def delay(self, pipeline_id: int, error: db.DatabaseError) -> float:
         """Return the seconds that the pipeline's rows wait after an error."""
-        return policies.retry_delay(error, self._disk_full[number])
+        return policies.retry_delay(error, self._disk_full[pipeline_id])
 
-    def isolate(self, number: int, body: Callable[[], bool]) -> bool:
+    def isolate(self, pipeline_id: int, body: Callable[[], bool]) -> bool:
         """Process one pipeline; its errors must not delay the others."""
         try:
             done = body()
@@ -45,19 +45,21 @@ class PipelineBackoff:
             if is_shutdown_or_cancel(error):  # cancelled, terminated, shutting down
                 raise
             locked, full = is_lock_conflict(error), is_disk_full(error)
-            pause = policies.retry_delay(error, self._lock_conflicts[number] if locked else self._disk_full[number])
-            self._lock_conflicts[number] = self._lock_conflicts[number] + 1 if locked else 0
-            self._disk_full[number] = self._disk_full[number] + 1 if full else 0
-            self._until[number] = time.monotonic() + pause
+            pause = policies.retry_delay(
+                error, self._lock_conflicts[pipeline_id] if locked else self._disk_full[pipeline_id]
+            )
+            self._lock_conflicts[pipeline_id] = self._lock_conflicts[pipeline_id] + 1 if locked else 0
+            self._disk_full[pipeline_id] = self._disk_full[pipeline_id] + 1 if full else 0
+            self._until[pipeline_id] = time.monotonic() + pause
             if not locked:
-                self._log(number, pause, db.message(error), reason=db.sqlstate(error))
+                self._log(pipeline_id, pause, db.message(error), reason=db.sqlstate(error))
             return False
         if not done:  # a batch that is written resets it itself
-            self._lock_conflicts[number] = 0
+            self._lock_conflicts[pipeline_id] = 0
         return done
 
-    def _log(self, number: int, seconds: float, message: str, reason: str) -> None:
+    def _log(self, pipeline_id: int, seconds: float, message: str, reason: str) -> None:
         self._step(
-            "log", lambda: event_log.warn("pipeline_backed_off", pipeline=number, seconds=seconds, reason=reason)
+            "log", lambda: event_log.warn("pipeline_backed_off", pipeline=pipeline_id, seconds=seconds, reason=reason)
         )
-        db.warning(f"evergreen: pipeline {number} is paused for {seconds:g} s: {message}")
+        db.warning(f"evergreen: pipeline {pipeline_id} is paused for {seconds:g} s: {message}")

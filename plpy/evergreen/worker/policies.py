@@ -42,7 +42,7 @@ class CommitPolicy(Protocol):
         """Let a cancel through while a model works."""
         ...
 
-    def may_have_work(self, number: int) -> bool:
+    def may_have_work(self, pipeline_id: int) -> bool:
         """Return whether to look at a pipeline at all."""
         ...
 
@@ -91,13 +91,13 @@ class CommitEachStep:
         db.check_interrupts()
         db.commit()
 
-    def may_have_work(self, number: int) -> bool:
+    def may_have_work(self, pipeline_id: int) -> bool:
         """Return whether a pipeline may have work; assumed while checking is expensive."""
-        scan_start = self._scan_starts.of("work", number)
+        scan_start = self._scan_starts.of("work", pipeline_id)
         if scan_start.known() is not None:
             return True
         scan_start.seen = SnapshotMark(0)  # no mark, only the time of the next check matters
-        return scan_start.timed(lambda: claims.may_have_work(number), int, from_start=True)
+        return scan_start.timed(lambda: claims.may_have_work(pipeline_id), int, from_start=True)
 
     def accepts(self, pipeline: Pipeline) -> bool:
         """Return whether the pipeline is active."""
@@ -136,7 +136,7 @@ class InCallersTransaction:
         """Let a cancel through."""
         db.check_interrupts()
 
-    def may_have_work(self, number: int) -> bool:  # noqa: ARG002 - a call looks once
+    def may_have_work(self, pipeline_id: int) -> bool:  # noqa: ARG002 - a call looks once
         """Return True: one call does not have to save a look."""
         return True
 

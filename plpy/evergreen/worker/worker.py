@@ -57,13 +57,13 @@ class Worker:
             run_all(self._step, is_idle=not self._batches)
         done = self._read_wal()
         self._throttle.begin()
-        for number in self._rotated(self._step("pipelines", self._pipelines)):
+        for pipeline_id in self._rotated(self._step("pipelines", self._pipelines)):
             if time.monotonic() > deadline:
                 break
-            if self._backoff.is_over(number):
+            if self._backoff.is_over(pipeline_id):
                 with timeouts.time_limit(self._read_timeout):
-                    done = self._backoff.isolate(number, partial(self._claim_and_start, number)) or done
-                self._on_timeout(number)
+                    done = self._backoff.isolate(pipeline_id, partial(self._claim_and_start, pipeline_id)) or done
+                self._on_timeout(pipeline_id)
         was_busy = self._engine.dispatcher.busy
         self._batches.collect(_NO_WAIT if done else POLL_S)
         self._throttle.end()
@@ -97,12 +97,12 @@ class Worker:
                 self._state.truncate_at = time.monotonic() + _MAINTENANCE_INTERVAL_S
         return not self._batches
 
-    def _on_timeout(self, number: int) -> None:
+    def _on_timeout(self, pipeline_id: int) -> None:
         """Back off a source that was read too slowly, and halve the timeout, because one owner may have many."""
         if waited := timeouts.take_timeout():
             self._read_timeout = max(_MIN_READ_TIMEOUT_S, waited / 2)
             self._backoff.start(
-                number, _SLOW_SOURCE_BACKOFF_S, "reading its source took too long", reason="slow_source"
+                pipeline_id, _SLOW_SOURCE_BACKOFF_S, "reading its source took too long", reason="slow_source"
             )
 
     def finish(self) -> db.DatabaseError | None:
@@ -118,10 +118,10 @@ class Worker:
         """Abandon all batches; the caller releases their locks."""
         self._batches.close()
 
-    def _rotated(self, numbers: list[int]) -> list[int]:
+    def _rotated(self, pipeline_ids: list[int]) -> list[int]:
         """Start with another pipeline each time: of those that share an endpoint, the first takes all its capacity."""
-        self._turn = (self._turn + 1) % max(1, len(numbers))
-        return numbers[self._turn :] + numbers[: self._turn]
+        self._turn = (self._turn + 1) % max(1, len(pipeline_ids))
+        return pipeline_ids[self._turn :] + pipeline_ids[: self._turn]
 
     def _pipelines(self) -> list[int]:
         """Return the current pipelines; none if the named one was dropped."""
@@ -136,12 +136,12 @@ class Worker:
             "anything left", lambda: claims.is_anything_left(self._pipelines(), [*self._blocked], unreadable=False)
         )
 
-    def _claim_and_start(self, number: int) -> bool:
+    def _claim_and_start(self, pipeline_id: int) -> bool:
         """Claim and prepare as much as the pipeline's models can take; return whether anything was claimed."""
         pipeline = self._looks.at(
-            number, lambda: self._engine.look(number), lambda error: policies.retry_delay(error, 0)
+            pipeline_id, lambda: self._engine.look(pipeline_id), lambda error: policies.retry_delay(error, 0)
         )
-        if pipeline is None or self._batches.is_unwritten(number):
+        if pipeline is None or self._batches.is_unwritten(pipeline_id):
             return False
         done = False
         for generation in pipeline.generations:  # one at a time: an error in one leaves no claim of another behind

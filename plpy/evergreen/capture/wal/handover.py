@@ -37,22 +37,22 @@ def drop_slot(reason: str) -> None:
     db.rows(SQL.drop_slot)
 
 
-def request(pipeline: int, *, triggers: bool) -> None:
+def request(pipeline_id: int, *, triggers: bool) -> None:
     """Have a worker switch a pipeline to the WAL.
 
     ``triggers``: they capture until then; otherwise all rows are checked then.
     """
-    db.run(SQL.request_streaming, pipeline, triggers)
+    db.run(SQL.request_streaming, pipeline_id, triggers)
 
 
-def leave(pipeline: int) -> bool:
+def leave(pipeline_id: int) -> bool:
     """Stop capture from the WAL; return whether all changes committed before now are captured, or will be read."""
-    return bool(db.value(SQL.stop_streaming, pipeline))
+    return bool(db.value(SQL.stop_streaming, pipeline_id))
 
 
-def delete(pipeline: int) -> None:
+def delete(pipeline_id: int) -> None:
     """Delete the state of a dropped pipeline."""
-    db.run(SQL.delete_pipeline, pipeline)
+    db.run(SQL.delete_pipeline, pipeline_id)
 
 
 def drop_unused() -> None:

@@ -179,23 +179,23 @@ class _Log:
     _scopes: set[tuple[int, str]] = field(default_factory=set[tuple[int, str]])
     _key_expressions: dict[int, str] = field(default_factory=dict[int, str])
 
-    def watcher(self, pipeline: int, relation: int) -> Watcher | None:
+    def watcher(self, pipeline_id: int, relation: int) -> Watcher | None:
         """Return what is needed to log keys of a pipeline; None when its source is gone."""
-        found = pipelines.by_id(pipeline)
+        found = pipelines.by_id(pipeline_id)
         source = table.describe(found.source) if found is not None else None
         if found is None or source is None or not source.key:
             return None
-        self._key_expressions[pipeline] = ex.logged_key("e", 2, source.key)
+        self._key_expressions[pipeline_id] = ex.logged_key("e", 2, source.key)
         watched = (name for generation in found.generations for _, name in generation.watched)
         key = [c.name for c in source.key]
-        return Watcher(pipeline, tuple(key), tuple(db.value(SQL.column_types, relation, key)), frozenset(watched))
+        return Watcher(pipeline_id, tuple(key), tuple(db.value(SQL.column_types, relation, key)), frozenset(watched))
 
-    def key(self, pipeline: int, key: Key, changed_at: int) -> None:
+    def key(self, pipeline_id: int, key: Key, changed_at: int) -> None:
         """Log a key; all rows are checked instead where it is not valid text."""
         if not all(encoding.is_text(one) for one in key):
-            self.scope(pipeline, "source")
+            self.scope(pipeline_id, "source")
             return
-        kept = self._keys.setdefault(pipeline, {})
+        kept = self._keys.setdefault(pipeline_id, {})
         if key not in kept:
             kept[key] = [changed_at, False]
             self._count += 1
@@ -205,9 +205,9 @@ class _Log:
         if self._count >= _MAX_BUFFERED_KEYS:
             self.flush()
 
-    def scope(self, pipeline: int, scope: str) -> None:
+    def scope(self, pipeline_id: int, scope: str) -> None:
         """Log that all rows of a scope need a check."""
-        self._scopes.add((pipeline, scope))
+        self._scopes.add((pipeline_id, scope))
 
     def end_of_transaction(self) -> None:
         """Mark the transaction's keys as bulk if it has many."""

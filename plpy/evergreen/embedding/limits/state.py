@@ -32,7 +32,7 @@ def create(owner: str, number: int, names: tuple[str, ...]) -> None:
     db.run(SQL.insert_lock, owner, number)
 
 
-def create_budget(pipeline: int, options: dict[str, Any], model: Model) -> None:
+def create_budget(pipeline_id: int, options: dict[str, Any], model: Model) -> None:
     """Make those of a pipeline, if it has a budget; raises UserError 22023 when its model has no price."""
     if "daily_cost" in options and model.price is None and model.provider not in _FREE:
         raise UserError(
@@ -40,7 +40,7 @@ def create_budget(pipeline: int, options: dict[str, Any], model: Model) -> None:
             hint="Add the model with options => '{\"price\": …}' (of a million tokens), or use daily_tokens.",
         )
     if {"daily_tokens", "daily_cost"} & options.keys():
-        create("pipeline", pipeline, BUDGET)
+        create("pipeline", pipeline_id, BUDGET)
 
 
 def reset(endpoint: int) -> None:

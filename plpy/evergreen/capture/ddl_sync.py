@@ -36,7 +36,7 @@ def refresh(pipeline_id: int, dropped: bool, attnum: int | None) -> None:
         rebind(pipeline, source, by_name=not restore.is_clone(pipeline), renamed=attnum, with_triggers=False)
 
 
-def check(pipeline: Pipeline) -> Pipeline | None:
+def follow_ddl(pipeline: Pipeline) -> Pipeline | None:
     """Follow DDL that no event trigger saw, before rows are read; None when the source cannot be read."""
     pipeline = restore.find_by_name(pipeline)
     source = columns.describe(pipeline.source)
@@ -56,14 +56,14 @@ def check(pipeline: Pipeline) -> Pipeline | None:
             return reread
     rebind(pipeline, source, by_name=restored and not restore.is_clone(pipeline))
     if restored:
-        restore.rebind_restored(pipeline)
+        restore.adopt(pipeline)
     rebound = pipelines.by_id(pipeline.id)
     return rebound if rebound is not None and rebound.broken_reason is None else None
 
 
-def ready(pipeline: Pipeline) -> Pipeline | None:
-    """Check for a worker: as ``check``, and queue rows whose chunks were lost."""
-    found = check(pipeline)
+def follow_and_repair(pipeline: Pipeline) -> Pipeline | None:
+    """Follow DDL for a worker: as ``follow_ddl``, and queue rows whose chunks were lost."""
+    found = follow_ddl(pipeline)
     if found is None:
         return None
     lost = [g for g in found.generations if db.value(SQL.has_lost_documents, found.id, g.id)]
@@ -74,9 +74,9 @@ def ready(pipeline: Pipeline) -> Pipeline | None:
     return found
 
 
-def readable(pipeline: Pipeline) -> Pipeline:
-    """Check for a user's call: as ``check``, but raises UserError 55000 when the source cannot be read."""
-    found = check(pipeline)
+def require_readable(pipeline: Pipeline) -> Pipeline:
+    """Follow DDL for a user's call: as ``follow_ddl``, but raises UserError 55000 when the source cannot be read."""
+    found = follow_ddl(pipeline)
     if found is None:
         raise UserError(
             f'the source of pipeline "{pipeline.name}" cannot be read',
@@ -86,14 +86,14 @@ def readable(pipeline: Pipeline) -> Pipeline:
     return found
 
 
-def readable_as_found(pipeline: Pipeline) -> Pipeline:
-    """Check for a read-only call: as ``readable``, but without repair after a TRUNCATE of embed.document."""
+def require_readable_unrepaired(pipeline: Pipeline) -> Pipeline:
+    """Follow DDL for a read-only call: as ``require_readable``, but repair nothing after a TRUNCATE of embed.document."""
     here = db.one(SQL.current_identity)
     source = columns.describe(pipeline.source)
     is_truncated = here is not None and pipeline.seen == (here["system_identifier"], _UNSEEN, pipeline.source)
     if is_truncated and source is not None and pipeline.broken_reason is None and _matches_catalog(pipeline, source):
         return pipeline
-    return readable(pipeline)
+    return require_readable(pipeline)
 
 
 def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:

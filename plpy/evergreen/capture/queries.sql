@@ -148,7 +148,7 @@ JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
 
--- orphaned_triggers(oid): triggers on a table and its partitions that belong to no pipeline, as after a restore without the
+-- leftover_triggers(oid): triggers on a table and its partitions that belong to no pipeline, as after a restore without the
 -- catalog
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name, t.tgname::text AS trigger
 FROM pg_catalog.pg_trigger t

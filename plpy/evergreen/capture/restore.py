@@ -56,7 +56,7 @@ def find_by_name(pipeline: Pipeline) -> Pipeline:
     return found
 
 
-def rebind_restored(pipeline: Pipeline) -> None:
+def adopt(pipeline: Pipeline) -> None:
     """Adopt a restored pipeline: discard the other server's leases and transaction ids, and check all rows."""
     state.create_all()
     generations = [generation.id for generation in pipeline.generations]

@@ -62,9 +62,9 @@ def remove_from_former_partitions(pipeline: Pipeline, source: Source) -> bool:
     return bool(former)
 
 
-def remove_orphans(source: Source) -> None:
+def remove_leftovers(source: Source) -> None:
     """Drop triggers whose pipeline does not exist: a restore without the catalog leaves them."""
-    for row in db.rows(SQL.orphaned_triggers, source.oid):
+    for row in db.rows(SQL.leftover_triggers, source.oid):
         db.ddl(SQL.drop_trigger.with_identifiers(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
 
 

@@ -133,15 +133,15 @@ def record(step: Step, task: Task, found: Problem, took: float = 0.0, pause: flo
         db.warning(f"evergreen: maintenance failed ({task.name}): {found.message}; noting it: {db.message(error)}")
 
 
-class Looks:
-    """What a worker has to do to a pipeline before it claims any of its rows, as to follow DDL; failures are said."""
+class SourceChecks:
+    """Runs what a worker does to a pipeline before it claims rows, such as following DDL; records failures."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
         self._sound: set[int] = set()  # pipelines that it was done for, by this worker
 
-    def at(self, pipeline: int, body: Callable[[], T], pause: Callable[[db.DatabaseError], float]) -> T:
-        """Return what the body, a step, returns; what it raises is noted until it is done, and raised."""
+    def run(self, pipeline: int, body: Callable[[], T], pause: Callable[[db.DatabaseError], float]) -> T:
+        """Run the body, a step, and return its result; an error is recorded until the body succeeds, and raised."""
         task = Task("following the source", body, pipeline)
         try:
             found = body()

@@ -70,7 +70,7 @@ def _ready(name: str | None, role: str) -> tuple[Pipeline, Source]:
     """Return a pipeline that can have another generation, with its source; others who change it have to wait."""
     found = pipelines.owned(name, role)
     hold(found)
-    checked = ddl_sync.readable(found)
+    checked = ddl_sync.require_readable(found)
     source = table.describe(found.source)
     assert source is not None  # it has just been looked at
     if checked.building is not None:

@@ -29,7 +29,7 @@ def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | No
     role = caller()
 
     def estimate() -> CostEstimate:
-        found = ddl_sync.check(pipelines.owned(pipeline, role))
+        found = ddl_sync.follow_ddl(pipelines.owned(pipeline, role))
         if found is None:
             raise UserError(
                 f'the source of pipeline "{pipeline}" cannot be read',
@@ -68,7 +68,7 @@ class _Waiting:
 
 def _waiting(pipeline: Pipeline, generation: Generation) -> _Waiting:
     """Return the queued keys, then the rest of a running backfill; without keys that a worker has claimed."""
-    live = claims.live_tokens(generation)
+    live = claims.tokens_with_worker(generation)
     keys = [row["key"] for row in db.rows(SQL.queued_keys, generation.id, pipeline.id, live, _LOOKED_AT + 1)]
     waiting = _Waiting(keys[:_LOOKED_AT], len(keys))
     if len(keys) > _LOOKED_AT:
@@ -110,7 +110,7 @@ def _add(
         prepared = prepare(pipeline, generation, keys)
         texts: Texts = {h: text for d in prepared.documents for h, text in d.chunks if h not in seen}
         hashes = list(texts)
-        there = {*vector_cache.look(generation, hashes, role).own, *_in_flight(generation, hashes, role)}
+        there = {*vector_cache.find_vectors(generation, hashes, role).own, *_in_flight(generation, hashes, role)}
         send: Texts = {h: text for h, text in texts.items() if h not in there}
         seen.update(send)
         load.texts += len(send)

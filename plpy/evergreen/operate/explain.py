@@ -40,7 +40,7 @@ def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
     yield f"pipeline {pipeline.name}, key {key}, model {pipeline.active.model.name}, capture {pipeline.capture}"
     if pipeline.state != "active":
         yield f"the pipeline is {pipeline.state}: SELECT embed_resume({db.literal(pipeline.name)})"
-    readable = ddl_sync.check(pipeline)
+    readable = ddl_sync.follow_ddl(pipeline)
     if readable is None:
         yield "the source cannot be read: SELECT last_error FROM embed_status"
         return
@@ -113,7 +113,7 @@ def _verdict(generation: Generation, document: Document, stored: db.Row | None, 
         return "the model would not be called: the embedding is fresh"
     if not document.chunks:
         return "the model would not be called: there is no text"
-    known = vector_cache.look(generation, [key for key, _ in document.chunks], role).own
+    known = vector_cache.find_vectors(generation, [key for key, _ in document.chunks], role).own
     missing = sum(1 for key, _ in document.chunks if key not in known)
     why = "no row is stored" if stored is None else "the watched columns changed"
     if not missing:

@@ -30,7 +30,7 @@ def embed_forget(pipeline: str | None, key: str | None) -> int:
 
     def forget() -> int:
         found = pipelines.owned(pipeline, role)
-        readable = ddl_sync.check(found)
+        readable = ddl_sync.follow_ddl(found)
         given = key if key is not None else "null"
         canonical = reader.canonical(readable, given) if readable is not None else _as_given(given)
         forgetting = _Erasure(readable or found, canonical, readable is not None)

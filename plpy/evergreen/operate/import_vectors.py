@@ -57,7 +57,7 @@ def embed_import_vectors(
 
     def store() -> int:
         named = pipelines.owned(pipeline, role)
-        found = ddl_sync.check(named)
+        found = ddl_sync.follow_ddl(named)
         if found is None:
             raise UserError(
                 f'the source of pipeline "{named.name}" cannot be read',

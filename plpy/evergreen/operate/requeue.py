@@ -85,7 +85,7 @@ def embed_backfill(pipeline: str | None) -> None:
     role = caller()
 
     def backfill() -> None:
-        found = ddl_sync.readable(pipelines.owned(pipeline, role))
+        found = ddl_sync.require_readable(pipelines.owned(pipeline, role))
         is_under_way = bool(db.value(SQL.is_backfill_running, found.id))
         change_log.log_scope(found.id, "source")
         db.notice(_next_backfill(found, is_under_way=is_under_way))

@@ -34,7 +34,7 @@ def embed_verify(pipeline: str | None, repair: bool | None) -> list[tuple[str, i
     role = caller()
 
     def verify() -> list[tuple[str, int]]:
-        return _verify(ddl_sync.readable_as_found(pipelines.owned(pipeline, role)), repair=bool(repair))
+        return _verify(ddl_sync.require_readable_unrepaired(pipelines.owned(pipeline, role)), repair=bool(repair))
 
     return as_extension_owner(verify)
 

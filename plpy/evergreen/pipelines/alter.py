@@ -70,7 +70,7 @@ def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
 
     def switch() -> None:
         found = pipelines.owned(pipeline, role)
-        current = ddl_sync.check(found)
+        current = ddl_sync.follow_ddl(found)
         source = table.describe(found.source)
         if current is None or source is None:
             raise UserError(

@@ -159,7 +159,7 @@ def _build(pipeline_id: int, source: Source, view: str, *, backfill: bool) -> in
 
 
 def _capture(pipeline: Pipeline, source: Source) -> None:
-    triggers.remove_orphans(source)
+    triggers.remove_leftovers(source)
     triggers.install(pipeline, source)
 
 

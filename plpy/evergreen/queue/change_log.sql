@@ -15,7 +15,7 @@ SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.p
 -- changed_at may be older than necessary (taken from another key bumped in the same statement), never newer: embed_wait relies
 -- on that, and an exact value would cost a join with the job table. The same holds for unserved_since, which leaves out rows
 -- that did not change. $6: the lane of bulk changes.
-WITH live AS MATERIALIZED (
+WITH generations AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk, c.recheck
@@ -23,7 +23,7 @@ WITH live AS MATERIALIZED (
     WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes} {condition}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
-    SELECT t.ctid, t.key, t.changed_at, t.recheck, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > 1000) AS is_bulk FROM taken t
+    SELECT t.ctid, t.key, t.changed_at, t.recheck, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > {bulk_changes}) AS is_bulk FROM taken t
 ), keys AS MATERIALIZED (
     SELECT s.key, pg_catalog.array_agg(s.ctid) AS rows, min(s.changed_at) AS changed_at,
            min(s.changed_at) FILTER (WHERE s.recheck IS NOT TRUE) AS since, CASE WHEN bool_and(s.is_bulk) THEN $6 ELSE 0 END::int2 AS lane
@@ -31,7 +31,7 @@ WITH live AS MATERIALIZED (
 ), wanted AS MATERIALIZED (
     SELECT g.id AS generation, k.key, k.changed_at, k.since, k.lane, e.found
     FROM keys k
-    CROSS JOIN live g
+    CROSS JOIN generations g
     LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
 ), held AS MATERIALIZED (
     SELECT j.ctid, w.lane, w.changed_at, w.since
@@ -57,7 +57,7 @@ WITH live AS MATERIALIZED (
     SELECT pg_catalog.array_agg(x.rows) FILTER (WHERE x.rows IS NOT NULL) AS rows
     FROM (SELECT b.key, NULL::tid[] AS rows FROM bumped b UNION ALL SELECT a.key, NULL FROM added a
           UNION ALL SELECT k.key, k.rows FROM keys k) x
-    GROUP BY x.key HAVING count(*) > 1 AND count(*) = 1 + (SELECT count(*) FROM live)
+    GROUP BY x.key HAVING count(*) > 1 AND count(*) = 1 + (SELECT count(*) FROM generations)
 ), gone AS (
     DELETE FROM embed.change_log c
     WHERE c.ctid = ANY (ARRAY(SELECT r.row FROM done d CROSS JOIN LATERAL pg_catalog.unnest(d.rows) r (row)))
@@ -86,7 +86,7 @@ FROM (SELECT DISTINCT c.key FROM (SELECT c.key FROM embed.change_log c
                                   WHERE c.pipeline = $1 AND c.xid >= $2 AND c.key IS NOT NULL ORDER BY c.xid LIMIT $3) c) k
 
 -- coalesce_scopes(int4, xid8, int4, jsonb[], xid8[]): TRUNCATE, ATTACH and similar commands restart the cursors
-WITH live AS MATERIALIZED (
+WITH generations AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.scope FROM embed.change_log c
@@ -94,7 +94,7 @@ WITH live AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
     SELECT s.generation, s.scope FROM embed.backfill_cursor s
-    WHERE s.generation IN (SELECT l.id FROM live l) AND EXISTS (SELECT FROM taken)
+    WHERE s.generation IN (SELECT l.id FROM generations l) AND EXISTS (SELECT FROM taken)
     FOR UPDATE SKIP LOCKED
 ), started AS (
     UPDATE embed.backfill_cursor s
@@ -105,7 +105,7 @@ WITH live AS MATERIALIZED (
       AND (s.scope = 'document' OR EXISTS (SELECT FROM taken t WHERE t.scope = 'source'))
 )
 DELETE FROM embed.change_log c USING taken t
-WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * (SELECT count(*) FROM live)
+WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * (SELECT count(*) FROM generations)
 
 -- advance_scan_start(int4): nothing can appear below both the oldest remaining row and the oldest running transaction
 UPDATE embed.change_log_state i SET floor = f.floor

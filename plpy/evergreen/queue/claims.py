@@ -80,9 +80,9 @@ def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     return found
 
 
-def live_tokens(generation: Generation) -> list[int]:
+def tokens_with_worker(generation: Generation) -> list[int]:
     """Return the claims of a generation whose worker is alive."""
-    found: list[int] = db.value(SQL.live_tokens, generation.id)
+    found: list[int] = db.value(SQL.tokens_with_worker, generation.id)
     return found
 
 
@@ -122,12 +122,12 @@ def unlock(claim: Claim) -> None:
     db.value(SQL.unlock_token, claim.lock)
 
 
-def is_anything_left(pipelines: list[int], resting: list[int], *, unreadable: bool) -> bool:
-    """Return whether jobs are ready, or will be in a moment, in generations whose model is not ``resting``.
+def is_anything_left(pipelines: list[int], unavailable: list[int], *, unreadable: bool) -> bool:
+    """Return whether jobs are ready, or will be in a moment, in generations whose model is not ``unavailable``.
 
     ``unreadable``: also count rows of sources that could not be read.
     """
-    return bool(db.value(SQL.is_anything_left, pipelines, resting, unreadable))
+    return bool(db.value(SQL.is_anything_left, pipelines, unavailable, unreadable))
 
 
 def delete_lease(claim: Claim) -> None:
@@ -199,11 +199,11 @@ def delete_abandoned() -> None:
     db.run(SQL.delete_abandoned_claimed_texts)
 
 
-def delete_orphans() -> None:
+def delete_work_of_dropped() -> None:
     """Delete queue rows of dropped generations: a drop sees only what was committed before it."""
-    db.run(SQL.delete_orphaned_jobs)
-    db.run(SQL.delete_orphaned_changes)
-    db.run(SQL.delete_orphaned_failures)
+    db.run(SQL.delete_jobs_of_dropped)
+    db.run(SQL.delete_changes_of_dropped)
+    db.run(SQL.delete_failures_of_dropped)
 
 
 def add(claim: Claim, rows: list[db.Row]) -> None:

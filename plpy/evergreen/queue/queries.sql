@@ -77,7 +77,7 @@ FROM embed.lease l
 WHERE l.generation = $1 AND l.token <> ALL ($2)
   AND (l.expires_at <= pg_catalog.clock_timestamp() OR embed.is_abandoned(l.token, l.expires_at))
 
--- live_tokens(int4): claims whose worker is alive: all that are not abandoned, and never a drain's, which has no lease
+-- tokens_with_worker(int4): claims whose worker is alive: all that are not abandoned, and never a drain's, which has no lease
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l
 WHERE l.generation = $1 AND l.expires_at > pg_catalog.clock_timestamp() AND NOT embed.is_abandoned(l.token, l.expires_at)
@@ -142,7 +142,7 @@ DELETE FROM embed.claimed_text WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = g.token)
     FOR UPDATE OF h SKIP LOCKED))
 
--- delete_orphaned_jobs(): jobs of generations dropped while a session queued their keys; one index step per generation
+-- delete_jobs_of_dropped(): jobs of generations dropped while a session queued their keys; one index step per generation
 WITH RECURSIVE queued (generation) AS (
     (SELECT j.generation FROM embed.job j ORDER BY j.generation LIMIT 1)
     UNION ALL
@@ -153,7 +153,7 @@ DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = q.generation)
     FOR UPDATE OF j SKIP LOCKED))
 
--- delete_orphaned_changes(): changes of pipelines dropped while a session read their changes from the WAL; as above
+-- delete_changes_of_dropped(): changes of pipelines dropped while a session read their changes from the WAL; as above
 WITH RECURSIVE logged (pipeline) AS (
     (SELECT c.pipeline FROM embed.change_log c ORDER BY c.pipeline LIMIT 1)
     UNION ALL
@@ -164,7 +164,7 @@ DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
     FOR UPDATE OF c SKIP LOCKED))
 
--- delete_orphaned_failures(): dead letters of dropped generations
+-- delete_failures_of_dropped(): dead letters of dropped generations
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)
     FOR UPDATE SKIP LOCKED))
@@ -213,7 +213,7 @@ WHERE ctid = ANY (ARRAY(
                         FOR UPDATE SKIP LOCKED) j))
 
 -- is_anything_left(int4[], int4[], bool): whether there are jobs ready now or soon, log rows, or running cursors.
--- $2: generations whose model rests; $3: whether cursors over an unreadable source count.
+-- $2: generations whose model is unavailable; $3: whether cursors over an unreadable source count.
 WITH working AS (
     SELECT p.id FROM embed.pipeline p
     WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.missing_part(p.id)).what IS NULL)

@@ -17,7 +17,7 @@ from evergreen.embedding.limits.shared import SharedLimits
 from evergreen.embedding.providers.registry import provider
 from evergreen.search.view import shows_another, snapshot_is_kept, switched, view_of
 from evergreen.storage import usage
-from evergreen.storage.chunks import literal
+from evergreen.storage.chunks import vector_literal
 
 # A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
 # Each role has its own: after SET ROLE a question that costs nothing would be one that the role before has asked.
@@ -125,7 +125,7 @@ def ask(model: Model, text: str, kind: str, role: str) -> Asked:
     outcome = embed_once(order, db.check_interrupts)
     if outcome.failures:
         raise NotEmbeddedError(model, outcome.failures[b""])
-    _remembered[identity] = literal(outcome.vectors[b""])
+    _remembered[identity] = vector_literal(outcome.vectors[b""])
     if len(_remembered) > _MEMORY:
         _remembered.popitem(last=False)
     return Asked(model, _remembered[identity], order.usage)

@@ -48,12 +48,12 @@ _LARGEST = 65504.0  # the largest float16
 class Added(NamedTuple):
     """A chunk to add; a tuple, because there is one for every row."""
 
-    document: int
+    document_id: int
     number: int
     hash: bytes
     text: str
     vector: AnyVector
-    of: Document
+    document: Document
 
 
 def add(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None:
@@ -65,25 +65,25 @@ def add(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None
 def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bool:
     """Add chunks by COPY; return False, with nothing done, if that is not possible."""
     # The receive functions of text and jsonb convert from the client encoding, whatever COPY's option.
-    if not has_key(pipeline) or not db.value(SQL.uses_utf8):
+    if not can_encode_key(pipeline) or not db.value(SQL.uses_utf8):
         return False
-    key_fields = encode_keys(pipeline, [one.of.key for one in chunks])
+    key_fields = encode_keys(pipeline, [one.document.key for one in chunks])
     vector_fields = encode_vectors([one.vector for one in chunks], generation.model.dimensions)
     model = field(generation.model.name.encode())
     now = time.time_ns() // 1000 - EPOCH
 
     def rows() -> Iterator[tuple[bytes | memoryview, ...]]:
-        for (document, number, chunk_hash, text, _, of), key, vector in zip(
+        for (document_id, number, chunk_hash, text, _, document), key, vector in zip(
             chunks, key_fields, vector_fields, strict=True
         ):
-            numbers = 8, document, 4, number
-            hashes = 32, chunk_hash, 32, of.fingerprint, 32, of.src_hash
+            numbers = 8, document_id, 4, number
+            hashes = 32, chunk_hash, 32, document.fingerprint, 32, document.src_hash
             yield _FIXED.pack(*numbers, *hashes, 8, now), model, key, field(text.encode()), vector
 
     key_names = ", ".join(f"k{position}" for position in range(1, len(pipeline.key) + 1))
     query = SQL.copy_chunks.with_identifiers(table=generation.table, key_names=key_names)
     try:
-        with in_memory(_FIELDS + len(pipeline.key), rows()) as path:
+        with in_memory_file(_FIELDS + len(pipeline.key), rows()) as path:
             db.ddl(query.with_identifiers(path=db.literal(path)))
     except OSError:
         return False
@@ -97,14 +97,14 @@ def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bo
 def _insert(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None:
     db.run(
         _insert_query(pipeline, generation),
-        [one.document for one in chunks],
-        [one.of.key for one in chunks],
+        [one.document_id for one in chunks],
+        [one.document.key for one in chunks],
         [one.number for one in chunks],
         [one.text for one in chunks],
         [one.hash for one in chunks],
-        [literal(one.vector) for one in chunks],
-        [one.of.fingerprint for one in chunks],
-        [one.of.src_hash for one in chunks],
+        [vector_literal(one.vector) for one in chunks],
+        [one.document.fingerprint for one in chunks],
+        [one.document.src_hash for one in chunks],
         generation.model.name,
     )
 
@@ -149,7 +149,7 @@ _KEY_ENCODERS: dict[str, Callable[[Any], bytes]] = {
 }
 
 
-def has_key(pipeline: Pipeline) -> bool:
+def can_encode_key(pipeline: Pipeline) -> bool:
     """Return whether all types of a pipeline's key have an encoder."""
     return all(type_name in _KEY_ENCODERS for _, _, type_name in pipeline.key)
 
@@ -182,7 +182,7 @@ def encode_vectors(vectors: Sequence[AnyVector], dimensions: int) -> list[memory
 
 
 @contextmanager
-def in_memory(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Generator[str]:
+def in_memory_file(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Generator[str]:
     """Write rows to an in-memory file; yield its path, valid in this process.
 
     A row is its fields in any pieces. Raises OSError if the system has no such files.
@@ -220,7 +220,7 @@ def _fixed_descriptor(descriptor: int) -> Generator[int]:
         os.close(duplicate)
 
 
-def literal(vector: AnyVector) -> str:
+def vector_literal(vector: AnyVector) -> str:
     """Return pgvector's text for a vector; orjson writes float32 arrays 15 times as fast as lists."""
     return orjson.dumps(floats(vector), option=orjson.OPT_SERIALIZE_NUMPY).decode()
 

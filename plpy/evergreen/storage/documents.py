@@ -12,7 +12,7 @@ from evergreen.core.job import Claim
 from evergreen.db.arrays import columns
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import Added, add
-from evergreen.storage.vector_cache import Kept
+from evergreen.storage.vector_cache import ToCache
 
 SQL = load(__package__)
 
@@ -66,7 +66,7 @@ def diff(stored: Iterable[StoredChunk], wanted: Sequence[bytes]) -> Diff:
     return Diff(tuple(keep.items()), drop, tuple(add))
 
 
-def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVector], before: Container[str]) -> Kept:
+def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVector], before: Container[str]) -> ToCache:
     """Write documents and the chunks that changed; return the vectors no longer in use.
 
     ``vectors``: by hash, one for each text of the documents; ``before``: the keys that had a document when they were
@@ -103,7 +103,7 @@ def _stored_chunks(claim: Claim, documents: list[int]) -> dict[int, list[StoredC
 Changes = list[tuple[int, Document, Diff]]
 
 
-def _drop(claim: Claim, changes: Changes) -> Kept:
+def _drop(claim: Claim, changes: Changes) -> ToCache:
     dropped = [(document, chunk) for document, _, d in changes for chunk in d.drop]
     return _vectors(db.rows(on_table(SQL.delete_chunks, claim), *columns(dropped))) if dropped else {}
 
@@ -148,21 +148,21 @@ def locked_elsewhere(claim: Claim, keys: list[str]) -> set[str]:
     return {row["key"] for row in db.rows(SQL.locked_elsewhere, claim.generation.id, keys)} if keys else set()
 
 
-def remove(claim: Claim, keys: list[str]) -> Kept:
+def remove(claim: Claim, keys: list[str]) -> ToCache:
     """Remove the documents of deleted rows; return their vectors."""
     return _drop_chunks(claim, db.rows(SQL.delete_documents, claim.generation.id, keys)) if keys else {}
 
 
-def empty(claim: Claim, keys: list[str]) -> Kept:
+def empty(claim: Claim, keys: list[str]) -> ToCache:
     """Remove the chunks of dead letters, which belong to an earlier text; return their vectors."""
     return _drop_chunks(claim, db.rows(SQL.empty_documents, claim.generation.id, keys)) if keys else {}
 
 
-def _drop_chunks(claim: Claim, documents: list[db.Row]) -> Kept:
+def _drop_chunks(claim: Claim, documents: list[db.Row]) -> ToCache:
     return _vectors(db.rows(on_table(SQL.delete_chunks_of_documents, claim), [row["id"] for row in documents]))
 
 
-def _vectors(chunks: list[db.Row]) -> Kept:
+def _vectors(chunks: list[db.Row]) -> ToCache:
     return {row["hash"]: (row["embedding"], row["key"]) for row in chunks}
 
 

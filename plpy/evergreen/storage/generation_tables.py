@@ -19,11 +19,11 @@ SQL = load(__package__, "generation_tables")
 # inserts ran 1.3 times as fast, and a search reads the vector with the row. Otherwise it is out of line; renumbering
 # does not copy it: inline rows of 384 dimensions and 400 characters filled a page each, 8.2 kB instead of 2.5 kB. With
 # one chunk per row, no chunk is renumbered.
-_WHOLE_DIMENSIONS, _WHOLE_ROW = 512, 2000
-_FILLING = 0.65  # average length of a chunk, as a share of the maximum
-_ROW_OVERHEAD = 330  # bytes of a row in addition to text and vector
-_INLINE = "toast_tuple_target = 8160"
-_WHOLE, _RENUMBERED = "fillfactor = 70", "fillfactor = 50"
+_MAX_INLINE_DIMENSIONS, _MAX_INLINE_ROW_BYTES = 512, 2000
+_AVERAGE_FILL = 0.65  # average length of a chunk, as a share of the maximum
+_ROW_OVERHEAD_BYTES = 330  # bytes of a row in addition to text and vector
+_INLINE_VECTORS = "toast_tuple_target = 8160"
+_FILL_ONE_CHUNK, _FILL_MANY_CHUNKS = "fillfactor = 70", "fillfactor = 50"
 # A bulk edit replaces all rows, and the next one should reuse the dead space. Each VACUUM reads the whole HNSW index,
 # so it waits for a tenth of the rows.
 _VACUUM = (
@@ -166,11 +166,14 @@ def _drop_statistics(table: str, names: Sequence[str]) -> None:
 
 def _storage(generation: Generation) -> str:
     if generation.chunker == {"chunker": "none"}:
-        is_whole, fill = generation.model.dimensions <= _WHOLE_DIMENSIONS, _WHOLE
+        is_inline, fill = generation.model.dimensions <= _MAX_INLINE_DIMENSIONS, _FILL_ONE_CHUNK
     else:
-        text = _FILLING * float(generation.chunker.get("size", 0))
-        is_whole, fill = 4 * generation.model.dimensions + text + _ROW_OVERHEAD <= _WHOLE_ROW, _RENUMBERED
-    return ", ".join([*([_INLINE] if is_whole else []), fill, _VACUUM])
+        text = _AVERAGE_FILL * float(generation.chunker.get("size", 0))
+        is_inline, fill = (
+            4 * generation.model.dimensions + text + _ROW_OVERHEAD_BYTES <= _MAX_INLINE_ROW_BYTES,
+            _FILL_MANY_CHUNKS,
+        )
+    return ", ".join([*([_INLINE_VECTORS] if is_inline else []), fill, _VACUUM])
 
 
 def _matches(source: Source, table: str) -> str:

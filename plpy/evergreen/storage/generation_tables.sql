@@ -51,7 +51,7 @@ WHERE s.starelid = pg_catalog.to_regclass($1) AND a.attrelid = s.starelid AND a.
 -- index_key(): the view joins by key
 CREATE INDEX ON {table} ({key_names})
 
--- index_hash(): a text that is live anywhere is not sent again
+-- index_hash(): a text that is stored anywhere is not sent again
 CREATE INDEX ON {table} (chunk_hash)
 
 -- comment_table(): describes the table

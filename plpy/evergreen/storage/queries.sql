@@ -75,7 +75,7 @@ SELECT g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at), true, sum(g.cal
        sum(g.alone_saved_by_cache), sum(g.alone_saved_by_dedupe), sum(g.questions)
 FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)
 
--- delete_orphaned_usage(): batches that were in flight when their pipeline was dropped
+-- delete_usage_of_dropped(): batches that were in flight when their pipeline was dropped
 DELETE FROM embed.usage u
 WHERE u.pipeline IS NOT NULL AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = u.pipeline)
 
@@ -127,7 +127,7 @@ UPDATE embed.document SET src_hash = '', chunks = 0 WHERE ctid = ANY (ARRAY(
                         FOR UPDATE SKIP LOCKED) d))
 RETURNING id
 
--- delete_chunks(int8[], int8[]): texts that are no longer live
+-- delete_chunks(int8[], int8[]): texts that the documents no longer have
 DELETE FROM {table} g WHERE g.ctid = ANY (ARRAY(
     SELECT c.ctid FROM unnest($1, $2) u (document, id)
     CROSS JOIN LATERAL (SELECT c.ctid FROM {table} c WHERE c.document = u.document AND c.id = u.id OFFSET 0) c))

@@ -30,7 +30,7 @@ class Saved:
 
 @dataclass
 class Alone:
-    """What a batch would have cost without other owners' pipelines; these figures are shown to its owner.
+    """What a batch would have cost without other owners' pipelines; these figures are shown to its owner (``alone_*``).
 
     Tokens are estimated for all texts: billed tokens would reveal which texts were sent.
     """
@@ -92,7 +92,7 @@ def delete(pipeline_id: int) -> None:
 
 def aggregate() -> None:
     """Aggregate usage older than an hour into one row per hour, and the document counts."""
-    db.run(SQL.delete_orphaned_usage)
+    db.run(SQL.delete_usage_of_dropped)
     db.run(SQL.aggregate_usage, _MAX_USAGE_ROWS)
     db.run(SQL.merge_document_counts)
 

@@ -1,4 +1,4 @@
-"""The vector cache, and which texts need a model call: not those live, cached or in flight elsewhere."""
+"""The vector cache, and which texts need a model call: not those stored, cached or in flight elsewhere."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,11 +12,11 @@ from evergreen.core.retry import bisect
 from evergreen.db.errors import is_lock_unavailable, is_undefined_table
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import Query, load
-from evergreen.storage.chunks import literal
+from evergreen.storage.chunks import vector_literal
 
 SQL = load(__package__, "vector_cache")
-#: Vectors to keep, by hash, each with the key of the row whose text it is.
-Kept = dict[bytes, tuple[AnyVector, str | None]]
+#: Vectors to cache, by hash, each with the key of the row whose text it is.
+ToCache = dict[bytes, tuple[AnyVector, str | None]]
 
 
 @dataclass
@@ -40,7 +40,7 @@ def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[i
         return done
     hashes = list(texts)
     won = set(hashes) if free else _mark(generation, hashes, token, own_tokens)
-    found = look(generation, hashes)
+    found = find_vectors(generation, hashes)
     done.known.update(found.vectors)
     done.foreign = {text_hash: texts[text_hash] for text_hash in found.vectors if text_hash not in found.own}
     for text_hash, text in texts.items():
@@ -94,8 +94,8 @@ class Found:
 
 
 def known(generation: Generation, hashes: list[bytes]) -> dict[bytes, AnyVector]:
-    """Return existing vectors, live or cached, by text hash."""
-    return look(generation, hashes).vectors
+    """Return existing vectors, stored or cached, by text hash."""
+    return find_vectors(generation, hashes).vectors
 
 
 def own_pipelines(pipeline_id: int, role: str | None = None) -> list[int] | None:
@@ -108,49 +108,49 @@ def own_pipelines(pipeline_id: int, role: str | None = None) -> list[int] | None
     return ids
 
 
-def look(generation: Generation, hashes: list[bytes], role: str | None = None) -> Found:
+def find_vectors(generation: Generation, hashes: list[bytes], role: str | None = None) -> Found:
     """Look up existing vectors; ``role``: whose pipelines count as own, see ``own_pipelines``."""
     own = own_pipelines(generation.pipeline, role)
     everywhere = [
         (int(row["id"]), int(row["pipeline"])) for row in db.rows(SQL.generations_of_model, generation.model.id)
     ]
     try:
-        return _look_into(everywhere, generation, hashes, own)
+        return _find_in(everywhere, generation, hashes, own)
     except db.DatabaseError as error:
         if not (is_lock_unavailable(error) or is_undefined_table(error)):
             raise
         here = [(generation.id, generation.pipeline)]
-        return _look_into(here, generation, hashes, own)  # another pipeline's table is being dropped
+        return _find_in(here, generation, hashes, own)  # another pipeline's table is being dropped
 
 
-def _look_into(
+def _find_in(
     generations: list[tuple[int, int]], generation: Generation, hashes: list[bytes], own: list[int] | None
 ) -> Found:
     schema = models.vector_schema()
     arms = (
-        SQL.find_live_vectors.with_identifiers(generation=str(g), pipeline=str(p), schema=schema).text
+        SQL.find_stored_vectors.with_identifiers(generation=str(g), pipeline=str(p), schema=schema).text
         for g, p in generations
     )
-    query: Query = SQL.find_vectors.with_identifiers(live="\n".join(arms), schema=schema)
+    query: Query = SQL.find_vectors.with_identifiers(stored="\n".join(arms), schema=schema)
     # Rolled back after reading: an open drain must not hold locks on other pipelines' tables.
     rows = db.in_discarded_subtransaction(lambda: db.rows(query, generation.model.id, hashes, own))
     return Found({row["hash"]: row["embedding"] for row in rows}, {row["hash"] for row in rows if row["is_own"]})
 
 
-def drop_kept(generation: Generation, hashes: list[bytes]) -> None:
+def drop_cached(generation: Generation, hashes: list[bytes]) -> None:
     """Delete vectors that were cached until their batch was written."""
     if hashes:
-        db.run(SQL.delete_live_from_cache.with_identifiers(table=generation.table), generation.model.id, hashes)
+        db.run(SQL.delete_stored_from_cache.with_identifiers(table=generation.table), generation.model.id, hashes)
 
 
-def keep(claim: Claim, found: Kept, *, replaced: bool = False) -> None:
+def cache_vectors(claim: Claim, found: ToCache, *, replaced: bool = False) -> None:
     """Cache vectors; skip those that another session is caching now.
 
     ``replaced``: vectors of replaced texts, which count towards ``cache_limit``.
     """
 
     def attempt(hashes: list[bytes]) -> bool:
-        vectors = [literal(found[text_hash][0]) for text_hash in hashes]
+        vectors = [vector_literal(found[text_hash][0]) for text_hash in hashes]
         keys = [found[text_hash][1] for text_hash in hashes]
         try:
             db.atomically(lambda: put(claim.pipeline, claim.generation, hashes, vectors, keys, replaced=replaced))
@@ -184,7 +184,7 @@ def purge(retention: str) -> None:
 
 
 def trim(limit: int | None) -> None:
-    """Delete the oldest replaced vectors beyond ``limit``; None: beyond the number of live ones."""
+    """Delete the oldest replaced vectors beyond ``limit``; None: beyond the number of stored ones."""
     db.run(SQL.trim_cache, limit)
 
 

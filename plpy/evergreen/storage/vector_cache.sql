@@ -1,4 +1,4 @@
--- insert_cached(int4, bytea[], {vector}[], int4, jsonb[], bool): caches vectors of texts that are no longer live ($6 true) or that
+-- insert_cached(int4, bytea[], {vector}[], int4, jsonb[], bool): caches vectors of texts that are no longer stored ($6 true) or that
 -- arrived too late, and the rows they belonged to
 INSERT INTO embed.cache (model, hash, embedding, pipeline, key, replaced)
 SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding, $4, u.key, $6 FROM unnest($2, $3, $5) u (hash, embedding, key) ORDER BY u.hash
@@ -14,10 +14,10 @@ WITH old AS (
     ORDER BY c.kept_at LIMIT 10000 FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
 
--- trim_cache(int8): the oldest vectors of replaced texts beyond $1; NULL: beyond the number of live vectors, at least 1,000.
+-- trim_cache(int8): the oldest vectors of replaced texts beyond $1; NULL: beyond the number of stored vectors, at least 1,000.
 -- So bulk edits, each of which replaces every vector, do not add up. Counts while the cache is small, otherwise estimates: this
 -- runs every minute. Imported and late vectors are still to be used, and stay.
-WITH live AS (
+WITH stored AS (
     SELECT coalesce(sum(CASE WHEN c.reltuples >= 0 THEN c.reltuples
                              ELSE (SELECT sum(d.chunks) FROM embed.document d WHERE d.generation = g.id) END), 0) AS vectors
     FROM embed.generation g JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass('embed_store.g' || g.id)
@@ -28,7 +28,7 @@ WITH live AS (
 ), old AS (
     SELECT c.ctid FROM embed.cache c WHERE c.replaced
     ORDER BY c.kept_at
-    LIMIT (SELECT least(greatest(k.vectors - coalesce($1, greatest(l.vectors, 1000)), 0), 20000)::pg_catalog.int8 FROM live l, kept k)
+    LIMIT (SELECT least(greatest(k.vectors - coalesce($1, greatest(s.vectors, 1000)), 0), 20000)::pg_catalog.int8 FROM stored s, kept k)
     FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
 
@@ -37,7 +37,7 @@ DELETE FROM embed.erased_text WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.erased_text f
     WHERE f.erased_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1) FOR UPDATE SKIP LOCKED))
 
--- generations_of_model(int4): live generations of a model
+-- generations_of_model(int4): generations of a model
 SELECT g.id, g.pipeline FROM embed.generation g WHERE g.model = $1 ORDER BY g.id
 
 -- own_pipelines(int4, text): pipelines that a role administers; role NULL: the owner of pipeline $1's table.
@@ -48,15 +48,15 @@ SELECT CASE WHEN NOT coalesce(pg_catalog.pg_has_role(w.role, 'embed_admin', 'USA
 FROM (SELECT coalesce($2::name, (SELECT pg_catalog.pg_get_userbyid(c.relowner)
                                  FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source WHERE p.id = $1)) AS role) w
 
--- find_vectors(int4, bytea[], int4[]): existing vectors, live or cached, and whether they belong to the pipelines $3 (NULL: all).
--- One statement, so that a text is seen either here or in flight. It has one arm for each live generation.
+-- find_vectors(int4, bytea[], int4[]): existing vectors, stored or cached, and whether they belong to the pipelines $3 (NULL: all).
+-- One statement, so that a text is seen either here or in flight. It has one arm for each generation.
 SELECT c.hash, {schema}.vector_send(c.embedding) AS embedding, coalesce($3 IS NULL OR c.pipeline = ANY ($3), false) AS is_own
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT c.hash, c.embedding, c.pipeline FROM embed.cache c
                     WHERE c.model = $1 AND c.hash = u.hash OFFSET 0) c
-{live}
+{stored}
 
--- find_live_vectors(): one live generation
+-- find_stored_vectors(): one generation
 UNION ALL SELECT g.chunk_hash, {schema}.vector_send(g.embedding), $3 IS NULL OR {pipeline} = ANY ($3)
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generation} g WHERE g.chunk_hash = u.hash LIMIT 1) g
@@ -94,7 +94,7 @@ FROM embed.lease l
 WHERE l.token <> ALL ($1)
   AND embed.is_abandoned(l.token, l.expires_at)
 
--- delete_live_from_cache(int4, bytea[]): cached vectors that are live now
+-- delete_stored_from_cache(int4, bytea[]): cached vectors that are stored now
 DELETE FROM embed.cache WHERE ctid = ANY (ARRAY(
     SELECT c.ctid FROM pg_catalog.unnest($2) u (hash)
     CROSS JOIN LATERAL (SELECT c.ctid FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash FOR UPDATE SKIP LOCKED) c

@@ -18,7 +18,7 @@ from evergreen.queue.backfill import lock_round
 from evergreen.queue.failures import Failures
 from evergreen.storage import documents, usage, vector_cache
 from evergreen.storage.chunks import reject_unfit
-from evergreen.worker.result import BatchResult, Wait
+from evergreen.worker.result import BatchResult, Deferral
 
 _LOCKED_DELAY = 0.2  # seconds until a document locked by another session is retried
 
@@ -34,9 +34,9 @@ def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
     """
     with _without_gc():
         done = _write(result)
-    end_flight(result)
+    clear_in_flight(result)
     record_usage(result)
-    vector_cache.drop_kept(result.claim.generation, [*result.cached])
+    vector_cache.drop_cached(result.claim.generation, [*result.cached])
     # A claim with a lost job keeps its lease but not its lock: another worker takes over the rest.
     if ends_claim and result.claim.leased and not result.lost:
         claims.delete_lease(result.claim)
@@ -57,7 +57,7 @@ def _without_gc() -> Generator[None]:
 
 def _write(result: BatchResult) -> list[str]:
     claim, prepared = result.claim, result.prepared
-    _release_waiting(result)
+    _release_deferred(result)
     same_round = lock_round(claim)
     ours = _lock(result)
     prepared.failures.update(reject_unfit(claim, prepared.documents, result.vectors))
@@ -65,8 +65,8 @@ def _write(result: BatchResult) -> list[str]:
     removed = [key for key in prepared.removed if key in ours]
     fresh = [key for key in prepared.fresh if key in ours]
     dropped = documents.remove(claim, removed) | documents.write(claim, complete, result.vectors, prepared.stored)
-    vector_cache.keep(claim, dropped, replaced=True)
-    vector_cache.keep(claim, _unwritten(result, complete))
+    vector_cache.cache_vectors(claim, dropped, replaced=True)
+    vector_cache.cache_vectors(claim, _unwritten(result, complete))
     fail(claim, {key: error for key, error in prepared.failures.items() if key in ours})
     done = [*fresh, *removed, *(document.key for document in complete)]
     usage.record_lag(claim, done)
@@ -76,18 +76,18 @@ def _write(result: BatchResult) -> list[str]:
 
 def fail(claim: Claim, failures: dict[str, ModelError]) -> None:
     """Record failed keys of a claim; the chunks of dead letters are removed."""
-    vector_cache.keep(claim, documents.empty(claim, Failures(claim).record(failures)), replaced=True)
+    vector_cache.cache_vectors(claim, documents.empty(claim, Failures(claim).record(failures)), replaced=True)
 
 
-def _release_waiting(result: BatchResult) -> None:
+def _release_deferred(result: BatchResult) -> None:
     """Release the rows that cannot be written now, grouped by reason."""
-    by_reason: dict[Wait, list[str]] = {}
-    for key, wait in result.waiting.items():
-        by_reason.setdefault(wait, []).append(key)
-    for wait, keys in by_reason.items():
-        error = wait.error
+    by_reason: dict[Deferral, list[str]] = {}
+    for key, deferral in result.deferred.items():
+        by_reason.setdefault(deferral, []).append(key)
+    for deferral, keys in by_reason.items():
+        error = deferral.error
         why = (None, "row") if error is None else (str(error), error.scope)
-        if not claims.release_jobs(result.claim, keys, wait.delay, *why):
+        if not claims.release_jobs(result.claim, keys, deferral.delay, *why):
             result.lost = True
 
 
@@ -97,7 +97,7 @@ def _lock(result: BatchResult) -> set[str]:
     A document locked by an open embed_verify(repair) is released, so that the others do not wait for it.
     """
     claim = result.claim
-    keys = [key for key in claim.jobs if key not in result.waiting and key not in result.released]
+    keys = [key for key in claim.jobs if key not in result.deferred and key not in result.released]
     ours = claims.lock_jobs(claim, keys)
     result.lost = result.lost or len(ours) < len(keys)
     locked = documents.locked_elsewhere(claim, [key for key in ours if key in result.prepared.stored])
@@ -105,19 +105,21 @@ def _lock(result: BatchResult) -> set[str]:
     return ours - locked
 
 
-def _unwritten(result: BatchResult, written: list[Document]) -> vector_cache.Kept:
+def _unwritten(result: BatchResult, written: list[Document]) -> vector_cache.ToCache:
     """Return the vectors that were paid for but belong to no written document."""
     hashes = result.sent - {text_hash for document in written for text_hash, _ in document.chunks}
-    return owned(result, {text_hash: result.vectors[text_hash] for text_hash in hashes if text_hash in result.vectors})
+    return with_owners(
+        result, {text_hash: result.vectors[text_hash] for text_hash in hashes if text_hash in result.vectors}
+    )
 
 
-def owned(result: BatchResult, vectors: dict[bytes, AnyVector]) -> vector_cache.Kept:
+def with_owners(result: BatchResult, vectors: dict[bytes, AnyVector]) -> vector_cache.ToCache:
     """Return vectors with the rows that their texts belong to."""
     owners = result.text_owners() if vectors else {}
     return {text_hash: (vector, owners.get(text_hash)) for text_hash, vector in vectors.items()}
 
 
-def end_flight(result: BatchResult) -> None:
+def clear_in_flight(result: BatchResult) -> None:
     """Clear the in-flight marks of a result's texts."""
     if result.marked:
         vector_cache.clear_in_flight(result.claim.generation, [*result.marked], result.claim.token)

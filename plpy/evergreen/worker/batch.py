@@ -16,8 +16,8 @@ from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
 from evergreen.storage import vector_cache
-from evergreen.worker.apply import budget, end_flight, owned, record_usage
-from evergreen.worker.result import BatchResult, Wait
+from evergreen.worker.apply import budget, clear_in_flight, record_usage, with_owners
+from evergreen.worker.result import BatchResult, Deferral
 
 
 class Batch:
@@ -34,7 +34,7 @@ class Batch:
         self.retry_at: float | None = None  # and when to try again
         self._provider = provider(claim.generation.model.provider)
         # Texts that were not sent, with the delay and the error they wait for.
-        self._unsent: dict[bytes, Wait] = {}
+        self._unsent: dict[bytes, Deferral] = {}
         self._shown_error: str | None = None  # the error last shown for rows that wait while claimed
         self._suspects: dict[bytes, bool] = {}  # texts that are sent alone, and whether they were answered
         self._failed_alone: dict[bytes, bool] = {}  # texts that failed when sent alone
@@ -138,7 +138,7 @@ class Batch:
         answered = [text_hash for text_hash in task.texts if text_hash in outcome.vectors]
         self.result.sent.update(answered)
         self.result.cost.alone.count(task.texts[text_hash] for text_hash in answered)
-        self._unsent.update(dict.fromkeys(task.unsent, Wait(task.pause, task.last_error)))
+        self._unsent.update(dict.fromkeys(task.unsent, Deferral(task.pause, task.last_error)))
         for text_hash, error in outcome.failures.items():
             if type(error) in (PoisonError, InvalidVectorError, RejectedError):
                 self._failed_alone[text_hash] = type(error) is not PoisonError
@@ -156,15 +156,15 @@ class Batch:
     def defer(self, seconds: float) -> None:
         """Mark rows without all vectors for release: for some seconds, or as long as an unsent text must wait."""
         failed = self.result.prepared.failures
-        self.result.waiting = {
-            document.key: self._wait(document, seconds)
+        self.result.deferred = {
+            document.key: self._deferral(document, seconds)
             for document in self.result.prepared.documents
             if document.key not in failed and not self.result.complete(document)
         }
 
-    def _wait(self, document: Document, seconds: float) -> Wait:
+    def _deferral(self, document: Document, seconds: float) -> Deferral:
         unsent = [self._unsent[text_hash] for text_hash, _ in document.chunks if text_hash in self._unsent]
-        return max(unsent, key=lambda wait: wait.delay, default=Wait(seconds))
+        return max(unsent, key=lambda deferral: deferral.delay, default=Deferral(seconds))
 
     def record_suspects(self) -> None:
         """Record the texts that made a request fail, and clear those that passed."""
@@ -188,18 +188,18 @@ class Batch:
         self.lock_failures += 1
         self.retry_at = time.monotonic() + seconds
 
-    def is_to_be_retried(self) -> bool:
+    def retry_due(self) -> bool:
         """Return whether to retry the write now."""
         return self.retry_at is not None and time.monotonic() >= self.retry_at
 
-    def is_to_be_saved(self) -> bool:
+    def save_due(self) -> bool:
         """Return whether some answers arrived and others are out: a crash would lose what was paid for."""
         return not self._provider.free and bool(self._new())
 
     def save(self) -> None:
         """Cache the answers received so far until the batch is written."""
         new = self._new()
-        vector_cache.keep(self.claim, owned(self.result, new))
+        vector_cache.cache_vectors(self.claim, with_owners(self.result, new))
         self.result.cached.update(new)
 
     def save_all(self) -> None:
@@ -210,7 +210,7 @@ class Batch:
                 for text_hash, vector in self._answers().items()
                 if text_hash not in self.result.cached
             }
-            vector_cache.keep(self.claim, owned(self.result, new))
+            vector_cache.cache_vectors(self.claim, with_owners(self.result, new))
             self.result.cached.update(new)
 
     def _answers(self) -> dict[bytes, AnyVector]:
@@ -229,7 +229,7 @@ class Batch:
     def _last_error(self) -> ModelError | None:
         return next((task.last_error for task in self._tasks if task.last_error is not None), None)
 
-    def is_to_be_explained(self) -> bool:
+    def error_changed(self) -> bool:
         """Return whether the rows wait for their model because of an error that is not shown yet."""
         error = self._last_error()
         return error is not None and str(error) != self._shown_error
@@ -241,7 +241,7 @@ class Batch:
         self._shown_error = str(error)
         claims.set_last_error(self.claim, str(error), error.scope)
 
-    def is_to_be_renewed(self) -> bool:
+    def renewal_due(self) -> bool:
         """Return whether a third of the lease has passed."""
         return time.monotonic() > self._renew_at
 
@@ -254,17 +254,17 @@ class Batch:
     def abandon(self, delay: float, why: str | None = None) -> bool:
         """Release the claim's jobs and cache the answers; return False if another session has a job locked."""
         try:
-            db.atomically(self._keep)
+            db.atomically(self._cache_answers)
         except db.DatabaseError as error:
             if not is_disk_full(error):  # releasing the jobs takes less space
                 raise
         self.record_suspects()
-        end_flight(self.result)
+        clear_in_flight(self.result)
         return claims.release_jobs(self.claim, [*self.claim.jobs], delay, why)
 
-    def _keep(self) -> None:
+    def _cache_answers(self) -> None:
         result = self.result
-        vector_cache.keep(self.claim, owned(result, self._answers() | self._new()))
+        vector_cache.cache_vectors(self.claim, with_owners(result, self._answers() | self._new()))
         record_usage(result)
 
     def log_done(self) -> None:

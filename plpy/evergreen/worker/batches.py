@@ -81,16 +81,18 @@ class Batches:
         for batch in self._engine.collect(timeout):
             if batch in self._batches:
                 self._backoff.isolate(batch.claim.pipeline.id, partial(self._end, batch))
-        for batch in [b for b in self._batches if b.is_to_be_retried()]:
+        for batch in [b for b in self._batches if b.retry_due()]:
             self._backoff.isolate(batch.claim.pipeline.id, partial(self._end, batch))
-        for batch in [b for b in self._batches if b.is_to_be_saved()]:
-            self._backoff.isolate(batch.claim.pipeline.id, partial(self._keep_up, batch, "save", batch.save))
-        for batch in [b for b in self._batches if b.is_to_be_explained()]:
-            self._backoff.isolate(batch.claim.pipeline.id, partial(self._keep_up, batch, "explain", batch.explain))
-        for batch in [b for b in self._batches if b.is_to_be_renewed()]:
-            self._backoff.isolate(batch.claim.pipeline.id, partial(self._keep_up, batch, "renew", batch.renew))
+        for batch in [b for b in self._batches if b.save_due()]:
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._step_if_in_hand, batch, "save", batch.save))
+        for batch in [b for b in self._batches if b.error_changed()]:
+            self._backoff.isolate(
+                batch.claim.pipeline.id, partial(self._step_if_in_hand, batch, "explain", batch.explain)
+            )
+        for batch in [b for b in self._batches if b.renewal_due()]:
+            self._backoff.isolate(batch.claim.pipeline.id, partial(self._step_if_in_hand, batch, "renew", batch.renew))
 
-    def _keep_up(self, batch: Batch, name: str, body: Callable[[], None]) -> bool:
+    def _step_if_in_hand(self, batch: Batch, name: str, body: Callable[[], None]) -> bool:
         if batch in self._batches:
             self._step(name, body)
         return True

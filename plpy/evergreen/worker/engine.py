@@ -41,7 +41,7 @@ def look(policy: CommitPolicy, pipeline_id: int, rows: int) -> Pipeline | None:
     found = pipelines.by_id(pipeline_id)
     if found is None or not policy.accepts(found):
         return None
-    ready = ddl_sync.ready(found)
+    ready = ddl_sync.follow_and_repair(found)
     if ready is not None:
         policy.coalesce(ready, rows)
     return ready

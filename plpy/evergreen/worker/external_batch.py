@@ -17,7 +17,7 @@ from evergreen.storage.usage import Alone, Saved
 from evergreen.storage.vector_cache import Resolved
 from evergreen.worker.apply import budget, finish
 from evergreen.worker.claimed_texts import ExternalClaim, close
-from evergreen.worker.result import BatchResult, Cost, Wait
+from evergreen.worker.result import BatchResult, Cost, Deferral
 
 SQL = load(__package__)
 _IN_FLIGHT_RETRY_S = 0.2
@@ -35,7 +35,7 @@ class ClaimedBatch:
     def texts(self) -> list[ClaimedText]:
         """Finish the rows that need no model, and return the texts that do."""
         claim, result = self._claim, self._result
-        self._release(result.prepared.unread, 0.0)
+        self._defer(result.prepared.unread, 0.0)
         chunks = [(text_hash, text) for d in result.prepared.documents for text_hash, text in d.chunks]
         needed = dict(chunks)
         # Outside compute is never free, whatever the provider: no text is claimed twice.
@@ -58,15 +58,15 @@ class ClaimedBatch:
         alone.spare(found.foreign, found.send, provider(model.provider).limits(model))
         self._result.cost = Cost(saved=saved, alone=alone)
 
-    def _release(self, keys: list[str], delay: float) -> None:
-        self._result.waiting.update(dict.fromkeys(keys, Wait(delay)))
+    def _defer(self, keys: list[str], delay: float) -> None:
+        self._result.deferred.update(dict.fromkeys(keys, Deferral(delay)))
 
     def _skip_in_flight(self, elsewhere: Texts) -> list[Document]:
         """Release rows with a text in flight elsewhere; return the other documents that need a model."""
         waiting = [d for d in self._result.prepared.documents if not self._result.complete(d)]
         busy = [d.key for d in waiting if any(text_hash in elsewhere for text_hash, _ in d.chunks)]
-        self._release(busy, _IN_FLIGHT_RETRY_S)
-        return [d for d in waiting if d.key not in self._result.waiting]
+        self._defer(busy, _IN_FLIGHT_RETRY_S)
+        return [d for d in waiting if d.key not in self._result.deferred]
 
     def _charge(self, documents: list[Document], send: Texts) -> list[Document]:
         """Charge the texts to the daily budget; release the rows that it cannot cover."""
@@ -85,7 +85,7 @@ class ClaimedBatch:
             limits, model, -sum(estimate_tokens(texts[text_hash]) for text_hash in paid if text_hash not in kept)
         )
         settled = {d.key for d in affordable} | self._result.prepared.failures.keys()
-        self._release([d.key for d in documents if d.key not in settled], _IN_FLIGHT_RETRY_S)
+        self._defer([d.key for d in documents if d.key not in settled], _IN_FLIGHT_RETRY_S)
         return affordable
 
     def _rows(self, documents: list[Document], send: Texts) -> list[ClaimedText]:

@@ -24,7 +24,7 @@ from evergreen.worker import claimed_texts
 from evergreen.worker.apply import budget, fail, finish
 from evergreen.worker.claimed_texts import ExternalClaim, Text
 from evergreen.worker.policies import not_reentrant
-from evergreen.worker.result import BatchResult, Cost, Wait
+from evergreen.worker.result import BatchResult, Cost, Deferral
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +107,7 @@ class _Submission:
         claimed = self._claim
         now = db.one(SQL.time_and_round, claimed.generation.id)
         assert now is not None
-        readable = ddl_sync.check(claimed.pipeline)
+        readable = ddl_sync.follow_ddl(claimed.pipeline)
         pipeline = readable or claimed.pipeline
         generation = next((g for g in pipeline.generations if g.id == claimed.generation.id), claimed.generation)
         claim = Claim(claimed.token, pipeline, generation, Lane.LIVE, now["round"], leased=True, at=now["at"])
@@ -120,7 +120,7 @@ class _Submission:
         return BatchResult(claim, prepared, {**self._vectors}, {*self._vectors}, owners=owners)
 
     def _look_up(self, result: BatchResult) -> None:
-        """Find vectors that were received earlier or are live elsewhere."""
+        """Find vectors that were received earlier or are stored elsewhere."""
         needed = {h for d in result.prepared.documents for h, _ in d.chunks if h not in result.vectors}
         if needed:
             result.vectors.update(vector_cache.known(result.claim.generation, [*needed]))
@@ -132,7 +132,7 @@ class _Submission:
             return all(h in result.vectors or h in still_open for h, _ in document.chunks)
 
         keys = [*result.prepared.unread, *(d.key for d in result.prepared.documents if not is_waiting(d))]
-        result.waiting.update(dict.fromkeys(keys, Wait()))
+        result.deferred.update(dict.fromkeys(keys, Deferral()))
 
     def _cached(self, result: BatchResult) -> set[bytes]:
         """Return the texts whose vectors are only cached until their rows are written."""

@@ -129,7 +129,7 @@ def _run_passes(worker: Worker, state: WorkerState, stop: StopCondition) -> bool
     state.note(idle=True)
     pause = SHORTEST
     notified = False
-    while time.monotonic() < stop.deadline and not sleep.look(state):
+    while time.monotonic() < stop.deadline and not sleep.begin_pass(state):
         if worker.run_pass(stop.deadline):
             pause = SHORTEST
             state.note(idle=False)

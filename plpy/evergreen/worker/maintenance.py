@@ -24,7 +24,7 @@ def run_all(step: Step, *, is_idle: bool) -> None:
 def leftovers() -> list[Task]:
     """Return the cleanup after crashed workers and dropped pipelines; drains and embed_claim run it too."""
     return [
-        Task("orphaned jobs", claims.delete_orphans),
+        Task("jobs of dropped generations", claims.delete_work_of_dropped),
         Task("abandoned claims", claims.delete_abandoned),
         Task("lag", usage.aggregate_lag),
     ]

@@ -10,7 +10,7 @@ from evergreen.core.job import Claim
 from evergreen.storage.usage import Alone, Saved
 
 
-class Wait(NamedTuple):
+class Deferral(NamedTuple):
     """Why a row is released: the seconds until it may be claimed again, and the error."""
 
     delay: float = 0.0
@@ -35,7 +35,7 @@ class BatchResult:
     prepared: Prepared
     vectors: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
     sent: set[bytes] = field(default_factory=set[bytes])
-    waiting: dict[str, Wait] = field(default_factory=dict[str, Wait])  # rows to release
+    deferred: dict[str, Deferral] = field(default_factory=dict[str, Deferral])  # rows to release
     released: set[str] = field(default_factory=set[str])  # rows released before
     owners: dict[bytes, str] = field(default_factory=dict[bytes, str])  # rows of texts in no prepared document
     marked: set[bytes] = field(default_factory=set[bytes])  # texts marked as in flight

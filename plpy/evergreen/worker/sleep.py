@@ -49,7 +49,7 @@ def state() -> WorkerState:
     return _state
 
 
-def look(into: WorkerState) -> bool:
+def begin_pass(into: WorkerState) -> bool:
     """Record the snapshot of the next pass; return whether this session was asked to stop."""
     row = db.one(SQL.pass_snapshot)
     assert row is not None

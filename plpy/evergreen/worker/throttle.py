@@ -23,11 +23,11 @@ class Throttle:
         """Start measuring a pass."""
         self._began_at, self._rows = time.monotonic(), 0
 
-    def live(self) -> None:
+    def record_live_claim(self) -> None:
         """Record a live claim."""
         self._live_at = time.monotonic()
 
-    def backfilled(self, rows: int) -> None:
+    def record_backfill(self, rows: int) -> None:
         """Record claimed rows of backfill."""
         self._rows += rows
 

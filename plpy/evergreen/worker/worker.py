@@ -5,7 +5,7 @@ import time
 from functools import partial
 
 from evergreen import db
-from evergreen.capture.wal.service import Reader
+from evergreen.capture.wal.service import WalPoller
 from evergreen.catalog import maintenance, pipelines
 from evergreen.catalog.maintenance import Task
 from evergreen.core.job import Claim, ClaimRequest, Lane
@@ -41,13 +41,13 @@ class Worker:
         self._engine = Engine(policy, longest_wait=_MAX_RATE_WAIT_S)
         self._backoff = PipelineBackoff(self._step, state.backed_off_until)
         self._batches = Batches(self._engine, policy, self._backoff)
-        self._blocked: set[int] = set()  # generations whose model is unavailable
+        self._unavailable: set[int] = set()  # generations whose model is unavailable
         self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
         state.truncate_at = state.truncate_at or time.monotonic() + _TRUNCATE_INTERVAL_S
         self._throttle = Throttle()
-        self._reader = Reader(self._step)
-        self._looks = maintenance.Looks(self._step)
+        self._wal_poller = WalPoller(self._step)
+        self._source_checks = maintenance.SourceChecks(self._step)
 
     def run_pass(self, deadline: float) -> bool:
         """Make one pass; return whether anything was done or is under way."""
@@ -75,12 +75,12 @@ class Worker:
     def _read_wal(self, *, at_once: bool = False) -> bool:
         """Read the WAL once; an error there backs off the reader, not the pipelines."""
         try:
-            return self._reader.poll(at_once=at_once)
+            return self._wal_poller.poll(at_once=at_once)
         except db.DatabaseError as error:
             if is_shutdown_or_cancel(error):
                 raise
-            self._reader.back_off()
-            maintenance.record(self._step, Task("reading the WAL", self._reader.poll), maintenance.problem(error))
+            self._wal_poller.back_off()
+            maintenance.record(self._step, Task("reading the WAL", self._wal_poller.poll), maintenance.problem(error))
             return False
 
     def _is_queue_finished(self) -> bool:
@@ -133,12 +133,12 @@ class Worker:
     def anything_left(self) -> bool:
         """Return whether this worker has work that is ready, or will be in a moment."""
         return self._read_wal(at_once=True) or self._step(
-            "anything left", lambda: claims.is_anything_left(self._pipelines(), [*self._blocked], unreadable=False)
+            "anything left", lambda: claims.is_anything_left(self._pipelines(), [*self._unavailable], unreadable=False)
         )
 
     def _claim_and_start(self, pipeline_id: int) -> bool:
         """Claim and prepare as much as the pipeline's models can take; return whether anything was claimed."""
-        pipeline = self._looks.at(
+        pipeline = self._source_checks.run(
             pipeline_id, lambda: self._engine.look(pipeline_id), lambda error: policies.retry_delay(error, 0)
         )
         if pipeline is None or self._batches.is_unwritten(pipeline_id):
@@ -146,9 +146,9 @@ class Worker:
         done = False
         for generation in pipeline.generations:  # one at a time: an error in one leaves no claim of another behind
             if self._engine.unavailable(pipeline, generation) is not None:
-                self._blocked.add(generation.id)
+                self._unavailable.add(generation.id)
                 continue
-            self._blocked.discard(generation.id)
+            self._unavailable.discard(generation.id)
             room = self._engine.room(generation)
             for lane, most in claims.lanes(pipeline, room)[:2]:
                 limit = most if lane == Lane.LIVE else self._throttle.room(min(most, room))
@@ -165,6 +165,6 @@ class Worker:
 
     def _record_claim(self, claimed: Claim) -> None:
         if claimed.lane == Lane.LIVE:
-            self._throttle.live()
+            self._throttle.record_live_claim()
         else:
-            self._throttle.backfilled(len(claimed.jobs))
+            self._throttle.record_backfill(len(claimed.jobs))

@@ -12,7 +12,7 @@ WAYS = {
     "COPY": "pass",
     "no files in memory": "del os.memfd_create",
     "no leave to make one": "os.memfd_create = lambda name: open('/proc/nothing')",
-    "the server may not open it": "chunks.in_memory = elsewhere",
+    "the server may not open it": "chunks.in_memory_file = elsewhere",
 }
 WAY = """DO LANGUAGE plpython3u $$
 import contextlib, os

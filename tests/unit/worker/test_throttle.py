@@ -16,7 +16,7 @@ def clock(monkeypatch):
 
 def a_pass(measured, clock, rows, seconds):
     measured.begin()
-    measured.backfilled(rows)
+    measured.record_backfill(rows)
     clock(seconds)
     measured.end()
 
@@ -29,7 +29,7 @@ def test_alone_it_is_all_there_is_room_for(clock):
 
 def test_beside_live_work_it_is_what_an_instant_takes(clock):
     measured = Throttle()
-    measured.live()
+    measured.record_live_claim()
     assert measured.room(1000) == 50, "nothing is known of its pace"
     a_pass(measured, clock, 50, 0.01)
     assert measured.room(1000) == 150

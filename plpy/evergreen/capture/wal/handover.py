@@ -107,7 +107,7 @@ def publish(pipeline_id: int) -> bool:
 def _with_obstacle(pipeline_id: int) -> tuple[Pipeline, Source, str | None] | None:
     """Return pipeline, source and what keeps the WAL from being enough; None when the source is unreadable."""
     known = pipelines.by_id(pipeline_id)
-    pipeline = ddl_sync.check(known) if known is not None else None
+    pipeline = ddl_sync.follow_ddl(known) if known is not None else None
     source = table.describe(pipeline.source) if pipeline is not None else None
     if pipeline is None or source is None:
         return None

@@ -28,7 +28,7 @@ _SLOT_TIMEOUT_MS, _MAX_SLOT_TIMEOUT_MS = 250, 16_000  # wait for running transac
 _TRANSIENT = ("08", "53")  # SQLSTATE classes that do not depend on the WAL's content: connections, resources
 
 
-class Reader:
+class WalPoller:
     """Read the WAL for all pipelines of the database, one session at a time."""
 
     def __init__(self, step: Step) -> None:

@@ -15,7 +15,7 @@ from evergreen.db.queries import load
 from evergreen.generations.build import hold
 from evergreen.queue import claims
 from evergreen.source import functions, table
-from evergreen.storage import documents, generation_tables, takeover
+from evergreen.storage import documents, drop_locks, generation_tables
 
 SQL = load(__package__)
 KINDS = ("retirement",)
@@ -30,7 +30,7 @@ def embed_retire(pipeline: str | None, generation: int | None) -> None:
         found = pipelines.owned(pipeline, role)
         hold(found)
         wanted = [_named(found, generation)] if generation is not None else [*found.previous]
-        takeover.take(wanted)
+        drop_locks.take(wanted)
         with_short_locks(lambda: _take(found, wanted), f"of pipeline {found.name}")
         numbers = ", ".join(str(g.id) for g in wanted)
         db.notice(f"generations retired: {numbers}" if wanted else "there is no previous generation")

@@ -14,7 +14,7 @@ from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.queue import change_log, claims
 from evergreen.source import functions
-from evergreen.storage import documents, generation_tables, takeover, usage
+from evergreen.storage import documents, drop_locks, generation_tables, usage
 
 SQL = load(__package__)
 _WORKERS_TIMEOUT = "3s"
@@ -31,7 +31,7 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
             return
         found = _locked(pipelines.owned(pipeline, role, whole=False))
         _drop_view(found)
-        takeover.take(found.generations)
+        drop_locks.take(found.generations)
         for generation in found.generations:
             _remove_table(found, generation, keep=bool(keep_embeddings))
         # Workers give back their claims on the pipeline, because they can no longer reach its vectors.

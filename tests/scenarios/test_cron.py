@@ -13,7 +13,7 @@ from tests.scenarios.cron_story import DATABASES
 
 ODD_NAMES = ["docs", "*", "docs #1", "50%_off", "50x_off", 'it\'s "quoted" \\ ü']
 SCHEDULED = "SELECT jobname, command, database FROM cron.job WHERE jobname LIKE 'evergreen%#%' ORDER BY jobid"
-HOUSE = "SELECT jobname, command, schedule FROM cron.job WHERE jobname LIKE 'evergreen%housekeeping' ORDER BY jobname"
+HOUSE = "SELECT jobname, command, schedule FROM cron.job WHERE jobname LIKE 'evergreen%cleanup' ORDER BY jobname"
 
 
 @pytest.mark.begins
@@ -140,7 +140,7 @@ def test_old_rows_of_our_own_runs_are_deleted_and_no_others(cron_story, home):
     people(home)
     home.execute("GRANT USAGE ON SCHEMA cron TO the_worker")
     jobs = home.execute(HOUSE).fetchall()
-    assert [name for name, *_ in jobs] == ["evergreen away housekeeping", "evergreen home housekeeping"]
+    assert [name for name, *_ in jobs] == ["evergreen away cleanup", "evergreen home cleanup"]
     for place, (_, cleaning, _) in zip(("away", "home"), jobs, strict=True):
         runs = {
             -1: (place, "the_worker", WORKER, "succeeded", OLD),

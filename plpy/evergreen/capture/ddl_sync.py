@@ -87,7 +87,7 @@ def require_readable(pipeline: Pipeline) -> Pipeline:
 
 
 def require_readable_unrepaired(pipeline: Pipeline) -> Pipeline:
-    """Follow DDL for a read-only call: as ``require_readable``, but repair nothing after a TRUNCATE of embed.document."""
+    """Follow DDL for a read-only call: as ``require_readable``, but no repair after a TRUNCATE of embed.document."""
     here = db.one(SQL.current_identity)
     source = columns.describe(pipeline.source)
     is_truncated = here is not None and pipeline.seen == (here["system_identifier"], _UNSEEN, pipeline.source)

@@ -6,6 +6,8 @@ from evergreen.db.queries import load
 
 SQL = load(__package__)
 MAX_WORKERS = 32
+#: A regular expression for the names of the workers' jobs, see ``job_names``.
+WORKER_JOBS = "^evergreen .*#[0-9]+$"
 
 
 def is_scheduled(pipeline: str) -> bool:
@@ -25,6 +27,16 @@ def job_names(pipeline: str | None) -> list[str]:
     """Return the names of all jobs there can be; a pipeline's is quoted, so that none is a part of another."""
     which = db.literal(pipeline) if pipeline is not None else "*"
     return [f"evergreen {database_name()} {which} #{number}" for number in range(1, MAX_WORKERS + 1)]
+
+
+def index_job(index: str) -> str:
+    """Return the name of the job that builds an index, whose own name begins with its generation's, such as ``g7``."""
+    return f"evergreen index {database_name()} {index}"
+
+
+def cleanup_job() -> str:
+    """Return the name of the job that deletes old rows of our runs."""
+    return f"evergreen {database_name()} cleanup"
 
 
 def database_name() -> str:

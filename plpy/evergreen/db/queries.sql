@@ -57,3 +57,6 @@ SELECT statement - pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - 
        statement + pg_catalog.date_part('epoch', pg_catalog.statement_timestamp()) AS due_at,
        transaction - pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp()) AS transaction_left
 FROM setting
+
+-- snapshot(): the current snapshot
+SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text

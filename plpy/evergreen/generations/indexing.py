@@ -11,6 +11,7 @@ from functools import partial
 from evergreen import db
 from evergreen.catalog import languages, models, options, pipelines
 from evergreen.catalog.maintenance import Problem, Task
+from evergreen.catalog.pg_cron import index_job
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import format_number
 from evergreen.db import event_log
@@ -40,7 +41,7 @@ def due() -> list[Task]:
         _task("old word index", row, partial(_drop, row["name"])) for row in db.rows(SQL.outdated_keyword_indexes)
     ]
     if has_pg_cron():
-        tasks.append(Task("index jobs", lambda: db.run(SQL.unschedule_finished)))
+        tasks.append(Task("index jobs", lambda: db.run(SQL.unschedule_finished, index_job("g"))))
     return tasks
 
 
@@ -125,7 +126,7 @@ def _create(statement: str, generation: Generation) -> None:
 
 def _by_cron(name: str, method: str, generation: Generation) -> Problem | None:
     """Have pg_cron make an index; a run that failed is a problem, and the job waits like any task."""
-    job = f"evergreen index {db.value(SQL.database_name)} {name}"
+    job = index_job(name)
     number = db.value(SQL.scheduled_job, job)
     if number is None:
         db.run(SQL.schedule, job, _statement(name, method, generation.table, "CONCURRENTLY IF NOT EXISTS"))

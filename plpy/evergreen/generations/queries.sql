@@ -110,9 +110,6 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
 -- is_index_building(text): whether an index of this table is being built
 SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.relid = pg_catalog.to_regclass($1))
 
--- database_name(): name of this database
-SELECT pg_catalog.current_database()::text
-
 -- scheduled_job(text): the job that builds the index
 SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.database = pg_catalog.current_database()
 
@@ -127,12 +124,12 @@ SELECT cron.unschedule($1)
 -- schedule(text, text): runs every minute until the index exists
 SELECT cron.schedule($1, '* * * * *', $2)
 
--- unschedule_finished(): removes jobs whose index exists or whose generation is dropped
+-- unschedule_finished(text): removes jobs, whose names begin so, whose index exists or whose generation is dropped
 SELECT cron.unschedule(j.jobid)
 FROM (SELECT c.jobid, pg_catalog.substring(c.jobname, 'g[0-9]+[a-z0-9_]*$') AS name
       FROM cron.job c
       WHERE c.database = pg_catalog.current_database()
-        AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%') j
+        AND pg_catalog.starts_with(c.jobname, $1)) j
 WHERE pg_catalog.to_regclass('embed_store.' || pg_catalog.substring(j.name, '^g[0-9]+')) IS NULL
    OR EXISTS (SELECT FROM pg_catalog.pg_index i
               WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.' || j.name))

@@ -8,6 +8,7 @@ from evergreen.core.frozen import frozen
 from evergreen.core.job import Lane
 from evergreen.core.pipeline import Pipeline
 from evergreen.core.retry import bisect
+from evergreen.db import snapshots
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue.scan_start import ScanStart, SnapshotMark
@@ -88,7 +89,7 @@ def coalesce(pipeline: Pipeline, scan_start: ScanStart) -> int:
     if known is not None:
         selection = _Selection(SQL.new_rows.text, str(known.end), known.open)
     # Before the first statement: each later one has a newer snapshot, and rows in between are read again.
-    seen = SnapshotMark.parse(str(db.value(SQL.snapshot)))
+    seen = SnapshotMark.of(snapshots.current())
     coalesced = scan_start.timed(
         lambda: _coalesce(pipeline, selection, _MAX_LOG_ROWS), lambda done: done.rows, from_start=known is None
     )

@@ -50,8 +50,9 @@ WHERE j.ctid = w.ctid
 
 -- insert_dead_letters(int4, jsonb[], text[], text[], int4[], timestamptz[]): inserts or updates dead letters
 INSERT INTO embed.failure (generation, key, class, message, attempts, first_at, last_at, unserved_since)
-SELECT $1, u.key, u.class, u.message, u.attempts, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), u.unserved_since
+SELECT $1, u.key, u.class, u.message, u.attempts, t.now, t.now, u.unserved_since
 FROM unnest($2, $3, $4, $5, $6) u (key, class, message, attempts, unserved_since)
+CROSS JOIN (SELECT pg_catalog.clock_timestamp() AS now OFFSET 0) t
 ON CONFLICT (generation, key) DO UPDATE
 SET class = EXCLUDED.class, message = EXCLUDED.message, attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at,
     unserved_since = least(embed.failure.unserved_since, EXCLUDED.unserved_since)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from evergreen.core.frozen import frozen
+from evergreen.db.snapshots import Snapshot
 
 T = TypeVar("T")
 _CHEAP, _CHEAP_ROW = 0.001, 0.00001  # seconds for a scan, and for each row that it finds
@@ -27,10 +28,9 @@ class SnapshotMark:
     open: tuple[int, ...] = ()
 
     @classmethod
-    def parse(cls, snapshot: str) -> "SnapshotMark":
-        """Parse a pg_snapshot."""
-        _, end, running = snapshot.split(":")
-        return cls(int(end), tuple(int(one) for one in running.split(",") if one))
+    def of(cls, snapshot: Snapshot) -> "SnapshotMark":
+        """Return what a snapshot sees."""
+        return cls(snapshot.xmax, tuple(sorted(snapshot.running)))
 
 
 @dataclass

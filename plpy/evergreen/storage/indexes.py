@@ -2,6 +2,7 @@
 
 from evergreen import db
 from evergreen.catalog.options import GENERATION
+from evergreen.catalog.pg_cron import index_job
 from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation
 from evergreen.db.queries import load
@@ -105,7 +106,7 @@ def words_expression(text: str, language: str) -> str:
 def unschedule(generations: list[int]) -> None:
     """Remove the index jobs of generations to be dropped."""
     if has_pg_cron():
-        db.rows(SQL.unschedule_index_jobs, generations)
+        db.rows(SQL.unschedule_index_jobs, generations, index_job("g"))
 
 
 def has_pg_cron() -> bool:

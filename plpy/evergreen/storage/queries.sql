@@ -150,10 +150,10 @@ WHERE g.ctid = w.ctid
 SELECT EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_cron')
    AND pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
 
--- unschedule_index_jobs(int4[]): jobs of generations being dropped
+-- unschedule_index_jobs(int4[], text): jobs of generations being dropped; $2: the beginning of their names
 SELECT cron.unschedule(c.jobid) FROM cron.job c
 WHERE c.database = pg_catalog.current_database()
-  AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
+  AND pg_catalog.starts_with(c.jobname, $2)
   AND pg_catalog.substring(c.jobname, 'g([0-9]+)_[a-z0-9_]*$') = ANY ($1::pg_catalog.text[])
 
 -- erase_chunks(int4, jsonb): deletes the row's texts and vectors

@@ -3,7 +3,15 @@
 import evergreen
 from evergreen import db
 from evergreen.catalog import pipelines
-from evergreen.catalog.pg_cron import MAX_WORKERS, database_name, installation, job_names
+from evergreen.catalog.pg_cron import (
+    MAX_WORKERS,
+    WORKER_JOBS,
+    cleanup_job,
+    database_name,
+    index_job,
+    installation,
+    job_names,
+)
 from evergreen.core.errors import UserError
 from evergreen.core.frozen import frozen
 from evergreen.core.text import pluralize, quoted
@@ -43,7 +51,7 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     _remove(pipeline)
     for name, command in commands.items():
         _put(name, command)
-    db.run(SQL.schedule, _cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
+    db.run(SQL.schedule, cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
     db.notice(
         f"pg_cron runs {pluralize(workers, 'worker')} within a minute; see cron.job_run_details,"
         f" of which our rows are kept for {_RUNS_KEPT}"
@@ -84,15 +92,17 @@ def embed_unschedule(pipeline: str | None) -> str:
     """Remove the jobs that embed_schedule made with the same argument; raises 55000, 58P01."""
     if not _is_here():
         names, here = ", ".join(db.literal(name) for name in job_names(pipeline)), database_name()
-        cleanup = db.literal(_cleanup_job())
+        cleanup = db.literal(cleanup_job())
         return (
             f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname IN ({names});\n"
             f"SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = {cleanup} AND NOT EXISTS (SELECT"
-            f" FROM cron.job j WHERE j.database = {db.literal(here)} AND j.jobname ~ '^evergreen .*#[0-9]+$');"
+            f" FROM cron.job j WHERE j.database = {db.literal(here)} AND j.jobname ~ {db.literal(WORKER_JOBS)});"
         )
     removed = _remove(pipeline)
-    db.rows(SQL.unschedule_cleanup, _cleanup_job())
-    as_extension_owner(lambda: db.rows(SQL.unschedule_index_jobs))  # these belong to the extension's owner
+    db.rows(SQL.unschedule_cleanup, cleanup_job(), WORKER_JOBS)
+    as_extension_owner(
+        lambda: db.rows(SQL.unschedule_index_jobs, index_job("g"), WORKER_JOBS)
+    )  # these belong to the extension's owner
     running = as_extension_owner(lambda: db.rows(SQL.running_workers))
     if running:
         pids = ", ".join(str(row["pid"]) for row in running)
@@ -101,10 +111,6 @@ def embed_unschedule(pipeline: str | None) -> str:
             " within a minute, `evergreen worker` when it is stopped"
         )
     return f"unscheduled: {', '.join(removed) or 'nothing was scheduled'}"
-
-
-def _cleanup_job() -> str:
-    return f"evergreen {database_name()} housekeeping"
 
 
 def _put(name: str, command: str) -> None:
@@ -125,7 +131,7 @@ def _cleanup_command() -> str:
         "SET TRANSACTION READ WRITE; DELETE FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')"
         f" AND coalesce(end_time, start_time, '-infinity') < now() - interval '{_RUNS_KEPT}'"
         f" AND (database = {db.literal(database_name())} AND starts_with(command, {db.literal(worker)})"
-        f" OR jobid IN (SELECT jobid FROM cron.job WHERE jobname = {db.literal(_cleanup_job())}))"
+        f" OR jobid IN (SELECT jobid FROM cron.job WHERE jobname = {db.literal(cleanup_job())}))"
     )
 
 
@@ -167,7 +173,7 @@ def _elsewhere(commands: dict[str, str]) -> str:
         f"SELECT cron.schedule_in_database({db.literal(name)}, {every}, {db.literal(command)}, {database});"
         for name, command in commands.items()
     ]
-    cleanup = (_cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
+    cleanup = (cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
     calls.append(f"SELECT cron.schedule({', '.join(db.literal(part) for part in cleanup)});")
     db.notice(f'pg_cron lives in database "{here["home"]}": run the returned statements there')
     return "\n".join(calls)

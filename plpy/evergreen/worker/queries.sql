@@ -41,11 +41,11 @@ SELECT pg_catalog.has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXEC
 SELECT count(*) FROM cron.job j
 WHERE j.active AND j.command ~ '^CALL .*embed_work[(]' AND NOT (j.jobname = ANY ($1) AND j.database = pg_catalog.current_database())
 
--- unschedule_index_jobs(): without a scheduled worker, nothing removes these jobs once the index exists
+-- unschedule_index_jobs(text, text): without a scheduled worker, nothing removes these jobs once the index exists.
+-- $1: the beginning of their names; $2: the pattern of the workers' names
 SELECT cron.unschedule(c.jobid) FROM cron.job c
-WHERE c.database = pg_catalog.current_database()
-  AND c.jobname LIKE 'evergreen index ' || pg_catalog.current_database() || ' g%'
-  AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ '^evergreen .*#[0-9]+$')
+WHERE c.database = pg_catalog.current_database() AND pg_catalog.starts_with(c.jobname, $1)
+  AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ $2)
 
 -- running_workers(): sessions that work in this database, or wait for work
 SELECT a.pid FROM pg_catalog.pg_stat_activity a
@@ -53,10 +53,10 @@ WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backe
   AND (a.state = 'active' AND a.query ~* 'embed_work *[(]' OR a.application_name = 'evergreen worker')
 ORDER BY a.pid
 
--- unschedule_cleanup(text): removes the cleanup job once no worker is scheduled
+-- unschedule_cleanup(text, text): removes the cleanup job once no worker is scheduled; $2: the pattern of the workers' names
 SELECT cron.unschedule(h.jobid) FROM cron.job h
 WHERE h.jobname = $1
-  AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ '^evergreen .*#[0-9]+$')
+  AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ $2)
 
 -- insert_external_lease(int8, int4, text): makes the claim visible to other sessions; each renewal lasts $3
 INSERT INTO embed.lease (token, generation, expires_at, outside)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from evergreen.db.snapshots import Snapshot
 from evergreen.queue import scan_start
 from evergreen.queue.scan_start import ScanStart, ScanStarts, SnapshotMark
 
@@ -15,8 +16,8 @@ def clock(monkeypatch):
 
 
 def test_a_snapshot_is_read():
-    assert SnapshotMark.parse("740:745:740,742") == SnapshotMark(745, (740, 742))
-    assert SnapshotMark.parse("740:740:") == SnapshotMark(740)
+    assert SnapshotMark.of(Snapshot.parse("740:745:740,742")) == SnapshotMark(745, (740, 742))
+    assert SnapshotMark.of(Snapshot.parse("740:740:")) == SnapshotMark(740)
 
 
 def test_a_cheap_look_is_repeated_at_once(clock):

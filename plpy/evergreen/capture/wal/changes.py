@@ -4,7 +4,6 @@ from evergreen.capture.wal.decoder import UNCHANGED, Change, Relation, Values
 from evergreen.core.frozen import frozen
 
 Key = tuple[str, ...]
-_EPOCH = 1 << 32
 
 
 class UnknownKeyError(Exception):
@@ -64,27 +63,3 @@ def _is_unrelated(watcher: Watcher, relation: Relation, change: Change) -> bool:
         return False
     pairs = zip(relation.columns, change.old, change.new, strict=True)
     return all(new is UNCHANGED or old == new for name, old, new in pairs if name in looked_at)
-
-
-@frozen
-class Snapshot:
-    """A snapshot as pg_current_snapshot() prints it."""
-
-    xmin: int
-    xmax: int
-    running: frozenset[int]
-
-    @classmethod
-    def parse(cls, text: str) -> "Snapshot":
-        """Read ``xmin:xmax:xid,xid``."""
-        xmin, xmax, running = text.split(":")
-        return cls(int(xmin), int(xmax), frozenset(int(xid) for xid in running.split(",") if xid))
-
-    def sees(self, short_xid: int) -> bool:
-        """Return whether a transaction, by its 32-bit id, had ended; a future one had not."""
-        xid = (self.xmax & ~(_EPOCH - 1)) | short_xid
-        if xid >= self.xmax + _EPOCH // 2:
-            xid -= _EPOCH
-        elif xid < self.xmax - _EPOCH // 2:
-            xid += _EPOCH
-        return xid < self.xmin or (xid < self.xmax and xid not in self.running)

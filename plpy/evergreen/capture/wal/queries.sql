@@ -169,9 +169,6 @@ SELECT pg_catalog.set_config('client_encoding', $1, true),
        (SELECT pg_catalog.set_config('log_min_messages', $2, true) FROM pg_catalog.pg_roles r
         WHERE r.rolname = current_user AND r.rolsuper)
 
--- snapshot(): transactions that every later snapshot sees
-SELECT pg_catalog.pg_current_snapshot()::text
-
 -- pipelines_of_table(oid): pipelines that a table belongs to, as their source or as a partition of it
 SELECT w.pipeline FROM embed.wal w JOIN embed.pipeline p ON p.id = w.pipeline
 WHERE p.source = $1 OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($1) a)

@@ -7,14 +7,15 @@ from itertools import chain
 
 from evergreen import db
 from evergreen.capture.wal import changes, decoder
-from evergreen.capture.wal.changes import Key, Snapshot, UnknownKeyError, Watcher
+from evergreen.capture.wal.changes import Key, UnknownKeyError, Watcher
 from evergreen.capture.wal.decoder import Begin, Change, Commit, ProtocolError, Relation, Truncate
 from evergreen.capture.wal.slot import format_lsn, parse_lsn
 from evergreen.catalog import json_objects, pipelines
 from evergreen.core.frozen import frozen
 from evergreen.core.job import BULK_CHANGES
-from evergreen.db import encoding
+from evergreen.db import encoding, snapshots
 from evergreen.db.queries import load
+from evergreen.db.snapshots import Snapshot
 from evergreen.queue import change_log
 from evergreen.source import expressions as ex
 from evergreen.source import table
@@ -145,7 +146,7 @@ class _Reading:
     def _is_visible(self, xid: int) -> bool:
         """Return whether every later snapshot sees what the transaction wrote."""
         if self._snapshot is None or not self._snapshot.sees(xid):
-            self._snapshot = Snapshot.parse(db.value(SQL.snapshot))
+            self._snapshot = snapshots.current()
         return self._snapshot.sees(xid)
 
     def _changed(self, change: Change) -> None:

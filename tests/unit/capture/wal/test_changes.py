@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.capture.wal.changes import Snapshot, UnknownKeyError, Watcher, keys
+from evergreen.capture.wal.changes import UnknownKeyError, Watcher, keys
 from evergreen.capture.wal.decoder import UNCHANGED, Change, Relation
+from evergreen.db.snapshots import Snapshot
 
 RELATION = Relation(7, ("body", "id", "tenant", "n"), (25, 23, 25, 23))
 WATCHER = Watcher(1, ("tenant", "id"), (25, 23), frozenset({"body"}))

@@ -4,6 +4,7 @@ A claim takes ready jobs, live before backfill with a share each, then the next 
 """
 
 from dataclasses import replace
+from functools import cache
 from typing import Protocol
 
 from evergreen import db
@@ -11,7 +12,7 @@ from evergreen.catalog import options
 from evergreen.core.job import Claim, ClaimRequest, Job, Lane
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.errors import is_lock_unavailable
-from evergreen.db.queries import load
+from evergreen.db.queries import Query, load
 from evergreen.queue.scan_start import ScanStart, ScanStarts, SnapshotMark
 
 SQL = load(__package__)
@@ -127,7 +128,17 @@ def is_anything_left(pipelines: list[int], unavailable: list[int], *, unreadable
 
     ``unreadable``: also count rows of sources that could not be read.
     """
-    return bool(db.value(SQL.is_anything_left, pipelines, unavailable, unreadable))
+    return bool(db.value(_of_working(SQL.is_anything_left), pipelines, unavailable, unreadable))
+
+
+def has_new_changes(pipelines: list[int], snapshot: str) -> bool:
+    """Return whether changes were committed that a snapshot does not see."""
+    return bool(db.value(_of_working(SQL.has_new_changes), pipelines, snapshot))
+
+
+@cache
+def _of_working(query: Query) -> Query:
+    return query.with_identifiers(working_pipelines=SQL.working_pipelines.text)
 
 
 def delete_lease(claim: Claim) -> None:

@@ -215,9 +215,7 @@ WHERE ctid = ANY (ARRAY(
 
 -- is_anything_left(int4[], int4[], bool): whether there are jobs ready now or soon, log rows, or running cursors.
 -- $2: generations whose model is unavailable; $3: whether cursors over an unreadable source count.
-WITH working AS (
-    SELECT p.id FROM embed.pipeline p
-    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.missing_part(p.id)).what IS NULL)
+WITH working AS ({working_pipelines})
 SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= {max_key_bytes})
     OR EXISTS (SELECT FROM working p WHERE embed.is_restored(p.id))
@@ -225,6 +223,19 @@ SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.i
                WHERE s.running AND g.id <> ALL ($2) AND ($3 OR s.last_error IS NULL))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id
                WHERE g.id <> ALL ($2) AND j.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5)) AS found
+
+-- has_new_changes(int4[], text): whether anything was committed that the pass did not see: by later transactions, or by those open during
+-- it
+WITH working AS ({working_pipelines})
+SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
+               WHERE c.xid >= pg_catalog.pg_snapshot_xmax($2::pg_catalog.pg_snapshot))
+    OR EXISTS (SELECT FROM working p
+               CROSS JOIN LATERAL pg_catalog.pg_snapshot_xip($2::pg_catalog.pg_snapshot) x (xid)
+               JOIN embed.change_log c ON c.pipeline = p.id AND c.xid = x.xid)
+
+-- working_pipelines(): those of the pipelines $1 that have work if they have changes
+SELECT p.id FROM embed.pipeline p
+WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.missing_part(p.id)).what IS NULL
 
 -- has_leases_or_broken_source(int4): whether there are leases whose worker may be gone, or a broken source to check again
 SELECT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = $1 AND p.broken_reason IS NOT NULL)

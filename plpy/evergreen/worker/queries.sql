@@ -161,17 +161,6 @@ SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS seen,
 -- is_stop_requested(): whether the session that asks this one to stop is a worker: any role can take the lock
 SELECT embed.held_by_worker({lock_stop}, pg_catalog.pg_backend_pid())
 
--- has_new_changes(int4[], text): whether anything was committed that the pass did not see: by later transactions, or by those open during
--- it
-WITH working AS (
-    SELECT p.id FROM embed.pipeline p
-    WHERE p.id = ANY ($1) AND p.state = 'active' AND p.broken_reason IS NULL AND (embed.missing_part(p.id)).what IS NULL)
-SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
-               WHERE c.xid >= pg_catalog.pg_snapshot_xmax($2::pg_catalog.pg_snapshot))
-    OR EXISTS (SELECT FROM working p
-               CROSS JOIN LATERAL pg_catalog.pg_snapshot_xip($2::pg_catalog.pg_snapshot) x (xid)
-               JOIN embed.change_log c ON c.pipeline = p.id AND c.xid = x.xid)
-
 -- notify_peers(): there is more work than one worker takes
 SELECT pg_catalog.pg_notify('evergreen_backlog', '')
 

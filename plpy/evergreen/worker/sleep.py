@@ -76,7 +76,7 @@ def _fall_asleep(chosen: list[int]) -> tuple[bool, float]:
     woken_for_nothing = _state.idle and time.monotonic() < _state.sleeps_until
     if woken_for_nothing or not _take_sleep_lock():  # a flood of NOTIFYs must not keep workers busy
         return False, _state.next_pause()
-    if _state.seen is None or db.value(SQL.has_new_changes, chosen, _state.seen):
+    if _state.seen is None or claims.has_new_changes(chosen, _state.seen):
         db.run(SQL.release_sleep_lock)
         return False, 0.0
     return True, _state.next_pause() if _has_to_wait(chosen) else LONGEST

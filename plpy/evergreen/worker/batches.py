@@ -9,11 +9,11 @@ from evergreen.core.pipeline import Generation
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
 from evergreen.db.privileges import LOCKED_HINT
 from evergreen.queue import claims
-from evergreen.worker import policies
+from evergreen.worker import retry
 from evergreen.worker.batch import Batch
+from evergreen.worker.commit_policy import CommitPolicy
 from evergreen.worker.engine import Engine
 from evergreen.worker.pipeline_backoff import PipelineBackoff
-from evergreen.worker.policies import CommitPolicy
 
 POLL_S = 0.1  # seconds to wait for an answer at a time
 _LOCK_ATTEMPTS = 3  # tries to write a batch against a lock before its jobs are released
@@ -109,7 +109,7 @@ class Batches:
             if not is_lock_conflict(error):
                 self._release(batch, error)
             else:
-                batch.retry_later(policies.retry_delay(error, batch.lock_failures))
+                batch.retry_later(retry.retry_delay(error, batch.lock_failures))
                 self._save(batch)
                 if is_last_try or batch.lock_failures >= _LOCK_ATTEMPTS:
                     self._release_unless_locked(batch, error)
@@ -128,7 +128,7 @@ class Batches:
 
     def _abandon(self, batch: Batch, error: db.DatabaseError) -> None:
         pause = self._backoff.delay(batch.claim.pipeline.id, error)
-        self._engine.abandon(batch, pause, policies.describe(error))
+        self._engine.abandon(batch, pause, retry.describe(error))
 
     def _release_unless_locked(self, batch: Batch, error: db.DatabaseError) -> None:
         try:

@@ -18,13 +18,14 @@ from evergreen.db.privileges import as_extension_owner, check_owner, sql_entry
 from evergreen.embedding.limits import state
 from evergreen.queue import change_log, claims
 from evergreen.worker.batch import Batch
+from evergreen.worker.commit_policy import InCallersTransaction
 from evergreen.worker.engine import Engine
 from evergreen.worker.maintenance import leftovers
-from evergreen.worker.policies import InCallersTransaction, not_reentrant
+from evergreen.worker.reentrancy import not_reentrant
+from evergreen.worker.retry import ERROR_RETRY_S
 
 _MAX_RATE_WAIT_S = 5.0  # longest wait for a rate limit in the caller's transaction
 _POLL_S, _NO_WAIT = 0.1, 0.0
-_ERROR_RETRY_S = 5.0
 _READ_TIMEOUT_S, _MIN_READ_TIMEOUT_S = 5.0, 1.0  # seconds to wait for a source to be read
 _MAX_IDLE_STEP_S = 0.2
 _IN_FLIGHT_TIMEOUT_S = 3.0  # seconds to wait for texts in flight elsewhere
@@ -99,7 +100,7 @@ class Drain:
         finally:
             self._dispatcher.close()
         for batch in self._batches:
-            steps = (partial(self._apply, batch), partial(self._engine.abandon, batch, _ERROR_RETRY_S), batch.save_all)
+            steps = (partial(self._apply, batch), partial(self._engine.abandon, batch, ERROR_RETRY_S), batch.save_all)
             any(self._isolate(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
         self._policy.cursors.settle()
         maintenance.in_transaction(leftovers())

@@ -13,11 +13,18 @@
 ``look`` and a policy; its claims are finished by ``external_batch`` and ``external_submit``.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from evergreen import db
 from evergreen.capture import ddl_sync
 from evergreen.catalog import pipelines
 from evergreen.core.embedding import EmbeddingTask
+from evergreen.core.errors import RetryableError
 from evergreen.core.job import ClaimRequest, Lane
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.step import Step
+from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.embedding.batching import rows_worth_claiming
 from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.limits import shared
@@ -26,8 +33,9 @@ from evergreen.embedding.providers.registry import provider
 from evergreen.queue import claims
 from evergreen.worker.apply import budget, finish
 from evergreen.worker.batch import Batch
-from evergreen.worker.policies import CommitPolicy, model_step
+from evergreen.worker.commit_policy import CommitPolicy
 
+T = TypeVar("T")
 _BATCH = 1000  # rows of a claim, at most
 
 
@@ -54,7 +62,7 @@ class Engine:
         """``longest_wait``: seconds to wait for a rate limit while claims are in hand."""
         self._policy = policy
         self.dispatcher = RequestDispatcher(
-            shared.SharedLimits(), model_step(policy.step), policy.on_tick, longest_wait=longest_wait
+            shared.SharedLimits(), _model_step(policy.step), policy.on_tick, longest_wait=longest_wait
         )
         self.batches: list[Batch] = []
 
@@ -134,3 +142,17 @@ class Engine:
                 claims.delete_lease(batch.claim)
 
         self._policy.step("abandon", abandon)
+
+
+def _model_step(step: Step) -> Step:
+    """Make a step raise RetryableError for failed statements, except for a cancel or shutdown."""
+
+    def guarded(name: str, body: Callable[[], T], /) -> T:
+        try:
+            return step(name, body)
+        except db.DatabaseError as error:
+            if is_shutdown_or_cancel(error):
+                raise
+            raise RetryableError(db.message(error)) from error
+
+    return guarded

@@ -18,9 +18,9 @@ from evergreen.storage.vector_cache import Resolved
 from evergreen.worker.apply import budget, finish
 from evergreen.worker.claimed_texts import ExternalClaim, close
 from evergreen.worker.result import BatchResult, Cost, Deferral
+from evergreen.worker.retry import IN_FLIGHT_RETRY_S
 
 SQL = load(__package__)
-_IN_FLIGHT_RETRY_S = 0.2
 #: token, key, chunk_no, text, hash, model
 ClaimedText = tuple[int, str, int, str, bytes, str]
 
@@ -65,7 +65,7 @@ class ClaimedBatch:
         """Release rows with a text in flight elsewhere; return the other documents that need a model."""
         waiting = [d for d in self._result.prepared.documents if not self._result.complete(d)]
         busy = [d.key for d in waiting if any(text_hash in elsewhere for text_hash, _ in d.chunks)]
-        self._defer(busy, _IN_FLIGHT_RETRY_S)
+        self._defer(busy, IN_FLIGHT_RETRY_S)
         return [d for d in waiting if d.key not in self._result.deferred]
 
     def _charge(self, documents: list[Document], send: Texts) -> list[Document]:
@@ -85,7 +85,7 @@ class ClaimedBatch:
             limits, model, -sum(estimate_tokens(texts[text_hash]) for text_hash in paid if text_hash not in kept)
         )
         settled = {d.key for d in affordable} | self._result.prepared.failures.keys()
-        self._defer([d.key for d in documents if d.key not in settled], _IN_FLIGHT_RETRY_S)
+        self._defer([d.key for d in documents if d.key not in settled], IN_FLIGHT_RETRY_S)
         return affordable
 
     def _rows(self, documents: list[Document], send: Texts) -> list[ClaimedText]:

@@ -21,10 +21,11 @@ from evergreen.queue import claims
 from evergreen.queue.scan_start import ScanStart
 from evergreen.worker import lost_claims
 from evergreen.worker.apply import budget
+from evergreen.worker.commit_policy import InCallersTransaction
 from evergreen.worker.engine import look
 from evergreen.worker.external_batch import ClaimedBatch, ClaimedText
 from evergreen.worker.maintenance import leftovers
-from evergreen.worker.policies import InCallersTransaction, not_reentrant
+from evergreen.worker.reentrancy import not_reentrant
 
 SQL = load(__package__)
 _MAX_ROWS = 10_000

@@ -23,7 +23,7 @@ from evergreen.storage.usage import Alone
 from evergreen.worker import claimed_texts
 from evergreen.worker.apply import budget, fail, finish
 from evergreen.worker.claimed_texts import ExternalClaim, Text
-from evergreen.worker.policies import not_reentrant
+from evergreen.worker.reentrancy import not_reentrant
 from evergreen.worker.result import BatchResult, Cost, Deferral
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from evergreen.db.errors import is_lock_conflict, is_query_canceled
 from evergreen.db.privileges import LOCKED_HINT, as_extension_owner, check_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.worker import session, sleep
-from evergreen.worker.policies import not_reentrant
+from evergreen.worker.reentrancy import not_reentrant
 from evergreen.worker.sleep import LONGEST, SHORTEST, WorkerState
 from evergreen.worker.worker import Worker
 

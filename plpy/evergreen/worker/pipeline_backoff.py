@@ -8,7 +8,7 @@ from evergreen import db
 from evergreen.core.step import Step
 from evergreen.db import event_log
 from evergreen.db.errors import is_disk_full, is_lock_conflict, is_shutdown_or_cancel
-from evergreen.worker import policies
+from evergreen.worker import retry
 
 
 class PipelineBackoff:
@@ -35,7 +35,7 @@ class PipelineBackoff:
 
     def delay(self, pipeline_id: int, error: db.DatabaseError) -> float:
         """Return the seconds that the pipeline's rows wait after an error."""
-        return policies.retry_delay(error, self._disk_full[pipeline_id])
+        return retry.retry_delay(error, self._disk_full[pipeline_id])
 
     def isolate(self, pipeline_id: int, body: Callable[[], bool]) -> bool:
         """Process one pipeline; its errors must not delay the others."""
@@ -45,7 +45,7 @@ class PipelineBackoff:
             if is_shutdown_or_cancel(error):  # cancelled, terminated, shutting down
                 raise
             locked, full = is_lock_conflict(error), is_disk_full(error)
-            pause = policies.retry_delay(
+            pause = retry.retry_delay(
                 error, self._lock_conflicts[pipeline_id] if locked else self._disk_full[pipeline_id]
             )
             self._lock_conflicts[pipeline_id] = self._lock_conflicts[pipeline_id] + 1 if locked else 0

@@ -12,12 +12,12 @@ from evergreen.core.job import Claim, ClaimRequest, Lane
 from evergreen.db import timeouts
 from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.queue import claims
-from evergreen.worker import policies
+from evergreen.worker import retry
 from evergreen.worker.batches import POLL_S, Batches
+from evergreen.worker.commit_policy import CommitEachStep
 from evergreen.worker.engine import Engine
 from evergreen.worker.maintenance import run_all
 from evergreen.worker.pipeline_backoff import PipelineBackoff
-from evergreen.worker.policies import CommitEachStep
 from evergreen.worker.sleep import WorkerState
 from evergreen.worker.throttle import Throttle
 
@@ -139,7 +139,7 @@ class Worker:
     def _claim_and_start(self, pipeline_id: int) -> bool:
         """Claim and prepare as much as the pipeline's models can take; return whether anything was claimed."""
         pipeline = self._source_checks.run(
-            pipeline_id, lambda: self._engine.look(pipeline_id), lambda error: policies.retry_delay(error, 0)
+            pipeline_id, lambda: self._engine.look(pipeline_id), lambda error: retry.retry_delay(error, 0)
         )
         if pipeline is None or self._batches.is_unwritten(pipeline_id):
             return False

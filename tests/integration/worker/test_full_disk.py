@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.waiting import Background, wait_until
 
-AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.worker import policies; policies._ERROR_RETRY_S = 0.02'"
+AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.worker import retry; retry.ERROR_RETRY_S = 0.02'"
 FAILS = """
 CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE 'no room' USING ERRCODE = '{state}'; END

@@ -48,7 +48,7 @@ CURES: dict[str, str] = {
     "evergreen: reading the WAL: …": "It is retried. If it stays, `evergreen doctor` says what to type.",
     "evergreen: maintenance failed (…): …; noting it: …": _RETRIED,
     "evergreen: maintenance failed (…): …": _RETRIED,
-    "evergreen: pipeline … is paused for … s: …": _RETRIED,
+    'evergreen: pipeline "…" is backed off for … s: …': _RETRIED,
     "evergreen could not look at this DDL command: …": "Your command was done. The next worker follows it. " + _VERIFY,
     "evergreen could not look at this DROP command: …": "Your command was done. The next worker follows it.",
     "evergreen could not follow the drop of the source of pipeline …: …": "`SELECT embed_drop('docs')` removes the pipeline.",

@@ -30,9 +30,15 @@ def debug(event: str, *, pipeline: str, **details: Detail) -> None:
 
 def _write(say: db.Say, event: str, pipeline: str | int | None, details: dict[str, Detail]) -> None:
     """Write a line without Postgres' context, and send it to no client: the caller did nothing wrong."""
-    name = db.value(SQL.name, pipeline) if isinstance(pipeline, int) else pipeline
+    name = pipeline_name(pipeline) if isinstance(pipeline, int) else pipeline
     before = db.rows(SQL.settings)
     names = [row["name"] for row in before]
     db.rows(SQL.set, names, [row["alone"] for row in before])
     say(logfmt(event, {"pipeline": name, **details}))
     db.rows(SQL.set, names, [row["value"] for row in before])
+
+
+def pipeline_name(pipeline_id: int) -> str:
+    """Return the name of a pipeline as a message shows it; its id if it was dropped."""
+    name = db.value(SQL.name, pipeline_id)
+    return str(pipeline_id) if name is None else str(name)

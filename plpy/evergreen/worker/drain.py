@@ -12,7 +12,7 @@ from evergreen.core.errors import UserError
 from evergreen.core.job import ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.text import pluralize, quoted
-from evergreen.db import privileges, statement_timeout, timeouts
+from evergreen.db import event_log, privileges, statement_timeout, timeouts
 from evergreen.db.errors import in_class
 from evergreen.db.privileges import as_extension_owner, check_owner, sql_entry
 from evergreen.embedding.limits import state
@@ -100,11 +100,15 @@ class Drain:
         finally:
             self._dispatcher.close()
         for batch in self._batches:
-            steps = (partial(self._apply, batch), partial(self._engine.abandon, batch, ERROR_RETRY_S), batch.save_all)
-            any(self._isolate(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
+            self._write_or_abandon(batch)
         self._policy.cursors.settle()
         maintenance.in_transaction(leftovers())
         return len(self._done)
+
+    def _write_or_abandon(self, batch: Batch) -> None:
+        """Write a batch, or else release its rows for a later retry, or at least cache its answers."""
+        steps = (partial(self._apply, batch), partial(self._engine.abandon, batch, ERROR_RETRY_S), batch.save_all)
+        any(self._isolate(batch.claim.pipeline.id, step) for step in steps)  # until one succeeds
 
     def _claim(self) -> None:
         """Give each pipeline its share of the rows; unused shares go to pipelines with more work."""
@@ -142,7 +146,8 @@ class Drain:
         except db.DatabaseError as error:
             if in_class(error, "25", "53", "57"):  # caused by the transaction, the server or a user
                 raise
-            db.warning(f"evergreen: pipeline {pipeline_id} was skipped: {db.message(error)}", hint=db.hint(error))
+            name = event_log.pipeline_name(pipeline_id)
+            db.warning(f'evergreen: pipeline "{name}" was skipped: {db.message(error)}', hint=db.hint(error))
             return False
         return True
 

@@ -35,7 +35,11 @@ class PipelineBackoff:
 
     def delay(self, pipeline_id: int, error: db.DatabaseError) -> float:
         """Return the seconds that the pipeline's rows wait after an error."""
-        return retry.retry_delay(error, self._disk_full[pipeline_id])
+        return retry.retry_delay(error, self._failures(error)[pipeline_id])
+
+    def _failures(self, error: db.DatabaseError) -> Counter[int]:
+        """Return the consecutive failures of an error's kind, which make its delay grow."""
+        return self._lock_conflicts if is_lock_conflict(error) else self._disk_full
 
     def isolate(self, pipeline_id: int, body: Callable[[], bool]) -> bool:
         """Process one pipeline; its errors must not delay the others."""
@@ -44,22 +48,27 @@ class PipelineBackoff:
         except db.DatabaseError as error:
             if is_shutdown_or_cancel(error):  # cancelled, terminated, shutting down
                 raise
-            locked, full = is_lock_conflict(error), is_disk_full(error)
-            pause = retry.retry_delay(
-                error, self._lock_conflicts[pipeline_id] if locked else self._disk_full[pipeline_id]
-            )
-            self._lock_conflicts[pipeline_id] = self._lock_conflicts[pipeline_id] + 1 if locked else 0
-            self._disk_full[pipeline_id] = self._disk_full[pipeline_id] + 1 if full else 0
-            self._until[pipeline_id] = time.monotonic() + pause
-            if not locked:
-                self._log(pipeline_id, pause, db.message(error), reason=db.sqlstate(error))
+            delay = self.delay(pipeline_id, error)
+            self._count(pipeline_id, error)
+            self._until[pipeline_id] = time.monotonic() + delay
+            if not is_lock_conflict(error):
+                self._log(pipeline_id, delay, db.message(error), reason=db.sqlstate(error))
             return False
         if not done:  # a batch that is written resets it itself
             self._lock_conflicts[pipeline_id] = 0
         return done
 
+    def _count(self, pipeline_id: int, error: db.DatabaseError) -> None:
+        for counter, failed in (
+            (self._lock_conflicts, is_lock_conflict(error)),
+            (self._disk_full, is_disk_full(error)),
+        ):
+            counter[pipeline_id] = counter[pipeline_id] + 1 if failed else 0
+
     def _log(self, pipeline_id: int, seconds: float, message: str, reason: str) -> None:
-        self._step(
-            "log", lambda: event_log.warn("pipeline_backed_off", pipeline=pipeline_id, seconds=seconds, reason=reason)
-        )
-        db.warning(f"evergreen: pipeline {pipeline_id} is paused for {seconds:g} s: {message}")
+        def log() -> str:
+            event_log.warn("pipeline_backed_off", pipeline=pipeline_id, seconds=seconds, reason=reason)
+            return event_log.pipeline_name(pipeline_id)
+
+        name = self._step("log", log)
+        db.warning(f'evergreen: pipeline "{name}" is backed off for {seconds:g} s: {message}')

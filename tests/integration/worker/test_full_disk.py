@@ -14,7 +14,7 @@ BEGIN RAISE 'no room' USING ERRCODE = '{state}'; END
 $$;
 CREATE TRIGGER no_room BEFORE INSERT OR UPDATE ON embed.document FOR EACH ROW EXECUTE FUNCTION no_room();
 """
-RESTS = re.compile(r"is paused for ([\d.]+) s: no room")
+RESTS = re.compile(r"is backed off for ([\d.]+) s: no room")
 
 
 @pytest.fixture

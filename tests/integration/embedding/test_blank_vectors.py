@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from evergreen.storage.chunks import is_zero, literal
+from evergreen.storage.chunks import is_zero, vector_literal
 from tests.fixtures.error_checks import refused
 from tests.fixtures.pipelines.documents import drain_all, drain_once, shown
 from tests.fixtures.providers import faults
@@ -186,6 +186,6 @@ def test_a_text_without_meaning_is_found_by_no_search(db, claimed, distance, sto
 
 
 def test_a_question_without_meaning_is_known_by_its_vector():
-    assert is_zero(literal(np.zeros(3, dtype=np.float32)))
+    assert is_zero(vector_literal(np.zeros(3, dtype=np.float32)))
     assert is_zero("[-0,0]")
-    assert not is_zero(literal(np.array([0, 1e-38, 0], dtype=np.float32)))
+    assert not is_zero(vector_literal(np.array([0, 1e-38, 0], dtype=np.float32)))

@@ -85,7 +85,7 @@ def coalesce(pipeline: Pipeline, scan_start: ScanStart) -> int:
     if row is None:
         return 0
     known = scan_start.known()
-    selection = _Selection(SQL.oldest_rows.text, str(row["floor"]))
+    selection = _Selection(SQL.oldest_rows.text, str(row["scan_start"]))
     if known is not None:
         selection = _Selection(SQL.new_rows.text, str(known.end), known.open)
     # Before the first statement: each later one has a newer snapshot, and rows in between are read again.
@@ -107,7 +107,7 @@ def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
     row = db.one(SQL.read_scan_start, pipeline.id)
     if row is None:
         return
-    selection = _Selection(SQL.oldest_rows.text, str(row["floor"]))
+    selection = _Selection(SQL.oldest_rows.text, str(row["scan_start"]))
     jobs = 0
     for _ in range(_MAX_ROUNDS):
         coalesced = _coalesce(pipeline, selection, limit)

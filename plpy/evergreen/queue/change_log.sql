@@ -1,8 +1,8 @@
 -- lock_change_log(int4): one worker coalesces a pipeline's log at a time; others skip it
-SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1 FOR UPDATE SKIP LOCKED
+SELECT i.scan_start::pg_catalog.text AS scan_start FROM embed.change_log_state i WHERE i.pipeline = $1 FOR UPDATE SKIP LOCKED
 
 -- read_scan_start(int4): where the log starts, without a lock
-SELECT i.floor::pg_catalog.text AS floor FROM embed.change_log_state i WHERE i.pipeline = $1
+SELECT i.scan_start::pg_catalog.text AS scan_start FROM embed.change_log_state i WHERE i.pipeline = $1
 
 -- coalesce(int4, xid8, int4, jsonb[], xid8[], int4): log rows become jobs of every generation in the statement that deletes them.
 -- It also looks up the generations: one started between an earlier look-up and this snapshot may have read the row before the
@@ -108,11 +108,11 @@ DELETE FROM embed.change_log c USING taken t
 WHERE c.ctid = t.ctid AND (SELECT count(*) FROM held) = 2 * (SELECT count(*) FROM generations)
 
 -- advance_scan_start(int4): nothing can appear below both the oldest remaining row and the oldest running transaction
-UPDATE embed.change_log_state i SET floor = f.floor
+UPDATE embed.change_log_state i SET scan_start = f.scan_start
 FROM (SELECT least(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
                    (SELECT c.xid FROM embed.change_log c, embed.change_log_state n
-                    WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.floor ORDER BY c.xid LIMIT 1)) AS floor) f
-WHERE i.pipeline = $1 AND i.floor < f.floor
+                    WHERE n.pipeline = $1 AND c.pipeline = $1 AND c.xid >= n.scan_start ORDER BY c.xid LIMIT 1)) AS scan_start) f
+WHERE i.pipeline = $1 AND i.scan_start < f.scan_start
 
 -- insert_missing_change_log_states(): the row that coalescing locks
 INSERT INTO embed.change_log_state (pipeline)
@@ -141,7 +141,7 @@ SELECT $1, k.key, CASE WHEN k.ord = 1 AND $3 AND NOT pg_catalog.pg_try_advisory_
 FROM pg_catalog.unnest($2) WITH ORDINALITY k (key, ord)
 
 -- reset_scan_start(int4): transaction ids of another server mean nothing here
-UPDATE embed.change_log_state SET floor = '0' WHERE pipeline = $1
+UPDATE embed.change_log_state SET scan_start = '0' WHERE pipeline = $1
 
 -- delete_change_log(int4): deletes the change log of a pipeline, and its state
 WITH changes AS (DELETE FROM embed.change_log WHERE pipeline = $1)

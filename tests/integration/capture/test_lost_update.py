@@ -124,7 +124,7 @@ def test_places_in_the_log_move_on_once_nobody_old_is_left(connect, db, pipeline
     """An old transaction holds the place where workers start to read; when it ends, that place moves on."""
 
     def floor():
-        return int(db.execute("SELECT floor::text FROM embed.change_log_state").fetchone()[0])
+        return int(db.execute("SELECT scan_start::text FROM embed.change_log_state").fetchone()[0])
 
     writer = connect()
     writer.execute("BEGIN")

@@ -66,7 +66,7 @@ def prepare(session, name, *statements):
 
 
 def floor(db):
-    return int(db.execute("SELECT i.floor::text FROM embed.change_log_state i JOIN embed.pipeline p"
+    return int(db.execute("SELECT i.scan_start::text FROM embed.change_log_state i JOIN embed.pipeline p"
                           " ON p.id = i.pipeline WHERE p.name = 'docs'").fetchone()[0])  # fmt: skip
 
 

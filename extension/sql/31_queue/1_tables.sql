@@ -83,13 +83,13 @@ CREATE TABLE embed.lease (
     token      bigint PRIMARY KEY,
     generation int NOT NULL,
     expires_at timestamptz NOT NULL,
-    outside    interval,
+    external_interval interval,
     counted    boolean NOT NULL DEFAULT false
 ) WITH (vacuum_truncate = false);
 COMMENT ON TABLE embed.lease IS
     'current claims; a claim ends when it expires, when its row is deleted, or when the session advisory lock that its worker '
     'holds on the token is free';
-COMMENT ON COLUMN embed.lease.outside IS
+COMMENT ON COLUMN embed.lease.external_interval IS
     'for a claim by embed_claim: how long each renewal lasts; no session holds it, so only time ends it';
 COMMENT ON COLUMN embed.lease.counted IS
     'whether the rows of an expired claim by embed_claim have been counted as lost: see embed.job.max_batch';

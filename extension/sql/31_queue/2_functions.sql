@@ -3,7 +3,7 @@ LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
     SELECT pg_catalog.clock_timestamp()
-           + coalesce((SELECT l.outside FROM embed.lease l WHERE l.token = claim),
+           + coalesce((SELECT l.external_interval FROM embed.lease l WHERE l.token = claim),
                       (SELECT s.value FROM embed.setting s WHERE s.name = 'lease')::interval, '5 minutes'::interval)
 $sql$;
 COMMENT ON FUNCTION embed.lease_end(bigint) IS
@@ -39,7 +39,7 @@ AS $plpgsql$
 DECLARE
     number constant int = (token & 2147483647)::int;
 BEGIN
-    RETURN NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = is_abandoned.token AND l.outside IS NOT NULL)
+    RETURN NOT EXISTS (SELECT FROM embed.lease l WHERE l.token = is_abandoned.token AND l.external_interval IS NOT NULL)
        AND (pg_catalog.pg_try_advisory_xact_lock_shared(1163285062, number)
         OR (expires_at < embed.lease_end() - pg_catalog.make_interval(secs => 5) AND NOT embed.held_by_worker(1163285062, number)));
 END

@@ -118,7 +118,7 @@ DELETE FROM embed.lease WHERE token = $1
 -- An external claim is kept for an hour: late vectors are cached.
 WITH dead AS MATERIALIZED (
     SELECT l.ctid, l.generation, l.token FROM embed.lease l
-    WHERE l.expires_at < pg_catalog.clock_timestamp() - CASE WHEN l.outside IS NULL THEN '0 s' ELSE '1 h' END::pg_catalog.interval
+    WHERE l.expires_at < pg_catalog.clock_timestamp() - CASE WHEN l.external_interval IS NULL THEN '0 s' ELSE '1 h' END::pg_catalog.interval
        OR embed.is_abandoned(l.token, l.expires_at)
     FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.lease WHERE ctid = ANY (ARRAY(

@@ -1,6 +1,6 @@
 """The claims of embed_claim in embed_submit and embed_release: found by token, with their texts, and closed.
 
-An external claim is a row of embed.lease with an interval (``outside``); its texts are rows of embed.claimed_text, each
+An external claim is a row of embed.lease with an ``external_interval``; its texts are rows of embed.claimed_text, each
 with the keys of the rows that need it. The claim is closed when all its vectors were submitted or released.
 """
 
@@ -46,7 +46,7 @@ def find(pipeline: Pipeline, token: int | None) -> ExternalClaim | None:
         raise UserError(
             f"claim {token} is in use by another session", "55P03", hint="Try again when its transaction is over."
         )
-    if rows and rows[0]["is_outside"]:
+    if rows and rows[0]["is_external"]:
         return _external_claim(pipeline, token, rows[0])
     if not rows and db.value(SQL.is_token_issued, token):
         db.notice(f"claim {token} has ended and nothing of it is left to do")

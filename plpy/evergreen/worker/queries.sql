@@ -59,13 +59,13 @@ WHERE h.jobname = $1
   AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ $2)
 
 -- insert_external_lease(int8, int4, text): makes the claim visible to other sessions; each renewal lasts $3
-INSERT INTO embed.lease (token, generation, expires_at, outside)
+INSERT INTO embed.lease (token, generation, expires_at, external_interval)
 VALUES ($1, $2, pg_catalog.clock_timestamp() + $3::pg_catalog.interval, $3::pg_catalog.interval)
 
 -- count_lost_claims(int4): external claims that expired with texts still out, once each, with the rows of those texts
 WITH lost AS MATERIALIZED (
     SELECT l.ctid FROM embed.lease l
-    WHERE l.generation = $1 AND l.outside IS NOT NULL AND NOT l.counted AND l.expires_at <= pg_catalog.clock_timestamp()
+    WHERE l.generation = $1 AND l.external_interval IS NOT NULL AND NOT l.counted AND l.expires_at <= pg_catalog.clock_timestamp()
       AND EXISTS (SELECT FROM embed.claimed_text h WHERE h.token = l.token AND NOT h.received)
     FOR NO KEY UPDATE SKIP LOCKED
 )
@@ -74,8 +74,8 @@ RETURNING l.token,
           ARRAY(SELECT DISTINCT h.key FROM embed.claimed_text h WHERE h.token = l.token AND NOT h.received)::pg_catalog.text[] AS keys
 
 -- lock_lease(int8): locks the claim until the transaction ends; is_old: whether a third of its time has passed
-SELECT l.generation, l.outside IS NOT NULL AS is_outside,
-       l.expires_at < pg_catalog.clock_timestamp() + l.outside * 2 / 3 AS is_old
+SELECT l.generation, l.external_interval IS NOT NULL AS is_external,
+       l.expires_at < pg_catalog.clock_timestamp() + l.external_interval * 2 / 3 AS is_old
 FROM embed.lease l WHERE l.token = $1 FOR NO KEY UPDATE
 
 -- generation_exists(int4): whether this generation exists, in any pipeline

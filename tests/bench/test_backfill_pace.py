@@ -49,16 +49,16 @@ class Watch:
         self._db, self._pid = db, pid
 
     def look(self):
-        walked, running = self._db.execute(
-            "SELECT walked, running FROM embed.backfill_cursor WHERE generation = 1 AND scope = 'source'"
+        visited, running = self._db.execute(
+            "SELECT visited, running FROM embed.backfill_cursor WHERE generation = 1 AND scope = 'source'"
         ).fetchone()
-        self.seen.append((time.monotonic(), walked, anonymous(self._pid)))
+        self.seen.append((time.monotonic(), visited, anonymous(self._pid)))
         return not running
 
     def paces(self):
         """Rows a second in each tenth of the way."""
         total = self.seen[-1][1]
-        marks = [next(at for at, walked, _ in self.seen if walked >= total * n / 10) for n in range(11)]
+        marks = [next(at for at, visited, _ in self.seen if visited >= total * n / 10) for n in range(11)]
         return [total / 10 / max(1e-6, after - before) for before, after in itertools.pairwise(marks)]
 
 
@@ -72,7 +72,7 @@ def test_pace_and_memory(server, capsys):
     assert db.execute("SELECT backfill_progress FROM embed_status").fetchone() == (1.0,)
     assert db.execute("SELECT count(*) FROM embed.document").fetchone() == (ROWS + LIVE,)
     paces = watch.paces()
-    sizes = [size for _, walked, size in watch.seen if walked > ROWS / 10]
+    sizes = [size for _, visited, size in watch.seen if visited > ROWS / 10]
     with capsys.disabled():
         print(f"\nbackfill of {ROWS:,} rows; embed_create took {1000 * creating:.0f} ms")
         print(f"  rows/s by tenths of the way: {[round(pace) for pace in paces]}")
@@ -90,7 +90,7 @@ def test_live_lag_beside_it(server, capsys):
     lags(writer, reader, live[:20])
     idle = lags(writer, reader, live)
     db.execute("SELECT embed_backfill('docs')")
-    begun = "SELECT walked > 0 FROM embed.backfill_cursor WHERE scope = 'source'"
+    begun = "SELECT visited > 0 FROM embed.backfill_cursor WHERE scope = 'source'"
     wait_until(lambda: db.execute(begun).fetchone()[0], 60, "a start")
 
     def is_over():

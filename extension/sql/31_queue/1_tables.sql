@@ -103,9 +103,9 @@ CREATE TABLE embed.backfill_cursor (
     round      bigint NOT NULL DEFAULT 0,
     started_at timestamptz,
     last_error text,
-    walked     bigint NOT NULL DEFAULT 0,
+    visited     bigint NOT NULL DEFAULT 0,
     moved_at   timestamptz,
-    worked     interval NOT NULL DEFAULT '0',
+    active_time     interval NOT NULL DEFAULT '0',
     PRIMARY KEY (generation, scope)
 ) WITH (fillfactor = 50, vacuum_truncate = false);
 COMMENT ON TABLE embed.backfill_cursor IS
@@ -113,8 +113,8 @@ COMMENT ON TABLE embed.backfill_cursor IS
 COMMENT ON COLUMN embed.backfill_cursor.round IS
     'counts restarts, so that a worker still in an earlier round cannot end this one';
 COMMENT ON COLUMN embed.backfill_cursor.position IS 'last key queued; NULL at the start';
-COMMENT ON COLUMN embed.backfill_cursor.walked IS 'keys visited since the start; progress is computed from it';
-COMMENT ON COLUMN embed.backfill_cursor.worked IS 'time since the start, excluding periods in which no worker moved the cursor';
+COMMENT ON COLUMN embed.backfill_cursor.visited IS 'keys visited since the start; progress is computed from it';
+COMMENT ON COLUMN embed.backfill_cursor.active_time IS 'time since the start, excluding periods in which no worker moved the cursor';
 SELECT pg_catalog.pg_extension_config_dump('embed.backfill_cursor', '');
 
 CREATE TABLE embed.claimed_text (

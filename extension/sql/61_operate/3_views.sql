@@ -25,14 +25,14 @@ SELECT p.name AS pipeline,
        u.tokens,
        u.cost,
        u.texts_saved,
-       CASE WHEN l.restarts THEN 0 WHEN g.started_at IS NOT NULL THEN g.walked END AS backfill_rows,
+       CASE WHEN l.restarts THEN 0 WHEN g.started_at IS NOT NULL THEN g.visited END AS backfill_rows,
        CASE WHEN l.restarts THEN 0
             WHEN g.started_at IS NULL THEN NULL
             WHEN g.scanning OR j.backfill > 0
-                THEN least(greatest(g.walked - j.backfill, 0)::float8 / greatest(s.source_rows, 1), 0.999)
+                THEN least(greatest(g.visited - j.backfill, 0)::float8 / greatest(s.source_rows, 1), 0.999)
             ELSE 1 END AS backfill_progress,
-       CASE WHEN g.scanning AND g.walked > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
-            THEN g.worked * (greatest(s.source_rows - g.walked, 0)::float8 / g.walked) END AS backfill_eta,
+       CASE WHEN g.scanning AND g.visited > 0 AND NOT l.restarts AND p.state = 'active' AND p.broken_reason IS NULL
+            THEN g.active_time * (greatest(s.source_rows - g.visited, 0)::float8 / g.visited) END AS backfill_eta,
        CASE WHEN s.source_rows = 0 THEN 1 ELSE least(c.fresh::float8 / s.source_rows, 1) END AS coverage,
        t.p50 AS lag_p50,
        t.p95 AS lag_p95,
@@ -64,7 +64,7 @@ LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS missin
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (
-    SELECT g.id, g.model, coalesce(b.running, false) AS scanning, b.walked, b.worked, b.started_at,
+    SELECT g.id, g.model, coalesce(b.running, false) AS scanning, b.visited, b.active_time, b.started_at,
            (SELECT c.last_error FROM embed.backfill_cursor c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
                AS scan_error
     FROM embed.generation g LEFT JOIN embed.backfill_cursor b ON b.generation = g.id AND b.scope = 'source'

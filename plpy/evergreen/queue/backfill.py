@@ -32,7 +32,7 @@ class _Place:
     round: int
     unread: bool = False
     ended: bool = False
-    walked: int = 0
+    visited: int = 0
 
 
 @frozen
@@ -85,7 +85,7 @@ class InTransactionCursors:
                     break
                 place.ended = len(keys) < limit
                 place.position = keys[-1] if keys else place.position
-                place.walked += len(keys)
+                place.visited += len(keys)
                 before = len(claim.jobs)
                 if scope == "source" and place.round == 0:
                     # In the first backfill, rows with a document are captured since, so another drain did them. Without
@@ -112,7 +112,7 @@ class InTransactionCursors:
         """Move each cursor past what was done, unless another session moved or restarted it."""
         for (generation, scope), place in self._places.items():
             if not place.unread:
-                moved = (place.position, not place.ended, place.walked, place.start, place.round)
+                moved = (place.position, not place.ended, place.visited, place.start, place.round)
                 db.run(SQL.move_cursor_from, generation, scope, *moved)
 
 

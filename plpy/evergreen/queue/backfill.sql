@@ -15,8 +15,8 @@ WHERE s.generation = $1 AND s.scope = $2 AND s.running FOR NO KEY UPDATE
 -- move_cursor(int4, text, jsonb, bool, int8): records the new position and the number of keys visited; stops the cursor at the end.
 -- While a worker is active, moves are at most half a minute apart: a longer gap counts as idle time.
 UPDATE embed.backfill_cursor s
-SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
-    worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
+SET position = $3, running = $4, last_error = NULL, visited = s.visited + $5, moved_at = pg_catalog.clock_timestamp(),
+    active_time = s.active_time + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
 WHERE s.generation = $1 AND s.scope = $2
 
 -- running_cursor(int4, text): position of the cursor, if it runs
@@ -25,8 +25,8 @@ WHERE s.generation = $1 AND s.scope = $2 AND s.running
 
 -- move_cursor_from(int4, text, jsonb, bool, int8, jsonb, int8): like move_cursor, if the cursor is still at position $6 in this round
 UPDATE embed.backfill_cursor s
-SET position = $3, running = $4, last_error = NULL, walked = s.walked + $5, moved_at = pg_catalog.clock_timestamp(),
-    worked = s.worked + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
+SET position = $3, running = $4, last_error = NULL, visited = s.visited + $5, moved_at = pg_catalog.clock_timestamp(),
+    active_time = s.active_time + least(pg_catalog.clock_timestamp() - coalesce(s.moved_at, s.started_at), '1 minute')
 WHERE s.ctid = ANY (ARRAY(SELECT o.ctid FROM embed.backfill_cursor o
                           WHERE o.generation = $1 AND o.scope = $2 AND o.running AND o.position IS NOT DISTINCT FROM $6
                             AND o.round = $7
@@ -61,5 +61,5 @@ FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
 
 -- restart_cursors(int4): checks everything again; fresh rows cost no call
 UPDATE embed.backfill_cursor s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
-    walked = 0, worked = '0', moved_at = NULL
+    visited = 0, active_time = '0', moved_at = NULL
 FROM embed.generation g WHERE g.pipeline = $1 AND s.generation = g.id

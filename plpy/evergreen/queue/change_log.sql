@@ -99,7 +99,7 @@ WITH generations AS MATERIALIZED (
 ), started AS (
     UPDATE embed.backfill_cursor s
     SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
-        walked = 0, worked = '0', moved_at = NULL
+        visited = 0, active_time = '0', moved_at = NULL
     FROM held h
     WHERE s.generation = h.generation AND s.scope = h.scope
       AND (s.scope = 'document' OR EXISTS (SELECT FROM taken t WHERE t.scope = 'source'))

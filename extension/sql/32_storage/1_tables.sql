@@ -79,7 +79,7 @@ CREATE TABLE embed.usage (
     pipeline             int,
     model                int NOT NULL,
     at                   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    folded               boolean NOT NULL DEFAULT false,
+    aggregated               boolean NOT NULL DEFAULT false,
     calls                bigint NOT NULL,
     texts                bigint NOT NULL,
     tokens               bigint NOT NULL,
@@ -96,10 +96,10 @@ CREATE TABLE embed.usage (
     questions            bigint NOT NULL DEFAULT 0
 ) WITH (vacuum_truncate = false);
 CREATE INDEX usage_pipeline_idx ON embed.usage (pipeline, at);
-CREATE INDEX usage_unfolded_idx ON embed.usage (at) WHERE NOT folded;
+CREATE INDEX usage_not_aggregated_idx ON embed.usage (at) WHERE NOT aggregated;
 ALTER TABLE embed.usage REPLICA IDENTITY FULL;  -- no key: see embed.change_log
 COMMENT ON TABLE embed.usage IS
-    'texts sent to models and texts saved; one row per batch, folded into one row per hour; only inserted and deleted';
+    'texts sent to models and texts saved; one row per batch, aggregated into one row per hour; only inserted and deleted';
 COMMENT ON COLUMN embed.usage.pipeline IS 'NULL: embed() was called with a paid model';
 COMMENT ON COLUMN embed.usage.alone_texts IS
     'texts that would have been sent without other owners'' pipelines. Roles other than embed_admin are shown this number; '
@@ -112,15 +112,15 @@ CREATE TABLE embed.lag (
     pipeline int NOT NULL,
     at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     lane     int2 NOT NULL,
-    folded   boolean NOT NULL DEFAULT false,
+    aggregated   boolean NOT NULL DEFAULT false,
     buckets  int2[] NOT NULL,
     counts   bigint[] NOT NULL
 ) WITH (vacuum_truncate = false);
 CREATE INDEX lag_pipeline_idx ON embed.lag (pipeline, at);
-CREATE INDEX lag_unfolded_idx ON embed.lag (at) WHERE NOT folded;
+CREATE INDEX lag_not_aggregated_idx ON embed.lag (at) WHERE NOT aggregated;
 ALTER TABLE embed.lag REPLICA IDENTITY FULL;  -- no key: see embed.change_log
 COMMENT ON TABLE embed.lag IS
-    'how long changes took to become searchable: histograms, one row per batch, folded into one row per minute, kept for an '
+    'how long changes took to become searchable: histograms, one row per batch, aggregated into one row per minute, kept for an '
     'hour; only inserted and deleted';
 COMMENT ON COLUMN embed.lag.lane IS 'as in embed.job: 0 live, 1 backfill (used by bulk changes)';
 COMMENT ON COLUMN embed.lag.buckets IS

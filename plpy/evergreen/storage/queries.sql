@@ -27,14 +27,14 @@ FROM (SELECT least(greatest(pg_catalog.ceil(4 / pg_catalog.ln(2::pg_catalog.floa
 -- aggregate_lag(int4): merges batches of past minutes into one row per minute and lane
 WITH old AS MATERIALIZED (
     SELECT l.ctid FROM embed.lag l
-    WHERE NOT l.folded AND l.at < pg_catalog.date_trunc('minute', pg_catalog.clock_timestamp())
+    WHERE NOT l.aggregated AND l.at < pg_catalog.date_trunc('minute', pg_catalog.clock_timestamp())
     ORDER BY l.at LIMIT $1 FOR UPDATE SKIP LOCKED),
 gone AS (DELETE FROM embed.lag l WHERE l.ctid = ANY (ARRAY(SELECT o.ctid FROM old o)) RETURNING l.*),
 summed AS (
     SELECT g.pipeline, g.lane, pg_catalog.date_trunc('minute', g.at) AS at, u.bucket, sum(u.count)::pg_catalog.int8 AS count
     FROM gone g CROSS JOIN LATERAL unnest(g.buckets, g.counts) u (bucket, count)
     GROUP BY 1, 2, 3, 4)
-INSERT INTO embed.lag (pipeline, lane, at, folded, buckets, counts)
+INSERT INTO embed.lag (pipeline, lane, at, aggregated, buckets, counts)
 SELECT s.pipeline, s.lane, s.at, true, pg_catalog.array_agg(s.bucket ORDER BY s.bucket), pg_catalog.array_agg(s.count ORDER BY s.bucket)
 FROM summed s GROUP BY s.pipeline, s.lane, s.at
 
@@ -63,11 +63,11 @@ SELECT NOT pg_catalog.current_setting('transaction_read_only')::boolean AS may
 -- aggregate_usage(int4): merges batches of past hours into one row per hour
 WITH old AS MATERIALIZED (
     SELECT u.ctid FROM embed.usage u
-    WHERE NOT u.folded AND u.at < pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp())
+    WHERE NOT u.aggregated AND u.at < pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp())
     ORDER BY u.at LIMIT $1 FOR UPDATE SKIP LOCKED),
 gone AS (DELETE FROM embed.usage u WHERE u.ctid = ANY (ARRAY(SELECT o.ctid FROM old o)) RETURNING u.*)
 INSERT INTO embed.usage
-    (pipeline, model, at, folded, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost,
+    (pipeline, model, at, aggregated, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost,
      alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe, questions)
 SELECT g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at), true, sum(g.calls), sum(g.texts), sum(g.tokens),
        sum(g.saved_by_fingerprint), sum(g.saved_by_cache), sum(g.saved_by_dedupe), sum(g.cost),

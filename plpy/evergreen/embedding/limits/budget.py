@@ -171,13 +171,13 @@ def _add(budget: Budget, counter: Counter, amount: int) -> None:
 
 def _count_in_flight(budget: Budget, change: int = 0, seconds: float = 0.0) -> int:
     """Count requests in flight; return how many there are, or were before this one started."""
-    now, value = _read_counter(budget, "flying")
+    now, value = _read_counter(budget, "in_flight")
     until, count = value >> _COUNT_BITS, value & (1 << _COUNT_BITS) - 1
     count = count if until > now else 0
     if change:
         until = max(until, now + math.ceil(seconds))
         db.run(
-            SQL.write.with_identifiers(pipeline=str(budget.pipeline), kind="flying"),
+            SQL.write.with_identifiers(pipeline=str(budget.pipeline), kind="in_flight"),
             max(1, until << _COUNT_BITS | max(0, count + change)),
         )
     return count

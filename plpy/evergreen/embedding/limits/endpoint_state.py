@@ -100,7 +100,7 @@ def read(model: Model) -> State:
         Bucket(row["requests"], row["backfill_requests"]),
         Bucket(row["tokens"], row["backfill_tokens"]),
         capacity_rules.read(row["text_micros"] - 1, row["sizes"] - 1, row["now"]),
-        row["flying"] - 1,
+        row["in_flight"] - 1,
     )
 
 
@@ -118,7 +118,7 @@ def write(model: Model, old: State, new: State) -> None:
         query = SQL.write_capacity.with_identifiers(model=str(model.id))
         db.run(query, new.capacity.text + 1, new.capacity.sizes + 1)
     if new.in_flight != old.in_flight:
-        db.run(SQL.write_flying.with_identifiers(endpoint=str(model.endpoint.id)), new.in_flight + 1)
+        db.run(SQL.write_in_flight.with_identifiers(endpoint=str(model.endpoint.id)), new.in_flight + 1)
     if replace(new, model=old.model, capacity=old.capacity, in_flight=old.in_flight) == old:
         return
     db.run(

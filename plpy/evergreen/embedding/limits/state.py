@@ -14,9 +14,9 @@ from evergreen.db.queries import load
 
 SQL = load(__package__)
 T = TypeVar("T")
-ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens", "flying")
+ENDPOINT = ("failures", "rests_until", "requests", "backfill_requests", "tokens", "backfill_tokens", "in_flight")
 MODEL = ("failures", "rests_until", "text_micros", "sizes")
-BUDGET = ("tokens", "cost", "flying")
+BUDGET = ("tokens", "cost", "in_flight")
 _FREE = ("wordllama", "hash")
 _NAMES = {"endpoint": ENDPOINT, "model": MODEL, "pipeline": BUDGET}
 _LOCK_TIMEOUT_S = 0.25  # the holder needs less than a millisecond

@@ -30,8 +30,8 @@ COMMENT ON COLUMN embed.change_log.recheck IS 'true if the row did not change, a
 SELECT pg_catalog.pg_extension_config_dump('embed.change_log', '');
 
 CREATE TABLE embed.change_log_state (
-    pipeline int PRIMARY KEY,
-    scan_start    xid8 NOT NULL DEFAULT '0'
+    pipeline   int PRIMARY KEY,
+    scan_start xid8 NOT NULL DEFAULT '0'
 ) WITH (fillfactor = 50, vacuum_truncate = false);
 COMMENT ON TABLE embed.change_log_state IS 'one row per pipeline, locked by the worker that coalesces its change log into jobs';
 COMMENT ON COLUMN embed.change_log_state.scan_start IS
@@ -103,9 +103,9 @@ CREATE TABLE embed.backfill_cursor (
     round      bigint NOT NULL DEFAULT 0,
     started_at timestamptz,
     last_error text,
-    visited     bigint NOT NULL DEFAULT 0,
+    visited    bigint NOT NULL DEFAULT 0,
     moved_at   timestamptz,
-    active_time     interval NOT NULL DEFAULT '0',
+    active_time interval NOT NULL DEFAULT '0',
     PRIMARY KEY (generation, scope)
 ) WITH (fillfactor = 50, vacuum_truncate = false);
 COMMENT ON TABLE embed.backfill_cursor IS

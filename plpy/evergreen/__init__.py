@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evergreen.core import isolation
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 _schema = "public"
 _ready = False
 

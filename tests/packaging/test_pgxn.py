@@ -67,7 +67,7 @@ def test_prerequisites_are_versions_or_any(meta: dict[str, Any]):
 
 def test_it_agrees_with_the_project_and_the_control_file(meta: dict[str, Any], project: dict[str, Any]):
     assert (meta["name"], meta["abstract"]) == (project["name"], project["description"])
-    assert meta["version"] == dist.version() == evergreen.__version__
+    assert (meta["version"], dist.version()) == (pgxn.semantic(dist.version()), evergreen.__version__)
     assert sorted(meta["tags"]) == sorted(project["keywords"])
     control = (PROJECT / "extension" / "evergreen.control.in").read_text("utf-8")
     required = set(meta["prereqs"]["runtime"]["requires"]) - {"PostgreSQL"}

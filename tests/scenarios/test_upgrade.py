@@ -24,7 +24,7 @@ def old(request, cluster, tmp_path_factory):
 
 
 @pytest.fixture
-def database(cluster, old):
+def older(cluster, old):
     """The DSN of a database with the earlier version of the extension."""
     name = f"upgraded_{next(_numbers)}"
     with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
@@ -49,16 +49,16 @@ def differences(one, other):
     }
 
 
-def test_the_catalog_is_that_of_a_fresh_installation(database, db):
-    with open_session(database) as session:
+def test_the_catalog_is_that_of_a_fresh_installation(older, db):
+    with open_session(older) as session:
         session.execute("ALTER EXTENSION evergreen UPDATE")
         assert differences(described(session), described(db)) == {}
 
 
 @pytest.fixture
-def lively(database, provider):
+def lively(older, provider):
     """Pipelines with all sorts of work that waits, made by the earlier version."""
-    with open_session(database) as db:
+    with open_session(older) as db:
         provider.register(db)
         for name in ("docs", "papers", "sleepers"):
             db.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, title text, body text)")
@@ -75,7 +75,7 @@ def lively(database, provider):
         db.execute("SELECT embed_drain('docs', max_rows => 1)")
         db.execute("DELETE FROM docs WHERE id = 4; UPDATE sleepers SET body = 'edited before' WHERE id = 5")
     provider.reset()
-    return database
+    return older
 
 
 def test_pipelines_and_work_that_waits_go_on(lively, provider):

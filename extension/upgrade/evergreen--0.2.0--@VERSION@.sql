@@ -1,0 +1,3 @@
+\echo Use "ALTER EXTENSION evergreen UPDATE" to load this file. \quit
+
+@replacements@

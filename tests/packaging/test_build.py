@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evergreen_host.errors import EvergreenError
-from evergreen_host.packaging import build, dist
+from evergreen_host.packaging import build, dist, upgrade
 
 LIBDIR = Path("/srv/lib/evergreen/1.2.0")
 
@@ -146,6 +146,17 @@ def test_an_upgrade_repeats_functions_views_comments_and_grants(extension: Path)
         "GRANT SELECT ON embed.seen TO PUBLIC;",
     ]
     assert 'evergreen.enter("1.3.0"' in script
+
+
+def test_every_upgrade_sets_the_search_path_first():
+    """Both its own statements and what it repeats, whose first one follows psql's guard in the install script."""
+    rendered = build.render(dist.extension_dir(), dist.version(), LIBDIR)
+    scripts = {name: script for name, script in rendered.items() if name.count("--") == 2}
+    assert list(scripts) != []
+    for name, script in scripts.items():
+        assert next(upgrade.statements(script)) == "SET LOCAL search_path TO pg_catalog, pg_temp", name
+    install = rendered[f"evergreen--{dist.version()}.sql"]
+    assert next(upgrade.replacements(install)) == "SET LOCAL search_path TO pg_catalog, pg_temp"
 
 
 def test_the_upgrade_to_a_release_must_not_change_with_the_sources(extension: Path):

@@ -24,6 +24,7 @@ _CREATED = re.compile(
     r"CREATE (?:UNIQUE )?(?:TABLE|INDEX|SEQUENCE|(?:CONSTRAINT |EVENT )?TRIGGER) (?P<made>[\w.]+)"
     r"|(?:ALTER TABLE \S+ ENABLE ALWAYS TRIGGER |SELECT pg_catalog\.pg_extension_config_dump\(')(?P<told>[\w.]+)"
 )
+_PSQL_COMMAND = re.compile(r"^\\\w.*\n", re.MULTILINE)
 _SEARCH_PATH = ("SET LOCAL search_path", "SELECT pg_catalog.set_config('search_path'")
 _REPEATED = ("COMMENT", "GRANT", "REVOKE", "ALTER EVENT TRIGGER")
 
@@ -43,9 +44,9 @@ class Routine:
 
 
 def statements(script: str) -> Iterator[str]:
-    """Split a script into statements, without comments between them."""
+    """Split a script into statements, without psql's commands and the comments between statements."""
     parts: list[str] = []
-    for token in _TOKEN.finditer(script):
+    for token in _TOKEN.finditer(_PSQL_COMMAND.sub("", script)):
         text = token[0]
         if text == ";":
             yield "".join(parts).strip()
@@ -88,7 +89,7 @@ def draft(old: str, new: str) -> Iterator[str]:
         if statement.startswith(_SEARCH_PATH):
             yield statement
             continue
-        if statement in unchanged or statement.startswith("\\echo"):
+        if statement in unchanged:
             continue
         view = _VIEW.match(statement)
         if routine(statement) in old_routines or (view and f"CREATE VIEW {view[1]} " in old):

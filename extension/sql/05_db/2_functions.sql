@@ -122,3 +122,19 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.restore_session(text[]) IS
     'internal: undoes changes since embed.session_state(), and returns the names of what cannot be restored';
+
+-- Called where the extension's owner was refused something.
+CREATE FUNCTION embed.report_demoted_owner() RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    IF NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION 'role % owns extension evergreen and is not a superuser any more', pg_catalog.quote_ident(current_user)
+        USING ERRCODE = 'insufficient_privilege',
+              HINT = pg_catalog.format('ALTER ROLE %1$I SUPERUSER; or hand all that it owns over: REASSIGN OWNED BY %1$I TO postgres;', current_user);
+    END IF;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.report_demoted_owner() IS
+    'internal: raises an error if the extension''s owner is not a superuser any more';

@@ -87,7 +87,12 @@ BEGIN
         NULL;  -- the variables keep their values
     END;
     IF session IS NOT NULL THEN
-        PERFORM embed.restore_session(session);
+        BEGIN
+            PERFORM embed.restore_session(session);
+        EXCEPTION WHEN insufficient_privilege THEN
+            PERFORM embed.report_demoted_owner();
+            RAISE;
+        END;
     END IF;
     RETURN coalesce(counted, rough, (
         SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint

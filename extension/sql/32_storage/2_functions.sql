@@ -62,9 +62,8 @@ EXCEPTION
 WHEN lock_not_available THEN
     RETURN 0;
 WHEN insufficient_privilege THEN
-    RAISE EXCEPTION 'role % owns extension evergreen and is not a superuser any more', pg_catalog.quote_ident(current_user)
-    USING ERRCODE = 'insufficient_privilege',
-          HINT = pg_catalog.format('ALTER ROLE %1$I SUPERUSER; or hand all that it owns over: REASSIGN OWNED BY %1$I TO postgres;', current_user);
+    PERFORM embed.report_demoted_owner();
+    RAISE;
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.documents_without_vectors(int, int) IS

@@ -75,6 +75,7 @@ REVOKE EXECUTE ON FUNCTION embed.runs_as_owner(int) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.session_state() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.advisory_call(text, jsonb) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.restore_session(text[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION embed.report_demoted_owner() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.altered_types() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.follow_ddl() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.with_altered_types() FROM PUBLIC;

@@ -26,7 +26,7 @@ OBSERVERS = {
 COPY = re.compile("^COPY ", re.MULTILINE)
 # Two statements in three forms each: by age, by key (around a lock), and those new since the last look. Locks and time
 # decide which form a batch takes.
-COALESCE = re.compile(r"WITH live AS MATERIALIZED \(\s+SELECT g\.id FROM embed\.generation")
+COALESCE = re.compile(r"WITH generations AS MATERIALIZED \(\s+SELECT g\.id FROM embed\.generation")
 COALESCE_VARIANTS = 6
 # Lines of a plan: auto_explain shows the values that a plan was made for, and leaves no way but generic plans.
 PLANNED = {"Filter", "Index Cond", "Function Call"}

@@ -23,6 +23,7 @@ FUNCTIONS = {
         follow_ddl follow_drop follow_rewrite drop_slot_with_extension unpublish_source replication_obstacle
         reject_erased_text count_documents cron_problems
         index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
+        report_demoted_owner
         advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
         altered_types runs_as_owner qualified_name find_source find_view bind_restored record_names""",
 }
@@ -49,6 +50,7 @@ DEFINERS = {
     "follow_truncate",
     "recount_documents",
     "restore_session",
+    "report_demoted_owner",
     "estimate_rows",
     "planned_rows",
     "documents",

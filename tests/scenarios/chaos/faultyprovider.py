@@ -45,7 +45,8 @@ _KEPT_CALLS = 500
 class Weather:
     """What happens to the requests of a provider until ``clear_up()``.
 
-    Each poison fails every request that it is in. ``sent`` and ``answered`` leave the poisons out.
+    Each poison fails every request that it is in. ``sent`` and ``answered`` leave the poisons out. An answer that came
+    too late is none: a drain hangs up before the statement_timeout, to have time to write what came.
     """
 
     def __init__(self, provider: LoopbackProvider, seed: str, *, share: float, longest: float = 2.0) -> None:
@@ -85,13 +86,14 @@ class Weather:
             poison = poisons[0] if poisons and self._is_poisonous else None
             if poison is not None:
                 self.injected[f"poison {poison}"] += 1
-            elif kind not in FAULTS:
-                self.answered.update(pairs)
             if kind is not None and poison is None:
                 self.injected[kind] += 1
             if len(self._provider.calls) > _KEPT_CALLS:
                 self._provider.reset()
         self._provider.stopped.wait(delay)
+        if poison is None and kind not in FAULTS and reply.call.is_awaited():
+            with self._guard:
+                self.answered.update(pairs)
         if poison is not None:
             POISONED[poison](reply)
         elif kind is not None:

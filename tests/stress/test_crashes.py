@@ -57,6 +57,9 @@ def doomed(tmp_path_factory):
         yield made
 
 
+ACTIVE = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+
+
 @pytest.fixture(scope="module")
 def mortal():
     """A server to be killed."""
@@ -119,6 +122,7 @@ def test_a_cancel_at_any_moment_leaves_no_lock(connect, db):
     kept = []
     for _ in range(100):
         work = Background(session, "CALL embed_work()")
+        wait_until(lambda: late.execute(ACTIVE, (work.pid,)).fetchone(), what="the call")  # a cancel before it is none
         late.execute("SELECT pg_sleep(%s)", (0.05 + 0.05 * chance.random(),))
         session.cancel()
         with pytest.raises(psycopg.errors.QueryCanceled):

@@ -17,7 +17,7 @@ class Planner:
     database may have switched off is on.
     """
 
-    _OURS: ClassVar = {
+    _OURS: ClassVar[dict[str, str]] = {
         "enable_seqscan": "off", "jit": "off", "plan_cache_mode": "auto", "enable_indexscan": "on",
         "enable_bitmapscan": "on", "enable_nestloop": "on", "enable_sort": "on", "enable_hashagg": "on",
     }  # fmt: skip
@@ -30,45 +30,42 @@ class Planner:
     )
 
     def __init__(self) -> None:
-        self._before: dict[str, str] | None = None  # what the session has, while ours are in force
-
-    @property
-    def prefers_indexes(self) -> bool:
-        """Whether our settings are in force; a plan is kept for each of the two."""
-        return self._before is not None
+        self.prefers_indexes = False  # our settings are in force; a plan is kept for each of the two
+        self._session: dict[str, str] = {}  # what the session has instead
 
     @contextmanager
     def prefer_indexes(self) -> Generator[None, None, None]:
         """Plan what is run inside for tables of any size."""
-        if self._before is not None:
+        if self.prefers_indexes:
             yield
             return
-        self._begin()
+        self._session = session = self._set(self._OURS)
+        self.prefers_indexes = True
         try:
             yield
         finally:
-            self._end()
+            self.prefers_indexes = False
+            self._set(session)
 
     @contextmanager
     def as_session(self) -> Generator[None, None, None]:
         """Run code that is not ours inside of ``prefer_indexes``, with the settings that it would have without."""
-        if self._before is None:
+        if not self.prefers_indexes:
             yield
             return
-        self._end()
+        session = self._session
+        self._set(session)
+        self.prefers_indexes = False
         try:
             yield
         finally:
-            self._begin()
+            # First: if the next line is cancelled, the settings are those of before, too.
+            self._session, self.prefers_indexes = session, True
+            self._set(self._OURS)
 
-    def _begin(self) -> None:
-        found = db.rows(self._SET, [*self._OURS], [*self._OURS.values()])
-        self._before = {row["name"]: row["before"] for row in found}
-
-    def _end(self) -> None:
-        assert self._before is not None
-        before, self._before = self._before, None
-        db.rows(self._SET, [*before], [*before.values()])
+    def _set(self, wanted: dict[str, str]) -> dict[str, str]:
+        """Set what differs; return what that was before."""
+        return {row["name"]: row["before"] for row in db.rows(self._SET, [*wanted], [*wanted.values()])}
 
 
 planning = Planner()

@@ -81,6 +81,11 @@ def abandoned_tokens(claim: Claim, own_tokens: list[int]) -> list[int]:
     return found
 
 
+def with_abandoned(pipelines: list[int], own_tokens: list[int]) -> set[int]:
+    """Return those of the pipelines that some session had a claim of when it ended."""
+    return {row["pipeline"] for row in db.rows(SQL.pipelines_with_abandoned_claims, pipelines, own_tokens)}
+
+
 def tokens_with_worker(generation: Generation) -> list[int]:
     """Return the claims of a generation whose worker is alive."""
     found: list[int] = db.value(SQL.tokens_with_worker, generation.id)

@@ -78,6 +78,12 @@ FROM embed.lease l
 WHERE l.generation = $1 AND l.token <> ALL ($2)
   AND (l.expires_at <= pg_catalog.clock_timestamp() OR embed.is_abandoned(l.token, l.expires_at))
 
+-- pipelines_with_abandoned_claims(int4[], int8[]): of these pipelines; $2: this session's own claims
+SELECT DISTINCT g.pipeline
+FROM embed.lease l
+JOIN embed.generation g ON g.id = l.generation
+WHERE g.pipeline = ANY ($1) AND l.token <> ALL ($2) AND embed.is_abandoned(l.token, l.expires_at)
+
 -- tokens_with_worker(int4): claims whose worker is alive: all that are not abandoned, and never a drain's, which has no lease
 SELECT coalesce(pg_catalog.array_agg(l.token), '{}') AS tokens
 FROM embed.lease l

@@ -27,6 +27,7 @@ _SLOW_SOURCE_BACKOFF_S = 600.0  # backoff of a source that takes too long to rea
 _MIN_READ_TIMEOUT_S = 1.0
 _MAINTENANCE_INTERVAL_S = 60.0
 _TRUNCATE_INTERVAL_S, _FINISH_TIMEOUT_S = 10.0, 1.0
+_SUSPICION_INTERVAL_S, _OTHERS_FIRST_S = 1.0, 10.0
 
 
 class Worker:
@@ -45,6 +46,7 @@ class Worker:
         self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
         state.truncate_at = state.truncate_at or time.monotonic() + _TRUNCATE_INTERVAL_S
+        self._suspicion_at = 0.0
         self._throttle = Throttle()
         self._wal_poller = WalPoller(self._step)
         self._source_checks = maintenance.SourceChecks(self._step)
@@ -57,7 +59,11 @@ class Worker:
             run_all(self._step, is_idle=not self._batches)
         done = self._read_wal()
         self._throttle.begin()
-        for pipeline_id in self._rotated(self._step("pipelines", self._pipelines)):
+        pipeline_ids = self._rotated(self._step("pipelines", self._pipelines))
+        suspects = self._suspects(pipeline_ids)
+        for pipeline_id in sorted(pipeline_ids, key=suspects.__contains__):
+            if pipeline_id in suspects:
+                self._finish_in_hand(min(deadline, time.monotonic() + _OTHERS_FIRST_S))
             if time.monotonic() > deadline:
                 break
             if self._backoff.is_over(pipeline_id):
@@ -71,6 +77,20 @@ class Worker:
             self._state.truncate_at = time.monotonic() + _TRUNCATE_INTERVAL_S
             maintenance.run(self._step, [Task("queue", claims.truncate_queue)] if self._is_queue_finished() else [])
         return done or was_busy
+
+    def _suspects(self, pipeline_ids: list[int]) -> set[int]:
+        """Return the pipelines that some session worked on when it ended, perhaps because of an owner's code.
+
+        What is in hand when their rows are read would be lost with this session: it is finished first.
+        """
+        if len(pipeline_ids) < 2 or time.monotonic() < self._suspicion_at:  # noqa: PLR2004
+            return set()
+        self._suspicion_at = time.monotonic() + _SUSPICION_INTERVAL_S
+        return self._step("abandoned claims", lambda: claims.with_abandoned(pipeline_ids, self._engine.tokens()))
+
+    def _finish_in_hand(self, until: float) -> None:
+        while self._batches and not self._batches.has_unwritten and time.monotonic() < until:
+            self._batches.collect(POLL_S)
 
     def _read_wal(self, *, at_once: bool = False) -> bool:
         """Read the WAL once; an error there backs off the reader, not the pipelines."""
@@ -90,9 +110,7 @@ class Worker:
             and not self._batches.has_unwritten
             and self._step("all in hand", lambda: claims.has_only_own_jobs(self._engine.tokens()))
         ):
-            until = time.monotonic() + _FINISH_TIMEOUT_S
-            while self._batches and time.monotonic() < until:
-                self._batches.collect(POLL_S)
+            self._finish_in_hand(time.monotonic() + _FINISH_TIMEOUT_S)
             if self._batches:  # the model is too slow to do this often
                 self._state.truncate_at = time.monotonic() + _MAINTENANCE_INTERVAL_S
         return not self._batches

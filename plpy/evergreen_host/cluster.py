@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from evergreen_host.errors import CommandError, EvergreenError
 from evergreen_host.packaging.postgres import Postgres, find_postgres
-from evergreen_host.process import run
+from evergreen_host.process import deferred_interrupts, run
 
 StopMode = Literal["smart", "fast", "immediate"]
 Option = str | int | bool
@@ -45,8 +45,9 @@ class Cluster:
     """One cluster, from initdb to removal; as a context manager it starts on entry.
 
     `options` are settings of postgresql.conf and override the defaults. `env` is added to the server's
-    environment. `durable` keeps fsync on. `keep` leaves the cluster running when the context ends; then the caller
-    calls `remove`. Run as root, the server runs as the OS user `postgres`, otherwise as the current user.
+    environment. `durable` keeps fsync on. `keep` leaves the cluster running when the context ends, unless it is
+    interrupted; then the caller calls `remove`. Run as root, the server runs as the OS user `postgres`, otherwise as
+    the current user.
     """
 
     def __init__(
@@ -99,8 +100,9 @@ class Cluster:
 
     def __enter__(self) -> Self:
         try:
-            self.create()
-            self.start()
+            with deferred_interrupts():
+                self.create()
+                self.start()
         except BaseException:
             self.remove()
             raise
@@ -109,12 +111,12 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.keep:
+        if not self.keep or isinstance(error, KeyboardInterrupt | SystemExit):
             self.remove()
 
     def _run(self, program: str, *args: str | Path) -> str:
         try:
-            return run([self.bin(program), *args], cwd=self.root, env=self._env, user=self.os_user)
+            return run([self.bin(program), *args], cwd=self.root, env=self._env, user=self.os_user, own_session=True)
         except CommandError as error:
             log = self.logfile.read_text("utf-8", "replace").splitlines()[-15:] if self.logfile.exists() else []
             raise CommandError("\n".join([str(error), *log])) from error
@@ -185,10 +187,11 @@ class Cluster:
 
     def remove(self) -> None:
         """Stop the server if it runs, and remove the cluster."""
-        self._stop_watchdog()
-        if self.pid is not None:
-            self._pg_ctl("stop", "--mode", "immediate")
-        shutil.rmtree(self.root)
+        with deferred_interrupts():
+            if self.pid is not None:
+                self._pg_ctl("stop", "--mode", "immediate")
+            shutil.rmtree(self.root)
+            self._stop_watchdog()
 
     def bin(self, name: str) -> Path:
         """Return the path of a program of this PostgreSQL."""

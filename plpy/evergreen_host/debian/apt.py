@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from evergreen_host.errors import CommandError
-from evergreen_host.process import run
+from evergreen_host.process import deferred_interrupts, run
 from evergreen_host.report import Report
 
 _DEFAULT_VERSION = re.compile(r"Depends: postgresql-(\d+)\b")
@@ -64,9 +64,21 @@ class Apt:
         """Install packages from updated lists; outdated ones may name versions that no longer exist."""
         self.update()
         self.report.busy(f"installing {' '.join(packages)}")
-        run(["apt-get", "install", "--yes", "--no-install-recommends", *packages], env=_environment())
+        command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+        run([*command, "--download-only"], env=_environment())
+        with deferred_interrupts("apt, so that no package is left half installed"):
+            run(command, env=_environment(), own_session=True)
         for package in packages:
             self.report.done(package, installed_version(package) or "")
+
+    def download(self, package: str, folder: Path) -> Path:
+        """Download a package that apt has verified into an empty folder, without installing it."""
+        self.update()
+        if os.geteuid() == 0:
+            shutil.chown(folder, "_apt")  # apt fetches as this user
+        run(["apt-get", "download", package], cwd=folder)
+        (file,) = folder.glob("*.deb")
+        return file
 
 
 def _environment() -> dict[str, str]:

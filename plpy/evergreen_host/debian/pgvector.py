@@ -4,19 +4,30 @@ import tempfile
 from pathlib import Path
 
 from evergreen_host.debian import sources
-from evergreen_host.debian.apt import PrivateApt
+from evergreen_host.debian.apt import Apt, PrivateApt
 from evergreen_host.debian.sources import OsRelease
 from evergreen_host.errors import EvergreenError
 from evergreen_host.packaging.postgres import Postgres
-from evergreen_host.process import run
-from evergreen_host.report import Report
+from evergreen_host.process import deferred_interrupts, run
 
 SUITE = "trixie"  # the first Debian release with a pgvector package
 
 
-def build_packages(major: int) -> list[str]:
-    """Return the packages needed to build."""
-    return [f"postgresql-server-dev-{major}", "gcc", "make", "dpkg-dev"]
+#: What building needs besides the server's headers.
+BUILD_PACKAGES = ("gcc", "libc6-dev", "make", "dpkg-dev")
+
+
+def _headers(postgres: Postgres, scratch: Path, apt_get: Apt) -> list[str]:
+    """Return make variables for the server's headers: the installed ones, or else unpacked into `scratch`.
+
+    Debian's package of them depends on clang and LLVM, hundreds of megabytes that building with gcc does not need.
+    """
+    if (postgres.include_dir / "postgres.h").exists():
+        return []
+    download, files = scratch / "download", scratch / "headers"
+    download.mkdir()
+    run(["dpkg-deb", "--extract", apt_get.download(f"postgresql-server-dev-{postgres.major}", download), files])
+    return [f"includedir_server={files / postgres.include_dir.relative_to('/')}", "with_llvm=no"]
 
 
 def _fetch_source(scratch: Path, entry: str) -> Path:
@@ -32,10 +43,11 @@ def _fetch_source(scratch: Path, entry: str) -> Path:
     return tree
 
 
-def build(postgres: Postgres, system: OsRelease, report: Report) -> None:
+def build(postgres: Postgres, system: OsRelease, apt_get: Apt) -> None:
     """Fetch, build and install pgvector for that server."""
+    report = apt_get.report
     entry = sources.suite_entry(sources.read(), system.codename, SUITE)
-    with tempfile.TemporaryDirectory(prefix="evergreen-pgvector-") as folder:
+    with tempfile.TemporaryDirectory(prefix="evergreen-pgvector-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
         scratch.chmod(0o755)
         report.busy(f"fetching pgvector's source package from {SUITE}")
@@ -44,8 +56,10 @@ def build(postgres: Postgres, system: OsRelease, report: Report) -> None:
         make = [
             "make",
             f"PG_CONFIG={postgres.pg_config}",
-            "OPTFLAGS=",
-        ]  # no -march=native: the files may be copied to other machines
+            "OPTFLAGS=",  # no -march=native: the files may be copied to other machines
+            *_headers(postgres, scratch, apt_get),
+        ]
         run([*make, "-j2"], cwd=tree)
-        run([*make, "install"], cwd=tree)
+        with deferred_interrupts():
+            run([*make, "install"], cwd=tree, own_session=True)
     report.done("pgvector", f"{postgres.vector_version} built from source")

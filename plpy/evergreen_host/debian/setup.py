@@ -84,8 +84,8 @@ def _ensure_pgvector(major: int, system: OsRelease, apt_get: apt.Apt) -> None:
         )
     else:
         _require_root(["pgvector"], apt_get.report)
-        _ensure_packages(pgvector.build_packages(major), apt_get)
-        pgvector.build(postgres, system, apt_get.report)
+        _ensure_packages([*pgvector.BUILD_PACKAGES], apt_get)
+        pgvector.build(postgres, system, apt_get)
 
 
 def setup(wanted_major: int | None, report: Report, *, for_tests: bool = False) -> int:

@@ -57,17 +57,21 @@ def set_up(session: Session, screen: Screen, corpus: Corpus) -> None:
     session.value("create_pipeline", show=True)
 
 
-def first_drain(session: Session, screen: Screen) -> None:
-    """Act 3: existing rows get their vectors."""
+def first_drain(session: Session, screen: Screen, corpus: Corpus) -> None:
+    """Act 3: existing rows get their vectors; the first ones can be searched at once."""
     screen.heading("Existing rows", "get their vectors from a model that runs inside the server.")
     rows = session.value("count")
     started = time.monotonic()
     done = session.value("drain", show=True)
+    seconds = time.monotonic() - started
+    screen.text(f"\nThe first {done:,} can be searched now. The same model embeds the question, within the query.\n")
+    _show_answers(session, screen, _asked(corpus)[0], show=True)
+    started = time.monotonic()
     with screen.progress("rows", rows) as advance:
         while done:
             advance(done)
             done = session.value("drain")
-    seconds = time.monotonic() - started
+    seconds += time.monotonic() - started
     screen.text(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:,.0f} per second.")
 
 
@@ -75,11 +79,15 @@ def _show_answers(session: Session, screen: Screen, question: str, *, show: bool
     screen.table([question, "score"], session.rows("search", question=question, show=show))
 
 
+def _asked(corpus: Corpus) -> list[str]:
+    return list(corpus.questions)[:_SHOWN_QUESTIONS]
+
+
 def ask(session: Session, screen: Screen, corpus: Corpus) -> None:
     """Act 4: questions that share no word with their answers."""
-    screen.heading("Questions", "in plain words, embedded by the same model within the query.")
-    for number, question in enumerate(list(corpus.questions)[:_SHOWN_QUESTIONS]):
-        _show_answers(session, screen, question, show=number == 0)
+    screen.heading("More questions", "in plain words, to all documents.")
+    for question in _asked(corpus)[1:]:
+        _show_answers(session, screen, question, show=False)
 
 
 def _run_step(session: Session, step: Step) -> StepCost:

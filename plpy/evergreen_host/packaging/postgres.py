@@ -53,6 +53,11 @@ class Postgres:
         return Path(self._pg_config("--pkglibdir"))
 
     @property
+    def include_dir(self) -> Path:
+        """The directory of the server's headers, which may not be installed."""
+        return Path(self._pg_config("--includedir-server"))
+
+    @property
     def has_server(self) -> bool:
         """Whether the server is installed, not just client development files."""
         return (self.bindir / "postgres").exists()

@@ -5,6 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What commands need. The packages of tests, checks and docs take minutes more.
+RUNTIME := $(if $(wildcard $(STAMP)),$(STAMP),$(VENV)/.runtime)
+PIP := $(BIN)/python -m pip
+# An interrupted venv has no pip, and leaves its temporary files in TMPDIR.
+MAKE_VENV = $(PIP) --version > /dev/null 2>&1 || \
+    { mkdir -p $(VENV) && TMPDIR=$(CURDIR)/$(VENV) $(PYTHON) -m venv --clear $(VENV); }
 SCRIPTS := build/extension
 CLIENTS := build/clients
 # Each test process has its own server. Files stay together, because the tests of some share a server, and keep their order,
@@ -28,7 +34,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo all docs reference figures clients test test-unit test-fast test-trixie test-next fresh image engine roots \
     bench stress attack chaos check install setup test-packages clean
 
-demo: setup  ## the whole story in a minute, in a temporary cluster
+demo: $(RUNTIME)  ## the whole story in a minute, in a temporary cluster
+	$(BIN)/evergreen setup
+	$(BIN)/evergreen install
 	$(BIN)/evergreen demo
 
 docs: reference  ## the documentation site, in build/site; warnings are errors
@@ -40,7 +48,7 @@ reference: setup  ## docs/reference, from COMMENT ON and the code
 figures: $(STAMP)  ## pictures of docs/assets, from the output of benchmarks and the demo
 	$(BIN)/python -m tools.figures
 
-all: $(STAMP)  ## what `make install` needs; for pgxn and packagers
+all: $(RUNTIME)  ## what `make install` needs; for pgxn and packagers
 
 test-unit: $(STAMP)  ## tests without a server, in seconds
 	$(BIN)/pytest tests/unit -n 2 -m "not stress"
@@ -89,7 +97,7 @@ image: test-packages engine  ## the image in containers: as the pages say, harde
 roots: test-packages engine  ## wheel and image in new roots of Debian 12 and 13, as on clean machines (root only)
 	$(BIN)/pytest -m root
 
-META.json: pyproject.toml plpy/evergreen/__init__.py extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(STAMP)
+META.json: pyproject.toml plpy/evergreen/__init__.py extension/evergreen.control.in plpy/evergreen_host/packaging/pgxn.py $(RUNTIME)
 	$(BIN)/python -m evergreen_host.packaging.pgxn > $@.new && mv $@.new $@
 
 check: $(STAMP)  ## linters, types, layers, SQL and the site
@@ -104,7 +112,7 @@ check: $(STAMP)  ## linters, types, layers, SQL and the site
 	$(BIN)/pgspot $(PGSPOT_IGNORE) $$(ls $(SCRIPTS)/evergreen--*.sql | grep -v 'evergreen--.*--')
 	ls $(SCRIPTS)/evergreen--*--*.sql 2>/dev/null | xargs -r $(BIN)/pgspot $(PGSPOT_IGNORE) $(PGSPOT_UPGRADE)
 
-install: $(STAMP)  ## install into the server of $PG_CONFIG, or of the pg_config on PATH
+install: $(RUNTIME)  ## install into the server of $PG_CONFIG, or of the pg_config on PATH
 	$(BIN)/evergreen install
 
 setup: $(STAMP)  ## .venv, system packages, and the extension in the server
@@ -115,8 +123,13 @@ test-packages: setup  ## setup, and the packages that tests need
 	$(BIN)/evergreen setup --for-tests
 
 $(STAMP): pyproject.toml plpy/evergreen/__init__.py
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check,docs]'
+	$(MAKE_VENV)
+	$(PIP) install --quiet --disable-pip-version-check --editable '.[test,check,docs]'
+	touch $@
+
+$(VENV)/.runtime: pyproject.toml plpy/evergreen/__init__.py
+	$(MAKE_VENV)
+	$(PIP) install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 clients: $(CLIENTS)/.installed  ## LangChain and LlamaIndex, for tests/docs/test_client_pages.py

@@ -71,6 +71,19 @@ def test_embed_create_says_that_a_worker_is_there(cron_story, home):
     assert heard[0] == said
 
 
+def test_other_calls_say_so_too(cron_story, home):
+    home.execute("CREATE TABLE told (id int PRIMARY KEY, body text)")
+    home.execute("SELECT embed_create('told', 'told', columns => '{body}', model => 'loop')")
+    heard = []
+    home.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+    home.execute("SELECT embed_backfill('told')")
+    home.execute("SELECT embed_build('told', chunker => embed_chunk_text())")
+    home.execute("SELECT embed_drop('told')")
+    said = "; pg_cron runs a worker that does it; next: SELECT embed_drain('told') to have it done at once"
+    assert heard[0] == f"0 rows will be checked{said}"
+    assert f": 0 rows to embed{said}, then SELECT * FROM embed_compare('told')" in heard[1]
+
+
 def test_elsewhere_the_statements_to_run_are_returned(cron_story):
     statements = cron_story.answers["away"].splitlines()
     assert [statement.split("(")[0] for statement in statements] == [
@@ -262,6 +275,8 @@ def test_a_line_that_keeps_pg_cron_out_is_named_at_once(options, lines, named):
         db.execute("SELECT embed_schedule()")
         said = [message for severity, message in warned if severity == "WARNING"]
         assert len(said) == (named is not None)
+        promised = [message for severity, message in warned if severity == "NOTICE"]
+        assert len(promised) == (named is None), "that a worker runs is said only where one can"
         with open_database(cluster.dsn(), "test") as link:
             found = [finding.message for finding in workers.limits(link)]
         assert found == said

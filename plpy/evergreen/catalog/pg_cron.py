@@ -16,6 +16,14 @@ def is_scheduled(pipeline: str) -> bool:
     return here["version"] is not None and bool(db.value(SQL.is_scheduled, [*job_names(None), *job_names(pipeline)]))
 
 
+def next_drain(pipeline: str) -> str:
+    """Return what embeds the rows that wait, for a NOTICE; needs the extension's rights."""
+    drain = f"SELECT embed_drain({db.literal(pipeline)})"
+    if is_scheduled(pipeline):
+        return f"pg_cron runs a worker that does it; next: {drain} to have it done at once"
+    return f"next: {drain}"
+
+
 def installation() -> db.Row:
     """Return where pg_cron is. Whether it is loaded is a setting that only pg_read_all_settings sees."""
     row = as_extension_owner(lambda: db.one(SQL.extension))

@@ -3,7 +3,7 @@
 from evergreen import db
 from evergreen.capture import ddl_sync, generated
 from evergreen.capture.triggers import own_ddl
-from evergreen.catalog import json_objects, models, pipelines
+from evergreen.catalog import json_objects, models, pg_cron, pipelines
 from evergreen.catalog import options as generation_options
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
@@ -122,7 +122,8 @@ def _watched(pipeline: Pipeline) -> set[int]:
 
 def _next(pipeline: Pipeline, generation: Generation, source: Source) -> str:
     name = db.literal(pipeline.name)
+    rows = table.format_row_estimate(source)
     return (
-        f"generation {generation.id}: {table.format_row_estimate(source)} to embed; next: SELECT embed_drain({name}),"
+        f"generation {generation.id}: {rows} to embed; {pg_cron.next_drain(pipeline.name)},"
         f" then SELECT * FROM embed_compare({name}), then SELECT embed_promote({name})"
     )

@@ -7,7 +7,7 @@ from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.core.text import quoted
+from evergreen.core.text import format_number, quoted
 from evergreen.db import event_log
 from evergreen.db.locks import with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -42,15 +42,15 @@ def embed_promote(pipeline: str | None, min_coverage: float | None, min_overlap:
         reached = coverage_reached(found.active, building, least)
         if reached.share < least:
             raise UserError(
-                f"generation {building.id} of pipeline {quoted(found.name)} covers {reached.covered} of {reached.keys}"
-                f" rows ({reached.share:.4f}), below min_coverage {least:g}",
+                f"generation {building.id} of pipeline {quoted(found.name)} covers {format_number(reached.covered)} of"
+                f" {format_number(reached.keys)} rows ({reached.share:.4f}), below min_coverage {least:g}",
                 "55000",
                 hint=f"SELECT embed_drain({db.literal(found.name)}) goes on; embed_failures lists what was given up.",
             )
         switch(found, building)
         db.notice(
-            f"generation {building.id} ({building.model.name}) is active; it covers {reached.covered} of {reached.keys}"
-            f" rows; embed_rollback({db.literal(found.name)}) goes back"
+            f"generation {building.id} ({building.model.name}) is active; it covers {format_number(reached.covered)} of"
+            f" {format_number(reached.keys)} rows; embed_rollback({db.literal(found.name)}) goes back"
         )
         _say_without_index(building)
 

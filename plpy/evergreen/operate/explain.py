@@ -75,7 +75,7 @@ def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: li
         f"source: {pluralize(len(document.chunks), 'chunk')}, about {pluralize(tokens, 'token')},"
         f" fingerprint {document.fingerprint.hex()[:16]}"
     )
-    yield _verdict(generation, document, stored, role)
+    yield _verdict(generation, key, document, stored, role)
     chunks.extend(_listed(generation, document))
 
 
@@ -107,15 +107,20 @@ def _stored(stored: db.Row | None) -> str:
     )
 
 
-def _verdict(generation: Generation, document: Document, stored: db.Row | None, role: str) -> str:
+def _why_missing(generation: Generation, key: str) -> str:
+    awaits_backfill = db.value(SQL.awaits_backfill, generation.id, key)
+    return "the backfill has not reached this row" if awaits_backfill else "no row is stored"
+
+
+def _verdict(generation: Generation, key: str, document: Document, stored: db.Row | None, role: str) -> str:
     """Return whether the model would be called, and why, as far as the role's own pipelines decide it."""
     if stored is not None and stored["src_hash"] == document.src_hash:
         return "the model would not be called: the embedding is fresh"
     if not document.chunks:
         return "the model would not be called: there is no text"
-    known = vector_cache.find_vectors(generation, [key for key, _ in document.chunks], role).own
-    missing = sum(1 for key, _ in document.chunks if key not in known)
-    why = "no row is stored" if stored is None else "the watched columns changed"
+    known = vector_cache.find_vectors(generation, [text_key for text_key, _ in document.chunks], role).own
+    missing = sum(1 for text_key, _ in document.chunks if text_key not in known)
+    why = _why_missing(generation, key) if stored is None else "the watched columns changed"
     if not missing:
         return f"the model would not be called: {why}, but every text was embedded before"
     return (

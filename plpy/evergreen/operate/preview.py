@@ -164,7 +164,7 @@ def _tell(plan: _Plan, sample: _Sample) -> None:
     rows = sample.rows if sample.is_whole else max(plan.rows, sample.rows)
     load = sample.load if sample.is_whole else sample.load.times(rows / max(1, sample.rows))
     total = estimate_cost(plan.model, load, plan.limits, free=plan.free)
-    about = "" if sample.is_whole else f"about (by {pluralize(sample.rows, 'row')} of it) "
+    about = "" if sample.is_whole else f"estimated from {pluralize(sample.rows, 'row')}, about "
     db.notice(
         f"{whole} with model {plan.model.name}: {about}{pluralize(rows, 'row')}, {pluralize(total.texts, 'text')},"
         f" {pluralize(total.tokens, 'token')}, {pluralize(total.calls, 'call')}, {_money(plan, total)},"

@@ -52,6 +52,11 @@ SELECT j.lane, j.attempts, j.last_error, j.changed_at::pg_catalog.text AS change
 FROM embed.job j LEFT JOIN embed.lease l ON l.token = j.token AND l.expires_at > pg_catalog.clock_timestamp()
 WHERE j.generation = $1 AND j.key = $2
 
+-- awaits_backfill(int4, jsonb): whether a key is in no queue while the backfill is under way
+SELECT EXISTS (SELECT FROM embed.backfill_cursor s WHERE s.generation = $1 AND s.scope = 'source' AND s.running)
+       AND NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = $1 AND j.key = $2)
+       AND NOT EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1 AND f.key = $2)
+
 -- explained_changes(int4, jsonb): log rows not coalesced yet
 SELECT count(*) AS changes, min(c.changed_at)::pg_catalog.text AS since FROM embed.change_log c WHERE c.pipeline = $1 AND c.key = $2
 

@@ -2,7 +2,7 @@
 
 from evergreen import db
 from evergreen.capture import ddl_sync, triggers
-from evergreen.catalog import pipelines
+from evergreen.catalog import pg_cron, pipelines
 from evergreen.core.errors import RetryableError, UserError
 from evergreen.core.pipeline import Model, Pipeline
 from evergreen.core.text import pluralize
@@ -70,8 +70,13 @@ def _next(pipeline: Pipeline, key: str | None, count: int) -> str:
         )
     if not count:
         return f'no row of pipeline "{pipeline.name}" failed or waits after an error'
-    call = "embed_drain" if pipeline.state == "active" else "embed_resume"
-    return f"{pluralize(count, 'row')} queued; next: SELECT {call}({db.literal(pipeline.name)})"
+    return f"{pluralize(count, 'row')} queued; {_what_embeds(pipeline)}"
+
+
+def _what_embeds(pipeline: Pipeline) -> str:
+    if pipeline.state != "active":
+        return f"next: SELECT embed_resume({db.literal(pipeline.name)})"
+    return pg_cron.next_drain(pipeline.name)
 
 
 @sql_entry
@@ -97,8 +102,7 @@ def _next_backfill(pipeline: Pipeline, *, is_under_way: bool) -> str:
     source = table.describe(pipeline.source)
     rows = format_row_estimate(source) if source is not None else "0 rows"
     what = "the backfill under way restarts: " if is_under_way else ""
-    call = "embed_drain" if pipeline.state == "active" else "embed_resume"
-    return f"{what}{rows} will be checked; next: SELECT {call}({db.literal(pipeline.name)})"
+    return f"{what}{rows} will be checked; {_what_embeds(pipeline)}"
 
 
 @sql_entry

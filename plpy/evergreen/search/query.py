@@ -98,7 +98,7 @@ def vector_or_none(pipeline: Pipeline, model: Model, text: str, role: str) -> st
         why, hint = error.log_message, error.hint
     # It goes to the server's log, too: nothing in it may be what the model's server said.
     because = f": {why}" if why is not None else ""
-    db.warning(f'model "{model.name}" did not embed the question, so only its words were looked for{because}', hint)
+    db.warning(f'model "{model.name}" did not embed the question, so this search uses keywords only{because}', hint)
     return None
 
 

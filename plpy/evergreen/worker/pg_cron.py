@@ -44,7 +44,8 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     commands = {name: _command(pipeline, first_slot + n) for n, name in enumerate(names, 1)}
     here = _is_here()
     role = caller()
-    for problem in as_extension_owner(lambda: problems(workers, job_names(pipeline), role)):
+    obstacles = as_extension_owner(lambda: problems(workers, job_names(pipeline), role))
+    for problem in obstacles:
         db.warning(problem.said, hint=problem.hint)
     if not here:
         return _elsewhere(commands)
@@ -52,10 +53,11 @@ def embed_schedule(workers: int | None, pipeline: str | None) -> str:
     for name, command in commands.items():
         _put(name, command)
     db.run(SQL.schedule, cleanup_job(), _CLEANUP_SCHEDULE, _cleanup_command())
-    db.notice(
-        f"pg_cron runs {pluralize(workers, 'worker')} within a minute; see cron.job_run_details,"
-        f" of which our rows are kept for {_RUNS_KEPT}"
-    )
+    if not obstacles:
+        db.notice(
+            f"pg_cron runs {pluralize(workers, 'worker')} within a minute; see cron.job_run_details,"
+            f" of which our rows are kept for {_RUNS_KEPT}"
+        )
     return f"scheduled: {', '.join(commands)}"
 
 

@@ -55,7 +55,7 @@ def _over_budget(database: Database, row: Row) -> Finding:
     for kind in kinds:
         limit = row["options"][kind]
         raised = max(2 * limit, limit + 1.5 * float(estimate[kind] or 0))
-        budgets[kind] = math.ceil(raised) if kind == "daily_tokens" else round(raised, 2)
+        budgets[kind] = math.ceil(raised) if kind == "daily_tokens" else float(f"{raised:.3g}")
     message = f"pipeline {name} has spent today's {' and '.join(kinds)}; it continues at midnight UTC"
     call = f"SELECT {{}}.embed_alter({{}}, '{json.dumps(budgets).replace('{', '{{').replace('}', '}}')}');"
     return Finding("budget", "warning", message, _call(database, call, name))

@@ -33,6 +33,14 @@ def test_the_workflow_runs_targets_of_the_makefile():
     assert set(targets) <= set(TARGETS)
 
 
+def test_git_trusts_the_checkout_in_every_job():
+    """The steps of a job in a container are root's, and the checkout is not."""
+    for job in read(".github", "workflows", "test.yml")["jobs"].values():
+        runs = [step.get("run", "") for step in job["steps"]]
+        first = next(number for number, run in enumerate(runs) if run.startswith("make "))
+        assert any("safe.directory" in run for run in runs[:first])
+
+
 def test_hooks_of_pre_commit_are_installed_by_make():
     hooks = [hook for repo in read(".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
     makefile = (ROOT / "Makefile").read_text("utf-8")

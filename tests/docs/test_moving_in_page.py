@@ -48,11 +48,11 @@ THEIRS = {
     "moving-in.md": (
         """
         CREATE TABLE articles (id int PRIMARY KEY, title text, body text);
-        INSERT INTO articles VALUES (1, 'T', 'one'), (2, 'U', 'edited');
+        INSERT INTO articles VALUES (1, 'T', 'one'), (2500, 'U', 'edited'), (2501, 'V', 'two');
         CREATE TABLE article_vectors (article_id int, embedding vector(8), text text);
         """,
         "INSERT INTO article_vectors VALUES (%s, %s, %s)",
-        [(1, "T\n\none"), (2, "U\n\nbefore")],
+        [(1, "T\n\none"), (2500, "U\n\nbefore"), (2501, "V\n\ntwo")],  # on different pages
         ["U\n\nedited"],
     ),
 }
@@ -77,7 +77,8 @@ def test_what_they_have_embedded_is_not_paid_for_again(db, provider, page):
     drain_all(db)
     assert provider.sent == dict.fromkeys(left, 1)
     (name,) = db.execute("SELECT pipeline FROM embed_pipelines").fetchone()
-    assert_fresh(db, name, 2)
+    (rows,) = db.execute("SELECT rows FROM embed_status").fetchone()
+    assert_fresh(db, name, rows)
 
 
 def test_every_page_with_statements_is_run():

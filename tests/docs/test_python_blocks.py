@@ -22,7 +22,8 @@ class Model:
 
 #: Pages whose Python tests/docs/test_client_pages.py runs.
 ELSEWHERE = ROOT / "docs" / "how-to" / "clients"
-BLOCKS = [block for page in PAGES if page.parent != ELSEWHERE for block in blocks(page, "python")]
+SEARCH = ROOT / "docs" / "how-to" / "search-application.md"
+BLOCKS = [block for page in PAGES if page.parent != ELSEWHERE and page != SEARCH for block in blocks(page, "python")]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -35,3 +36,12 @@ def test_it_runs_and_leaves_nothing_to_do(block, reader):
     reader.execute("SELECT embed_retry('docs')")
     exec(compile(block.code, str(block), "exec"), namespace)
     assert reader.execute("SELECT rows FROM embed_verify('docs') WHERE state = 'fresh'").fetchone() == (2,)
+
+
+def test_a_search_returns_typed_rows(reader):
+    reader.execute("SELECT embed_drain()")
+    (block,) = blocks(SEARCH, "python")
+    namespace = {"psycopg": psycopg}
+    exec(compile(block.code, str(block), "exec"), namespace)
+    first, *_ = namespace["search"](reader, "I forgot my password")
+    assert first[:2] == (1, "Passwords")

@@ -47,15 +47,19 @@ def _call(database: Database, text: str, pipeline: str) -> str:
     return filled.format(sql.Identifier(database.schema), sql.Literal(pipeline)).as_string(database.connection)
 
 
+def raised(kind: str, limit: float, needed: float) -> int | float:
+    """Return a budget for what is needed, of at least twice the limit; costs have three digits, however small."""
+    budget = max(2 * limit, limit + 1.5 * needed)
+    return math.ceil(budget) if kind == "daily_tokens" else float(f"{budget:.3g}")
+
+
 def _over_budget(database: Database, row: Row) -> Finding:
     """Advise to raise the spent budgets: to what the pending rows need, at least to twice the limit."""
     name, kinds = row["pipeline"], row["spent_budgets"]
     estimate = database.rows(_ESTIMATE, name)[0]
     budgets: dict[str, int | float] = {}
     for kind in kinds:
-        limit = row["options"][kind]
-        raised = max(2 * limit, limit + 1.5 * float(estimate[kind] or 0))
-        budgets[kind] = math.ceil(raised) if kind == "daily_tokens" else float(f"{raised:.3g}")
+        budgets[kind] = raised(kind, row["options"][kind], float(estimate[kind] or 0))
     message = f"pipeline {name} has spent today's {' and '.join(kinds)}; it continues at midnight UTC"
     call = f"SELECT {{}}.embed_alter({{}}, '{json.dumps(budgets).replace('{', '{{').replace('}', '}}')}');"
     return Finding("budget", "warning", message, _call(database, call, name))

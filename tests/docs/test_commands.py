@@ -13,7 +13,7 @@ from tests.docs.pages import PAGES, ROOT, WRITTEN, command_lines, inline, tutori
 WHEEL = "tests/packaging/test_clean_machine.py::test_what_is_installed_is_what_the_wheel_says"
 IMAGE = "tests/packaging/test_image_in_engine.py::test_the_lines_of_a_page_work_when_pasted"
 STATUS = "tests/integration/host/test_status_command.py::"
-IMPORT = "tests/stress/test_import_pgai.py::"
+IMPORT = "tests/stress/pgai/test_import_pgai.py::"
 #: Lines that need a machine or a container of their own, or for ever, and the tests that have it.
 ELSEWHERE = {
     "python3 -m venv /opt/evergreen && /opt/evergreen/bin/pip install pg-evergreen": WHEEL,

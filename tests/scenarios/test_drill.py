@@ -1,9 +1,7 @@
 """The operator's drill: ten problems; `evergreen doctor` or embed_status names each, and its advice fixes it."""
 
 import shutil
-import subprocess
 import tempfile
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -18,6 +16,7 @@ from tests.fixtures.pipelines.endpoints import create, hurry, let_time_pass, ser
 from tests.fixtures.pipelines.freshness import all_fresh, verify
 from tests.fixtures.server.log import ServerLog
 from tests.fixtures.server.own_server import copy_of
+from tests.fixtures.server.small_disk import SmallDisk, dropped, mounted
 from tests.fixtures.server.template import make_template
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import OPTIONS, work, work_until
@@ -190,54 +189,11 @@ def test_5_the_slot_grows_because_of_a_transaction(doctor, db, read_from_the_wal
 def small_disk(cluster, folder, db):
     """Put a table on a disk of its own: ``small_disk.take('embed_store.g1')``; ``fill`` it, ``make_room``."""
     disk = folder / "disk"
-    with _mounted(disk, cluster.os_user), psycopg.connect(cluster.dsn(), autocommit=True) as admin:
+    with mounted(disk, cluster.os_user), psycopg.connect(cluster.dsn(), autocommit=True) as admin:
         admin.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
         yield SmallDisk(db, disk)
         db.execute("ALTER TABLE embed_store.g1 SET TABLESPACE pg_default")
-        wait_until(lambda: _dropped(admin), what="an empty tablespace")
-
-
-def _dropped(admin):
-    admin.execute("CHECKPOINT")
-    try:
-        admin.execute("DROP TABLESPACE IF EXISTS small")
-    except psycopg.errors.ObjectNotInPrerequisiteState:
-        return False
-    return True
-
-
-@contextmanager
-def _mounted(path, owner):
-    size = "size=2m,mode=0700"
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", path], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    try:
-        shutil.chown(path, owner, owner)
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True)
-
-
-class SmallDisk:
-    """A disk that is soon full."""
-
-    def __init__(self, db, path):
-        self._db, self._filler = db, path / "filler"
-
-    def take(self, relation):
-        self._db.execute(f"ALTER TABLE {relation} SET TABLESPACE small")
-
-    def fill(self):
-        """To the last byte."""
-        with suppress(OSError), self._filler.open("wb", buffering=0) as file:
-            while file.write(b"\0" * 4096):
-                pass
-
-    def make_room(self):
-        self._filler.unlink()
+        wait_until(lambda: dropped(admin), what="an empty tablespace")
 
 
 @pytest.fixture

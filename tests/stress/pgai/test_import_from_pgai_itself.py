@@ -7,7 +7,7 @@ from tests.fixtures.paths import PROJECT
 from tests.fixtures.pgai_environment import Worker, environment
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.freshness import assert_fresh
-from tests.stress.test_import_pgai import imported
+from tests.stress.pgai.command import imported
 
 pytestmark = pytest.mark.stress
 

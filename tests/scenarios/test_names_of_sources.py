@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.fixtures.doctor import Doctor
-from tests.fixtures.dumps import create_empty, verified
+from tests.fixtures.dumps import create_empty, sessions_in, verified
 from tests.fixtures.pipelines.freshness import assert_fresh, status
 from tests.fixtures.roles import hash_model
 
@@ -34,21 +34,16 @@ def two(db):
 def restored(cluster, dsn, tmp_path):
     """Restores a dump of the test's database into an empty one."""
     create_empty(cluster, "restored")
-    sessions = []
 
     def restore(*options, steps=((),)):
         dumped = tmp_path / "dump"
         run(cluster, "pg_dump", "--format", "custom", *options, "--file", dumped, "-d", dsn)
         for step in steps:
             run(cluster, "pg_restore", "--exit-on-error", *step, "-d", cluster.dsn("restored"), dumped)
-        sessions.append(psycopg.connect(cluster.dsn("restored"), autocommit=True))
-        return sessions[-1]
+        return open_one()
 
-    yield restore
-    for session in sessions:
-        session.close()
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-        admin.execute("DROP DATABASE restored WITH (FORCE)")
+    with sessions_in(cluster, "restored") as open_one:
+        yield restore
 
 
 def run(cluster, program, *args):

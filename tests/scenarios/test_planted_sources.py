@@ -12,7 +12,7 @@ import psycopg.conninfo
 import pytest
 
 from evergreen_host.cluster import Cluster
-from tests.fixtures.dumps import Connection, create_empty, dump, restore, verified
+from tests.fixtures.dumps import Connection, create_empty, dump, restore, sessions_in, verified
 from tests.fixtures.pipelines.freshness import assert_fresh, status
 from tests.fixtures.roles import hash_model, people
 
@@ -47,24 +47,19 @@ def alices(db: Connection) -> Connection:
 @pytest.fixture
 def steps(cluster: Cluster, dsn: str, tmp_path: Path) -> Iterator[Callable[..., Connection]]:
     """Restore a dump step by step: each call returns a session of the given role."""
-    opened: list[Connection] = []
     made: dict[tuple[str, ...], Path] = {}
 
     def step(*options: str, without: tuple[str, ...] = (), role: str = "postgres") -> Connection:
-        if not opened:
+        if not made:
             create_empty(cluster, "restored")
         if without not in made:
             name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
             made[without] = dump(cluster, name, tmp_path, "custom", *without)
         restore(cluster, "restored", made[without], "custom", *options)
-        opened.append(psycopg.connect(cluster.dsn("restored"), autocommit=True, options=f"-c role={role}"))
-        return opened[-1]
+        return open_one(options=f"-c role={role}")
 
-    yield step
-    for session in opened:
-        session.close()
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
+    with sessions_in(cluster, "restored") as open_one:
+        yield step
 
 
 def work(db: Connection) -> None:

@@ -10,7 +10,7 @@ import psycopg.conninfo
 import pytest
 
 from tests.fixtures.doctor import Doctor
-from tests.fixtures.dumps import create_empty, dump, restore
+from tests.fixtures.dumps import create_empty, dump, restore, sessions_in
 from tests.fixtures.pipelines.freshness import all_fresh, drain, verify
 
 pytestmark = pytest.mark.slow
@@ -32,20 +32,15 @@ def fresh(db, docs, model, provider):
 @pytest.fixture
 def restored(fresh, cluster, dsn, tmp_path):
     """Restore the database without some of its data: ``restored('--exclude-table-data=…')``."""
-    opened = []
 
     def make(*options):
         name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
         create_empty(cluster, "partly")
         restore(cluster, "partly", dump(cluster, name, tmp_path, "custom", *options), "custom")
-        opened.append(psycopg.connect(cluster.dsn("partly"), autocommit=True))
-        return opened[-1]
+        return open_one()
 
-    yield make
-    for session in opened:
-        session.close()
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-        admin.execute("DROP DATABASE partly WITH (FORCE)")
+    with sessions_in(cluster, "partly") as open_one:
+        yield make
 
 
 def look(db):

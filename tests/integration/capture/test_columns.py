@@ -14,7 +14,7 @@ from tests.fixtures.pipelines.freshness import (
     verify,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.fixture

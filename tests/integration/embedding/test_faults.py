@@ -10,11 +10,12 @@ from tests.fixtures.providers import faults
 from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 SHORT = {"connect_timeout": 1, "read_timeout": 0.3, "total_timeout": 0.5}
 NEVER = threading.Event()
+REST_OVER = "SELECT setval('embed.model_' || id || '_rests_until', 1) FROM embed.model WHERE name = 'loop'"
 
 # What passes: the same request is sent again, a moment later, and the rows do not even notice.
 HICCUPS = {
@@ -113,12 +114,12 @@ def test_a_mistake_costs_one_text_at_a_time_until_it_is_mended(connect, db, pipe
     assert "loop" in status_of(db, "last_error") or "127.0.0.1" in status_of(db, "last_error")
     connect().execute(CALLS[call])
     assert len(provider.requests) == first  # the model rests
-    db.execute("SELECT setval('embed.model_100_rests_until', 1)")
+    db.execute(REST_OVER)
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
     connect().execute(CALLS[call])
     assert {len(texts) for texts in provider.requests[first:]} == {1}
     provider.mend()
-    db.execute("SELECT setval('embed.model_100_rests_until', 1)")
+    db.execute(REST_OVER)
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
     become_fresh(db)
 

@@ -29,7 +29,7 @@ from tests.integration.embedding.poison import (
     work_in_background,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.mark.parametrize(

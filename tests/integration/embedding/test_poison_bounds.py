@@ -21,7 +21,7 @@ from tests.integration.embedding.poison import (
     work_in_background,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 def test_a_culprit_in_every_batch_of_every_pipeline_leaves_the_endpoint_in_use(connect, db, provider):

@@ -12,6 +12,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.providers.direct import SERVED
 from tests.fixtures.providers.loopback import vector
 
+pytestmark = pytest.mark.shared_database
+
 KINDS = {
     "openai": {"document": {}, "query": {}},
     "ollama": {"document": {"truncate": False}, "query": {}},

@@ -4,6 +4,8 @@ import pytest
 
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 
+pytestmark = pytest.mark.shared_database
+
 TABLE = "CREATE TABLE docs (a int2, b int4, c int8, d text, e varchar(9), f uuid, {extra} title text, body text, "
 ROWS = """INSERT INTO docs (a, b, c, d, e, f, title, body)
 SELECT -i, -i * 100000, -i * 10000000000, 'Ä"\\ ☃' || i, E'\\té' || i, md5(i::text)::uuid, 'Größe ' || i, 'body — ' || i

@@ -17,7 +17,7 @@ from tests.fixtures.pipelines.documents import (
 from tests.fixtures.stress import Team, left, make_docs
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.fixture

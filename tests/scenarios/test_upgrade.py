@@ -1,5 +1,6 @@
 """ALTER EXTENSION evergreen UPDATE: the same catalog as a fresh installation, and all work continues."""
 
+import json
 from itertools import count
 
 import psycopg
@@ -98,6 +99,40 @@ def test_pipelines_and_work_that_waits_go_on(lively, provider):
         assert figures == [(9, 9, 0, 0), (10, 10, 0, 0), (10, 10, 0, 0)]
     assert max(provider.sent.values()) == 1
     assert not any(text.startswith("papers") and "body" in text for text in provider.sent), "those were embedded before"
+
+
+def test_what_the_built_in_model_embedded_stays_fresh(older):
+    with open_session(older) as db:
+        db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
+        db.execute(
+            "INSERT INTO docs VALUES (1, 'The quick brown fox'), (2, ''), (3, E'jumps  over\n the dog '), (4, '<s>')"
+        )
+        db.execute("SELECT embed_create('docs', 'docs', columns => '{body}')")
+        drain_all(db)
+        before = vectors_of_docs(db)
+        db.execute("ALTER EXTENSION evergreen UPDATE")
+    with open_session(older) as db:
+        sent = db.execute("SELECT sum(texts) FROM embed_usage").fetchone()
+        db.execute("SELECT embed_backfill('docs')")
+        drain_all(db)
+        assert verified(db)["fresh"] == 4
+        assert db.execute("SELECT sum(texts) FROM embed_usage").fetchone() == sent
+        assert vectors_of_docs(db) == before
+        db.execute("UPDATE docs SET body = '-' || body")
+        drain_all(db)
+        db.execute("SELECT embed_setting('cache_retention', '0')")
+        db.execute("DELETE FROM embed.cache")
+        db.execute("UPDATE docs SET body = substr(body, 2)")
+        drain_all(db)
+        again = vectors_of_docs(db)
+    assert again.keys() == before.keys()
+    for key, vector in before.items():
+        assert again[key] == pytest.approx(vector, abs=1e-6)
+
+
+def vectors_of_docs(db):
+    """Return the vectors of table docs by key."""
+    return {key: json.loads(found) for key, found in db.execute("SELECT id, embedding::text FROM docs_embedding")}
 
 
 def test_sessions_that_were_open_go_on_or_are_told_to_reconnect(lively):

@@ -26,12 +26,16 @@ AnyVector = Vector | bytes
 
 @frozen
 class Limits:
-    """Limits of one request, and of requests in flight. Tokens are estimates, see ``core.text``."""
+    """Limits of one request, and of requests in flight. Tokens are estimates, see ``core.text``.
+
+    ``claim``: rows worth claiming at a time where a request holds fewer, because the model answers soon.
+    """
 
     inputs: int
     request_tokens: int | None = None
     input_tokens: int | None = None
     in_flight: int = 1
+    claim: int = 0
 
 
 @frozen

@@ -123,4 +123,4 @@ def rows_worth_claiming(limits: Limits, endpoint: Endpoint | None, most: int) ->
     options = endpoint.options if endpoint is not None else {}
     requests = options.get("requests_per_minute", math.inf) * limits.inputs
     tokens = options.get("tokens_per_minute", math.inf) / _TOKENS_A_ROW
-    return max(1, round(min(most, requests / 2, tokens / 2, max(limits.inputs, _FEW))))
+    return max(1, round(min(most, requests / 2, tokens / 2, max(limits.inputs, limits.claim, _FEW))))

@@ -3,13 +3,14 @@
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evergreen.core.embedding import Answer, Limits, Request
 from evergreen.core.errors import UserError
 from evergreen.core.isolation import own_packages
 from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Model
+from evergreen.embedding.providers.token_pooling import TokenPooling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,16 +18,17 @@ else:
     np = lazy("numpy")
 
 DIMENSIONS = (256, 128, 64)
+_CLAIM = 1000  # rows: a tenth of a second of work
 
 
 @cache
-def _loaded(dimensions: int) -> Any:
+def _loaded(dimensions: int) -> TokenPooling:
     with own_packages():
         import wordllama  # noqa: PLC0415 - 0.3 s that only those pay who use it
 
         folder = Path(wordllama.__file__).parent
         # Its default look-up misses the tokenizer in the package and would download one.
-        return wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
+        return TokenPooling(wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions))
 
 
 class WordLlama:
@@ -46,13 +48,11 @@ class WordLlama:
 
     def limits(self, model: Model) -> Limits:
         """Small requests, so that a cancel does not wait long; two at a time, as the tokenizer leaves Python free."""
-        return Limits(inputs=int(model.options.get("inputs", 128)), in_flight=2)
+        return Limits(inputs=int(model.options.get("inputs", 128)), in_flight=2, claim=_CLAIM)
 
     def embed(self, model: Model, request: Request) -> Answer:
         """Average the token vectors of every text; a text of no known token has the zero vector."""
-        with np.errstate(invalid="ignore"):
-            vectors = _loaded(model.dimensions).embed(request.texts, norm=True, batch_size=64)
-        return Answer(list(np.nan_to_num(np.asarray(vectors, dtype=np.float32))))
+        return Answer(list(_loaded(model.dimensions).embed(request.texts)))
 
 
 class Hash:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from evergreen.core.embedding import Answer, EmbeddingTask, FailedRequest, RequestBatch, SplitRequest, Vector
+from evergreen.core.embedding import Answer, EmbeddingTask, FailedRequest, RequestBatch, SplitRequest, Vector, Vectors
 from evergreen.core.errors import (
     ConfigurationError,
     InvalidVectorError,
@@ -232,6 +232,8 @@ def validate(model: Model, answer: Answer, count: int, *, zeros: bool = False) -
     sizes = {vector.size for vector in vectors}
     if len(sizes) == 1 and not sizes & {model.dimensions, 0}:
         raise doubtful(ConfigurationError(_wrong_size(model, sizes.pop())))
+    if sizes == {model.dimensions} and _are_usable(vectors):
+        return Validation(dict(enumerate(vectors)))
     validation = Validation()
     for place, vector in enumerate(vectors):
         wrong = _wrong(model, vector, zeros=zeros)
@@ -240,6 +242,16 @@ def validate(model: Model, answer: Answer, count: int, *, zeros: bool = False) -
         else:
             validation.invalid[place] = InvalidVectorError(wrong)
     return validation
+
+
+def _are_usable(vectors: Vectors) -> bool:
+    """Return whether ``vector_problem`` finds none, without zeros, in vectors of one size: a tenth of its time each."""
+    if any(vector.ndim != 1 for vector in vectors):
+        return False
+    with np.errstate(all="ignore"):
+        whole = np.stack(vectors)
+        squares = np.einsum("ij,ij->i", whole, whole)
+    return bool(((squares >= _LEAST_SQUARE) & (squares <= _MOST_SQUARE)).all())
 
 
 def _wrong(model: Model, vector: Vector, *, zeros: bool) -> str | None:

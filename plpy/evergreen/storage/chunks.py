@@ -1,12 +1,8 @@
 """Add chunks to a generation table: by binary COPY if possible, otherwise by INSERT."""
 
-import fcntl
-import os
 import struct
-import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen import db
@@ -17,10 +13,10 @@ from evergreen.core.errors import RejectedError
 from evergreen.core.job import Claim
 from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Generation, Pipeline
-from evergreen.db.errors import in_class
 from evergreen.db.queries import Query, load
 from evergreen.source import expressions as ex
-from evergreen.storage import indexes
+from evergreen.storage import binary_copy, indexes
+from evergreen.storage.binary_copy import field, jsonb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,16 +28,6 @@ SQL = load(__package__)
 # document, chunk_no, chunk_hash, fingerprint, src_hash, embedded_at: each with its length; the hashes are SHA-256
 _FIXED = struct.Struct(">iq ii i32s i32s i32s iq")
 _FIELDS = 10  # and the columns of the key
-# The server cannot open our file: no /proc, or the system or a policy forbids it.
-_NO_FILE = ("42501", "58", "0A000")
-_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_END = b"\xff\xff"
-_JSONB = b"\1"  # the version of its binary form
-# The first descriptor for our files. The server's own are below: it opens at most max_files_per_process (default
-# 1,000), and most systems allow 1,024.
-_DESCRIPTOR = 1000
-#: Where the server counts a timestamptz from: 2000-01-01 in microseconds of Unix time.
-EPOCH = 946_684_800_000_000
 _LARGEST = 65504.0  # the largest float16
 
 
@@ -64,13 +50,12 @@ def add(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None
 
 def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bool:
     """Add chunks by COPY; return False, with nothing done, if that is not possible."""
-    # The receive functions of text and jsonb convert from the client encoding, whatever COPY's option.
     if not can_encode_key(pipeline) or not db.value(SQL.uses_utf8):
         return False
     key_fields = encode_keys(pipeline, [one.document.key for one in chunks])
     vector_fields = encode_vectors([one.vector for one in chunks], generation.model.dimensions)
     model = field(generation.model.name.encode())
-    now = time.time_ns() // 1000 - EPOCH
+    now = binary_copy.now()
 
     def rows() -> Iterator[tuple[bytes | memoryview, ...]]:
         for (document_id, number, chunk_hash, text, _, document), key, vector in zip(
@@ -82,16 +67,7 @@ def _copy(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> bo
 
     key_names = ", ".join(f"k{position}" for position in range(1, len(pipeline.key) + 1))
     query = SQL.copy_chunks.with_identifiers(table=generation.table, key_names=key_names)
-    try:
-        with in_memory_file(_FIELDS + len(pipeline.key), rows()) as path:
-            db.ddl(query.with_identifiers(path=db.literal(path)))
-    except OSError:
-        return False
-    except db.DatabaseError as error:
-        if not in_class(error, *_NO_FILE):
-            raise
-        return False
-    return True
+    return binary_copy.copy(query, _FIELDS + len(pipeline.key), rows())
 
 
 def _insert(pipeline: Pipeline, generation: Generation, chunks: list[Added]) -> None:
@@ -128,11 +104,6 @@ def _insert_query(pipeline: Pipeline, generation: Generation) -> Query:
     )
 
 
-def field(value: bytes) -> bytes:
-    """Return a field: its length, then its bytes."""
-    return len(value).to_bytes(4, "big") + value
-
-
 def _integer(size: int) -> Callable[[Any], bytes]:
     length = size.to_bytes(4, "big")
     return lambda value: length + value.to_bytes(size, "big", signed=True)
@@ -158,7 +129,7 @@ def encode_keys(pipeline: Pipeline, keys: Sequence[str]) -> list[bytes]:
     """Return, for each stored key, the fields of its columns and of the key as jsonb."""
     columns = [_KEY_ENCODERS[type_name] for _, _, type_name in pipeline.key]
     parsed = orjson.loads(f"[{','.join(keys)}]")
-    whole = [field(_JSONB + key.encode()) for key in keys]
+    whole = [jsonb(key) for key in keys]
     if len(columns) == 1:
         return [columns[0](value) + key for (value,), key in zip(parsed, whole, strict=True)]
     return [
@@ -179,45 +150,6 @@ def encode_vectors(vectors: Sequence[AnyVector], dimensions: int) -> list[memory
     size = made.itemsize
     whole = memoryview(made.tobytes())
     return [whole[start : start + size] for start in range(0, len(whole), size)]
-
-
-@contextmanager
-def in_memory_file(fields: int, rows: Iterable[tuple[bytes | memoryview, ...]]) -> Generator[str]:
-    """Write rows to an in-memory file; yield its path, valid in this process.
-
-    A row is its fields in any pieces. Raises OSError if the system has no such files.
-    """
-    if not hasattr(os, "memfd_create"):
-        raise OSError("this system has no files in memory")
-    count = fields.to_bytes(2, "big")
-    parts: list[bytes | memoryview] = [_START]
-    for row in rows:
-        parts.append(count)
-        parts += row
-    parts.append(_END)
-    with os.fdopen(os.memfd_create("evergreen"), "wb", buffering=0) as file:
-        whole = memoryview(b"".join(parts))
-        while whole:
-            whole = whole[file.write(whole) :]
-        with _fixed_descriptor(file.fileno()) as number:
-            yield f"/proc/self/fd/{number}"
-
-
-@contextmanager
-def _fixed_descriptor(descriptor: int) -> Generator[int]:
-    """Yield a duplicate descriptor with the same number each time.
-
-    The path is part of the COPY statement, and pg_stat_statements would have an entry for each number.
-    """
-    try:
-        duplicate = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR)
-    except OSError:  # the system allows fewer descriptors
-        yield descriptor
-        return
-    try:
-        yield duplicate
-    finally:
-        os.close(duplicate)
 
 
 def vector_literal(vector: AnyVector) -> str:

@@ -14,11 +14,11 @@ WAYS = {
     "COPY": "pass",
     "no files in memory": "del os.memfd_create",
     "no leave to make one": "os.memfd_create = lambda name: open('/proc/nothing')",
-    "the server may not open it": "chunks.in_memory_file = elsewhere",
+    "the server may not open it": "binary_copy.in_memory_file = elsewhere",
 }
 WAY = """DO LANGUAGE plpython3u $$
 import contextlib, os
-from evergreen.storage import chunks
+from evergreen.storage import binary_copy, chunks
 
 @contextlib.contextmanager
 def elsewhere(fields, rows):

@@ -11,6 +11,7 @@ from evergreen.core.frozen import frozen
 from evergreen.core.job import Claim
 from evergreen.db.arrays import columns
 from evergreen.db.queries import Query, load
+from evergreen.storage import new_documents
 from evergreen.storage.chunks import Added, add
 from evergreen.storage.vector_cache import ToCache
 
@@ -74,22 +75,32 @@ def write(claim: Claim, documents: list[Document], vectors: dict[bytes, AnyVecto
     """
     if not documents:
         return {}
-    put = db.rows(
-        SQL.upsert_documents,
-        claim.generation.id,
-        [d.key for d in documents],
-        [d.fingerprint for d in documents],
-        [d.src_hash for d in documents],
-        [len(d.chunks) for d in documents],
-        [claim.jobs[d.key].changed_at for d in documents],
-    )
-    ids = {row["key"]: int(row["id"]) for row in put}
+    ids = _put(claim, documents, before)
     stored = _stored_chunks(claim, [ids[d.key] for d in documents if d.key in before])
     changes = [(ids[d.key], d, diff(stored[ids[d.key]], [text_hash for text_hash, _ in d.chunks])) for d in documents]
     dropped = _drop(claim, changes)
     _keep(claim, changes)
     _add(claim, changes, vectors)
     return dropped
+
+
+def _put(claim: Claim, documents: list[Document], before: Container[str]) -> dict[str, int]:
+    """Insert or update documents; return their ids by key."""
+    new = [d for d in documents if d.key not in before]
+    ids = (new_documents.insert(claim, new) if new else None) or {}
+    rest = [d for d in documents if d.key not in ids]
+    if rest:
+        put = db.rows(
+            SQL.upsert_documents,
+            claim.generation.id,
+            [d.key for d in rest],
+            [d.fingerprint for d in rest],
+            [d.src_hash for d in rest],
+            [len(d.chunks) for d in rest],
+            [claim.jobs[d.key].changed_at for d in rest],
+        )
+        ids.update({row["key"]: int(row["id"]) for row in put})
+    return ids
 
 
 def _stored_chunks(claim: Claim, documents: list[int]) -> dict[int, list[StoredChunk]]:

@@ -61,7 +61,9 @@ def test_a_worker_that_ends_on_its_way(db, pipeline, provider, stoppable, where,
     assert provider.sent == dict.fromkeys(provider.sent, 1)
 
 
-@pytest.mark.parametrize(("where", "when"), [*ON_ITS_WAY[:3], ("move_cursor", "before"), ("lock_jobs", "before")])
+@pytest.mark.parametrize(
+    ("where", "when"), [*ON_ITS_WAY[:3], ("move_cursor", "before"), ("finish_unchanged_jobs", "before")]
+)
 def test_writers_come_between_its_steps(db, pipeline, provider, stoppable, where, when):
     texts = unseen(db, 4, 5, 9)
     provider.reset()
@@ -79,7 +81,7 @@ def test_writers_come_between_its_steps(db, pipeline, provider, stoppable, where
 
 
 @pytest.mark.parametrize(
-    ("where", "when"), [("insert_claimed_jobs", "after"), ("move_cursor", "after"), ("lock_jobs", "before")]
+    ("where", "when"), [("insert_claimed_jobs", "after"), ("move_cursor", "after"), ("finish_unchanged_jobs", "before")]
 )
 def test_asked_for_again_in_the_middle_of_its_walk(db, pipeline, provider, stoppable, where, when):
     """Rows that the cursor has passed change unseen meanwhile: the second walk finds them."""

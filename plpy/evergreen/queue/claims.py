@@ -12,10 +12,12 @@ from evergreen.catalog import options
 from evergreen.core.job import Claim, ClaimRequest, Job, Lane
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.errors import is_lock_unavailable
+from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import Query, load
 from evergreen.queue.scan_start import ScanStart, ScanStarts, SnapshotMark
 
 SQL = load(__package__)
+_LOCK_TIMEOUT = "2ms"
 
 
 class NextKeys(Protocol):
@@ -238,6 +240,8 @@ def add(claim: Claim, rows: list[db.Row]) -> None:
 
 def lock_jobs(claim: Claim, keys: list[str]) -> set[str]:
     """Lock the jobs of these keys to the end of the transaction; return those that still belong to the claim."""
+    if not keys:
+        return set()
     return {row["key"] for row in db.rows(SQL.lock_jobs, claim.generation.id, claim.token, keys)}
 
 
@@ -246,15 +250,35 @@ def lock_and_add(claim: Claim, keys: list[str]) -> None:
     add(claim, db.rows(SQL.lock_claimed_jobs, claim.generation.id, claim.token, keys))
 
 
-def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
-    """Finish jobs; those that changed meanwhile, or all with ``again``, are queued again."""
+def finish_unchanged(claim: Claim, keys: list[str]) -> set[str]:
+    """Finish jobs that still belong to the claim and did not change; return their keys.
+
+    Checks the fencing token: write their rows in the same transaction. Nothing is done while another session has one
+    of the jobs locked: lock the others with ``lock_jobs``.
+    """
     if not keys:
-        return
-    if again:
+        return set()
+    query = Query("finish_unchanged_jobs", SQL.finish_jobs.types, SQL.finish_jobs.text)
+    return with_lock_timeout(lambda: _finish(claim, keys, query), _LOCK_TIMEOUT) or set()
+
+
+def _finish(claim: Claim, keys: list[str], query: Query) -> set[str]:
+    changes = [claim.jobs[key].changes for key in keys]
+    return set(db.value(query, claim.generation.id, claim.token, keys, changes))
+
+
+def finish_jobs(claim: Claim, keys: list[str], *, again: bool) -> None:
+    """Finish jobs after their rows were written; those that changed, or all with ``again``, are queued again."""
+    if again and keys:
         db.run(SQL.requeue_jobs, claim.generation.id, claim.token, keys, claim.at)
-        return
-    finish_or_requeue(claim, keys, claim.at)
-    db.run(SQL.clear_failures, claim.generation.id, keys)
+    elif keys:
+        finish_or_requeue(claim, keys, claim.at)
+
+
+def clear_failures(claim: Claim, keys: list[str]) -> None:
+    """Delete the dead letters of rows that are up to date."""
+    if keys:
+        db.run(SQL.clear_failures, claim.generation.id, keys)
 
 
 def finish_or_requeue(claim: Claim, keys: list[str], written_at: str | None) -> None:
@@ -262,8 +286,7 @@ def finish_or_requeue(claim: Claim, keys: list[str], written_at: str | None) -> 
 
     ``written_at``: the time of the data that was written, which leaves only newer changes pending; None: nothing was.
     """
-    changes = [claim.jobs[key].changes for key in keys]
-    finished = {row["key"] for row in db.rows(SQL.finish_jobs, claim.generation.id, claim.token, keys, changes)}
+    finished = _finish(claim, keys, SQL.finish_jobs)
     changed = [key for key in keys if key not in finished]
     if changed:
         db.run(SQL.requeue_jobs, claim.generation.id, claim.token, changed, written_at)

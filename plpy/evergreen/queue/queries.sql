@@ -16,11 +16,11 @@ CROSS JOIN LATERAL (SELECT j.lane, j.changes, j.attempts, j.changed_at, j.unserv
                     WHERE j.generation = $1 AND j.key = u.key AND j.token = $2 FOR UPDATE SKIP LOCKED) j
 
 -- finish_jobs(int4, int8, jsonb[], int8[]): a job is done if nothing changed since it was claimed
-DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
+WITH done AS (DELETE FROM embed.job WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM unnest($3, $4) u (key, changes)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
-                          AND j.changes = u.changes OFFSET 0) j))
-RETURNING key::pg_catalog.text AS key
+                          AND j.changes = u.changes OFFSET 0) j)) RETURNING key)
+SELECT coalesce(pg_catalog.array_agg(d.key::pg_catalog.text), '{}') AS keys FROM done d
 
 -- requeue_jobs(int4, int8, jsonb[], timestamptz): the row changed meanwhile: queues it again, at once.
 -- $4: time of the data that was written, so only newer changes are still pending; NULL if nothing was written.

@@ -26,8 +26,9 @@ _LOCKED_DELAY = 0.2  # seconds until a document locked by another session is ret
 def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
     """Write a result and finish its jobs; return the keys of the rows that are now up to date.
 
-    First the rows that cannot be written now are released, and the cursor's round and the jobs are locked, by key and
-    token. Only jobs that still belong to the claim are written and finished; vectors of lost ones go to the cache.
+    First the rows that cannot be written now are released, the cursor's round is locked, and the jobs are finished, or
+    locked where that cannot be done yet, by key and token. Only rows whose jobs still belong to the claim are written;
+    vectors of lost ones go to the cache.
     ``ends_claim``: also delete the lease, unless a job was lost.
 
     Can be repeated after its transaction was rolled back, for example because one of our tables was locked.
@@ -59,8 +60,8 @@ def _write(result: BatchResult) -> list[str]:
     claim, prepared = result.claim, result.prepared
     _release_deferred(result)
     same_round = lock_round(claim)
-    ours = _lock(result)
     prepared.failures.update(reject_unfit(claim, prepared.documents, result.vectors))
+    ours, finished = _take_jobs(result, finishes=same_round)
     complete = [d for d in prepared.documents if d.key in ours and result.complete(d)]
     removed = [key for key in prepared.removed if key in ours]
     fresh = [key for key in prepared.fresh if key in ours]
@@ -70,7 +71,9 @@ def _write(result: BatchResult) -> list[str]:
     fail(claim, {key: error for key, error in prepared.failures.items() if key in ours})
     done = [*fresh, *removed, *(document.key for document in complete)]
     usage.record_lag(claim, done)
-    claims.finish_jobs(claim, done, again=not same_round)
+    claims.finish_jobs(claim, [key for key in done if key not in finished], again=not same_round)
+    if same_round:
+        claims.clear_failures(claim, done)
     return done
 
 
@@ -91,18 +94,22 @@ def _release_deferred(result: BatchResult) -> None:
             result.lost = True
 
 
-def _lock(result: BatchResult) -> set[str]:
-    """Lock the jobs that still belong to the claim and return their keys; this checks the fencing token.
+def _take_jobs(result: BatchResult, *, finishes: bool) -> tuple[set[str], set[str]]:
+    """Return the keys of the jobs that still belong to the claim, and those of them that are finished already.
 
-    A document locked by an open embed_verify(repair) is released, so that the others do not wait for it.
+    This checks the fencing token. With ``finishes``, jobs are finished whose rows can be written and did not change;
+    the others are locked. A document locked by an open embed_verify(repair) is released, so that the others do not wait
+    for it.
     """
-    claim = result.claim
+    claim, prepared = result.claim, result.prepared
     keys = [key for key in claim.jobs if key not in result.deferred and key not in result.released]
-    ours = claims.lock_jobs(claim, keys)
+    locked = documents.locked_elsewhere(claim, [key for key in keys if key in prepared.stored])
+    ready = {*prepared.removed, *prepared.fresh, *(d.key for d in prepared.documents if result.complete(d))} - locked
+    finished = claims.finish_unchanged(claim, [key for key in keys if key in ready]) if finishes else set[str]()
+    ours = finished | claims.lock_jobs(claim, [key for key in keys if key not in finished])
     result.lost = result.lost or len(ours) < len(keys)
-    locked = documents.locked_elsewhere(claim, [key for key in ours if key in result.prepared.stored])
-    claims.release_jobs(claim, [*locked], _LOCKED_DELAY)
-    return ours - locked
+    claims.release_jobs(claim, [key for key in locked if key in ours], _LOCKED_DELAY)
+    return ours - locked, finished
 
 
 def _unwritten(result: BatchResult, written: list[Document]) -> vector_cache.ToCache:

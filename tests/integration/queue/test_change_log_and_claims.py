@@ -113,7 +113,10 @@ def out_of_time(db):
     db.execute(f"UPDATE embed.job SET ready_at = clock_timestamp() - interval '1 s' WHERE ctid = ANY (ARRAY({ready}))")
 
 
-@pytest.mark.parametrize(("query", "when"), [("lock_round", "before"), ("lock_jobs", "before"), ("lock_jobs", "after")])
+TAKE_JOBS = [("lock_round", "before"), ("locked_elsewhere", "before"), ("finish_unchanged_jobs", "after")]
+
+
+@pytest.mark.parametrize(("query", "when"), TAKE_JOBS)
 def test_a_lease_runs_out_when_the_result_is_about_to_be_written(
     connect, db, pipeline, provider, stoppable, query, when
 ):

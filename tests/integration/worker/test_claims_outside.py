@@ -16,7 +16,7 @@ CLAIM_STEPS = [
 SUBMIT_STEPS = [
     ("lock_claimed_jobs", "before"), ("lock_claimed_jobs", "after"),
     *(pytest.param(*step, marks=STRESS) for step in (
-        ("lock_lease", "before"), ("lock_jobs", "before"), ("upsert_documents", "after"))),
+        ("lock_lease", "before"), ("finish_unchanged_jobs", "before"), ("upsert_documents", "after"))),
 ]  # fmt: skip
 MOVES = {
     "edit": "UPDATE docs SET body = body || '!'",

@@ -128,7 +128,7 @@ def test_a_worker_that_ends_at_any_commit(db, packed, provider, stoppable):
 
 
 # By query: the first two stand before the request, the others after its answer.
-SENT_BY_DRAIN = {"claim": 0, "mark_in_flight": 0, "lock_jobs": TEXTS, "finish_jobs": TEXTS}
+SENT_BY_DRAIN = {"claim": 0, "mark_in_flight": 0, "finish_unchanged_jobs": TEXTS, "clear_failures": TEXTS}
 
 
 def test_a_drain_that_ends_pays_again_for_its_own_calls_only(db, packed, provider, stoppable):

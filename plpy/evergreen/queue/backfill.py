@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 from evergreen import db
 from evergreen.core.frozen import frozen
-from evergreen.core.job import Claim
+from evergreen.core.job import Claim, Job, Lane
 from evergreen.core.retry import bisect
 from evergreen.db import timeouts
 from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue import change_log
-from evergreen.queue.claims import add
 from evergreen.source import reader
 
 SQL = load(__package__, "backfill")
@@ -189,11 +188,11 @@ def queue(claim: Claim, keys: list[str]) -> bool:
     if not keys:
         return True
     added = with_lock_timeout(
-        lambda: db.rows(SQL.insert_claimed_jobs, claim.generation.id, keys, claim.token), _LOCK_TIMEOUT
+        lambda: db.value(SQL.insert_claimed_jobs, claim.generation.id, keys, claim.token, claim.at), _LOCK_TIMEOUT
     )
     if added is None:
         return False
-    add(claim, added)
+    claim.jobs.update({key: Job(key, Lane.BACKFILL, 1, 0, claim.at, None) for key in added})
     if existing := [key for key in keys if key not in claim.jobs]:
         change_log.log_keys(claim.pipeline.id, existing)
     return True

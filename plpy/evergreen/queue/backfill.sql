@@ -45,14 +45,15 @@ WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.backfill_cursor s WHERE s.gener
 SELECT d.key::pg_catalog.text AS key FROM embed.document d
 WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 
--- insert_claimed_jobs(int4, jsonb[], int8): inserts backfill jobs that are claimed from the start
-INSERT INTO embed.job (generation, key, lane, token, ready_at)
-SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3))
-FROM pg_catalog.unnest($2) k (key)
-WHERE pg_catalog.pg_column_size(k.key) <= {max_key_bytes}
-ON CONFLICT DO NOTHING
-RETURNING key::pg_catalog.text AS key, lane, changes, attempts, changed_at::pg_catalog.text AS changed_at,
-          unserved_since::pg_catalog.text AS unserved_since
+-- insert_claimed_jobs(int4, jsonb[], int8, timestamptz): inserts backfill jobs that are claimed from the start
+WITH added AS (
+    INSERT INTO embed.job (generation, key, lane, token, ready_at, changed_at)
+    SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3)), $4
+    FROM pg_catalog.unnest($2) k (key)
+    WHERE pg_catalog.pg_column_size(k.key) <= {max_key_bytes}
+    ON CONFLICT DO NOTHING
+    RETURNING key)
+SELECT coalesce(pg_catalog.array_agg(a.key::pg_catalog.text), '{}') AS keys FROM added a
 
 -- insert_cursors(int4, bool): cursors of a generation; $2: whether the backfill starts at once
 INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)

@@ -17,6 +17,7 @@ from evergreen.storage.chunks import vector_literal
 SQL = load(__package__, "vector_cache")
 #: Vectors to cache, by hash, each with the key of the row whose text it is.
 ToCache = dict[bytes, tuple[AnyVector, str | None]]
+_LOCK_TIMEOUT = "2ms"
 
 
 @dataclass
@@ -54,7 +55,9 @@ def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[i
 def clear_in_flight(generation: Generation, hashes: list[bytes], token: int) -> None:
     """Clear the in-flight marks of texts."""
     if hashes:
-        db.run(SQL.clear_in_flight, generation.model.id, hashes, token)
+        arguments = generation.model.id, hashes, token
+        if with_lock_timeout(lambda: db.run(SQL.clear_in_flight_at_once, *arguments), _LOCK_TIMEOUT) is None:
+            db.run(SQL.clear_in_flight, *arguments)
 
 
 def clear_all_in_flight(models: list[int]) -> None:
@@ -73,12 +76,14 @@ def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: l
     reusable = [*db.value(SQL.tokens_without_worker, [*own_tokens, token]), *own_tokens]
 
     def claim(part: list[bytes]) -> set[bytes]:
-        won = {row["hash"] for row in db.rows(SQL.mark_in_flight, generation.model.id, part, token)}
+        if db.run(SQL.mark_in_flight, generation.model.id, part, token) == len(part):
+            return set(part)
+        won = {row["hash"] for row in db.rows(SQL.marked_in_flight, generation.model.id, part, token)}
         rest = [text_hash for text_hash in part if text_hash not in won]
         taken = db.rows(SQL.take_over_in_flight, generation.model.id, rest, token, reusable) if rest else []
         return won | {row["hash"] for row in taken}
 
-    won = with_lock_timeout(lambda: claim(hashes), "20ms")
+    won = with_lock_timeout(lambda: claim(sorted(hashes)), "20ms")
     if won is not None:
         return won
     # An uncommitted drain has one of them in flight: find out which.

@@ -61,15 +61,16 @@ UNION ALL SELECT g.chunk_hash, {schema}.vector_send(g.embedding), $3 IS NULL OR 
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generation} g WHERE g.chunk_hash = u.hash LIMIT 1) g
 
--- mark_in_flight(int4, bytea[], int8): inserts in the same order in every session. DO NOTHING, because DO UPDATE would lock other
--- sessions' rows.
+-- mark_in_flight(int4, bytea[], int8): different texts, inserted in the same order in every session: sorted. DO NOTHING, because
+-- DO UPDATE would lock other sessions' rows.
 -- It locks them even if its WHERE excludes them, and the worker that sends the text could not record its result.
 INSERT INTO embed.in_flight (model, hash, token, expires_at)
-SELECT $1, h.hash, $3, (SELECT embed.lease_end($3))
-FROM (SELECT DISTINCT u.hash FROM pg_catalog.unnest($2) u (hash)) h
-ORDER BY h.hash
+SELECT $1, u.hash, $3, (SELECT embed.lease_end($3)) FROM pg_catalog.unnest($2) u (hash)
 ON CONFLICT (model, hash) DO NOTHING
-RETURNING hash
+
+-- marked_in_flight(int4, bytea[], int8): texts that a claim has marked
+SELECT i.hash FROM pg_catalog.unnest($2) u (hash)
+CROSS JOIN LATERAL (SELECT i.hash FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3 OFFSET 0) i
 
 -- take_over_in_flight(int4, bytea[], int8, int8[]): texts of claims that are dead or expired, and of this session's claims
 UPDATE embed.in_flight
@@ -82,7 +83,12 @@ WHERE ctid = ANY (ARRAY(
                         FOR UPDATE SKIP LOCKED) i))
 RETURNING hash
 
--- clear_in_flight(int4, bytea[], int8): these texts are no longer in flight
+-- clear_in_flight_at_once(int4, bytea[], int8): these texts are no longer in flight. Waits for a session that takes one over
+DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
+    SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
+    CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3 OFFSET 0) i))
+
+-- clear_in_flight(int4, bytea[], int8): the same, at twice the cost, but for texts that another session takes over
 DELETE FROM embed.in_flight WHERE ctid = ANY (ARRAY(
     SELECT i.ctid FROM pg_catalog.unnest($2) u (hash)
     CROSS JOIN LATERAL (SELECT i.ctid FROM embed.in_flight i WHERE i.model = $1 AND i.hash = u.hash AND i.token = $3

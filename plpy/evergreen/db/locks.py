@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from evergreen import db
 from evergreen.core.errors import UserError
-from evergreen.db.errors import is_lock_unavailable, is_undefined_table
+from evergreen.db.errors import is_lock_unavailable, is_undefined_table, is_unique_violation
 from evergreen.db.queries import load
 
 SQL = load(__package__)
@@ -37,6 +37,31 @@ def with_lock_timeout(body: Callable[[], T], timeout: str) -> T | None:
         return None
     finally:
         set_lock_timeout(_DEFAULT_TIMEOUT)
+
+
+def inserts_all(body: Callable[[], int], rows: int, timeout: str) -> bool:
+    """Run an INSERT without ON CONFLICT, which costs a third less; False, with nothing done, if it did not insert all.
+
+    Because a row was there, another session was inserting it, or the statement left it out.
+    """
+
+    def step() -> bool:
+        if body() < rows:
+            raise _IncompleteError
+        return True
+
+    try:
+        return bool(with_lock_timeout(step, timeout))
+    except _IncompleteError:
+        return False
+    except db.DatabaseError as error:
+        if not is_unique_violation(error):
+            raise
+        return False
+
+
+class _IncompleteError(Exception):
+    """Undoes an INSERT."""
 
 
 def with_short_locks(body: Callable[[], object], table: str) -> None:

@@ -10,7 +10,7 @@ from evergreen.core.job import Claim, Job, Lane
 from evergreen.core.retry import bisect
 from evergreen.db import timeouts
 from evergreen.db.errors import is_shutdown_or_cancel
-from evergreen.db.locks import with_lock_timeout
+from evergreen.db.locks import inserts_all, with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.queue import change_log
 from evergreen.source import reader
@@ -187,9 +187,10 @@ def queue(claim: Claim, keys: list[str]) -> bool:
     keys = [key for key in keys if key not in claim.jobs]
     if not keys:
         return True
-    added = with_lock_timeout(
-        lambda: db.value(SQL.insert_claimed_jobs, claim.generation.id, keys, claim.token, claim.at), _LOCK_TIMEOUT
-    )
+    arguments = claim.generation.id, keys, claim.token, claim.at
+    added: list[str] | None = keys
+    if not inserts_all(lambda: db.run(SQL.insert_claimed_jobs, *arguments), len(keys), _LOCK_TIMEOUT):
+        added = with_lock_timeout(lambda: db.value(SQL.insert_missing_jobs, *arguments), _LOCK_TIMEOUT)
     if added is None:
         return False
     claim.jobs.update({key: Job(key, Lane.BACKFILL, 1, 0, claim.at, None) for key in added})

@@ -46,6 +46,12 @@ SELECT d.key::pg_catalog.text AS key FROM embed.document d
 WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 
 -- insert_claimed_jobs(int4, jsonb[], int8, timestamptz): inserts backfill jobs that are claimed from the start
+INSERT INTO embed.job (generation, key, lane, token, ready_at, changed_at)
+SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3)), $4
+FROM pg_catalog.unnest($2) k (key)
+WHERE pg_catalog.pg_column_size(k.key) <= {max_key_bytes}
+
+-- insert_missing_jobs(int4, jsonb[], int8, timestamptz): the same for keys without a job; returns them
 WITH added AS (
     INSERT INTO embed.job (generation, key, lane, token, ready_at, changed_at)
     SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3)), $4

@@ -10,7 +10,7 @@ from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.retry import bisect
 from evergreen.db.errors import is_lock_unavailable, is_undefined_table
-from evergreen.db.locks import with_lock_timeout
+from evergreen.db.locks import inserts_all, with_lock_timeout
 from evergreen.db.queries import Query, load
 from evergreen.storage.chunks import vector_literal
 
@@ -72,18 +72,21 @@ def delete_model(model: int) -> None:
 
 def _mark(generation: Generation, hashes: list[bytes], token: int, own_tokens: list[int]) -> set[bytes]:
     """Mark texts as in flight; return those that are now ours."""
-    # A mark of our own earlier batch is stale: a text under way would not be requested here.
-    reusable = [*db.value(SQL.tokens_without_worker, [*own_tokens, token]), *own_tokens]
 
     def claim(part: list[bytes]) -> set[bytes]:
-        if db.run(SQL.mark_in_flight, generation.model.id, part, token) == len(part):
+        if db.run(SQL.mark_free_in_flight, generation.model.id, part, token) == len(part):
             return set(part)
         won = {row["hash"] for row in db.rows(SQL.marked_in_flight, generation.model.id, part, token)}
         rest = [text_hash for text_hash in part if text_hash not in won]
         taken = db.rows(SQL.take_over_in_flight, generation.model.id, rest, token, reusable) if rest else []
         return won | {row["hash"] for row in taken}
 
-    won = with_lock_timeout(lambda: claim(sorted(hashes)), "20ms")
+    hashes = sorted(hashes)
+    if inserts_all(lambda: db.run(SQL.mark_in_flight, generation.model.id, hashes, token), len(hashes), _LOCK_TIMEOUT):
+        return set(hashes)
+    # A mark of our own earlier batch is stale: a text under way would not be requested here.
+    reusable = [*db.value(SQL.tokens_without_worker, [*own_tokens, token]), *own_tokens]
+    won = with_lock_timeout(lambda: claim(hashes), "20ms")
     if won is not None:
         return won
     # An uncommitted drain has one of them in flight: find out which.

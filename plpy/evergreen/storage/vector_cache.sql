@@ -61,8 +61,12 @@ UNION ALL SELECT g.chunk_hash, {schema}.vector_send(g.embedding), $3 IS NULL OR 
 FROM pg_catalog.unnest($2) u (hash)
 CROSS JOIN LATERAL (SELECT g.chunk_hash, g.embedding FROM embed_store.g{generation} g WHERE g.chunk_hash = u.hash LIMIT 1) g
 
--- mark_in_flight(int4, bytea[], int8): different texts, inserted in the same order in every session: sorted. DO NOTHING, because
--- DO UPDATE would lock other sessions' rows.
+-- mark_in_flight(int4, bytea[], int8): different texts, inserted in the same order in every session: sorted
+INSERT INTO embed.in_flight (model, hash, token, expires_at)
+SELECT $1, u.hash, $3, (SELECT embed.lease_end($3)) FROM pg_catalog.unnest($2) u (hash)
+
+-- mark_free_in_flight(int4, bytea[], int8): the same, without texts that are in flight. DO NOTHING, because DO UPDATE would lock
+-- other sessions' rows.
 -- It locks them even if its WHERE excludes them, and the worker that sends the text could not record its result.
 INSERT INTO embed.in_flight (model, hash, token, expires_at)
 SELECT $1, u.hash, $3, (SELECT embed.lease_end($3)) FROM pg_catalog.unnest($2) u (hash)

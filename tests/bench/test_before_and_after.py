@@ -5,6 +5,8 @@ Each figure is given as a ratio to the release, and drains also as one to the st
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -29,13 +31,17 @@ pytestmark = pytest.mark.bench
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory) -> Iterator[tuple[Cluster, str]]:
+def both() -> Iterator[tuple[Cluster, str]]:
     """A server with the last release next to this version, and the release."""
     last = versions()[-1]
-    own = copy_of(find_postgres(), tmp_path_factory.mktemp("server"))
-    release = tmp_path_factory.mktemp("release")
-    with installed(own, last, dist.version(), release), Cluster(own, options={"max_wal_size": "4GB"}) as cluster:
-        yield cluster, last
+    with TemporaryDirectory(prefix="evergreen-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # pytest's own folders are closed to the server's user
+        own = copy_of(find_postgres(), folder / "server")
+        release = folder / "release"
+        release.mkdir()
+        with installed(own, last, dist.version(), release), Cluster(own, options={"max_wal_size": "4GB"}) as cluster:
+            yield cluster, last
 
 
 @contextmanager

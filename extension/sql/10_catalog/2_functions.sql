@@ -54,9 +54,11 @@ ALTER TABLE embed.pipeline ENABLE ALWAYS TRIGGER bind_restored;
 
 -- A dump may leave tables out, and a restore may fail halfway: then a pipeline refers to missing rows.
 CREATE FUNCTION embed.missing_part(pipeline int, OUT what text, OUT remedy text)
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-AS $sql$
+AS $plpgsql$
+#variable_conflict use_column
+BEGIN
     SELECT t.what, coalesce(t.remedy, pg_catalog.format(
         'restore it from the dump, or SELECT embed_drop(%L) and create the pipeline again', p.name))
     FROM embed.pipeline p
@@ -94,19 +96,24 @@ AS $sql$
         WHERE g.pipeline = p.id) t
     WHERE p.id = missing_part.pipeline AND t.what IS NOT NULL
     LIMIT 1
-$sql$;
+    INTO what, remedy;
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.missing_part(int) IS
     'internal: what a pipeline refers to that does not exist, as after a partial restore, and the remedy';
 
 -- A dump may have left vectors out, and our tables can be truncated: then documents exist without their chunks.
 CREATE FUNCTION embed.is_restored(pipeline int) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-AS $sql$
-    SELECT (p.system_identifier, p.database_oid, p.source_oid) IS DISTINCT FROM (s.system_identifier, d.oid, p.source)
-    FROM embed.pipeline p, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
-    WHERE p.id = is_restored.pipeline AND d.datname = pg_catalog.current_database()
-$sql$;
+AS $plpgsql$
+BEGIN
+    RETURN (
+        SELECT (p.system_identifier, p.database_oid, p.source_oid) IS DISTINCT FROM (s.system_identifier, d.oid, p.source)
+        FROM embed.pipeline p, pg_catalog.pg_control_system() s, pg_catalog.pg_database d
+        WHERE p.id = is_restored.pipeline AND d.datname = pg_catalog.current_database());
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.is_restored(int) IS
     'internal: whether a pipeline was restored or cloned and no worker has processed it since';
 
@@ -132,15 +139,18 @@ COMMENT ON FUNCTION embed.record_names() IS 'internal: stores the current names 
 
 -- Called by the views only: PUBLIC has no USAGE on this schema. Plain SQL, so that current_user is the querying role.
 CREATE FUNCTION embed.may_see(source regclass) RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-AS $sql$
-    SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE')
-        OR coalesce(pg_catalog.has_table_privilege(current_user, c.oid, 'SELECT'), false)
-        OR coalesce(pg_catalog.has_any_column_privilege(current_user, c.oid, 'SELECT'), false)
-        OR coalesce(pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE'), false)
-    FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_class c ON c.oid = source
-$sql$;
+AS $plpgsql$
+BEGIN
+    RETURN (
+        SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE')
+            OR coalesce(pg_catalog.has_table_privilege(current_user, c.oid, 'SELECT'), false)
+            OR coalesce(pg_catalog.has_any_column_privilege(current_user, c.oid, 'SELECT'), false)
+            OR coalesce(pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE'), false)
+        FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_class c ON c.oid = source);
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.may_see(regclass) IS
     'internal: whether the querying role may see that a pipeline exists on this table';
 
@@ -157,18 +167,21 @@ COMMENT ON FUNCTION embed.may_own(regclass) IS 'internal: whether the querying r
 -- Errors of a generation, of its pipeline as a whole, or, for an admin, of no pipeline. One or two lock conflicts with other
 -- sessions are not worth reporting.
 CREATE FUNCTION embed.maintenance_problem(pipeline int, generation int, is_admin boolean) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-AS $sql$
-    SELECT pg_catalog.format('%s: %s (tried %s times, again at %s)', e.task, e.message, e.failures,
-                             pg_catalog.to_char(e.retry_at, 'YYYY-MM-DD HH24:MI:SS TZ'))
-    FROM embed.maintenance_error e
-    WHERE (e.generation = $2 OR (e.generation = 0 AND (e.pipeline = $1 OR (e.pipeline = 0 AND is_admin))))
-      AND NOT (e.task = 'vector index' AND EXISTS (
-              SELECT FROM pg_catalog.pg_index i
-              WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.g' || e.generation || '_embedding_idx')))
-      AND (e.failures > 2 OR e.sqlstate NOT IN ('55P03', '40P01', '55006'))
-    ORDER BY e.generation DESC, e.pipeline DESC, e.last_at DESC LIMIT 1
-$sql$;
+AS $plpgsql$
+BEGIN
+    RETURN (
+        SELECT pg_catalog.format('%s: %s (tried %s times, again at %s)', e.task, e.message, e.failures,
+                                 pg_catalog.to_char(e.retry_at, 'YYYY-MM-DD HH24:MI:SS TZ'))
+        FROM embed.maintenance_error e
+        WHERE (e.generation = $2 OR (e.generation = 0 AND (e.pipeline = $1 OR (e.pipeline = 0 AND is_admin))))
+          AND NOT (e.task = 'vector index' AND EXISTS (
+                  SELECT FROM pg_catalog.pg_index i
+                  WHERE i.indisvalid AND i.indexrelid = pg_catalog.to_regclass('embed_store.g' || e.generation || '_embedding_idx')))
+          AND (e.failures > 2 OR e.sqlstate NOT IN ('55P03', '40P01', '55006'))
+        ORDER BY e.generation DESC, e.pipeline DESC, e.last_at DESC LIMIT 1);
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.maintenance_problem(int, int, boolean) IS
     'internal: last maintenance failure of a generation, and when it is retried';

@@ -47,16 +47,30 @@ AS 'textlike_support';
 COMMENT ON FUNCTION embed.extension_member(internal) IS 'internal: ties generated functions to the extension';
 
 -- reltuples if the table was analyzed or is large; counting a small table costs next to nothing.
+-- In PL/pgSQL, whose plans are kept: embed_status calls it for each pipeline.
 CREATE FUNCTION embed.rough_rows(source regclass, OUT rows bigint, OUT is_small boolean)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-AS $sql$
+AS $plpgsql$
+DECLARE
+    kind "char";
+    bytes bigint;
+    analyzed real;
+BEGIN
+    SELECT c.relkind, c.reltuples, CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) END
+    INTO kind, analyzed, bytes FROM pg_class c WHERE c.oid = source;
+    IF kind = 'r' THEN
+        rows = CASE WHEN analyzed > 0 THEN analyzed ELSE bytes / 400 END;
+        is_small = bytes < 4 * 1024 * 1024 OR (analyzed < 0 AND bytes < 64 * 1024 * 1024);
+        RETURN;
+    END IF;
     SELECT coalesce(sum(CASE WHEN l.reltuples > 0 THEN l.reltuples ELSE l.bytes / 400 END), 0)::bigint,
            coalesce(sum(l.bytes) < 4 * 1024 * 1024 OR (bool_or(l.reltuples < 0) AND sum(l.bytes) < 64 * 1024 * 1024), true)
-    FROM (SELECT c.reltuples, pg_catalog.pg_relation_size(c.oid) AS bytes
-          FROM embed.partition_tree(source) t (relid)
-          JOIN pg_catalog.pg_class c ON c.oid = t.relid AND c.relkind = 'r') l
-$sql$;
+    INTO rows, is_small
+    FROM (SELECT c.reltuples, pg_relation_size(c.oid) AS bytes
+          FROM embed.partition_tree(source) t (relid) JOIN pg_class c ON c.oid = t.relid AND c.relkind = 'r') l;
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.rough_rows(regclass) IS
     'internal: approximate number of rows of a table, from the catalog, and whether it is small enough to count';
 

@@ -75,6 +75,23 @@ CREATE TABLE embed.erased_text (
 COMMENT ON TABLE embed.erased_text IS
     'hashes of texts erased by embed_forget: for a day their vectors are not cached, however late a worker returns one';
 
+-- Not dumped: a restored index is another one.
+CREATE TABLE embed.index_recall (
+    generation  int PRIMARY KEY,
+    index       oid NOT NULL,
+    chunks      bigint NOT NULL,
+    recall      float8 NOT NULL,
+    ef_search   int NOT NULL,
+    samples     int NOT NULL,
+    target      float8 NOT NULL,
+    measured_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+) WITH (vacuum_truncate = false);
+COMMENT ON TABLE embed.index_recall IS
+    'what the vector index of a generation finds of the nearest chunks, and the search width that reaches the target';
+COMMENT ON COLUMN embed.index_recall.index IS 'oid of the index that was measured';
+COMMENT ON COLUMN embed.index_recall.chunks IS 'chunks of the generation then, about';
+COMMENT ON COLUMN embed.index_recall.ef_search IS 'hnsw.ef_search of searches: the least that reaches the target, up to 1000';
+
 CREATE TABLE embed.usage (
     pipeline             int,
     model                int NOT NULL,

@@ -133,9 +133,11 @@ CREATE FUNCTION embed.lag_percentiles(
     OUT p50 interval, OUT p95 interval, OUT p99 interval,
     OUT live_p50 interval, OUT live_p95 interval, OUT live_p99 interval,
     OUT bulk_p50 interval, OUT bulk_p95 interval, OUT bulk_p99 interval)
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-AS $sql$
+AS $plpgsql$
+#variable_conflict use_column
+BEGIN
     SELECT make_interval(secs => 0.001 * power(2::float8, t.p50 / 4.0::float8)),
            make_interval(secs => 0.001 * power(2::float8, t.p95 / 4.0::float8)),
            make_interval(secs => 0.001 * power(2::float8, t.p99 / 4.0::float8)),
@@ -145,6 +147,7 @@ AS $sql$
            make_interval(secs => 0.001 * power(2::float8, t.bulk_p50 / 4.0::float8)),
            make_interval(secs => 0.001 * power(2::float8, t.bulk_p95 / 4.0::float8)),
            make_interval(secs => 0.001 * power(2::float8, t.bulk_p99 / 4.0::float8))
+    INTO p50, p95, p99, live_p50, live_p95, live_p99, bulk_p50, bulk_p95, bulk_p99
     FROM (SELECT min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.5) AS p50,
                  min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.95) AS p95,
                  min(b.bucket) FILTER (WHERE b.lane IS NULL AND b.up_to >= b.total * 0.99) AS p99,
@@ -159,7 +162,8 @@ AS $sql$
                 FROM (SELECT x.lane, h.bucket, sum(h.count) AS count  -- lane NULL: both
                       FROM embed.lag x CROSS JOIN LATERAL unnest(x.buckets, x.counts) h (bucket, count)
                       WHERE x.pipeline = $1 AND x.at > clock_timestamp() - '1 h'::interval
-                      GROUP BY GROUPING SETS ((x.lane, h.bucket), (h.bucket))) c) b) t
-$sql$;
+                      GROUP BY GROUPING SETS ((x.lane, h.bucket), (h.bucket))) c) b) t;
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.lag_percentiles(int) IS
     'internal: percentiles of a pipeline''s lag over the last hour, of both lanes and of each';

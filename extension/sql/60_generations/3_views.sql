@@ -20,11 +20,14 @@ SELECT p.name AS pipeline,
                WHERE i.indisvalid AND n.nspname = 'embed_store' AND c.relname = 'g' || g.id || '_embedding_idx') AS indexed,
        g.since,
        g.created_at,
-       CASE WHEN embed.may_own(p.source) THEN embed.maintenance_problem(p.id, g.id, a.is_admin) END AS maintenance_error
+       CASE WHEN embed.may_own(p.source) THEN embed.maintenance_problem(p.id, g.id, a.is_admin) END AS maintenance_error,
+       r.recall,
+       r.ef_search
 FROM embed.pipeline p
 JOIN embed.generation g ON g.pipeline = p.id
 LEFT JOIN embed.model m ON m.id = g.model
 LEFT JOIN embed.backfill_cursor s ON s.generation = g.id AND s.scope = 'source'
+LEFT JOIN embed.index_recall r ON r.generation = g.id
 CROSS JOIN LATERAL (
     SELECT embed.documents(g.id) AS documents,
            CASE WHEN embed.documents(g.id) <= 5000
@@ -58,5 +61,10 @@ COMMENT ON COLUMN @extschema@.embed_generations.indexed IS
     'whether its HNSW index exists; it is built once there are index_from chunks';
 COMMENT ON COLUMN @extschema@.embed_generations.maintenance_error IS
     'last maintenance failure, such as building the index, and when it is retried; shown to those who administer the pipeline';
+COMMENT ON COLUMN @extschema@.embed_generations.recall IS
+    'recall@10 of the index: the share of the ten nearest chunks that a search finds, measured on a sample of the generation''s own '
+    'chunks against an exact scan, after the build and once a day; NULL if not measured';
+COMMENT ON COLUMN @extschema@.embed_generations.ef_search IS
+    'search width (hnsw.ef_search) of embed_search and embed_search_rows: the least that reaches the option recall_target';
 COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when the generation entered its state';
 GRANT SELECT ON @extschema@.embed_generations TO PUBLIC;

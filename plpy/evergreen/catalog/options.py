@@ -14,6 +14,10 @@ from evergreen.db.errors import in_class
 from evergreen.db.queries import load
 
 SQL = load(__package__)
+#: The value that resets an option of ``NULL_MEANS_OFF``.
+DEFAULT = "default"
+#: Options for which null is a value of its own: it turns off what the default has on.
+NULL_MEANS_OFF = frozenset({"language"})
 A = TypeVar("A")
 B = TypeVar("B")
 _SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
@@ -120,7 +124,10 @@ PIPELINE: dict[str, Option] = {
         None, _switch, "writers wake sleeping workers by NOTIFY; null: on, if max_prepared_transactions is 0"
     ),  # None: on where no transaction can be prepared
     "language": Option(
-        None, _name, "text search configuration of keyword search, and an index for it; null: english, without an index"
+        DEFAULT,
+        _name,
+        "text search configuration of keyword search and its index; default: the database's"
+        " default_text_search_config; null: that, without an index",
     ),
 }
 
@@ -133,17 +140,25 @@ GENERATION: dict[str, Option] = {
         _one_of("auto", "vector", "halfvec", "bit"),
         "type of the indexed vectors; auto: vector up to 2,000 dimensions, halfvec up to 4,000, bit beyond",
     ),
+    "recall_target": Option(
+        0.95,
+        _amount(0.5, 1),
+        "share of the ten nearest chunks that the vector index has to find; searches take the width that reaches it",
+    ),
 }
 
 
 def merge(stored: dict[str, Any], given: str) -> dict[str, Any]:
-    """Return options after merging a JSON object into them: null resets one; raises UserError 22023."""
+    """Return options after merging a JSON object into them: null resets one, if it is not ``NULL_MEANS_OFF``.
+
+    Raises UserError 22023.
+    """
     changes = json_objects.parse(given, '{"max_attempts": 3}')
     merged = dict(stored)
     for name, value in changes.items():
         _check(name, value)
         merged.pop(name, None)
-        if value is not None:
+        if value != DEFAULT if name in NULL_MEANS_OFF else value is not None:
             merged[name] = value
     return merged
 
@@ -181,7 +196,8 @@ def _check(name: str, value: Any) -> None:
 
 def _check_value(known: dict[str, Option], name: str, value: Any) -> None:
     if value is not None and (wrong := known[name].wrong(value)):
-        raise UserError(f'option "{name}" {wrong}, not {json.dumps(value)}', hint="null resets it to its default.")
+        reset = json.dumps(DEFAULT if name in NULL_MEANS_OFF else None)
+        raise UserError(f'option "{name}" {wrong}, not {json.dumps(value)}', hint=f"{reset} resets it to its default.")
 
 
 def effective(stored: dict[str, Any], name: str) -> Any:

@@ -6,6 +6,30 @@ SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgn
 FROM pg_catalog.pg_ts_config c JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
 WHERE c.oid = $1::pg_catalog.regconfig
 
+-- server_language(): default_text_search_config of the server, from its configuration files if this session has another
+SELECT coalesce(
+    (SELECT s.setting FROM pg_catalog.pg_settings s
+     WHERE s.name = 'default_text_search_config' AND s.source IN ('default', 'configuration file', 'command line')),
+    (SELECT f.setting FROM pg_catalog.pg_file_settings f
+     WHERE f.name = 'default_text_search_config' AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1),
+    'pg_catalog.simple')
+
+-- default_language(text): the qualified name of the database's default; $1: that of the server
+SELECT coalesce(
+    (SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname)
+     FROM pg_catalog.pg_ts_config c JOIN pg_catalog.pg_namespace n ON n.oid = c.cfgnamespace
+     WHERE d.name IN (pg_catalog.quote_ident(c.cfgname), c.cfgname::pg_catalog.text,
+                      pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.cfgname))
+     ORDER BY n.nspname <> 'pg_catalog', c.oid LIMIT 1),
+    'pg_catalog.simple') AS name
+FROM (SELECT coalesce(
+          (SELECT pg_catalog.substr(o.setting, pg_catalog.strpos(o.setting, '=') + 1)
+           FROM pg_catalog.pg_db_role_setting s CROSS JOIN pg_catalog.unnest(s.setconfig) o (setting)
+           WHERE s.setrole = 0
+             AND s.setdatabase = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())
+             AND pg_catalog.starts_with(o.setting, 'default_text_search_config=')),
+          $1) AS name) d
+
 -- every(): the configurations that come with PostgreSQL
 SELECT c.cfgname::text AS name FROM pg_catalog.pg_ts_config c
 WHERE c.cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace ORDER BY c.cfgname

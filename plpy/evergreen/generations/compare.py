@@ -13,7 +13,8 @@ from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.generations.build import built
 from evergreen.search import query as querys
-from evergreen.search import search
+from evergreen.search import target as targets
+from evergreen.search.nearest import nearest
 from evergreen.search.view import view_of
 from evergreen.source import row_security
 from evergreen.storage import indexes
@@ -89,10 +90,10 @@ def _vector(sides: _Sides, generation: Generation, text: str) -> str:
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
     vector = _vector(sides, sides.pipeline.active, text)
-    where = as_extension_owner(lambda: search.target(sides.pipeline, vector))
+    where = as_extension_owner(lambda: targets.target(sides.pipeline, vector))
     if not sides.sees_all:
-        where = replace(where, visible=as_extension_owner(lambda: search.visible(sides.pipeline)))
-    return _distinct(lambda limit: [row["key"] for row in search.nearest(where, "", limit)], k)
+        where = replace(where, visible=as_extension_owner(lambda: targets.visible(sides.pipeline)))
+    return _distinct(lambda limit: [row["key"] for row in nearest(where, "", limit)], k)
 
 
 def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:

@@ -41,6 +41,18 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE AND g.state <> 'previous'
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = g.id LIMIT $1) d) >= $1
 
+-- unmeasured(float8): generations whose index was not measured yet, or a day ago, or with half of its chunks, or for another target;
+-- $1: the default target
+SELECT g.id, g.pipeline
+FROM embed.generation g
+JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.g' || g.id || '_embedding_idx') AND i.indisvalid
+LEFT JOIN embed.index_recall r ON r.generation = g.id
+WHERE g.state <> 'previous'
+  AND (r.generation IS NULL OR r.index <> i.indexrelid
+       OR r.measured_at < pg_catalog.clock_timestamp() - '1 day'::pg_catalog.interval
+       OR r.target <> coalesce((g.options ->> 'recall_target')::pg_catalog.float8, $1)
+       OR embed.estimate_chunks(g.id) > 2 * r.chunks)
+
 -- missing_index(int4, int8): whether a generation should have an index and has none
 SELECT c.chunks
 FROM (SELECT embed.estimate_chunks($1) AS chunks) c
@@ -50,12 +62,12 @@ WHERE c.chunks >= $2 AND i.indisvalid IS NOT TRUE
 -- find_generation(int4): a generation, by its id
 SELECT g.id, g.pipeline FROM embed.generation g WHERE g.id = $1
 
--- without_keyword_index(int8): like without_index, for the full-text index, which a pipeline with a language has
+-- without_keyword_index(int8, text): like without_index, for the full-text index; $2: the default language
 SELECT w.id, w.pipeline, w.name
 FROM (SELECT g.id, g.pipeline, t.oid, s.running,
-             'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx' AS name
+             'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(coalesce(p.options ->> 'language', $2)), 8) || '_idx' AS name
       FROM embed.generation g
-      JOIN embed.pipeline p ON p.id = g.pipeline AND p.options ? 'language'
+      JOIN embed.pipeline p ON p.id = g.pipeline AND p.options -> 'language' IS DISTINCT FROM 'null'
       JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass('embed_store.g' || g.id)
       JOIN embed.backfill_cursor s ON s.generation = g.id AND s.scope = 'source'
       WHERE g.state <> 'previous' AND NOT s.running) w
@@ -63,14 +75,15 @@ LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_
 WHERE i.indisvalid IS NOT TRUE
   AND (SELECT sum(d.chunks) FROM (SELECT d.chunks FROM embed.document d WHERE d.generation = w.id LIMIT $1) d) >= $1
 
--- outdated_keyword_indexes(): full-text indexes for a language that the pipeline no longer has
+-- outdated_keyword_indexes(text): full-text indexes for a language that the pipeline no longer has; $1: the default language
 SELECT g.id, g.pipeline, c.relname::text AS name
 FROM embed.generation g
 JOIN embed.pipeline p ON p.id = g.pipeline
 JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass('embed_store.g' || g.id)
 JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND pg_catalog.starts_with(c.relname::text, 'g' || g.id || '_words_')
-WHERE c.relname IS DISTINCT FROM
-      'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(p.options ->> 'language'), 8) || '_idx'
+WHERE p.options -> 'language' = 'null'
+   OR c.relname <>
+      'g' || g.id || '_words_' || pg_catalog."left"(pg_catalog.md5(coalesce(p.options ->> 'language', $1)), 8) || '_idx'
 
 -- with_statistics(): full-text indexes for which ANALYZE stores lexemes, or may
 SELECT g.id, g.pipeline, c.relname::text AS name

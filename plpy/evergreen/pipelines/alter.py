@@ -39,9 +39,10 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
             generated.replace_capture_function(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
             failures.retry_now(found)  # jobs that wait for the next day's budget
-        return json_objects.dumps(
-            {name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE}
-        )
+        shown = {name: pipeline_options.effective(merged, name) for name in pipeline_options.PIPELINE}
+        if shown["language"] == pipeline_options.DEFAULT:
+            shown["language"] = languages.default()
+        return json_objects.dumps(shown)
 
     return as_extension_owner(alter)
 

@@ -1,58 +1,5 @@
--- best_matches(text, int4): the best-ranked chunks. At most a few thousand matches are ranked, because ranking splits each text
--- into words.
--- ts_rank_cd normalizations: 1 (logarithm of the length) and 32 (range 0 to 1).
-SELECT m.key::pg_catalog.text AS key, m.chunk_no, {keys},
-       pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
-FROM (SELECT g.* FROM {table} g WHERE {words_of_table} OPERATOR(pg_catalog.@@) {query} LIMIT {most}) m
-ORDER BY score DESC, key, chunk_no
-LIMIT $2
-
--- visible_chunks(): those of these chunks that the caller may see.
--- MATERIALIZED: a cast is not leakproof, so the planner would not use the key's index before the policies.
-WITH asked AS MATERIALIZED (
-    SELECT u.place, u.key, u.chunk_no, {casts}
-    FROM ROWS FROM ({arrays}) WITH ORDINALITY u (key, chunk_no, {names}, place)
-)
-SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, v.is_stale, a.place
-FROM asked a JOIN {view} v ON {matches} AND v.chunk_no OPERATOR(pg_catalog.=) a.chunk_no
-WHERE v.generation OPERATOR(pg_catalog.=) {generation} AND v.key OPERATOR(pg_catalog.=) a.key {condition}
-ORDER BY a.place
-
--- rank_all(text, int4): the best-ranked of all chunks that the caller may see
-SELECT m.key::pg_catalog.text AS key, m.chunk_no, m.chunk, m.is_stale,
-       pg_catalog.ts_rank_cd({words}, {query}, 33)::pg_catalog.float8 AS score
-FROM (SELECT v.key, v.chunk_no, v.chunk, v.is_stale FROM {visible}
-      WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
-        AND {words_of_view} OPERATOR(pg_catalog.@@) {query} LIMIT {most}) m
-ORDER BY score DESC, key, chunk_no
-LIMIT $2
-
 -- pipelines_of_source(oid): pipelines on a table
 SELECT p.name FROM embed.pipeline p WHERE p.source = $1::pg_catalog.regclass ORDER BY p.id
-
--- nearest_source_rows(): whole source rows by their best chunk; fetches extra chunks, because a row may have several.
--- A distance to a zero vector may be NaN, which sorts after infinity.
-SELECT {alias} AS source_row, b.chunk, {score} AS score
-FROM (SELECT * FROM (SELECT DISTINCT ON (n.key) n.* FROM ({nearest}) n
-      WHERE n.distance OPERATOR(pg_catalog.<) 'infinity'
-      ORDER BY n.key, n.distance) d ORDER BY d.distance LIMIT {k}) b
-JOIN {source} {alias} ON {matches}
-ORDER BY b.distance
-
--- nearest_rows(): the nearest chunks, in the order that an index serves.
--- Lists columns one by one: a whole-row reference to the view would be read as a column if a key column has that name.
-SELECT v.key, v.chunk, {columns}, {distance} AS distance FROM {view} v
-WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition}
-ORDER BY {order} LIMIT {fetch}
-
--- nearest_rows_exactly(): the same without an index, see nearest_exactly
-SELECT x.* FROM (SELECT v.key, v.chunk, {columns}, {distance} AS distance FROM {visible}
-      WHERE v.generation OPERATOR(pg_catalog.=) {generation} {condition} OFFSET 0) x
-ORDER BY x.distance LIMIT {fetch}
-
--- is_indexed(text): whether this index of a generation exists and is valid
-SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
-               WHERE i.indexrelid = pg_catalog.to_regclass('embed_store.' || $1) AND i.indisvalid)
 
 -- nearest({vector}, int4): the chunks nearest to a vector; an index serves the ORDER BY
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, {score} AS score, v.is_stale
@@ -77,7 +24,7 @@ ORDER BY v.distance
 LIMIT $2
 
 -- view_by_source(): chunks of the rows that the caller may see, row by row; OFFSET 0 preserves the join order
-(SELECT c.* FROM {source} s CROSS JOIN LATERAL (SELECT w.* FROM {view} w WHERE {matches} OFFSET 0) c) v
+(SELECT c.* FROM {source} {row} CROSS JOIN LATERAL (SELECT w.* FROM {view} w WHERE {matches} OFFSET 0) c WHERE {where}) v
 
 -- is_leakproof(oid[]): whether an index on keys of these types can be used before a policy is checked
 SELECT coalesce(pg_catalog.bool_and(coalesce(p.proleakproof, false)), false)
@@ -96,6 +43,13 @@ WHERE c.oid = $1 AND c.relkind = 'v'
 
 -- shows_another(): whether the view shows another generation; it is a constant in the view, so usually nothing is read
 SELECT EXISTS (SELECT FROM {view} v WHERE v.generation OPERATOR(pg_catalog.<>) {generation}) AS another
+
+-- look(oid, oid): the caller's role and the version of the view's definition, which each promotion replaces; no row if the caller
+-- may no longer read the source, or if the transaction keeps a snapshot, in which a view is newer than what can be read of it
+SELECT current_user::text AS role, pg_catalog.concat(r.xmin, r.ctid) AS version
+FROM pg_catalog.pg_rewrite r
+WHERE r.ev_class = $1 AND r.rulename = '_RETURN' AND pg_catalog.has_any_column_privilege($2, 'SELECT')
+  AND pg_catalog.current_setting('transaction_isolation') LIKE 'read %'
 
 -- snapshot_is_kept(): whether the transaction keeps its snapshot: REPEATABLE READ and above
 SELECT pg_catalog.current_setting('transaction_isolation') NOT LIKE 'read %' AS kept
@@ -173,3 +127,42 @@ WHERE NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = 
 
 -- await_wal(int8): asks the WAL reader to record that it has read this far; one waiting session may replace another's position
 SELECT pg_catalog.setval('embed.wal_awaited', $1) FROM embed.wal_awaited a WHERE a.last_value < $1
+
+-- operators_of_type(oid): comparisons of a type: those of its default operator class, and LIKE of a type that is text
+WITH t AS (
+    SELECT y.oid, y.typnamespace, y.typowner, y.typcategory,
+           CASE WHEN y.oid = 'pg_catalog.varchar'::pg_catalog.regtype THEN 'pg_catalog.text'::pg_catalog.regtype
+                WHEN y.typtype = 'e' THEN 'pg_catalog.anyenum'::pg_catalog.regtype
+                WHEN y.typtype = 'r' THEN 'pg_catalog.anyrange'::pg_catalog.regtype
+                WHEN y.typtype = 'c' THEN 'pg_catalog.record'::pg_catalog.regtype
+                WHEN y.typcategory = 'A' AND y.typelem <> 0 THEN 'pg_catalog.anyarray'::pg_catalog.regtype
+                ELSE y.oid END::pg_catalog.oid AS compared
+    FROM pg_catalog.pg_type y WHERE y.oid = $1),
+found AS (
+    SELECT o.oid, o.oprname, o.oprnamespace, o.oprnegate, m.amname,
+           CASE m.amname WHEN 'hash' THEN 'eq'
+                ELSE (ARRAY['lt', 'lte', 'eq', 'gte', 'gt'])[a.amopstrategy] END AS name
+    FROM t JOIN pg_catalog.pg_opclass c ON c.opcintype = t.compared AND c.opcdefault
+    JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname IN ('btree', 'hash')
+    JOIN pg_catalog.pg_amop a ON a.amopfamily = c.opcfamily AND a.amoppurpose = 's'
+                             AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype
+    JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr)
+SELECT DISTINCT ON (x.name) x.name,
+       pg_catalog.format('OPERATOR(%I.%s)', n.nspname, x.oprname) AS operator
+FROM (SELECT f.name, f.amname, f.oprname, f.oprnamespace FROM found f
+      UNION ALL
+      SELECT 'ne', f.amname, o.oprname, o.oprnamespace
+      FROM found f JOIN pg_catalog.pg_operator o ON o.oid = f.oprnegate WHERE f.name = 'eq'
+      UNION ALL
+      SELECT 'like', '', o.oprname, o.oprnamespace
+      FROM t JOIN pg_catalog.pg_operator o ON o.oprname = '~~' AND o.oprnamespace = t.typnamespace AND o.oprowner = t.typowner
+                                          AND o.oprleft = t.compared AND o.oprright IN (t.compared, 'pg_catalog.text'::pg_catalog.regtype)
+      WHERE t.typcategory = 'S') x
+JOIN pg_catalog.pg_namespace n ON n.oid = x.oprnamespace
+ORDER BY x.name, x.amname
+
+-- rows_of_keys(): whole rows of the source by the keys of chunks that were found, best first; $1: a JSON array of them
+SELECT {alias} AS source_row, b.chunk, b.score
+FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS b (place int, key jsonb, chunk text, score float8)
+JOIN {source} {alias} ON {matches}
+ORDER BY b.place

@@ -32,6 +32,12 @@ def shows_another(view: str, generation: int) -> bool:
     return bool(db.value(SQL.shows_another.with_identifiers(view=view, generation=str(generation))))
 
 
+def look(view: int, source: int) -> tuple[str, str] | None:
+    """Return the caller's role and what changes whenever the view shows another generation; None where it may have."""
+    row = db.one(SQL.look, view, source)
+    return (row["role"], row["version"]) if row is not None else None
+
+
 def snapshot_is_kept() -> bool:
     """Return whether all statements of the transaction see the catalog as at its start; views are not seen so."""
     return bool(db.value(SQL.snapshot_is_kept))

@@ -1,5 +1,7 @@
 """The index of a generation: its definition, and the expressions that a search must use."""
 
+import hashlib
+
 from evergreen import db
 from evergreen.catalog.options import GENERATION
 from evergreen.catalog.pg_cron import index_job
@@ -91,6 +93,16 @@ def length_above_zero(schema: str, vector: str) -> str:
 def name(generation: Generation) -> str:
     """Return the name of the index, without its schema."""
     return f"g{generation.id}_embedding_idx"
+
+
+def exists(index: str) -> bool:
+    """Return whether an index of this name, without its schema, exists and is valid."""
+    return bool(db.value(SQL.is_valid_index, index))
+
+
+def words_name(generation: Generation, language: str) -> str:
+    """Return the name of the index over the words, without its schema; ``language``: a full name."""
+    return f"g{generation.id}_words_{hashlib.md5(language.encode(), usedforsecurity=False).hexdigest()[:8]}_idx"
 
 
 def language_constant(language: str) -> str:

@@ -237,3 +237,7 @@ DELETE FROM embed.document WHERE generation = ANY ($1)
 -- delete_usage(int4): usage and lag of a pipeline
 WITH lag AS (DELETE FROM embed.lag WHERE pipeline = $1)
 DELETE FROM embed.usage WHERE pipeline = $1
+
+-- is_valid_index(text): whether this index of a generation exists and is valid
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
+               WHERE i.indexrelid = pg_catalog.to_regclass('embed_store.' || $1) AND i.indisvalid)

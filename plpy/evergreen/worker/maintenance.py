@@ -9,7 +9,7 @@ from evergreen.embedding import suspects
 from evergreen.embedding.limits import state
 from evergreen.generations import indexing, retire
 from evergreen.queue import change_log, claims
-from evergreen.storage import generation_tables, usage, vector_cache
+from evergreen.storage import generation_tables, recall, usage, vector_cache
 
 
 def run_all(step: Step, *, is_idle: bool) -> None:
@@ -42,6 +42,7 @@ def _counters() -> list[Task]:
         Task("usage", usage.aggregate),
         Task("erased texts", vector_cache.purge_erased),
         Task("statistics of keys", generation_tables.drop_statistics),
+        Task("recall of dropped indexes", recall.forget_dropped),
     ]
 
 

@@ -39,6 +39,7 @@ CHECKS: tuple[Callable[[Database], Iterator[Finding]], ...] = (
     models.slow,
     pipelines.states,
     maintenance.indexes,
+    maintenance.recall,
     maintenance.failed_tasks,
     maintenance.orphaned_tables,
 )

@@ -171,6 +171,7 @@ def test_where_pg_cron_is_it_makes_the_index_concurrently(with_cron):
     db.execute("INSERT INTO docs SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 200) i")
     db.execute("SELECT embed_setting('index_from', '100')")
     create(db)
+    db.execute("""SELECT embed_alter('docs', '{"language": null}')""")
     db.execute(WORK)
     ((job, command),) = db.execute("SELECT jobname, command FROM cron.job").fetchall()
     assert job == "evergreen index postgres g1_embedding_idx"

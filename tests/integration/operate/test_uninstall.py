@@ -90,7 +90,7 @@ def test_the_documented_way_out_leaves_nothing(db):
     db.execute("SELECT embed_build('docs', options => '{\"distance\": \"l2\"}')")
     db.execute(WORK)
     db.execute(WORK)
-    assert len(jobs(db)) == 5, "two workers, cleanup, two indexes"
+    assert len(jobs(db)) == 7, "two workers, cleanup, two indexes of each generation"
     page = (PROJECT / "docs" / "how-to" / "uninstall.md").read_text("utf-8")
     (sequence,) = re.findall(r"^```sql\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     for statement in re.findall(r"^[A-Z].*?;", sequence, re.MULTILINE):

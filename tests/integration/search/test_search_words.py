@@ -64,22 +64,51 @@ def test_words_are_found_in_every_form_and_without_a_model(db, docs, provider):
     assert provider.sent == {}
 
 
-def test_hybrid_fuses_both_lists(db, docs):
-    """1 / (60 + rank) of each list that a chunk is in, by the order that each mode gives alone."""
-    nearest, worded = search(db, "password settings", "mode => 'vector'"), search(db, "password settings")
-    assert worded == [1]
+def test_hybrid_fuses_words_and_vectors(db, docs):
+    """A chunk with all words comes first; where no word is found the vectors are what is left, in their order."""
+    assert search(db, "password settings") == [1]
     rows = db.execute("SELECT key, score FROM embed_search('docs', 'password settings', mode => 'hybrid')").fetchall()
-    loose = sorted({2, 4}, key=[key[0] for key, _ in rows].index)  # they have one of the words
-    ranks = {i: [nearest.index(i) + 1] for i in TEXTS}
-    for place, i in enumerate([1, *loose], 1):
-        ranks[i].append(place)
-    expected = {i: sum(1 / (60 + rank) for rank in found) for i, found in ranks.items()}
-    found = {key[0]: score for key, score in rows}
-    assert found[1] == pytest.approx(expected[1])
-    assert found[3] == pytest.approx(expected[3])
-    assert sum(found.values()) == pytest.approx(sum(expected.values()))
+    assert rows[0][0] == [1]
+    assert {key[0] for key, _ in rows} == set(TEXTS)
+    assert all(0 <= score <= 1 for _, score in rows)
     assert len(search(db, "password", "mode => 'hybrid', k => 2")) == 2
-    assert set(search(db, "zebra", "mode => 'hybrid'")) == set(TEXTS), "where no word is found vectors are what is left"
+    nearest = db.execute("SELECT key, score FROM embed_search('docs', 'zebra') WHERE score > 0").fetchall()
+    found = search(db, "zebra", "mode => 'hybrid'")
+    assert set(found) == set(TEXTS), "where no word is found vectors are what is left"
+    assert found[: len(nearest)] == [key[0] for key, _ in nearest]
+
+
+def test_hybrid_finds_what_alone_has_the_rare_words_whatever_the_vectors_say(db, connect):
+    """The vectors of all other rows are the question's, and that row's points the other way."""
+    db.execute(
+        "CREATE FUNCTION opposite(text[]) RETURNS vector[] LANGUAGE sql IMMUTABLE AS"
+        " $$ SELECT array_agg(CASE WHEN t LIKE '%ledger%' THEN '[-1,0]' ELSE '[1,0]' END::vector ORDER BY n)"
+        " FROM unnest($1) WITH ORDINALITY u (t, n) $$"
+    )
+    db.execute("SELECT embed_model_add('opposite', 'function', 2, 'public.opposite')")
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
+    db.execute("INSERT INTO docs SELECT i, 'how to book and where to go ' || i FROM generate_series(1, 400) i")
+    db.execute("INSERT INTO docs VALUES (0, 'the quokka and the vibraphone are in the ledger')")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'opposite')")
+    drain_all(db)
+    question = "how do I book a quokka with a vibraphone?"
+    assert search(db, question, "mode => 'hybrid', k => 3")[0] == 0
+    connect().execute(WORK)
+    assert len(words_of_index(db)) == 1
+    assert search(db, question, "mode => 'hybrid', k => 3")[0] == 0
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_rare_words_decide_among_those_with_a_common_one(db, connect, indexed):
+    many(db, 1500)
+    if indexed:
+        connect().execute(WORK)
+        assert len(words_of_index(db)) == 1
+    assert search(db, "needle 700 hay", "mode => 'hybrid', k => 3")[0] == 700
+    assert search(db, "needle or 700", "mode => 'keyword', k => 3")[0] == 700
+    assert sorted(search(db, "needle", "mode => 'keyword', k => 50")) == list(range(100, 1501, 100))
+    odd = r"it's \ '' \\ & ! needle:* <-> 700"
+    assert search(db, odd, "mode => 'hybrid', k => 3")[0] == 700
 
 
 def test_stale_and_deleted_rows(db, docs):
@@ -139,6 +168,37 @@ def test_more_candidates_are_looked_at_until_the_caller_sees_enough(db, connect)
     db.execute("UPDATE docs SET body = 'needle and much more of it ' || id WHERE id % 500 = 0")
     drain_all(db)
     assert sorted(search(connect("bob"), "needle", "mode => 'keyword', k => 3")) == [500, 1000, 1500]
+
+
+def test_the_databases_language_is_the_default_and_null_turns_the_index_off(db, connect):
+    """What a session has set is another matter."""
+    hash_model(db)
+    name = db.execute("SELECT quote_ident(current_database())").fetchone()[0]
+    db.execute(f"ALTER DATABASE {name} SET default_text_search_config = 'pg_catalog.german'")
+    db.execute("SET default_text_search_config = 'pg_catalog.french'")
+    db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
+    db.execute("INSERT INTO docs SELECT i, 'Die Rechnungen im Herbst ' || i FROM generate_series(1, 300) i")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'hash8')")
+    drain_all(db)
+    for options, language in (
+        ("{}", "german"),
+        ('{"language": null}', None),
+        ('{"language": "default"}', "german"),
+        ('{"language": "simple"}', "simple"),
+        ('{"language": "default"}', "german"),
+    ):
+        altered = db.execute("SELECT embed_alter('docs', %s)", (options,)).fetchone()[0]
+        connect().execute(WORK)
+        assert [found for _, found in words_of_index(db)] == ([f"'{language}'"] if language else [])
+        assert altered["language"] == (f"pg_catalog.{language}" if language else None)
+        definition = db.execute("SELECT embed_get_def('docs')").fetchone()[0]
+        assert ('"language": null' in definition) == (language is None)
+        expected = 0 if language == "simple" else 5
+        assert len(search(db, "rechnung", "mode => 'keyword', k => 5")) == expected
+    db.execute(f"ALTER DATABASE {name} SET default_text_search_config = 'pg_catalog.simple'")
+    connect().execute(WORK)
+    assert [found for _, found in words_of_index(db)] == ["'simple'"]
+    assert search(db, "rechnung") == []
 
 
 def test_the_index_follows_the_language(db, connect):

@@ -24,6 +24,11 @@ WHERE e.task <> 'vector index' AND (e.pipeline = 0 OR p.id IS NOT NULL)
   AND (e.failures > 2 OR e.sqlstate NOT IN ('55P03', '40P01', '55006'))
 ORDER BY e.task, e.pipeline, e.generation
 """
+_LOW_RECALL = """
+SELECT g.pipeline, g.generation, g.recall, g.ef_search, r.target
+FROM {schema}.embed_generations g JOIN embed.index_recall r ON r.generation = g.generation
+WHERE g.state <> 'previous' AND g.indexed AND g.recall < r.target ORDER BY g.generation
+"""
 _HOLDERS = """
 SELECT DISTINCT l.pid, a.usename, a.application_name
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
@@ -52,6 +57,16 @@ def indexes(database: Database) -> Iterator[Finding]:
         vectors = pluralize(row["chunks"], "vector")
         message = f"pipeline {row['pipeline']} has {vectors} and no index; every search scans all of them"
         yield Finding("index", "warning", *_advice(database, row, message))
+
+
+def recall(database: Database) -> Iterator[Finding]:
+    """Indexes that find too few of the nearest chunks, whatever the width of the search."""
+    for row in database.rows(_LOW_RECALL):
+        message = (
+            f"the index of pipeline {row['pipeline']} finds {row['recall']:.0%} of the nearest chunks, below"
+            f" recall_target {row['target']:g}, at ef_search {row['ef_search']}. Rebuild the index:"
+        )
+        yield Finding("recall", "warning", message, f"REINDEX INDEX embed_store.g{row['generation']}_embedding_idx;")
 
 
 def _advice(database: Database, row: Row, message: str) -> tuple[str, str]:

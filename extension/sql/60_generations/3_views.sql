@@ -63,7 +63,7 @@ COMMENT ON COLUMN @extschema@.embed_generations.maintenance_error IS
     'last maintenance failure, such as building the index, and when it is retried; shown to those who administer the pipeline';
 COMMENT ON COLUMN @extschema@.embed_generations.recall IS
     'recall@10 of the index: the share of the ten nearest chunks that a search finds, measured on a sample of the generation''s own '
-    'chunks against an exact scan, after the build and once a day; NULL if not measured';
+    'chunks, and on points between them, against an exact scan, after the build and once a day; NULL if not measured';
 COMMENT ON COLUMN @extschema@.embed_generations.ef_search IS
     'search width (hnsw.ef_search) of embed_search and embed_search_rows: the least that reaches the option recall_target';
 COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when the generation entered its state';

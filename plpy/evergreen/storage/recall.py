@@ -1,11 +1,15 @@
 """Recall of a generation's vector index: what it finds of the nearest chunks, and the search width that finds enough.
 
-Chunks of the generation are the questions. The nearest others are taken from an exact scan, and from the index at
-growing widths (``hnsw.ef_search``), as a search reads it. How well an index does depends on the vectors: a few hundred
-texts that nobody else's resemble are where it misses most.
+The questions are chunks of the generation, and points half way between two chunks. The nearest others are taken from an
+exact scan, and from the index at growing widths (``hnsw.ef_search``), as a search reads it. Of 18,000 descriptions at
+width 40, an index found 99 % for chunks, 88 % for points between them, and 94 to 98 % for real questions: a chunk is
+surrounded by its like, a question often is not.
 """
 
+import json
+import math
 import time
+from collections.abc import Iterator
 
 from evergreen import db
 from evergreen.core.frozen import frozen
@@ -17,8 +21,8 @@ from evergreen.storage.indexes import Index
 
 SQL = load(__package__, "recall")
 NEAREST = 10
-_SAMPLES = 60
-_LEAST_SAMPLES = 5
+_SAMPLES = 40
+_LEAST_SAMPLES = 6
 _SECONDS = 5.0  # to measure in: exact scans of many vectors take long
 _WIDTHS = (40, 60, 80, 120, 200, 300, 500, 800, 1000)  # pgvector's default first, its maximum last
 _SAME = 1e-6  # distances of equal vectors
@@ -26,7 +30,7 @@ _SAME = 1e-6  # distances of equal vectors
 
 @frozen
 class _Question:
-    chunk: int
+    chunk: int  # that it is the vector of, 0 for none
     vector: str
     farthest: float  # distance of the last of the nearest
     nearest: int  # how many they are: of a few chunks less than ten
@@ -52,14 +56,25 @@ def _questions(generation: Generation, index: Index, until: float) -> list[_Ques
     found: list[_Question] = []
     exact = _with_expressions(SQL.nearest_exactly, generation, index)
     sample = SQL.sample.with_identifiers(table=generation.table)
-    for row in db.rows(sample, _SAMPLES):
-        distances = [other["distance"] for other in db.rows(exact, row["vector"], row["id"], NEAREST)]
-        if distances and distances[-1] == distances[-1]:  # not NaN, the distance of a zero vector
-            found.append(_Question(row["id"], row["vector"], distances[-1], len(distances)))
+    for chunk, vector in _vectors(db.rows(sample, _SAMPLES)):
+        distances = [other["distance"] for other in db.rows(exact, vector, chunk, NEAREST)]
+        if distances and not math.isnan(distances[-1]):  # NaN is the distance of a zero vector
+            found.append(_Question(chunk, vector, distances[-1], len(distances)))
         if len(found) >= _LEAST_SAMPLES and time.monotonic() > until:
             break
         db.check_interrupts()
     return found
+
+
+def _vectors(rows: list[db.Row]) -> Iterator[tuple[int, str]]:
+    """Return the chunks' own vectors, and after each the mean of it and the one before."""
+    before: list[float] | None = None
+    for row in rows:
+        yield row["id"], row["vector"]
+        own: list[float] = json.loads(row["vector"])
+        if before is not None:
+            yield 0, json.dumps([(one + other) / 2 for one, other in zip(own, before, strict=True)])
+        before = own
 
 
 def _recall(generation: Generation, index: Index, questions: list[_Question], width: int) -> float:

@@ -27,3 +27,10 @@ def parse(text: str | None, example: str) -> dict[str, Any]:
 def dumps(value: object) -> str:
     """Write JSON for the server, which refuses the escapes of characters that its encoding does not have."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def scalar_text(value: object) -> str:
+    """Return a JSON string, number or boolean as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

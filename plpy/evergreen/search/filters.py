@@ -1,7 +1,7 @@
 """The argument ``filter``: conditions on the source's columns, as SQL that runs with the caller's rights.
 
-Values are parameters, and are compared as the column's type, by the operators of its default operator class: only a
-superuser can make one, so no other role's code runs, unless the type itself is its.
+Values are parameters. They are converted by the input function of the column's type, and compared by the operators of
+its default operator class: only a superuser can make either. A cast from text could be another role's function.
 """
 
 import json
@@ -21,7 +21,6 @@ from evergreen.source.table import Column, Source
 SQL = load(__package__)
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "like")
 _EXAMPLE = '{"tenant": 5, "lang": ["en", "de"], "price": {"gte": 10, "lt": 20}, "deleted_at": null}'
-_MOST_VALUES = 10_000
 
 
 class _Number(str):
@@ -36,27 +35,34 @@ class Filter:
     """
 
     where: str
-    values: list[str]
+    values: dict[str, object]  # by the names v1, v2, …
+    types: list[str]
     columns: list[Column]
+
+    @property
+    def json(self) -> str:
+        """The values as a JSON object."""
+        return json_objects.dumps(self.values)
 
     def check_values(self) -> None:
         """Convert the values, as the caller; raises the type's error with the column's name, and a HINT."""
         if not self.values:
             return
         try:
-            db.atomically(lambda: db.rows(_conversion(self.columns), self.values))
+            db.atomically(lambda: db.rows(_conversion(self.types), self.json))
         except db.DatabaseError as error:
             if not _is_conversion_error(error):
                 raise
             raise self._blame(error) from None
 
     def _blame(self, error: db.DatabaseError) -> UserError:
-        for column, text in zip(self.columns, self.values, strict=True):
+        for column, type_name, value in zip(self.columns, self.types, self.values.values(), strict=True):
+            given = json_objects.dumps({"v1": value})
             try:
-                db.atomically(lambda column=column, text=text: db.rows(_conversion([column]), [text]))
+                db.atomically(lambda type_name=type_name, given=given: db.rows(_conversion([type_name]), given))
             except db.DatabaseError as its:
                 return UserError(
-                    f"filter: {quoted(text)} is no value of column {quoted(column.name)}: {db.message(its)}",
+                    f"filter: {quoted(value)} is no value of column {quoted(column.name)}: {db.message(its)}",
                     db.sqlstate(its),
                     hint=f"The column's type is {column.type_name}.",
                 )
@@ -69,7 +75,8 @@ class _Builder:
     def __init__(self, row: str) -> None:
         self._row = row
         self.conditions: list[str] = []
-        self.values: list[str] = []
+        self.values: dict[str, object] = {}
+        self.types: list[str] = []
         self.columns: list[Column] = []
 
     def add(self, column: Column, operators: Mapping[str, str], condition: object) -> None:
@@ -108,30 +115,25 @@ class _Builder:
             )
         values = cast("list[object]", value)
         equal = _operator(column, operators, "eq")
-        given = [self._value(column, one) for one in values if one is not None]
+        given = [_text(column, one) for one in values if one is not None]
         if column.bare_type.startswith("_"):  # an array of arrays would be one array
-            found = [f"{left} {equal} {one}" for one in given]
+            found = [f"{left} {equal} {self._add(column, one, column.type_name)}" for one in given]
         else:
-            found = [f"{left} {equal} ANY (ARRAY[{', '.join(given)}])"] if given else []
+            array = f"{column.type_name}[]"
+            # With a cast, though to its own type, ANY takes the subquery for an array and not for rows.
+            found = [f"{left} {equal} ANY ({self._add(column, given, array)}::{array})"] if given else []
         found += [f"{left} IS NULL"] if None in values else []
         return f"({' OR '.join(found)})" if found else "false"
 
     def _value(self, column: Column, value: object) -> str:
-        if column.bare_type == "jsonb":
-            text = json_objects.dumps(_plain(value))
-        elif isinstance(value, dict | list):
-            raise UserError(
-                f"filter: {json_objects.dumps(_plain(cast('object', value)))} is no single value of column"
-                f" {quoted(column.name)}",
-                hint=f"Pass a string, a number, true, false or null, as in {_EXAMPLE}.",
-            )
-        else:
-            text = _text(value)
-        self.values.append(text)
-        if len(self.values) > _MOST_VALUES:
-            raise UserError(f"filter has more than {_MOST_VALUES:,} values", "54000", hint="Join the table instead.")
+        return self._add(column, _text(column, value), column.type_name)
+
+    def _add(self, column: Column, value: object, type_name: str) -> str:
+        name = f"v{len(self.values) + 1}"
+        self.values[name] = value
+        self.types.append(type_name)
         self.columns.append(column)
-        return f"(({{values}})[{len(self.values)}])::{column.type_name}"
+        return f"(SELECT x.{name} FROM pg_catalog.jsonb_to_record({{values}}) AS x ({name} {type_name}))"
 
 
 def build(source: Source, given: str | None, row: str) -> Filter | None:
@@ -158,16 +160,20 @@ def build(source: Source, given: str | None, row: str) -> Filter | None:
                 hint=f"Its columns are: {', '.join(column.name for column in source.columns)}.",
             )
         builder.add(column, _operators(column), condition)
-    return Filter(" AND ".join(builder.conditions), builder.values, builder.columns) if builder.conditions else None
+    return (
+        Filter(" AND ".join(builder.conditions), builder.values, builder.types, builder.columns)
+        if builder.conditions
+        else None
+    )
 
 
 def _is_conversion_error(error: db.DatabaseError) -> bool:
     return in_class(error, "22") or db.sqlstate(error) in {"42846", "42704", "42P01", "42602"}
 
 
-def _conversion(columns: list[Column]) -> Query:
-    parts = (f"($1[{place}])::{column.type_name} AS v{place}" for place, column in enumerate(columns, 1))
-    return Query("filter_values", ("text[]",), f"SELECT pg_catalog.num_nulls(v.*) FROM (SELECT {', '.join(parts)}) v")
+def _conversion(types: list[str]) -> Query:
+    parts = ", ".join(f"v{place} {type_name}" for place, type_name in enumerate(types, 1))
+    return Query("filter_values", ("jsonb",), f"SELECT FROM pg_catalog.jsonb_to_record($1) AS x ({parts})")
 
 
 def _operators(column: Column) -> dict[str, str]:
@@ -195,10 +201,17 @@ def _plain(value: object) -> object:
     return value
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def _text(column: Column, value: object) -> object:
+    """Return a value as the text that its type reads; JSON as it is for a column of JSON."""
+    if column.bare_type == "jsonb":
+        return _plain(value)
+    if isinstance(value, dict | list):
+        raise UserError(
+            f"filter: {json_objects.dumps(_plain(cast('object', value)))} is no single value of column"
+            f" {quoted(column.name)}",
+            hint=f"Pass a string, a number, true, false or null, as in {_EXAMPLE}.",
+        )
+    return json_objects.scalar_text(value)
 
 
 def rows(query: Query, found: Filter | None, *arguments: Any) -> list[db.Row]:
@@ -206,4 +219,4 @@ def rows(query: Query, found: Filter | None, *arguments: Any) -> list[db.Row]:
     if found is None:
         return db.rows(query, *arguments)
     text = query.text.replace("{values}", f"${len(arguments) + 1}")
-    return db.rows(Query(query.name, (*query.types, "text[]"), text), *arguments, found.values)
+    return db.rows(Query(query.name, (*query.types, "jsonb"), text), *arguments, found.json)

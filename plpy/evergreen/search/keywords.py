@@ -12,7 +12,6 @@ words, and the best of those by the exact counts: to split a chunk into words ta
 import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from evergreen import db
 from evergreen.catalog import languages
@@ -21,7 +20,7 @@ from evergreen.core.pipeline import Pipeline
 from evergreen.db.planner import planning
 from evergreen.db.privileges import as_extension_owner
 from evergreen.db.queries import Query, load
-from evergreen.search import filters, ranking
+from evergreen.search import filters, keys, ranking
 from evergreen.search.filters import Filter
 from evergreen.search.view import key_columns, view_of
 from evergreen.source import table as columns
@@ -220,7 +219,6 @@ def _enough(scope: Scope, limit: int, candidates: Callable[[int], list[list[db.R
 def _with_all(where: Words, number: int) -> Callable[[], list[db.Row]]:
     asked = SQL.having_all_words.with_identifiers(
         table=where.table,
-        keys=_keys(where, "m"),
         words=indexes.words_expression("g.chunk", where.language),
         query=_ALL_WORDS.format(language=where.language),
         most=str(max(_MATCHES, number)),
@@ -236,7 +234,6 @@ def _with_all(where: Words, number: int) -> Callable[[], list[db.Row]]:
 def _with_any(where: Words, words: list[str], number: int) -> list[db.Row]:
     asked = SQL.having_any_word.with_identifiers(
         table=where.table,
-        keys_of_table=_keys(where, "g"),
         words=indexes.words_expression("g.chunk", where.language),
         common=str(_COMMON + 1),
     )
@@ -266,10 +263,6 @@ def _fuzzy() -> Generator[None]:
         db.run(_SET_FUZZY, "0")
 
 
-def _keys(where: Words, alias: str) -> str:
-    return ", ".join(f"{alias}.k{i}::pg_catalog.text AS k{i}" for i in range(1, len(where.keys) + 1))
-
-
 def _read_all(scope: Scope, limit: int, form: str, words: list[str]) -> Found:
     where = scope.words
     asked = SQL.read_all.with_identifiers(
@@ -292,19 +285,17 @@ def _read_all(scope: Scope, limit: int, form: str, words: list[str]) -> Found:
 
 def _visible(scope: Scope, candidates: list[db.Row], limit: int) -> list[db.Row]:
     where, near = scope.words, scope.near
-    names = [f"k{i}" for i in range(1, len(where.keys) + 1)]
-    keys = list(zip(names, where.keys, strict=True))
+    types = [type_name for _, type_name, _ in where.keys]
+    values = (f"{value} AS k{i}" for i, value in enumerate(keys.values("r", types), 1))
     asked = SQL.visible_chunks.with_identifiers(
-        casts=", ".join(f"u.{n}::{type_name} AS {n}" for n, (_, type_name, _) in keys),
-        arrays=", ".join(f"pg_catalog.unnest(${i})" for i in range(1, len(names) + 3)),
-        names=", ".join(names),
+        values=", ".join(values),
+        columns=keys.columns(types),
         view=where.view,
-        matches=" AND ".join(f"v.{column} {equal} a.{n}" for n, (column, _, equal) in keys),
+        matches=" AND ".join(f"v.{column} {equal} a.k{i}" for i, (column, _, equal) in enumerate(where.keys, 1)),
         generation=str(where.generation),
         condition=scope.condition,
         limit=str(limit),
-        score=near.score("v.embedding", f"${len(names) + 3}"),
+        score=near.score("v.embedding", "$2"),
+        vector=near.type,
     )
-    typed = replace(asked, types=("jsonb[]", "int4[]", *("text[]" for _ in names), near.type))
-    lists = [[row[name] for row in candidates] for name in ("key", "chunk_no", *names)]
-    return filters.rows(typed, scope.filter, *lists, near.vector)
+    return filters.rows(asked, scope.filter, keys.records(candidates, "chunk_no"), near.vector)

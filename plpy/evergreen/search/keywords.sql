@@ -3,7 +3,7 @@ SELECT coalesce(pg_catalog.tsvector_to_array(pg_catalog.to_tsvector({language}, 
        pg_catalog.querytree({query}) AS all
 
 -- having_all_words(text, int4): chunks that match a query; short ones first, in which its words weigh most
-SELECT m.key::pg_catalog.text AS key, m.chunk_no, {keys}
+SELECT m.key::pg_catalog.text AS key, m.chunk_no
 FROM (SELECT g.* FROM {table} g WHERE {words} OPERATOR(pg_catalog.@@) {query} LIMIT {most}) m
 ORDER BY pg_catalog.length(m.chunk), key, chunk_no
 LIMIT $2
@@ -32,7 +32,7 @@ best AS MATERIALIZED (
     GROUP BY h.place ORDER BY weight DESC, h.place LIMIT $2)
 SELECT c.lexemes, c.chunks, m.*
 FROM (SELECT pg_catalog.array_agg(c.lexeme) AS lexemes, pg_catalog.array_agg(c.chunks) AS chunks FROM counts c) c
-LEFT JOIN (SELECT g.key::pg_catalog.text AS key, g.chunk_no, {keys_of_table}, b.weight
+LEFT JOIN (SELECT g.key::pg_catalog.text AS key, g.chunk_no, b.weight
            FROM best b JOIN {table} g ON g.ctid = b.place) m ON true
 ORDER BY m.weight DESC, m.key, m.chunk_no
 
@@ -46,11 +46,10 @@ SELECT ARRAY(SELECT coalesce((SELECT pg_catalog.array_length(t.positions, 1)
 FROM (SELECT u.place, {words} AS words FROM pg_catalog.unnest($1) WITH ORDINALITY u (chunk, place) OFFSET 0) x
 ORDER BY x.place
 
--- visible_chunks(): those of these chunks that the caller may see, and how near they are to a vector, the last parameter.
--- MATERIALIZED: a cast is not leakproof, so the planner would not use the key's index before the policies.
+-- visible_chunks(jsonb, {vector}): those of these chunks that the caller may see, and how near they are to a vector
 WITH asked AS MATERIALIZED (
-    SELECT u.place, u.key, u.chunk_no, {casts}
-    FROM ROWS FROM ({arrays}) WITH ORDINALITY u (key, chunk_no, {names}, place)
+    SELECT r.place, r.key, r.chunk_no, {values}
+    FROM pg_catalog.jsonb_to_recordset($1) AS r (place int, key jsonb, chunk_no int{columns})
 )
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, v.chunk, v.is_stale, {score} AS score
 FROM asked a JOIN {view} v ON {matches} AND v.chunk_no OPERATOR(pg_catalog.=) a.chunk_no

@@ -163,6 +163,6 @@ ORDER BY x.name, x.amname
 
 -- rows_of_keys(): whole rows of the source by the keys of chunks that were found, best first; $1: a JSON array of them
 SELECT {alias} AS source_row, b.chunk, b.score
-FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS b (place int, key jsonb, chunk text, score float8)
+FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS b (place int, key jsonb, chunk text, score float8{columns})
 JOIN {source} {alias} ON {matches}
 ORDER BY b.place

@@ -1,14 +1,12 @@
 """embed_search_rows: the statement that finds whole source rows."""
 
-import json
-
 from evergreen import db
-from evergreen.catalog import json_objects, pipelines
+from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Pipeline
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
-from evergreen.search import search
+from evergreen.search import keys, search
 from evergreen.source import expressions as ex
 from evergreen.source import table
 
@@ -63,11 +61,7 @@ def search_rows_sql(
     name, statement = as_extension_owner(find)
     most = max_per_key if max_per_key is not None else 1
     rows = search.search(name, str(query), search.Asked(str(mode), int(k or 0), filter_, most))
-    found = [
-        {"place": place, "key": json.loads(row["key"]), "chunk": row["chunk"], "score": row["score"]}
-        for place, row in enumerate(rows)
-    ]
-    return [statement, json_objects.dumps(found)]
+    return [statement, keys.records(rows, "chunk", "score")]
 
 
 def _statement(pipeline: Pipeline) -> str:
@@ -76,7 +70,11 @@ def _statement(pipeline: Pipeline) -> str:
     alias = "s"  # a column of this name would be taken for the row
     while source.column(alias) is not None:
         alias += "_"
+    types = [column.type_name for column in source.key]
     matches = (
-        f"{ex.comparable(alias, c)} {c.equal} {ex.key_value('b.key', place, c)}" for place, c in enumerate(source.key)
+        f"{ex.comparable(alias, column)} {column.equal} {value}"
+        for column, value in zip(source.key, keys.values("b", types), strict=True)
     )
-    return SQL.rows_of_keys.with_identifiers(source=source.from_clause, alias=alias, matches=" AND ".join(matches)).text
+    return SQL.rows_of_keys.with_identifiers(
+        source=source.from_clause, alias=alias, columns=keys.columns(types), matches=" AND ".join(matches)
+    ).text

@@ -127,15 +127,19 @@ def test_a_filter_has_the_callers_rights(db, connect, typed):
         assert sorted(found(bob, None, mode)) == [1, 2, 3, 4]
 
 
-def test_no_operator_of_anothers_is_run(db, connect, typed):
-    """The column's type has its operators; one of the same name in the caller's path is another."""
+def test_no_operator_or_cast_of_anothers_is_run(db, connect, typed):
+    """The column's type has its input function and operators; one of the same name is another."""
     people(db)
     db.execute("GRANT SELECT ON docs TO bob")
     db.execute("CREATE FUNCTION public.mine(int, text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE ''run''; END'")
     db.execute("CREATE OPERATOR public.= (LEFTARG = int, RIGHTARG = text, FUNCTION = public.mine)")
     db.execute("CREATE FUNCTION public.likes(mood, mood) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE ''run''; END'")
     db.execute("CREATE OPERATOR public.~~ (LEFTARG = mood, RIGHTARG = mood, FUNCTION = public.likes)")
+    db.execute("CREATE FUNCTION public.convert(text) RETURNS mood LANGUAGE plpgsql AS 'BEGIN RAISE ''run''; END'")
+    db.execute("CREATE CAST (text AS mood) WITH FUNCTION public.convert(text)")
     assert sorted(found(connect("bob"), {"n": 1})) == [1, 4, 7, 10]
+    assert sorted(found(connect("bob"), {"feeling": "sad"})) == [3, 6, 9]
+    assert sorted(found(connect("bob"), {"feeling": ["sad", "fair"]})) == [1, 3, 4, 6, 7, 9, 10]
     with pytest.raises(errors.UndefinedFunction):
         found(connect("bob"), {"feeling": {"like": "s%"}})
 

@@ -1,8 +1,6 @@
 -- What embed_status shows of one pipeline's queues. Each function examines the first 5,000 rows of a queue and extrapolates the
 -- rest. SECURITY DEFINER, because a view's functions run with its reader's rights; the schema is closed to readers. In SQL, so that
 -- they are planned in each query: PL/pgSQL would keep plans that were made while a queue was empty.
-SET LOCAL check_function_bodies TO off;  -- embed.document is created later
-
 CREATE FUNCTION embed.job_figures(
     generation int, pipeline int, is_model_failing boolean,
     OUT waiting bigint, OUT in_flight bigint, OUT checking bigint, OUT new bigint, OUT backfill bigint, OUT oldest timestamptz,
@@ -80,5 +78,3 @@ $sql$;
 COMMENT ON FUNCTION embed.failure_figures(int, int) IS
     'internal: dead letters of a generation; of those whose row has no newer change: how many have an emptied document, and the '
     'latest error';
-
-SET LOCAL check_function_bodies TO on;

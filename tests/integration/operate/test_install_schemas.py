@@ -105,3 +105,14 @@ def test_two_databases_work_at_the_same_time(cluster, connect, database, db, doc
             assert dict(each.execute("SELECT * FROM embed_verify('docs')").fetchall())["fresh"] == 10
         assert set(provider.sent.values()) == {1}
         assert len(provider.sent) == 20
+
+
+def test_installing_leaves_no_setting_to_the_rest_of_the_transaction(empty):
+    """pg_restore in one transaction: functions that are restored later name tables that come later still."""
+    settings = "SELECT name, setting FROM pg_settings WHERE name NOT LIKE '%.%'"
+    before = "SET check_function_bodies = off; SET search_path = ''; SET client_min_messages = notice"
+    with empty.transaction():
+        empty.execute(before)
+        found = set(empty.execute(settings).fetchall())
+        empty.execute("CREATE EXTENSION evergreen SCHEMA public CASCADE")
+        assert set(empty.execute(settings).fetchall()) - found == set()

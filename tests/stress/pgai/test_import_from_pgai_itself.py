@@ -36,7 +36,8 @@ def worker(db, dsn):
 def wiki(db):
     """Real texts: the documentation of this project, by paragraphs and whole."""
     root = PROJECT
-    texts = [text for name in ("README.md", "CHANGELOG.md") for text in (root / name).read_text("utf-8").split("\n## ")]
+    names = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+    texts = [text for name in names for text in (root / name).read_text("utf-8").split("\n## ")]
     db.execute("CREATE TABLE wiki (id int PRIMARY KEY, title text NOT NULL, body text)")
     for number, text in enumerate([*texts, "", "é" * 500, "one\n\n\n\ntwo\n", None]):
         db.execute("INSERT INTO wiki VALUES (%s, %s, %s)", (number, f"Title {number}", text))

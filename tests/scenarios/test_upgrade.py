@@ -169,3 +169,15 @@ def test_a_dump_of_the_earlier_version_is_restored_into_this_one(cluster, lively
     assert sum(provider.sent.values()) <= 9, "what was embedded before the dump is not embedded again"
     with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name}_restored WITH (FORCE)")
+
+
+def test_a_view_that_calls_a_search_is_named_and_nothing_is_changed(older):
+    with open_session(older) as session:
+        session.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
+        session.execute("SELECT embed_create('docs', 'docs', columns => '{body}')")
+        session.execute("CREATE VIEW mine AS SELECT * FROM embed_search('docs', 'question')")
+        with pytest.raises(psycopg.errors.DependentObjectsStillExist, match="embed_search") as caught:
+            session.execute("ALTER EXTENSION evergreen UPDATE")
+        assert "view public.mine depends" in str(caught.value)
+        session.execute("DROP VIEW mine; ALTER EXTENSION evergreen UPDATE")
+        session.execute("CREATE VIEW mine AS SELECT * FROM embed_search('docs', 'question')")

@@ -11,13 +11,13 @@ FOREVER = "CALL embed_work(max_runtime => '60 s')"
 DEAR = """
 DO LANGUAGE plpython3u $$
 from evergreen.queue import scan_start
-scan_start._CHEAP, scan_start._CHEAP_ROW, scan_start._SHARE, scan_start._LONGEST = -1, 0, 1e9, {longest}
+scan_start._CHEAP, scan_start._CHEAP_ROW, scan_start._SHARE, scan_start._MAX_INTERVAL_S = -1, 0, 1e9, {longest}
 $$
 """
 CHEAP = """
 DO LANGUAGE plpython3u $$
 from evergreen.queue import scan_start
-scan_start._CHEAP, scan_start._RAISED = {longest}, {longest}
+scan_start._CHEAP, scan_start._ADVANCE_INTERVAL_S = {longest}, {longest}
 $$
 """
 NEVER = 3600  # seconds until the next look from the start

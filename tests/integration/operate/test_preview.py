@@ -84,7 +84,7 @@ def test_a_large_table_is_sampled(db, notices):
     db.execute("CREATE TABLE t (id int PRIMARY KEY, body text)")
     db.execute("INSERT INTO t SELECT i, 'body ' || i FROM generate_series(1, 50000) i; ANALYZE t")
     assert len(preview(db, "'t', '{body}', model => 'wordllama-64'")) == 3
-    assert "about (by " in notices[0]
+    assert "estimated from " in notices[0]
     assert " 50,000 rows, 50,0" in notices[0]
 
 

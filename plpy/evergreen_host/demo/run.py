@@ -62,13 +62,8 @@ def run(rows: int, *, keep: bool, postgres: Postgres | None = None) -> None:
     with ExitStack() as temporary:
         with screen.waiting("starting a temporary cluster ..."):
             cluster = temporary.enter_context(Cluster(postgres, keep=keep))
-        try:
-            with Session(cluster.dsn(), screen) as session:
-                _run_acts(session, screen, documents, with_cron=postgres.has_cron)
-        except Exception:
-            if keep:
-                _print_cleanup(screen, cluster)
-            raise
         if keep:
-            _print_cleanup(screen, cluster)
+            temporary.callback(_print_cleanup, screen, cluster)
+        with Session(cluster.dsn(), screen) as session:
+            _run_acts(session, screen, documents, with_cron=postgres.has_cron)
     screen.text(_NEXT_STEPS.format(command=this_command()))

@@ -58,6 +58,26 @@ def test_a_claim_that_nobody_renews_is_over(connect, db, pipeline, provider):
     assert provider.sent.total() <= 20, "at most the texts in flight are sent twice"
 
 
+def test_a_lost_claim_does_not_finish_a_later_change_of_its_rows(connect, db, pipeline, provider):
+    """The job of the later change has the same key and number of changes; only the fencing token differs."""
+    provider.hold()
+    hanging = connect()
+    work = Background(hanging, WORK)
+    provider.wait_for_requests(1)
+    os.kill(work.pid, signal.SIGSTOP)
+    try:
+        provider.release()
+        wait_until(lambda: drain_once(db) is not None and len(shown(db)) == 10, what="the rows done by another")
+        db.execute("UPDATE docs SET body = 'later' WHERE id = 1")
+        ((token,),) = db.execute("SELECT DISTINCT token FROM embed_claim('docs', 10)").fetchall()
+    finally:
+        os.kill(work.pid, signal.SIGCONT)
+    work.result()
+    db.execute("SELECT embed_release('docs', %s)", (token,))
+    drain_once(db)
+    assert_as_source(db)
+
+
 def test_a_lease_that_is_over_frees_jobs_that_had_longer(connect, db, pipeline, provider):
     """As when setting "lease" changes while a claim is made; then the worker dies."""
     provider.hold()

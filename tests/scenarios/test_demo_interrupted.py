@@ -55,7 +55,7 @@ class Demo:
         while not condition():
             assert self.process.poll() is None, self.said()
             assert time.monotonic() < deadline, self.said()
-            time.sleep(0.002)
+            time.sleep(0.002)  # another process, which no condition of the test can wake
 
     def processes(self) -> list[str]:
         """The command lines of the demo's processes, also of those in sessions of their own."""
@@ -72,7 +72,7 @@ class Demo:
     def assert_nothing_left(self) -> None:
         deadline = time.monotonic() + TIMEOUT
         while (self.processes() or any(self.folder.iterdir())) and time.monotonic() < deadline:
-            time.sleep(0.02)
+            time.sleep(0.02)  # as above
         assert self.processes() == []
         assert list(self.folder.iterdir()) == []
 
@@ -114,7 +114,7 @@ def test_an_impatient_ctrl_c_does_not_stop_the_cleanup(demo):
     demo.wait(MOMENTS["initdb"](demo))
     while demo.process.poll() is None:
         os.killpg(demo.process.pid, signal.SIGINT)
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two key presses
     demo.assert_nothing_left()
 
 

@@ -107,7 +107,7 @@ def test_views_show_strangers_nothing_that_is_not_theirs(connect, db, provider):
 
 
 @pytest.mark.parametrize("role", ["bob", "alice", "the_worker", "the_payer"])
-def test_counters_are_nobodys_but_ours(connect, db, provider, role):
+def test_counters_are_ours_alone(connect, db, provider, role):
     people(db)
     full(db, provider)
     session = connect(role)
@@ -127,7 +127,7 @@ def test_counters_are_nobodys_but_ours(connect, db, provider, role):
         assert found.value.sqlstate in {"42501", "3F000", "42704"}, statement
 
 
-def test_names_like_ours_mislead_nobody(connect, db, provider):
+def test_names_like_ours_do_not_mislead(connect, db, provider):
     """Tables, sequences and functions of a user's that are named as ours are, first on the path, temporary too."""
     people(db)
     full(db, provider)

@@ -163,7 +163,7 @@ def test_a_model_that_is_wrong_delays_no_other_model_of_its_endpoint(db, provide
     assert len(probes) == 1
 
 
-def test_somebody_who_sits_on_one_endpoints_lock_delays_no_other_endpoint(connect, db, provider, healthy, worker):
+def test_a_lock_on_one_endpoint_delays_no_other_endpoint(connect, db, provider, healthy, worker):
     """Only a superuser can."""
     two_pipelines(db, provider, healthy)
     wait_until(lambda: len(shown(db, "notes")) == 10, what="backfill")

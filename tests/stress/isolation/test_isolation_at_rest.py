@@ -106,7 +106,7 @@ def test_one_probe_at_a_time_however_many_pipelines_wait(connect, db, provider):
     assert max(Counter(text for texts in provider.requests for text in texts).values()) == 1
 
 
-def test_a_probe_that_is_cancelled_holds_nobody_up_for_long(connect, db, docs, provider):
+def test_a_cancelled_probe_does_not_hold_others_up_for_long(connect, db, docs, provider):
     """A user presses Ctrl-C, or has a short statement_timeout."""
     serve(db, provider)
     create(db)

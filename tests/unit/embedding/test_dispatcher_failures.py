@@ -97,7 +97,7 @@ def test_a_hiccup_costs_one_more_request():
     assert len(calls) == 6
 
 
-def test_somebody_who_waits_is_told_at_once():
+def test_a_waiting_caller_is_told_at_once():
     provider = Fake(always(RetryableError("down")))
     outcome = run(provider, texts(1), retries=False)
     assert str(outcome.failures[b"0"]) == "down"

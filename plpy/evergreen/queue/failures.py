@@ -14,7 +14,7 @@ from evergreen.db.arrays import columns
 from evergreen.db.queries import load
 from evergreen.queue.claims import finish_or_requeue
 
-SQL = load(__package__)
+SQL = load(__package__, "failures")
 _BLAMELESS_RETRY_S = 5.0  # seconds, while no row is to blame
 _MAX_RETRY_S = 3600.0
 _MIN_UNAVAILABLE_S, _MAX_UNAVAILABLE_S = 1.0, 60.0  # an unavailable model is not called anyway

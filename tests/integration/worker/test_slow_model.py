@@ -78,6 +78,20 @@ def test_a_lost_claim_does_not_finish_a_later_change_of_its_rows(connect, db, pi
     assert_as_source(db)
 
 
+def test_a_job_that_another_session_has_locked_delays_no_other_row(connect, db, pipeline, provider):
+    """As an open drain has, which added a change to it. The row itself is written when that drain has ended."""
+    provider.hold()
+    work = Background(connect(), WORK)
+    provider.wait_for_requests(1)
+    other = connect(autocommit=False)
+    other.execute("UPDATE embed.job SET changes = changes + 1 WHERE key = '[1]'")
+    provider.release()
+    wait_until(lambda: len(shown(db)) == 9, what="the other rows")
+    other.commit()
+    work.result()
+    assert_as_source(db)
+
+
 def test_a_lease_that_is_over_frees_jobs_that_had_longer(connect, db, pipeline, provider):
     """As when setting "lease" changes while a claim is made; then the worker dies."""
     provider.hold()

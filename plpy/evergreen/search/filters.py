@@ -64,7 +64,7 @@ class Filter:
                 return UserError(
                     f"filter: {quoted(value)} is no value of column {quoted(column.name)}: {db.message(its)}",
                     db.sqlstate(its),
-                    hint=f"The column's type is {column.type_name}.",
+                    hint=f"The column's type is {column.bare_type}.",
                 )
         return UserError(f"filter: {db.message(error)}", db.sqlstate(error), hint=f"Write values as in {_EXAMPLE}.")
 

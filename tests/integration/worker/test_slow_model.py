@@ -79,7 +79,7 @@ def test_a_lost_claim_does_not_finish_a_later_change_of_its_rows(connect, db, pi
 
 
 def test_a_job_that_another_session_has_locked_delays_no_other_row(connect, db, pipeline, provider):
-    """As an open drain has, which added a change to it. The row itself is written when that drain has ended."""
+    """As an open drain has, which added a change to it. The row itself is written by the next work after that drain."""
     provider.hold()
     work = Background(connect(), WORK)
     provider.wait_for_requests(1)
@@ -87,8 +87,9 @@ def test_a_job_that_another_session_has_locked_delays_no_other_row(connect, db, 
     other.execute("UPDATE embed.job SET changes = changes + 1 WHERE key = '[1]'")
     provider.release()
     wait_until(lambda: len(shown(db)) == 9, what="the other rows")
-    other.commit()
     work.result()
+    other.commit()
+    drain_once(db)
     assert_as_source(db)
 
 

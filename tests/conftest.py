@@ -38,6 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What tests/scenarios/chaos is played with."""
+    """What tests/scenarios/chaos and tests/bench/test_scale.py are told."""
     parser.addoption("--chaos-seed", default=None, help="play the chaos test of this seed (default: a new one)")
     parser.addoption("--chaos-seconds", default="25", help="how long writers, workers and the reaper go on")
+    parser.addoption("--rows", default="100000", help="rows of tests/bench/test_scale.py")

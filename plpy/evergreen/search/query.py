@@ -15,6 +15,7 @@ from evergreen.embedding.dispatcher import embed_once
 from evergreen.embedding.http import credentials, parameters
 from evergreen.embedding.limits.shared import SharedLimits
 from evergreen.embedding.providers.registry import provider
+from evergreen.search.hexadecimal import hexadecimal
 from evergreen.search.view import look, shows_another, snapshot_is_kept, switched, view_of
 from evergreen.storage import usage
 from evergreen.storage.chunks import vector_literal
@@ -86,7 +87,7 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
         raise switched(pipeline)
     vector = _paid(as_extension_owner(lambda: ask(found.active.model, text, "query", role), stable=True), found.id)
     if seen is not None and found.view is not None:
-        _keep(pipeline, text, _Known(vector, found.view, found.source, seen))
+        _keep(pipeline, text, _Known(hexadecimal(vector), found.view, found.source, seen))
     return vector
 
 

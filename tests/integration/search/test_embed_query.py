@@ -26,6 +26,14 @@ def nearest_by(db, model):
     return db.execute(query, (model,)).fetchall()
 
 
+def test_a_question_that_is_remembered_has_the_same_vector(db, asked):
+    """The second call reads it from other text than the first."""
+    for question in ("a question", "another", ""):
+        (expected,) = db.execute("SELECT embed(%s, 'loop')", (question,)).fetchone()
+        found = [db.execute("SELECT embed_query('docs', %s)", (question,)).fetchone()[0] for _ in range(3)]
+        assert found == [expected] * 3
+
+
 def test_a_question_that_is_remembered_follows_a_promotion_at_once(db, asked):
     """In the same transaction, by a prepared statement, and back."""
     db.execute(f"PREPARE nearest AS {NEAREST}")

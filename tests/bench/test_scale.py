@@ -4,6 +4,7 @@
 """
 
 import itertools
+import os
 import re
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ DIMENSIONS = 64
 LIVE = 200  # rows at the end of the table, edited one after the other
 PROBES = 20
 TENTH_AIM = 0.9
+CLOCK, PROCESSOR = 0, 3  # of Scale.seen
 
 pytestmark = pytest.mark.bench
 
@@ -61,22 +63,28 @@ class Scale:
         """Note how far the backfill is and how large its worker; return whether it is over."""
         visited, running = self.db.execute(CURSOR).fetchone()
         tenth = self.seen[-1][1] * 10 // self.rows if self.seen else 0
-        self.seen.append((time.monotonic(), visited, private_memory(pid)))
+        self.seen.append((time.monotonic(), visited, private_memory(pid), processor_seconds(pid)))
         if visited * 10 // self.rows > tenth:
             self.say(
                 f"  {visited:>12,} rows after {self.seen[-1][0] - self.seen[0][0]:,.0f} s, {self.seen[-1][2]:.0f} MB"
             )
         return not running
 
-    def paces(self):
-        """Rows a second in each tenth of the way."""
-        marks = [next(at for at, visited, _ in self.seen if visited >= self.rows * n / 10) for n in range(11)]
+    def paces(self, clock):
+        """Rows a second in each tenth of the way; ``clock``: column of ``seen``."""
+        marks = [next(one[clock] for one in self.seen if one[1] >= self.rows * n / 10) for n in range(11)]
         return [self.rows / 10 / max(1e-6, after - before) for before, after in itertools.pairwise(marks)]
 
 
 def private_memory(pid):
     """Megabytes of a process that are its own."""
     return int(re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1000
+
+
+def processor_seconds(pid):
+    """How long a process has run on a processor: other load on the machine does not count."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,26 @@ CREATE TABLE embed.index_recall (
     ef_search   int NOT NULL,
     samples     int NOT NULL,
     target      float8 NOT NULL,
-    measured_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    measured_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    bytes_per_chunk float8
 ) WITH (vacuum_truncate = false);
 CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.index_recall FOR EACH ROW
     WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
 ALTER TABLE embed.index_recall ENABLE REPLICA TRIGGER skip_replicated;
+
+-- VACUUM of an HNSW index is slow enough without pauses.
+DO $do$
+DECLARE
+    generation_table text;
+BEGIN
+    FOR generation_table IN
+        SELECT 'embed_store.g' || g.id FROM embed.generation g WHERE to_regclass('embed_store.g' || g.id) IS NOT NULL
+    LOOP
+        EXECUTE format('ALTER TABLE %s RESET (autovacuum_vacuum_cost_limit, toast.autovacuum_vacuum_cost_limit)', generation_table);
+        EXECUTE format('ALTER TABLE %s SET (autovacuum_vacuum_cost_delay = 0, toast.autovacuum_vacuum_cost_delay = 0)',
+                       generation_table);
+    END LOOP;
+END
+$do$;
 
 @replacements@

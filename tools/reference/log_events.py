@@ -27,6 +27,7 @@ MEANINGS = {
     "generation_rolled_back": "Searches use the previous generation again.",
     "generation_started": "A generation is being built.",
     "index_built_modestly": "The index was built with one process and little memory, because a larger build failed.",
+    "index_rebuilt": "A vector index that edits had bloated was built again.",
     "recall_measured": "The recall of a vector index was measured, and with it the width of searches (`ef_search`).",
     "maintenance_failed": "A maintenance task failed and is retried. `evergreen doctor` says what to type.",
     "maintenance_recovered": "A maintenance task that had failed works again.",

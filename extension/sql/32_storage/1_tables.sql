@@ -84,11 +84,14 @@ CREATE TABLE embed.index_recall (
     ef_search   int NOT NULL,
     samples     int NOT NULL,
     target      float8 NOT NULL,
-    measured_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    measured_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    bytes_per_chunk float8
 ) WITH (vacuum_truncate = false);
 COMMENT ON TABLE embed.index_recall IS
     'what the vector index of a generation finds of the nearest chunks, and the search width that reaches the target';
 COMMENT ON COLUMN embed.index_recall.index IS 'oid of the index that was measured';
+COMMENT ON COLUMN embed.index_recall.bytes_per_chunk IS
+    'size of the index when it was new: when it is much larger, a worker builds another one';
 COMMENT ON COLUMN embed.index_recall.chunks IS 'chunks of the generation then, about';
 COMMENT ON COLUMN embed.index_recall.ef_search IS 'hnsw.ef_search of searches: the least that reaches the target, up to 1000';
 

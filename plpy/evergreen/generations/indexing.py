@@ -58,14 +58,14 @@ def _task(name: str, row: db.Row, body: Callable[[], Problem | None]) -> Task:
 
 
 def _vectors(row: db.Row) -> Problem | None:
-    for _, generation in _generations(row):
-        return _build(indexes.name(generation), vectors(generation), generation)
+    for _, generation in generations_of(row):
+        return build(indexes.name(generation), vectors(generation), generation)
     return None
 
 
 def _words(row: db.Row) -> Problem | None:
-    for pipeline, generation in _generations(row):
-        problem = _build(row["name"], words_index(pipeline), generation)
+    for pipeline, generation in generations_of(row):
+        problem = build(row["name"], words_index(pipeline), generation)
         if any(one["name"] == row["name"] for one in db.rows(SQL.with_statistics)):
             _no_statistics(row["name"])  # in the step that makes it: ANALYZE may come at any time
         return problem
@@ -73,7 +73,7 @@ def _words(row: db.Row) -> Problem | None:
 
 
 def _measure(row: db.Row) -> None:
-    for _, generation in _generations(row):
+    for _, generation in generations_of(row):
         index = indexes.index_of_options(generation, models.vector_schema())
         target = options.GENERATION["recall_target"].default
         recall.measure(generation, index, float(generation.options.get("recall_target", target)))
@@ -103,14 +103,15 @@ def index_of(generation: Generation) -> str:
     return _statement(indexes.name(generation), vectors(generation), generation.table, "CONCURRENTLY IF NOT EXISTS")
 
 
-def _generations(row: db.Row) -> list[tuple[Pipeline, Generation]]:
+def generations_of(row: db.Row) -> list[tuple[Pipeline, Generation]]:
+    """Return the generation that a task is for, with its pipeline; nothing where it cannot be worked on."""
     pipeline = pipelines.by_id(row["pipeline"])
     if pipeline is None or pipeline.missing_part is not None:
         return []
     return [(pipeline, g) for g in pipeline.generations if g.id == row["id"]]
 
 
-def _build(name: str, method: str, generation: Generation) -> Problem | None:
+def build(name: str, method: str, generation: Generation) -> Problem | None:
     """Take the next step towards an index: here, or by a job of pg_cron."""
     if db.value(SQL.is_index_building, generation.table):
         return None
@@ -164,7 +165,7 @@ def _statement(name: str, method: str, table: str, how: str) -> str:
 def index_statement(number: int | None) -> str | None:
     """Body of embed.index_statement(): what makes the index over a generation's vectors; NULL where there is none."""
     row = db.one(SQL.find_generation, number)
-    found = [generation for _, generation in _generations(row)] if row is not None else []
+    found = [generation for _, generation in generations_of(row)] if row is not None else []
     return index_of(found[0]) if found else None
 
 

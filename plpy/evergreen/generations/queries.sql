@@ -53,6 +53,26 @@ WHERE g.state <> 'previous'
        OR r.target <> coalesce((g.options ->> 'recall_target')::pg_catalog.float8, $1)
        OR embed.estimate_chunks(g.id) > 2 * r.chunks)
 
+-- with_index(): generations with a valid index whose size per chunk is known
+SELECT g.id, g.pipeline
+FROM embed.generation g
+JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass('embed_store.g' || g.id || '_embedding_idx') AND i.indisvalid
+JOIN embed.index_recall r ON r.generation = g.id AND r.index = i.indexrelid AND r.bytes_per_chunk IS NOT NULL
+WHERE g.state <> 'previous'
+
+-- is_bloated(int4, float8, int8): whether a generation's index is so many times as large as when it was new, and of a size that
+-- matters
+SELECT s.bytes > $3 AND s.bytes > $2 * r.bytes_per_chunk * embed.estimate_chunks($1) AS is_bloated
+FROM embed.index_recall r
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_relation_size(r.index) AS bytes OFFSET 0) s
+WHERE r.generation = $1
+
+-- is_vacuum_running(text): whether a table is being vacuumed
+SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.relid = pg_catalog.to_regclass($1))
+
+-- rename_index(): the new index takes the place of the one that was dropped
+ALTER INDEX embed_store.{new} RENAME TO {name}
+
 -- missing_index(int4, int8): whether a generation should have an index and has none
 SELECT c.chunks
 FROM (SELECT embed.estimate_chunks($1) AS chunks) c
@@ -102,7 +122,7 @@ DELETE FROM pg_catalog.pg_statistic s WHERE s.starelid = pg_catalog.to_regclass(
 -- create_index(): a plain index
 {statement}
 
--- drop_index(): removes the remains of a failed CREATE INDEX CONCURRENTLY
+-- drop_index(): removes the remains of a failed CREATE INDEX CONCURRENTLY, or a bloated index
 DROP INDEX IF EXISTS embed_store.{name}
 
 -- table_size(text): size of a table and its TOAST; locks it only briefly

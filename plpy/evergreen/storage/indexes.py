@@ -95,6 +95,11 @@ def name(generation: Generation) -> str:
     return f"g{generation.id}_embedding_idx"
 
 
+def new_name(generation: Generation) -> str:
+    """Return the name of an index that is built to take the place of a bloated one, without its schema."""
+    return f"g{generation.id}_embedding_new_idx"
+
+
 def exists(index: str) -> bool:
     """Return whether an index of this name, without its schema, exists and is valid."""
     return bool(db.value(SQL.is_valid_index, index))

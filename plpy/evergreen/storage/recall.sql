@@ -22,11 +22,16 @@ ORDER BY n.distance LIMIT $3
 SELECT pg_catalog.set_config('hnsw.ef_search', $1, true), pg_catalog.set_config('hnsw.iterative_scan', 'strict_order', true),
        pg_catalog.set_config('enable_seqscan', 'off', true)
 
--- record_recall(int4, text, float8, int4, int4, float8): keeps a measurement
-INSERT INTO embed.index_recall (generation, index, chunks, recall, ef_search, samples, target)
-VALUES ($1, pg_catalog.to_regclass('embed_store.' || $2), embed.estimate_chunks($1), $3, $4, $5, $6)
+-- record_recall(int4, text, float8, int4, int4, float8): keeps a measurement, and the size per chunk of an index that was not
+-- measured yet: as it was built, if neither VACUUM nor ANALYZE came before
+INSERT INTO embed.index_recall AS r (generation, index, chunks, recall, ef_search, samples, target, bytes_per_chunk)
+SELECT $1, c.oid, embed.estimate_chunks($1), $3, $4, $5, $6,
+       c.relpages * pg_catalog.current_setting('block_size')::float8 / nullif(greatest(c.reltuples, 0), 0)
+FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('embed_store.' || $2)
 ON CONFLICT (generation) DO UPDATE
-SET index = excluded.index, chunks = excluded.chunks, recall = excluded.recall, ef_search = excluded.ef_search,
+SET bytes_per_chunk = CASE WHEN r.index = excluded.index THEN coalesce(r.bytes_per_chunk, excluded.bytes_per_chunk)
+                           ELSE excluded.bytes_per_chunk END,
+    index = excluded.index, chunks = excluded.chunks, recall = excluded.recall, ef_search = excluded.ef_search,
     samples = excluded.samples, target = excluded.target, measured_at = pg_catalog.clock_timestamp()
 
 -- width(int4): the search width of a generation's index, if it is the one that was measured

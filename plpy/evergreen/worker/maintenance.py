@@ -7,7 +7,7 @@ from evergreen.catalog.maintenance import Task
 from evergreen.core.step import Step
 from evergreen.embedding import suspects
 from evergreen.embedding.limits import state
-from evergreen.generations import indexing, retire
+from evergreen.generations import bloat, indexing, retire
 from evergreen.queue import change_log, claims
 from evergreen.storage import generation_tables, recall, usage, vector_cache
 
@@ -18,6 +18,7 @@ def run_all(step: Step, *, is_idle: bool) -> None:
     _run_found(step, "retirement", retire.due, retire.KINDS)
     if is_idle:
         _run_found(step, "indexes", indexing.due, indexing.KINDS)
+        _run_found(step, "bloated indexes", bloat.due, bloat.KINDS)
     maintenance.run(step, [Task("maintenance errors", maintenance.forget_old)])
 
 

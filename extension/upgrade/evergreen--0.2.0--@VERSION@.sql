@@ -39,4 +39,19 @@ BEGIN
 END
 $do$;
 
+CREATE TABLE embed.bridge (
+    building   int PRIMARY KEY,
+    active     int NOT NULL,
+    matrix     bytea NOT NULL,
+    pairs      bigint NOT NULL,
+    recall     float8 NOT NULL,
+    overlap    float8,
+    learned_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+) WITH (vacuum_truncate = false, toast.vacuum_truncate = false);
+ALTER TABLE embed.bridge ALTER COLUMN matrix SET STORAGE EXTERNAL;  -- does not compress
+SELECT pg_catalog.pg_extension_config_dump('embed.bridge', '');
+CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.bridge FOR EACH ROW
+    WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
+ALTER TABLE embed.bridge ENABLE REPLICA TRIGGER skip_replicated;
+
 @replacements@

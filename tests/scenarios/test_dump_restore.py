@@ -7,6 +7,7 @@ import psycopg.conninfo
 import pytest
 
 from tests.fixtures.dumps import Place, contents, drain, dump, verified
+from tests.fixtures.pipelines import two_models
 from tests.fixtures.pipelines.sample_database import goes_on, make_lively, once_each, status, work_and_vectors
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -51,6 +52,18 @@ def test_numbers_go_on_after_a_restore(source, move):
     restored.execute("SELECT embed_create('more', 'more', columns => '{body}', model => 'another')")
     drain(restored)
     assert verified(restored, "more") == {"fresh": 1}
+
+
+def test_a_bridge_is_restored(db, docs, provider, move):
+    two_models.serve_both(db, provider)
+    two_models.build_both(db)
+    recall = db.execute("SELECT recall FROM embed_bridge('docs')").fetchone()
+    two_models.switch_off_old(provider)
+    search = "SELECT key, score FROM embed_search('docs', %s)"
+    before = db.execute(search, (two_models.QUESTION,)).fetchall()
+    restored = move(Place("other", "custom"))
+    assert restored.execute("SELECT bridge_recall FROM embed_generations WHERE state = 'building'").fetchone() == recall
+    assert restored.execute(search, (two_models.QUESTION,)).fetchall() == before
 
 
 def test_a_dump_carries_what_belongs_to_pipelines_and_no_member(source, cluster, dsn, tmp_path):

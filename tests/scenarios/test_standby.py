@@ -78,6 +78,37 @@ def test_a_standby_answers(pair):
             replica.execute(statement)
 
 
+def test_a_standby_answers_through_a_bridge(pair):
+    db, replica = pair
+    hash_model(db, "hash16", 16)
+    db.execute("CREATE TABLE bridged (id int PRIMARY KEY, body text)")
+    db.execute("INSERT INTO bridged SELECT i, 'body ' || i FROM generate_series(1, 120) i")
+    db.execute("SELECT embed_create('bridged', 'bridged', columns => '{body}', model => 'hash8')")
+    db.execute("SELECT embed_drain()")
+    db.execute("SELECT embed_build('bridged', model => 'hash16')")
+    db.execute("SELECT embed_drain()")
+    vector = "SELECT embed_query('bridged', 'body 7')::text"
+    before = db.execute(vector).fetchone()
+    built = "SELECT count(*) FROM embed_generations WHERE pipeline = 'bridged' AND documents = 120"
+    wait_until(lambda: replica.execute(built).fetchone() == (2,), what="the build on the standby")
+    assert replica.execute(vector).fetchone() == before
+    with pytest.raises(errors.ReadOnlySqlTransaction):
+        replica.execute("SELECT embed_bridge('bridged', min_recall => 0)")
+    db.execute("SELECT embed_bridge('bridged', min_recall => 0)")
+    stands = "SELECT count(*) FROM embed_generations WHERE bridge_recall IS NOT NULL"
+    wait_until(lambda: replica.execute(stands).fetchone() == (1,), what="the bridge on the standby")
+    for question in ("body 8", "body 9"):
+        for statement in (
+            f"SELECT embed_query('bridged', '{question}')::text",
+            f"SELECT key, score FROM embed_search('bridged', '{question}')",
+            f"SELECT s.row::text, score FROM embed_search_rows(NULL::bridged, '{question}', mode => 'hybrid') s",
+        ):
+            assert replica.execute(statement).fetchall() == db.execute(statement).fetchall(), statement
+        own = replica.execute("SELECT embed(%s, 'hash8')::text", (question,)).fetchone()
+        assert replica.execute("SELECT embed_query('bridged', %s)::text", (question,)).fetchone() != own
+    db.execute("SELECT embed_drop('bridged'); DROP TABLE bridged")
+
+
 def test_a_standby_shows_models_endpoints_and_what_was_spent(pair):
     db, replica = pair
     db.execute("""SELECT embed_endpoint_set('far', 'https://models.example.com', options => '{"max_in_flight": 2}')""")

@@ -22,6 +22,8 @@ TEARS = {
 CALLS = (
     "SELECT embed_alter('docs', '{}')",
     "SELECT embed_backfill('docs')",
+    "SELECT embed_bridge('docs')",
+    "SELECT embed_bridge_drop('docs')",
     "SELECT embed_build('docs', columns => '{title}')",
     "SELECT embed_capture_set('docs', 'manual')",
     "SELECT * FROM embed_claim('docs', 5)",

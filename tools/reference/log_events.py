@@ -19,6 +19,8 @@ MEANINGS = {
     "batch_done": "A batch was written.",
     "breaker_closed": "The model or endpoint answers again.",
     "breaker_opened": "Nothing is sent to this model or endpoint for now. `evergreen doctor` says why.",
+    "bridge_built": "Questions to the active generation are embedded by the model of the one being built.",
+    "bridge_dropped": "Questions to the active generation are embedded by its own model again.",
     "budget_exhausted": "A daily budget is spent; the pipeline waits until midnight UTC. `embed_alter` raises the budget.",
     "budget_not_charged": "Tokens of answers that were paid for could not be charged to the budget.",
     "endpoint_set": "An endpoint was created or changed; its breakers are closed.",

@@ -95,6 +95,26 @@ COMMENT ON COLUMN embed.index_recall.bytes_per_chunk IS
 COMMENT ON COLUMN embed.index_recall.chunks IS 'chunks of the generation then, about';
 COMMENT ON COLUMN embed.index_recall.ef_search IS 'hnsw.ef_search of searches: the least that reaches the target, up to 1000';
 
+CREATE TABLE embed.bridge (
+    building   int PRIMARY KEY,
+    active     int NOT NULL,
+    matrix     bytea NOT NULL,
+    pairs      bigint NOT NULL,
+    recall     float8 NOT NULL,
+    overlap    float8,
+    learned_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+) WITH (vacuum_truncate = false, toast.vacuum_truncate = false);
+ALTER TABLE embed.bridge ALTER COLUMN matrix SET STORAGE EXTERNAL;  -- does not compress
+COMMENT ON TABLE embed.bridge IS
+    'maps by which questions that the model of a generation being built has embedded are answered from the active one';
+COMMENT ON COLUMN embed.bridge.matrix IS
+    'float32, little-endian, row by row: dimensions of the generation being built times those of the active one';
+COMMENT ON COLUMN embed.bridge.pairs IS 'chunks that it was learned from, and measured on';
+COMMENT ON COLUMN embed.bridge.recall IS 'known-item recall@10 of the chunks held out';
+COMMENT ON COLUMN embed.bridge.overlap IS
+    'of the ten nearest chunks, what it keeps of those that the two models agree on; NULL if they agree on none';
+SELECT pg_catalog.pg_extension_config_dump('embed.bridge', '');
+
 CREATE TABLE embed.usage (
     pipeline             int,
     model                int NOT NULL,

@@ -60,6 +60,32 @@ $python$;
 COMMENT ON FUNCTION @extschema@.embed_retire(text, int) IS
     'drops the previous generations and their vectors, or the given one (even if it is being built); never the active one';
 
+CREATE FUNCTION @extschema@.embed_bridge(
+    pipeline text, sample int = 5000, min_recall float8 = 0.8,
+    OUT pairs bigint, OUT recall float8, OUT overlap float8, OUT active boolean)
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.generations import bridge
+return bridge.embed_bridge(pipeline, sample, min_recall)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_bridge(text, int, float8) IS
+    'while a generation is being built: embeds questions to the active one by the new model and maps their vectors; refused below '
+    'min_recall (recall: known-item recall@10; overlap: share kept of the neighbours that the two models agree on); ends with '
+    'embed_promote, embed_retire or embed_bridge_drop';
+
+CREATE FUNCTION @extschema@.embed_bridge_drop(pipeline text) RETURNS void
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.generations import bridge
+bridge.embed_bridge_drop(pipeline)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_bridge_drop(text) IS
+    'ends a bridge: questions are embedded by the active generation''s own model again';
+
 CREATE FUNCTION embed.index_statement(generation int) RETURNS text
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp

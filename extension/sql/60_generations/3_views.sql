@@ -22,12 +22,14 @@ SELECT p.name AS pipeline,
        g.created_at,
        CASE WHEN embed.may_own(p.source) THEN embed.maintenance_problem(p.id, g.id, a.is_admin) END AS maintenance_error,
        r.recall,
-       r.ef_search
+       r.ef_search,
+       b.recall AS bridge_recall
 FROM embed.pipeline p
 JOIN embed.generation g ON g.pipeline = p.id
 LEFT JOIN embed.model m ON m.id = g.model
 LEFT JOIN embed.backfill_cursor s ON s.generation = g.id AND s.scope = 'source'
 LEFT JOIN embed.index_recall r ON r.generation = g.id
+LEFT JOIN embed.bridge b ON b.building = g.id
 CROSS JOIN LATERAL (
     SELECT embed.documents(g.id) AS documents,
            CASE WHEN embed.documents(g.id) <= 5000
@@ -66,5 +68,8 @@ COMMENT ON COLUMN @extschema@.embed_generations.recall IS
     'chunks, and on points between them, against an exact scan, after the build and once a day; NULL if not measured';
 COMMENT ON COLUMN @extschema@.embed_generations.ef_search IS
     'search width (hnsw.ef_search) of embed_search and embed_search_rows: the least that reaches the option recall_target';
+COMMENT ON COLUMN @extschema@.embed_generations.bridge_recall IS
+    'if questions are embedded by this generation''s model while it is being built (embed_bridge): known-item recall@10 of the '
+    'bridge; NULL without one';
 COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when the generation entered its state';
 GRANT SELECT ON @extschema@.embed_generations TO PUBLIC;

@@ -66,6 +66,15 @@ def built(pipeline: Pipeline) -> Generation:
     return pipeline.building
 
 
+def changed(pipeline: Pipeline) -> UserError:
+    """Build the error for generations that are not those that the call began with."""
+    return UserError(
+        f'the generations of pipeline "{pipeline.name}" were changed by another session',
+        "55000",
+        hint="Look at embed_generations and call again.",
+    )
+
+
 def _ready(name: str | None, role: str) -> tuple[Pipeline, Source]:
     """Return a pipeline that can have another generation, with its source; others who change it have to wait."""
     found = pipelines.owned(name, role)

@@ -14,6 +14,7 @@ from evergreen.db.queries import load
 from evergreen.generations.build import built
 from evergreen.search import query as querys
 from evergreen.search import target as targets
+from evergreen.search.bridged import asking
 from evergreen.search.nearest import nearest
 from evergreen.search.view import view_of
 from evergreen.source import row_security
@@ -84,12 +85,14 @@ def _samples(sides: _Sides) -> list[str]:
     return [row["chunk"] for row in db.rows(SQL.visible_texts.with_identifiers(view=sides.view), _SAMPLES)]
 
 
-def _vector(sides: _Sides, generation: Generation, text: str) -> str:
-    return as_extension_owner(lambda: querys.vector(sides.pipeline, generation.model, text, sides.role))
+def _asked(sides: _Sides, text: str) -> str:
+    """Embed a question as searches do: through a bridge, if there is one."""
+    by = asking(sides.pipeline)
+    return by.mapped(querys.vector(sides.pipeline, by.model, text, sides.role))
 
 
 def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
-    vector = _vector(sides, sides.pipeline.active, text)
+    vector = as_extension_owner(lambda: _asked(sides, text))
     where = as_extension_owner(lambda: targets.target(sides.pipeline, vector))
     if not sides.sees_all:
         where = replace(where, visible=as_extension_owner(lambda: targets.visible(sides.pipeline)))
@@ -98,7 +101,7 @@ def _active_keys(sides: _Sides, text: str, k: int) -> list[str]:
 
 def _building_keys(sides: _Sides, text: str, k: int) -> list[str]:
     """Look at all vectors: an index may not be there yet, and is not what is compared."""
-    vector = _vector(sides, sides.building, text)
+    vector = as_extension_owner(lambda: querys.vector(sides.pipeline, sides.building.model, text, sides.role))
     if is_zero(vector):
         return []
     index = indexes.index_of_options(sides.building, as_extension_owner(models.vector_schema))

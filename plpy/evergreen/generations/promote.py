@@ -13,10 +13,10 @@ from evergreen.db.locks import with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.generations import indexing
-from evergreen.generations.build import built, hold
+from evergreen.generations.build import built, changed, hold
 from evergreen.generations.compare import mean_overlap
 from evergreen.source import table
-from evergreen.storage import generation_tables
+from evergreen.storage import bridges, generation_tables
 
 SQL = load(__package__)
 # New rows are embedded in one generation first and then in the other, so a few can be missing for a moment.
@@ -84,13 +84,10 @@ def switch(pipeline: Pipeline, to: Generation) -> None:
     now = pipelines.by_id(pipeline.id)
     states = {g.id: g.state for g in now.generations} if now is not None else {}
     if now is None or now.active.id != pipeline.active.id or states.get(to.id) != to.state:
-        raise UserError(
-            f'the generations of pipeline "{pipeline.name}" were changed by another session',
-            "55000",
-            hint="Look at embed_generations and call again.",
-        )
+        raise changed(pipeline)
     db.run(SQL.set_state, pipeline.active.id, "previous")
     db.run(SQL.set_state, to.id, "active")
+    bridges.delete([pipeline.active.id, to.id])
     view, source = generation_tables.relation_name(pipeline.view), table.describe(pipeline.source)
     if view is None or source is None:
         raise UserError(

@@ -15,9 +15,11 @@ from evergreen.embedding.dispatcher import embed_once
 from evergreen.embedding.http import credentials, parameters
 from evergreen.embedding.limits.shared import SharedLimits
 from evergreen.embedding.providers.registry import provider
+from evergreen.search.bridged import Asking, asking
 from evergreen.search.hexadecimal import hexadecimal
 from evergreen.search.view import look, shows_another, snapshot_is_kept, switched, view_of
-from evergreen.storage import usage
+from evergreen.storage import bridges, usage
+from evergreen.storage.bridges import Bridge
 from evergreen.storage.chunks import vector_literal
 
 # A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
@@ -55,6 +57,17 @@ class _Known:
     view: int
     source: int
     seen: tuple[str, str]
+    bridge: Bridge | None
+
+    def holds(self) -> bool:
+        """Return whether the caller, the generation and the bridge are the same."""
+        if look(self.view, self.source) != self.seen:
+            return False
+        bridge = self.bridge
+        if bridge is None:  # a vector by the generation's own model is right, with or without a bridge
+            return True
+        now = as_extension_owner(lambda: bridges.version_of(bridge.active, bridge.building), stable=True)
+        return now == bridge.version
 
 
 @sql_entry
@@ -78,16 +91,21 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
     if text is None:
         return None
     known = _known.get((pipeline, text))
-    if known is not None and look(known.view, known.source) == known.seen:
+    if known is not None and known.holds():
         return known.vector
     role = caller()
-    found = as_extension_owner(lambda: pipelines.readable(pipeline, role), stable=True)
+
+    def resolve() -> tuple[Pipeline, Asking]:
+        readable = pipelines.readable(pipeline, role)
+        return readable, asking(readable)
+
+    found, by = as_extension_owner(resolve, stable=True)
     seen = look(found.view, found.source) if found.view is not None else None
     if snapshot_is_kept() and shows_another(as_extension_owner(lambda: view_of(found)), found.active.id):
         raise switched(pipeline)
-    vector = _paid(as_extension_owner(lambda: ask(found.active.model, text, "query", role), stable=True), found.id)
+    vector = by.mapped(_paid(as_extension_owner(lambda: ask(by.model, text, "query", role), stable=True), found.id))
     if seen is not None and found.view is not None:
-        _keep(pipeline, text, _Known(hexadecimal(vector), found.view, found.source, seen))
+        _keep(pipeline, text, _Known(hexadecimal(vector), found.view, found.source, seen, by.bridge))
     return vector
 
 

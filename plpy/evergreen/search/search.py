@@ -15,6 +15,7 @@ from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.search import keywords, ranking
 from evergreen.search import query as queries
+from evergreen.search.bridged import asking
 from evergreen.search.keywords import Near, Scope
 from evergreen.search.nearest import nearest
 from evergreen.search.target import Target, filtered, target, visible
@@ -118,10 +119,12 @@ def resolve(pipeline: str | None, query: str, asked: Asked) -> Target:
 
 def _vector(pipeline: Pipeline, query: str, mode: str, role: str) -> str | None:
     """Embed the question; a hybrid search goes on by keyword where that fails."""
+    by = asking(pipeline)
     if mode == "hybrid":
-        return queries.vector_or_none(pipeline, pipeline.active.model, query, role)
+        vector = queries.vector_or_none(pipeline, by.model, query, role)
+        return by.mapped(vector) if vector is not None else None
     with by_words_meanwhile(pipeline):
-        return queries.vector(pipeline, pipeline.active.model, query, role)
+        return by.mapped(queries.vector(pipeline, by.model, query, role))
 
 
 @contextmanager

@@ -76,6 +76,10 @@ CALLS = [
     "SELECT public.embed_build('docs', model => 'other')",
     "SELECT public.embed_drain()",
     "SELECT public.embed_compare('docs')",
+    "SELECT public.embed_bridge('docs', min_recall => 0)",
+    "SELECT public.embed_search('docs', 'title through a bridge', mode => 'hybrid')",
+    "SELECT public.embed_query('docs', 'title through a bridge')",
+    "SELECT public.embed_bridge_drop('docs')",
     "SELECT public.embed_promote('docs')",
     "SELECT public.embed_rollback('docs')",
     "SELECT public.embed_retire('docs')",
@@ -109,6 +113,7 @@ def named_functions() -> list[str]:
 
 def test_no_look_alike_is_called(db, connect, docs, model):
     db.execute("SELECT embed_model_add('other', 'hash', 8)")
+    db.execute("INSERT INTO docs SELECT i, 'title ' || i, 'body ' || i FROM generate_series(11, 150) i")  # for a bridge
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
     drain_all(db)
     names = named_functions()

@@ -7,7 +7,7 @@ FUNCTIONS = {
         embed_alter embed_capture_set embed_chunk_none embed_chunk_text embed_chunk_markdown embed_chunk_html
         embed_chunk_recursive embed_chunk_separator
         embed_create embed_drop embed_explain embed_get_def embed_pause
-        embed_build embed_compare embed_promote embed_rollback embed_retire
+        embed_build embed_compare embed_bridge embed_bridge_drop embed_promote embed_rollback embed_retire
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable

@@ -4,6 +4,8 @@ import pytest
 
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def fresh(db, docs, model):

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
 from tests.fixtures.pipelines.owner_ddl import BROKEN, FOLLOWED, assert_others_go_on, names_now
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.pipelines.freshness import all_fresh, assert_fresh, drain, status, texts_in_view, verify
 from tests.fixtures.pipelines.owner_ddl import BROKEN, assert_others_go_on, cases
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 DROP = "SELECT embed_drop('docs')"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')"

@@ -18,7 +18,7 @@ from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.providers.faults import status
 from tests.fixtures.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 # With a word that UTF-8 has in more bytes, and an emoji that none of them but SQL_ASCII has.
 WORDS = {"LATIN1": "größe", "WIN1252": "größe", "EUC_JP": "表題", "SQL_ASCII": "größe", "UTF8": "größe"}

@@ -11,7 +11,7 @@ from psycopg import errors
 
 from tests.fixtures.pipelines.freshness import assert_fresh, status
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 UNQUALIFIED = "INSERT INTO audit (tag) SELECT tg_tag FROM pg_event_trigger_ddl_commands()"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')"

@@ -6,7 +6,7 @@ from psycopg.sql import SQL, Identifier
 
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_view
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from tests.fixtures.pipelines.key_types import KINDS, Kind
 from tests.fixtures.providers.loopback import LoopbackProvider
 from tests.fixtures.server.template import janitor
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture(scope="module")
 def home(cluster: Cluster, template: NoopExecutor) -> Iterator[tuple[Connection, Connection, LoopbackProvider]]:

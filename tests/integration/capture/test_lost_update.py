@@ -5,7 +5,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, stale_keys, status_of
 from tests.fixtures.waiting import Background
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 KEYS = [1, 2, 3]  # one for a writer of each level

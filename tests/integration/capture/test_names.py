@@ -5,7 +5,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 NAMES = [
     "key", "locked", "embedding", "chunk", "chunk_no", "model", "fingerprint", "is_stale", "embedded_at", "key_key",

@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, texts_in_view, verify
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def alices(db, model):
@@ -80,6 +82,7 @@ def test_row_level_security_that_is_not_forced_is_not_the_owners(db, alices):
     db.execute("RESET ROLE")
 
 
+@pytest.mark.fresh_database
 def test_reassign_owned_is_followed(db, connect, alices, provider):
     provider.reset()
     session = connect()

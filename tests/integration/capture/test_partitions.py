@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_view, verify
 from tests.fixtures.roles import people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.fixture
@@ -191,6 +191,7 @@ def test_rows_of_inheriting_tables_belong_to_those(db, model, provider):
     assert set(provider.sent.values()) == {1}
 
 
+@pytest.mark.fresh_database
 def test_an_owner_without_other_rights_makes_partitions_and_hands_the_table_on(db, connect, model):
     """Postgres copies our triggers to the new partition, as the role that creates it."""
     people(db)

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORKERS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true)"}
 SWAP = ["ALTER TABLE docs RENAME TO tmp", "ALTER TABLE other RENAME TO docs"]

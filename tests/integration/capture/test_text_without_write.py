@@ -12,6 +12,8 @@ import pytest
 from tests.fixtures.error_checks import refused
 from tests.fixtures.pipelines.freshness import assert_fresh, become, drain, texts_in_view, verify
 
+pytestmark = pytest.mark.shared_database
+
 BEFORE = """
 CREATE SCHEMA s; CREATE SCHEMA n; CREATE SCHEMA z;
 CREATE TABLE s.t (id int); CREATE TABLE s.t2 (id int); CREATE TABLE s.t3 (id int);

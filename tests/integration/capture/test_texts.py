@@ -6,6 +6,8 @@ import pytest
 
 from tests.fixtures.pipelines.freshness import Status, assert_fresh, drain, status, texts_in_view
 
+pytestmark = pytest.mark.shared_database
+
 BLANK = (None, "", " ", "\n\t \r\n", "\u00a0\u2003\u3000", "\x0b\x0c")
 
 

@@ -3,6 +3,8 @@
 import psycopg
 import pytest
 
+pytestmark = pytest.mark.shared_database
+
 FUNCTIONS = {
     "embed_create": "SELECT embed_create('docs', 'docs', columns => '{titel}')",
     "embed_search": "SELECT * FROM embed_search('nothing', 'a question')",

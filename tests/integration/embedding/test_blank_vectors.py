@@ -17,6 +17,8 @@ from tests.fixtures.pipelines.documents import drain_all, drain_once, shown
 from tests.fixtures.providers import faults
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 BAD = {
     "zeros": [0.0] * 8,
     "negative zeros": [-0.0] * 8,
@@ -77,6 +79,7 @@ def test_zeros_of_a_function_are_a_bad_answer(db, docs):
     assert sorted(shown(db)) == [i for i in range(1, 11) if i != 7]
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize(("bad", "word"), [([7e4] + [0.0] * 7, "65504"), ([1e-9] * 8, "round them to zero")])
 def test_what_half_precision_cannot_hold_fails_alone(db, docs, provider, bad, word):
@@ -151,6 +154,7 @@ def claimed(db):
     return submit
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("storage", "distance"),

@@ -6,6 +6,8 @@ import pytest
 
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, status_of
 
+pytestmark = pytest.mark.shared_database
+
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 
 
@@ -21,6 +23,7 @@ def next_day(db, kind="tokens"):
     db.execute(f"SELECT setval('embed.pipeline_1_{kind}', last_value - (1::bigint << 44)) FROM embed.pipeline_1_{kind}")
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
@@ -70,6 +73,7 @@ def test_what_is_rolled_back_is_spent_all_the_same(connect, db, docs, model, pro
     assert status_of(db, "state") == "over budget"
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 def test_what_was_billed_counts_and_not_what_was_guessed(db, docs, model, provider):
     """A request that fails costs nothing."""

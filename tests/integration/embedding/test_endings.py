@@ -17,6 +17,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.providers.loopback import vector
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.shared_database
+
 TEXTS = ["one", "two words", "three words here"]
 
 

@@ -14,6 +14,8 @@ from evergreen.core.errors import ModelError
 from tests.fixtures.error_checks import refused
 from tests.fixtures.providers import faults
 
+pytestmark = pytest.mark.shared_database
+
 KEY = "sk-Zr7QmW2vT9+xLpB4nKd8s/c3f"  # + and / are sent percent-encoded in a query string
 SET = "SELECT embed_endpoint_set('az', %s, secret => %s, options => %s)"
 
@@ -184,6 +186,7 @@ def test_a_parameter_that_is_given_twice_is_refused(db, azure):
     assert "once" in refused(db, SET, (f"{azure}/v1?api-version=preview", None, options)).diag.message_hint
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["secret", "headers", "query"])
 def test_a_secret_that_cannot_be_read_is_said_when_it_is_set(db, azure, where):

@@ -11,7 +11,7 @@ from tests.fixtures.pipelines.documents import shown, status_of
 from tests.fixtures.pipelines.endpoints import create, table
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 ROWS = 40
 FUNCTION = """

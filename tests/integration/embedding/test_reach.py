@@ -10,6 +10,8 @@ from evergreen.core.embedding import Request
 from evergreen.core.errors import ConfigurationError, RetryableError
 from tests.fixtures.providers.direct import SERVED, model_of
 
+pytestmark = pytest.mark.shared_database
+
 SHORT = {"connect_timeout": 1, "read_timeout": 1, "total_timeout": 2}
 
 

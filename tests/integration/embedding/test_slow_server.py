@@ -15,6 +15,8 @@ from tests.fixtures.pipelines.endpoints import change, create, hurry, serve, tab
 from tests.fixtures.providers import faults
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 WORK = "CALL embed_work(max_runtime => '60 s', until_empty => true)"
 A_TEXT = 0.04  # seconds; 30 s for 1.2 s a text are 1 s for this
 SHORT = {"read_timeout": 1.0, "total_timeout": 2.0}

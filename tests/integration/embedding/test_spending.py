@@ -9,6 +9,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.stress import WORK, Counting, Team, Writers, finish, left, locks, make_docs, seed_of
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 DRAIN = "SELECT embed_drain()"
 SMALL = "SELECT embed_drain(max_rows => 7)"
 TEAMS = {

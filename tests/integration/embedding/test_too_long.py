@@ -10,6 +10,8 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_once, shown, status_of
 from tests.fixtures.pipelines.endpoints import create, serve, table
 
+pytestmark = pytest.mark.shared_database
+
 REFUSALS = {
     "413 of TEI": (413, b'{"error": "Input validation error: inputs must have less than 512 tokens"}'),
     "400 of vLLM": (400, b'{"message": "maximum context length is 512 tokens"}'),

@@ -5,6 +5,8 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def built(db, pipeline):

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 TWICE = "SELECT embed_promote('docs')", "SELECT embed_rollback('docs')"
 
@@ -74,6 +74,7 @@ def test_below_the_gate_the_figures_are_told(db, pipeline):
     assert_as_source(db)
 
 
+@pytest.mark.fresh_database
 def test_dead_letters_are_left_out(db, pipeline, provider):
     provider.answer = lambda texts: (400, b"no") if any("body 4" in text for text in texts) else None
     db.execute("SELECT embed_build('docs', model => 'short')")
@@ -150,6 +151,7 @@ def test_a_cancelled_or_terminated_switch_did_not_happen(db, connect, built, cal
         assert (states(db), dimensions(db)) == before
 
 
+@pytest.mark.fresh_database
 def test_two_promotions_at_once_are_one(db, connect, built):
     reader = connect(autocommit=False)
     reader.execute("SELECT count(*) FROM docs_embedding")

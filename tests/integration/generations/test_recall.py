@@ -5,7 +5,7 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import hash_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 ROWS = 4000
 WORK = "CALL embed_work(until_empty => true)"
@@ -64,6 +64,7 @@ def test_a_lower_target_takes_less(db, connect):
     assert width == 40
 
 
+@pytest.mark.fresh_database
 def test_it_is_measured_again_for_another_index_and_forgotten_with_it(db, connect):
     make(db, connect)
     db.execute("UPDATE embed.index_recall SET recall = 0")

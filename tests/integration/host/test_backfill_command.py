@@ -12,7 +12,7 @@ from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.processes import running
 from tests.fixtures.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 COMMAND = [sys.executable, "-c", "from evergreen_host.cli import main; main()", "backfill"]
 

@@ -14,7 +14,7 @@ import pytest
 from evergreen_host.cluster import Cluster
 from evergreen_host.errors import CommandError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 HOLD_A_CLUSTER = """\
 import sys

@@ -8,6 +8,8 @@ from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.providers.loopback import vector
 from tests.fixtures.stress import make_docs
 
+pytestmark = pytest.mark.shared_database
+
 SPOILED = {
     "too short": lambda good: good[:-1],
     "too long": lambda good: good * 3000,

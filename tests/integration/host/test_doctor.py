@@ -15,6 +15,8 @@ from tests.fixtures.pipelines.endpoints import create, serve
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.mark.slow
 def test_nothing_is_wrong_where_nothing_is(doctor, db, healthy, dsn):

@@ -19,7 +19,7 @@ from tests.fixtures.server.pooler import MiniPool
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_processes import ListeningWorker, heard, listen
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 FRESH = "SELECT count(*) FILTER (WHERE NOT is_stale) FROM docs_embedding"

@@ -22,7 +22,7 @@ from tests.fixtures.processes import running
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 EVERGREEN = Path(sys.executable).with_name("evergreen")
 

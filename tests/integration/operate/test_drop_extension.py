@@ -5,6 +5,8 @@ import pytest
 
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.shared_database
+
 LEFT = """
 SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'evergreen%'
 UNION ALL SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'evergreen%'

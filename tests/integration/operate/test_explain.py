@@ -1,7 +1,11 @@
 """embed_explain tells one row's whole story, in each of its states."""
 
+import pytest
+
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import Background
+
+pytestmark = pytest.mark.shared_database
 
 
 def story(db, key="[1]"):
@@ -50,6 +54,7 @@ def test_chunks_are_listed(db, docs):
     assert [line[:4] for line in told.splitlines() if line.startswith("  ")] == [f"  {i}:" for i in range(5)]
 
 
+@pytest.mark.fresh_database
 def test_the_diagnosis_comes_before_the_chunks_however_many_there_are(db, docs):
     """What is looked for is on the first screen: long texts, many chunks, errors that quote them, two generations."""
     hash_model(db)

@@ -4,6 +4,8 @@ import pytest
 
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 COLUMNS = "pipeline, key, class, attempts, message"
 
 

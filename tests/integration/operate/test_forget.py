@@ -14,7 +14,7 @@ from tests.fixtures.pipelines.documents import (
 from tests.fixtures.roles import hash_model, people
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 OLD = "title 3\n\nbody 3"
 
@@ -141,6 +141,7 @@ def test_a_dead_letter_goes_with_its_message(db, pipeline, provider):
     assert cached(db) == 0
 
 
+@pytest.mark.fresh_database
 def test_the_same_text_in_another_row_stays_there(db, pipeline, provider):
     db.execute("UPDATE docs SET title = 'title 3', body = 'body 3' WHERE id = 4")
     drain_all(db)
@@ -173,6 +174,7 @@ def test_many_chunks_and_composite_keys(db):
     assert verified(db, "parts")["fresh"] == 2
 
 
+@pytest.mark.fresh_database
 def test_statistics_hold_no_text_and_no_vector(db, pipeline):
     db.execute("ANALYZE embed_store.g1")
     assert everywhere(db, "body 3") == ["embed_store.g1"]
@@ -242,6 +244,7 @@ def test_a_late_vector_is_not_kept_while_the_forgetting_is_not_committed(db, con
     assert work_session_is_over == (True,)
 
 
+@pytest.mark.fresh_database
 @pytest.mark.parametrize("role", ["origin", "replica", "local"])
 def test_every_way_into_the_cache_is_refused_whatever_triggers_the_session_fires(db, pipeline, role):
     text, vector = db.execute("SELECT chunk_hash, embedding::text FROM embed_store.g1 LIMIT 1").fetchone()

@@ -9,6 +9,8 @@ from tests.fixtures.pipelines.freshness import assert_fresh
 from tests.fixtures.providers.loopback import vector
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 IMPORT = "SELECT embed_import_vectors(%s, %s::text[], %s::text[]::vector[], %s::text[]::jsonb[])"
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop', options => %s)"
 

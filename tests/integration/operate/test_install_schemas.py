@@ -7,6 +7,8 @@ import pytest
 
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.shared_database
+
 # Each: the schema of evergreen, the schema of pgvector, the caller's search_path.
 PLACES = {
     "lower case": ("tools", "tools", "public"),

@@ -7,6 +7,8 @@ import pytest
 from tests.fixtures.external_compute import claim, submit
 from tests.fixtures.pipelines.documents import drain_all, status_of
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def pipeline(db, docs, model):

@@ -13,7 +13,7 @@ from tests.fixtures.roles import hash_model
 from tests.fixtures.server.template import TEMPLATE, janitor, make_template
 from tests.fixtures.wal import OPTIONS, work
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 MANY = 1100
 NEW = f"SELECT i, 'title', 'new ' || i FROM generate_series(101, {100 + MANY}) i"

@@ -14,7 +14,7 @@ from tests.fixtures.providers import faults
 from tests.fixtures.roles import people
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '30 s')"
 PAUSE = {"Retry-After": "25"}
@@ -86,6 +86,7 @@ def test_a_429_after_a_budget_that_was_raised(db, connect, docs, model, provider
     assert_as_source(db)
 
 
+@pytest.mark.fresh_database
 def test_a_pause_that_is_over(db, pipeline, provider):
     edit(db)
     provider.fail(faults.status(429, b"slow down", **PAUSE))
@@ -95,6 +96,7 @@ def test_a_pause_that_is_over(db, pipeline, provider):
     assert said(db) is None
 
 
+@pytest.mark.fresh_database
 def test_an_endpoint_that_answers_others_again(db, pipeline, provider):
     """The rows of this pipeline wait on; what was the matter with the endpoint is no reason any more."""
     db.execute("CREATE TABLE notes (id int PRIMARY KEY, title text, body text)")

@@ -8,6 +8,8 @@ import pytest
 from tests.fixtures.error_checks import everything, fault, refused
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 PREVIEW = "SELECT key, chunk_no, chunk, tokens FROM embed_preview({})"
 
 

@@ -8,6 +8,8 @@ from tests.fixtures.pipelines.endpoints import CALLS, create, let_time_pass, res
 from tests.fixtures.roles import hash_model, people
 from tests.fixtures.server.log import ServerLog
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def log(cluster):
@@ -130,6 +132,7 @@ def test_a_pipeline_that_breaks_and_is_mended(connect, db, log):
     assert log.names()[-1] == "pipeline_broken"
 
 
+@pytest.mark.fresh_database
 def test_generations_come_and_go(db, docs, log, said):
     hash_model(db)
     hash_model(db, "hash16", 16)
@@ -161,6 +164,7 @@ def test_batches_are_told_of_only_where_that_is_asked_for(db, docs, provider, lo
     assert (done["pipeline"], done["lane"], done["rows"], done["texts"]) == ("docs", "live", "3", "3")
 
 
+@pytest.mark.fresh_database
 def test_a_worker_logs_why_a_pipeline_backs_off(db, docs, log):
     """What the database said of a row may be of that row: only its SQLSTATE is in the line."""
     hash_model(db)

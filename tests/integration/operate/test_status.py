@@ -6,6 +6,8 @@ from tests.fixtures.pipelines.documents import drain_once
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 COLUMNS = "state, rows, fresh, pending, in_flight, failed, oldest_pending_age IS NOT NULL, last_error"
 
 

@@ -5,6 +5,8 @@ import pytest
 from tests.fixtures.error_checks import agree
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 STATES = ("fresh", "stale", "missing", "orphan", "mixed")
 # Damage to the tables, and what embed_verify must find. The pipeline has ten fresh rows.
 TAMPERED = {

@@ -6,6 +6,8 @@ from psycopg import errors
 from tests.fixtures.error_checks import agree, complaint, fault
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 # A call and the SQLSTATE it must give; % stands for each of the unknown names.
 UNKNOWN = [
     "SELECT embed_alter(%s, '{}')", "SELECT embed_drop(%s)", "SELECT embed_pause(%s)", "SELECT embed_resume(%s)",

@@ -8,6 +8,8 @@ from tests.fixtures.error_checks import agree, complaint, refused
 from tests.fixtures.paths import PROJECT
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 TABLES = """
 CREATE TABLE docs (id int PRIMARY KEY, title text, body text, n int, hot boolean);
 CREATE TABLE keyless (id int, body text);

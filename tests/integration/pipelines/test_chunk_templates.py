@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all, verified
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 BODY = "\n\n".join(f"Paragraph {i} of the body says {'something ' * 6}and ends." for i in range(8))
 TEMPLATE = "$title\n\n$chunk"
 

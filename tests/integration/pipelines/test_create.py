@@ -7,6 +7,8 @@ from tests.fixtures.error_checks import refused
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def articles(db):

@@ -7,6 +7,8 @@ from tests.fixtures.error_checks import everything
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 CREATE = "SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')"
 # What the server has counted of the table, by all sessions.
 READ = """

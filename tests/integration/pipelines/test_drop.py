@@ -6,6 +6,8 @@ from psycopg import errors
 from tests.fixtures.error_checks import everything, refused
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def alices(db, connect):

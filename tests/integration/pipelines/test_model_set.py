@@ -14,6 +14,8 @@ from tests.fixtures.pipelines.documents import drain_all, drain_once, status_of
 from tests.fixtures.providers import faults
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 SET = "SELECT embed_model_set(%s, %s)"
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 ROWS = 20_000
 OURS = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -6,6 +6,8 @@ from psycopg import Error, errors
 from tests.fixtures.error_checks import fault
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.mark.slow
 def test_a_model_that_may_cost_money_needs_embed_user(db, connect, docs, model):
@@ -55,6 +57,7 @@ def test_a_question_has_the_query_prompt_and_a_document_the_other(db, docs, prov
     assert list(provider.sent) == ["query: q"]
 
 
+@pytest.mark.fresh_database
 def test_a_model_that_refuses_is_a_proper_error(db, docs, model, provider):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'loop')")
     for status in (400, 401, 429, 500):
@@ -69,6 +72,7 @@ def test_a_model_that_refuses_is_a_proper_error(db, docs, model, provider):
     assert db.execute("SELECT embed_query('docs', 'q')").fetchone()[0] is not None  # a failure is not remembered
 
 
+@pytest.mark.fresh_database
 def test_a_model_of_other_dimensions_than_registered_is_an_error(db, model, provider):
     provider.dimensions = 5
     with pytest.raises(Error) as caught:

@@ -6,6 +6,8 @@ from psycopg import errors
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 NEAREST = "SELECT key FROM docs_embedding ORDER BY embedding <=> embed_query('docs', 'a question') LIMIT 3"
 
 

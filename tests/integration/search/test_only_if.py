@@ -10,6 +10,8 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 ASKING = {
     "view": "SELECT id FROM docs_embedding",
     "vector": "SELECT (key ->> 0)::int FROM embed_search('docs', 'text', k => 100)",

@@ -7,6 +7,8 @@ from psycopg import errors
 from tests.fixtures.providers.loopback import vector
 from tests.fixtures.roles import hash_model
 
+pytestmark = pytest.mark.shared_database
+
 SEARCH = "SELECT key, chunk_no, chunk, score, is_stale FROM embed_search('docs', %s, {})"
 
 
@@ -112,6 +114,7 @@ def test_the_same_question_is_sent_once_a_session(db, connect, searchable, provi
     assert provider.sent == {"a question": 1}
 
 
+@pytest.mark.fresh_database
 def test_the_view_is_served_by_an_hnsw_index(db, connect, docs):
     """An owner of the extension may index the generation table; the view's own query, and a reader's, then use it."""
     hash_model(db)

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from tests.fixtures.roles import hash_model, people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 NAMES = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",

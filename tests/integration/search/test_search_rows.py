@@ -5,6 +5,8 @@ from psycopg import sql
 
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 
 def test_rows_are_typed_and_best_first(db, docs):
     hash_model(db)

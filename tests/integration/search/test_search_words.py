@@ -6,7 +6,7 @@ from psycopg import errors
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import hash_model, people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true)"
 TEXTS = {

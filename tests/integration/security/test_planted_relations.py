@@ -7,6 +7,8 @@ from psycopg import Error, errors
 
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 SETUP = """
 CREATE TABLE alice.seen (who name, what text);
 GRANT INSERT ON alice.seen TO PUBLIC;

@@ -10,6 +10,8 @@ from psycopg import errors
 from tests.fixtures.error_checks import refused
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 SPIES = """
 CREATE TABLE alice.seen (who name, what text);
 GRANT INSERT ON alice.seen TO PUBLIC;
@@ -171,6 +173,7 @@ def test_triggers_generated_columns_indexes_and_policies_run_as_the_owner_or_the
     assert {words for words in heard if words.startswith("policy")} == {"policy as bob"}
 
 
+@pytest.mark.fresh_database
 def test_only_a_superuser_can_make_event_triggers_and_nobody_triggers_on_generation_tables(db, spies):
     """What the rest of this file could not catch: code that runs inside our own DDL and our own writes."""
     spies.execute("CREATE TABLE alice.docs (id int PRIMARY KEY, body text)")

@@ -1,5 +1,9 @@
 """Who may run, read and write what: the whole list, so that a new object without thought given to it fails here."""
 
+import pytest
+
+pytestmark = pytest.mark.shared_database
+
 FUNCTIONS = {
     "PUBLIC": """
         embed embed_query embed_search embed_search_rows

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.error_checks import complaint, refused
 from tests.fixtures.roles import hash_model, people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 MAY_NOT_ADMINISTER = {
     "embed_alter": "SELECT embed_alter('docs', '{\"max_attempts\": 1}')",
@@ -158,6 +158,7 @@ def test_views_show_a_stranger_nothing_and_a_reader_no_more_than_that_it_is_ther
     assert bob.execute("SELECT pipeline FROM embed_status").fetchall() == [("docs",)]
 
 
+@pytest.mark.fresh_database
 def test_the_trigger_function_cannot_be_attached_to_a_table_of_ones_own(db, connect, alices):
     bob = connect("bob")
     bob.execute("CREATE TABLE bob.mine (id int PRIMARY KEY, body text)")

@@ -14,6 +14,8 @@ from tests.fixtures.providers.loopback import vector
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.shared_database
+
 SIZE = 400
 ROWS = "SELECT chunk_no, chunk, id, embedding::vector::float4[] FROM embed_store.g{} ORDER BY chunk_no"
 

@@ -11,6 +11,8 @@ from tests.fixtures.external_compute import claim, submit
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 LOCK = "LOCK TABLE embed_store.g1 IN ACCESS EXCLUSIVE MODE"
 
 
@@ -35,6 +37,7 @@ def test_a_drain_that_waits_for_texts_in_flight_elsewhere(db, connect, pipeline,
     assert not provider.sent
 
 
+@pytest.mark.fresh_database
 def test_a_claim_outside(db, connect, pipeline):
     locker, notices = connect(autocommit=False), []
     db.add_notice_handler(lambda notice: notices.append(notice.message_primary))
@@ -45,6 +48,7 @@ def test_a_claim_outside(db, connect, pipeline):
     assert len(claim(db)) == 10
 
 
+@pytest.mark.fresh_database
 def test_a_drain(db, connect, pipeline):
     """What was claimed and undone is not stepped over: the backfill comes to it again."""
     locker = connect(autocommit=False)
@@ -80,6 +84,7 @@ def test_a_worker_that_has_waited_to_its_end_says_so(connect, pipeline):
     assert "pg_locks" in found.value.diag.message_hint
 
 
+@pytest.mark.fresh_database
 def test_a_worker(db, connect, pipeline):
     locker = connect(autocommit=False)
     locker.execute(LOCK)

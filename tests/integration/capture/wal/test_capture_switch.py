@@ -11,7 +11,7 @@ from tests.fixtures.stress import Writers, left, make_docs, seed_of
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import capture_of, published, slots, triggers, work, work_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 ORDER = ["cdc", "trigger", "cdc", "manual", "cdc", "trigger"]
 

@@ -5,7 +5,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
 from tests.fixtures.wal import capture_of, slots, work, work_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 # The next reading of this session asks for what pgoutput refuses once the slot is taken: so fails a WAL it cannot read.
 FAIL_ONCE = """

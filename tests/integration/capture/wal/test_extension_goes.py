@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.roles import people
 from tests.fixtures.wal import slots, some_of, work
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 SAY = "/* drop extension evergreen cascade */"
 GOES = {

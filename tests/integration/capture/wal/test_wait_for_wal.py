@@ -6,7 +6,7 @@ from psycopg import errors
 from tests.fixtures.pipelines.documents import shown
 from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 def waited(db, key, timeout="0 s"):

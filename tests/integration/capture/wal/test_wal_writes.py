@@ -9,7 +9,7 @@ from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import capture_of, published, triggers, work, work_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 PARTS = """
 CREATE TABLE parts (tenant text, id int, body text, PRIMARY KEY (tenant, id)) PARTITION BY LIST (tenant);

@@ -32,7 +32,7 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo all docs reference figures clients test test-unit test-fast test-trixie test-next fresh image engine roots \
-    bench stress attack chaos check install setup test-packages clean
+    bench stress attack chaos check check-tests check-library check-rest install setup test-packages clean
 
 demo: $(RUNTIME)  ## the whole story in a minute, in a temporary cluster
 	$(BIN)/evergreen setup
@@ -101,10 +101,17 @@ META.json: pyproject.toml plpy/evergreen/__init__.py extension/evergreen.control
 	$(BIN)/python -m evergreen_host.packaging.pgxn > $@.new && mv $@.new $@
 
 check: $(STAMP)  ## linters, types, layers, SQL and the site
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-tests check-library check-rest
+
+check-tests: $(STAMP)
+	$(BIN)/basedpyright -p tests --pythonpath $(BIN)/python
+
+check-library: $(STAMP)
+	$(BIN)/basedpyright
+
+check-rest: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/basedpyright
-	$(BIN)/basedpyright -p tests --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(SITE)
 	rm -rf $(SCRIPTS)

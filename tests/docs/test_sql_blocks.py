@@ -22,6 +22,10 @@ ELSEWHERE = {
 }
 #: What a reader of the page has besides what the README's tutorial made.
 BEFORE = {
+    "docs/how-to/bridge.md": (
+        "INSERT INTO docs (title, body) SELECT 'Title ' || i, 'Body ' || i FROM generate_series(1, 200) i;"
+        " SELECT embed_drain();"
+    ),
     "docs/how-to/costs.md": "\n".join(block.code for block in blocks(ROOT / "docs" / "how-to" / "models.md", "sql")),
     "docs/how-to/clients.md": (
         "CREATE TABLE products (id int PRIMARY KEY, name text); INSERT INTO products VALUES (1, 'Pencil');"

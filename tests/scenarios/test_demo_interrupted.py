@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.stress import often
+
 pytestmark = pytest.mark.slow
 
 # Where SIGINT is ignored, as in a background job, children ignore it, too.
@@ -100,7 +102,7 @@ MOMENTS: dict[str, Callable[[Demo], Callable[[], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", often(MOMENTS, "documents", "start", "worker"))
 def test_ctrl_c_removes_everything(demo, moment):
     demo.wait(MOMENTS[moment](demo))
     os.killpg(demo.process.pid, signal.SIGINT)  # as a terminal does
@@ -119,7 +121,12 @@ def test_an_impatient_ctrl_c_does_not_stop_the_cleanup(demo):
 
 
 @pytest.mark.parametrize(
-    ("moment", "number"), [("documents", signal.SIGHUP), ("initdb", signal.SIGTERM), ("rows", signal.SIGTERM)]
+    ("moment", "number"),
+    [
+        ("documents", signal.SIGHUP),
+        ("initdb", signal.SIGTERM),
+        pytest.param("rows", signal.SIGTERM, marks=pytest.mark.stress),
+    ],
 )
 def test_signals_to_the_command_alone_remove_everything(demo, moment, number):
     demo.wait(MOMENTS[moment](demo))

@@ -8,6 +8,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_once, shown, status_of
 from tests.fixtures.providers import faults
 from tests.fixtures.providers.loopback import LoopbackProvider
+from tests.fixtures.stress import often
 from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
@@ -77,7 +78,7 @@ def test_a_hiccup_is_over_before_the_call_is(connect, db, pipeline, provider, fa
     assert_as_source(db)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", often(CALLS, "work"))
 def test_a_server_that_does_not_answer(connect, db, pipeline, provider, call):
     provider.hold()
     connect().execute(CALLS[call])
@@ -103,7 +104,7 @@ def test_nobody_listens_until_somebody_does(connect, db, docs, call):
         become_fresh(db)
 
 
-@pytest.mark.parametrize("call", ["drain", pytest.param("work", marks=pytest.mark.stress)])
+@pytest.mark.parametrize("call", often(CALLS, "drain"))
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_costs_one_text_at_a_time_until_it_is_mended(connect, db, pipeline, provider, mistake, call):
     provider.fail(MISTAKES[mistake])
@@ -137,7 +138,7 @@ def test_a_mended_mistake_needs_no_hand(connect, db, pipeline, provider):
     assert_as_source(db)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", often(CALLS, "work"))
 @pytest.mark.parametrize("odd", ODD)
 def test_one_odd_vector_delays_no_other_row_and_is_asked_for_again(connect, db, pipeline, provider, odd, call):
     provider.fail(faults.each(ODD[odd], only=lambda text: text == "title 4\n\nbody 4"))
@@ -174,7 +175,7 @@ def test_too_few_or_too_many_vectors(connect, db, pipeline, provider, change, ca
     assert_as_source(db)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", often(CALLS, "work"))
 def test_one_poisoned_row_among_a_thousand(connect, db, model, provider, call):
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text, n int)")
     db.execute("INSERT INTO docs SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 1000) i")

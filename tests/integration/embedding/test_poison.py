@@ -12,6 +12,7 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_once, shown, status_of
 from tests.fixtures.pipelines.endpoints import create, hurry, let_time_pass, rest_over, table
 from tests.fixtures.providers import faults
+from tests.fixtures.stress import often
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_processes import ListeningWorker
 from tests.integration.embedding.poison import (
@@ -32,9 +33,7 @@ from tests.integration.embedding.poison import (
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.stress) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", often(KINDS, *OFTEN))
 def test_neighbours_are_fresh_within_seconds(connect, db, provider, kind):
     make(db, provider)
     spoil(provider, kind)

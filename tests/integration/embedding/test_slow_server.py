@@ -13,6 +13,7 @@ from tests.fixtures.doctor import Doctor
 from tests.fixtures.pipelines.documents import assert_as_source, drain_once
 from tests.fixtures.pipelines.endpoints import change, create, hurry, serve, table
 from tests.fixtures.providers import faults
+from tests.fixtures.stress import often
 from tests.fixtures.waiting import Background, wait_until
 
 pytestmark = pytest.mark.shared_database
@@ -49,7 +50,7 @@ def all_fresh(db, rows, pipeline="docs"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", often([1, 3], 3))
 @pytest.mark.parametrize("in_flight", [2, pytest.param(8, marks=pytest.mark.stress)])
 def test_a_serial_server_is_kept_busy_and_never_cut_off(connect, db, provider, workers, in_flight):
     rows = 150

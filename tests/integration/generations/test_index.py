@@ -124,7 +124,8 @@ def test_renumbering_stays_hot_with_an_index(db, connect):
     db.execute("VACUUM embed_store.g1")
     db.execute("SELECT pg_stat_reset()")
     db.execute("UPDATE docs SET body = E'first of all\n\n' || body")
-    connect().execute(WORK)
+    with connect() as worker:  # its end reports what it counted
+        worker.execute(WORK)
     counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'embed_store.g1'::regclass"
     wait_until(lambda: db.execute(counts).fetchone()[0] == 500, what="statistics")
     assert db.execute(counts).fetchone()[1] >= 490

@@ -6,7 +6,7 @@ from evergreen_host.compute import embedder
 from evergreen_host.compute.embedder import Embedder, ModelFailedError, Settings
 from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.providers.loopback import vector
-from tests.fixtures.stress import make_docs
+from tests.fixtures.stress import make_docs, often
 
 pytestmark = pytest.mark.shared_database
 
@@ -39,7 +39,7 @@ def run(dsn, db, model, monkeypatch):
     return embed_with
 
 
-@pytest.mark.parametrize("spoil", SPOILED)
+@pytest.mark.parametrize("spoil", often(SPOILED, "beyond float32", "nested"))
 def test_its_row_alone_waits(db, run, spoil):
     assert run(SPOILED[spoil], lambda text: "poison" in text) == 19
     assert status_of(db, "fresh") == 19

@@ -12,6 +12,7 @@ import pytest
 
 from tests.fixtures.doctor import Doctor
 from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.stress import often
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.worker_processes import ListeningWorker
 
@@ -63,7 +64,7 @@ def restrict(db):
     return set_all
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", often(GROUPS, *GROUPS.keys() - {"planner"}))
 def test_a_worker_and_a_drain_under(group, connect, db, docs, model, restrict):
     restrict(GROUPS[group])
     creating = connect()

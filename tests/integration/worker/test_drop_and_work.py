@@ -35,7 +35,7 @@ def refusal_of(drop):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("waits", [False, True], ids=["after the worker's step", "waiting for the worker's step"])
+@pytest.mark.parametrize("waits", [pytest.param(False, marks=pytest.mark.stress), True])
 def test_a_pipeline_is_dropped_while_a_worker_stands(connect, db, pipeline, provider, stoppable, waits):
     """The drop may be refused for the moment of a step, and says so."""
     stop = stoppable()

@@ -112,6 +112,7 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     assert generation is not None
     backfill = True
     cursors.create(number, backfill=backfill)
+    cursors.queue_sample(before.active, number)
     with functions.without_body_checks():
         generated.create_functions(pipeline, source)
     generation_tables.create_table(pipeline, generation, source)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from evergreen import db
 from evergreen.core.frozen import frozen
 from evergreen.core.job import Claim, Job, Lane
+from evergreen.core.pipeline import Generation
 from evergreen.core.retry import bisect
 from evergreen.db import timeouts
 from evergreen.db.errors import is_shutdown_or_cancel
@@ -22,6 +23,8 @@ _CURSOR_LOCK_TIMEOUT = "100ms"  # another worker holds a cursor during a claim
 _LONG_WAIT_S = 0.09
 _HELD_RETRY_S = 5.0  # seconds before waiting again for a cursor that an open drain holds
 _AROUND_LOCKS_S = 1.0  # seconds to work around keys that other sessions hold
+_SAMPLE = 5000  # rows that a generation embeds first, of more than
+_MANY_ROWS = 10_000
 
 
 @dataclass
@@ -167,6 +170,15 @@ class CommittedCursors:
 def create(generation: int, *, backfill: bool) -> None:
     """Create the cursors of a new generation; with ``backfill`` the source cursor starts at once."""
     db.run(SQL.insert_cursors, generation, backfill)
+
+
+def queue_sample(active: Generation, building: int) -> None:
+    """Queue a random sample of rows, if there are many, which are embedded before the cursor starts.
+
+    So generations can be compared, and ``embed_bridge`` finds pairs of all parts of the table, long before the cursor
+    ends. The cursor passes these rows, too: they are fresh by then.
+    """
+    db.run(SQL.insert_sampled_jobs.with_identifiers(table=active.table), active.id, building, _SAMPLE, _MANY_ROWS)
 
 
 def restart(pipeline_id: int) -> None:

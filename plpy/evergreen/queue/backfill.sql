@@ -66,6 +66,19 @@ INSERT INTO embed.backfill_cursor (generation, scope, running, started_at)
 SELECT $1, s.scope, s.running, CASE WHEN s.running THEN pg_catalog.clock_timestamp() END
 FROM (VALUES ('source', $2), ('document', false)) s (scope, running)
 
+-- insert_sampled_jobs(int4, int4, int4, int8): queues rows of the active generation ($1), at random places, for a new one ($2),
+-- if there are more than $4
+INSERT INTO embed.job (generation, key, lane)
+SELECT $2, s.key, 1
+FROM (SELECT DISTINCT c.key
+      FROM (SELECT b.low + pg_catalog.floor(pg_catalog.random() * (b.high - b.low + 1))::bigint AS place
+            FROM (SELECT min(g.document) AS low, max(g.document) AS high FROM {table} g) b, pg_catalog.generate_series(1, $3)
+            OFFSET 0) p
+      CROSS JOIN LATERAL (SELECT g.key FROM {table} g WHERE g.document >= p.place ORDER BY g.document, g.id LIMIT 1) c) s
+WHERE (SELECT embed.documents($1)) > $4
+ORDER BY pg_catalog.random()
+ON CONFLICT DO NOTHING
+
 -- restart_cursors(int4): checks everything again; fresh rows cost no call
 UPDATE embed.backfill_cursor s SET running = true, position = NULL, round = s.round + 1, started_at = pg_catalog.clock_timestamp(),
     visited = 0, active_time = '0', moved_at = NULL

@@ -71,7 +71,7 @@ class Bench:
         """The statement in as many sessions as there are workers."""
         sessions = [psycopg.connect(self._dsn, autocommit=True) for _ in range(self._case.workers)]
         for session in sessions:
-            session.execute("SELECT embed_drain()")  # imports what it needs, as the processes of the scripts have
+            session.execute("SELECT embed_drain(), embed('text', 'm')")  # imports what the scripts' processes have
         self._db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'm')")
         with ThreadPoolExecutor(self._case.workers) as threads:
             seconds = timed(lambda: list(threads.map(lambda session: session.execute(statement), sessions)))

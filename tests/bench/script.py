@@ -1,20 +1,27 @@
 """The straight-line script that drains are measured against.
 
-It is what a person would write who needs the vectors once: read the rows, call the model, COPY the result in binary
-into a table with a primary key. It keeps nothing fresh, survives no crash, and sends everything again next time.
+It is what a person would write as a nightly job: read the rows through a cursor, call the model, upsert text and vector
+into a table with a primary key, commit, and go on with the next batch. It finds no changes and does not resume.
+Requests are JSON by ``requests``, as many texts in each as Evergreen sends, one after the other over one connection.
+
+In µs a row at 256 dimensions, on a busy machine: 70; with executemany instead of COPY, 76. An earlier version wrote
+everything by one COPY in one transaction, and passed vectors on as bytes: 35. No nightly job can do so, because on the
+second night it fails at the first key.
 """
 
 import base64
 from collections.abc import Callable, Iterable
-from itertools import islice
+from typing import Any
 
 import numpy as np
-import orjson
 import psycopg
 import requests
 from numpy.typing import NDArray
+from pgvector.psycopg import register_vector
 
-Embed = Callable[[list[str]], NDArray[np.float32]]
+Vectors = Iterable[NDArray[np.float32]]
+Embed = Callable[[list[str]], Vectors]
+Row = tuple[int, str, NDArray[np.float32]]
 
 
 def create_table(dimensions: int) -> str:
@@ -24,20 +31,27 @@ def create_table(dimensions: int) -> str:
 
 def run(dsn: str, embed: Embed, batch: int, part: int = 0, parts: int = 1) -> None:
     """Embed a part of docs into plain, in requests of so many texts."""
-    with psycopg.connect(dsn) as connection:
-        rows = iter(connection.execute("SELECT id, body FROM docs WHERE id %% %s = %s", (parts, part)))
-        with connection.cursor().copy("COPY plain (id, chunk, embedding) FROM STDIN (FORMAT binary)") as copy:
-            copy.set_types(["int4", "text", "bytea"])  # whose binary form is the bytes themselves
-            while some := list(islice(rows, batch)):
-                vectors = _binary(embed([text for _, text in some]))
-                for (number, text), vector in zip(some, vectors, strict=True):
-                    copy.write_row((number, text, vector))
+    with psycopg.connect(dsn) as source, psycopg.connect(dsn) as target:
+        register_vector(target)
+        target.execute("CREATE TEMP TABLE batch (LIKE plain) ON COMMIT DELETE ROWS")
+        with source.cursor("rows") as rows:
+            rows.execute("SELECT id, body FROM docs WHERE id %% %s = %s", (parts, part))
+            while some := rows.fetchmany(batch):
+                vectors = embed([text for _, text in some])
+                upsert(target, [(*row, vector) for row, vector in zip(some, vectors, strict=True)])
 
 
-def _binary(vectors: NDArray[np.float32]) -> Iterable[bytes]:
-    """pgvector's binary form: the dimensions, two bytes unused, floats."""
-    head = vectors.shape[1].to_bytes(2, "big") + b"\0\0"
-    return (head + row.tobytes() for row in vectors.astype(">f4"))
+def upsert(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
+    """Write rows and commit: by COPY through a temporary table, as INSERT of each row takes longer."""
+    with connection.cursor().copy("COPY batch FROM STDIN (FORMAT binary)") as copy:
+        copy.set_types(["int4", "text", "vector"])
+        for row in rows:
+            copy.write_row(row)
+    connection.execute(
+        "INSERT INTO plain SELECT * FROM batch"
+        " ON CONFLICT (id) DO UPDATE SET chunk = excluded.chunk, embedding = excluded.embedding"
+    )
+    connection.commit()
 
 
 def over_http(url: str) -> Embed:
@@ -45,11 +59,11 @@ def over_http(url: str) -> Embed:
     session = requests.Session()
     session.trust_env = False
 
-    def embed(texts: list[str]) -> NDArray[np.float32]:
-        body = orjson.dumps({"model": "m", "input": texts, "encoding_format": "base64"})
-        data = orjson.loads(session.post(f"{url}/embeddings", data=body, timeout=60).content)["data"]
-        raw = b"".join(base64.b64decode(item["embedding"]) for item in data)
-        return np.frombuffer(raw, dtype="<f4").reshape(len(texts), -1)
+    def embed(texts: list[str]) -> Vectors:
+        body = {"model": "m", "input": texts, "encoding_format": "base64"}
+        answer = session.post(f"{url}/embeddings", json=body, timeout=60)
+        answer.raise_for_status()
+        return [np.frombuffer(base64.b64decode(item["embedding"]), dtype="<f4") for item in answer.json()["data"]]
 
     return embed
 

@@ -21,7 +21,7 @@ from tests.bench.texts import fill
 from tests.fixtures.releases import installed, versions
 from tests.fixtures.server.own_server import copy_of
 
-SCRIPT, WORK = "script, binary COPY", "CALL embed_work(until_empty => true)"
+SCRIPT, WORK = "queue-less script", "CALL embed_work(until_empty => true)"
 ROUNDS = 5
 BUILT_IN_ROWS = 10_000
 UPDATED_ROWS = 20_000

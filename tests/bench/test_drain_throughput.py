@@ -40,7 +40,7 @@ def test_drain_throughput(db, dsn, capsys):
 
     rounds = take_turns(
         {
-            "script, binary COPY": plain,
+            "queue-less script": plain,
             "embed_drain()": lambda: evergreen(f"SELECT embed_drain(max_rows => {ROWS})"),
             "CALL embed_work()": lambda: evergreen("CALL embed_work(until_empty => true)"),
         },
@@ -48,4 +48,4 @@ def test_drain_throughput(db, dsn, capsys):
     )
     aims = {"embed_drain()": 0.75, "CALL embed_work()": 0.75}
     with capsys.disabled():
-        report(f"{ROWS:,} documents, hash-{DIMENSIONS} in process", "rows/s", rounds, aims, "script, binary COPY")
+        report(f"{ROWS:,} documents, hash-{DIMENSIONS} in process", "rows/s", rounds, aims, "queue-less script")

@@ -124,3 +124,15 @@ def test_a_pipeline_is_dropped_with_all_its_generations(db, promoted):
     assert db.execute("SELECT count(*) FROM pg_proc WHERE pronamespace = 'embed_store'::regnamespace").fetchone() == (
         0,
     )
+
+
+def test_a_snapshot_from_before_a_retirement_is_searched(db, connect, pipeline):
+    """Its catalog has the generation, whose table is gone: nothing is missing from the pipeline."""
+    db.execute("SELECT embed_build('docs', model => 'new')")
+    drain_all(db)
+    session = connect()
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM docs")
+    db.execute("SELECT embed_retire('docs', 2)")
+    assert len(session.execute("SELECT key FROM embed_search('docs', 'a question')").fetchall()) == 10
+    assert session.execute("SELECT embed_query('docs', 'a question')").fetchone()
+    session.rollback()

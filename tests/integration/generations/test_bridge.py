@@ -184,6 +184,8 @@ def test_it_ends_at_once_in_a_session_that_knows_it(db, bridge, provider, end):
     assert db.execute("SELECT count(*) FROM embed.bridge").fetchone() == (1,)
     db.execute(ENDS[end])
     assert db.execute("EXECUTE again").fetchall() == db.execute(BY_MODEL, (model,)).fetchall()
+    vectors = "SELECT embed_query('docs', 'a question')::text, embed('a question', %s)::text"
+    assert len({*db.execute(vectors, (model,)).fetchone()}) == 1
     provider.reset()
     keys(db, question="another question")
     assert asked(provider) == [(model, ["another question"])]
@@ -245,6 +247,9 @@ def test_writers_workers_and_ddl_do_not_wait_for_an_open_one(db, connect, pair, 
     db.execute("UPDATE docs SET body = 'edited' WHERE id = 9")
     drain_all(db)
     db.execute("TRUNCATE docs")
+    held = "SELECT relation::regclass FROM pg_locks WHERE pid = %s AND relation IN (SELECT to_regclass(%s))"
+    for table in ("embed_store.g1", "embed_store.g2", "docs"):
+        assert db.execute(held, (other.info.backend_pid, table)).fetchall() == []
     other.rollback()
 
 

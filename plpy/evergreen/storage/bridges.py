@@ -109,7 +109,7 @@ def read_pairs(active: Generation, building: Generation, most: int) -> tuple[Mat
         count = block.stop
     new, old = new[:count], old[:count]
     useful = new.any(axis=1) & old.any(axis=1)
-    return new[useful], old[useful]
+    return (new, old) if useful.all() else (new[useful], old[useful])  # without a copy, if possible
 
 
 def read_vectors(generation: Generation, most: int) -> Iterator[Matrix]:

@@ -61,7 +61,7 @@ class Scale:
 
     def look(self, pid):
         """Note how far the backfill is and how large its worker; return whether it is over."""
-        visited, running = self.db.execute(CURSOR).fetchone()
+        ((visited, running),) = self.db.execute(CURSOR).fetchall()
         tenth = self.seen[-1][1] * 10 // self.rows if self.seen else 0
         self.seen.append((time.monotonic(), visited, private_memory(pid), processor_seconds(pid)))
         if visited * 10 // self.rows > tenth:
@@ -136,7 +136,7 @@ def test_calls_afterwards(scale):
     scale.say(f"\ndisk without indexes of vectors and words, bytes a row: {told}")
     status = [timed(lambda: scale.db.execute("SELECT * FROM embed_status").fetchall()) for _ in range(PROBES)]
     scale.say(f"  embed_status {1000 * p50(status):.1f} ms, at most {1000 * max(status):.1f}")
-    worker = TimedWorker(scale.session())
+    worker, spent = TimedWorker(scale.session()), []
     for number in range(PROBES):
         scale.db.execute("UPDATE docs SET body = body || '.' WHERE id = %s", (1 + number,))
         worker.start(60, until_empty=True)

@@ -33,6 +33,7 @@ T = TypeVar("T")
 Row = dict[str, Any]
 _plans: dict[tuple[str, tuple[str, ...], bool], Any] = {}
 _PLANS_KEPT = 500
+_FETCHED_CHARACTERS = 2 * 1024 * 1024  # at a time: Postgres and Python each have a copy
 _NOTHING = Query("check_interrupts", (), "SELECT 1")
 
 
@@ -88,20 +89,31 @@ def ddl(query: Query) -> None:
         raise
 
 
-def stream(query: Query, *arguments: Any, size: int = 64) -> Iterator[Row]:
-    """Run a query through a cursor, so that only ``size`` rows are in memory at a time."""
+def stream(query: Query, *arguments: Any, size: int = 64, length: Callable[[Row], int] | None = None) -> Iterator[Row]:
+    """Run a query through a cursor, so that only ``size`` rows are in memory at a time.
+
+    ``length``: characters of a row. With it, fewer rows are fetched at a time where the rows before were long.
+    """
     plan, given = _plan(query), server.values(arguments)
     with server.reading():
         cursor = plpy.cursor(plan, given)
+    number = 1 if length is not None else size
     try:
         while True:
             with server.reading():
-                batch = cursor.fetch(size)
+                batch = cursor.fetch(number)
             if not batch:
                 return
             yield from batch
+            if length is not None:
+                number = _next_fetch(len(batch), sum(map(length, batch)), size)
     finally:
         cursor.close()
+
+
+def _next_fetch(rows: int, characters: int, most: int) -> int:
+    """Return how many rows to fetch after so many: twice as many, or as many as are not too long together."""
+    return max(1, min(most, 2 * rows, _FETCHED_CHARACTERS * rows // max(1, characters)))
 
 
 def atomically(body: Callable[[], T]) -> T:

@@ -27,7 +27,8 @@ SQL = load(__package__)
 _NOT_THE_ROW = ("42", "25", "55", "0A", "2F")
 # What one broken or huge row may bring about, and what may pass.
 _MAY_PASS = ("53", "XX")
-MOST_CHARACTERS = 32 * 1024 * 1024  # of text in memory at a time
+MOST_CHARACTERS = 32 * 1024 * 1024  # that templates make of the rows of a claim
+_READ_CHARACTERS = 8 * 1024 * 1024  # of the rows of a claim; there are a few copies of them, and of their chunks
 
 
 def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prepared:
@@ -39,7 +40,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
     for row in db.rows(SQL.stored_documents, generation.id, keys):
         done.stored[row["key"]] = StoredDocument(row["src_hash"], row["chunks"])
     make = document_builder(pipeline, generation)
-    room = MOST_CHARACTERS
+    room = _READ_CHARACTERS
     rendered = 0
 
     def read_some(some: list[str]) -> None:

@@ -88,9 +88,13 @@ def unreadable_reason(pipeline: Pipeline, error: db.DatabaseError) -> str:
 def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
     """Yield the rows that exist among ``keys``; raises DatabaseError as the owner's code does."""
     query = SQL.read_rows.with_identifiers(reader=f"embed_store.reader_{generation.id}")
-    for row in db.stream(query, "[" + ",".join(keys) + "]"):
+    for row in db.stream(query, "[" + ",".join(keys) + "]", length=_length):
         wrapper = tuple(row["wrapper"]) if row["wrapper"] is not None else None
         yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"], wrapper)
+
+
+def _length(row: db.Row) -> int:
+    return len(row["content"] or "")
 
 
 def scan(pipeline: Pipeline, after: str | None, limit: int) -> list[str]:

@@ -6,7 +6,7 @@ from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, text
 from tests.fixtures.pipelines.owner_ddl import BROKEN, FOLLOWED, assert_others_go_on, cases, names_now
 from tests.fixtures.waiting import Background
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORKERS = ("CALL embed_work(until_empty => true)", "SELECT embed_drain()")
 

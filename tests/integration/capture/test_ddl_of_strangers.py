@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.pipelines.freshness import assert_fresh, texts_in_view
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 STRANGERS = {
     "a table": "CREATE TABLE x (); DROP TABLE x",

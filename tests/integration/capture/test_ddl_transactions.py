@@ -7,7 +7,7 @@ from tests.fixtures.pipelines.freshness import assert_fresh, drain, status, text
 from tests.fixtures.pipelines.owner_ddl import cases
 from tests.fixtures.waiting import Background
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 DDL = {
     "column": ["ALTER TABLE docs RENAME body TO content"],

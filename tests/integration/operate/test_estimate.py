@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drai
 from tests.fixtures.roles import hash_model, people
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.shared_database
+
 
 def estimate(db, pipeline="docs"):
     """(texts, tokens, calls, cost, seconds)"""

@@ -16,7 +16,7 @@ from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.wal import WORK
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.fixture(scope="module")

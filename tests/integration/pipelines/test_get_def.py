@@ -5,6 +5,8 @@ from psycopg import sql
 
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 DEFINITIONS = {
     "columns": {"columns": ["body"]},
     "odd columns": {"columns": ["Odd \"Name'", "body", "$"]},

@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, status_of
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 CALLS = {
     "drain": "SELECT embed_drain()",
     "work": "CALL embed_work(max_runtime => '20 s', until_empty => true)",

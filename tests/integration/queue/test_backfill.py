@@ -7,7 +7,7 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, stat
 from tests.fixtures.pipelines.history import MIND, MISS
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 BACKFILL = "SELECT embed_backfill('docs')"
@@ -42,6 +42,7 @@ def test_what_no_trigger_saw_is_found_and_what_is_fresh_costs_no_call(db, pipeli
     assert provider.sent == {"title 3\n\nunseen": 1, "unseen\n\ntoo": 1}
 
 
+@pytest.mark.fresh_database
 def test_every_generation_is_checked(db, pipeline, provider):
     db.execute("SELECT embed_build('docs', template => '$body')")
     drain_all(db)

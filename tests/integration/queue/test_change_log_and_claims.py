@@ -8,7 +8,7 @@ from tests.fixtures.pipelines.endpoints import let_time_pass
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 FOREVER = "CALL embed_work(max_runtime => '60 s')"

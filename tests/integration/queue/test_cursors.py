@@ -7,6 +7,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def slow_drain(connect, provider):
@@ -76,6 +78,7 @@ def test_a_truncate_during_the_check_after_a_truncate(db, docs, model, slow_drai
     assert_as_source(db)
 
 
+@pytest.mark.fresh_database
 @pytest.mark.parametrize("call", ["SELECT embed_drain()", "SELECT count(*) FROM embed_claim('docs', 100)"])
 def test_a_claim_that_is_undone_moves_no_cursor(connect, db, docs, model, provider, call):
     """The table of the vectors is locked, which shows after the keys were claimed from the cursor."""

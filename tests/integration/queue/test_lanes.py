@@ -6,7 +6,7 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.pipelines.endpoints import create, serve, table
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '60 s')"
 SHARES = [0.8, 0.5, 0.2]

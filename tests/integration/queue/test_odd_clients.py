@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, show
 from tests.fixtures.pipelines.freshness import assert_fresh
 from tests.fixtures.waiting import Background
 
+pytestmark = pytest.mark.shared_database
+
 WORK = "CALL embed_work(until_empty => true)"
 STORM = """
 DO $$ BEGIN

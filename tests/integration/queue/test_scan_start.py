@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, show
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 FOREVER = "CALL embed_work(max_runtime => '60 s')"
 DEAR = """
 DO LANGUAGE plpython3u $$
@@ -106,6 +108,7 @@ def test_where_the_log_begins_is_not_written_down_each_time(db, worker):
     assert db.execute("SELECT scan_start FROM embed.change_log_state").fetchone() == floor
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 def test_what_was_done_before_is_not_gone_through_again(connect, db, docs, model):
     """By plans that were made when the log was short: 28 ms a look among 200,000 rows, and 1 without."""

@@ -8,6 +8,8 @@ from tests.fixtures.pipelines.history import MIND, MISS
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.shared_database
+
 EMPTY = """
 DO LANGUAGE plpython3u $$
 from evergreen.queue import claims
@@ -85,6 +87,7 @@ def test_nothing_is_taken_from_who_has_to_do_with_it(connect, db, spent, what):
     assert db.execute("SELECT count(*) FROM docs_embedding WHERE NOT is_stale").fetchone() == (10,)
 
 
+@pytest.mark.fresh_database
 def test_a_job_that_comes_between_the_look_and_the_lock_is_kept(connect, db, spent):
     """Seen by the second look, which is behind the lock."""
     db.execute(MISS)

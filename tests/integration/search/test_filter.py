@@ -9,6 +9,8 @@ from psycopg import errors
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import hash_model, people
 
+pytestmark = pytest.mark.shared_database
+
 MODES = ("vector", "keyword", "hybrid")
 
 
@@ -191,6 +193,7 @@ def test_as_many_as_there_are_with_the_index(db, many):
     assert limit in {None, "20000"}, "what a search sets for itself is not left behind"
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 def test_the_plan_of_a_filtered_search_scans_the_index(db, many):
     db.execute("LOAD 'auto_explain'")

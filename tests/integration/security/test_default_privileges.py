@@ -11,6 +11,8 @@ from tests.fixtures.pipelines.freshness import drain
 from tests.fixtures.roles import people
 from tests.integration.security.test_privileges_snapshot import LIST, look, make
 
+pytestmark = pytest.mark.shared_database
+
 #: For the role that installs, and whose rights everything is made with.
 DEFAULTS = {
     "closed": "REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; REVOKE USAGE ON TYPES FROM PUBLIC",

@@ -8,6 +8,8 @@ from tests.fixtures.roles import hash_model, people
 from tests.fixtures.stress import Team
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 PLANT = """
 CREATE TABLE alice.asleep (since timestamptz);
 CREATE FUNCTION alice.{kind}() RETURNS void LANGUAGE plpgsql AS $${body}$$;

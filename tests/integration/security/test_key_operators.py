@@ -12,6 +12,8 @@ from tests.fixtures.error_checks import refused
 from tests.fixtures.roles import hash_model, people
 from tests.fixtures.takeover import CREATE, EVIL, assert_no_takeover
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def alice(db, connect):
@@ -119,6 +121,7 @@ SUPERUSERS_ONLY = {
 }
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SUPERUSERS_ONLY)
 def test_what_only_a_superuser_adds_to_a_type(db, alice, kind):

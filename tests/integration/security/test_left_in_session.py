@@ -17,7 +17,7 @@ import pytest
 from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.roles import hash_model, people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 PLANT = """
 CREATE TABLE alice.orders (statement text);

@@ -22,6 +22,8 @@ from tests.fixtures.providers import faults
 from tests.fixtures.providers.direct import SERVED
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 KEY = "sk-Zr7QmW2vT9xLpB4nKd8sHc3f"
 PIECES = [KEY[i : i + 8] for i in range(len(KEY) - 7)]
 SERVER_OPTIONS = {

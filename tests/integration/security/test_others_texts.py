@@ -12,6 +12,8 @@ import pytest
 
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 GUESSES = 6
 FIGURES = {
     "usage": "SELECT to_jsonb(u) - 'hour' FROM embed_usage u WHERE pipeline = 'guesses'",

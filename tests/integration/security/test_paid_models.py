@@ -11,7 +11,7 @@ from tests.fixtures.error_checks import refused
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.roles import people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 TABLE = """
 CREATE TABLE {0}.docs (id int PRIMARY KEY, body text);

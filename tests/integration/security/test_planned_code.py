@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures.roles import hash_model, people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 PLANT = """
 CREATE FUNCTION alice.constant(what text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS
@@ -159,6 +159,7 @@ def test_a_table_that_cannot_be_counted_is_estimated(db, connect, planned):
 FUNCTIONS = ["reader_1(jsonb)", "scan_1(jsonb, int)", "key_1(jsonb)", "count_1()"]
 
 
+@pytest.mark.fresh_database
 def test_functions_of_hers_that_she_altered_are_not_run(db, connect, planned):
     """They belong to her. Only that she cannot name them keeps her from it, and a grant or default privileges may."""
     planned("alice", ADMINISTER[0].format("plain"))

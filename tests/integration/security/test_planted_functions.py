@@ -5,6 +5,8 @@ from psycopg import errors
 
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 SETUP = """
 CREATE TABLE alice.seen (who name, what text);
 GRANT INSERT ON alice.seen TO PUBLIC;

@@ -5,7 +5,7 @@ from psycopg import sql
 
 from tests.fixtures.roles import hash_model, people
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 HOSTILE = [
     'x"; DROP TABLE embed.pipeline; --',

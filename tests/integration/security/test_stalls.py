@@ -12,6 +12,8 @@ from tests.fixtures.pipelines.endpoints import serve
 from tests.fixtures.roles import hash_model, people
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 ROOT = PROJECT
 SOURCES = [path for folder in ("plpy/evergreen", "extension/sql") for path in (ROOT / folder).rglob("*.*")]
 TAKEN = 300  # of each class, from 0 on: more than a test has pipelines, models, endpoints, slots and claims

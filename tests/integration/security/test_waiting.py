@@ -12,6 +12,8 @@ from tests.fixtures.external_compute import claim, embed_all, release, submit
 from tests.fixtures.roles import people
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 KEYS = {  # a key's columns and how its values are made of a number: natural and not, of several columns
     "id int": "i",
     "id citext": "'K' || i",

@@ -5,6 +5,8 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all, drain_once, status_of
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.shared_database
+
 CALLS = {"drain": "SELECT embed_drain()", "work": "CALL embed_work(until_empty => true, max_runtime => '20 s')"}
 
 

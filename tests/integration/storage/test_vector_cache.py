@@ -5,7 +5,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, source_texts
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from tests.fixtures.pipelines.documents import (
 )
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 ROWS = 200
 
 
@@ -158,6 +160,7 @@ def broken_value(db, model):
     db.execute("DELETE FROM pg_enum WHERE enumtypid = 'mood'::regtype AND enumlabel = 'bad'")
 
 
+@pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [1000, 1])
 def test_a_row_that_cannot_be_read(db, broken_value, rows):

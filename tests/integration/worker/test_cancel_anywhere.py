@@ -12,7 +12,7 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all, stale_keys
 from tests.fixtures.stress import locks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 CALLS = {
     "drain": "SELECT embed_drain(max_runtime => '5 s')",

@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drai
 from tests.fixtures.pipelines.endpoints import hurry
 from tests.fixtures.stress import left
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def pipeline(db, docs, model):

@@ -11,6 +11,8 @@ from tests.fixtures.pipelines.documents import drain_all, verified
 from tests.fixtures.providers.loopback import vector
 from tests.fixtures.roles import people
 
+pytestmark = pytest.mark.shared_database
+
 SUBMIT = "SELECT embed_submit('docs', %s, %s, %s)"
 GOOD = str(vector("x", 8))
 SHORT = str(vector("x", 4))

@@ -7,6 +7,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drai
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, begin_to_wait, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 CLAIM = "SELECT count(*) FROM embed_claim('docs', 100)"
 STRESS = pytest.mark.stress
 CLAIM_STEPS = [
@@ -154,6 +156,7 @@ def test_a_wait_is_not_over_for_a_change_of_a_row_that_the_backfill_has(connect,
     assert wait.result() == [(True,)]
 
 
+@pytest.mark.fresh_database
 def test_a_generation_goes_while_texts_of_it_are_claimed(connect, db, pipeline, provider):
     """The session that retires it cannot see the uncommitted claim; its vectors then belong to no generation."""
     provider.register(db, "other")
@@ -173,6 +176,7 @@ def test_a_generation_goes_while_texts_of_it_are_claimed(connect, db, pipeline, 
     assert_as_source(db)
 
 
+@pytest.mark.fresh_database
 def test_a_generation_goes_amid_a_claim(connect, db, pipeline, provider, stoppable):
     """Its work is already deleted when a claim finds a change that was unknown then."""
     provider.register(db, "other")

@@ -15,7 +15,7 @@ from tests.fixtures.providers.loopback import LoopbackProvider, vector
 from tests.fixtures.stress import left, locks
 from tests.fixtures.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 DRAIN = "SELECT embed_drain()"

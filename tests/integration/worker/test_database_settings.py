@@ -16,7 +16,7 @@ from tests.fixtures.stress import often
 from tests.fixtures.waiting import Background, wait_until
 from tests.fixtures.worker_processes import ListeningWorker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 TIMEOUTS = {
     "statement_timeout": "'4s'", "lock_timeout": "'20ms'", "idle_in_transaction_session_timeout": "'1s'",

@@ -8,6 +8,8 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 
 

@@ -6,6 +6,8 @@ from tests.fixtures.breakpoints import Stoppable
 from tests.fixtures.pipelines.documents import stale_keys
 from tests.fixtures.worker_processes import SLEEP, WORK, is_woken, listen
 
+pytestmark = pytest.mark.shared_database
+
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 INSIDE = [
     ("holds_sleep_lock", "before", 1),

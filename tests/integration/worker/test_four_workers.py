@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, source_texts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true)"
 DRAIN = "SELECT embed_drain()"

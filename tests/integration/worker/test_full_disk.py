@@ -7,6 +7,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 AT_ONCE = "DO LANGUAGE plpython3u 'from evergreen.worker import retry; retry.ERROR_RETRY_S = 0.02'"
 FAILS = """
 CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.waiting import Background
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 ABOVE = ["REPEATABLE READ", "SERIALIZABLE"]
 PARTITIONS = 6

@@ -10,6 +10,8 @@ from tests.fixtures.external_compute import claim, let_leases_run_out, release, 
 from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.stress import left, make_docs
 
+pytestmark = pytest.mark.shared_database
+
 ROWS = 65  # lost twice whole, then in quarters of 16, 4 and 1
 LIMIT = "SELECT embed_alter('docs', '{\"max_attempts\": 2}')"
 

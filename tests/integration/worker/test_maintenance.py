@@ -13,6 +13,8 @@ from tests.fixtures.pipelines.documents import stale_keys, status_of
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
+pytestmark = pytest.mark.shared_database
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 NO_SPACE = 'could not resize shared memory segment "/PostgreSQL.1" to 268435456 bytes: No space left on device'
 REFUSALS = (
@@ -86,6 +88,7 @@ def test_an_index_that_cannot_be_built(db, dsn, pipeline):
         db.execute("DROP INDEX embed_store.g1_embedding_idx; DELETE FROM embed.maintenance_error")
 
 
+@pytest.mark.fresh_database
 def test_an_index_that_can_be_built_with_less(db, pipeline):
     for number, state in enumerate(("53100", "53200", "53000")):
         limit = ("max_parallel_maintenance_workers", "0") if number else ("maintenance_work_mem", "64MB")
@@ -96,6 +99,7 @@ def test_an_index_that_can_be_built_with_less(db, pipeline):
         db.execute("DROP INDEX embed_store.g1_embedding_idx")
 
 
+@pytest.mark.fresh_database
 def test_shared_memory_that_is_too_small(db, connect, pipeline):
     """A real refusal: the session may make no file of more than 64 MB, nor a segment of shared memory."""
     session = connect()

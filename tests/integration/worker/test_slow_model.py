@@ -9,6 +9,8 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, drain_once, shown, status_of
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 
 
@@ -121,6 +123,7 @@ def test_a_lease_is_at_least_a_second(db, value):
     assert db.execute("SELECT embed_setting('lease')").fetchone() == ("5 minutes",)
 
 
+@pytest.mark.fresh_database
 def test_rows_truncated_while_they_were_out_leave_nothing_behind(connect, db, docs, model, provider):
     """Another worker has looked for orphans, and found none, before the first one writes what it read earlier."""
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")

@@ -7,7 +7,7 @@ from evergreen_host.cluster import Cluster
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once, shown, stale_keys
 from tests.fixtures.pipelines.freshness import assert_fresh, drain, status
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 WORK = "CALL embed_work(until_empty => true, max_runtime => '10 s')"
 

@@ -6,7 +6,7 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drai
 from tests.fixtures.stress import left
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 REPAIR = "SELECT * FROM embed_verify('docs', repair => true)"
 CALLS = {

@@ -9,7 +9,7 @@ from evergreen_host.cluster import Cluster
 from tests.fixtures.pipelines.documents import assert_as_source, stale_keys
 from tests.fixtures.worker_processes import SLEEP, WORK, fall_asleep, heard, listen
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 ON = """SELECT embed_alter('docs', '{"wakeup": true}')"""

@@ -4,6 +4,8 @@ import pytest
 
 from tests.fixtures.waiting import Background, wait_until
 
+pytestmark = pytest.mark.shared_database
+
 STATEMENTS = {
     "update": "UPDATE docs SET body = 'changed' WHERE id = 1",
     "delete": "DELETE FROM docs WHERE id = 2",

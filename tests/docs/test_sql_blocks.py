@@ -30,6 +30,7 @@ BEFORE = {
     "docs/how-to/clients.md": (
         "CREATE TABLE products (id int PRIMARY KEY, name text); INSERT INTO products VALUES (1, 'Pencil');"
     ),
+    "docs/how-to/sizing.md": "SELECT embed_setting('index_from', '1'); CALL embed_work(until_empty => true);",
 }
 #: A tutorial starts in an empty database.
 FROM_NOTHING = {README, *(ROOT / "docs" / "tutorials").glob("*.md")}

@@ -20,8 +20,8 @@ BEGIN
        OR (command !~* 'cascade' AND to_regclass('embed_store.g' || (SELECT max(g.id) FROM embed.generation g)) IS NOT NULL) THEN
         RETURN;  -- not ours, not allowed, or rejected because pipelines exist
     END IF;
-    SELECT count(*) AS tables, pg_size_pretty(sum(greatest(c.relpages, 0)::int8 + coalesce(t.relpages, 0)) * 8192) AS size INTO vectors
-    FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+    SELECT count(*) AS tables, pg_size_pretty(sum(pg_table_size(c.oid))) AS size INTO vectors
+    FROM pg_class c
     WHERE c.relnamespace = to_regnamespace('embed_store') AND c.relkind = 'r';
     IF to_regclass('cron.job') IS NOT NULL AND has_table_privilege('cron.job', 'SELECT') THEN
         EXECUTE $sql$SELECT count(*) FROM cron.job j WHERE j.database = pg_catalog.current_database() AND starts_with(j.jobname, 'evergreen ')$sql$
@@ -33,7 +33,8 @@ BEGIN
     END IF;
     IF to_regnamespace('embed_store') IS NOT NULL THEN
         left_behind = left_behind || CASE vectors.tables WHEN 0 THEN 'schema embed_store'
-            ELSE format('schema embed_store with the texts and vectors of %s generations (%s)', vectors.tables, vectors.size) END;
+            ELSE format('schema embed_store with the texts and vectors of %s generation%s (%s)',
+                        vectors.tables, CASE WHEN vectors.tables > 1 THEN 's' END, vectors.size) END;
         typed = typed || 'DROP SCHEMA embed_store CASCADE;'::text;
     END IF;
     left_behind = left_behind || 'roles embed_admin, embed_worker, embed_user of the whole cluster'::text;

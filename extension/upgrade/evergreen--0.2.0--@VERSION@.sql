@@ -54,4 +54,51 @@ CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.bridge
     WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
 ALTER TABLE embed.bridge ENABLE REPLICA TRIGGER skip_replicated;
 
+CREATE TABLE embed.model_watch (
+    model      int PRIMARY KEY,
+    revision   int NOT NULL DEFAULT 1,
+    settled    boolean NOT NULL DEFAULT true,
+    epoch      bigint NOT NULL DEFAULT 0,
+    served_as  text,
+    watched_at timestamptz,
+    good_at    timestamptz,
+    drift      float8,
+    changed_at timestamptz,
+    next_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    looks      bigint NOT NULL DEFAULT 0,
+    agreeing   int NOT NULL DEFAULT 0
+) WITH (fillfactor = 50, vacuum_truncate = false);
+
+CREATE TABLE embed.model_reference (
+    model    int NOT NULL,
+    revision int NOT NULL,
+    text_no  int NOT NULL,
+    vector   float4[] NOT NULL,
+    PRIMARY KEY (model, revision, text_no)
+) WITH (vacuum_truncate = false);
+
+CREATE TABLE embed.model_sweep (
+    model    int NOT NULL,
+    revision int NOT NULL,
+    since    timestamptz NOT NULL,
+    horizon  xid8,
+    PRIMARY KEY (model, revision)
+) WITH (vacuum_truncate = false);
+SELECT pg_catalog.pg_extension_config_dump('embed.model_watch', '');
+CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.model_watch FOR EACH ROW
+    WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
+ALTER TABLE embed.model_watch ENABLE REPLICA TRIGGER skip_replicated;
+SELECT pg_catalog.pg_extension_config_dump('embed.model_reference', '');
+CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.model_reference FOR EACH ROW
+    WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
+ALTER TABLE embed.model_reference ENABLE REPLICA TRIGGER skip_replicated;
+SELECT pg_catalog.pg_extension_config_dump('embed.model_sweep', '');
+CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.model_sweep FOR EACH ROW
+    WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
+ALTER TABLE embed.model_sweep ENABLE REPLICA TRIGGER skip_replicated;
+
+ALTER TABLE embed.generation ADD COLUMN model_revision int NOT NULL DEFAULT 1;
+ALTER TABLE embed.cache ADD COLUMN revision int NOT NULL DEFAULT 1;
+ALTER TABLE embed.lease ADD COLUMN epoch bigint;
+
 @replacements@

@@ -96,6 +96,7 @@ CREATE TABLE embed.generation (
     options         jsonb NOT NULL DEFAULT '{}',
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     since           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    model_revision  int NOT NULL DEFAULT 1,
     CHECK (columns IS NOT NULL OR template IS NOT NULL)
 );
 COMMENT ON TABLE embed.generation IS
@@ -104,6 +105,8 @@ COMMENT ON COLUMN embed.generation.template IS
     'if columns is set too: the text around each chunk of those columns, with $chunk in its place';
 COMMENT ON COLUMN embed.generation.watched_names IS
     'columns whose change makes an embedding stale: those of the text, then only_if';
+COMMENT ON COLUMN embed.generation.model_revision IS
+    'which of the models that were served under the model''s name its vectors are of: see embed.model_watch';
 COMMENT ON COLUMN embed.generation.since IS 'when the generation entered its state';
 CREATE UNIQUE INDEX generation_active_idx ON embed.generation (pipeline) WHERE state = 'active';
 CREATE UNIQUE INDEX generation_building_idx ON embed.generation (pipeline) WHERE state = 'building';

@@ -98,6 +98,25 @@ $plpgsql$;
 COMMENT ON FUNCTION embed.endpoint_state(int) IS
     'internal: consecutive failures, the time until which nothing is sent, and the learned limits of an endpoint';
 
+CREATE FUNCTION embed.model_change(model int, revision int) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT CASE WHEN NOT w.settled THEN pg_catalog.format('answers of model %s alternate between models', m.name)
+                    WHEN w.revision <> model_change.revision THEN pg_catalog.format(
+                        'model %s changed: it serves revision %s, the vectors are of revision %s', m.name, w.revision, model_change.revision)
+                    WHEN EXISTS (SELECT FROM embed.model_sweep s WHERE s.model = m.id AND s.revision = model_change.revision)
+                        THEN pg_catalog.format('model %s changed and is back: vectors of the time between are being marked', m.name) END
+        FROM embed.model_watch w JOIN embed.model m ON m.id = w.model
+        WHERE w.model = model_change.model);
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.model_change(int, int) IS
+    'internal: why no vectors of this revision of a model are written; NULL: they are';
+
 -- The same counters as in endpoint_state, for the model and its endpoint. A free model has none.
 CREATE FUNCTION embed.model_problem(model int) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER

@@ -9,8 +9,15 @@ SELECT m.name AS model,
        l.input_tokens,
        (m.options OPERATOR(pg_catalog.->>) 'price')::numeric AS price,
        m.options,
-       m.built_in
+       m.built_in,
+       coalesce(w.revision, 1) AS revision,
+       w.served_as,
+       w.watched_at,
+       w.drift,
+       w.changed_at,
+       coalesce(w.settled, true) AS settled
 FROM embed.model m
+LEFT JOIN embed.model_watch w ON w.model = m.id
 CROSS JOIN LATERAL embed.model_limits(m.name, m.provider, m.remote_name, m.dimensions, m.options) l;
 COMMENT ON VIEW @extschema@.embed_models IS 'registered models: where they are served and the limits of one request';
 COMMENT ON COLUMN @extschema@.embed_models.inputs IS
@@ -18,6 +25,15 @@ COMMENT ON COLUMN @extschema@.embed_models.inputs IS
 COMMENT ON COLUMN @extschema@.embed_models.request_tokens IS 'most tokens in one request; NULL: no known limit';
 COMMENT ON COLUMN @extschema@.embed_models.input_tokens IS 'most tokens in one text; NULL: no known limit';
 COMMENT ON COLUMN @extschema@.embed_models.price IS 'price of a million tokens, from the model''s options';
+COMMENT ON COLUMN @extschema@.embed_models.revision IS
+    'which of the models that were served under this name is served now: 1 until a change was noticed';
+COMMENT ON COLUMN @extschema@.embed_models.served_as IS 'what the server calls the model in its answers';
+COMMENT ON COLUMN @extschema@.embed_models.watched_at IS 'when it was last compared with what it was; NULL: not watched';
+COMMENT ON COLUMN @extschema@.embed_models.drift IS
+    'largest 1 - cosine then, over a few fixed texts; above option drift_limit (0.02) in two looks in a row, it is another model';
+COMMENT ON COLUMN @extschema@.embed_models.changed_at IS 'when a change was last noticed';
+COMMENT ON COLUMN @extschema@.embed_models.settled IS
+    'false while successive answers are of different models, as of a fleet that serves two: no vector is written meanwhile';
 GRANT SELECT ON @extschema@.embed_models TO PUBLIC;
 
 CREATE VIEW @extschema@.embed_endpoints WITH (security_barrier) AS

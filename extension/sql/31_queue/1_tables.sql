@@ -84,7 +84,8 @@ CREATE TABLE embed.lease (
     generation int NOT NULL,
     expires_at timestamptz NOT NULL,
     external_interval interval,
-    counted    boolean NOT NULL DEFAULT false
+    counted    boolean NOT NULL DEFAULT false,
+    epoch      bigint
 ) WITH (vacuum_truncate = false);
 COMMENT ON TABLE embed.lease IS
     'current claims; a claim ends when it expires, when its row is deleted, or when the session advisory lock that its worker '
@@ -93,6 +94,8 @@ COMMENT ON COLUMN embed.lease.external_interval IS
     'for a claim by embed_claim: how long each renewal lasts; no session holds it, so only time ends it';
 COMMENT ON COLUMN embed.lease.counted IS
     'whether the rows of an expired claim by embed_claim have been counted as lost: see embed.job.max_batch';
+COMMENT ON COLUMN embed.lease.epoch IS
+    'for a claim by embed_claim: embed.model_watch.epoch when it was made; vectors of a later one are refused';
 SELECT pg_catalog.pg_extension_config_dump('embed.lease', '');
 
 CREATE TABLE embed.backfill_cursor (

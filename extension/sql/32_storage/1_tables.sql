@@ -49,6 +49,7 @@ CREATE TABLE embed.cache (
     pipeline  int,
     key       jsonb,
     replaced  boolean NOT NULL DEFAULT false,
+    revision  int NOT NULL DEFAULT 1,
     PRIMARY KEY (model, hash)
 ) WITH (
     autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = false, toast.vacuum_truncate = false
@@ -60,6 +61,7 @@ COMMENT ON TABLE embed.cache IS
     'cache_limit of replaced texts';
 COMMENT ON COLUMN embed.cache.replaced IS
     'true if an edit or delete replaced the text: cache_limit applies only to these, not to vectors still waiting to be used';
+COMMENT ON COLUMN embed.cache.revision IS 'revision of the model, which is part of the hash, too';
 COMMENT ON COLUMN embed.cache.key IS
     'row of the pipeline that last had this text, so that embed_forget finds it; NULL if unknown';
 SELECT pg_catalog.pg_extension_config_dump('embed.cache', '');

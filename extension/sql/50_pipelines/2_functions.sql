@@ -119,8 +119,21 @@ return models.embed_model_set(name, options)
 $python$;
 COMMENT ON FUNCTION @extschema@.embed_model_set(text, jsonb) IS
     'merges options into a model''s, even while it is in use (embed_admin), and returns them all: inputs, request_tokens, '
-    'input_tokens, encoding_format, price; null resets one. Nothing is re-embedded; different prompts or dimensions require a '
+    'input_tokens, encoding_format, price, watch, drift_limit; null resets one (watch: turns it off). Nothing is re-embedded; different prompts or dimensions require a '
     'new model';
+
+CREATE FUNCTION @extschema@.embed_model_accept(name text) RETURNS int
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.pipelines import models
+return models.embed_model_accept(name)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_model_accept(text) IS
+    'after embed_status.state became model changed: takes the model as it answers now for the one that made the vectors '
+    '(embed_admin). No vector changes, and waiting rows are embedded. Returns the revision, which stays. To embed everything '
+    'with the new model, use embed_build() instead';
 
 CREATE FUNCTION @extschema@.embed_model_drop(name text) RETURNS void
 LANGUAGE plpython3u VOLATILE

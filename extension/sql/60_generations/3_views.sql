@@ -23,7 +23,8 @@ SELECT p.name AS pipeline,
        CASE WHEN embed.may_own(p.source) THEN embed.maintenance_problem(p.id, g.id, a.is_admin) END AS maintenance_error,
        r.recall,
        r.ef_search,
-       b.recall AS bridge_recall
+       b.recall AS bridge_recall,
+       g.model_revision
 FROM embed.pipeline p
 JOIN embed.generation g ON g.pipeline = p.id
 LEFT JOIN embed.model m ON m.id = g.model
@@ -71,5 +72,7 @@ COMMENT ON COLUMN @extschema@.embed_generations.ef_search IS
 COMMENT ON COLUMN @extschema@.embed_generations.bridge_recall IS
     'if questions are embedded by this generation''s model while it is being built (embed_bridge): known-item recall@10 of the '
     'bridge; NULL without one';
+COMMENT ON COLUMN @extschema@.embed_generations.model_revision IS
+    'revision of the model that made its vectors: see embed_models.revision';
 COMMENT ON COLUMN @extschema@.embed_generations.since IS 'when the generation entered its state';
 GRANT SELECT ON @extschema@.embed_generations TO PUBLIC;

@@ -1,6 +1,7 @@
 CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
 SELECT p.name AS pipeline,
        CASE WHEN p.broken_reason IS NOT NULL OR v.missing_part IS NOT NULL THEN 'broken'
+            WHEN p.state = 'active' AND x.change IS NOT NULL THEN 'model changed'
             WHEN p.state = 'active' AND y.budgets <> '{}' THEN 'over budget'
             ELSE p.state END AS state,
        s.source_rows AS rows,
@@ -15,6 +16,7 @@ SELECT p.name AS pipeline,
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 CASE WHEN d.lost > 0 THEN pg_catalog.format(
                     'the vectors of %s rows are missing from embed_store.g%s; a worker queues these rows', d.lost, g.id) END,
+                CASE WHEN p.state = 'active' THEN x.change END,
                 CASE WHEN p.state = 'active' AND (j.waiting + j.in_flight + l.keys > 0 OR g.scanning) THEN coalesce(
                     CASE WHEN y.budgets <> '{}' THEN pg_catalog.format('the pipeline''s daily budget is spent (%s); days are UTC',
                                                                        pg_catalog.array_to_string(y.budgets, ', ')) END,
@@ -64,7 +66,7 @@ LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS missin
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN LATERAL (SELECT embed.slot_lag() AS slot_lag WHERE w.pipeline IS NOT NULL) k ON true
 LEFT JOIN LATERAL (
-    SELECT g.id, g.model, coalesce(b.running, false) AS scanning, b.visited, b.active_time, b.started_at,
+    SELECT g.id, g.model, g.model_revision, coalesce(b.running, false) AS scanning, b.visited, b.active_time, b.started_at,
            (SELECT c.last_error FROM embed.backfill_cursor c WHERE c.generation = g.id AND c.running AND c.last_error IS NOT NULL LIMIT 1)
                AS scan_error
     FROM embed.generation g LEFT JOIN embed.backfill_cursor b ON b.generation = g.id AND b.scope = 'source'
@@ -72,6 +74,8 @@ LEFT JOIN LATERAL (
 -- OFFSET 0: each function is called once a row, not once for each column that shows its result.
 CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSET 0) y
 CROSS JOIN LATERAL (SELECT embed.model_problem(g.model) AS trouble OFFSET 0) m
+CROSS JOIN LATERAL (SELECT CASE WHEN p.options ->> 'on_model_change' IS DISTINCT FROM 'warn'
+                                THEN embed.model_change(g.model, g.model_revision) END AS change OFFSET 0) x
 CROSS JOIN LATERAL (SELECT embed.maintenance_problem(p.id, g.id, r.is_admin) AS maintenance_error OFFSET 0) i
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows OFFSET 0) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
@@ -100,7 +104,9 @@ COMMENT ON COLUMN @extschema@.embed_status.last_error IS
     'maintenance failure. Only those who administer the pipeline see what a model reported about a row';
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
 COMMENT ON COLUMN @extschema@.embed_status.state IS
-    'active, paused, broken (see last_error) or over budget: the daily budget is spent, and work resumes at midnight UTC';
+    'active, paused, broken (see last_error), model changed: another model is served under its name than made the vectors, and '
+    'no vector is written until it is back, accepted or rebuilt; or over budget: the daily budget is spent, and work resumes at '
+    'midnight UTC';
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS
     'as billed if the provider reports it, otherwise estimated; always an estimate except for embed_admin';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS

@@ -55,10 +55,12 @@ GRANT EXECUTE ON FUNCTION @extschema@.embed_sleep(text) TO embed_worker;
 
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_set(text, jsonb) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_accept(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_model_add(text, text, int, text, text, jsonb) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_model_set(text, jsonb) TO embed_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.embed_model_accept(text) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_model_drop(text) TO embed_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.embed_endpoint_set(text, text, text, jsonb) TO embed_admin;
 

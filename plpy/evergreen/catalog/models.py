@@ -1,10 +1,11 @@
 """Models by name, with the endpoint that serves them."""
 
 import json
+from dataclasses import replace
 
 from evergreen import db
 from evergreen.core.errors import UserError
-from evergreen.core.pipeline import Endpoint, Model
+from evergreen.core.pipeline import Endpoint, Model, Served
 from evergreen.core.text import quoted
 from evergreen.db.queries import load
 
@@ -25,6 +26,8 @@ def _model(row: db.Row) -> Model:
         row["dimensions"],
         json.loads(row["options"]),
         endpoint,
+        row["revision"],
+        Served(row["served"], row["epoch"]),
     )
 
 
@@ -51,6 +54,21 @@ def by_id(number: int) -> Model | None:
     """Find a model by id; None where a restore left it out."""
     row = db.one(SQL.find_model, None, number)
     return _model(row) if row is not None else None
+
+
+def of_generation(number: int, revision: int) -> Model | None:
+    """Find the model of a generation whose vectors are of this revision; None where a restore left it out."""
+    row = db.one(SQL.find_model, None, number)
+    if row is None:
+        return None
+    found = _model(row)
+    pending = found.served.revision == revision and row["marking"] and revision in row["marking"]
+    return replace(found, revision=revision, served=replace(found.served, revision=None) if pending else found.served)
+
+
+def served_epoch(number: int) -> int:
+    """Return how often what is served under a model's name has changed, as of this statement."""
+    return int(db.value(SQL.served_epoch, number))
 
 
 def vector_schema() -> str:

@@ -48,6 +48,7 @@ SETTINGS: dict[str, Setting] = {
     "cache_retention": Setting("30 days", "how long vectors of replaced and deleted texts stay in the cache"),
     "cache_limit": Setting("auto", "how many vectors the cache holds at most; auto: as many as there are live vectors"),
     "lease": Setting("5 minutes", "how long a worker may take between two steps; reading a source may take a fifth"),
+    "watch": Setting("1 hour", "how often models behind an endpoint are compared with what they were; off: never"),
     "index_from": Setting("10000", "from how many chunks on a generation gets a vector index"),
 }
 
@@ -119,6 +120,12 @@ PIPELINE: dict[str, Option] = {
     "previous_kept": Option("7 days", _interval, "how long the previous generation is kept fresh after a promotion"),
     "slot_limit": Option(
         "10 GB", _size, "WAL that the replication slot may retain with capture cdc, before it is dropped and made again"
+    ),
+    "on_model_change": Option(
+        "stop",
+        _one_of("stop", "warn"),
+        "when another model is served under the model's name: stop writes no vector and lets changed rows wait, warn"
+        " goes on",
     ),
     "wakeup": Option(
         None, _switch, "writers wake sleeping workers by NOTIFY; null: on, if max_prepared_transactions is 0"

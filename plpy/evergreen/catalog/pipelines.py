@@ -17,7 +17,7 @@ def _generation(row: db.Row) -> Generation:
     return Generation(
         id=row["id"],
         pipeline=row["pipeline"],
-        known_model=models.by_id(row["model"]),
+        known_model=models.of_generation(row["model"], row["model_revision"]),
         columns=tuple(row["columns"]) if row["columns"] is not None else None,
         template=row["template"],
         chunker=json.loads(row["chunker"]),

@@ -34,11 +34,18 @@ FROM (SELECT coalesce(
 SELECT c.cfgname::text AS name FROM pg_catalog.pg_ts_config c
 WHERE c.cfgnamespace = 'pg_catalog'::pg_catalog.regnamespace ORDER BY c.cfgname
 
--- find_model(text, int4): a model and its endpoint, by name or id
+-- find_model(text, int4): a model, its endpoint and the revision that is served, by name or id; marking: revisions of which some
+-- vectors are still to be marked
 SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS options,
-       m.endpoint AS wants_endpoint, e.name AS endpoint, e.id AS endpoint_id, e.url, e.secret, e.options::text AS endpoint_options
-FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint
+       m.endpoint AS wants_endpoint, e.name AS endpoint, e.id AS endpoint_id, e.url, e.secret, e.options::text AS endpoint_options,
+       coalesce(w.revision, 1) AS revision, CASE WHEN w.settled THEN w.revision WHEN w.model IS NULL THEN 1 END AS served,
+       coalesce(w.epoch, 0) AS epoch,
+       CASE WHEN w.model IS NOT NULL THEN ARRAY(SELECT s.revision FROM embed.model_sweep s WHERE s.model = m.id) END AS marking
+FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint LEFT JOIN embed.model_watch w ON w.model = m.id
 WHERE m.name = $1 OR m.id = $2
+
+-- served_epoch(int4): how often what is served under a model's name has changed
+SELECT coalesce((SELECT w.epoch FROM embed.model_watch w WHERE w.model = $1), 0)
 
 -- vector_type(): schema of pgvector's type, quoted
 SELECT pg_catalog.quote_ident(n.nspname) AS schema
@@ -69,7 +76,7 @@ SELECT embed.record_names()
 SELECT p.id FROM embed.pipeline p ORDER BY p.id
 
 -- generations(int4): generations of a pipeline: the active one, then the others by the time they entered their state
-SELECT g.id, g.pipeline, g.model, g.columns::text[] AS columns, g.template, g.chunker::text AS chunker,
+SELECT g.id, g.pipeline, g.model, g.model_revision, g.columns::text[] AS columns, g.template, g.chunker::text AS chunker,
        g.watched_names::text[] AS watched_names, g.watched_attnums::int[] AS watched_attnums, g.state,
        g.options::text AS options
 FROM embed.generation g WHERE g.pipeline = $1

@@ -45,6 +45,7 @@ class Answer:
     vectors: Vectors
     tokens: int | None = None  # None where the provider does not say
     pause: float = 0.0  # seconds, from the rate limits in the answer's headers
+    served_as: str | None = None  # what the server calls the model
 
 
 class RequestCanceller:
@@ -203,6 +204,7 @@ class EmbeddingTask:
     in_flight: int = 0
     awaited: set[bytes] = field(default_factory=set[bytes])  # texts that another task is sending
     unsent: set[bytes] = field(default_factory=set[bytes])  # texts that were given up without a try
+    served_as: str | None = None  # what the server called the model in the last answer
     owner: Any = None  # as given to RequestDispatcher.submit
     pause: float = 0.0  # seconds after which it is worth trying those
     last_error: ModelError | None = None  # of the last request, where no text of it is at fault

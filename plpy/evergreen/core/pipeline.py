@@ -24,8 +24,19 @@ class Endpoint:
 
 
 @frozen
+class Served:
+    """What a model's watch knows: the revision that is served now, and how often that changed.
+
+    ``revision``: None while answers alternate, or vectors of the time before the change are not marked yet.
+    """
+
+    revision: int | None = 1
+    epoch: int = 0
+
+
+@frozen
 class Model:
-    """A row of embed.model."""
+    """A row of embed.model. ``revision``: that of a generation's vectors, or of the next generation."""
 
     id: int
     name: str
@@ -34,6 +45,13 @@ class Model:
     dimensions: int
     options: dict[str, Any]
     endpoint: Endpoint | None
+    revision: int = 1
+    served: Served = Served()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the server behind the model's name still gives vectors of this revision."""
+        return self.served.revision == self.revision
 
     @property
     def price(self) -> float | None:
@@ -57,7 +75,8 @@ class Model:
         """What makes a vector of this model comparable with another: part of every fingerprint and chunk hash."""
         names = (self.provider, self.remote_name or self.name, str(self.dimensions))
         shaping = {k: self.options[k] for k in ("document_prompt", "query_prompt") if k in self.options}
-        return json.dumps([*names, shaping], sort_keys=True, ensure_ascii=True)
+        later = [self.revision] if self.revision > 1 else []  # the first has the hashes of before there were revisions
+        return json.dumps([*names, shaping, *later], sort_keys=True, ensure_ascii=True)
 
 
 @frozen

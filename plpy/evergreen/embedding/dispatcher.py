@@ -51,6 +51,7 @@ class RequestDispatcher:
         self._queues: dict[str, EndpointQueue] = {}
         self._tasks: list[EmbeddingTask] = []
         self._results = Results()
+        self._names: dict[int, str] = {}  # what servers call their models
 
     def under_way(self, model: Model, hashes: list[bytes]) -> set[bytes]:
         """Return the texts that an unfinished task is sending or has a vector of."""
@@ -102,6 +103,18 @@ class RequestDispatcher:
         for queue in self._queues.values():
             for task in queue.tasks():
                 self._results.abort(queue, task, None)
+
+    def take_names(self) -> dict[int, str]:
+        """Return what servers called their models, by id, since the last call."""
+        taken, self._names = self._names, {}
+        return taken
+
+    def give_up(self, model: Model) -> None:
+        """Send nothing more of the rows' texts for a model's revision; requests in flight go on."""
+        for queue in self._queues.values():
+            for task in queue.tasks():
+                if (task.model.id, task.model.revision) == (model.id, model.revision) and task.retries:
+                    self._results.abort(queue, task, None)
 
     def cancel_all(self) -> list[EmbeddingTask]:
         """Cancel all requests, and return the unfinished tasks with the vectors that came for them."""
@@ -240,6 +253,8 @@ class RequestDispatcher:
         if sent.canceled_early and isinstance(result, ModelError):
             result = fault_isolation.early_timeout(sent)
         task.last_error = result if isinstance(result, ModelError) and result.scope == "service" else None
+        if isinstance(result, Answer) and result.served_as is not None:
+            task.served_as = self._names[task.model.id] = result.served_as
         sent.others_work = queue.others_work(task.model)
         found = classify(sent, result, queue.answers[task.model.id])
         queue.note_answer(task.model, works=found.works)

@@ -40,11 +40,11 @@ def embed_build(
     def build() -> int:
         found, source = _ready(pipeline, role)
         preparation = _preparation(found, source, columns, template, chunker)
-        chosen = models.by_name(model) if model is not None else found.active.model
+        chosen = models.by_name(model if model is not None else found.active.model.name)
         if chosen.id not in {generation.model.id for generation in found.generations}:
             permissions.check_may_assign(role, chosen)  # a model that the pipeline has was granted to it
         index = generation_options.of_generation(options)
-        number = create.insert_generation(found.id, chosen.id, preparation, "building", found.active.options | index)
+        number = create.insert_generation(found.id, chosen, preparation, "building", found.active.options | index)
         return _begin(found, number, source)
 
     return as_extension_owner(build)

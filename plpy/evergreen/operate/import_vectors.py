@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.capture import ddl_sync
-from evergreen.catalog import options, pipelines
+from evergreen.catalog import models, options, pipelines
 from evergreen.core.errors import RejectedError, UserError
 from evergreen.core.frozen import frozen
 from evergreen.core.lazy import lazy
@@ -64,6 +64,7 @@ def embed_import_vectors(
                 "55000",
                 hint="SELECT last_error FROM embed_status;",
             )
+        _check_model(found)
         _check_dimensions(found.active, given.vectors)
         return _keep(found, found.active, _usable(found.active, given))
 
@@ -75,6 +76,23 @@ def _paired(texts: list[str | None] | None, vectors: list[str | None] | None, ke
     if keys is None:
         return _Given(paired_texts, paired_vectors, None)
     return _Given(paired_texts, paired_vectors, options.paired_arrays(("texts", "keys"), texts, keys, _HINT)[1])
+
+
+def _check_model(pipeline: Pipeline) -> None:
+    """Raise 55000 while another model is served than the vectors in the table are of: these may be of either.
+
+    The transaction gets its id first: see ``worker.model_change``.
+    """
+    model = pipeline.active.model
+    if options.effective(pipeline.options, "on_model_change") == "warn":
+        return
+    db.value(SQL.transaction_id)
+    if not model.is_served or models.served_epoch(model.id) != model.served.epoch:
+        raise UserError(
+            f'model "{model.name}" of pipeline "{pipeline.name}" changed',
+            "55000",
+            hint=f"SELECT embed_build({db.literal(pipeline.name)}); begins a generation of what is served now.",
+        )
 
 
 def _check_dimensions(generation: Generation, vectors: list[str]) -> None:

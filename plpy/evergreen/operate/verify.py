@@ -124,7 +124,8 @@ def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found
             damaged = [
                 r
                 for r in own
-                if not r["key_is_right"] or r["chunk_hash"] not in (whole(r["chunk"]), beginning(r["chunk"]))
+                if not r["key_is_right"]
+                or (r["chunk_hash"] and r["chunk_hash"] not in (whole(r["chunk"]), beginning(r["chunk"])))
             ]
             found.damaged += [(row["document"], row["id"]) for row in damaged]
             found.states[key] = "stale" if damaged else _state(generation, rows[key], make, document, own, whole)

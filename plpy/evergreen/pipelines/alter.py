@@ -138,6 +138,8 @@ def _set(name: str, value: str, role: str) -> str:
                 f'setting "{name}" must be a number of vectors or auto, not "{value}"',
                 hint="'auto', the default, is the number of live vectors.",
             )
+    elif name == "watch" and value == "off":
+        pass
     elif not pipeline_options.is_interval(value):
         raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
     elif name == "lease" and interval_seconds(value) < 1:

@@ -10,7 +10,7 @@ from evergreen.capture.triggers import own_ddl
 from evergreen.capture.wal import handover
 from evergreen.catalog import pg_cron, pipelines
 from evergreen.core.errors import UserError
-from evergreen.core.pipeline import Pipeline
+from evergreen.core.pipeline import Model, Pipeline
 from evergreen.db.errors import is_lock_unavailable, is_unique_violation
 from evergreen.db.locks import with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
@@ -65,7 +65,7 @@ def embed_create(
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
         counters.create_all()
         counters.create_budget(number, chosen_options, chosen_model)
-        insert_generation(number, chosen_model.id, preparation, "active", index)
+        insert_generation(number, chosen_model, preparation, "active", index)
         return _build(number, table, view, backfill=backfill is not False)
 
     return as_extension_owner(create)
@@ -112,10 +112,10 @@ def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture:
 
 
 def insert_generation(
-    pipeline_id: int, model: int, preparation: Preparation, state: str, options: dict[str, Any]
+    pipeline_id: int, model: Model, preparation: Preparation, state: str, options: dict[str, Any]
 ) -> int:
     """Store a new generation and return its id; raises UserError 42704."""
-    if not db.run(SQL.lock_model, pipeline_id, model):
+    if not db.run(SQL.lock_model, pipeline_id, model.id):
         raise UserError(
             "the pipeline or its model was dropped by another session", "42704", hint="SELECT * FROM embed_models;"
         )
@@ -123,7 +123,7 @@ def insert_generation(
         db.value(
             SQL.insert_generation,
             pipeline_id,
-            model,
+            model.id,
             list(preparation.columns) if preparation.columns is not None else None,
             preparation.template,
             json.dumps(preparation.chunker),
@@ -131,6 +131,7 @@ def insert_generation(
             [c.attnum for c in preparation.watched],
             state,
             json.dumps(options),
+            model.revision,
         )
     )
 

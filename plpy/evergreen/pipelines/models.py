@@ -5,6 +5,7 @@ from typing import Any
 
 from evergreen import db
 from evergreen.catalog import json_objects, models
+from evergreen.catalog.options import DEFAULT
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.core.text import quoted
@@ -15,6 +16,7 @@ from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.embedding.providers import function, registry
 from evergreen.embedding.providers import options as serving
+from evergreen.embedding.watch import state as watch
 from evergreen.queue import failures
 from evergreen.source import functions
 from evergreen.storage import vector_cache
@@ -26,6 +28,8 @@ _SETTABLE = sorted(serving.MODEL.keys() - serving.IDENTITY)
 _ARGUMENTS = ("provider", "dimensions", "remote_name", "endpoint", "name")
 #: Options of a built-in model, which is free and has no server.
 _BUILT_IN = ("inputs",)
+#: Options for which null is a value of its own, and "default" resets them.
+_NULL_MEANS_OFF = ("watch",)
 
 
 @sql_entry
@@ -134,6 +138,7 @@ def embed_model_drop(name: str | None) -> None:
         if db.value(SQL.is_built_in, model.id):
             raise UserError(f'model "{name}" is built in', "42809", hint="It costs nothing while it is not used.")
         vector_cache.delete_model(model.id)
+        watch.delete(model.id)
         db.run(SQL.delete_model, model.id)
         _check_unused(model)  # by a pipeline created during the wait for its lock
         state.drop("model", model.id, state.MODEL)
@@ -158,7 +163,7 @@ def embed_model_set(name: str | None, options: str | None) -> str:
         for option, value in given.items():
             _check(model, option, value, is_built_in=held["built_in"])
             merged.pop(option, None)
-            if value is not None:
+            if value != DEFAULT if option in _NULL_MEANS_OFF else value is not None:
                 merged[option] = value
         if merged != model.options:
             _put(model, merged)
@@ -176,6 +181,7 @@ def _put(model: Model, options: dict[str, Any]) -> None:
         _check_budgets(model)
     db.run(SQL.set_model_options, model.id, json.dumps(options))
     state.reset_model(model.id)
+    watch.look_now(model.id)
     failures.retry_model(model.id)
     event_log.info("model_set", model=model.name)
 
@@ -193,7 +199,7 @@ def _check(model: Model, option: str, value: Any, *, is_built_in: bool) -> None:
         )
     if option not in serving.MODEL:
         raise UserError(f'there is no model option "{option}"', hint=f"Options are: {', '.join(_SETTABLE)}.")
-    if value is not None:
+    if value is not None and not (option in _NULL_MEANS_OFF and value == DEFAULT):
         serving.check("model", serving.MODEL, option, value)
 
 
@@ -206,3 +212,18 @@ def _check_budgets(model: Model) -> None:
             "55000",
             hint=f"SELECT embed_alter({db.literal(names[0])}, '{{\"daily_cost\": null}}');",
         )
+
+
+@sql_entry
+def embed_model_accept(name: str | None) -> int:
+    """Make the model that is served the one that the vectors are of; return the revision, which stays.
+
+    Raises 42704, 55000.
+    """
+
+    def accept() -> int:
+        if name is None:
+            raise UserError("model NULL does not exist", "42704", hint="Pass the name of a model.")
+        return watch.accept(models.by_name(name))
+
+    return as_extension_owner(accept)

@@ -42,10 +42,10 @@ WHERE d.datname = pg_catalog.current_database() AND c.oid = $2
 LIMIT 1
 RETURNING id
 
--- insert_generation(int4, int4, text[], text, jsonb, text[], int4[], text, jsonb): a new generation.
+-- insert_generation(int4, int4, text[], text, jsonb, text[], int4[], text, jsonb, int4): a new generation.
 -- Its id must not belong to an existing table: vectors that outlived an earlier DROP EXTENSION keep theirs.
-INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state, options)
-SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8, $9
+INSERT INTO embed.generation (id, pipeline, model, columns, template, chunker, watched_names, watched_attnums, state, options, model_revision)
+SELECT n.id, $1, $2, $3::name[], $4, $5, $6::name[], $7::int2[], $8, $9, $10
 FROM (SELECT pg_catalog.nextval('embed.generation_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
 WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = n.id)
   AND NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = n.id) AND pg_catalog.to_regclass('embed_store.g' || n.id) IS NULL AND pg_catalog.to_regclass('embed_store.readable_' || n.id) IS NULL

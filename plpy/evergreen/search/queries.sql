@@ -166,3 +166,6 @@ SELECT {alias} AS source_row, b.chunk, b.score
 FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS b (place int, key jsonb, chunk text, score float8{columns})
 JOIN {source} {alias} ON {matches}
 ORDER BY b.place
+
+-- statement_time(): when the caller's statement began
+SELECT pg_catalog.statement_timestamp()::pg_catalog.text

@@ -10,6 +10,7 @@ from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Model, Pipeline
 from evergreen.db.errors import is_undefined_table
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
+from evergreen.db.queries import load
 from evergreen.embedding import permissions
 from evergreen.embedding.dispatcher import embed_once
 from evergreen.embedding.http import credentials, parameters
@@ -22,6 +23,7 @@ from evergreen.storage import bridges, usage
 from evergreen.storage.bridges import Bridge
 from evergreen.storage.chunks import vector_literal
 
+SQL = load(__package__)
 # A STABLE function in ORDER BY is evaluated for each row when no index serves it: the same question is not sent twice.
 # Each role has its own: after SET ROLE a question that costs nothing would be one that the role before has asked.
 _MEMORY = 1000
@@ -29,6 +31,7 @@ _AGAIN = "Try again, or look at the model's server."
 _Identity = tuple[str, str, str, str]  # role, model, kind, text
 _remembered: OrderedDict[_Identity, str] = OrderedDict()
 _VECTORS = 100
+_warned: dict[int, str] = {}  # by pipeline: the statement that was warned that its model changed
 _known: OrderedDict[tuple[str | None, str], "_Known"] = OrderedDict()
 
 
@@ -100,7 +103,8 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
         return readable, asking(readable)
 
     found, by = as_extension_owner(resolve, stable=True)
-    seen = look(found.view, found.source) if found.view is not None else None
+    seen = look(found.view, found.source) if found.view is not None and by.model.is_served else None
+    warn_if_changed(found, by.model)
     if snapshot_is_kept() and shows_another(as_extension_owner(lambda: view_of(found)), found.active.id):
         raise switched(pipeline)
     vector = by.mapped(_paid(as_extension_owner(lambda: ask(by.model, text, "query", role), stable=True), found.id))
@@ -125,8 +129,24 @@ def _paid(asked: Asked, pipeline_id: int | None) -> str:
     return asked.vector
 
 
+def warn_if_changed(pipeline: Pipeline, model: Model) -> None:
+    """Warn, once a statement, if questions and vectors are of different models."""
+    if model.is_served:
+        return
+    now = str(as_extension_owner(lambda: db.value(SQL.statement_time), stable=True))
+    if _warned.get(pipeline.id) == now:
+        return
+    _warned[pipeline.id] = now
+    db.warning(
+        f'model "{model.name}" of pipeline "{pipeline.name}" changed: questions are embedded by another model than the'
+        " vectors",
+        hint=f"SELECT embed_build({db.literal(pipeline.name)}); embeds the rows with what is served now.",
+    )
+
+
 def vector(pipeline: Pipeline, model: Model, text: str, role: str) -> str:
     """Embed a role's question to a pipeline, or remember it, and write down what it cost; raises UserError 58000."""
+    warn_if_changed(pipeline, model)
     asked = ask(model, text, "query", role)
     if asked.spent is not None and not provider(model.provider).free:
         usage.record_query_usage(pipeline.id, model, asked.spent)
@@ -135,7 +155,7 @@ def vector(pipeline: Pipeline, model: Model, text: str, role: str) -> str:
 
 def vector_or_none(pipeline: Pipeline, model: Model, text: str, role: str) -> str | None:
     """As ``vector``, for a search that can do without: None, and a WARNING, where the model does not answer."""
-    rests = None if (role, model.identity, "query", text) in _remembered else _rests(model)
+    rests = None if _identity(role, model, "query", text) in _remembered else _rests(model)
     try:
         if rests is None:
             return vector(pipeline, model, text, role)
@@ -161,9 +181,14 @@ def _rests(model: Model) -> str | None:
     return leave.reason if leave.open else None
 
 
+def _identity(role: str, model: Model, kind: str, text: str) -> _Identity:
+    """Return what makes a question another one; what was asked before a change of the model is asked again."""
+    return (role, f"{model.identity} {model.served.epoch}", kind, text)
+
+
 def ask(model: Model, text: str, kind: str, role: str) -> Asked:
     """Embed one text, or remember that this role asked it; raises UserError 58000 when the model does not answer."""
-    identity = (role, model.identity, kind, text)
+    identity = _identity(role, model, kind, text)
     if identity in _remembered:
         _remembered.move_to_end(identity)
         return Asked(model, _remembered[identity])

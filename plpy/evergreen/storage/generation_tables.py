@@ -110,7 +110,8 @@ def repair(pipeline: Pipeline, generation: Generation) -> None:
     """
     table = {"table": generation.table}
     lost = int(db.value(SQL.delete_incomplete_documents.with_identifiers(**table), generation.id))
-    db.run(SQL.cache_orphaned_chunks.with_identifiers(**table), generation.id, generation.model.id, pipeline.id)
+    model = generation.model
+    db.run(SQL.cache_orphaned_chunks.with_identifiers(**table), generation.id, model.id, pipeline.id, model.revision)
     orphans = db.run(SQL.delete_orphaned_chunks.with_identifiers(**table), generation.id)
     if lost or orphans:
         about = {"pipeline": pipeline.name, "generation": generation.id}

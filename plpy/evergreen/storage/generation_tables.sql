@@ -100,10 +100,10 @@ WITH stored AS MATERIALIZED (SELECT g.document, count(*) AS chunks FROM {table} 
          WHERE d.generation = $1 AND d.chunks <> coalesce(s.chunks, 0))) RETURNING 1)
 SELECT count(*) FROM dropped
 
--- cache_orphaned_chunks(int4, int4, int4): caches the vectors of chunks without a document: they cost money
-INSERT INTO embed.cache (model, hash, embedding, pipeline, key)
-SELECT DISTINCT ON (g.chunk_hash) $2, g.chunk_hash, g.embedding, $3, g.key FROM {table} g
-WHERE NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = g.key AND d.id = g.document)
+-- cache_orphaned_chunks(int4, int4, int4, int4): caches the vectors of chunks without a document: they cost money
+INSERT INTO embed.cache (model, hash, embedding, pipeline, key, revision)
+SELECT DISTINCT ON (g.chunk_hash) $2, g.chunk_hash, g.embedding, $3, g.key, $4 FROM {table} g
+WHERE g.chunk_hash <> '' AND NOT EXISTS (SELECT FROM embed.document d WHERE d.generation = $1 AND d.key = g.key AND d.id = g.document)
 ORDER BY g.chunk_hash
 ON CONFLICT (model, hash) DO NOTHING
 

@@ -51,11 +51,12 @@ INSERT INTO embed.usage
      alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
--- record_query_usage(int4, int4, int8, int8, int8, float8): queries sent to a model; pipeline NULL: embed()
+-- record_query_usage(int4, int4, int8, int8, int8, float8, int8): queries sent to a model; pipeline NULL: embed(), or a look at the
+-- model, which is no question ($7)
 INSERT INTO embed.usage
     (pipeline, model, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost, questions,
      alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe)
-VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $4, $3, $4, $5, $6, 0, 0)
+VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7, $3, $4, $5, $6, 0, 0)
 
 -- is_writable(): false on a standby and in a READ ONLY transaction
 SELECT NOT pg_catalog.current_setting('transaction_read_only')::boolean AS may

@@ -70,15 +70,16 @@ def record(generation: Generation, spent: Usage, saved: Saved, alone: Alone, *, 
         db.run(SQL.record_usage, generation.pipeline, generation.model.id, *amounts, cost, *own)
 
 
-def record_query_usage(pipeline_id: int | None, model: Model, spent: Usage) -> None:
-    """Record what a question cost; the question is answered even if nothing can be written."""
+def record_query_usage(pipeline_id: int | None, model: Model, spent: Usage, *, is_question: bool = True) -> None:
+    """Record what a question cost, or a look at a model; it is answered even if nothing can be written."""
     if not spent.calls or not db.value(SQL.is_writable):
         return
     price = model.price
     cost = None if price is None else spent.tokens * price
     amounts = (spent.calls, spent.texts, spent.tokens)
+    questions = spent.texts if is_question else 0
     try:
-        db.atomically(lambda: db.run(SQL.record_query_usage, pipeline_id, model.id, *amounts, cost))
+        db.atomically(lambda: db.run(SQL.record_query_usage, pipeline_id, model.id, *amounts, cost, questions))
     except db.DatabaseError as error:
         if not in_class(error, *_UNWRITABLE):
             raise

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from evergreen import db
-from evergreen.catalog import models
+from evergreen.catalog import models, options
 from evergreen.core.embedding import AnyVector, Texts
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
@@ -119,9 +119,8 @@ def own_pipelines(pipeline_id: int, role: str | None = None) -> list[int] | None
 def find_vectors(generation: Generation, hashes: list[bytes], role: str | None = None) -> Found:
     """Look up existing vectors; ``role``: whose pipelines count as own, see ``own_pipelines``."""
     own = own_pipelines(generation.pipeline, role)
-    everywhere = [
-        (int(row["id"]), int(row["pipeline"])) for row in db.rows(SQL.generations_of_model, generation.model.id)
-    ]
+    same = db.rows(SQL.generations_of_model, generation.model.id, generation.model.revision, generation.pipeline)
+    everywhere = [(int(row["id"]), int(row["pipeline"])) for row in same]
     try:
         return _find_in(everywhere, generation, hashes, own)
     except db.DatabaseError as error:
@@ -155,7 +154,12 @@ def cache_vectors(claim: Claim, found: ToCache, *, replaced: bool = False) -> No
     """Cache vectors; skip those that another session is caching now.
 
     ``replaced``: vectors of replaced texts, which count towards ``cache_limit``.
+
+    A pipeline that takes the vectors of whatever model is served may have some of another one: they are not cached.
     """
+    tolerant = options.effective(claim.pipeline.options, "on_model_change") == "warn"
+    if tolerant and claim.generation.model.served.epoch:
+        return
 
     def attempt(hashes: list[bytes]) -> bool:
         vectors = [vector_literal(found[text_hash][0]) for text_hash in hashes]
@@ -183,7 +187,7 @@ def put(
 ) -> None:
     """Store vectors, as pgvector writes them, by the hashes of their texts; ``keys``: the rows of these texts."""
     query = SQL.insert_cached.with_identifiers(vector=f"{models.vector_schema()}.vector")
-    db.run(query, generation.model.id, hashes, vectors, pipeline.id, keys, replaced)
+    db.run(query, generation.model.id, hashes, vectors, pipeline.id, keys, replaced, generation.model.revision)
 
 
 def purge(retention: str) -> None:

@@ -1,7 +1,8 @@
--- insert_cached(int4, bytea[], {vector}[], int4, jsonb[], bool): caches vectors of texts that are no longer stored ($6 true) or that
--- arrived too late, and the rows they belonged to
-INSERT INTO embed.cache (model, hash, embedding, pipeline, key, replaced)
-SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding, $4, u.key, $6 FROM unnest($2, $3, $5) u (hash, embedding, key) ORDER BY u.hash
+-- insert_cached(int4, bytea[], {vector}[], int4, jsonb[], bool, int4): caches vectors of texts that are no longer stored ($6 true) or that
+-- arrived too late, and the rows they belonged to; $7: the model's revision. A marked chunk has an empty hash: see mark_chunks
+INSERT INTO embed.cache (model, hash, embedding, pipeline, key, replaced, revision)
+SELECT DISTINCT ON (u.hash) $1, u.hash, u.embedding, $4, u.key, $6, $7 FROM unnest($2, $3, $5) u (hash, embedding, key)
+WHERE u.hash <> '' ORDER BY u.hash
 ON CONFLICT (model, hash) DO UPDATE
 SET kept_at = pg_catalog.clock_timestamp(), pipeline = EXCLUDED.pipeline, key = EXCLUDED.key, replaced = EXCLUDED.replaced
 
@@ -37,8 +38,11 @@ DELETE FROM embed.erased_text WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.erased_text f
     WHERE f.erased_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(days => 1) FOR UPDATE SKIP LOCKED))
 
--- generations_of_model(int4): generations of a model
-SELECT g.id, g.pipeline FROM embed.generation g WHERE g.model = $1 ORDER BY g.id
+-- generations_of_model(int4, int4, int4): generations with vectors of a model's revision, without those of other pipelines than $3
+-- that take the vectors of any model
+SELECT g.id, g.pipeline FROM embed.generation g LEFT JOIN embed.pipeline p ON p.id = g.pipeline
+WHERE g.model = $1 AND g.model_revision = $2 AND (g.pipeline = $3 OR p.options ->> 'on_model_change' IS DISTINCT FROM 'warn')
+ORDER BY g.id
 
 -- own_pipelines(int4, text): pipelines that a role administers; role NULL: the owner of pipeline $1's table.
 -- Returns NULL for embed_admin: all pipelines, including dropped ones.

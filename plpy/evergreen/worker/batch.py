@@ -16,6 +16,7 @@ from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
 from evergreen.storage import vector_cache
+from evergreen.worker import model_change
 from evergreen.worker.apply import budget, clear_in_flight, record_usage, with_owners
 from evergreen.worker.result import BatchResult, Deferral
 
@@ -166,6 +167,11 @@ class Batch:
         unsent = [self._unsent[text_hash] for text_hash, _ in document.chunks if text_hash in self._unsent]
         return max(unsent, key=lambda deferral: deferral.delay, default=Deferral(seconds))
 
+    def discard(self) -> None:
+        """Drop the vectors: another model is served than when they were requested, and they may be its."""
+        self.result.vectors.clear()
+        self.result.sent.clear()
+
     def record_suspects(self) -> None:
         """Record the texts that made a request fail, and clear those that passed."""
         if not self._provider.free:
@@ -198,13 +204,13 @@ class Batch:
 
     def save(self) -> None:
         """Cache the answers received so far until the batch is written."""
-        new = self._new()
+        new = self._new() if model_change.is_current(self.claim) else {}
         vector_cache.cache_vectors(self.claim, with_owners(self.result, new))
         self.result.cached.update(new)
 
     def save_all(self) -> None:
         """Cache all answers while a lock prevents the write, so that they outlive this worker."""
-        if not self._provider.free:
+        if not self._provider.free and model_change.is_current(self.claim):
             new = {
                 text_hash: vector
                 for text_hash, vector in self._answers().items()
@@ -264,7 +270,8 @@ class Batch:
 
     def _cache_answers(self) -> None:
         result = self.result
-        vector_cache.cache_vectors(self.claim, with_owners(result, self._answers() | self._new()))
+        if model_change.is_current(self.claim):
+            vector_cache.cache_vectors(self.claim, with_owners(result, self._answers() | self._new()))
         record_usage(result)
 
     def log_done(self) -> None:

@@ -24,6 +24,7 @@ class ExternalClaim:
     pipeline: Pipeline
     generation: Generation
     is_old: bool = False  # a third of the lease has passed
+    epoch: int | None = None  # of the model's watch, when it was made; None: before there was one
 
 
 @frozen
@@ -68,7 +69,7 @@ def _external_claim(pipeline: Pipeline, token: int | None, row: db.Row) -> Exter
             f'claim {token} does not belong to pipeline "{pipeline.name}"',
             hint="Pass the pipeline that it was claimed from.",
         )
-    return ExternalClaim(token, pipeline, generation, bool(row["is_old"]))
+    return ExternalClaim(token, pipeline, generation, bool(row["is_old"]), row["epoch"])
 
 
 def texts(claim: ExternalClaim, hashes: list[bytes]) -> dict[bytes, Text]:

@@ -31,6 +31,7 @@ from evergreen.embedding.limits import shared
 from evergreen.embedding.limits.admission import Permit
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import claims
+from evergreen.worker import model_change
 from evergreen.worker.apply import budget, finish
 from evergreen.worker.batch import Batch
 from evergreen.worker.commit_policy import CommitPolicy
@@ -65,6 +66,7 @@ class Engine:
             shared.SharedLimits(), _model_step(policy.step), policy.on_tick, longest_wait=longest_wait
         )
         self.batches: list[Batch] = []
+        self.on_other: Callable[[EmbeddingTask], None] = _ignore  # for tasks of no batch
 
     def look(self, pipeline_id: int, rows: int = _BATCH) -> Pipeline | None:
         """Look at a pipeline in one step, as ``look``."""
@@ -73,6 +75,9 @@ class Engine:
     def unavailable(self, pipeline: Pipeline, generation: Generation) -> Permit | None:
         """Return why and how long nothing will be sent to a generation's model; None if it is available."""
         model = generation.model
+        if changed := model_change.stopped(pipeline, generation):
+            self.dispatcher.give_up(model)
+            return changed
         return self.dispatcher.unavailable(provider(model.provider), model, budget(pipeline))
 
     def has_capacity(self, generation: Generation, lane: Lane) -> bool:
@@ -110,12 +115,17 @@ class Engine:
 
     def collect(self, timeout: float) -> list[Batch]:
         """Wait for answers; return the batches that have all of theirs."""
-        return [self._accept(task) for task in self.dispatcher.poll(timeout)]
+        done = self.dispatcher.poll(timeout)
+        for task in done:
+            if not isinstance(task.owner, Batch):
+                self.on_other(task)
+        return [self._accept(task) for task in done if isinstance(task.owner, Batch)]
 
     def cancel(self) -> None:
         """Cancel all requests; their batches keep the vectors that came."""
         for task in self.dispatcher.cancel_all():
-            self._accept(task)
+            if isinstance(task.owner, Batch):
+                self._accept(task)
 
     def _accept(self, task: EmbeddingTask) -> Batch:
         batch: Batch = task.owner
@@ -128,6 +138,8 @@ class Engine:
         return self._policy.step("finish", lambda: self._finish(batch))
 
     def _finish(self, batch: Batch) -> list[str]:
+        if not model_change.is_current(batch.claim):
+            batch.discard()
         batch.defer(self._policy.in_flight_retry)
         done = finish(batch.result)
         batch.record_suspects()
@@ -142,6 +154,10 @@ class Engine:
                 claims.delete_lease(batch.claim)
 
         self._policy.step("abandon", abandon)
+
+
+def _ignore(_: EmbeddingTask) -> None:
+    """Take a task that nothing waits for."""
 
 
 def _model_step(step: Step) -> Step:

@@ -19,7 +19,7 @@ from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.limits import state
 from evergreen.queue import claims
 from evergreen.queue.scan_start import ScanStart
-from evergreen.worker import lost_claims
+from evergreen.worker import lost_claims, model_change
 from evergreen.worker.apply import budget
 from evergreen.worker.commit_policy import InCallersTransaction
 from evergreen.worker.engine import look
@@ -81,7 +81,13 @@ class ExternalPolicy(InCallersTransaction):
         if abandoned:
             lost_claims.count(wanted.pipeline, wanted.generation)
         # First: embed.lease_end() reads the interval there, for the jobs of this claim.
-        db.run(SQL.insert_external_lease, claim.token, wanted.generation.id, self._lease)
+        db.run(
+            SQL.insert_external_lease,
+            claim.token,
+            wanted.generation.id,
+            self._lease,
+            wanted.generation.model.served.epoch,
+        )
         for lane, limit in claims.lanes(wanted.pipeline, wanted.limit):
             if room := min(limit, wanted.limit - len(claim.jobs)):
                 claims.fill(claim, lane, room, abandoned, self.cursors, ScanStart())
@@ -127,10 +133,23 @@ class ClaimCall:
 
     def _generations(self) -> Iterator[Generation]:
         """Yield the active generation first, but sometimes last, so that one being built gets its share."""
-        every = [g for g in self._pipeline.generations if self._for_model in {None, g.model.name}]
+        every = [
+            g for g in self._pipeline.generations if self._for_model in {None, g.model.name} and self._is_served(g)
+        ]
         share = float(options.effective(self._pipeline.options, "live_share"))
         first = random.random() < share  # noqa: S311 - not for secrets
         yield from every if first else every[1:] + every[:1]
+
+    def _is_served(self, generation: Generation) -> bool:
+        """Return whether a generation's model is served, with a WARNING if it changed."""
+        if (changed := model_change.stopped(self._pipeline, generation)) is None:
+            return True
+        name = self._pipeline.name
+        db.warning(
+            f'pipeline "{name}": nothing is claimed for generation {generation.id}: {changed.reason}',
+            hint=f"SELECT embed_build({db.literal(name)}); embeds it with what is served now.",
+        )
+        return False
 
     def _claim_unless_locked(self, generation: Generation) -> list[ClaimedText]:
         """Return ``_claim_texts``, or nothing if the generation is retired or locked meanwhile."""
@@ -152,6 +171,10 @@ class ClaimCall:
         while time.monotonic() < self._deadline and not budgets.wait(budget(self._pipeline)):
             claim = self._policy.claim(wanted, [])
             if claim is None:
+                return []
+            if not model_change.is_current(claim):
+                claims.release_jobs(claim, [*claim.jobs])
+                claims.delete_lease(claim)
                 return []
             texts = ClaimedBatch(claim).texts()
             if texts or timeouts.take_timeout():

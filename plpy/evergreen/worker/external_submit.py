@@ -20,7 +20,7 @@ from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
 from evergreen.storage import vector_cache
 from evergreen.storage.usage import Alone
-from evergreen.worker import claimed_texts
+from evergreen.worker import claimed_texts, model_change
 from evergreen.worker.apply import budget, fail, finish
 from evergreen.worker.claimed_texts import ExternalClaim, Text
 from evergreen.worker.reentrancy import not_reentrant
@@ -87,6 +87,7 @@ class _Submission:
         claimed = self._claim
         new = [text for text in self._texts.values() if not text.received]
         db.run(SQL.mark_received, claimed.token, [*self._texts])
+        _check_model(claimed)
         still_open = claimed_texts.open_texts(claimed)
         result = self._result()
         self._look_up(result)
@@ -150,6 +151,17 @@ class _Submission:
             return
         keys = [*dict.fromkeys(key for text in still_open.values() for key in text.keys)]
         claims.renew_lease(claimed.token, claimed.generation, keys, [*still_open])
+
+
+def _check_model(claim: ExternalClaim) -> None:
+    """Raise 55000 if another model is served than when the texts were claimed: the vectors may be of either."""
+    tolerant = model_change.tolerates(claim.pipeline)
+    if not (tolerant or claim.epoch is None or model_change.same_epoch(claim.generation.model, claim.epoch)):
+        raise UserError(
+            f'model "{claim.generation.model.name}" changed since claim {claim.token} was made',
+            "55000",
+            hint=f"SELECT embed_release({db.literal(claim.pipeline.name)}, {claim.token}); then claim the rows again.",
+        )
 
 
 def _parsed(claim: ExternalClaim, given: VectorTexts) -> dict[bytes, AnyVector]:

@@ -7,6 +7,7 @@ from evergreen.catalog.maintenance import Task
 from evergreen.core.step import Step
 from evergreen.embedding import suspects
 from evergreen.embedding.limits import state
+from evergreen.embedding.watch import state as watch
 from evergreen.generations import bloat, indexing, retire
 from evergreen.queue import change_log, claims
 from evergreen.storage import generation_tables, recall, usage, vector_cache
@@ -36,6 +37,7 @@ def _counters() -> list[Task]:
         Task("cache", lambda: vector_cache.purge(options.get("cache_retention"))),
         Task("cache limit", _trim_cache),
         Task("suspects", suspects.purge),
+        Task("watch of dropped models", watch.forget_dropped),
         Task("counters", state.create_all),
         Task("queue rows", change_log.make_missing),
         Task("names of sources", pipelines.record_names),

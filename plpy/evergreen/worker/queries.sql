@@ -58,9 +58,10 @@ SELECT cron.unschedule(h.jobid) FROM cron.job h
 WHERE h.jobname = $1
   AND NOT EXISTS (SELECT FROM cron.job j WHERE j.database = pg_catalog.current_database() AND j.jobname ~ $2)
 
--- insert_external_lease(int8, int4, text): makes the claim visible to other sessions; each renewal lasts $3
-INSERT INTO embed.lease (token, generation, expires_at, external_interval)
-VALUES ($1, $2, pg_catalog.clock_timestamp() + $3::pg_catalog.interval, $3::pg_catalog.interval)
+-- insert_external_lease(int8, int4, text, int8): makes the claim visible to other sessions; each renewal lasts $3; $4: the epoch of
+-- the model's watch
+INSERT INTO embed.lease (token, generation, expires_at, external_interval, epoch)
+VALUES ($1, $2, pg_catalog.clock_timestamp() + $3::pg_catalog.interval, $3::pg_catalog.interval, $4)
 
 -- count_lost_claims(int4): external claims that expired with texts still out, once each, with the rows of those texts
 WITH lost AS MATERIALIZED (
@@ -74,7 +75,7 @@ RETURNING l.token,
           ARRAY(SELECT DISTINCT h.key FROM embed.claimed_text h WHERE h.token = l.token AND NOT h.received)::pg_catalog.text[] AS keys
 
 -- lock_lease(int8): locks the claim until the transaction ends; is_old: whether a third of its time has passed
-SELECT l.generation, l.external_interval IS NOT NULL AS is_external,
+SELECT l.generation, l.external_interval IS NOT NULL AS is_external, l.epoch,
        l.expires_at < pg_catalog.clock_timestamp() + l.external_interval * 2 / 3 AS is_old
 FROM embed.lease l WHERE l.token = $1 FOR NO KEY UPDATE
 
@@ -179,3 +180,6 @@ WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text
        OR l.classid OPERATOR(pg_catalog.=) {lock_sleeper}::pg_catalog.oid)
   AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'::pg_catalog.text
   AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted
+
+-- transaction_id(): gives the transaction an id, before a statement whose snapshot has to be later than it
+SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text

@@ -17,6 +17,7 @@ from evergreen.worker.batches import POLL_S, Batches
 from evergreen.worker.commit_policy import CommitEachStep
 from evergreen.worker.engine import Engine
 from evergreen.worker.maintenance import run_all
+from evergreen.worker.model_watch import ModelWatch
 from evergreen.worker.pipeline_backoff import PipelineBackoff
 from evergreen.worker.sleep import WorkerState
 from evergreen.worker.throttle import Throttle
@@ -42,6 +43,8 @@ class Worker:
         self._engine = Engine(policy, longest_wait=_MAX_RATE_WAIT_S)
         self._backoff = PipelineBackoff(self._step, state.backed_off_until)
         self._batches = Batches(self._engine, policy, self._backoff)
+        self._watch = ModelWatch(self._engine.dispatcher, self._step, state)
+        self._engine.on_other = self._watch.receive
         self._unavailable: set[int] = set()  # generations whose model is unavailable
         self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
@@ -57,6 +60,7 @@ class Worker:
             self._state.maintenance_at = time.monotonic() + _MAINTENANCE_INTERVAL_S
             # Building an index takes seconds, during which no lease is renewed.
             run_all(self._step, is_idle=not self._batches)
+        self._watch.run()
         done = self._read_wal()
         self._throttle.begin()
         pipeline_ids = self._rotated(self._step("pipelines", self._pipelines))
@@ -125,7 +129,9 @@ class Worker:
 
     def finish(self) -> db.DatabaseError | None:
         """Send nothing more and finish what is under way; return the error if a lock prevented that to the end."""
-        return self._batches.finish()
+        locked = self._batches.finish()
+        self._watch.finish()
+        return locked
 
     @property
     def has_unwritten(self) -> bool:

@@ -14,7 +14,7 @@ from evergreen_host.database import Database, Row, open_database
 from evergreen_host.errors import EvergreenError
 from evergreen_host.monitor import status
 
-STATES = ("active", "paused", "over budget", "broken")
+STATES = ("active", "paused", "over budget", "model changed", "broken")
 _GAUGES = {
     "rows": "rows of the source table; an estimate for large tables",
     "fresh": "rows whose embedding is up to date",

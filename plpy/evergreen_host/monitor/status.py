@@ -23,7 +23,13 @@ _STATUS = "SELECT * FROM {schema}.embed_status ORDER BY pipeline"
 _PLAIN_WIDTH = 160
 _HISTORY_LENGTH = 120
 _MIN_SPARKLINE_WIDTH, _SPARKLINE_WIDTH = 4, 16  # bars
-_COLOURS = {"active": "green", "paused": "yellow", "over budget": "yellow", "broken": "bold red"}
+_COLOURS = {
+    "active": "green",
+    "paused": "yellow",
+    "over budget": "yellow",
+    "model changed": "red",
+    "broken": "bold red",
+}
 
 
 def read(database: Database, pipeline: str | None) -> list[Row]:

@@ -19,6 +19,7 @@ _A_NUMBER = 32  # bytes: the longest that a float becomes, with comma and blanks
 _OTHER_DIMENSIONS = 4096  # an answer of a few more dimensions than expected is still read, to say which
 _AROUND_A_VECTOR = 1024
 _AROUND_ALL = 1024 * 1024
+_LONGEST_NAME = 200  # characters of what a server calls its model
 _LONGEST_ESCAPE = 6  # some servers send the texts back
 
 
@@ -89,7 +90,13 @@ class Served(ABC):
         _check_dimensions(model, vectors)
         billed = self.tokens(answer)
         used = billed if billed is not None else sum(map(text_module.estimate_tokens, texts))
-        return Answer(vectors, billed, answers.after_answer(reply.headers, used, time.time()))
+        served_as = answers.member(answer, "model")
+        return Answer(
+            vectors,
+            billed,
+            answers.after_answer(reply.headers, used, time.time()),
+            served_as[:_LONGEST_NAME] if isinstance(served_as, str) else None,
+        )
 
     def _read(self, model: Model, reply: client.Reply) -> tuple[Any, list[Any]]:
         try:

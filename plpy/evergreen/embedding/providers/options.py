@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evergreen.catalog import json_objects
+from evergreen.catalog import options as pipeline_options
 from evergreen.core.errors import UserError
 from evergreen.core.frozen import frozen
 from evergreen.embedding.http import addresses, parameters
@@ -86,6 +87,13 @@ MODEL: dict[str, Kind] = {
     ),
     "price": Kind(lambda v: _is_number(v, 0, 1e9), "what a million tokens cost, 0 or more").of(
         "what a million tokens cost; needed for daily_cost and for costs in views; 0: it needs no embed_user"
+    ),
+    "watch": Kind(
+        lambda v: v is None or (isinstance(v, str) and pipeline_options.is_interval(v)),
+        "an interval such as '1 hour', or null for never",
+    ).of("how often workers compare the model with what it was; null: never; default: the setting watch"),
+    "drift_limit": Kind(lambda v: _is_number(v, 1e-6, 1), "a number from 0.000001 to 1").of(
+        "1 - cosine from which on it counts as another model; default: 0.02"
     ),
 }
 

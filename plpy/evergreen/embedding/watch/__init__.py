@@ -1,0 +1,1 @@
+"""The watch over models: whether what is served under a model's name is still the model it was."""

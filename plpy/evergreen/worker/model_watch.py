@@ -47,6 +47,8 @@ class ModelWatch:
             if is_shutdown_or_cancel(error):
                 raise
             event_log.info("watch_failed", reason=db.message(error))
+        except ModelError as error:  # the limits could not be read
+            event_log.info("watch_failed", reason=str(error))
 
     def _run(self) -> None:
         self.finish()
@@ -69,7 +71,7 @@ class ModelWatch:
 
     def _send(self, look: Look) -> None:
         chosen = provider(look.model.provider)
-        permit = self._step("watch permit", lambda: self._dispatcher.unavailable(chosen, look.model, None))
+        permit = self._dispatcher.unavailable(chosen, look.model, None)
         if permit is not None:
             self._step("watch result", lambda: state.fail(look, permit.reason))
             return

@@ -39,6 +39,7 @@ MAY_NOT_WORK = {
     "embed_schedule": "SELECT embed_schedule()",
     "embed_unschedule": "SELECT embed_unschedule()",
     "embed_model_add": "SELECT embed_model_add('m', 'hash', 8)",
+    "embed_model_accept": "SELECT embed_model_accept('hash8')",
     "embed_model_drop": "SELECT embed_model_drop('hash8')",
     "embed_endpoint_set": "SELECT embed_endpoint_set('e', 'http://127.0.0.1:1/v1')",
     "embed_setting": "SELECT embed_setting('default_model', 'wordllama-64')",

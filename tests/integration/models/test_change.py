@@ -5,28 +5,7 @@ import pytest
 from tests.fixtures.pipelines.documents import status_of, verified
 from tests.fixtures.providers.turning import model_of_vectors
 from tests.fixtures.waiting import wait_until
-
-
-def work(db, seconds=0.5):
-    db.execute(f"CALL embed_work(max_runtime => '{seconds} s')")
-
-
-def watch(db):
-    return db.execute("SELECT revision, settled FROM embed_models WHERE model = 'loop'").fetchone()
-
-
-def work_until(db, state):
-    """Work until the pipeline is in a state."""
-
-    def is_there():
-        work(db, 0.3)
-        return status_of(db, "state") == state and not db.execute("SELECT FROM embed.model_sweep").fetchall()
-
-    wait_until(is_there, what=f"state {state}")
-
-
-def insert(db, text):
-    db.execute("INSERT INTO docs SELECT max(id) + 1, 'title', %s FROM docs", (text,))
+from tests.integration.models.watching import every, finish, insert, look_once, watch, work, work_until
 
 
 def test_a_model_that_stays_the_same_raises_nothing(db, watched):
@@ -39,7 +18,7 @@ def test_a_model_that_stays_the_same_raises_nothing(db, watched):
 
 
 def test_another_model_is_noticed_and_nothing_of_it_is_written(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
+    look_once(db, watched)
     watched.become("new")
     work_until(db, "model changed")
     assert watch(db) == (2, True)
@@ -52,21 +31,21 @@ def test_another_model_is_noticed_and_nothing_of_it_is_written(db, watched):
     assert "new" not in model_of_vectors(db, "embed_store.g1", watched)
     watched.become("old")
     work_until(db, "active")
-    db.execute("CALL embed_work(until_empty => true)")
+    finish(db)
     assert verified(db)["fresh"] == 11
     assert set(model_of_vectors(db, "embed_store.g1", watched)) == {"old"}
     assert watch(db) == (1, True)
 
 
 def test_what_was_written_between_the_looks_is_marked_and_embedded_again(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
-    db.execute("SELECT embed_model_set('loop', '{\"watch\": \"1 hour\"}')")
+    look_once(db, watched)
+    every(db, "1 hour")
     work(db)
     watched.become("new")
     insert(db, "by the new one")
-    db.execute("CALL embed_work(until_empty => true)")
+    finish(db)
     assert len(model_of_vectors(db, "embed_store.g1", watched)["new"]) == 1
-    db.execute("SELECT embed_model_set('loop', '{\"watch\": \"50 ms\"}')")
+    every(db, "50 ms")
     work_until(db, "model changed")
     found = model_of_vectors(db, "embed_store.g1", watched)
     assert "new" not in found
@@ -76,18 +55,18 @@ def test_what_was_written_between_the_looks_is_marked_and_embedded_again(db, wat
     assert stale
     watched.become("old")
     work_until(db, "active")
-    db.execute("CALL embed_work(until_empty => true)")
+    finish(db)
     assert set(model_of_vectors(db, "embed_store.g1", watched)) == {"old"}
     assert verified(db) == {"fresh": 11, "stale": 0, "missing": 0, "orphan": 0, "mixed": 0}
 
 
 def test_rebuild(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
+    look_once(db, watched)
     watched.become("new")
     work_until(db, "model changed")
     watched.reset()
     db.execute("SELECT embed_build('docs')")
-    db.execute("CALL embed_work(until_empty => true, max_runtime => '5 s')")
+    finish(db)
     db.execute("SELECT embed_promote('docs')")
     assert status_of(db, "state") == "active"
     assert set(model_of_vectors(db, "embed_store.g2", watched)) == {"new"}
@@ -96,7 +75,7 @@ def test_rebuild(db, watched):
 
 
 def test_alternating_answers_stop_everything(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
+    look_once(db, watched)
     watched.serves = lambda number: "new" if number % 2 else "old"
     work_until(db, "model changed")
     wait_until(lambda: work(db) or watch(db) == (1, False))
@@ -106,7 +85,7 @@ def test_alternating_answers_stop_everything(db, watched):
 
 
 def test_accept(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
+    look_once(db, watched)
     watched.become("new")
     work_until(db, "model changed")
     assert db.execute("SELECT embed_model_accept('loop')").fetchone() == (1,)
@@ -115,20 +94,20 @@ def test_accept(db, watched):
     wait_until(lambda: work(db) or watched.looks > before + 3)
     assert watch(db) == (1, True)
     insert(db, "after acceptance")
-    db.execute("CALL embed_work(until_empty => true)")
+    finish(db)
     assert "title\n\nafter acceptance" in model_of_vectors(db, "embed_store.g1", watched)["new"]
 
 
 def test_a_look_that_fails_stops_nothing(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
+    look_once(db, watched)
     watched.answer = lambda texts: (500, b"{}") if "freshness" in texts else None
     insert(db, "meanwhile")
-    db.execute("CALL embed_work(until_empty => true)")
+    finish(db)
     assert status_of(db, "state") == "active"
 
 
 def test_a_search_warns(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
+    look_once(db, watched)
     watched.become("new")
     work_until(db, "model changed")
     said: list[tuple[str | None, ...]] = []
@@ -139,11 +118,11 @@ def test_a_search_warns(db, watched):
 
 
 def test_warn_goes_on(db, watched):
-    wait_until(lambda: work(db) or watched.looks >= 1)
+    look_once(db, watched)
     db.execute("SELECT embed_alter('docs', '{\"on_model_change\": \"warn\"}')")
     watched.become("new")
     wait_until(lambda: work(db) or watch(db) == (2, True))
     insert(db, "by whatever")
-    db.execute("CALL embed_work(until_empty => true)")
+    finish(db)
     assert status_of(db, "state") == "active"
     assert "title\n\nby whatever" in model_of_vectors(db, "embed_store.g1", watched)["new"]

@@ -21,7 +21,8 @@ FUNCTIONS = {
         model_change documents_without_vectors""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
-    "embed_admin": "embed_model_add embed_model_set embed_model_accept embed_model_drop embed_endpoint_set embed_import_vectors",
+    "embed_admin": """
+        embed_model_add embed_model_set embed_model_accept embed_model_drop embed_endpoint_set embed_import_vectors""",
     "the extension's owner alone": """
         warn_of_leftovers partition_tree extension_member lease_end held_by_worker is_abandoned rough_rows refresh
         follow_ddl follow_drop follow_rewrite drop_slot_with_extension unpublish_source replication_obstacle

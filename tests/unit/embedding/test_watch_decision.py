@@ -1,4 +1,4 @@
-"""What a look at a model means: noise raises nothing, another model does at the second look, a fleet of two is told apart."""
+"""What a look at a model means: noise raises nothing, another model does at the second look, two models alternate."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ class Watch:
     """The state that looks leave behind, as ``state.record`` stores it."""
 
     def __init__(self, *references: LookVectors) -> None:
-        self.known = Known(1, True, 0, dict(enumerate(references, 1)), None)
+        self.known = Known(1, settled=True, agreeing=0, references=dict(enumerate(references, 1)), unconfirmed=None)
 
     def look(self, seen: LookVectors) -> Finding:
         before = self.known

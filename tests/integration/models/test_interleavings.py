@@ -1,0 +1,55 @@
+"""A worker stands still at a step while another one notices the change: nothing of the new model becomes fresh."""
+
+import pytest
+
+from tests.fixtures.breakpoints import STEPS, Stoppable, commit_of
+from tests.fixtures.pipelines.documents import verified
+from tests.fixtures.providers.turning import cached_by_model, model_of_vectors
+from tests.fixtures.waiting import wait_until
+from tests.integration.models.watching import every, finish, insert, is_marked, look_once, watch, work, work_until
+
+WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
+
+
+@pytest.mark.parametrize(("where", "when"), STEPS)
+def test_a_change_at_every_step(db, connect, watched, where, when):
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    watched.become("new")
+    insert(db, "in between")
+    worker = Stoppable(connect(), connect())
+    assert worker.parked(WORK, where, when)
+    every(db, "50 ms")
+    wait_until(lambda: work(db) or watch(db) == (2, True))
+    every(db, "1 hour")
+    worker.let_go()
+    work_until(db, "model changed")
+    assert "new" not in model_of_vectors(db, "embed_store.g1", watched)
+    assert cached_by_model(db, 1, watched) <= {"old"}
+    watched.become("old")
+    every(db, "50 ms")
+    work_until(db, "active")
+    finish(db)
+    assert set(model_of_vectors(db, "embed_store.g1", watched)) == {"old"}
+    assert verified(db)["fresh"] == 11
+
+
+def test_marking_waits_for_a_transaction_that_may_still_write(db, connect, watched):
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    watched.become("new")
+    insert(db, "in between")
+    worker = Stoppable(connect(), connect())
+    assert worker.parked(WORK, commit_of("finish"), "before")
+    every(db, "50 ms")
+    wait_until(lambda: work(db) or watch(db) == (2, True))
+    watched.become("old")
+    wait_until(lambda: work(db) or watch(db) == (1, True))
+    work(db)
+    assert not is_marked(db)
+    worker.let_go()
+    work_until(db, "active")
+    finish(db)
+    assert set(model_of_vectors(db, "embed_store.g1", watched)) == {"old"}

@@ -34,6 +34,12 @@ MEANINGS = {
     "maintenance_failed": "A maintenance task failed and is retried. `evergreen doctor` says what to type.",
     "maintenance_recovered": "A maintenance task that had failed works again.",
     "model_failed": "Rows wait after an error of the model and are retried automatically.",
+    "model_accepted": "What a model serves now counts as the model of before, by `embed_model_accept`.",
+    "model_alternates": "Answers of a model are by two models in turn, so nothing is written. Its endpoint has to serve one.",
+    "model_changed": "Another model is served under a model's name, and no vector is written. `evergreen doctor` names the ways"
+    " out.",
+    "model_not_watched": "A model could not be compared with what it was; it is tried again, and nothing stops.",
+    "model_returned": "The model of a generation is served again, and work on it resumes.",
     "model_set": "Options of a model were changed.",
     "pipeline_backed_off": "Work on a pipeline failed, so workers leave it alone for a while.",
     "pipeline_broken": "A pipeline stopped: its source was changed or dropped. `embed_status.last_error` says what to do.",
@@ -43,6 +49,8 @@ MEANINGS = {
     "rows_dead_lettered": "Rows were given up. `embed_failures` lists them; `embed_retry` queues them again.",
     "slot_created": "The replication slot was created.",
     "slot_dropped": "The replication slot was dropped. If a reason other than the last pipeline is given, every row is checked.",
+    "vectors_marked": "Vectors written before a change of the model was noticed were marked as stale.",
+    "watch_failed": "A step of watching models failed; it is tried again within seconds.",
     "usage_not_recorded": "What a request cost could not be recorded.",
     "vectors_missing": "Rows have lost their vectors, as after a restore without them. They are queued.",
 }

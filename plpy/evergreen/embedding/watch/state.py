@@ -1,6 +1,6 @@
 """Looks at models and what follows from them, in the catalog: who looks, when, and what is served since."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.catalog import models, options
@@ -125,13 +125,13 @@ def _change(look: Look, found: Finding, before: db.Row) -> None:
     if before["settled"]:
         db.run(SQL.insert_sweep, model.id, before["revision"], before["good_at"])
     db.run(SQL.record_change, model.id, found.revision, settled, look.sent_at if settled else None)
-    about: dict[str, Any] = {"model": model.name, "revision": found.revision, "drift": round(found.drift, 4)}
+    drift = round(found.drift, 4)
     if not settled:
-        event_log.warn("model_alternates", **about)
+        event_log.warn("model_alternates", model=model.name, revision=found.revision, drift=drift)
     elif db.one(SQL.generation_of, model.id, found.revision) is not None:
-        event_log.info("model_returned", **about)
+        event_log.info("model_returned", model=model.name, revision=found.revision, drift=drift)
     else:
-        event_log.warn("model_changed", **about)
+        event_log.warn("model_changed", model=model.name, revision=found.revision, drift=drift)
 
 
 def _next(model: Model, found: Finding) -> str:

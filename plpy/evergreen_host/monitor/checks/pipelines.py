@@ -28,6 +28,14 @@ JOIN pg_catalog.pg_class c
 JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
 WHERE g.pipeline = %s AND pg_catalog.strpos(%s, 'pg_tblspc/' || t.oid || '/') > 0 ORDER BY c.relkind DESC, c.relname
 """
+_CHANGED_MODEL = """
+SELECT g.model, m.settled,
+       EXISTS (SELECT FROM {schema}.embed_generations b
+               WHERE b.pipeline = g.pipeline AND b.state = 'building'
+                 AND (b.model <> g.model OR b.model_revision = m.revision)) AS rebuilt
+FROM {schema}.embed_generations g JOIN {schema}.embed_models m ON m.model = g.model
+WHERE g.pipeline = %s AND g.state = 'active'
+"""
 _DISK_FULL = "the disk is full"  # start of embed_status.last_error
 
 
@@ -65,6 +73,24 @@ def _over_budget(database: Database, row: Row) -> Finding:
     return Finding("budget", "warning", message, _call(database, call, name))
 
 
+def _model_changed(database: Database, row: Row) -> Finding:
+    """Name both ways out: a rebuild by what is served now, and accepting it as the same model."""
+    name = row["pipeline"]
+    active = database.rows(_CHANGED_MODEL, name)[0]
+    message = f"pipeline {name} writes no vectors: {row['last_error']}"
+    if not active["settled"]:
+        return Finding("model changed", "error", f"{message}; work resumes when its endpoint serves one model only")
+    if active["rebuilt"]:
+        return Finding("model changed", "warning", f"{message}; the generation that is being built replaces them")
+    accept = sql.SQL("SELECT {}.embed_model_accept({});").format(
+        sql.Identifier(database.schema), sql.Literal(active["model"])
+    )
+    message += (
+        f"; if it is the same model after all: {accept.as_string(database.connection)}; to embed again:"
+    )
+    return Finding("model changed", "error", message, _call(database, "SELECT {}.embed_build({});", name))
+
+
 def states(database: Database) -> Iterator[Finding]:
     """Pipelines that have stopped, and rows that failed."""
     for row in database.rows(_STATES):
@@ -80,6 +106,8 @@ def states(database: Database) -> Iterator[Finding]:
             )
         elif row["state"] == "over budget":
             yield _over_budget(database, row)
+        elif row["state"] == "model changed":
+            yield _model_changed(database, row)
         elif row["last_error"] and row["last_error"].startswith(_DISK_FULL):
             yield _disk_full(database, name, row["last_error"])
         elif row["last_error"] and not row["failed"]:

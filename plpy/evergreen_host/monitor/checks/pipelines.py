@@ -85,9 +85,7 @@ def _model_changed(database: Database, row: Row) -> Finding:
     accept = sql.SQL("SELECT {}.embed_model_accept({});").format(
         sql.Identifier(database.schema), sql.Literal(active["model"])
     )
-    message += (
-        f"; if it is the same model after all: {accept.as_string(database.connection)}; to embed again:"
-    )
+    message += f"; if it is the same model after all: {accept.as_string(database.connection)}; to embed again:"
     return Finding("model changed", "error", message, _call(database, "SELECT {}.embed_build({});", name))
 
 

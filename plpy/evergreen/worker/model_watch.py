@@ -52,22 +52,30 @@ class ModelWatch:
 
     def _run(self) -> None:
         self.finish()
-        for model, name in self._dispatcher.take_names().items():
-            self._step("watch names", lambda model=model, name=name: state.hasten(model, name))
         for look in self._step("watch", state.take_due):
             self._send(look)
         sweeps = self._step("watch changes", state.sweeps)
         for sweep in sweeps:
             self._sweep(sweep)
         left = self._step("watch due", state.seconds_left)
+        self._kept.watches = left is not None
         longest = _MARK_S if sweeps else _CHECK_S
         self._kept.watch_at = time.monotonic() + max(0.0, min(longest, longest if left is None else left))
 
     def finish(self) -> None:
-        """Write down what the answered looks show."""
+        """Write down what the answered looks show, and look soon at models that are called otherwise than before."""
+        if self._kept.watches:
+            self._note_names()
         answered, self._answered = self._answered, []
         for task in answered:
             self._step("watch result", lambda task=task: self._record(task))
+
+    def _note_names(self) -> None:
+        for model, name in self._dispatcher.take_names().items():
+            if self._kept.names.get(model) != name:
+                self._kept.names[model] = name
+                self._step("watch names", lambda model=model, name=name: state.hasten(model, name))
+                self._kept.watch_at = 0.0
 
     def _send(self, look: Look) -> None:
         chosen = provider(look.model.provider)

@@ -22,7 +22,9 @@ class WorkerState:
 
     maintenance_at: float = 0.0
     truncate_at: float = 0.0
-    watch_at: float = 0.0
+    watch_at: float = 0.0  # when to see whether a look at a model is due
+    watches: bool = False  # some model is watched
+    names: dict[int, str] = field(default_factory=dict[int, str])  # what servers call their models
     scan_starts: ScanStarts = field(default_factory=ScanStarts)
     backed_off_until: dict[int, float] = field(default_factory=dict[int, float])  # by pipeline, after an error
     seen: str | None = None  # the snapshot in which the last pass began

@@ -239,7 +239,7 @@ def witness(own_cluster, silent):
     with psycopg.connect(own_cluster.dsn("story"), autocommit=True) as db:
         db.execute("CREATE EXTENSION evergreen CASCADE")
         db.execute("SELECT embed_endpoint_set('silent', %s)", (f"https://127.0.0.1:{silent}/v1",))
-        options = '{"inputs": 1}'
+        options = '{"inputs": 1, "watch": null}'
         db.execute("SELECT embed_model_add('silent', 'openai', 8, endpoint => 'silent', options => %s)", (options,))
         db.execute("CREATE TABLE docs (id int PRIMARY KEY, body text)")
         db.execute("INSERT INTO docs SELECT i, 'text ' || i FROM generate_series(1, 10) i")

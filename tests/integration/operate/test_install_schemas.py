@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.fixtures.providers.loopback import WATCH_OFF
 from tests.fixtures.waiting import Background
 
 pytestmark = pytest.mark.shared_database
@@ -44,6 +45,7 @@ def test_everything_works_from_any_schema(empty, provider, place):
     empty.execute("CREATE TABLE public.docs (id int PRIMARY KEY, title text, body text)")
     empty.execute("INSERT INTO public.docs SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 10) i")
     empty.execute(f"SELECT {x}.embed_endpoint_set('loop', %s)", (provider.url,))
+    empty.execute(WATCH_OFF)
     empty.execute(f"SELECT {x}.embed_model_add('loop', 'openai', 8, endpoint => 'loop')")
     create = f"SELECT {x}.embed_create('docs', 'public.docs', columns => '{{title,body}}', model => 'loop',"
     empty.execute(f"{create} chunker => {x}.embed_chunk_text(100))")

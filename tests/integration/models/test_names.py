@@ -1,0 +1,68 @@
+"""What the server calls the model: another name brings the next look forward, and proves nothing."""
+
+from tests.fixtures.pipelines.documents import status_of
+from tests.fixtures.providers.turning import model_of_vectors
+from tests.fixtures.waiting import Background, wait_until
+from tests.integration.models.watching import every, finish, insert, look_once, watch, work, work_until
+
+
+def served_as(db):
+    return db.execute("SELECT served_as FROM embed_models WHERE model = 'loop'").fetchone()[0]
+
+
+def test_another_name_alone_raises_nothing(db, watched):
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    assert served_as(db) == "loop"
+    watched.name = "loop-2026-06"
+    insert(db, "answered under another name")
+    finish(db)
+    wait_until(lambda: work(db) or served_as(db) == "loop-2026-06")
+    assert watch(db) == (1, True)
+    assert status_of(db, "state") == "active"
+    seen = watched.looks
+    insert(db, "once more")
+    finish(db)
+    assert watched.looks == seen
+
+
+def test_an_alias_that_points_elsewhere_is_noticed_before_its_time(db, watched):
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    watched.name = "another-model"
+    watched.become("new")
+    insert(db, "by another model")
+    finish(db)
+    work_until(db, "model changed")
+    assert watch(db) == (2, True)
+    assert "new" not in model_of_vectors(db, "embed_store.g1", watched)
+
+
+def test_a_noisy_server_raises_nothing(db, watched):
+    watched.noise = 1e-3
+    seen = watched.looks
+    wait_until(lambda: work(db) or watched.looks > seen + 10)
+    assert watch(db) == (1, True)
+    assert status_of(db, "state") == "active"
+
+
+def test_looks_are_accounted_for_without_a_pipeline(db, watched):
+    look_once(db, watched)
+    work(db)
+    ((calls, questions),) = db.execute("SELECT calls, questions FROM embed_usage WHERE pipeline IS NULL").fetchall()
+    assert calls >= 1
+    assert questions == 0
+
+
+def test_four_workers_take_one_look(db, connect, watched):
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    seen = watched.looks
+    every(db, "2 hours")  # due at once
+    sessions = [connect() for _ in range(4)]
+    for worker in [Background(session, "CALL embed_work(max_runtime => '1 s')") for session in sessions]:
+        worker.result()
+    assert watched.looks == seen + 1

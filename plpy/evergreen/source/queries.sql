@@ -4,12 +4,14 @@ SELECT c.relname::text AS name, n.nspname::text AS schema, c.relkind::text AS ki
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1
 
--- columns(oid): live columns, with the base types of their domains
+-- columns(oid): live columns, with the base types of their domains.
+-- (SELECT $1): with $1 itself the planner knew the number of columns and made a new plan for each call, 0.6 of its 0.7 ms.
+-- The first CASE is what the recursion gives for most types.
 WITH RECURSIVE base AS (
     SELECT a.attnum, a.attname, a.atttypid AS type, t.typtype, t.typbasetype, a.attgenerated = 'v' AS virtual,
            t.typtype = 'd' AS is_domain
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE a.attrelid = (SELECT $1) AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
     SELECT b.attnum, b.attname, t.oid, t.typtype, t.typbasetype, b.virtual, b.is_domain
     FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype
@@ -18,6 +20,7 @@ WITH RECURSIVE base AS (
 SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname) AS type_name,
        t.typname::text AS bare_type, t.typcategory::text AS category,
+       CASE WHEN t.oid < 16384 AND t.typtype = 'b' AND t.typcategory <> 'A' THEN ARRAY[t.typname::text] ELSE
        ARRAY(WITH RECURSIVE part AS (
                  SELECT t.oid AS type
                  UNION
@@ -33,7 +36,7 @@ SELECT b.attnum::int AS attnum, b.attname::text AS name, t.oid::bigint AS type,
                  ) x (oid))
              SELECT CASE WHEN w.typtype = 'd' THEN 'domain' WHEN w.typtype = 'c' THEN 'composite' WHEN w.oid < 16384 THEN w.typname::text ELSE '' END
              FROM part q JOIN pg_catalog.pg_type w ON w.oid = q.type
-             WHERE w.oid < 16384 OR w.typtype IN ('b', 'c', 'd')) AS parts,
+             WHERE w.oid < 16384 OR w.typtype IN ('b', 'c', 'd')) END AS parts,
        coalesce((SELECT pg_catalog.quote_ident(pn.nspname) || '.' || pg_catalog.quote_ident(p.proname)
                  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace
                  WHERE p.oid = t.typsend), '') AS send,

@@ -148,7 +148,7 @@ def encode_vectors(vectors: Sequence[AnyVector], dimensions: int) -> list[memory
     for i, vector in enumerate(vectors):
         floats[i] = np.frombuffer(vector, dtype=">f4", offset=4) if isinstance(vector, bytes) else vector
     size = made.itemsize
-    whole = memoryview(made.view(np.uint8))
+    whole = made.view(np.uint8).data
     return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 

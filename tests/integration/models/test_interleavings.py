@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fixtures.breakpoints import STEPS, Stoppable, commit_of
-from tests.fixtures.pipelines.documents import verified
+from tests.fixtures.pipelines.documents import status_of, verified
 from tests.fixtures.providers.turning import cached_by_model, model_of_vectors
 from tests.fixtures.waiting import wait_until
 from tests.integration.models.watching import every, finish, insert, is_marked, look_once, watch, work, work_until
@@ -47,9 +47,14 @@ def test_marking_waits_for_a_transaction_that_may_still_write(db, connect, watch
     wait_until(lambda: work(db) or watch(db) == (2, True))
     watched.become("old")
     wait_until(lambda: work(db) or watch(db) == (1, True))
+    db.execute("UPDATE docs SET body = 'meanwhile' WHERE id = 1")
     work(db)
     assert not is_marked(db)
+    # What is not marked yet could be found for its text, and be written when everything is marked.
+    assert not any("meanwhile" in text for text in watched.sent)
+    assert status_of(db, "state") == "model changed"
     worker.let_go()
     work_until(db, "active")
     finish(db)
+    assert verified(db)["fresh"] == 11
     assert set(model_of_vectors(db, "embed_store.g1", watched)) == {"old"}

@@ -11,9 +11,12 @@ SELECT m.id FROM ({watched}) m
 WHERE m.every IS NOT NULL AND NOT EXISTS (SELECT FROM embed.model_watch w WHERE w.model = m.id)
 ON CONFLICT (model) DO NOTHING
 
--- take_due(interval, float8): looks that are due, each taken by one session; if it dies, they are due again after $2 seconds
+-- take_due(interval, float8, float8): looks that are due, each taken by one session; if it dies, they are due again $2 seconds after
+-- the request would have timed out ($3: default)
 UPDATE embed.model_watch w
-SET looks = w.looks + 1, next_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2)
+SET looks = w.looks + 1, next_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2 + coalesce(
+    (SELECT (e.options ->> 'total_timeout')::pg_catalog.float8 FROM embed.model m JOIN embed.endpoint e ON e.name = m.endpoint
+     WHERE m.id = w.model), $3))
 WHERE w.ctid = ANY (ARRAY(
     SELECT w.ctid FROM embed.model_watch w JOIN ({watched}) m ON m.id = w.model
     WHERE m.every IS NOT NULL AND w.next_at <= pg_catalog.clock_timestamp()

@@ -74,7 +74,7 @@ def test_a_batch_is_no_new_statement_and_none_has_a_text(observed, provider):
         assert [text for text in recorded.values() if PRIVATE in text] == []
         copied = [found[1] for text in recorded.values() if (found := COPY.search(text))]
         assert sorted(copied) == ["embed.document", "embed_store.g1"]
-        coalescing = [number for number, text in recorded.items() if COALESCE.match(text)]
+        coalescing = [number for number, text in recorded.items() if COALESCE.search(text)]
         assert len(coalescing) <= COALESCE_VARIANTS
         assert [text for number, text in recorded.items() if number not in {*before, *coalescing}] == []
         assert_fresh(db, "docs", 40)

@@ -37,14 +37,18 @@ class Batches:
         while self._engine.dispatcher.busy:
             self.collect(POLL_S)
         locked: db.DatabaseError | None = None
-        for batch in [b for b in self._batches if b.unwritten]:
+
+        def end(batch: Batch) -> bool:
+            nonlocal locked
             try:
-                self._end(batch, is_last_try=True)
+                return self._end(batch, is_last_try=True)
             except db.DatabaseError as error:
-                if not is_lock_conflict(error):
-                    raise
-                if batch in self._batches:
+                if is_lock_conflict(error) and batch in self._batches:
                     locked = error
+                raise
+
+        for batch in [b for b in self._batches if b.unwritten]:
+            self._backoff.isolate(batch.claim.pipeline.id, partial(end, batch))
         return locked
 
     @property

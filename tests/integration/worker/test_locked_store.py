@@ -95,6 +95,18 @@ def test_a_worker(db, connect, pipeline):
     assert_as_source(db)
 
 
+# A worker waits here before the last tries to write what a lock has kept from being written.
+GATED = """
+from evergreen import db
+from evergreen.worker.batches import Batches
+from evergreen.db.queries import Query
+unchanged = Batches.finish
+def finish(self):
+    db.value(Query("gate", (), "SELECT pg_catalog.pg_advisory_lock(7701)"))
+    db.commit()
+    return unchanged(self)
+Batches.finish = finish
+"""
 UNWRITTEN = "cannot be written until a table is unlocked"
 
 
@@ -137,6 +149,32 @@ def test_answers_outlive_a_worker_that_could_not_write_them(db, connect, pipelin
     assert "pg_locks" in found.value.diag.message_hint
     locker.rollback()
     db.execute("CALL embed_work(until_empty => true)")
+    assert_as_source(db)
+    assert set(provider.sent.values()) == {1}
+
+
+def test_an_error_at_the_last_try_ends_no_call(db, connect, pipeline, provider):
+    """As when a generation was dropped while its batch waited for a lock: other batches are still written."""
+    gate = connect()
+    gate.execute("SELECT pg_advisory_lock(7701)")
+    worker = connect()
+    worker.execute(f"SELECT embed_setting('lease'); DO LANGUAGE plpython3u $${GATED}$$")
+    provider.hold()
+    work = Background(worker, "CALL embed_work(until_empty => true, max_runtime => '1 s')")
+    provider.wait_for_requests()
+    locker = connect(autocommit=False)
+    locker.execute("SET LOCAL lock_timeout = '5 s'; LOCK TABLE embed.usage IN ACCESS EXCLUSIVE MODE")
+    provider.release()
+    at_gate = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'advisory'"
+    wait_until(lambda: db.execute(at_gate, (work.pid,)).fetchone(), what="the last try")
+    locker.execute("CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'odd'; END$$")
+    locker.execute("CREATE TRIGGER odd BEFORE INSERT ON embed.usage FOR EACH ROW EXECUTE FUNCTION odd()")
+    locker.commit()
+    gate.execute("SELECT pg_advisory_unlock_all()")
+    work.result()
+    db.execute("DROP TRIGGER odd ON embed.usage; DROP FUNCTION odd()")
+    db.execute("UPDATE embed.job SET ready_at = now()")
+    drain_all(db)
     assert_as_source(db)
     assert set(provider.sent.values()) == {1}
 

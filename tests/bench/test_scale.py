@@ -104,7 +104,7 @@ def scale(request):
 
 
 def test_backfill(scale):
-    """Its pace and memory; live changes beside it."""
+    """Its pace and memory, and the lag of live changes meanwhile."""
     worker, writer, reader = scale.session(), scale.session(), scale.session()
     scale.say(f"\nbackfill of {scale.rows:,} rows, {DIMENSIONS} dimensions")
     creating = timed(lambda: scale.db.execute("SELECT embed_create('docs', 'docs', columns => '{body}', model => 'h')"))
@@ -125,7 +125,7 @@ def test_backfill(scale):
     )
     scale.say(f"  last tenth against the first: {paces[-1] / paces[0]:.2f} (aim {TENTH_AIM})")
     scale.say(f"  the worker's own memory: {sizes[0]:.0f} MB at a tenth, at most {max(sizes):.0f} MB")
-    scale.say(f"  a live change beside it: p50 {1000 * p50(lag):.0f} ms, p99 {1000 * p99(lag):.0f} ms of {len(lag)}")
+    scale.say(f"  a live change meanwhile: p50 {1000 * p50(lag):.0f} ms, p99 {1000 * p99(lag):.0f} ms of {len(lag)}")
     assert scale.db.execute("SELECT count(*) FROM embed.document").fetchone() == (scale.rows,)
 
 

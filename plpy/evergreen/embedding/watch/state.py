@@ -24,7 +24,7 @@ DRIFT_LIMIT = 0.02
 OFF = "off"  # the setting's value
 _WATCHED = {"watched": SQL.watched.text}
 _UNCONFIRMED = 0  # the revision under which a look is stored that matched no revision
-_PATIENCE_S = 45.0  # seconds that a look may wait for its turn before another session takes it
+_LEASE_S = 45.0  # seconds that a look may wait for its turn before another session takes it
 _SOON = "5 s"  # until a second look must agree
 _ALTERNATING = "1 min"
 _FAILED = "1 min"
@@ -67,7 +67,7 @@ def take_due() -> list[Look]:
     """Take the looks that are due."""
     default = _default()
     db.run(SQL.insert_missing.with_identifiers(**_WATCHED), default)
-    rows = db.rows(SQL.take_due.with_identifiers(**_WATCHED), default, _PATIENCE_S, TOTAL_TIMEOUT)
+    rows = db.rows(SQL.take_due.with_identifiers(**_WATCHED), default, _LEASE_S, TOTAL_TIMEOUT)
     found = ((models.by_id(row["model"]), row) for row in rows)
     return [Look(model, row["looks"], row["sent_at"]) for model, row in found if model is not None]
 

@@ -66,9 +66,14 @@ def of_generation(number: int, revision: int) -> Model | None:
     return replace(found, revision=revision, served=replace(found.served, revision=None) if pending else found.served)
 
 
-def served_epoch(number: int) -> int:
-    """Return how often what is served under a model's name has changed, as of this statement."""
-    return int(db.value(SQL.served_epoch, number))
+def is_in_epoch(model: Model, epoch: int) -> bool:
+    """Return whether what is served under a model's name is what it was in an epoch of its watch.
+
+    This transaction has an id from now on, and the epoch is read afterwards. So if a change is committed right after
+    that, the worker that marks vectors waits for this transaction.
+    """
+    db.value(SQL.transaction_id)
+    return int(db.value(SQL.served_epoch, model.id)) == epoch
 
 
 def vector_schema() -> str:

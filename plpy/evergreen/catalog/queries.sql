@@ -44,6 +44,9 @@ SELECT m.id, m.name, m.provider, m.remote_name, m.dimensions, m.options::text AS
 FROM embed.model m LEFT JOIN embed.endpoint e ON e.name = m.endpoint LEFT JOIN embed.model_watch w ON w.model = m.id
 WHERE m.name = $1 OR m.id = $2
 
+-- transaction_id(): gives the transaction an id, before a statement whose snapshot has to be later than it
+SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text
+
 -- served_epoch(int4): how often what is served under a model's name has changed
 SELECT coalesce((SELECT w.epoch FROM embed.model_watch w WHERE w.model = $1), 0)
 

@@ -79,15 +79,11 @@ def _paired(texts: list[str | None] | None, vectors: list[str | None] | None, ke
 
 
 def _check_model(pipeline: Pipeline) -> None:
-    """Raise 55000 while another model is served than the vectors in the table are of: these may be of either.
-
-    The transaction gets its id first: see ``worker.model_change``.
-    """
+    """Raise 55000 while another model is served than the vectors in the table are of: these may be of either."""
     model = pipeline.active.model
     if options.effective(pipeline.options, "on_model_change") == "warn":
         return
-    db.value(SQL.transaction_id)
-    if not model.is_served or models.served_epoch(model.id) != model.served.epoch:
+    if not model.is_served or not models.is_in_epoch(model, model.served.epoch):
         raise UserError(
             f'model "{model.name}" of pipeline "{pipeline.name}" changed',
             "55000",

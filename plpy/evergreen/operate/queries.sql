@@ -100,6 +100,3 @@ SELECT {content} AS content, {frame} AS frame FROM {source} s LIMIT $1
 
 -- sample_rows(int4): rows of randomly chosen pages
 SELECT {content} AS content, {frame} AS frame FROM {source} s TABLESAMPLE pg_catalog.system ({percent}) LIMIT $1
-
--- transaction_id(): gives the transaction an id, before a statement whose snapshot has to be later than it
-SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from evergreen import db
 from evergreen.capture import ddl_sync
-from evergreen.catalog import options, pipelines
+from evergreen.catalog import models, options, pipelines
 from evergreen.core.document import Document, Prepared
 from evergreen.core.embedding import AnyVector, Usage
 from evergreen.core.errors import SuspectError, UserError
@@ -156,7 +156,7 @@ class _Submission:
 def _check_model(claim: ExternalClaim) -> None:
     """Raise 55000 if another model is served than when the texts were claimed: the vectors may be of either."""
     tolerant = model_change.tolerates(claim.pipeline)
-    if not (tolerant or claim.epoch is None or model_change.same_epoch(claim.generation.model, claim.epoch)):
+    if not (tolerant or claim.epoch is None or models.is_in_epoch(claim.generation.model, claim.epoch)):
         raise UserError(
             f'model "{claim.generation.model.name}" changed since claim {claim.token} was made',
             "55000",

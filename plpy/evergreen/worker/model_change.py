@@ -5,14 +5,11 @@ epoch of the model's watch with that of its claim, in a statement after its tran
 change is committed right afterwards, the worker that marks vectors waits for this transaction: see ``model_watch``.
 """
 
-from evergreen import db
 from evergreen.catalog import models, options
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Model, Pipeline
-from evergreen.db.queries import load
 from evergreen.embedding.limits.admission import Permit
 
-SQL = load(__package__)
 _WAIT_S = 30.0  # seconds until rows are claimed again, to see whether the model is back
 
 
@@ -42,10 +39,4 @@ def is_current(claim: Claim) -> bool:
     if tolerates(claim.pipeline):
         return True
     model = claim.generation.model
-    return same_epoch(model, model.served.epoch)
-
-
-def same_epoch(model: Model, epoch: int) -> bool:
-    """Return whether a model's watch is in an epoch; this transaction has an id from now on."""
-    db.value(SQL.transaction_id)
-    return models.served_epoch(model.id) == epoch
+    return models.is_in_epoch(model, model.served.epoch)

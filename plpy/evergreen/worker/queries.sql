@@ -180,6 +180,3 @@ WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text
        OR l.classid OPERATOR(pg_catalog.=) {lock_sleeper}::pg_catalog.oid)
   AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'::pg_catalog.text
   AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted
-
--- transaction_id(): gives the transaction an id, before a statement whose snapshot has to be later than it
-SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text

@@ -141,7 +141,8 @@ def _set(name: str, value: str, role: str) -> str:
     elif name == "watch" and value == "off":
         pass
     elif not pipeline_options.is_interval(value):
-        raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint="For example '30 days'.")
+        example = "For example '1 hour'; 'off': never." if name == "watch" else "For example '30 days'."
+        raise UserError(f'setting "{name}" must be an interval, not "{value}"', hint=example)
     elif name == "lease" and interval_seconds(value) < 1:
         raise UserError(f'setting "lease" must be at least a second, not "{value}"', hint="'5 minutes' is the default.")
     db.run(SQL.upsert_setting, name, value)

@@ -1,6 +1,7 @@
 """Another model under the same name: noticed within two looks, stopped, and resumed when it is back."""
 
 import pytest
+from psycopg import errors
 
 from tests.fixtures.pipelines.documents import status_of, verified
 from tests.fixtures.providers.turning import model_of_vectors
@@ -126,3 +127,11 @@ def test_warn_goes_on(db, watched):
     finish(db)
     assert status_of(db, "state") == "active"
     assert "title\n\nby whatever" in model_of_vectors(db, "embed_store.g1", watched)["new"]
+
+
+def test_the_setting_says_what_it_takes(db):
+    with pytest.raises(errors.InvalidParameterValue, match='setting "watch"') as found:
+        db.execute("SELECT embed_setting('watch', 'soon')")
+    assert found.value.diag.message_hint == "For example '1 hour'; 'off': never."
+    db.execute("SELECT embed_setting('watch', 'off')")
+    assert db.execute("SELECT embed_setting('watch')").fetchone() == ("off",)

@@ -1,11 +1,12 @@
-"""One POST to an endpoint, and which error an answer means."""
+"""One request to an endpoint, and which error an answer means."""
 
 import copy
+import math
 import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,19 +103,35 @@ class Reply:
 def post(
     endpoint: Endpoint, url: str, body: bytes, *, largest: int, canceller: RequestCanceller, headers: Mapping[str, str]
 ) -> Reply:
+    """Send a body by POST and return the answer of a 200; raises the ModelError that the answer means."""
+    return send("POST", endpoint, url, body, largest=largest, canceller=canceller, headers=headers)
+
+
+def send(
+    method: str,
+    endpoint: Endpoint,
+    url: str,
+    body: bytes | None = None,
+    *,
+    largest: int,
+    canceller: RequestCanceller,
+    headers: Mapping[str, str],
+    longest: float = math.inf,
+) -> Reply:
     """Send one request and return the answer of a 200; raises the ModelError that the answer means.
 
-    ``largest``: bytes that the body of an answer can have; ``canceller`` ends the request from another thread.
+    ``largest``: bytes that the body of an answer can have; ``canceller`` ends the request from another thread;
+    ``longest``: seconds for the whole answer, if fewer than the endpoint's ``total_timeout``.
     """
     own = parameters.resolve(endpoint)
     sent = {**headers, **own.headers}  # replaces what is usual, in upper or lower case
     if own.query:
         url = f"{url}?{own.query}"
-    call = _call(endpoint, url, min(largest, MAX_BODY), canceller)
+    call = _call(endpoint, url, min(largest, MAX_BODY), canceller, longest)
     failure: ModelError
     try:
         with transport.calling(call):
-            status, reply = _exchange(endpoint, url, body, sent, own.keys)
+            status, reply = _exchange(method, endpoint, url, body, sent, own.keys)
         if status == 200:  # noqa: PLR2004
             return reply
         failure = _refusal(status, reply)
@@ -128,23 +145,24 @@ def post(
     raise _at(failure, endpoint)
 
 
-def _call(endpoint: Endpoint, url: str, largest: int, canceller: RequestCanceller) -> transport.Call:
+def _call(endpoint: Endpoint, url: str, largest: int, canceller: RequestCanceller, longest: float) -> transport.Call:
     names = {"connect": "connect_timeout", "read": "read_timeout", "total": "total_timeout"}
     given = {name: float(endpoint.options[o]) for name, o in names.items() if o in endpoint.options}
     timeouts = transport.Timeouts(**given)
+    timeouts = replace(timeouts, total=min(timeouts.total, longest))
     plain = urlsplit(url).scheme == "http"
     loopback_only = plain and not endpoint.options.get("allow_http")
     return transport.Call(timeouts, time.monotonic() + timeouts.total, largest + _HEADERS, loopback_only, canceller)
 
 
 def _exchange(
-    endpoint: Endpoint, url: str, body: bytes, headers: Mapping[str, str], keys: tuple[str, ...]
+    method: str, endpoint: Endpoint, url: str, body: bytes | None, headers: Mapping[str, str], keys: tuple[str, ...]
 ) -> tuple[int, Reply]:
     parts = urlsplit(url)
     addresses.check_literal(parts.hostname or "")
     proxy = endpoint.options.get("proxy")
     response = _client(parts.scheme).request(
-        "POST",
+        method,
         url,
         data=body,
         headers=headers,

@@ -75,11 +75,15 @@ class RequestCanceller:
 
 @frozen
 class Request:
-    """Texts to embed. ``kind``: 'document' or 'query'; ``truncate``: the server may cut over-long texts."""
+    """Texts to embed. ``kind``: 'document' or 'query'; ``truncate``: the server may cut over-long texts.
+
+    ``is_look``: the answer says by which model it was made, as far as the server can be asked.
+    """
 
     texts: list[str]
     kind: str
     truncate: bool = False
+    is_look: bool = False
     canceller: RequestCanceller = field(default_factory=RequestCanceller, compare=False)
 
 
@@ -197,6 +201,7 @@ class EmbeddingTask:
     live_share: float = 0.8
     truncate: bool = False
     retries: bool = True  # False: a caller waits for the answer, so the first failure is final
+    is_look: bool = False  # the watch asks, see Request
     budget: Budget | None = None
     result: TaskResult = field(default_factory=TaskResult)
     usage: Usage = field(default_factory=Usage)

@@ -196,7 +196,7 @@ class RequestDispatcher:
             task.waiting.appendleft(replace(batch, keys=batch.keys[count:]))
             batch = replace(batch, keys=batch.keys[:count])
         texts = [_CANARY] if batch.canary else [task.texts[key] for key in batch.keys]
-        request = Request(texts, task.kind, truncate=task.truncate)
+        request = Request(texts, task.kind, truncate=task.truncate, is_look=task.is_look)
         sent = InFlightRequest(task, batch, permit, request, sum(estimates[:count]))
         if fault_isolation.has_early_deadline(batch):
             sent.early_deadline = time.monotonic() + capacity.expected_timeout(permit.capacity, count, permit.ahead)

@@ -84,7 +84,7 @@ class ModelWatch:
             self._step("watch result", lambda: state.fail(look, permit.reason))
             return
         texts = dict(zip(KEYS, TEXTS, strict=True))
-        self._dispatcher.submit(EmbeddingTask(chosen, look.model, texts, retries=False), set(), look)
+        self._dispatcher.submit(EmbeddingTask(chosen, look.model, texts, retries=False, is_look=True), set(), look)
 
     def _record(self, task: EmbeddingTask) -> None:
         look: Look = task.owner

@@ -3,11 +3,7 @@
 from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.providers.turning import model_of_vectors
 from tests.fixtures.waiting import Background, wait_until
-from tests.integration.models.watching import every, finish, insert, look_once, watch, work, work_until
-
-
-def served_as(db):
-    return db.execute("SELECT served_as FROM embed_models WHERE model = 'loop'").fetchone()[0]
+from tests.integration.models.watching import every, finish, insert, look_once, served_as, watch, work, work_until
 
 
 def test_another_name_alone_raises_nothing(db, watched):

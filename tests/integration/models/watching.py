@@ -22,6 +22,13 @@ def watch(db: psycopg.Connection) -> tuple[int, bool] | None:
     return db.execute("SELECT revision, settled FROM embed_models WHERE model = 'loop'").fetchone()
 
 
+def served_as(db: psycopg.Connection) -> str | None:
+    """What the server called the model at the last look."""
+    row = db.execute("SELECT served_as FROM embed_models WHERE model = 'loop'").fetchone()
+    assert row is not None
+    return row[0]
+
+
 def is_marked(db: psycopg.Connection) -> bool:
     """Whether everything that a changed model may have made is marked."""
     return not db.execute("SELECT FROM embed.model_sweep").fetchall()

@@ -54,6 +54,11 @@ class Served(ABC):
         """Return additional headers."""
         return {}
 
+    def served_as(self, model: Model, answer: Any, request: Request) -> str | None:
+        """Return what the server calls the model that answered; None where it does not say."""
+        name = answers.member(answer, "model")
+        return name[:_LONGEST_NAME] if isinstance(name, str) else None
+
     def check(self, model: Model) -> None:
         """It is served somewhere."""
         if model.endpoint is None:
@@ -90,13 +95,8 @@ class Served(ABC):
         _check_dimensions(model, vectors)
         billed = self.tokens(answer)
         used = billed if billed is not None else sum(map(text_module.estimate_tokens, texts))
-        served_as = answers.member(answer, "model")
-        return Answer(
-            vectors,
-            billed,
-            answers.after_answer(reply.headers, used, time.time()),
-            served_as[:_LONGEST_NAME] if isinstance(served_as, str) else None,
-        )
+        pause = answers.after_answer(reply.headers, used, time.time())
+        return Answer(vectors, billed, pause, self.served_as(model, answer, request))
 
     def _read(self, model: Model, reply: client.Reply) -> tuple[Any, list[Any]]:
         try:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from evergreen.core.embedding import Answer, EmbeddingTask, FailedRequest, RequestBatch, SplitRequest, Vector, Vectors
+from evergreen.core.embedding import Answer, EmbeddingTask, FailedRequest, RequestBatch, SplitRequest, Vector
 from evergreen.core.errors import (
     ConfigurationError,
     InvalidVectorError,
@@ -15,22 +14,15 @@ from evergreen.core.errors import (
     doubtful,
 )
 from evergreen.core.frozen import frozen
-from evergreen.core.lazy import lazy
 from evergreen.core.pipeline import Model
 from evergreen.core.retry import halves
 from evergreen.embedding import fault_isolation
 from evergreen.embedding.endpoint_queue import InFlightRequest
 from evergreen.embedding.limits.admission import AdmissionControl
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = lazy("numpy")
+from evergreen.embedding.vector_checks import are_usable, wrong_size, wrong_vector
 
 _TRIES = 3
 _SHORTEST = 8  # characters: what is shorter is not too long for any model
-# Of the sum of squares: the smallest normal float32, and what leaves room for the sum of two vectors.
-_LEAST_SQUARE, _MOST_SQUARE = 1.2e-38, 8e37
 
 
 @dataclass
@@ -231,57 +223,14 @@ def validate(model: Model, answer: Answer, count: int, *, zeros: bool = False) -
         raise SuspectError(f"model {model.name}: {count} texts gave {len(vectors)} vectors")
     sizes = {vector.size for vector in vectors}
     if len(sizes) == 1 and not sizes & {model.dimensions, 0}:
-        raise doubtful(ConfigurationError(_wrong_size(model, sizes.pop())))
-    if sizes == {model.dimensions} and _are_usable(vectors):
+        raise doubtful(ConfigurationError(wrong_size(model, sizes.pop())))
+    if sizes == {model.dimensions} and are_usable(vectors):
         return Validation(dict(enumerate(vectors)))
     validation = Validation()
     for place, vector in enumerate(vectors):
-        wrong = _wrong(model, vector, zeros=zeros)
+        wrong = wrong_vector(model, vector, zeros=zeros)
         if wrong is None:
             validation.valid[place] = vector
         else:
             validation.invalid[place] = InvalidVectorError(wrong)
     return validation
-
-
-def _are_usable(vectors: Vectors) -> bool:
-    """Return whether ``vector_problem`` finds none, without zeros, in vectors of one size: a tenth of its time each."""
-    if any(vector.ndim != 1 for vector in vectors):
-        return False
-    with np.errstate(all="ignore"):
-        whole = np.stack(vectors)
-        squares = np.einsum("ij,ij->i", whole, whole)
-    return bool(((squares >= _LEAST_SQUARE) & (squares <= _MOST_SQUARE)).all())
-
-
-def _wrong(model: Model, vector: Vector, *, zeros: bool) -> str | None:
-    if vector.size == 0:
-        return f"model {model.name} gave no vector for a text"
-    if vector.shape != (model.dimensions,):
-        return _wrong_size(model, vector.size)
-    found = vector_problem(vector, zeros=zeros)
-    return f"model {model.name} gave {found} for a text" if found is not None else None
-
-
-def vector_problem(vector: Vector, *, zeros: bool = False) -> str | None:
-    """Say why no distance to a vector can be computed; None where it can. ``zeros``: a vector of zeros is an answer.
-
-    pgvector sums squares in float32: where that overflows or vanishes, the cosine of two vectors is NaN.
-    """
-    with np.errstate(all="ignore"):
-        square = float(np.dot(vector, vector))
-    if _LEAST_SQUARE <= square <= _MOST_SQUARE:
-        return None
-    if not np.isfinite(vector).all():
-        return "NaN or infinity"
-    if not vector.any():
-        return None if zeros else "a vector of zeros"
-    return "a vector whose length is out of range"
-
-
-def _wrong_size(model: Model, size: int) -> str:
-    asked = ", which was asked for and ignored by the server" if model.options.get("send_dimensions") else ""
-    return (
-        f"model {model.name} is registered with {model.dimensions} dimensions{asked}; it answered with {size}:"
-        f" add it with embed_model_add(…, {size}) under another name"
-    )

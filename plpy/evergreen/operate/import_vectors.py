@@ -14,7 +14,7 @@ from evergreen.db import privileges
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.providers.registry import provider
-from evergreen.embedding.response import vector_problem
+from evergreen.embedding.vector_checks import vector_problem
 from evergreen.prepare import documents
 from evergreen.source import reader
 from evergreen.storage import vector_cache

@@ -15,7 +15,7 @@ from evergreen.db.privileges import as_extension_owner, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import budget as budgets
 from evergreen.embedding.providers.registry import provider
-from evergreen.embedding.response import vector_problem
+from evergreen.embedding.vector_checks import vector_problem
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
 from evergreen.storage import vector_cache

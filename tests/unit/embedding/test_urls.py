@@ -2,7 +2,7 @@
 
 import pytest
 
-from evergreen.embedding.providers.http import joined
+from evergreen.embedding.http.urls import joined
 
 HOST = "https://models.example.com"
 CASES = {

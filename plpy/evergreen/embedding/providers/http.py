@@ -1,10 +1,8 @@
 """What providers behind HTTP share: the request to an endpoint, its limits, and reading the answer."""
 
-import re
 import time
 from abc import ABC, abstractmethod
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
@@ -13,8 +11,8 @@ from evergreen.core.embedding import Answer, Limits, Request, Vectors
 from evergreen.core.errors import ConfigurationError, RetryableError, SuspectError, UserError, doubtful
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding.http import answers, client
+from evergreen.embedding.http.urls import joined
 
-_VERSION = re.compile(r"v[0-9]+\Z")
 _A_NUMBER = 32  # bytes: the longest that a float becomes, with comma and blanks
 _OTHER_DIMENSIONS = 4096  # an answer of a few more dimensions than expected is still read, to say which
 _AROUND_A_VECTOR = 1024
@@ -126,19 +124,3 @@ def _check_dimensions(model: Model, vectors: Vectors) -> None:
     else:
         text += '; add it with that number, or with options => {"send_dimensions": true} if it can give fewer'
     raise doubtful(ConfigurationError(text))
-
-
-def joined(base: str, path: str) -> str:
-    """Append a protocol's path to a base URL, as far as the base does not end with it already.
-
-    A base that ends with the path's last part is taken as it is; another version at its end gives way to the path's.
-    """
-    parts = urlsplit(base)
-    there = [part for part in parts.path.split("/") if part]
-    wanted = path.split("/")
-    if there[-1:] != wanted[-1:]:
-        if there and _VERSION.match(there[-1]) and _VERSION.match(wanted[0]):
-            there.pop()
-        overlap = next(n for n in range(len(wanted) - 1, -1, -1) if there[len(there) - n :] == wanted[:n])
-        there += wanted[overlap:]
-    return urlunsplit((parts.scheme, parts.netloc, "/" + "/".join(there), "", ""))

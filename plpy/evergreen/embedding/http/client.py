@@ -1,12 +1,10 @@
-"""One request to an endpoint, and which error an answer means."""
+"""One request to an endpoint."""
 
-import copy
 import math
-import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,35 +13,16 @@ import requests
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationValueError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-)
-from urllib3.exceptions import TimeoutError as TimedOut
+from urllib3.exceptions import HTTPError
 
 from evergreen.core.embedding import RequestCanceller
-from evergreen.core.errors import ConfigurationError, ModelError, RejectedError, RetryableError, doubtful, limited
-from evergreen.core.frozen import frozen
+from evergreen.core.errors import ModelError, RetryableError, doubtful
 from evergreen.core.pipeline import Endpoint
-from evergreen.embedding.http import addresses, answers, credentials, parameters, transport
+from evergreen.embedding.http import addresses, parameters, transport
+from evergreen.embedding.http.reply import REFUSAL, Reply, at, broken, cause, refusal
 
 MAX_BODY = 256 * 1024 * 1024
 _HEADERS = 128 * 1024  # bytes of headers that a server may send
-_REFUSAL = 16 * 1024  # how much of an error's body is read
-_SHOWN = 200  # characters of a body in a message
-_REJECTED = (400, 413, 422)
-_CONFIGURATION = (401, 402, 403, 404, 405, 410)
-_BUSY = 429
-_ERRORS = 429  # from here on a server may say "too long" with a status of its own, as llama.cpp and Ollama do
-_TOO_LONG = re.compile(
-    rb"(?:input|text|prompt|sequence|document)[^.:]{0,60}too (?:long|large)|request too large|too many tokens"
-    rb"|exceeds?[^.:]{0,40}(?:context|sequence|input|token)[ _-]?(?:length|size|window|limit)",
-    re.IGNORECASE,
-)
 _USUAL = {
     "Content-Type": "application/json",
     "Accept": "application/json",
@@ -87,19 +66,6 @@ def _made(scheme: str) -> HttpClient:
     return HttpClient(scheme)
 
 
-@frozen
-class Reply:
-    """A body and the headers it came with."""
-
-    body: bytes
-    headers: Mapping[str, str]
-    keys: tuple[str, ...] = field(default=(), repr=False)
-
-    def shown(self) -> str:
-        """Return the beginning of the body as it may stand in a message."""
-        return repr(credentials.masked(self.body[:_REFUSAL].decode("utf-8", "replace"), *self.keys)[:_SHOWN])
-
-
 def post(
     endpoint: Endpoint, url: str, body: bytes, *, largest: int, canceller: RequestCanceller, headers: Mapping[str, str]
 ) -> Reply:
@@ -134,15 +100,15 @@ def send(
             status, reply = _exchange(method, endpoint, url, body, sent, own.keys)
         if status == 200:  # noqa: PLR2004
             return reply
-        failure = _refusal(status, reply)
+        failure = refusal(status, reply)
     except ModelError as error:
         failure = error
         failure.log_message = str(error)
     except (HTTPError, OSError, ValueError) as error:  # ValueError: what is no HTTP at all
-        failure = _broken(_cause(error), call)
+        failure = broken(cause(error), call)
         failure.log_message = str(failure)
     # Outside of the handlers: an error of the layers below would come along as its context, with the request in it.
-    raise _at(failure, endpoint)
+    raise at(failure, endpoint)
 
 
 def _call(endpoint: Endpoint, url: str, largest: int, canceller: RequestCanceller, longest: float) -> transport.Call:
@@ -183,59 +149,10 @@ def _exchange(
 def _read(response: BaseHTTPResponse) -> bytes:
     """Read the body; of a refusal, which may be endless, only its beginning."""
     if response.status != 200:  # noqa: PLR2004
-        content = response.read(_REFUSAL, decode_content=False)
+        content = response.read(REFUSAL, decode_content=False)
         response.close()
         return content
     if response.headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
         response.close()
         raise doubtful(RetryableError("the answer is compressed, although that was not asked for"))
     return b"".join(response.stream(1 << 18, decode_content=False))
-
-
-def _refusal(status: int, reply: Reply) -> ModelError:
-    failure = _meaning(status, reply, f"answered {status}: {reply.shown()}")
-    failure.log_message = f"answered {status}"
-    return failure
-
-
-def _meaning(status: int, reply: Reply, text: str) -> ModelError:
-    if status in _REJECTED or (status >= _ERRORS and _TOO_LONG.search(reply.body)):
-        return RejectedError(text)
-    moved = 300 <= status < 400  # noqa: PLR2004
-    if moved or status in _CONFIGURATION or b"insufficient_quota" in reply.body:
-        return doubtful(ConfigurationError(text))  # or a firewall or gateway in between refuses a text
-    pause = answers.after_refusal(reply.headers, status, time.time())
-    if status == _BUSY:
-        return limited(RetryableError(text, pause))
-    return doubtful(RetryableError(text, pause))
-
-
-def _cause(error: Exception) -> Exception:
-    """Return urllib3's error, which requests puts into one of its own that says less."""
-    inner = error.args[0] if isinstance(error, requests.RequestException) and error.args else None
-    return inner if isinstance(inner, Exception) else error
-
-
-def _broken(error: Exception, call: transport.Call) -> ModelError:
-    """Say what went wrong in words of our own: those of the layers below may repeat headers."""
-    timeouts = call.timeouts
-    if isinstance(error, requests.exceptions.InvalidURL | LocationValueError):
-        return RetryableError("the host in the URL cannot be looked up: it is not a valid name")
-    if isinstance(error, ConnectTimeoutError | NewConnectionError):
-        return RetryableError(f"no connection within {timeouts.connect:g} s")
-    if isinstance(error, TimedOut):
-        return doubtful(
-            RetryableError(f"no answer within {min(timeouts.read, timeouts.total):g} s"), slow=not call.answered
-        )
-    if isinstance(error, SSLError):
-        why = getattr(error.args[0], "verify_message", None) or "the TLS handshake failed"
-        return RetryableError(f"no secure connection: {why}")
-    if isinstance(error, ProxyError):
-        return RetryableError("the proxy did not let the request through")
-    return doubtful(RetryableError(f"the connection broke ({type(error).__name__})"))
-
-
-def _at(error: ModelError, endpoint: Endpoint) -> ModelError:
-    placed = copy.copy(error)
-    placed.args = (f'endpoint "{endpoint.name}": {error}',)
-    return placed

@@ -11,6 +11,7 @@ from evergreen.core.embedding import Answer, Limits, Request, Vectors
 from evergreen.core.errors import ConfigurationError, RetryableError, SuspectError, UserError, doubtful
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding.http import answers, client
+from evergreen.embedding.http.reply import Reply
 from evergreen.embedding.http.urls import joined
 
 _A_NUMBER = 32  # bytes: the longest that a float becomes, with comma and blanks
@@ -96,7 +97,7 @@ class Served(ABC):
         pause = answers.after_answer(reply.headers, used, time.time())
         return Answer(vectors, billed, pause, self.served_as(model, answer, request))
 
-    def _read(self, model: Model, reply: client.Reply) -> tuple[Any, list[Any]]:
+    def _read(self, model: Model, reply: Reply) -> tuple[Any, list[Any]]:
         try:
             answer = answers.parsed(reply.body)
             items = self.items(answer)

@@ -11,7 +11,7 @@ class ModelError(Exception):
     request, its size or the endpoint may be at fault; ``slow``: the request timed out. ``limited``: the server asks for
     fewer requests, though some servers say so of a single text. ``max_batch``: how many texts the next request with one
     of these may hold, because the cause is not known yet. ``scope``: how long the message holds, as in
-    embed.job.error_scope.
+    embed.job.error_scope. ``status``: of an HTTP answer.
     """
 
     failure_class = "retryable"
@@ -21,6 +21,7 @@ class ModelError(Exception):
     slow = False
     limited = False
     max_batch: int | None = None
+    status: int | None = None
 
 
 E = TypeVar("E", bound=ModelError)

@@ -167,8 +167,11 @@ def problem(endpoint: Endpoint) -> tuple[str, credentials.Remedy] | None:
     return None
 
 
-def resolve(endpoint: Endpoint) -> Resolved:
-    """Read the secrets and return what a request carries; raises ConfigurationError."""
+def resolve(endpoint: Endpoint, key_header: str | None = None) -> Resolved:
+    """Read the secrets and return what a request carries; raises ConfigurationError.
+
+    ``key_header``: where the endpoint's own secret goes, unless it is where it usually does.
+    """
     values = {name: credentials.value(name) for name in secret_names(endpoint)}
 
     def of(option: str) -> dict[str, str]:
@@ -177,7 +180,7 @@ def resolve(endpoint: Endpoint) -> Resolved:
 
     headers, query = of("headers"), of("query")
     if endpoint.secret is not None:
-        name = header_of_secret(endpoint.url)
+        name = key_header or header_of_secret(endpoint.url)
         headers[name] = ("Bearer " if name == "Authorization" else "") + values[endpoint.secret]
     encoded = {quote_plus(value) for value in values.values()}
     return Resolved(headers, urlencode(query), tuple({*values.values(), *encoded}))

@@ -46,11 +46,15 @@ class Reply:
         """Return the beginning of the body as it may stand in a message."""
         return repr(credentials.masked(self.body[:REFUSAL].decode("utf-8", "replace"), *self.keys)[:_SHOWN])
 
+    def masked(self, text: str) -> str:
+        """Return a text of the server without the keys that were sent to it."""
+        return credentials.masked(text, *self.keys)
+
 
 def refusal(status: int, reply: Reply) -> ModelError:
     """Return the error that a status means."""
     failure = _meaning(status, reply, f"answered {status}: {reply.shown()}")
-    failure.log_message = f"answered {status}"
+    failure.log_message, failure.status = f"answered {status}", status
     return failure
 
 

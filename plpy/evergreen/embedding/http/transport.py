@@ -39,14 +39,19 @@ class Timeouts:
 
 @dataclass
 class Call:
-    """What bounds the request that a thread is making."""
+    """What bounds the request that a thread is making.
+
+    ``rate``: bytes a second that a long transfer must keep up, on average and beyond the total time.
+    """
 
     timeouts: Timeouts
     until: float  # monotonic
     bytes_left: int
     loopback_only: bool
     canceller: RequestCanceller
+    rate: float | None = None
     answered: bool = False  # some of the answer has come: the server does not compute any more
+    wire: socket.socket | None = None
 
     def remaining(self, most: float) -> float:
         """Return how long the next step may take; raises RetryableError when the time is over."""
@@ -60,8 +65,19 @@ class Call:
         """Count what came in; raises RetryableError when it is more than any answer could be."""
         self.bytes_left -= count
         self.answered = True
+        self.moved(count)
         if self.bytes_left < 0:
             raise doubtful(RetryableError("the answer is larger than such an answer can be"))
+
+    def moved(self, count: int) -> None:
+        """Allow more time for a transfer that goes on."""
+        if self.rate is not None:
+            self.until += count / self.rate
+
+    def attach(self, held: socket.socket) -> None:
+        """Make the wait on a socket cancelable."""
+        self.wire = held
+        self.canceller.attach(held)
 
 
 def _call() -> Call:
@@ -70,9 +86,14 @@ def _call() -> Call:
 
 @contextlib.contextmanager
 def calling(call: Call) -> Generator[None]:
-    """Make a call that of this thread; afterwards a cancel leaves the connection alone, which others may use."""
+    """Make a call that of this thread; afterwards a cancel leaves the connection alone, which others may use.
+
+    A call whose answer is read in several steps is that of the thread in each.
+    """
     _thread.call = call
     try:
+        if call.wire is not None:
+            call.attach(call.wire)
         yield
     finally:
         call.canceller.attach(None)
@@ -99,12 +120,13 @@ class _Socket(socket.socket):
         """Send all within the call's time: a plain socket's time-out is for the whole of it."""
         self.settimeout(_call().remaining(_call().timeouts.total))
         super().sendall(data, flags)
+        _call().moved(len(data))
 
 
 class _TLSSocket(_Socket, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands within the time to connect, cancelable."""
-        _call().canceller.attach(self)
+        _call().attach(self)
         self.settimeout(_call().remaining(_call().timeouts.connect))
         super().do_handshake(block)
 
@@ -124,7 +146,7 @@ def _connected(host: str, port: int) -> _Socket:
 def _reached(family: socket.AddressFamily, address: Any, timeout: float) -> _Socket:
     made = _Socket(family, socket.SOCK_STREAM)
     try:
-        _call().canceller.attach(made)
+        _call().attach(made)
         made.settimeout(timeout)
         made.connect(address)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -141,7 +163,7 @@ class _HTTP(HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Make a kept connection cancelable by this call."""
         if self.sock is not None:
-            _call().canceller.attach(self.sock)
+            _call().attach(self.sock)
         super().request(*args, **kwargs)
 
 
@@ -152,7 +174,7 @@ class _HTTPS(HTTPSConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Make a kept connection cancelable by this call."""
         if self.sock is not None:
-            _call().canceller.attach(self.sock)
+            _call().attach(self.sock)
         super().request(*args, **kwargs)
 
 

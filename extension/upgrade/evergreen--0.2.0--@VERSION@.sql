@@ -100,5 +100,6 @@ ALTER TABLE embed.model_sweep ENABLE REPLICA TRIGGER skip_replicated;
 ALTER TABLE embed.generation ADD COLUMN model_revision int NOT NULL DEFAULT 1;
 ALTER TABLE embed.cache ADD COLUMN revision int NOT NULL DEFAULT 1;
 ALTER TABLE embed.lease ADD COLUMN epoch bigint;
+ALTER TABLE embed.change_log_state ADD COLUMN late_since timestamptz;
 
 @replacements@

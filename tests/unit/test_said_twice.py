@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evergreen.catalog import options
-from evergreen.core.job import MAX_KEY_BYTES
+from evergreen.core.job import BULK_CHANGES, MAX_KEY_BYTES
 from evergreen.db.advisory_locks import PLACEHOLDERS, AdvisoryLock
 from evergreen.db.queries import load
 from evergreen.embedding.limits import budget
@@ -50,6 +50,10 @@ def test_queries_of_the_server_name_a_lock_by_its_placeholder():
 
 def test_a_key_may_be_as_long_as_the_status_says():
     assert said(r"longer than (\d+) bytes") == said(r"pg_column_size\(q\.key\) > (\d+)") == {str(MAX_KEY_BYTES)}
+
+
+def test_the_status_knows_which_changes_are_bulk():
+    assert said(r"c\.xid = t\.xid OFFSET (\d+)\)") == {str(BULK_CHANGES)}
 
 
 def test_a_lease_lasts_as_long_everywhere():

@@ -31,11 +31,14 @@ SELECT pg_catalog.pg_extension_config_dump('embed.change_log', '');
 
 CREATE TABLE embed.change_log_state (
     pipeline   int PRIMARY KEY,
-    scan_start xid8 NOT NULL DEFAULT '0'
+    scan_start xid8 NOT NULL DEFAULT '0',
+    late_since timestamptz
 ) WITH (fillfactor = 50, vacuum_truncate = false);
 COMMENT ON TABLE embed.change_log_state IS 'one row per pipeline, locked by the worker that coalesces its change log into jobs';
 COMMENT ON COLUMN embed.change_log_state.scan_start IS
     'no row of embed.change_log below this transaction id remains: the next scan starts here';
+COMMENT ON COLUMN embed.change_log_state.late_since IS
+    'since when the pipeline is late, as a worker has logged it; NULL: it is on time';
 SELECT pg_catalog.pg_extension_config_dump('embed.change_log_state', '');
 
 CREATE TABLE embed.job (

@@ -78,3 +78,42 @@ $sql$;
 COMMENT ON FUNCTION embed.failure_figures(int, int) IS
     'internal: dead letters of a generation; of those whose row has no newer change: how many have an emptied document, and the '
     'latest error';
+
+-- The log is in the order of transactions, and one may log thousands of rows: so it goes from transaction to transaction by the
+-- index, and examines one row of each. 50 of them, because with a worker no more than a few are there, and without one the
+-- oldest of many is among the first.
+CREATE FUNCTION embed.oldest_live_change(pipeline int, generation int, bulk_is_live boolean) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    WITH RECURSIVE transaction (n, xid) AS (
+        SELECT 1, (SELECT c.xid FROM embed.change_log c WHERE c.pipeline = $1 ORDER BY c.xid LIMIT 1)
+        UNION ALL
+        SELECT t.n + 1, (SELECT c.xid FROM embed.change_log c WHERE c.pipeline = $1 AND c.xid > t.xid ORDER BY c.xid LIMIT 1)
+        FROM transaction t WHERE t.xid IS NOT NULL AND t.n < 50
+    )
+    SELECT least(
+        (SELECT min(j.unserved_since)
+         FROM (SELECT j.unserved_since FROM embed.job j WHERE j.generation = $2 AND j.lane = 0 ORDER BY j.xid LIMIT 1000) j),
+        (SELECT min(f.changed_at)
+         FROM transaction t
+         CROSS JOIN LATERAL (SELECT c.changed_at, c.bulk, c.recheck, c.scope FROM embed.change_log c
+                             WHERE c.pipeline = $1 AND c.xid = t.xid LIMIT 1) f
+         WHERE f.recheck IS NOT TRUE AND f.scope IS DISTINCT FROM 'source'
+           AND ($3 OR NOT coalesce(f.bulk, EXISTS (SELECT FROM embed.change_log c
+                                                   WHERE c.pipeline = $1 AND c.xid = t.xid OFFSET 1000)))))
+$sql$;
+COMMENT ON FUNCTION embed.oldest_live_change(int, int, boolean) IS
+    'internal: when the oldest live change that is not searchable yet was made; NULL: there is none';
+
+CREATE FUNCTION embed.late_since(pipeline int, generation int, options jsonb) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT o.late_since
+    FROM (SELECT embed.oldest_live_change($1, $2, $3 ->> 'bulk_lane' IS NOT DISTINCT FROM 'live') + ($3 ->> 'max_lag')::interval AS late_since
+          WHERE $3 ? 'max_lag') o
+    WHERE o.late_since <= pg_catalog.clock_timestamp()
+$sql$;
+COMMENT ON FUNCTION embed.late_since(int, int, jsonb) IS
+    'internal: since when a live change has been waiting for longer than option max_lag; NULL: none has, or there is no such option';

@@ -2,6 +2,7 @@ CREATE VIEW @extschema@.embed_status WITH (security_barrier) AS
 SELECT p.name AS pipeline,
        CASE WHEN p.broken_reason IS NOT NULL OR v.missing_part IS NOT NULL THEN 'broken'
             WHEN p.state = 'active' AND x.change IS NOT NULL THEN 'model changed'
+            WHEN o.late_since IS NOT NULL THEN 'late'
             WHEN p.state = 'active' AND y.budgets <> '{}' THEN 'over budget'
             ELSE p.state END AS state,
        s.source_rows AS rows,
@@ -58,7 +59,8 @@ SELECT p.name AS pipeline,
        t.bulk_p95 AS bulk_lag_p95,
        t.bulk_p99 AS bulk_lag_p99,
        y.budgets AS spent_budgets,
-       CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error
+       CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error,
+       o.late_since
 FROM embed.pipeline p
 CROSS JOIN (SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE') AS is_admin) r
 LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS missing_part FROM embed.missing_part(p.id) t
@@ -76,6 +78,8 @@ CROSS JOIN LATERAL (SELECT embed.spent_budgets(p.id, p.options) AS budgets OFFSE
 CROSS JOIN LATERAL (SELECT embed.model_problem(g.model) AS trouble OFFSET 0) m
 CROSS JOIN LATERAL (SELECT CASE WHEN p.options ->> 'on_model_change' IS DISTINCT FROM 'warn'
                                 THEN embed.model_change(g.model, g.model_revision) END AS change OFFSET 0) x
+CROSS JOIN LATERAL (SELECT CASE WHEN p.state = 'active' AND p.options ? 'max_lag'
+                                THEN embed.late_since(p.id, g.id, p.options) END AS late_since OFFSET 0) o
 CROSS JOIN LATERAL (SELECT embed.maintenance_problem(p.id, g.id, r.is_admin) AS maintenance_error OFFSET 0) i
 CROSS JOIN LATERAL (SELECT embed.estimate_rows(p.source) AS source_rows OFFSET 0) s
 CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
@@ -104,9 +108,9 @@ COMMENT ON COLUMN @extschema@.embed_status.last_error IS
     'maintenance failure. Only those who administer the pipeline see what a model reported about a row';
 COMMENT ON COLUMN @extschema@.embed_status.failed IS 'dead letters: rows given up until they change or are touched';
 COMMENT ON COLUMN @extschema@.embed_status.state IS
-    'active, paused, broken (see last_error), model changed: another model is served under its name than made the vectors, and '
-    'no vector is written until it is back, accepted or rebuilt; or over budget: the daily budget is spent, and work resumes at '
-    'midnight UTC';
+    'the first that applies of: broken (see last_error); paused; model changed: another model is served under its name than '
+    'made the vectors, and no vector is written until it is back, accepted or rebuilt; late: a live change has been waiting for '
+    'longer than option max_lag (see late_since); over budget: the daily budget is spent, and work resumes at midnight UTC; active';
 COMMENT ON COLUMN @extschema@.embed_status.tokens IS
     'as billed if the provider reports it, otherwise estimated; always an estimate except for embed_admin';
 COMMENT ON COLUMN @extschema@.embed_status.texts_saved IS
@@ -140,6 +144,9 @@ COMMENT ON COLUMN @extschema@.embed_status.slot_lag IS
     'bytes of WAL that the replication slot retains on disk, for all pipelines of the database; NULL if there is no slot';
 COMMENT ON COLUMN @extschema@.embed_status.maintenance_error IS
     'last maintenance failure of the active generation, such as building its index; rows are embedded nevertheless';
+COMMENT ON COLUMN @extschema@.embed_status.late_since IS
+    'since when a live change has been waiting for longer than option max_lag, also while state is broken or model changed; NULL: none '
+    'has, the pipeline is paused, or it has no such option';
 GRANT SELECT ON @extschema@.embed_status TO PUBLIC;
 
 CREATE VIEW @extschema@.embed_failures WITH (security_barrier) AS

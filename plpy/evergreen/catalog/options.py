@@ -118,6 +118,12 @@ PIPELINE: dict[str, Option] = {
         "what the pipeline may cost a day (UTC), in the unit of the model's price; null: no limit",
     ),
     "previous_kept": Option("7 days", _interval, "how long the previous generation is kept fresh after a promotion"),
+    "max_lag": Option(
+        None,
+        _interval,
+        "how long a live change may take until it is searchable; while one waits for longer, embed_status.state is"
+        " late; null: no limit",
+    ),
     "slot_limit": Option(
         "10 GB", _size, "WAL that the replication slot may retain with capture cdc, before it is dropped and made again"
     ),
@@ -224,9 +230,11 @@ def is_interval(value: str) -> bool:
 
 def check_intervals(options: dict[str, Any]) -> dict[str, Any]:
     """Return a pipeline's options; raises UserError 22023 for an invalid interval."""
-    kept = options.get("previous_kept")
+    kept, lag = options.get("previous_kept"), options.get("max_lag")
     if kept is not None and not is_interval(kept):
         raise UserError(f'option "previous_kept" must be an interval, not "{kept}"', hint="For example '7 days'.")
+    if lag is not None and not (is_interval(lag) and interval_seconds(lag) > 0):
+        raise UserError(f'option "max_lag" must be a positive interval, not "{lag}"', hint="For example '1 minute'.")
     return options
 
 

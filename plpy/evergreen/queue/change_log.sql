@@ -140,8 +140,8 @@ INSERT INTO embed.change_log (pipeline, key, wake)
 SELECT $1, k.key, CASE WHEN k.ord = 1 AND $3 AND NOT pg_catalog.pg_try_advisory_xact_lock_shared({lock_sleeper}, 0) THEN true END
 FROM pg_catalog.unnest($2) WITH ORDINALITY k (key, ord)
 
--- reset_scan_start(int4): transaction ids of another server mean nothing here
-UPDATE embed.change_log_state SET scan_start = '0' WHERE pipeline = $1
+-- reset_scan_start(int4): transaction ids of another server mean nothing here, nor does what it logged
+UPDATE embed.change_log_state SET scan_start = '0', late_since = NULL WHERE pipeline = $1
 
 -- delete_change_log(int4): deletes the change log of a pipeline, and its state
 WITH changes AS (DELETE FROM embed.change_log WHERE pipeline = $1)

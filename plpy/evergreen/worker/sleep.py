@@ -24,6 +24,8 @@ class WorkerState:
     truncate_at: float = 0.0
     watch_at: float = 0.0  # when to see whether a look at a model is due
     watches: bool = False  # some model is watched
+    late_at: float = 0.0  # when to look whether a pipeline is late
+    promises: bool = False  # some pipeline has option max_lag
     names: dict[int, str] = field(default_factory=dict[int, str])  # what servers call their models
     scan_starts: ScanStarts = field(default_factory=ScanStarts)
     backed_off_until: dict[int, float] = field(default_factory=dict[int, float])  # by pipeline, after an error

@@ -16,6 +16,7 @@ from evergreen.worker import retry
 from evergreen.worker.batches import POLL_S, Batches
 from evergreen.worker.commit_policy import CommitEachStep
 from evergreen.worker.engine import Engine
+from evergreen.worker.lateness import Lateness
 from evergreen.worker.maintenance import run_all
 from evergreen.worker.model_watch import ModelWatch
 from evergreen.worker.pipeline_backoff import PipelineBackoff
@@ -45,6 +46,7 @@ class Worker:
         self._batches = Batches(self._engine, policy, self._backoff)
         self._watch = ModelWatch(self._engine.dispatcher, self._step, state)
         self._engine.on_other = self._watch.receive
+        self._lateness = Lateness(self._step, state)
         self._unavailable: set[int] = set()  # generations whose model is unavailable
         self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
@@ -61,6 +63,7 @@ class Worker:
             # Building an index takes seconds, during which no lease is renewed.
             run_all(self._step, is_idle=not self._batches)
         self._watch.run()
+        self._lateness.run()
         done = self._read_wal()
         self._throttle.begin()
         pipeline_ids = self._rotated(self._step("pipelines", self._pipelines))
@@ -131,6 +134,7 @@ class Worker:
         """Send nothing more and finish what is under way; return the error if a lock prevented that to the end."""
         locked = self._batches.finish()
         self._watch.finish()
+        self._lateness.finish()
         return locked
 
     @property

@@ -38,6 +38,7 @@ CHECKS: tuple[Callable[[Database], Iterator[Finding]], ...] = (
     models.breakers,
     models.slow,
     pipelines.states,
+    pipelines.late,
     maintenance.indexes,
     maintenance.recall,
     maintenance.failed_tasks,

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from evergreen_host.database import Database, Row, open_database
 from evergreen_host.errors import EvergreenError
 from evergreen_host.monitor import status
 
-STATES = ("active", "paused", "over budget", "model changed", "broken")
+STATES = ("active", "paused", "over budget", "late", "model changed", "broken")
 _GAUGES = {
     "rows": "rows of the source table; an estimate for large tables",
     "fresh": "rows whose embedding is up to date",
@@ -71,7 +71,18 @@ def families(database: Database, rows: list[Row]) -> Iterator[Metric]:
         yield _family(GaugeMetricFamily, name, description, {r["pipeline"]: r.get(column) for r in rows})
     for name, description in _COUNTERS.items():
         yield _family(CounterMetricFamily, name, description, {r["pipeline"]: r[name] for r in rows})
+    yield _late(rows)
     yield from _lags(rows)
+
+
+def _late(rows: list[Row]) -> Metric:
+    now = datetime.now(UTC)
+    values = {
+        row["pipeline"]: max(timedelta(0), now - row["late_since"]) if row.get("late_since") else 0 for row in rows
+    }
+    return _family(
+        GaugeMetricFamily, "late_seconds", "how long a live change has waited beyond the option max_lag", values
+    )
 
 
 def _lags(rows: list[Row]) -> Iterator[Metric]:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from evergreen_host.database import Database, Row, open_database
 from evergreen_host.errors import EvergreenError
+from evergreen_host.monitor import lateness
 from evergreen_host.report import format_duration, format_number
 
 _STATUS = "SELECT * FROM {schema}.embed_status ORDER BY pipeline"
@@ -26,6 +27,7 @@ _MIN_SPARKLINE_WIDTH, _SPARKLINE_WIDTH = 4, 16  # bars
 _COLOURS = {
     "active": "green",
     "paused": "yellow",
+    "late": "red",
     "over budget": "yellow",
     "model changed": "red",
     "broken": "bold red",
@@ -102,8 +104,14 @@ def _render(database: Database, rows: list[Row], history: History) -> Group:
     head = Text.assemble(("evergreen ", "bold green"), f"{database.version} in database {database.name}")
     if not rows:
         return Group(head, Text("no pipelines; next: SELECT embed_create('docs', 'docs', columns => '{title,body}')"))
-    errors = [Text(f"{row['pipeline']}: {row['last_error']}", style="red") for row in rows if row["last_error"]]
-    return Group(head, _table(rows, history), *errors)
+    late = lateness.reasons(database, rows)
+    lines = [Text(f"{name}: {told}", style="red") for name, told in late.items()]
+    lines += [
+        Text(f"{row['pipeline']}: {row['last_error']}", style="red")
+        for row in rows
+        if row["last_error"] and not late.get(row["pipeline"], "").endswith(row["last_error"])
+    ]
+    return Group(head, _table(rows, history), *lines)
 
 
 class _Sparkline:

@@ -11,7 +11,7 @@ DEFAULTS = {
     "on_model_change": "stop",
     "on_too_long": "fail", "max_attempts": 5, "live_share": 0.8, "daily_tokens": None, "daily_cost": None,
     "previous_kept": "7 days", "wakeup": None, "language": "pg_catalog.english", "slot_limit": "10 GB",
-    "bulk_lane": "backfill",
+    "bulk_lane": "backfill", "max_lag": None,
 }  # fmt: skip
 
 

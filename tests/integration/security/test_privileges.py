@@ -16,6 +16,7 @@ FUNCTIONS = {
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable
         may_see may_own slot_name slot_lag estimate_rows planned_rows documents estimate_chunks spent_budgets
+        late_since oldest_live_change
         change_log_figures failure_figures job_figures lag_percentiles usage_totals
         maintenance_problem endpoint_state model_problem endpoint_problem model_limits missing_part
         model_change documents_without_vectors""",
@@ -62,6 +63,8 @@ DEFINERS = {
     "documents",
     "estimate_chunks",
     "spent_budgets",
+    "late_since",
+    "oldest_live_change",
     "change_log_figures",
     "failure_figures",
     "job_figures",

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from evergreen_host.database import Database, Row
+from evergreen_host.monitor import lateness, status
 from evergreen_host.monitor.checks.finding import Finding
+from evergreen_host.monitor.checks.workers import start_statement
 from evergreen_host.report import pluralize
 
 _STATES = """
@@ -102,7 +104,7 @@ def states(database: Database) -> Iterator[Finding]:
                 f"pipeline {name} is paused",
                 _call(database, "SELECT {}.embed_resume({});", name),
             )
-        elif row["state"] == "over budget":
+        elif row["spent_budgets"] and row["state"] != "model changed":
             yield _over_budget(database, row)
         elif row["state"] == "model changed":
             yield _model_changed(database, row)
@@ -117,3 +119,11 @@ def states(database: Database) -> Iterator[Finding]:
                 f"{pluralize(row['failed'], 'row')} of pipeline {name} failed for good; last error: {row['last_error']}"
             )
             yield Finding("dead letters", "warning", message, _call(database, "SELECT {}.embed_retry({});", name))
+
+
+def late(database: Database) -> Iterator[Finding]:
+    """Live changes that wait for longer than option max_lag allows."""
+    rows = [row for row in status.read(database, None) if row["state"] == "late"]
+    for name, message in lateness.reasons(database, rows).items():
+        advice = start_statement(database) if message.endswith(lateness.NO_WORKER) else ""
+        yield Finding("late", "error", f"pipeline {name} is {message}", advice)

@@ -6,18 +6,14 @@ from psycopg import sql
 
 from evergreen_host.database import Database
 from evergreen_host.monitor.checks.finding import Finding
+from evergreen_host.monitor.lateness import any_worker
 from evergreen_host.report import pluralize
 
 _MAX_WAIT = "2 minutes"  # a pg_cron job starts within a minute
 _MAX_TRANSACTION_AGE = "1 hour"
 _WAITING = """
 SELECT s.pipeline, s.pending, s.oldest_pending_age > interval '{max_wait}' AS is_old FROM {{schema}}.embed_status s
-WHERE s.state = 'active' AND s.pending + s.in_flight > 0
-"""
-_WORKERS = """
-SELECT count(*) AS number FROM pg_catalog.pg_stat_activity a
-WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
-  AND (a.query ~* 'embed_(work|drain|sleep)' AND a.state <> 'idle' OR a.application_name = 'evergreen worker')
+WHERE s.state IN ('active', 'late') AND s.pending + s.in_flight > 0
 """
 _CRON_HERE = "SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL AS here"
 _JOBS = """
@@ -82,11 +78,6 @@ def no_worker(database: Database) -> Iterator[Finding]:
         names = ", ".join(row["pipeline"] for row in waiting)
         rows = pluralize(sum(row["pending"] for row in waiting), "row")
         yield Finding("workers", "error", f"no worker is running: {rows} pending in {names}", start_statement(database))
-
-
-def any_worker(database: Database) -> bool:
-    """Return whether a worker or drain is running in this database."""
-    return bool(database.rows(_WORKERS)[0]["number"])
 
 
 def start_statement(database: Database) -> str:

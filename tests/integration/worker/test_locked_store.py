@@ -142,7 +142,7 @@ def test_answers_are_kept_in_hand_until_they_can_be_written(db, connect, pipelin
 
 @pytest.mark.parametrize("table", often(["job", "lease", "usage"], "lease"))
 def test_answers_outlive_a_worker_that_could_not_write_them(db, connect, pipeline, provider, table):
-    statement = "CALL embed_work(until_empty => true, max_runtime => '1 s')"
+    statement = "CALL embed_work(until_empty => true, max_runtime => '3 s')"
     work, locker, _ = held_while_in_flight(connect, provider, table, statement)
     with pytest.raises(errors.LockNotAvailable) as found:
         work.result()
@@ -160,7 +160,7 @@ def test_an_error_at_the_last_try_ends_no_call(db, connect, pipeline, provider):
     worker = connect()
     worker.execute(f"SELECT embed_setting('lease'); DO LANGUAGE plpython3u $${GATED}$$")
     provider.hold()
-    work = Background(worker, "CALL embed_work(until_empty => true, max_runtime => '1 s')")
+    work = Background(worker, "CALL embed_work(until_empty => true, max_runtime => '3 s')")
     provider.wait_for_requests()
     locker = connect(autocommit=False)
     locker.execute("SET LOCAL lock_timeout = '5 s'; LOCK TABLE embed.usage IN ACCESS EXCLUSIVE MODE")

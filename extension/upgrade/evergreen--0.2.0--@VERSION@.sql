@@ -8,6 +8,8 @@ DROP FUNCTION @extschema@.embed_search(text, text, int, text, text, int, float8)
 DROP FUNCTION @extschema@.embed_search_rows(anyelement, text, int, text);
 DROP FUNCTION @extschema@.embed_search_rows_typed(anyelement, text, int, text);
 DROP FUNCTION @extschema@.embed_search_rows_sql(regclass, text, int, text);
+-- This one returns one more column.
+DROP FUNCTION @extschema@.embed_claim(text, int, interval, text);
 
 CREATE TABLE embed.index_recall (
     generation  int PRIMARY KEY,

@@ -25,7 +25,7 @@ COMMENT ON FUNCTION @extschema@.embed_drain(text, int, interval) IS
     'runs one bounded pass in this transaction; returns the number of source rows brought up to date';
 
 CREATE FUNCTION @extschema@.embed_claim(pipeline text, max_rows int, lease interval = '5 min', for_model text = NULL)
-RETURNS TABLE (token bigint, key jsonb, chunk_no int, text text, hash bytea, model text)
+RETURNS TABLE (token bigint, key jsonb, chunk_no int, text text, hash bytea, model text, model_revision int)
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
@@ -36,8 +36,8 @@ $python$;
 COMMENT ON FUNCTION @extschema@.embed_claim(text, int, interval, text) IS
     'claims up to max_rows rows to embed outside the database and returns the texts that need the model, each once, with the '
     'model''s prompt in front if it has one; rows that need no call are brought up to date at once. One call returns one '
-    'claim (token) of one generation, so one model: the active generation first, or only one that uses for_model. Commit, '
-    'embed, then embed_submit. The claim lasts for lease, and each embed_submit leaves it at least two thirds of that. No '
+    'claim (token) of one generation, so one revision of one model: the active generation first, or only one that uses '
+    'for_model. Commit, embed, then embed_submit. The claim lasts for lease, and each embed_submit leaves it at least two thirds of that. No '
     'rows: there is nothing to do now, the pipeline is paused, or its daily budget is spent';
 
 @vector_search_path@

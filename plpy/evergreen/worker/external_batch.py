@@ -21,8 +21,8 @@ from evergreen.worker.result import BatchResult, Cost, Deferral
 from evergreen.worker.retry import IN_FLIGHT_RETRY_S
 
 SQL = load(__package__)
-#: token, key, chunk_no, text, hash, model
-ClaimedText = tuple[int, str, int, str, bytes, str]
+#: token, key, chunk_no, text, hash, model, model_revision
+ClaimedText = tuple[int, str, int, str, bytes, str, int]
 
 
 class ClaimedBatch:
@@ -90,14 +90,15 @@ class ClaimedBatch:
 
     def _rows(self, documents: list[Document], send: Texts) -> list[ClaimedText]:
         claim, seen = self._claim, set[bytes]()
-        prompt = str(claim.generation.model.options.get("document_prompt", ""))
+        model = claim.generation.model
+        prompt = str(model.options.get("document_prompt", ""))
         rows: list[ClaimedText] = []
         for document in documents:
             for number, (text_hash, text) in enumerate(document.chunks):
                 if text_hash in send and text_hash not in seen:
                     seen.add(text_hash)
                     rows.append(
-                        (claim.token, document.key, number, prompt + text, text_hash, claim.generation.model.name)
+                        (claim.token, document.key, number, prompt + text, text_hash, model.name, model.revision)
                     )
         return rows
 

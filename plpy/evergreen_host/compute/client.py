@@ -20,12 +20,13 @@ WHERE e.extname OPERATOR(pg_catalog.=) %s::pg_catalog.text
 
 @dataclass(frozen=True)
 class ClaimedText:
-    """A text to embed."""
+    """A text to embed. ``revision``: which of the models that were served under the model's name."""
 
     token: int
     hash: bytes
     text: str
     model: str
+    revision: int = 1
 
 
 class QueueClient:
@@ -41,7 +42,7 @@ class QueueClient:
 
     def claim(self, rows: int) -> list[ClaimedText]:
         """Claim the texts of at most `rows` rows."""
-        query = "SELECT token, hash, text, model FROM {claim}(%s, %s, %s, %s)"
+        query = "SELECT token, hash, text, model, model_revision FROM {claim}(%s, %s, %s, %s)"
         found = self._run_with_retry(query, (self._pipeline, rows, self._lease, self._model))
         return [ClaimedText(*row) for row in found]
 

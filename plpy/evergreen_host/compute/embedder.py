@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
+import psycopg
+
 from evergreen_host.compute.client import ClaimedText, QueueClient
 
 _IDLE_DELAY = 0.5  # seconds between claims on an empty queue
@@ -56,7 +58,7 @@ def load(name: str) -> Factory:
 
 
 class ModelFailedError(Exception):
-    """The model fails for every text, including a harmless one."""
+    """The model fails for every text, including a harmless one, or its vectors are refused."""
 
 
 class Embedder:
@@ -64,7 +66,7 @@ class Embedder:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._models: dict[str, Embed] = {}
+        self._models: dict[str, tuple[int, Embed]] = {}  # by name, with their revision
         self._dimensions: dict[str, int] = {}
         self._queue = QueueClient(settings.dsn, settings.pipeline, settings.lease, settings.model)
 
@@ -108,24 +110,30 @@ class Embedder:
 
     def _embed(self, texts: list[ClaimedText], factory: Factory) -> int:
         """Embed and submit; bisect a failing batch down to the bad text."""
-        model = texts[0].model
+        first = texts[0]
         try:
-            embedded = self._call_model([one.text for one in texts], model, factory)
-            vectors = [self._format(vector, model) for vector in embedded.vectors]
+            embedded = self._call_model([one.text for one in texts], first, factory)
+            vectors = [self._format(vector, first.model) for vector in embedded.vectors]
         except Exception as error:  # noqa: BLE001 - the user's code raises anything
             if len(texts) == 1:
                 self._fail_text(texts[0], error, factory)
                 return 0
             middle = len(texts) // 2
             return self._embed(texts[:middle], factory) + self._embed(texts[middle:], factory)
-        self._queue.submit(texts, vectors, embedded.tokens)
+        self._submit(texts, vectors, embedded.tokens)
         return len(texts)
+
+    def _submit(self, texts: list[ClaimedText], vectors: list[str], tokens: int | None) -> None:
+        try:
+            self._queue.submit(texts, vectors, tokens)
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:  # the model changed since the claim
+            raise ModelFailedError(str(error)) from error
 
     def _fail_text(self, text: ClaimedText, error: Exception, factory: Factory) -> None:
         """Fail a text's rows if a harmless text passes; otherwise the model is at fault."""
         message = f"{type(error).__name__}: {error}"
         try:
-            self._format(self._call_model([_PROBE_TEXT], text.model, factory).vectors[0], text.model)
+            self._format(self._call_model([_PROBE_TEXT], text, factory).vectors[0], text.model)
         except Exception:  # noqa: BLE001 - as above
             raise ModelFailedError(message) from error
         self._queue.release([text], message)
@@ -135,14 +143,20 @@ class Embedder:
             self._dimensions[model] = self._queue.dimensions(model)
         return format_vector(vector, self._dimensions[model])
 
-    def _call_model(self, texts: list[str], model: str, factory: Factory) -> Embedded:
-        if model not in self._models:
-            self._models[model] = factory(model)
-        answer: Any = self._models[model](texts)
+    def _call_model(self, texts: list[str], claimed: ClaimedText, factory: Factory) -> Embedded:
+        answer: Any = self._model(claimed, factory)(texts)
         embedded = answer if isinstance(answer, Embedded) else Embedded(answer)
         if len(embedded.vectors) != len(texts):
             raise ValueError(f"the model returned {len(embedded.vectors)} vectors for {len(texts)} texts")
         return embedded
+
+    def _model(self, claimed: ClaimedText, factory: Factory) -> Embed:
+        """Return the function of a model; another revision is loaded anew, in the place of the one before."""
+        revision, embed = self._models.pop(claimed.model, (None, None))
+        if embed is None or revision != claimed.revision:
+            embed = factory(claimed.model)
+        self._models[claimed.model] = (claimed.revision, embed)
+        return embed
 
 
 def format_vector(vector: Any, dimensions: int | None = None) -> str:

@@ -3,6 +3,8 @@
 import psycopg
 import pytest
 
+from evergreen_host.compute import embedder
+from evergreen_host.compute.embedder import Embedder, Settings
 from tests.fixtures.pipelines.documents import status_of, verified
 from tests.fixtures.providers.turning import model_of_vectors, vector_of
 from tests.fixtures.waiting import wait_until
@@ -64,10 +66,44 @@ def test_nothing_is_handed_out_for_a_model_that_is_not_served(db, looked_at):
     assert claim(db) == []
     assert any("nothing is claimed for generation 1" in one for one in said)
     db.execute("SELECT embed_build('docs')")
+    assert db.execute("SELECT DISTINCT model, model_revision FROM embed_claim('docs', 1)").fetchall() == [("loop", 2)]
     claimed = claim(db)
-    assert len(claimed) == 11
+    assert len(claimed) == 10
     submit(db, claimed, "new")
     assert set(model_of_vectors(db, "embed_store.g2", looked_at)) == {"new"}
+
+
+def test_revision_is_handed_out(db, looked_at):
+    insert(db, "claimed")
+    handed_out = db.execute("SELECT model, model_revision FROM embed_claim('docs', 10)").fetchall()
+    assert handed_out == [("loop", 1)]
+
+
+def test_embedder_survives_a_change_and_loads_the_model_again(db, dsn, looked_at, monkeypatch):
+    insert(db, "claimed")
+    made = []
+
+    def factory(_name):
+        served = "new" if made else "old"
+        made.append(served)
+
+        def embed(texts):
+            if len(made) == 1:
+                change(db, looked_at)
+            return [vector_of(served, text, 8) for text in texts]
+
+        return embed
+
+    monkeypatch.setattr(embedder, "load", lambda _: factory)
+    outside = Embedder(Settings(dsn, "docs", "given:above", until_empty=True))
+    outside.run()
+    assert made == ["old"]
+    work_until(db, "model changed")
+    db.execute("SELECT embed_build('docs')")
+    outside.run()
+    assert made == ["old", "new"]
+    assert set(model_of_vectors(db, "embed_store.g2", looked_at)) == {"new"}
+    assert "new" not in model_of_vectors(db, "embed_store.g1", looked_at)
 
 
 def test_an_import_is_refused_meanwhile(db, looked_at):

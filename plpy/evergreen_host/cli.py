@@ -167,10 +167,13 @@ def metrics(
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 9187,
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Print a Grafana dashboard instead.")] = False,
+    alerts: Annotated[bool, typer.Option("--alerts", help="Print alert rules for Prometheus instead.")] = False,
 ) -> None:
     """Print the status as Prometheus metrics, or serve them over HTTP."""
     if dashboard:
         print(monitor_metrics.dashboard(), end="")
+    elif alerts:
+        print(monitor_metrics.alerts(), end="")
     elif serve:
         monitor_metrics.serve(dsn, address, port)
     else:

@@ -40,6 +40,7 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
 """
 
 
+_IS_THERE = "SELECT pg_catalog.to_regclass(%s) IS NOT NULL AS it"
 # Whose locks keep a reader of our tables waiting: ACCESS EXCLUSIVE, as of VACUUM FULL, or a queue for it.
 _LOCKED = """
 SELECT l.relation::pg_catalog.regclass::pg_catalog.text AS name, l.pid,
@@ -74,6 +75,11 @@ class Database:
         """Run a query and return its rows."""
         text = sql.SQL(query).format(schema=sql.Identifier(self.schema))  # pyright: ignore[reportArgumentType]
         return self.connection.execute(text, parameters or None).fetchall()
+
+    def has(self, name: str) -> bool:
+        """Return whether this version of the extension has a view of that name."""
+        relation = sql.Identifier(self.schema, name).as_string(self.connection)
+        return bool(self.rows(_IS_THERE, relation)[0]["it"])
 
     def lock_problem(self) -> EvergreenError | None:
         """Say which table of ours is locked against readers, and by whom; None when none is any more."""

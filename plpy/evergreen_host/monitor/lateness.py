@@ -22,6 +22,12 @@ def any_worker(database: Database) -> bool:
     return bool(database.rows(_WORKERS)[0]["seen"])
 
 
+def count_workers(database: Database) -> int | None:
+    """Return how many sessions work on this database; None if this role may not see all of them."""
+    found = database.rows(_WORKERS)[0]
+    return None if found["hidden"] else int(found["seen"])
+
+
 def reason(row: Row, *, has_worker: bool) -> str:
     """Return why a late pipeline is late, from its row of embed_status."""
     if row["state"] in {"broken", "model changed"}:

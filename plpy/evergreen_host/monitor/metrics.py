@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from evergreen_host.database import Database, Row, open_database
 from evergreen_host.errors import EvergreenError
-from evergreen_host.monitor import status
+from evergreen_host.monitor import lateness, status
 
 STATES = ("active", "paused", "over budget", "late", "model changed", "broken")
 _GAUGES = {
@@ -39,6 +39,14 @@ _COUNTERS = {
 }
 _LAGS = {"lag_p50": "0.5", "lag_p95": "0.95", "lag_p99": "0.99"}
 _LANES = ("live", "bulk")
+_BUDGETS = ("daily_tokens", "daily_cost")
+# Older versions of the extension have no batches.
+_OVERDUE = """
+SELECT b.endpoint,
+       count(*) FILTER (WHERE b.deadline < pg_catalog.clock_timestamp()
+                          AND b.state IN ('preparing', 'submitted', 'running', 'collecting')) AS number
+FROM {schema}.embed_batches b GROUP BY b.endpoint
+"""
 
 
 class StatusCollector(Collector):
@@ -73,6 +81,10 @@ def families(database: Database, rows: list[Row]) -> Iterator[Metric]:
         yield _family(CounterMetricFamily, name, description, {r["pipeline"]: r[name] for r in rows})
     yield _late(rows)
     yield from _lags(rows)
+    yield _budgets(rows)
+    yield _slot(rows)
+    yield _workers(database)
+    yield _overdue_batches(database)
 
 
 def _late(rows: list[Row]) -> Metric:
@@ -98,6 +110,44 @@ def _lags(rows: list[Row]) -> Iterator[Metric]:
                 if row.get(f"{lane}_{column}") is not None:
                     lanes.add_metric((row["pipeline"], lane, quantile), _to_float(row[f"{lane}_{column}"]))
     yield from (lag, lanes)
+
+
+def _budgets(rows: list[Row]) -> Metric:
+    spent = GaugeMetricFamily(
+        "evergreen_budget_spent", "1 if a daily budget is spent (days are UTC)", labels=("pipeline", "budget")
+    )
+    for row in rows:
+        for budget in _BUDGETS:
+            spent.add_metric((row["pipeline"], budget), float(budget in (row.get("spent_budgets") or ())))
+    return spent
+
+
+def _slot(rows: list[Row]) -> Metric:
+    lag = GaugeMetricFamily("evergreen_slot_lag_bytes", "WAL that the replication slot of capture cdc retains")
+    found = [float(row["slot_lag"]) for row in rows if row.get("slot_lag") is not None]
+    if found:
+        lag.add_metric((), max(found))  # all pipelines share one slot
+    return lag
+
+
+def _workers(database: Database) -> Metric:
+    workers = GaugeMetricFamily(
+        "evergreen_workers", "sessions that work on this database; left out if this role may not see all of them"
+    )
+    number = lateness.count_workers(database)
+    if number is not None:
+        workers.add_metric((), number)
+    return workers
+
+
+def _overdue_batches(database: Database) -> Metric:
+    overdue = GaugeMetricFamily(
+        "evergreen_batch_overdue", "batches that a provider has not answered by their deadline", labels=("endpoint",)
+    )
+    if database.has("embed_batches"):
+        for row in database.rows(_OVERDUE):
+            overdue.add_metric((row["endpoint"],), float(row["number"]))
+    return overdue
 
 
 def _info(database: Database) -> Metric:
@@ -144,6 +194,11 @@ def exposition(dsn: str) -> str:
 def dashboard() -> str:
     """Return a Grafana dashboard of these metrics."""
     return Path(__file__).with_name("grafana.json").read_text("utf-8")
+
+
+def alerts() -> str:
+    """Return alert rules for Prometheus."""
+    return Path(__file__).with_name("alerts.yaml").read_text("utf-8")
 
 
 def serve(dsn: str, address: str, port: int) -> None:

@@ -149,6 +149,28 @@ def test_the_dashboard_asks_for_metrics_that_there_are(dsn, two):
     assert asked <= told
 
 
+def test_metrics_of_the_promise_the_workers_and_the_budgets(dsn, two, db, connect):
+    db.execute("SELECT embed_resume('docs'); SELECT embed_alter('docs', '{\"max_lag\": \"1 minute\"}')")
+    db.execute("UPDATE embed.job SET unserved_since = unserved_since - interval '3 minutes'")
+    db.execute("UPDATE embed.change_log SET changed_at = changed_at - interval '3 minutes'")
+    text = run("metrics", "--dsn", dsn).stdout
+    found = samples(text)
+    assert found["evergreen_state", "docs", "late"] == 1
+    assert 119 < found["evergreen_late_seconds", "docs", None] < 240
+    assert found["evergreen_late_seconds", "Ünusual [name]", None] == 0
+    assert found["evergreen_workers", None, None] == 0
+    assert 'evergreen_budget_spent{budget="daily_tokens",pipeline="docs"} 0.0' in text
+    worker = connect()
+    worker.execute("SET application_name = 'evergreen worker'")
+    assert samples(run("metrics", "--dsn", dsn).stdout)["evergreen_workers", None, None] == 1
+    told = run("status", "--dsn", dsn).stdout
+    assert re.search(r"docs: late since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: a backlog of 2 rows", told)
+
+
+def test_alerts_are_printed():
+    assert run("metrics", "--alerts").stdout.startswith("# Alert rules")
+
+
 def test_metrics_are_served_also_while_the_database_is_away(dsn, two, db, cluster):
     with running(
         [EVERGREEN, "metrics", "--serve", "--port", "0", "--dsn", dsn], stdout=subprocess.PIPE, text=True

@@ -43,8 +43,8 @@ class RemoteBatch:
     """What the provider says of a batch.
 
     ``outputs``: ids of the files with results and with the errors of single lines; ``error``: why it failed, with
-    the numbers of refused lines, secrets masked; ``retry_after``: seconds until it is to be asked for again, where the
-    provider says so.
+    the numbers of refused lines, secrets masked; ``limited``: it failed because too much is enqueued, and would pass
+    later; ``retry_after``: seconds until it is to be asked for again, where the provider says so.
     """
 
     id: str
@@ -53,6 +53,7 @@ class RemoteBatch:
     succeeded: int | None = None
     failed: int | None = None
     error: str | None = None
+    limited: bool = False
     retry_after: float | None = None
 
 
@@ -88,6 +89,8 @@ class BatchApi(Protocol):
     max_requests: int
     max_inputs: int
     max_bytes: int
+    #: Models of these providers have the same vectors by requests and by batch.
+    providers: tuple[str, ...]
 
     def line(self, model: Model, line: BatchLine) -> bytes:
         """Return one line of the file, with its line break."""

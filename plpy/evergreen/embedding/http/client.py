@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.cookies import RequestsCookieJar
@@ -16,7 +16,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from evergreen.core.embedding import RequestCanceller
-from evergreen.core.errors import ModelError, RetryableError, doubtful
+from evergreen.core.errors import ConfigurationError, ModelError, RetryableError, doubtful
 from evergreen.core.pipeline import Endpoint
 from evergreen.embedding.http import addresses, parameters, transport
 from evergreen.embedding.http.bodies import FileBody
@@ -25,6 +25,7 @@ from evergreen.embedding.http.reply import REFUSAL, Reply, at, broken, cause, re
 T = TypeVar("T")
 MAX_BODY = 256 * 1024 * 1024
 _DONE = 200
+_MOVED = (301, 302, 303, 307, 308)
 _HEADERS = 128 * 1024  # bytes of headers that a server may send
 _USUAL = {
     "Content-Type": "application/json",
@@ -189,16 +190,14 @@ class Download:
         self, endpoint: Endpoint, call: transport.Call, response: requests.Response, keys: tuple[str, ...], longest: int
     ) -> None:
         self.keys = keys
+        self.cut = False  # it ended without a line break: the last line may be part of one
         self._endpoint, self._call, self._longest = endpoint, call, longest
         self._raw: BaseHTTPResponse = response.raw
         self._chunks = _stream(self._raw)
         self._paused_at = time.monotonic()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Read on, line by line without line breaks; raises RetryableError where the answer ends too early.
-
-        The last line may be without its line break, and may be cut where the answer has no length.
-        """
+        """Read on, line by line without line breaks; raises RetryableError where the answer ends too early."""
         rest = b""
         while chunk := _step(self._endpoint, self._call, self._next):
             lines = (rest + chunk).split(b"\n")
@@ -207,6 +206,7 @@ class Download:
             if len(rest) > self._longest:
                 raise at(RetryableError("a line of the answer is longer than such a line can be"), self._endpoint)
         if rest:
+            self.cut = True
             yield rest
 
     def _next(self) -> bytes:
@@ -233,9 +233,33 @@ def download(
     headers: Mapping[str, str],
     rate: float,
     key_header: str | None = None,
+    stored_elsewhere: bool = False,
 ) -> Download:
-    """Ask for an answer that is read line by line, with the guards of ``send``; see there for the parameters."""
+    """Ask for an answer that is read line by line, with the guards of ``send``; see there for the parameters.
+
+    ``stored_elsewhere``: the server may answer with a redirect to where the answer is. The one redirect that is
+    followed gets no secret, header or parameter of the endpoint's, and never leads from https to http.
+    """
     own = parameters.resolve(endpoint, key_header)
+    begun = _begin(endpoint, url, own, (largest, longest_line, rate), canceller, headers)
+    if stored_elsewhere and isinstance(begun, tuple) and begun[0] in _MOVED:
+        target = _target(endpoint, url, begun[1])
+        nothing = parameters.Resolved({}, "", own.keys)
+        begun = _begin(endpoint, target, nothing, (largest, longest_line, rate), canceller, {})
+    if isinstance(begun, Download):
+        return begun
+    raise at(refusal(*begun), endpoint)
+
+
+def _begin(
+    endpoint: Endpoint,
+    url: str,
+    own: parameters.Resolved,
+    bounds: tuple[int, int, float],
+    canceller: RequestCanceller,
+    headers: Mapping[str, str],
+) -> Download | tuple[int, Reply]:
+    largest, longest_line, rate = bounds
     call = _call(endpoint, url, largest, canceller, math.inf)
     call.rate = rate
 
@@ -245,7 +269,13 @@ def download(
             return Download(endpoint, call, response, own.keys, longest_line)
         return response.status_code, Reply(_read(response.raw), response.headers, own.keys)
 
-    begun = _step(endpoint, call, begin)
-    if isinstance(begun, Download):
-        return begun
-    raise at(refusal(*begun), endpoint)
+    return _step(endpoint, call, begin)
+
+
+def _target(endpoint: Endpoint, url: str, reply: Reply) -> str:
+    """Return where a redirect leads; raises ConfigurationError where it may not be followed."""
+    target = urljoin(url, reply.headers.get("location", ""))
+    parts = urlsplit(target)
+    if not parts.hostname or parts.username or parts.scheme not in {"https", urlsplit(url).scheme}:
+        raise at(ConfigurationError("answered with a redirect that is not followed"), endpoint)
+    return target

@@ -27,6 +27,7 @@ _IS_A_KEY = re.compile(r"(?:sk-|pk-|AIza|eyJ|Bearer\s|Basic\s)", re.IGNORECASE)
 #: Azure OpenAI takes its keys in a header of its own where the deployment is part of the path.
 _AZURE_DEPLOYMENT = re.compile(r"/openai/deployments/", re.IGNORECASE)
 _AZURE_HEADER = "api-key"
+_ACCOUNT = {"organization": "OpenAI-Organization", "project": "OpenAI-Project"}
 
 
 @frozen
@@ -137,6 +138,11 @@ def _is_text(value: Any, *, ascii_only: bool) -> bool:
     if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
         return False
     return value.isascii() and value == value.strip() if ascii_only else not re.search("[\ud800-\udfff]", value)
+
+
+def account_headers(endpoint: Endpoint) -> dict[str, str]:
+    """Return the headers that say which of OpenAI's accounts pays."""
+    return {header: str(endpoint.options[o]) for o, header in _ACCOUNT.items() if o in endpoint.options}
 
 
 def header_of_secret(url: str) -> str:

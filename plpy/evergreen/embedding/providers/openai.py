@@ -4,13 +4,12 @@ from typing import Any
 
 from evergreen.core.embedding import Limits, Request
 from evergreen.core.pipeline import Endpoint, Model
-from evergreen.embedding.http import answers
+from evergreen.embedding.http import answers, parameters
 from evergreen.embedding.providers.http import Served
 
 # https://platform.openai.com/docs/api-reference/embeddings/create: 2,048 inputs and 300,000 tokens a request, 8,192
 # tokens an input.
 _LIMITS = Limits(inputs=2048, request_tokens=300_000, input_tokens=8192, in_flight=4)
-_HEADERS = {"organization": "OpenAI-Organization", "project": "OpenAI-Project"}
 
 
 class OpenAI(Served):
@@ -25,7 +24,7 @@ class OpenAI(Served):
 
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
         """Return whom the request is billed to."""
-        return {header: str(endpoint.options[o]) for o, header in _HEADERS.items() if o in endpoint.options}
+        return parameters.account_headers(endpoint)
 
     def payload(self, model: Model, texts: list[str], request: Request) -> dict[str, Any]:
         """Return the JSON to send; the protocol knows no way to allow cutting a text."""

@@ -20,6 +20,7 @@ from evergreen.embedding.http.reply import Reply
 
 _LARGEST = 32 * 1024 * 1024  # of a page of a list, which holds up to 10,000 files
 _RATE = 128 * 1024.0  # bytes a second: what a transfer must keep up on average
+_ERRORS, _SHOWN = 4, 200  # errors of a batch in a message, and characters of each
 _MOST_PAGES = 10_000
 _GONE = (404, 410)
 #: The thing is gone, over, or not to be changed by anyone: what was asked for is so already, or never will be.
@@ -168,3 +169,19 @@ def identifier(value: Any, what: str) -> str:
 def number(value: Any) -> int | None:
     """Return a count, which some servers write as a text."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else answers.count(value)
+
+
+def shown(reply: Reply, errors: Any) -> str | None:
+    """Return the first errors of a batch in a line, with the numbers of their lines, without secrets."""
+    found = objects(errors)
+    told = [_error(error) for error in found[:_ERRORS]]
+    more = [f"and {len(found) - _ERRORS} more"] if len(found) > _ERRORS else []
+    return reply.masked("; ".join([*told, *more])) or None
+
+
+def _error(error: Json) -> str:
+    line, message = (
+        number(error.get("line")),
+        str(error.get("message") or error.get("code") or "no reason given")[:_SHOWN],
+    )
+    return f"line {line}: {message}" if line is not None else message

@@ -18,7 +18,6 @@ from evergreen.embedding.http.urls import joined
 
 #: Under this name a batch's metadata hold our intent.
 INTENT = "evergreen_intent"
-_SHOWN = 5  # errors of a batch in a message
 
 
 class FilesFormat(ABC):
@@ -135,19 +134,6 @@ def page_after(calls: Calls, path: str, after: str | None, query: Json) -> tuple
     found = calls.get(path, after=after, **query).json
     items = objects(found.get("data"))
     return items, identifier(items[-1].get("id"), "id of an item") if items and found.get("has_more") else None
-
-
-def shown(reply: Reply, errors: Any) -> str | None:
-    """Return the first errors of a batch in a line, with the numbers of their lines, without secrets."""
-    found = objects(errors)
-    told = [_error(error) for error in found[:_SHOWN]]
-    more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    return reply.masked("; ".join([*told, *more])) or None
-
-
-def _error(error: Json) -> str:
-    line, message = number(error.get("line")), str(error.get("message") or error.get("code") or "no reason given")
-    return f"line {line}: {message}" if line is not None else message
 
 
 def _line(line: Any) -> outputs.Line:

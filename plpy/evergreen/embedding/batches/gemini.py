@@ -10,7 +10,7 @@ from evergreen.core.embedding import RequestCanceller
 from evergreen.core.errors import RetryableError
 from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding.batches import outputs
-from evergreen.embedding.batches.calls import Answered, Calls, Json, identifier, number, objects
+from evergreen.embedding.batches.calls import Answered, Calls, Json, identifier, number, objects, shown
 from evergreen.embedding.batches.protocol import BatchLine, BatchResult, BatchState, RemoteBatch
 from evergreen.embedding.http import answers
 from evergreen.embedding.http.bodies import FileBody
@@ -155,16 +155,22 @@ def _remote(answered: Answered) -> RemoteBatch:
     if error is not None and not state.is_final:
         state = BatchState.FAILED
     output = answers.member(operation, "response", "responsesFile") or answers.member(batch, "output", "responsesFile")
-    counts = answers.member(batch, "batchStats")
+    stats: Json | None = answers.member(batch, "batchStats")
+    succeeded, failed = (_count(stats, f"{name}RequestCount") for name in ("successful", "failed"))
     return RemoteBatch(
         identifier(operation.get("name"), "name of a batch"),
         state,
         (identifier(output, "name of a file"),) if output else (),
-        number(answers.member(counts, "successfulRequestCount")),
-        number(answers.member(counts, "failedRequestCount")),
-        answered.reply.masked(str(answers.member(error, "message") or "no reason given")) if error else None,
+        succeeded,
+        failed,
+        shown(answered.reply, [error]) if error is not None else None,
         retry_after=answered.retry_after,
     )
+
+
+def _count(stats: Json | None, name: str) -> int | None:
+    """Return a count, which is left out where it is 0."""
+    return None if stats is None else number(stats.get(name, 0))
 
 
 def _line(line: Any) -> outputs.Line:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from evergreen.core.pipeline import Model
-from evergreen.embedding.batches.calls import Calls, Json, identifier, number, objects
-from evergreen.embedding.batches.files import INTENT, FilesFormat, shown
+from evergreen.embedding.batches.calls import Calls, Json, identifier, number, objects, shown
+from evergreen.embedding.batches.files import INTENT, FilesFormat
 from evergreen.embedding.batches.protocol import BatchLine, BatchState, RemoteBatch
 from evergreen.embedding.http.reply import Reply
 

@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 
 from evergreen.core.pipeline import Endpoint, Model
-from evergreen.embedding.batches.calls import Calls, Json, identifier, number
-from evergreen.embedding.batches.files import INTENT, FilesFormat, page_after, shown
+from evergreen.embedding.batches.calls import Calls, Json, identifier, number, shown
+from evergreen.embedding.batches.files import INTENT, FilesFormat, page_after
 from evergreen.embedding.batches.protocol import BatchLine, BatchState, RemoteBatch
 from evergreen.embedding.http import answers, parameters
 from evergreen.embedding.http.reply import Reply

@@ -4,8 +4,8 @@ from typing import Any
 
 from evergreen.core.embedding import RequestCanceller
 from evergreen.core.pipeline import Endpoint, Model
-from evergreen.embedding.batches.calls import Calls, Json, identifier, number, objects
-from evergreen.embedding.batches.files import INTENT, FilesFormat, page_after, shown
+from evergreen.embedding.batches.calls import Calls, Json, identifier, number, objects, shown
+from evergreen.embedding.batches.files import INTENT, FilesFormat, page_after
 from evergreen.embedding.batches.protocol import BatchState, RemoteBatch
 from evergreen.embedding.http import answers
 from evergreen.embedding.http.reply import Reply

@@ -26,6 +26,7 @@ PGSPOT_IGNORE := --ignore-lang plpython3u
 #   PS002, PS015 in an upgrade: Postgres replaces only objects that belong to the extension
 PGSPOT_UPGRADE := --ignore PS002 --ignore PS015
 
+CHECKS := check-tests check-library check-rest
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # The next run finds the tests compiled: to rewrite their asserts takes each process 6 s.
@@ -56,7 +57,8 @@ test-unit: $(STAMP)  ## tests without a server, in seconds
 test-fast: setup  ## unit tests and the faster tests against a server, in minutes
 	$(BIN)/pytest tests/unit tests/integration -m "not slow and not stress" $(SIDE_BY_SIDE)
 
-test: check test-packages clients  ## checks, and all tests except stress, roots and bench
+test: $(STAMP)  ## checks, and all tests except stress, roots and bench
+	$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-packages clients $(CHECKS)
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING) --durations=25
 
 bench: setup  ## measurements, each against a baseline of the same run
@@ -101,7 +103,7 @@ META.json: pyproject.toml plpy/evergreen/__init__.py extension/evergreen.control
 	$(BIN)/python -m evergreen_host.packaging.pgxn > $@.new && mv $@.new $@
 
 check: $(STAMP)  ## linters, types, layers, SQL and the site
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-tests check-library check-rest
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(CHECKS)
 
 check-tests: $(STAMP)
 	$(BIN)/basedpyright -p tests --pythonpath $(BIN)/python

@@ -1,6 +1,7 @@
 """What to do about messages that carry no HINT, by message."""
 
 _ENDPOINT = "Check the URL of the endpoint (`SELECT * FROM embed_endpoints`), and that the server answers. Rows are retried automatically."
+_BATCH = "Check that the server's batch API has the format that the endpoint's option `batch_api` says. It is retried automatically."
 _SLOW = "Raise `read_timeout` or `total_timeout` of the endpoint, or lower `inputs` of the model. Evergreen also learns a size that fits."
 _MODEL = (
     "Check that the model's server is built for embeddings and returns one vector per text. The row is retried alone."
@@ -27,6 +28,15 @@ CURES: dict[str, str] = {
     "the connection broke (…)": _ENDPOINT,
     "the answer is compressed, although that was not asked for": "Turn compression off in the server or gateway in front of the model.",
     "the answer is larger than such an answer can be": "Check that the URL is that of an embeddings server.",
+    "a line of the answer is longer than such a line can be": _BATCH,
+    "answered with a redirect that is not followed": "Check the URL of the endpoint: the content of a file is fetched from where its server says, by https.",
+    "the server's list of batches or files has no end": _BATCH,
+    "the answer is no JSON object: …": _BATCH,
+    "the answer holds no …": _BATCH,
+    "the server names no URL of its own for the upload": _BATCH,
+    "the output ends within a line": "The download is retried automatically.",
+    "a line of the output cannot be read": "Its text is embedded by an ordinary request.",
+    "… lines came of a batch with … results": "The download is retried automatically.",
     "refused to talk to …: a link-local, metadata or multicast address": "Use another address: these are never contacted.",
     "refused to send texts unencrypted to …: it is not on this machine": "Use https. On a network that you trust, set the endpoint's option `allow_http`.",
     "a secret cannot have such a name": "Pass the name of a file in the server's secret directory, never the key itself.",

@@ -222,6 +222,8 @@ OPTIONS = {
         "max_in_flight": [0, 65, 1.5, True],
         "total_timeout": [0, 241, "5"],
         "proxy": ["https://proxy.example.com", "socks5://proxy.example.com", "proxy", "http://proxy/path", "http://"],
+        "batch_api": ["cohere", "OpenAI", "", None, True, ["openai"], {}],
+        "batch_discount": [-0.1, 1, 50, "0.5", True, None],
         "organisation": ["org"],
     },
 }
@@ -250,6 +252,8 @@ def test_options_that_make_sense_are_taken(db):
             "proxy": "http://proxy.example.com:3128",
             "max_in_flight": 64,
             "total_timeout": 0.5,
+            "batch_api": "openai",
+            "batch_discount": 0,
         },
     }
     for of, options in good.items():

@@ -118,7 +118,7 @@ class Calls:
                 break
             cursor = following
         # An end that is none must not pass for "it is not there": the same would be created once more.
-        raise RetryableError(f'endpoint "{self.endpoint.name}": the list of batches or files has no end')
+        raise RetryableError("the server's list of batches or files has no end")
 
     def _asked(
         self,
@@ -135,8 +135,7 @@ class Calls:
         except ValueError:
             json = None
         if not isinstance(json, dict):
-            why = f'endpoint "{self.endpoint.name}": the answer is no JSON object: {reply.shown()}'
-            raise RetryableError(why)
+            raise RetryableError(f"the answer is no JSON object: {reply.shown()}")
         return Answered(cast("Json", json), reply)
 
     def _url(self, path: str) -> str:

@@ -67,7 +67,7 @@ class Gemini:
         url = begun.headers.get("x-goog-upload-url", "")
         if urlsplit(url)[:2] != urlsplit(calls.root)[:2]:
             # Texts and key go nowhere but to the endpoint.
-            raise RetryableError(f'endpoint "{endpoint.name}": it names no URL of its own for the upload')
+            raise RetryableError("the server names no URL of its own for the upload")
         command = {"X-Goog-Upload-Command": "upload, finalize", "X-Goog-Upload-Offset": "0"}
         sent = calls.send("POST", url, body, {**command, "Content-Type": "application/jsonl"})
         try:

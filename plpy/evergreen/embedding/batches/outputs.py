@@ -67,9 +67,7 @@ def read_all(
     if missing is not None:
         raise missing
     if seen < (batch.succeeded or 0):
-        raise RetryableError(
-            f'endpoint "{calls.endpoint.name}": {seen} lines came of a batch with {batch.succeeded} results'
-        )
+        raise RetryableError(f"{seen} lines came of a batch with {batch.succeeded} results")
 
 
 def _result(raw: bytes, model: Model, parse: Callable[[Any], Line], keys: tuple[str, ...], *, cut: bool) -> BatchResult:

@@ -10,6 +10,7 @@ from evergreen.catalog import json_objects
 from evergreen.catalog import options as pipeline_options
 from evergreen.core.errors import UserError
 from evergreen.core.frozen import frozen
+from evergreen.embedding.batches import registry
 from evergreen.embedding.http import addresses, parameters
 
 _LARGEST = 2**31 - 1  # what the view embed_models can show
@@ -48,6 +49,7 @@ def _is_header(value: Any) -> bool:
 
 
 _COUNT = _whole(_LARGEST)
+_NAMES = ", ".join(f"'{name}'" for name in registry.NAMES)
 
 
 _TEXT = Kind(lambda v: isinstance(v, str), "a text")
@@ -116,6 +118,12 @@ ENDPOINT: dict[str, Kind] = {
         "the URL of an HTTP proxy, such as 'http://proxy.example.com:3128', without user or password",
         shown=False,
         about="proxy for requests to this endpoint; proxies from the environment are ignored",
+    ),
+    "batch_api": Kind(lambda v: v in registry.NAMES, f"one of {_NAMES}").of(
+        "whose format the server's batch API has, which embeds history later and cheaper; default: it has none"
+    ),
+    "batch_discount": Kind(lambda v: _is_number(v, 0, 0.99), "a number from 0 to 0.99").of(
+        "how much cheaper a batch is than requests: 0.5 is half the price; default: as the provider documents it"
     ),
 }
 

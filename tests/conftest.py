@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.breakpoints",
     "tests.fixtures.doctor",
     "tests.fixtures.moved_databases",
+    "tests.fixtures.package_upgrade",
     "tests.fixtures.pipelines.tables",
     "tests.fixtures.providers.models",
     "tests.fixtures.server.databases",

@@ -27,7 +27,7 @@ _SETTABLE = sorted(serving.MODEL.keys() - serving.IDENTITY)
 #: Arguments of embed_model_add that could be taken for options.
 _ARGUMENTS = ("provider", "dimensions", "remote_name", "endpoint", "name")
 #: Options of a built-in model, which is free and has no server.
-_BUILT_IN = ("inputs",)
+_BUILT_IN = ("inputs", "watch", "drift_limit")
 #: Options for which null is a value of its own, and "default" resets them.
 _NULL_MEANS_OFF = ("watch",)
 

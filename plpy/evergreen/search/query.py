@@ -16,6 +16,7 @@ from evergreen.embedding.dispatcher import embed_once
 from evergreen.embedding.http import credentials, parameters
 from evergreen.embedding.limits.shared import SharedLimits
 from evergreen.embedding.providers.registry import provider
+from evergreen.embedding.watch import packaged
 from evergreen.search.bridged import Asking, asking
 from evergreen.search.hexadecimal import hexadecimal
 from evergreen.search.view import look, shows_another, snapshot_is_kept, switched, view_of
@@ -103,7 +104,7 @@ def embed_query(pipeline: str | None, text: str | None) -> str | None:
         return readable, asking(readable)
 
     found, by = as_extension_owner(resolve, stable=True)
-    seen = look(found.view, found.source) if found.view is not None and by.model.is_served else None
+    seen = look(found.view, found.source) if found.view is not None and _fits(by.model) else None
     warn_if_changed(found, by.model)
     if snapshot_is_kept() and shows_another(as_extension_owner(lambda: view_of(found)), found.active.id):
         raise switched(pipeline)
@@ -129,9 +130,16 @@ def _paid(asked: Asked, pipeline_id: int | None) -> str:
     return asked.vector
 
 
+def _fits(model: Model) -> bool:
+    """Return whether questions are embedded by the revision that the vectors are of, as far as that is known."""
+    if not model.is_served:
+        return False
+    return provider(model.provider).sql or not as_extension_owner(lambda: packaged.differs(model), stable=True)
+
+
 def warn_if_changed(pipeline: Pipeline, model: Model) -> None:
     """Warn, once a statement, if questions and vectors are of different models."""
-    if model.is_served:
+    if _fits(model):
         return
     now = str(as_extension_owner(lambda: db.value(SQL.statement_time), stable=True))
     if _warned.get(pipeline.id) == now:

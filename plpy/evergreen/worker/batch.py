@@ -31,6 +31,7 @@ class Batch:
         self._tasks: list[EmbeddingTask] = []  # with the dispatcher
         self._started_at = time.monotonic()
         self._renew_at = self._started_at + claim.lease / 3
+        self.discarded = False  # its vectors may be of another model
         self.lock_failures = 0  # consecutive writes that a lock prevented
         self.retry_at: float | None = None  # and when to try again
         self._provider = provider(claim.generation.model.provider)
@@ -169,6 +170,7 @@ class Batch:
 
     def discard(self) -> None:
         """Drop the vectors: another model is served than when they were requested, and they may be its."""
+        self.discarded = bool(self.result.vectors)
         self.result.vectors.clear()
         self.result.sent.clear()
 

@@ -227,6 +227,12 @@ class Drain:
 
     def _apply(self, batch: Batch) -> None:
         self._done.update((batch.claim.pipeline.id, key) for key in self._engine.finish(batch))
+        if batch.discarded:
+            name = batch.claim.pipeline.name
+            db.warning(
+                f'pipeline "{name}": vectors were not written, because the model changed meanwhile',
+                hint=f"SELECT state, last_error FROM embed_status WHERE pipeline = {db.literal(name)}; says more.",
+            )
         failures = batch.result.prepared.failures
         if failures:
             key, error = next(iter(failures.items()))

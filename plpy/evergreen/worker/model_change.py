@@ -9,6 +9,7 @@ from evergreen.catalog import models, options
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Model, Pipeline
 from evergreen.embedding.limits.admission import Permit
+from evergreen.embedding.watch import packaged
 
 _WAIT_S = 30.0  # seconds until rows are claimed again, to see whether the model is back
 
@@ -20,8 +21,10 @@ def tolerates(pipeline: Pipeline) -> bool:
 
 def stopped(pipeline: Pipeline, generation: Generation) -> Permit | None:
     """Return why nothing is sent to a generation's model because it is another now; None if it is not."""
-    if generation.model.is_served or tolerates(pipeline):
+    if tolerates(pipeline):
         return None
+    if generation.model.is_served:
+        return packaged.unavailable(generation.model)
     return Permit(_WAIT_S, open=True, reason=describe(generation.model), scope="service")
 
 
@@ -36,7 +39,8 @@ def describe(model: Model) -> str:
 
 def is_current(claim: Claim) -> bool:
     """Return whether the vectors of a claim may be written by this transaction, which has an id from now on."""
+    model = claim.generation.model
+    is_served = packaged.is_served(model)
     if tolerates(claim.pipeline):
         return True
-    model = claim.generation.model
-    return models.is_in_epoch(model, model.served.epoch)
+    return is_served and models.is_in_epoch(model, model.served.epoch)

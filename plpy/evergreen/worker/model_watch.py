@@ -11,7 +11,7 @@ from evergreen.db import event_log
 from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.embedding.dispatcher import RequestDispatcher
 from evergreen.embedding.providers.registry import provider
-from evergreen.embedding.watch import state
+from evergreen.embedding.watch import packaged, state
 from evergreen.embedding.watch.decision import Verdict
 from evergreen.embedding.watch.state import Look, Sweep
 from evergreen.embedding.watch.texts import KEYS, TEXTS
@@ -93,7 +93,11 @@ class ModelWatch:
         if any(key not in vectors for key in KEYS):
             state.fail(look, _reason(task))
             return
-        found = state.record(look, [vectors[key] for key in KEYS], task.served_as)
+        seen = [vectors[key] for key in KEYS]
+        if not packaged.can_tell(look.model, seen):
+            state.fail(look, "this session loaded the model before it changed")
+            return
+        found = state.record(look, seen, task.served_as)
         if found is not None and found.verdict in (Verdict.CHANGED, Verdict.ALTERNATES, Verdict.DOUBT):
             self._kept.watch_at = 0.0
 

@@ -3,7 +3,17 @@
 from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.providers.turning import model_of_vectors
 from tests.fixtures.waiting import Background, wait_until
-from tests.integration.models.watching import every, finish, insert, look_once, served_as, watch, work, work_until
+from tests.integration.models.watching import (
+    every,
+    finish,
+    insert,
+    let_a_minute_pass,
+    look_once,
+    served_as,
+    watch,
+    work,
+    work_until,
+)
 
 
 def test_another_name_alone_raises_nothing(db, watched):
@@ -11,6 +21,7 @@ def test_another_name_alone_raises_nothing(db, watched):
     every(db, "1 hour")
     work(db)
     assert served_as(db) == "loop"
+    let_a_minute_pass(db)
     watched.name = "loop-2026-06"
     insert(db, "answered under another name")
     finish(db)
@@ -18,15 +29,36 @@ def test_another_name_alone_raises_nothing(db, watched):
     assert watch(db) == (1, True)
     assert status_of(db, "state") == "active"
     seen = watched.looks
+    let_a_minute_pass(db)
     insert(db, "once more")
     finish(db)
     assert watched.looks == seen
+
+
+def test_answers_under_two_names_bring_a_look_a_minute(db, watched):
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    seen = watched.looks
+    for number in range(6):
+        watched.name = f"server-{number % 2}"
+        insert(db, f"answered by server {number}")
+        finish(db)
+    assert watched.looks == seen
+    let_a_minute_pass(db)
+    for number in range(6):
+        watched.name = f"server-{number % 2}"
+        insert(db, f"answered again by server {number}")
+        finish(db)
+    assert watched.looks == seen + 1
+    assert watch(db) == (1, True)
 
 
 def test_an_alias_that_points_elsewhere_is_noticed_before_its_time(db, watched):
     look_once(db, watched)
     every(db, "1 hour")
     work(db)
+    let_a_minute_pass(db)
     watched.name = "another-model"
     watched.become("new")
     insert(db, "by another model")

@@ -5,7 +5,17 @@ import pytest
 from tests.fixtures.pipelines.documents import status_of, verified
 from tests.fixtures.providers.turning import TurningProvider, model_of_vectors
 from tests.fixtures.waiting import wait_until
-from tests.integration.models.watching import every, finish, insert, look_once, served_as, watch, work, work_until
+from tests.integration.models.watching import (
+    every,
+    finish,
+    insert,
+    let_a_minute_pass,
+    look_once,
+    served_as,
+    watch,
+    work,
+    work_until,
+)
 
 BEFORE, PULLED = "0a109f422b47" + "0" * 52, "b7f5c0c1d2e3" + "0" * 52
 
@@ -21,6 +31,7 @@ def pulled(db, docs, turning: TurningProvider) -> TurningProvider:
     wait_until(lambda: work(db) or served_as(db))
     every(db, "1 hour")
     work(db)
+    let_a_minute_pass(db)
     return turning
 
 

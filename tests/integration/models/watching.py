@@ -50,6 +50,11 @@ def look_once(db: psycopg.Connection, provider: TurningProvider) -> None:
     wait_until(lambda: work(db) or provider.looks > seen)
 
 
+def let_a_minute_pass(db: psycopg.Connection) -> None:
+    """As if the last look had been a minute ago: sooner, no name brings the next one forward."""
+    db.execute("UPDATE embed.model_watch SET watched_at = watched_at - interval '1 min'")
+
+
 def every(db: psycopg.Connection, interval: str) -> None:
     """Set how often the model is looked at."""
     db.execute("SELECT embed_model_set('loop', jsonb_build_object('watch', %s::text))", (interval,))

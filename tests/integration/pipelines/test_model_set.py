@@ -119,7 +119,7 @@ def test_of_the_providers_in_this_process_the_size_of_a_request_can_be_set(db, d
     assert db.execute("SELECT inputs FROM embed_models WHERE model = 'wordllama-64'").fetchone() == (16,)
     assert change(db, {"inputs": None}, "wordllama-64") == {}
     error = refused(db, SET, ("wordllama-64", '{"price": 1}'))
-    assert error.diag.message_hint == "It has: inputs."
+    assert error.diag.message_hint == "It has: inputs, watch, drift_limit."
     hash_model(db)
     change(db, {"inputs": 3}, "hash8")
     assert db.execute("SELECT inputs FROM embed_models WHERE model = 'hash8'").fetchone() == (3,)

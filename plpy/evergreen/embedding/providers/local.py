@@ -1,6 +1,7 @@
 """Providers in this process: ``wordllama``, the built-in model, and ``hash``, for tests."""
 
 import hashlib
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +20,23 @@ else:
 
 DIMENSIONS = (256, 128, 64)
 _CLAIM = 1000  # rows: a tenth of a second of work
+_loaded_at: dict[int, float] = {}  # by dimensions: seconds since 1970
 
 
 @cache
 def _loaded(dimensions: int) -> TokenPooling:
+    _loaded_at[dimensions] = time.time()
     with own_packages():
         import wordllama  # noqa: PLC0415 - 0.3 s that only those pay who use it
 
         folder = Path(wordllama.__file__).parent
         # Its default look-up misses the tokenizer in the package and would download one.
         return TokenPooling(wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions))
+
+
+def loaded_at(model: Model) -> float | None:
+    """Return when this session loaded the package of a model, in seconds since 1970; None if it did not."""
+    return _loaded_at.get(model.dimensions) if model.provider == "wordllama" else None
 
 
 class WordLlama:

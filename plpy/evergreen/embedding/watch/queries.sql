@@ -27,6 +27,23 @@ RETURNING w.model, w.looks, pg_catalog.clock_timestamp()::pg_catalog.text AS sen
 SELECT pg_catalog.date_part('epoch', min(w.next_at) - pg_catalog.clock_timestamp()) AS seconds
 FROM embed.model_watch w JOIN ({watched}) m ON m.id = w.model WHERE m.every IS NOT NULL
 
+-- find_watch(int4): what is known of a model; is_old: since before this transaction
+SELECT w.revision, w.settled, w.epoch, w.agreeing, pg_catalog.date_part('epoch', w.changed_at) AS changed_at,
+       coalesce(w.watched_at < pg_catalog.now(), false) AS is_old
+FROM embed.model_watch w WHERE w.model = $1
+
+-- insert_watch(int4): a model that is looked at when it is loaded
+INSERT INTO embed.model_watch (model) VALUES ($1) ON CONFLICT (model) DO NOTHING
+
+-- take_look(int4): a look out of turn, by a session that has loaded the model
+UPDATE embed.model_watch w SET looks = w.looks + 1 WHERE w.model = $1
+RETURNING w.looks, pg_catalog.clock_timestamp()::pg_catalog.text AS sent_at
+
+-- confirm(int4, float8): a session found the model unchanged; once an hour is enough
+UPDATE embed.model_watch SET watched_at = pg_catalog.clock_timestamp(), good_at = pg_catalog.clock_timestamp(), drift = $2
+WHERE ctid = ANY (ARRAY(SELECT w.ctid FROM embed.model_watch w
+                        WHERE w.model = $1 AND w.watched_at < pg_catalog.clock_timestamp() - interval '1 h' FOR UPDATE SKIP LOCKED))
+
 -- lock_watch(int4, int8): the model's row, if no other session has taken a later look
 SELECT w.revision, w.settled, w.epoch, w.agreeing, w.served_as, w.good_at::pg_catalog.text AS good_at
 FROM embed.model_watch w WHERE w.model = $1 AND w.looks = $2 FOR UPDATE
@@ -83,9 +100,12 @@ DELETE FROM embed.model_sweep WHERE model = $1 AND revision = $2
 -- postpone(int4, int8, interval): a look that failed
 UPDATE embed.model_watch SET next_at = pg_catalog.clock_timestamp() + $3 WHERE model = $1 AND looks = $2
 
--- hasten(int4, text): the server calls the model by another name than at the last look
-UPDATE embed.model_watch SET next_at = pg_catalog.clock_timestamp()
-WHERE model = $1 AND served_as <> $2 AND next_at > pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 1)
+-- hasten(int4, text, float8): the server calls the model by another name than at the last look. Not sooner than $3 seconds after
+-- that: answers of several servers may have different names, and a look costs tokens
+UPDATE embed.model_watch w SET next_at = n.soon
+FROM (SELECT greatest(pg_catalog.clock_timestamp(), w.watched_at + pg_catalog.make_interval(secs => $3)) AS soon
+      FROM embed.model_watch w WHERE w.model = $1) n
+WHERE w.model = $1 AND w.served_as <> $2 AND w.next_at > n.soon + pg_catalog.make_interval(secs => 1)
 
 -- look_now(int4): the next look is due
 UPDATE embed.model_watch SET next_at = pg_catalog.clock_timestamp() WHERE model = $1

@@ -1,5 +1,6 @@
 """Looks at models and what follows from them, in the catalog: who looks, when, and what is served since."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from evergreen import db
@@ -26,17 +27,32 @@ _WATCHED = {"watched": SQL.watched.text}
 _UNCONFIRMED = 0  # the revision under which a look is stored that matched no revision
 _LEASE_S = 45.0  # seconds that a look may wait for its turn before another session takes it
 _SOON = "5 s"  # until a second look must agree
+_HASTENED_S = 60.0  # seconds after a look until another name brings the next one forward
 _ALTERNATING = "1 min"
 _FAILED = "1 min"
 
 
 @frozen
 class Look:
-    """A look that this session has taken. ``number``: its fencing token."""
+    """A look that this session has taken. ``number``: its fencing token.
+
+    ``before_writing``: every session looks before it writes its first vector, so after a change none is to be marked.
+    """
 
     model: Model
     number: int
     sent_at: str
+    before_writing: bool = False
+
+
+@frozen
+class Seen:
+    """What other sessions have noted. ``changed_at``: seconds since 1970; ``is_old``: before this transaction began."""
+
+    known: Known
+    epoch: int
+    changed_at: float | None
+    is_old: bool
 
 
 @frozen
@@ -78,6 +94,37 @@ def seconds_left() -> float | None:
     return None if left is None else float(left)
 
 
+def drift_limit(model: Model) -> float:
+    """Return 1 - cosine above which a model is another one."""
+    return float(model.options.get("drift_limit", DRIFT_LIMIT))
+
+
+def known(model: int) -> Seen | None:
+    """Return what is known of a model; None if it was never looked at."""
+    row = db.one(SQL.find_watch, model)
+    if row is None:
+        return None
+    references = _references(model)
+    unconfirmed = references.pop(_UNCONFIRMED, None)
+    found = Known(row["revision"], row["settled"], row["agreeing"], references, unconfirmed)
+    return Seen(found, row["epoch"], row["changed_at"], bool(row["is_old"]))
+
+
+def confirm(model: int, drift: float) -> None:
+    """Note now and then that a session found a model unchanged; locks nothing that another session has locked."""
+    db.run(SQL.confirm, model, drift)
+
+
+def record_loaded(model: Model, vectors: LookVectors, again: Callable[[], LookVectors]) -> Finding | None:
+    """Record what a session that has loaded a model sees before it writes; a second look follows at once."""
+    db.run(SQL.insert_watch, model.id)
+    row = db.one(SQL.take_look, model.id)
+    assert row is not None
+    look = Look(model, row["looks"], row["sent_at"], before_writing=True)
+    found = record(look, vectors, None)
+    return record(look, again(), None) if found is not None and found.verdict is Verdict.DOUBT else found
+
+
 def fail(look: Look, why: str) -> None:
     """Note that a look got no answer: it is tried again, and nothing stops."""
     event_log.info("model_not_watched", model=look.model.name, reason=why)
@@ -92,8 +139,8 @@ def record(look: Look, vectors: LookVectors, served_as: str | None) -> Finding |
         return None
     references = _references(model.id)
     unconfirmed = references.pop(_UNCONFIRMED, None)
-    known = Known(row["revision"], row["settled"], row["agreeing"], references, unconfirmed)
-    found = decide(known, vectors, float(model.options.get("drift_limit", DRIFT_LIMIT)))
+    before = Known(row["revision"], row["settled"], row["agreeing"], references, unconfirmed)
+    found = decide(before, vectors, drift_limit(model))
     _keep(model.id, found, references, unconfirmed, vectors)
     good = look.sent_at if found.verdict in (Verdict.FIRST, Verdict.UNCHANGED, Verdict.CHANGED) else None
     _change(look, found, row)
@@ -122,7 +169,7 @@ def _change(look: Look, found: Finding, before: db.Row) -> None:
     if found.verdict not in (Verdict.CHANGED, Verdict.ALTERNATES):
         return
     model, settled = look.model, found.verdict is Verdict.CHANGED
-    if before["settled"]:
+    if before["settled"] and not look.before_writing:
         db.run(SQL.insert_sweep, model.id, before["revision"], before["good_at"])
     db.run(SQL.record_change, model.id, found.revision, settled, look.sent_at if settled else None)
     drift = round(found.drift, 4)
@@ -168,7 +215,7 @@ def _insert(model: int, revision: int, vectors: LookVectors) -> None:
 
 def hasten(model: int, served_as: str) -> None:
     """Look at a model soon if its server calls it by another name than before."""
-    db.run(SQL.hasten, model, served_as)
+    db.run(SQL.hasten, model, served_as, _HASTENED_S)
 
 
 def look_now(model: int) -> None:

@@ -148,12 +148,26 @@ def _outside(db: Connection, context: Context) -> str | None:
     for part in (texts[:middle], texts[middle:]):
         if part and fate < 0.8:
             dimensions = 16 if part[0].model == "wide" else 8
-            _retrying(context, partial(external_compute.submit, db, part, pipeline=name, dimensions=dimensions))
+            submit = partial(external_compute.submit, db, part, pipeline=name, dimensions=dimensions)
+            if not _submitted(context, submit):
+                _retrying(context, partial(external_compute.release, db, texts, pipeline=name))
+                return "outside, model changed"
         elif part and fate < 0.9:
             why = context.chance.choice([None, "out of memory"])
             _retrying(context, partial(external_compute.release, db, part, why, pipeline=name))
         context.pause(0.2)
     return None if fate < 0.9 else "outside, died"
+
+
+def _submitted(context: Context, submit: Callable[[], object]) -> bool:
+    """Submit; return False where the model changed since the claim."""
+    try:
+        _retrying(context, submit)
+    except psycopg.errors.ObjectNotInPrerequisiteState as refused:
+        if "changed since claim" not in str(refused):
+            raise
+        return False
+    return True
 
 
 def _retrying(context: Context, call: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from evergreen_host.compute import ray as compute_ray
 from evergreen_host.compute.embedder import Settings
+from evergreen_host.dashboard.start import serve_dashboard
 from evergreen_host.debian import setup as debian_setup
 from evergreen_host.demo import run as demo_run
 from evergreen_host.errors import EvergreenError
@@ -178,6 +179,22 @@ def metrics(
         monitor_metrics.serve(dsn, address, port)
     else:
         print(monitor_metrics.exposition(dsn), end="")
+
+
+@app.command()
+def dashboard(
+    dsn: Dsn = "",
+    listen: Annotated[str, typer.Option(help="Address and port to listen on.")] = "127.0.0.1:9188",
+    read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, change nothing.")] = False,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that opens the page; required where others can reach it.")
+    ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="Host name by which browsers reach the page, as through a proxy.")
+    ] = None,
+) -> None:
+    """Serve a web page for operators, with the rights of the connection's role."""
+    serve_dashboard(dsn, listen, tuple(host or ()), read_only=read_only, token_file=token_file)
 
 
 imports = typer.Typer(help="Import embeddings of another extension.", no_args_is_help=True)

@@ -112,8 +112,13 @@ def open_database(dsn: str, application_name: str, *, only_reads: bool = False) 
             except psycopg.errors.LockNotAvailable as error:
                 raise (database.lock_problem() or error) from error
     except psycopg.Error as error:
-        message = error.diag.message_primary or str(error).strip() or type(error).__name__
-        raise EvergreenError(message, error.diag.message_hint or _hint(error)) from error
+        raise explained(error) from error
+
+
+def explained(error: psycopg.Error) -> EvergreenError:
+    """Return an error of the server or of the connection as a command reports it."""
+    message = error.diag.message_primary or str(error).strip() or type(error).__name__
+    return EvergreenError(message, error.diag.message_hint or _hint(error))
 
 
 def _hint(error: psycopg.Error) -> str:

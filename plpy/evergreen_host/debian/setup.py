@@ -11,7 +11,7 @@ from evergreen_host.process import as_root
 from evergreen_host.report import Report
 
 #: Packages that only the tests need: debootstrap builds roots, prometheus has promtool.
-TEST_PACKAGES = ("debootstrap", "pgbouncer", "prometheus")
+TEST_PACKAGES = ("chromium", "debootstrap", "pgbouncer", "prometheus")
 _MANUAL_HINT = "install PostgreSQL with PL/Python 3, pgvector and pg_cron, then run: evergreen install"
 
 

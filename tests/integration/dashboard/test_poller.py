@@ -1,0 +1,138 @@
+"""One look for all browsers: what the page costs the database, and what it does not ask at all."""
+
+import threading
+import time
+
+import pytest
+
+from evergreen_host.dashboard import poller as pollers
+from evergreen_host.database import Database
+from tests.fixtures.pipelines.documents import drain_all
+from tests.fixtures.pipelines.endpoints import create
+from tests.fixtures.roles import hash_model
+from tests.fixtures.waiting import wait_until
+
+pytestmark = pytest.mark.shared_database
+
+
+@pytest.fixture
+def pipeline(db, docs):
+    hash_model(db)
+    create(db, model="hash8")
+    drain_all(db)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The statements of this process' sessions."""
+    seen: list[str] = []
+    rows = Database.rows
+
+    def noted(self, query, *parameters):
+        seen.append(query)
+        return rows(self, query, *parameters)
+
+    monkeypatch.setattr(Database, "rows", noted)
+    return seen
+
+
+def looks(served):
+    return served.site.poller._state.number
+
+
+def test_ten_browsers_cost_no_more_than_one(serve, pipeline, asked, monkeypatch):
+    monkeypatch.setattr(pollers, "_EVERY_S", 0.2)
+    monkeypatch.setattr(pollers, "_SHARE", 1)
+    served = serve()
+
+    def statements(browsers: int) -> float:
+        """Return how many a look costs while so many browsers ask for the live part again and again."""
+        ended = threading.Event()
+
+        def browse() -> None:
+            while not ended.is_set():
+                assert served.ask("/pipeline/live?name=docs").status == 200
+
+        served.ask("/pipeline?name=docs")
+        threads = [threading.Thread(target=browse) for _ in range(browsers)]
+        for thread in threads:
+            thread.start()
+        start, before = looks(served), len(asked)
+        wait_until(lambda: looks(served) >= start + 5)
+        number, cost = looks(served) - start, len(asked) - before
+        ended.set()
+        for thread in threads:
+            thread.join()
+        return cost / number
+
+    one, ten = statements(1), statements(10)
+    assert ten <= one + 1, (one, ten)
+    assert one <= 5
+
+
+def test_without_a_browser_it_looks_less_often(serve, pipeline, monkeypatch):
+    served = serve()
+    poller = served.site.poller
+    assert poller._look() < 10
+    monkeypatch.setattr(poller, "_seen_at", time.monotonic() - 60)
+    assert poller._look() == pytest.approx(10, abs=5)
+    assert poller._look() >= pollers._UNSEEN_EVERY_S
+
+
+def test_a_slow_database_is_asked_less_often(serve, pipeline, monkeypatch):
+    """Looks take at most a twentieth of the time."""
+    served = serve()
+    status = pollers.figures.status.read
+
+    def slow(database, name):
+        time.sleep(0.3)
+        return status(database, name)
+
+    monkeypatch.setattr(pollers.figures.status, "read", slow)
+    assert served.site.poller._look() >= 6
+
+
+def test_no_statement_of_the_poller_is_dearer_than_embed_status(serve, pipeline, asked, db):
+    """In the planner's units and in blocks read, for a pipeline with some history."""
+    served = serve()
+    served.site.poller.refresh()
+    queries = {query for query in asked if "embed_" in query and "%s" not in query}
+    assert any("embed_usage" in query for query in queries)
+
+    def blocks(query: str) -> int:
+        text = query.replace("{schema}", "public").replace("{{", "{").replace("}}", "}")
+        (plan,) = db.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}").fetchone()
+        return plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]
+
+    for query in queries:
+        db.execute(query.replace("{schema}", "public"))
+    status = max(blocks(query) for query in queries if "embed_status" in query)
+    assert all(blocks(query) <= status for query in queries), {query: blocks(query) for query in queries}
+
+
+def test_a_table_that_is_locked_does_not_stop_the_page(serve, pipeline, connect):
+    served = serve()
+    with connect(autocommit=False) as other:
+        other.execute("LOCK TABLE embed.change_log")
+        wait_until(lambda: "embed.change_log is locked by process" in served.ask("/").text)
+    wait_until(lambda: "is locked" not in served.ask("/").text)
+
+
+def test_an_extension_that_is_dropped_and_made_again(serve, db, pipeline):
+    served = serve()
+    db.execute("SELECT embed_drop('docs')")
+    wait_until(lambda: "No pipelines" in served.ask("/live").text)
+    create(db, model="hash8")
+    wait_until(lambda: "/pipeline?name=docs" in served.ask("/live").text)
+
+
+def test_sessions_are_few_and_named(serve, pipeline, db):
+    served = serve()
+    for _ in range(3):
+        served.ask("/pipeline/search?name=docs&q=title")
+        served.act("pause")
+        served.act("resume")
+    found = db.execute(
+        "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'evergreen dashboard%' ORDER BY 1"
+    ).fetchall()
+    assert found == [("evergreen dashboard",), ("evergreen dashboard acts",), ("evergreen dashboard asks",)]

@@ -36,6 +36,7 @@ CURES: dict[str, str] = {
     "the server names no URL of its own for the upload": _BATCH,
     "the output ends within a line": "The download is retried automatically.",
     "a line of the output cannot be read": "Its text is embedded by an ordinary request.",
+    "the download was cut": "Nothing: the next worker downloads the rest.",
     "… lines came of a batch with … results": "The download is retried automatically.",
     "refused to talk to …: a link-local, metadata or multicast address": "Use another address: these are never contacted.",
     "refused to send texts unencrypted to …: it is not on this machine": "Use https. On a network that you trust, set the endpoint's option `allow_http`.",

@@ -17,6 +17,13 @@ EXAMPLE = "evergreen: event=breaker_opened endpoint=local failures=3 rests_until
 LEVELS = {"info": "LOG", "warn": "WARNING", "debug": "DEBUG2"}
 MEANINGS = {
     "batch_done": "A batch was written.",
+    "batch_ended": "A batch ended; what has no vector goes by requests. `embed_batches` has the details.",
+    "batch_overdue": "A batch passed its deadline, so its rows go by requests, at the full price.",
+    "batch_refused": "The provider refused a step of a batch; its rows go by requests. `embed_batches.last_error` says why.",
+    "batch_sealed": "A batch takes no more texts and is uploaded.",
+    "batch_step_failed": "A step of a batch failed in the database; it is tried again within seconds.",
+    "batch_submitted": "The provider has a batch.",
+    "batch_text_sent_twice": "Live rows needed texts that are in a batch, too. They do not wait, so these are paid for twice.",
     "breaker_closed": "The model or endpoint answers again.",
     "breaker_opened": "Nothing is sent to this model or endpoint for now. `evergreen doctor` says why.",
     "bridge_built": "Questions to the active generation are embedded by the model of the one being built.",

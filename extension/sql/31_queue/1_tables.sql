@@ -55,6 +55,7 @@ CREATE TABLE embed.job (
     error_scope text,
     unserved_since timestamptz,
     max_batch   int,
+    batch       bigint,
     PRIMARY KEY (generation, key)
 ) WITH (
     fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
@@ -64,6 +65,7 @@ CREATE TABLE embed.job (
 -- The condition holds for every row. It keeps look-ups by (generation, key) off this index: with statistics from a time when
 -- the table was emptier, the planner preferred it as the smaller one and read a whole lane for each key.
 CREATE INDEX job_claim_idx ON embed.job (generation, lane, xid) WHERE lane IN (0, 1);
+CREATE INDEX job_batch_idx ON embed.job (batch) WHERE batch > 0;
 COMMENT ON TABLE embed.job IS 'keys that need work, at most one row per (generation, key); written by workers only';
 COMMENT ON COLUMN embed.job.lane IS '0: live, 1: backfill';
 COMMENT ON COLUMN embed.job.changes IS
@@ -75,6 +77,8 @@ COMMENT ON COLUMN embed.job.unserved_since IS
     'oldest change of the row that is not searchable yet, from which lag is measured; NULL for history';
 COMMENT ON COLUMN embed.job.max_batch IS
     'most texts in the next request that includes it, after one failed for an unknown reason; NULL: no limit';
+COMMENT ON COLUMN embed.job.batch IS
+    'batch that the row waits for until ready_at, see embed.batch; 0: its batch is over, so what it still needs goes by requests';
 COMMENT ON COLUMN embed.job.token IS 'the claim that holds it; valid only while embed.lease has that token';
 SELECT pg_catalog.pg_extension_config_dump('embed.job', '');
 

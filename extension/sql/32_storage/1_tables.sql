@@ -135,7 +135,9 @@ CREATE TABLE embed.usage (
     alone_cost           double precision,
     alone_saved_by_cache bigint NOT NULL DEFAULT 0,
     alone_saved_by_dedupe bigint NOT NULL DEFAULT 0,
-    questions            bigint NOT NULL DEFAULT 0
+    questions            bigint NOT NULL DEFAULT 0,
+    batch_texts          bigint NOT NULL DEFAULT 0,
+    alone_batch_texts    bigint NOT NULL DEFAULT 0
 ) WITH (vacuum_truncate = false);
 CREATE INDEX usage_pipeline_idx ON embed.usage (pipeline, at);
 CREATE INDEX usage_not_aggregated_idx ON embed.usage (at) WHERE NOT aggregated;

@@ -167,3 +167,20 @@ END
 $plpgsql$;
 COMMENT ON FUNCTION embed.lag_percentiles(int) IS
     'internal: percentiles of a pipeline''s lag over the last hour, of both lanes and of each';
+
+CREATE FUNCTION embed.rows_in_batch(generation int) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+    SELECT CASE WHEN c.rows <= 5000 THEN c.rows ELSE greatest(
+               (SELECT sum(b.rows)::bigint FROM embed.batch b JOIN embed.generation g ON g.pipeline = b.pipeline
+                WHERE g.id = $1 AND b.finished_at IS NULL), c.rows) END
+    FROM (SELECT count(*) AS rows
+          FROM (SELECT FROM embed.generation g
+                JOIN embed.batch b ON b.pipeline = g.pipeline AND b.finished_at IS NULL
+                JOIN embed.job j ON j.batch = b.id AND j.batch > 0 AND j.generation = g.id
+                                    AND j.ready_at > pg_catalog.clock_timestamp()
+                WHERE g.id = $1 LIMIT 5001) q) c
+$sql$;
+COMMENT ON FUNCTION embed.rows_in_batch(int) IS
+    'internal: rows of a generation that wait for a provider''s batch; more than 5,000 are estimated';

@@ -1,17 +1,17 @@
 CREATE VIEW embed.usage_figures AS
 SELECT true AS for_admin, u.pipeline, u.model, u.at, u.saved_by_fingerprint, u.questions,
-       u.calls, u.texts, u.tokens, u.cost, u.saved_by_cache, u.saved_by_dedupe
+       u.calls, u.texts, u.tokens, u.cost, u.saved_by_cache, u.saved_by_dedupe, u.batch_texts
 FROM embed.usage u
 UNION ALL
 SELECT false, u.pipeline, u.model, u.at, u.saved_by_fingerprint, u.questions,
-       u.alone_calls, u.alone_texts, u.alone_tokens, u.alone_cost, u.alone_saved_by_cache, u.alone_saved_by_dedupe
+       u.alone_calls, u.alone_texts, u.alone_tokens, u.alone_cost, u.alone_saved_by_cache, u.alone_saved_by_dedupe, u.alone_batch_texts
 FROM embed.usage u;
 COMMENT ON VIEW embed.usage_figures IS
     'internal: usage twice: as embed_admin sees it, and as it would have been without other owners'' pipelines';
 
 CREATE VIEW embed.usage_seen AS
 SELECT u.pipeline, u.model, u.at, u.saved_by_fingerprint, u.questions, u.calls, u.texts, u.tokens, u.cost, u.saved_by_cache,
-       u.saved_by_dedupe
+       u.saved_by_dedupe, u.batch_texts
 FROM embed.usage_figures u
 WHERE u.for_admin = pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE');
 COMMENT ON VIEW embed.usage_seen IS 'internal: usage as the querying role may see it';

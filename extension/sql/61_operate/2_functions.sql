@@ -50,7 +50,8 @@ COMMENT ON FUNCTION @extschema@.embed_import_vectors(text, text[], vector[], jso
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE FUNCTION @extschema@.embed_estimate(
-    pipeline text, OUT texts bigint, OUT tokens bigint, OUT calls bigint, OUT cost float8, OUT seconds float8)
+    pipeline text, OUT texts bigint, OUT tokens bigint, OUT calls bigint, OUT cost float8, OUT seconds float8,
+    OUT batch_texts bigint, OUT batch_cost float8)
 RETURNS SETOF record
 LANGUAGE plpython3u VOLATILE ROWS 1
 SET search_path = pg_catalog, pg_temp
@@ -63,8 +64,21 @@ COMMENT ON FUNCTION @extschema@.embed_estimate(text) IS
     'estimates the cost of draining a pipeline now: changed rows, failed rows waiting for a retry, and the rest of a running '
     'backfill, without dead letters and rows a worker has claimed. Up to 5,000 rows of each generation are prepared and '
     'looked up, so texts is exact; beyond that the rest is extrapolated. tokens is estimated from characters, cost from the '
-    'model''s option price (NULL without one), seconds from the endpoint''s limits and half a second per request. Calls no '
-    'model';
+    'model''s option price (NULL without one), seconds from the endpoint''s limits and half a second per request. '
+    'batch_texts of the texts go through the provider''s batch API (option backfill_via), for batch_cost of the cost; calls and '
+    'seconds are without them. Calls no model';
+
+CREATE FUNCTION @extschema@.embed_batch_cancel(id bigint) RETURNS bigint
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python$
+@boot@
+from evergreen.operate import batch_cancel
+return batch_cancel.embed_batch_cancel(id)
+$python$;
+COMMENT ON FUNCTION @extschema@.embed_batch_cancel(bigint) IS
+    'cancels a batch of a pipeline that you administer: its texts are embedded by requests, and a worker cancels it at the '
+    'provider, which bills what it has done by then; returns how many texts had no vector yet';
 
 CREATE FUNCTION @extschema@.embed_explain(pipeline text, key jsonb) RETURNS text
 LANGUAGE plpython3u VOLATILE

@@ -60,7 +60,8 @@ SELECT p.name AS pipeline,
        t.bulk_p99 AS bulk_lag_p99,
        y.budgets AS spent_budgets,
        CASE WHEN embed.may_own(p.source) THEN i.maintenance_error END AS maintenance_error,
-       o.late_since
+       o.late_since,
+       z.in_batch
 FROM embed.pipeline p
 CROSS JOIN (SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE') AS is_admin) r
 LEFT JOIN LATERAL (SELECT pg_catalog.concat_ws(': ', t.what, t.remedy) AS missing_part FROM embed.missing_part(p.id) t
@@ -87,6 +88,7 @@ CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
 CROSS JOIN LATERAL embed.job_figures(g.id, p.id, m.trouble IS NOT NULL) j
 CROSS JOIN LATERAL embed.change_log_figures(p.id, g.id) l
 CROSS JOIN LATERAL embed.failure_figures(g.id, p.id) f
+CROSS JOIN LATERAL (SELECT embed.rows_in_batch(g.id) AS in_batch OFFSET 0) z
 CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c
 -- Not for roles that only read or write the table: what their own rows cost would tell which texts other rows have.
 LEFT JOIN LATERAL embed.usage_totals(p.id, r.is_admin) u ON embed.may_own(p.source)
@@ -101,8 +103,10 @@ COMMENT ON COLUMN @extschema@.embed_status.rows IS
 COMMENT ON COLUMN @extschema@.embed_status.coverage IS 'fresh / rows';
 COMMENT ON COLUMN @extschema@.embed_status.fresh IS
     'documents that are up to date as far as the queue knows; embed_verify() proves it';
-COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows waiting for a worker; an estimate during a backfill';
+COMMENT ON COLUMN @extschema@.embed_status.pending IS 'rows waiting for a worker, or for a batch; an estimate during a backfill';
 COMMENT ON COLUMN @extschema@.embed_status.in_flight IS 'rows that a worker has claimed';
+COMMENT ON COLUMN @extschema@.embed_status.in_batch IS
+    'of the pending rows, those whose text is in a batch at the provider: see embed_batches and option backfill_via';
 COMMENT ON COLUMN @extschema@.embed_status.last_error IS
     'current reason why rows are not fresh; NULL if rows only wait for their turn or for embed_resume(); otherwise the last '
     'maintenance failure. Only those who administer the pipeline see what a model reported about a row';
@@ -184,7 +188,8 @@ SELECT p.name AS pipeline,
        sum(u.saved_by_fingerprint)::bigint AS saved_by_fingerprint,
        sum(u.saved_by_cache)::bigint AS saved_by_cache,
        sum(u.saved_by_dedupe)::bigint AS saved_by_dedupe,
-       sum(u.questions)::bigint AS questions
+       sum(u.questions)::bigint AS questions,
+       sum(u.batch_texts)::bigint AS batch_texts
 FROM embed.usage_seen u
 LEFT JOIN embed.pipeline p ON p.id = u.pipeline
 LEFT JOIN embed.model m ON m.id = u.model
@@ -209,4 +214,50 @@ COMMENT ON COLUMN @extschema@.embed_usage.saved_by_cache IS 'texts whose vector 
 COMMENT ON COLUMN @extschema@.embed_usage.saved_by_dedupe IS 'texts needed more than once at the same time and sent once';
 COMMENT ON COLUMN @extschema@.embed_usage.questions IS
     'the texts that were queries (embed, embed_query, embed_search, embed_search_rows, embed_compare)';
+COMMENT ON COLUMN @extschema@.embed_usage.batch_texts IS
+    'the texts that went through the provider''s batch API, at its price: see option backfill_via';
 GRANT SELECT ON @extschema@.embed_usage TO PUBLIC;
+
+CREATE VIEW @extschema@.embed_batches WITH (security_barrier) AS
+SELECT b.id,
+       e.name AS endpoint,
+       m.name AS model,
+       p.name AS pipeline,
+       b.state,
+       b.texts + x.spared AS texts,
+       b.succeeded + CASE WHEN b.is_collected THEN x.spared ELSE 0 END AS succeeded,
+       b.failed,
+       b.submitted_at,
+       b.deadline,
+       b.finished_at,
+       CASE WHEN x.is_admin THEN b.cost ELSE x.alone_cost END AS cost,
+       CASE WHEN x.is_admin THEN b.saved ELSE x.alone_cost * (b.saved / nullif(b.cost, 0)) END AS saved,
+       b.remote_id,
+       b.last_error
+FROM embed.batch b
+LEFT JOIN embed.model m ON m.id = b.model
+LEFT JOIN embed.endpoint e ON e.name = m.endpoint
+LEFT JOIN embed.pipeline p ON p.id = b.pipeline
+CROSS JOIN LATERAL (SELECT r.is_admin, CASE WHEN r.is_admin THEN 0 ELSE b.spared END AS spared,
+                           b.alone_cost * (1 + b.spared::float8 / greatest(b.texts, 1)) AS alone_cost
+                    FROM (SELECT pg_catalog.pg_has_role(current_user, 'embed_admin', 'USAGE') AS is_admin) r) x
+WHERE CASE WHEN p.id IS NULL THEN x.is_admin ELSE embed.may_own(p.source) END;
+COMMENT ON VIEW @extschema@.embed_batches IS
+    'batches of texts that went to a provider''s batch API, of the pipelines you administer; kept for 30 days after they end';
+COMMENT ON COLUMN @extschema@.embed_batches.pipeline IS 'NULL: it was dropped; shown to embed_admin';
+COMMENT ON COLUMN @extschema@.embed_batches.state IS
+    'preparing: it takes texts, or is uploaded; submitted and running: the provider has it; collecting: results are read; then '
+    'done, failed (see last_error), expired (at the provider, or its deadline passed) or cancelled. What has no vector then is '
+    'embedded by requests';
+COMMENT ON COLUMN @extschema@.embed_batches.texts IS
+    'its texts. Only embed_admin sees this without the texts that other owners'' pipelines have; that holds for succeeded, cost '
+    'and saved, too';
+COMMENT ON COLUMN @extschema@.embed_batches.succeeded IS 'texts with a vector';
+COMMENT ON COLUMN @extschema@.embed_batches.failed IS 'texts for which the provider returned an error';
+COMMENT ON COLUMN @extschema@.embed_batches.deadline IS 'after which its rows go by requests: option batch_deadline';
+COMMENT ON COLUMN @extschema@.embed_batches.cost IS
+    'tokens times the model''s option price, less the discount; NULL without a price';
+COMMENT ON COLUMN @extschema@.embed_batches.saved IS 'what requests would have cost beyond that';
+COMMENT ON COLUMN @extschema@.embed_batches.remote_id IS 'what the provider calls it';
+COMMENT ON COLUMN @extschema@.embed_batches.last_error IS 'last error of a step or of a text, as the provider reported it';
+GRANT SELECT ON @extschema@.embed_batches TO PUBLIC;

@@ -7,7 +7,7 @@ from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.queue import backfill, change_log, claims
-from evergreen.storage import documents, generation_tables, vector_cache
+from evergreen.storage import batch_spool, documents, generation_tables, vector_cache
 
 SQL = load(__package__)
 
@@ -63,6 +63,7 @@ def adopt(pipeline: Pipeline) -> None:
     models = [g.known_model.id for g in pipeline.generations if g.known_model is not None]
     claims.release_all(generations)
     vector_cache.clear_all_in_flight(models)
+    batch_spool.discard(pipeline.id)
     change_log.reset_scan_start(pipeline.id)
     documents.advance_ids()
     if pipeline.missing_part is None:

@@ -22,6 +22,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 _SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
 _FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
+_INTERVALS = ("previous_kept", "batch_deadline")
 _LEAST_MB, _MOST_MB = 32, 64 << 20
 
 
@@ -133,6 +134,16 @@ PIPELINE: dict[str, Option] = {
         "when another model is served under the model's name: stop writes no vector and lets changed rows wait, warn"
         " goes on",
     ),
+    "backfill_via": Option(
+        "requests",
+        _one_of("requests", "batch"),
+        "batch: history and rebuilds go through the batch API of the model's endpoint (its option batch_api), at its"
+        " lower price, and may take hours; live changes never do",
+    ),
+    "batch_min_texts": Option(1000, _whole(1, 50_000), "fewer waiting texts than this go by requests"),
+    "batch_deadline": Option(
+        "24 hours", _interval, "how long history waits for a batch; then what is left goes by requests"
+    ),
     "wakeup": Option(
         None, _switch, "writers wake sleeping workers by NOTIFY; null: on, if max_prepared_transactions is 0"
     ),  # None: on where no transaction can be prepared
@@ -230,9 +241,12 @@ def is_interval(value: str) -> bool:
 
 def check_intervals(options: dict[str, Any]) -> dict[str, Any]:
     """Return a pipeline's options; raises UserError 22023 for an invalid interval."""
-    kept, lag = options.get("previous_kept"), options.get("max_lag")
-    if kept is not None and not is_interval(kept):
-        raise UserError(f'option "previous_kept" must be an interval, not "{kept}"', hint="For example '7 days'.")
+    for name in _INTERVALS:
+        given = options.get(name)
+        if given is not None and not is_interval(given):
+            example = PIPELINE[name].default
+            raise UserError(f'option "{name}" must be an interval, not "{given}"', hint=f"For example '{example}'.")
+    lag = options.get("max_lag")
     if lag is not None and not (is_interval(lag) and interval_seconds(lag) > 0):
         raise UserError(f'option "max_lag" must be a positive interval, not "{lag}"', hint="For example '1 minute'.")
     return options

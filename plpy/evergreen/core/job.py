@@ -34,6 +34,7 @@ class Job:
     changed_at: str
     unserved_since: str | None  # the oldest change that is not searchable yet; None: history
     max_batch: int | None = None  # the most texts that the next request with it may hold
+    batch: int | None = None  # the batch it waited for, see embed.job.batch
 
 
 @frozen

@@ -62,17 +62,24 @@ class CostEstimate:
     calls: int = 0
     cost: float | None = 0.0
     seconds: float = 0.0
+    batch_texts: int = 0
+    batch_cost: float | None = 0.0
 
     def __add__(self, other: "CostEstimate") -> "CostEstimate":
         """Both, one after the other."""
-        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
         return CostEstimate(
             self.texts + other.texts,
             self.tokens + other.tokens,
             self.calls + other.calls,
-            cost,
+            _sum(self.cost, other.cost),
             self.seconds + other.seconds,
+            self.batch_texts + other.batch_texts,
+            _sum(self.batch_cost, other.batch_cost),
         )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 @dataclass
@@ -88,6 +95,12 @@ class Workload:
         """Return so many times as much."""
         return Workload(self.rows * factor, self.texts * factor, self.tokens * factor, self.calls * factor)
 
+    def plus(self, other: "Workload") -> "Workload":
+        """Return both."""
+        return Workload(
+            self.rows + other.rows, self.texts + other.texts, self.tokens + other.tokens, self.calls + other.calls
+        )
+
 
 def estimate_cost(model: Model, load: Workload, limits: Limits, *, free: bool) -> CostEstimate:
     """Put a price on a load: the model's option ``price``, its endpoint's limits, else the defaults above."""
@@ -96,6 +109,13 @@ def estimate_cost(model: Model, load: Workload, limits: Limits, *, free: bool) -
     cost = None if price is None else tokens * price
     seconds = texts * _TEXT_SECONDS if free else _seconds(model, tokens, calls, limits)
     return CostEstimate(texts, tokens, calls, cost, seconds + load.rows * _ROW_SECONDS)
+
+
+def in_batches(model: Model, load: Workload, share: float) -> CostEstimate:
+    """Put a price on a load that goes through a batch API, at a share of the price; when it is done is not known."""
+    texts, tokens = math.ceil(load.texts), math.ceil(load.tokens)
+    cost = None if model.price is None else tokens * model.price * share
+    return CostEstimate(texts, tokens, 0, cost, 0.0, texts, cost)
 
 
 def _seconds(model: Model, tokens: int, calls: int, limits: Limits) -> float:

@@ -15,7 +15,7 @@ from evergreen.db.queries import load
 from evergreen.generations.build import hold
 from evergreen.queue import claims
 from evergreen.source import functions, table
-from evergreen.storage import bridges, documents, drop_locks, generation_tables
+from evergreen.storage import batch_spool, bridges, documents, drop_locks, generation_tables
 
 SQL = load(__package__)
 KINDS = ("retirement",)
@@ -60,6 +60,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
         documents.delete_all([generation.id])
         bridges.delete([generation.id])
         db.run(SQL.delete_generation, generation.id)
+        batch_spool.drop_unneeded(pipeline.id)
         generation_tables.drop_table(generation)
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
             functions.drop(f"embed_store.{signature}")

@@ -4,14 +4,15 @@ from dataclasses import astuple, dataclass, field
 
 from evergreen import db
 from evergreen.capture import ddl_sync
-from evergreen.catalog import pipelines
+from evergreen.catalog import options, pipelines
 from evergreen.core import text as tokens
 from evergreen.core.embedding import Texts
 from evergreen.core.errors import UserError
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
-from evergreen.embedding.batching import CostEstimate, Workload, estimate_cost, pack
+from evergreen.embedding.batches.history import api_of, share_of_price
+from evergreen.embedding.batching import CostEstimate, Workload, estimate_cost, in_batches, pack
 from evergreen.embedding.providers.registry import provider
 from evergreen.prepare.documents import prepare
 from evergreen.queue import claims
@@ -24,8 +25,8 @@ _SLICE = 1000  # as many as a claim has: texts of two claims do not share a requ
 
 
 @sql_entry
-def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | None, float]]:
-    """Return (texts, tokens, calls, cost, seconds) as one row; raises 42704, 42501, 55000."""
+def embed_estimate(pipeline: str | None) -> list[tuple[int, int, int, float | None, float, int, float | None]]:
+    """Return (texts, tokens, calls, cost, seconds, batch_texts, batch_cost) as one row; raises 42704, 42501, 55000."""
     role = caller()
 
     def estimate() -> CostEstimate:
@@ -48,14 +49,23 @@ def _of(pipeline: Pipeline, generation: Generation, seen: set[bytes], role: str)
     ``role``: the caller; texts that only other owners' pipelines have embedded count as if they were sent.
     """
     waiting = _waiting(pipeline, generation)
-    load = Workload()
+    loads = {False: Workload(), True: Workload()}  # by whether it is history
     for start in range(0, len(waiting.keys), _SLICE):
-        _add(load, pipeline, generation, waiting.keys[start : start + _SLICE], seen, role)
+        keys = waiting.keys[start : start + _SLICE]
+        for is_history, work in loads.items():
+            part = [key for key in keys if (key in waiting.history) == is_history]
+            _add(work, pipeline, generation, part, seen, role)
         db.check_interrupts()
     if waiting.total > len(waiting.keys) > 0:
-        load = load.times(waiting.total / len(waiting.keys))
+        loads = {of: work.times(waiting.total / len(waiting.keys)) for of, work in loads.items()}
     chosen = provider(generation.model.provider)
-    return estimate_cost(generation.model, load, chosen.limits(generation.model), free=chosen.free)
+    least = int(options.effective(pipeline.options, "batch_min_texts"))
+    if api_of(pipeline, generation) is None or chosen.free or loads[True].texts < least:
+        every = loads[False].plus(loads[True])
+        return estimate_cost(generation.model, every, chosen.limits(generation.model), free=chosen.free)
+    load = loads[False].plus(Workload(rows=loads[True].rows))
+    by_requests = estimate_cost(generation.model, load, chosen.limits(generation.model), free=False)
+    return by_requests + in_batches(generation.model, loads[True], share_of_price(generation))
 
 
 @dataclass
@@ -64,13 +74,18 @@ class _Waiting:
 
     keys: list[str] = field(default_factory=list[str])
     total: int = 0
+    history: set[str] = field(default_factory=set[str])  # of these keys
 
 
 def _waiting(pipeline: Pipeline, generation: Generation) -> _Waiting:
     """Return the queued keys, then the rest of a running backfill; without keys that a worker has claimed."""
     live = claims.tokens_with_worker(generation)
-    keys = [row["key"] for row in db.rows(SQL.queued_keys, generation.id, pipeline.id, live, _LOOKED_AT + 1)]
-    waiting = _Waiting(keys[:_LOOKED_AT], len(keys))
+    queued = {
+        row["key"]: row["is_history"]
+        for row in db.rows(SQL.queued_keys, generation.id, pipeline.id, live, _LOOKED_AT + 1)
+    }
+    keys = [*queued]
+    waiting = _Waiting(keys[:_LOOKED_AT], len(keys), {key for key in keys if queued[key]})
     if len(keys) > _LOOKED_AT:
         waiting.total = db.value(SQL.count_queued_keys, generation.id, pipeline.id, live)
     cursor = db.one(SQL.backfill_cursor, generation.id, pipeline.id)
@@ -87,6 +102,7 @@ def _walk(pipeline: Pipeline, generation: Generation, cursor: db.Row, waiting: _
         page = _page(pipeline, after, limit)
         new = [key for key in page if key not in known]
         waiting.keys += new
+        waiting.history.update(new)
         waiting.total += len(new)
         if len(page) < limit:
             return
@@ -110,7 +126,7 @@ def _add(
         prepared = prepare(pipeline, generation, keys)
         texts: Texts = {h: text for d in prepared.documents for h, text in d.chunks if h not in seen}
         hashes = list(texts)
-        there = {*vector_cache.find_vectors(generation, hashes, role).own, *_in_flight(generation, hashes, role)}
+        there = {*vector_cache.find_vectors(generation, hashes, role).own, *_under_way(generation, hashes, role)}
         send: Texts = {h: text for h, text in texts.items() if h not in there}
         seen.update(send)
         load.texts += len(send)
@@ -119,6 +135,8 @@ def _add(
         keys = prepared.unread
 
 
-def _in_flight(generation: Generation, hashes: list[bytes], role: str) -> list[bytes]:
-    own = vector_cache.own_pipelines(generation.pipeline, role)
-    return [row["hash"] for row in db.rows(SQL.texts_in_flight, generation.model.id, hashes, own)]
+def _under_way(generation: Generation, hashes: list[bytes], role: str) -> list[bytes]:
+    """Return the texts that are in flight, or in a batch."""
+    given = generation.model.id, hashes, vector_cache.own_pipelines(generation.pipeline, role)
+    found = [*db.rows(SQL.texts_in_flight, *given), *db.rows(SQL.texts_in_batches, *given)]
+    return [row["hash"] for row in found]

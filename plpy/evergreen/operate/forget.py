@@ -1,6 +1,6 @@
 """embed_forget: erases what is stored of a row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evergreen import db
 from evergreen.capture import ddl_sync
@@ -16,7 +16,7 @@ from evergreen.prepare import documents
 from evergreen.queue import row
 from evergreen.source import reader
 from evergreen.source.reader import SourceRow
-from evergreen.storage import erasure
+from evergreen.storage import batch_spool, erasure
 
 SQL = load(__package__)
 _LOCK_TIMEOUT = "2s"  # a worker may be writing the row
@@ -62,6 +62,7 @@ class _Erasure:
     is_readable: bool
     source_row: SourceRow | None = None
     is_queued: bool = False
+    batches: set[int] = field(default_factory=set[int])  # whose files at the provider may hold a text of the row
 
     def run(self) -> int:
         """Erase everything and return the number of texts; undone as a whole if a lock is not available."""
@@ -95,7 +96,9 @@ class _Erasure:
         return rows[0] if rows else None
 
     def _erase(self, generation: Generation, token: int | None) -> int:
-        count = erasure.erase(generation, self.key, token, self._hashes_now(generation))
+        hashes = self._hashes_now(generation)
+        count = erasure.erase(generation, self.key, token, hashes)
+        self.batches |= batch_spool.forget(self.pipeline, self.key, generation.model.id, hashes)
         row.delete_failure(generation, self.key)
         return count
 
@@ -125,6 +128,12 @@ class _Erasure:
             said += (
                 f"; the row is still in {self.pipeline.source_name} and will be embedded again {when}:"
                 " delete it there, or leave it out by only_if"
+            )
+        if self.batches:
+            numbers = ", ".join(map(str, sorted(self.batches)))
+            said += (
+                f"; batch {numbers} has it at the provider: its vector will not be used, and the files are deleted"
+                " when the batch ends"
             )
         if others:
             said += f"; other pipelines of the table keep theirs: {', '.join(others)}"

@@ -9,13 +9,15 @@ WHERE EXISTS (SELECT FROM embed.cache c WHERE c.model = $1 AND c.hash = u.hash)
 SELECT EXISTS (SELECT FROM embed.generation g JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE g.pipeline = $1 AND s.scope = 'source' AND s.running AND s.position IS NOT NULL)
 
--- queued_keys(int4, int4, int8[], int4): keys of jobs that no live worker holds, and of the log
-SELECT k.key::pg_catalog.text AS key
-FROM (SELECT j.key FROM embed.job j WHERE j.generation = $1 AND (j.token IS NULL OR j.token <> ALL ($3))
-      UNION
-      SELECT c.key FROM embed.change_log c
+-- queued_keys(int4, int4, int8[], int4): keys of jobs that no live worker holds, and of the log; whether they are history, which
+-- may go into a batch
+SELECT k.key::pg_catalog.text AS key, pg_catalog.bool_and(k.is_history) AS is_history
+FROM (SELECT j.key, j.lane = 1 AND j.unserved_since IS NULL AND j.batch IS NULL AS is_history
+      FROM embed.job j WHERE j.generation = $1 AND (j.token IS NULL OR j.token <> ALL ($3))
+      UNION ALL
+      SELECT c.key, false FROM embed.change_log c
       WHERE c.pipeline = $2 AND c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes}) k
-LIMIT $4
+GROUP BY k.key LIMIT $4
 
 -- count_queued_keys(int4, int4, int8[]): number of such keys
 SELECT count(*)
@@ -45,6 +47,12 @@ SELECT i.hash FROM embed.in_flight i JOIN embed.lease l ON l.token = i.token
 WHERE i.model = $1 AND i.hash = ANY ($2) AND i.expires_at > pg_catalog.clock_timestamp()
   AND NOT embed.is_abandoned(l.token, l.expires_at)
   AND ($3 IS NULL OR EXISTS (SELECT FROM embed.generation g WHERE g.id = l.generation AND g.pipeline = ANY ($3)))
+
+-- texts_in_batches(int4, bytea[], int4[]): texts in batches of these pipelines (NULL: any)
+SELECT t.hash FROM pg_catalog.unnest($2) u (hash)
+CROSS JOIN LATERAL (SELECT t.hash, t.batch FROM embed.batch_text t WHERE t.model = $1 AND t.hash = u.hash OFFSET 0) t
+JOIN embed.batch b ON b.id = t.batch
+WHERE b.finished_at IS NULL AND b.deadline > pg_catalog.clock_timestamp() AND ($3 IS NULL OR b.pipeline = ANY ($3))
 
 -- explained_job(int4, jsonb): the queued work for a key
 SELECT j.lane, j.attempts, j.last_error, j.changed_at::pg_catalog.text AS changed_at,

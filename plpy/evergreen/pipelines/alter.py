@@ -13,11 +13,13 @@ from evergreen.core.text import quoted
 from evergreen.db.locks import with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
+from evergreen.embedding.batches.registry import of_model
 from evergreen.embedding.limits import state as counters
 from evergreen.pipelines import validation
-from evergreen.queue import change_log, failures
+from evergreen.queue import change_log, claims, failures
 from evergreen.source import table
 from evergreen.source.table import Source
+from evergreen.storage import batch_spool
 
 SQL = load(__package__)
 _BUDGET = ("daily_tokens", "daily_cost")
@@ -35,6 +37,11 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         merged = languages.check(pipeline_options.check_intervals(given))
         counters.create_budget(found.id, merged, found.active.model)
         db.run(SQL.set_options, found.id, json_objects.dumps(merged))
+        if pipeline_options.effective(merged, "backfill_via") != "batch":
+            _give_back_open_batches(found.id)
+        elif of_model(found.active.model) is None:
+            model = found.active.model.name
+            db.notice(f'history goes by requests with model "{model}", whose endpoint has no option batch_api')
         if merged.get("wakeup") != found.options.get("wakeup"):
             generated.replace_capture_function(found.id)
         if any(found.options.get(name) != merged.get(name) for name in _BUDGET):
@@ -45,6 +52,13 @@ def embed_alter(pipeline: str | None, options: str | None) -> str:
         return json_objects.dumps(shown)
 
     return as_extension_owner(alter)
+
+
+def _give_back_open_batches(pipeline_id: int) -> None:
+    """Let rows whose batch was not sent go by requests; a batch that was sent is paid for."""
+    for batch in batch_spool.lock_open_of(pipeline_id):
+        claims.wake_batch(batch)
+        batch_spool.delete(batch)
 
 
 @sql_entry

@@ -14,7 +14,7 @@ from evergreen.db.queries import load
 from evergreen.embedding.limits import state
 from evergreen.queue import change_log, claims
 from evergreen.source import functions
-from evergreen.storage import bridges, documents, drop_locks, generation_tables, usage
+from evergreen.storage import batch_spool, bridges, documents, drop_locks, generation_tables, usage
 
 SQL = load(__package__)
 _WORKERS_TIMEOUT = "3s"
@@ -38,6 +38,7 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         set_lock_timeout(_WORKERS_TIMEOUT)
         _delete_work(found)
         db.run(SQL.delete_generations, found.id)
+        batch_spool.drop_unneeded(found.id)
         bridges.delete([generation.id for generation in found.generations])  # last: embed_bridge locks generations
         db.run(SQL.delete_pipeline, found.id)
         state.drop("pipeline", found.id, state.BUDGET)

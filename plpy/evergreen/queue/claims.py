@@ -11,6 +11,7 @@ from evergreen import db
 from evergreen.catalog import options
 from evergreen.core.job import Claim, ClaimRequest, Job, Lane
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.remote_batch import Awaited
 from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import Query, load
@@ -18,6 +19,7 @@ from evergreen.queue.scan_start import ScanStart, ScanStarts, SnapshotMark
 
 SQL = load(__package__)
 _LOCK_TIMEOUT = "2ms"
+_WOKEN = 5000  # jobs in one statement
 
 
 class NextKeys(Protocol):
@@ -168,6 +170,29 @@ def release_jobs(
     return db.run(SQL.release_jobs, claim.generation.id, claim.token, keys, seconds, why, scope) == len(keys)
 
 
+def release_to_batch(claim: Claim, keys: list[str], awaited: Awaited) -> bool:
+    """Release keys, which wait for a batch until its deadline; False as in ``release_jobs``."""
+    given = claim.generation.id, claim.token, keys, awaited.batch, awaited.deadline
+    return not keys or db.run(SQL.release_to_batch, *given) == len(keys)
+
+
+def count_in_batches(pipelines: list[int]) -> int:
+    """Return how many rows of pipelines wait for a batch."""
+    return int(db.value(SQL.count_in_batches, pipelines))
+
+
+def wake_batch(batch: int) -> None:
+    """Let jobs that wait for a batch be claimed; those that another session has locked wait for ``wake_ended``."""
+    while db.run(SQL.wake_batch, batch, _WOKEN) == _WOKEN:
+        pass
+
+
+def wake_ended() -> None:
+    """Wake the jobs of batches that are over."""
+    for row in db.rows(SQL.batches_awaited):
+        wake_batch(row["batch"])
+
+
 def limit_batch(claim: Claim, keys: list[str], most: int) -> None:
     """Record how many rows the next batch with one of these may hold; skips what another session has locked."""
     db.run(SQL.limit_batch, claim.generation.id, claim.token, keys, most)
@@ -235,6 +260,7 @@ def add(claim: Claim, rows: list[db.Row]) -> None:
             row["changed_at"],
             row["unserved_since"],
             row.get("max_batch"),
+            row.get("batch"),
         )
 
 

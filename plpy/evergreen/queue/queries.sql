@@ -165,7 +165,7 @@ UPDATE embed.job j
 SET token = $4, ready_at = (SELECT embed.lease_end($4))
 WHERE j.ctid = ANY (ARRAY(SELECT p.ctid FROM picked p))
 RETURNING j.key::pg_catalog.text AS key, j.lane, j.changes, j.attempts, j.changed_at::pg_catalog.text AS changed_at,
-          j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid, j.max_batch
+          j.unserved_since::pg_catalog.text AS unserved_since, j.xid::pg_catalog.text AS xid, j.max_batch, j.batch
 
 -- release_jobs(int4, int8, jsonb[], float8, text, text): releases claimed jobs; the last two parameters: the error, if there is
 -- one, and its scope.
@@ -178,6 +178,30 @@ WHERE ctid = ANY (ARRAY(
     SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
     CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
                         FOR UPDATE SKIP LOCKED) j))
+
+-- release_to_batch(int4, int8, jsonb[], int8, timestamptz): releases claimed jobs, which wait for a batch until its deadline
+UPDATE embed.job SET token = NULL, ready_at = $5, batch = $4, last_error = NULL, error_scope = NULL
+WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM pg_catalog.unnest($3) u (key)
+    CROSS JOIN LATERAL (SELECT j.ctid FROM embed.job j WHERE j.generation = $1 AND j.key = u.key AND j.token = $2
+                        FOR UPDATE SKIP LOCKED) j))
+
+-- wake_batch(int8, int4): a batch is over: jobs that wait for it can be claimed, and go by requests where they still need texts
+UPDATE embed.job SET batch = 0, ready_at = CASE WHEN token IS NULL THEN least(ready_at, pg_catalog.clock_timestamp()) ELSE ready_at END
+WHERE ctid = ANY (ARRAY(SELECT j.ctid FROM embed.job j WHERE j.batch = $1 AND j.batch > 0 LIMIT $2 FOR UPDATE SKIP LOCKED))
+
+-- count_in_batches(int4[]): rows that wait for a batch; more than 5,000 of a generation are estimated
+SELECT coalesce(sum(embed.rows_in_batch(g.id)), 0)::pg_catalog.int8 FROM embed.generation g
+WHERE g.pipeline = ANY ($1) AND EXISTS (SELECT FROM embed.batch b WHERE b.pipeline = g.pipeline AND b.finished_at IS NULL)
+
+-- batches_awaited(): batches that jobs wait for; one index step per batch
+WITH RECURSIVE awaited (batch) AS (
+    (SELECT j.batch FROM embed.job j WHERE j.batch > 0 ORDER BY j.batch LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.batch FROM embed.job j WHERE j.batch > a.batch AND j.batch > 0 ORDER BY j.batch LIMIT 1)
+    FROM awaited a WHERE a.batch IS NOT NULL)
+SELECT a.batch FROM awaited a
+WHERE a.batch IS NOT NULL AND NOT EXISTS (SELECT FROM embed.batch b WHERE b.id = a.batch AND b.finished_at IS NULL)
 
 -- limit_batch(int4, int8, jsonb[], int4): rows of a lost claim are claimed in a smaller batch the next time
 UPDATE embed.job SET max_batch = $4
@@ -262,8 +286,8 @@ DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
     SELECT c.ctid FROM embed.change_log c WHERE c.ctid = ANY ($2::pg_catalog.tid[]) AND c.key = $1 FOR UPDATE SKIP LOCKED))
 
 -- release_claims(int4[]): discards the claims of these generations; their jobs become claimable at once
-WITH jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp()
-              WHERE generation = ANY ($1) AND token IS NOT NULL)
+WITH jobs AS (UPDATE embed.job SET token = NULL, ready_at = pg_catalog.clock_timestamp(), batch = NULL
+              WHERE generation = ANY ($1) AND (token IS NOT NULL OR batch > 0))
 DELETE FROM embed.lease WHERE generation = ANY ($1)
 
 -- delete_work(int4[]): deletes all queued and failed work of these generations

@@ -58,6 +58,12 @@ INSERT INTO embed.usage
      alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe)
 VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7, $3, $4, $5, $6, 0, 0)
 
+-- record_batch_usage(int4, int4, int8, int8, int8, float8, int8, int8, float8): results of a provider's batch
+INSERT INTO embed.usage
+    (pipeline, model, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost, batch_texts,
+     alone_calls, alone_texts, alone_tokens, alone_cost, alone_batch_texts)
+VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $4, $3, $7, $8, $9, $7)
+
 -- is_writable(): false on a standby and in a READ ONLY transaction
 SELECT NOT pg_catalog.current_setting('transaction_read_only')::boolean AS may
 
@@ -69,11 +75,13 @@ WITH old AS MATERIALIZED (
 gone AS (DELETE FROM embed.usage u WHERE u.ctid = ANY (ARRAY(SELECT o.ctid FROM old o)) RETURNING u.*)
 INSERT INTO embed.usage
     (pipeline, model, at, aggregated, calls, texts, tokens, saved_by_fingerprint, saved_by_cache, saved_by_dedupe, cost,
-     alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe, questions)
+     alone_calls, alone_texts, alone_tokens, alone_cost, alone_saved_by_cache, alone_saved_by_dedupe, questions,
+     batch_texts, alone_batch_texts)
 SELECT g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at), true, sum(g.calls), sum(g.texts), sum(g.tokens),
        sum(g.saved_by_fingerprint), sum(g.saved_by_cache), sum(g.saved_by_dedupe), sum(g.cost),
        sum(g.alone_calls), sum(g.alone_texts), sum(g.alone_tokens), sum(g.alone_cost),
-       sum(g.alone_saved_by_cache), sum(g.alone_saved_by_dedupe), sum(g.questions)
+       sum(g.alone_saved_by_cache), sum(g.alone_saved_by_dedupe), sum(g.questions),
+       sum(g.batch_texts), sum(g.alone_batch_texts)
 FROM gone g GROUP BY g.pipeline, g.model, pg_catalog.date_trunc('hour', g.at)
 
 -- delete_usage_of_dropped(): batches that were in flight when their pipeline was dropped

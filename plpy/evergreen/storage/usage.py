@@ -86,6 +86,21 @@ def record_query_usage(pipeline_id: int | None, model: Model, spent: Usage, *, i
         event_log.warn("usage_not_recorded", model=model.name, **vars(spent))
 
 
+def record_batch(
+    pipeline_id: int,
+    model: int,
+    texts: int,
+    tokens: int,
+    cost: float | None,
+    alone: tuple[int, int, float | None],
+    *,
+    calls: int = 0,
+) -> None:
+    """Record what results of a provider's batch cost; ``alone``: texts, tokens and cost, as shown to other roles."""
+    if texts or calls or any(alone):
+        db.run(SQL.record_batch_usage, pipeline_id, model, calls, texts, tokens, cost, *alone)
+
+
 def delete(pipeline_id: int) -> None:
     """Delete usage and lag of a pipeline."""
     db.run(SQL.delete_usage, pipeline_id)

@@ -8,10 +8,12 @@ from evergreen.catalog import models, options
 from evergreen.core.embedding import AnyVector, Texts
 from evergreen.core.job import Claim
 from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.remote_batch import Awaited
 from evergreen.core.retry import bisect
 from evergreen.db.errors import is_lock_unavailable, is_undefined_table
 from evergreen.db.locks import inserts_all, with_lock_timeout
 from evergreen.db.queries import Query, load
+from evergreen.storage import batch_spool
 from evergreen.storage.chunks import vector_literal
 
 SQL = load(__package__, "vector_cache")
@@ -22,18 +24,23 @@ _LOCK_TIMEOUT = "2ms"
 
 @dataclass
 class Resolved:
-    """Texts by what to do with them. ``foreign``: known texts that no pipeline of the same owner has."""
+    """Texts by what to do with them.
+
+    ``foreign``: known texts that no pipeline of the same owner has; ``in_batch``: of the texts to send.
+    """
 
     known: dict[bytes, AnyVector] = field(default_factory=dict[bytes, AnyVector])
     foreign: Texts = field(default_factory=dict[bytes, str])
     send: Texts = field(default_factory=dict[bytes, str])
     elsewhere: Texts = field(default_factory=dict[bytes, str])
+    in_batch: dict[bytes, Awaited] = field(default_factory=dict[bytes, Awaited])
 
 
 def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[int], *, free: bool) -> Resolved:
     """Sort texts into known, to send, and in flight elsewhere.
 
-    Texts to send are marked in flight first and looked up afterwards: by then an earlier flight has stored its vector.
+    Texts to send are marked in flight first and looked up afterwards, in batches and then among the vectors: by then an
+    earlier flight has stored its vector.
     ``free``: the model costs nothing, so a text may be in flight twice.
     """
     done = Resolved()
@@ -41,12 +48,14 @@ def resolve(generation: Generation, texts: Texts, token: int, own_tokens: list[i
         return done
     hashes = list(texts)
     won = set(hashes) if free else _mark(generation, hashes, token, own_tokens)
+    in_batch = {} if free else batch_spool.open_texts(generation, hashes)
     found = find_vectors(generation, hashes)
     done.known.update(found.vectors)
     done.foreign = {text_hash: texts[text_hash] for text_hash in found.vectors if text_hash not in found.own}
     for text_hash, text in texts.items():
         if text_hash not in done.known:
             (done.send if text_hash in won else done.elsewhere)[text_hash] = text
+    done.in_batch = {text_hash: in_batch[text_hash] for text_hash in done.send if text_hash in in_batch}
     if not free:
         clear_in_flight(generation, [text_hash for text_hash in won if text_hash in done.known], token)
     return done

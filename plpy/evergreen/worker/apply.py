@@ -91,6 +91,9 @@ def _release_deferred(result: BatchResult) -> None:
     for key, deferral in result.deferred.items():
         by_reason.setdefault(deferral, []).append(key)
     for deferral, keys in by_reason.items():
+        if deferral.batch is not None:
+            result.lost = not claims.release_to_batch(result.claim, keys, deferral.batch) or result.lost
+            continue
         error = deferral.error
         why = (None, "row") if error is None else (str(error), error.scope)
         if not claims.release_jobs(result.claim, keys, deferral.delay, *why):

@@ -19,12 +19,14 @@ from evergreen.storage import vector_cache
 from evergreen.worker import model_change
 from evergreen.worker.apply import budget, clear_in_flight, record_usage, with_owners
 from evergreen.worker.result import BatchResult, Deferral
+from evergreen.worker.spooling import Spooling
 
 
 class Batch:
     """The texts of a claim and their state."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, *, spools: bool = False) -> None:
+        """``spools``: history may wait for the provider's batch API."""
         self.claim = claim
         self.result = BatchResult(claim, Prepared())
         self.in_flight_elsewhere: Texts = {}
@@ -35,6 +37,7 @@ class Batch:
         self.lock_failures = 0  # consecutive writes that a lock prevented
         self.retry_at: float | None = None  # and when to try again
         self._provider = provider(claim.generation.model.provider)
+        self._spooling = Spooling(claim, adds=spools and not self._provider.free)
         # Texts that were not sent, with the delay and the error they wait for.
         self._unsent: dict[bytes, Deferral] = {}
         self._shown_error: str | None = None  # the error last shown for rows that wait while claimed
@@ -55,11 +58,12 @@ class Batch:
 
         ``own_vectors``: vectors that this drain received but has not written yet.
         """
-        chunks = [(text_hash, text) for d in self.result.prepared.documents for text_hash, text in d.chunks]
-        needed: Texts = dict(chunks)
+        documents = self.result.prepared.documents
+        needed: Texts = {text_hash: text for d in documents for text_hash, text in d.chunks}
+        new = [text_hash for d in documents if self.claim.jobs[d.key].batch is None for text_hash, _ in d.chunks]
         cost = self.result.cost
         cost.saved.by_fingerprint = self.result.prepared.unchanged
-        cost.saved.by_dedupe = cost.alone.by_dedupe = len(chunks) - len(needed)
+        cost.saved.by_dedupe = cost.alone.by_dedupe = len(new) - len(set(new))
         self._resolve(needed, own_vectors, dispatcher, own_tokens)
 
     def resolve_again(
@@ -87,18 +91,23 @@ class Batch:
         self.in_flight_elsewhere = found.elsewhere
         if not self._provider.free:
             self.result.marked.update(found.send)
-        cost.saved.by_dedupe += len(remembered) + len(awaited)
-        cost.saved.by_cache += len(found.known)
-        cost.alone.by_cache += len(found.known) - len(found.foreign)
+        send = self._spooling.sort(self.result.prepared.documents, found)
+        cost.saved.by_dedupe += len(remembered) + len(awaited) + self._spooling.shared
+        cost.alone.by_dedupe += self._spooling.shared
+        # What a batch brought is no saving, and need not stay in the cache once it is stored.
+        brought = self._spooling.brought(self.result.prepared.documents, found)
+        self.result.cached.update(brought)
+        cost.saved.by_cache += len(found.known) - len(brought)
+        cost.alone.by_cache += len(found.known) - len({*found.foreign, *brought})
         # The owners of texts that this session holds are unknown: count them as other owners' texts.
         spared = {
-            **found.foreign,
+            **{text_hash: text for text_hash, text in found.foreign.items() if text_hash not in self._spooling.foreign},
             **{text_hash: texts[text_hash] for text_hash in texts if text_hash in remembered or text_hash in awaited},
         }
-        cost.alone.spare(spared, found.send, self._provider.limits(generation.model))
-        if found.send or awaited:
-            task = self._task(found.send)
-            task.max_batch = self._max_batches(found.send)
+        cost.alone.spare(spared, send, self._provider.limits(generation.model))
+        if send or awaited:
+            task = self._task(send)
+            task.max_batch = self._max_batches(send)
             task.canary_first = not any(self._suspects.values())
             self._tasks.append(task)
             dispatcher.submit(task, awaited, self)
@@ -164,7 +173,13 @@ class Batch:
             if document.key not in failed and not self.result.complete(document)
         }
 
+    def spool(self) -> None:
+        """Add texts to a batch; ``defer`` their rows in the same transaction."""
+        self._spooling.add(self.result)
+
     def _deferral(self, document: Document, seconds: float) -> Deferral:
+        if awaited := self._spooling.waits.get(document.key):
+            return Deferral(batch=awaited)
         unsent = [self._unsent[text_hash] for text_hash, _ in document.chunks if text_hash in self._unsent]
         return max(unsent, key=lambda deferral: deferral.delay, default=Deferral(seconds))
 

@@ -103,7 +103,14 @@ class Drain:
             self._write_or_abandon(batch)
         self._policy.cursors.settle()
         maintenance.in_transaction(leftovers())
+        self._tell_of_batches()
         return len(self._done)
+
+    def _tell_of_batches(self) -> None:
+        """Say how many rows wait for a batch: a drain does not."""
+        waiting = claims.count_in_batches(self._chosen)
+        if waiting:
+            db.notice(f"in a batch at the provider, for which a drain does not wait: {pluralize(waiting, 'row')}")
 
     def _write_or_abandon(self, batch: Batch) -> None:
         """Write a batch, or else release its rows for a later retry, or at least cache its answers."""

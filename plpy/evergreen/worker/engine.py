@@ -59,9 +59,10 @@ def look(policy: CommitPolicy, pipeline_id: int, rows: int) -> Pipeline | None:
 class Engine:
     """Takes claims from the queue to the table; ``batches``: the claims in hand."""
 
-    def __init__(self, policy: CommitPolicy, *, longest_wait: float) -> None:
-        """``longest_wait``: seconds to wait for a rate limit while claims are in hand."""
+    def __init__(self, policy: CommitPolicy, *, longest_wait: float, spools: bool = False) -> None:
+        """``longest_wait``: seconds to wait for a rate limit while claims are in hand; ``spools``: see ``Batch``."""
         self._policy = policy
+        self._spools = spools
         self.dispatcher = RequestDispatcher(
             shared.SharedLimits(), _model_step(policy.step), policy.on_tick, longest_wait=longest_wait
         )
@@ -93,7 +94,7 @@ class Engine:
     def claim(self, wanted: ClaimRequest) -> Batch | None:
         """Claim rows; None if there are none. ``start`` the batch next."""
         claim = self._policy.step("claim", lambda: self._policy.claim(wanted, self.tokens()))
-        return Batch(claim) if claim is not None else None
+        return Batch(claim, spools=self._spools) if claim is not None else None
 
     def tokens(self) -> list[int]:
         """Return the tokens of the claims in hand."""
@@ -141,6 +142,7 @@ class Engine:
     def _finish(self, batch: Batch) -> list[str]:
         if not model_change.is_current(batch.claim):
             batch.discard()
+        batch.spool()
         batch.defer(self._policy.in_flight_retry)
         done = finish(batch.result)
         batch.record_suspects()

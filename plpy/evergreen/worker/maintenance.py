@@ -10,7 +10,7 @@ from evergreen.embedding.limits import state
 from evergreen.embedding.watch import state as watch
 from evergreen.generations import bloat, indexing, retire
 from evergreen.queue import change_log, claims
-from evergreen.storage import generation_tables, recall, usage, vector_cache
+from evergreen.storage import generation_tables, recall, remote_batches, usage, vector_cache
 
 
 def run_all(step: Step, *, is_idle: bool) -> None:
@@ -36,6 +36,8 @@ def _counters() -> list[Task]:
     return [
         Task("cache", lambda: vector_cache.purge(options.get("cache_retention"))),
         Task("cache limit", _trim_cache),
+        Task("rows of ended batches", claims.wake_ended),
+        Task("old batches", remote_batches.purge),
         Task("suspects", suspects.purge),
         Task("watch of dropped models", watch.forget_dropped),
         Task("counters", state.create_all),

@@ -7,14 +7,16 @@ from evergreen.core.document import Document, Prepared
 from evergreen.core.embedding import AnyVector, Usage
 from evergreen.core.errors import ModelError
 from evergreen.core.job import Claim
+from evergreen.core.remote_batch import Awaited
 from evergreen.storage.usage import Alone, Saved
 
 
 class Deferral(NamedTuple):
-    """Why a row is released: the seconds until it may be claimed again, and the error."""
+    """Why a row is released: the seconds until it may be claimed again, and the error; or the batch it waits for."""
 
     delay: float = 0.0
     error: ModelError | None = None
+    batch: Awaited | None = None
 
 
 @dataclass

@@ -23,6 +23,7 @@ class WorkerState:
     maintenance_at: float = 0.0
     truncate_at: float = 0.0
     watch_at: float = 0.0  # when to see whether a look at a model is due
+    batches_at: float = 0.0  # when to see whether a step of a batch is due
     watches: bool = False  # some model is watched
     late_at: float = 0.0  # when to look whether a pipeline is late
     promises: bool = False  # some pipeline has option max_lag

@@ -13,6 +13,7 @@ from evergreen.db import timeouts
 from evergreen.db.errors import is_shutdown_or_cancel
 from evergreen.queue import claims
 from evergreen.worker import retry
+from evergreen.worker.batch_lane import BatchLane
 from evergreen.worker.batches import POLL_S, Batches
 from evergreen.worker.commit_policy import CommitEachStep
 from evergreen.worker.engine import Engine
@@ -41,12 +42,13 @@ class Worker:
         self._state = state
         policy = CommitEachStep(state.scan_starts)
         self._step = policy.step
-        self._engine = Engine(policy, longest_wait=_MAX_RATE_WAIT_S)
+        self._engine = Engine(policy, longest_wait=_MAX_RATE_WAIT_S, spools=True)
         self._backoff = PipelineBackoff(self._step, state.backed_off_until)
         self._batches = Batches(self._engine, policy, self._backoff)
         self._watch = ModelWatch(self._engine.dispatcher, self._step, state)
         self._engine.on_other = self._watch.receive
         self._lateness = Lateness(self._step, state)
+        self._lane = BatchLane(self._engine.dispatcher, self._step, state)
         self._unavailable: set[int] = set()  # generations whose model is unavailable
         self._turn = random.randrange(1000)  # noqa: S311 - not for secrets; the first pipeline may crash this worker
         self._read_timeout = float("inf")
@@ -61,12 +63,13 @@ class Worker:
         if time.monotonic() >= self._state.maintenance_at:
             self._state.maintenance_at = time.monotonic() + _MAINTENANCE_INTERVAL_S
             # Building an index takes seconds, during which no lease is renewed.
-            run_all(self._step, is_idle=not self._batches)
+            run_all(self._step, is_idle=not self._batches and not self._lane.busy)
         self._watch.run()
         self._lateness.run()
         done = self._read_wal()
         self._throttle.begin()
         pipeline_ids = self._rotated(self._step("pipelines", self._pipelines))
+        done = self._lane.run(pipeline_ids, orphans=self._pipeline is None) or done
         suspects = self._suspects(pipeline_ids)
         for pipeline_id in sorted(pipeline_ids, key=suspects.__contains__):
             if pipeline_id in suspects:
@@ -79,11 +82,13 @@ class Worker:
                 self._on_timeout(pipeline_id)
         was_busy = self._engine.dispatcher.busy
         self._batches.collect(_NO_WAIT if done else POLL_S)
+        if self._lane.busy and not done and not was_busy:
+            self._lane.wait()
         self._throttle.end()
         if time.monotonic() >= self._state.truncate_at:
             self._state.truncate_at = time.monotonic() + _TRUNCATE_INTERVAL_S
             maintenance.run(self._step, [Task("queue", claims.truncate_queue)] if self._is_queue_finished() else [])
-        return done or was_busy
+        return done or was_busy or self._lane.busy
 
     def _suspects(self, pipeline_ids: list[int]) -> set[int]:
         """Return the pipelines that some session worked on when it ended, perhaps because of an owner's code.
@@ -135,6 +140,7 @@ class Worker:
         locked = self._batches.finish()
         self._watch.finish()
         self._lateness.finish()
+        self._lane.finish()
         return locked
 
     @property
@@ -144,6 +150,7 @@ class Worker:
 
     def close(self) -> None:
         """Abandon all batches; the caller releases their locks."""
+        self._lane.close()
         self._batches.close()
 
     def _rotated(self, pipeline_ids: list[int]) -> list[int]:

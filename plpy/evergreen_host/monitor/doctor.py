@@ -10,6 +10,7 @@ from rich.text import Text
 
 from evergreen_host.database import Database, open_database
 from evergreen_host.monitor.checks import (
+    batches,
     capture,
     maintenance,
     models,
@@ -37,6 +38,7 @@ CHECKS: tuple[Callable[[Database], Iterator[Finding]], ...] = (
     models.secrets,
     models.breakers,
     models.slow,
+    batches.latest,
     pipelines.states,
     pipelines.late,
     maintenance.indexes,

@@ -79,6 +79,8 @@ def families(database: Database, rows: list[Row]) -> Iterator[Metric]:
         yield _family(GaugeMetricFamily, name, description, {r["pipeline"]: r.get(column) for r in rows})
     for name, description in _COUNTERS.items():
         yield _family(CounterMetricFamily, name, description, {r["pipeline"]: r[name] for r in rows})
+    batches = {r["pipeline"]: r.get("in_batch") for r in rows}
+    yield _family(GaugeMetricFamily, "in_batch", "pending rows whose text is in a batch at the provider", batches)
     yield _late(rows)
     yield from _lags(rows)
     yield _budgets(rows)

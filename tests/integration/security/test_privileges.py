@@ -13,13 +13,14 @@ FUNCTIONS = {
         embed_create embed_drop embed_explain embed_get_def embed_pause
         embed_build embed_compare embed_bridge embed_bridge_drop embed_promote embed_rollback embed_retire
         embed_resume embed_setting embed_touch embed_verify embed_retry embed_forget embed_estimate embed_preview
+        embed_batch_cancel
         embed_wait embed_backfill
         embed_elevate embed_elevate_stable
         may_see may_own slot_name slot_lag estimate_rows planned_rows documents estimate_chunks spent_budgets
         late_since oldest_live_change
         change_log_figures failure_figures job_figures lag_percentiles usage_totals
         maintenance_problem endpoint_state model_problem endpoint_problem model_limits missing_part
-        model_change documents_without_vectors""",
+        model_change documents_without_vectors rows_in_batch""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": """
@@ -33,7 +34,9 @@ FUNCTIONS = {
         advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
         altered_types runs_as_owner qualified_name find_source find_view bind_restored record_names""",
 }
-VIEWS = "embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations"
+VIEWS = """
+    embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations
+    embed_batches"""
 RELATIONS = {name: {("PUBLIC", "SELECT")} for name in VIEWS.split()}
 # The doors, the event triggers and what views read of counters and row counts run with the extension's rights.
 DEFINERS = {
@@ -61,6 +64,7 @@ DEFINERS = {
     "estimate_rows",
     "planned_rows",
     "documents",
+    "rows_in_batch",
     "estimate_chunks",
     "spent_budgets",
     "late_since",

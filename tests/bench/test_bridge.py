@@ -57,9 +57,10 @@ def models(texts: Sequence[str]) -> Models:
     return Models({"rotated": (turned, 256), "lsa": (LSA(texts, 384), 384)})
 
 
-# The new model and the old one. Those that are not built in are the provider's.
+# The new model and the old one, and the least recall from 500 pairs on: of 200, only 40 are held out. Models that are
+# not built in are the provider's.
 PAIRS = {
-    "128 -> 256 dimensions of one model": ("wordllama-128", "wordllama-256", 0.99),
+    "128 -> 256 dimensions of one model": ("wordllama-128", "wordllama-256", 0.98),
     "rotation with noise": ("rotated", "wordllama-256", 0.95),
     "LSA-384 -> wordllama-256": ("lsa", "wordllama-256", 0.15),
     "wordllama-256 -> LSA-384": ("wordllama-256", "lsa", 0.15),

@@ -57,9 +57,13 @@ class Call:
         """Return how long the next step may take; raises RetryableError when the time is over."""
         left = self.until - time.monotonic()
         if left <= 0:
-            why = f"no whole answer within {self.timeouts.total:g} s"
-            raise doubtful(RetryableError(why), slow=not self.answered)
+            raise self.late()
         return min(most, left)
+
+    def late(self) -> RetryableError:
+        """Return the error of a call whose time is over."""
+        why = f"no whole answer within {self.timeouts.total:g} s"
+        return doubtful(RetryableError(why), slow=not self.answered)
 
     def received(self, count: int) -> None:
         """Count what came in; raises RetryableError when it is more than any answer could be."""
@@ -119,7 +123,10 @@ class _Socket(socket.socket):
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all within the call's time: a plain socket's time-out is for the whole of it."""
         self.settimeout(_call().remaining(_call().timeouts.total))
-        super().sendall(data, flags)
+        try:
+            super().sendall(data, flags)
+        except TimeoutError:
+            raise _call().late() from None
         _call().moved(len(data))
 
 

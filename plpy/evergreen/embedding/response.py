@@ -46,6 +46,9 @@ def classify(sent: InFlightRequest, result: Answer | ModelError, answers: int) -
     if isinstance(result, Answer):
         task.usage.texts += len(sent.request.texts)
         task.usage.tokens += estimated if result.tokens is None else result.tokens
+    if task.is_look and (problem := _look_problem(sent, result)) is not None:
+        return _failed_look(sent, problem)
+    if isinstance(result, Answer):
         return _answered(sent, result, answers)
     if isinstance(result, RejectedError):
         refused = NextStep(lambda t: t.refused(task, permit, estimated, misconfigured=False))
@@ -55,6 +58,24 @@ def classify(sent: InFlightRequest, result: Answer | ModelError, answers: int) -
     if isinstance(result, ConfigurationError):
         return _misconfigured(sent, result)
     return _limited(sent, result, answers) if result.limited else _unanswered(sent, result)
+
+
+def _look_problem(sent: InFlightRequest, result: Answer | ModelError) -> ModelError | None:
+    if isinstance(result, ModelError):
+        return result
+    try:
+        found = validate(sent.task.model, result, len(sent.request.texts), zeros=sent.task.provider.zeros)
+    except ModelError as error:
+        return error
+    return next(iter(found.invalid.values()), None)
+
+
+def _failed_look(sent: InFlightRequest, error: ModelError) -> NextStep:
+    """A look that fails says nothing of the rows' texts: it counts against no endpoint, and is not tried in parts."""
+    task, permit, estimated = sent.task, sent.permit, sent.estimated
+    pause = error.pause if isinstance(error, RetryableError) else None
+    failures = dict.fromkeys(sent.batch.keys, error)
+    return NextStep(lambda t: t.inconclusive(task, permit, estimated, pause), failures=failures, fatal=error)
 
 
 def _answered(sent: InFlightRequest, answer: Answer, answers: int) -> NextStep:

@@ -3,6 +3,7 @@
 import pytest
 from psycopg import errors
 
+from evergreen.embedding.watch.texts import TEXTS
 from tests.fixtures.pipelines.documents import status_of, verified
 from tests.fixtures.providers.turning import model_of_vectors
 from tests.fixtures.waiting import wait_until
@@ -36,6 +37,19 @@ def test_another_model_is_noticed_and_nothing_of_it_is_written(db, watched):
     assert verified(db)["fresh"] == 11
     assert set(model_of_vectors(db, "embed_store.g1", watched)) == {"old"}
     assert watch(db) == (1, True)
+
+
+def test_two_looks_are_enough(db, watched):
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    seen = watched.looks
+    watched.become("new")
+    db.execute("UPDATE embed.model_watch SET next_at = now()")
+    wait_until(lambda: work(db) or watch(db) == (2, True))
+    assert watched.looks == seen + 2
+    work(db, 1)
+    assert watched.looks == seen + 2
 
 
 def test_what_was_written_between_the_looks_is_marked_and_embedded_again(db, watched):
@@ -105,6 +119,19 @@ def test_a_look_that_fails_stops_nothing(db, watched):
     insert(db, "meanwhile")
     finish(db)
     assert status_of(db, "state") == "active"
+
+
+@pytest.mark.parametrize("answer", [(500, b"{}"), (400, b"{}"), (200, b"no JSON")])
+def test_rows_are_embedded_at_once_however_many_looks_fail(db, watched, answer):
+    look_once(db, watched)
+    watched.answer = lambda texts: answer if any(text in TEXTS for text in texts) else None
+    failed = watched.looks
+    wait_until(lambda: work(db) or watched.looks > failed + 5)
+    assert db.execute("SELECT breaker, failures FROM embed_endpoints").fetchone() == ("closed", 0)
+    insert(db, "meanwhile")
+    finish(db)
+    assert verified(db)["fresh"] == 11
+    assert watch(db) == (1, True)
 
 
 def test_a_search_warns(db, watched):

@@ -24,7 +24,7 @@ ALLOWED = {
     "claimed_text": {"worker"},
 }
 # The body of the capture trigger runs in the transaction of the user's statement, not as a query of ours.
-TEXTS = {("capture", "capture_body")}
+TEXTS = {("capture", name) for name in ("capture_body", "capture_links_body", "log_link_body")}
 
 
 def owners():

@@ -55,6 +55,7 @@ CURES: dict[str, str] = {
     'a text of … characters (about … tokens) is longer than the model\'s … tokens; use a chunker, or embed_alter(…, \'{"on_too_long": "truncate"}\')': _TEXT_TOO_LONG,
     "the template would make … characters of the … chunks of a text of …: each repeats all that stands around $chunk": "Take long columns out of the template: everything around `$chunk` is repeated for each chunk.",
     "model … gave …": _MODEL,
+    "… has … rows with key …; the columns … must differ in each pair of rows": "Change the view, or its tables, so that each pair of rows differs in the columns of `key`; then the rows are retried.",
     # warnings
     "evergreen: reading the WAL: …": "It is retried. If it stays, `evergreen doctor` says what to type.",
     "evergreen: maintenance failed (…): …; noting it: …": _RETRIED,

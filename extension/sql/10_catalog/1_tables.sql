@@ -65,10 +65,13 @@ CREATE TABLE embed.pipeline (
     database_oid      oid NOT NULL,
     source_oid        oid NOT NULL,
     partitions        oid[],
-    created_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    created_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    definition        text
 );
 COMMENT ON TABLE embed.pipeline IS
-    'one row per pipeline: a source table whose embeddings are kept fresh; columns are stored by attnum and by name';
+    'one row per pipeline: a source table or view whose embeddings are kept fresh; columns are stored by attnum and by name';
+COMMENT ON COLUMN embed.pipeline.definition IS
+    'hash of the queries of a source that is a view, as capture follows it: see embed.view_digest(); NULL: a table';
 COMMENT ON COLUMN embed.pipeline.source IS 'oid of the table; 0: a restore found no table of that name';
 COMMENT ON COLUMN embed.pipeline.source_name IS 'name of the table, by which a restored pipeline finds it';
 COMMENT ON COLUMN embed.pipeline.source_owner IS

@@ -9,19 +9,19 @@ COMMENT ON FUNCTION embed.qualified_name(oid) IS 'internal: schema and name of a
 
 -- Any role may have created a table of that name before the restore did: a pipeline goes to the owner of its table, with all
 -- vectors and texts. A restore with --no-owner gives tables to the role that restores.
-CREATE FUNCTION embed.find_source(source_name text, source_owner text) RETURNS oid
+CREATE FUNCTION embed.find_source(source_name text, source_owner text, is_view boolean) RETURNS oid
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
     SELECT c.oid FROM pg_catalog.pg_class c
-    WHERE c.oid = pg_catalog.to_regclass(source_name) AND c.relkind IN ('r', 'p')
+    WHERE c.oid = pg_catalog.to_regclass(source_name) AND c.relkind = ANY (CASE WHEN is_view THEN '{v,m}' ELSE '{r,p}' END::"char"[])
       AND (pg_catalog.pg_has_role(c.relowner, 'embed_admin', 'USAGE')
            OR c.relowner = (SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'evergreen')
            OR EXISTS (SELECT FROM pg_catalog.pg_roles r
                       WHERE r.rolname = source_owner AND pg_catalog.pg_has_role(c.relowner, r.oid, 'USAGE')))
 $sql$;
-COMMENT ON FUNCTION embed.find_source(text, text) IS
-    'internal: table of this name, if its owner is the one recorded or may administer every pipeline';
+COMMENT ON FUNCTION embed.find_source(text, text, boolean) IS
+    'internal: table, or view, of this name, if its owner is the one recorded or may administer every pipeline';
 
 CREATE FUNCTION embed.find_view(view_name text) RETURNS oid
 LANGUAGE sql STABLE
@@ -39,7 +39,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
 BEGIN
-    NEW.source = coalesce(embed.find_source(NEW.source_name, NEW.source_owner), 0);
+    NEW.source = coalesce(embed.find_source(NEW.source_name, NEW.source_owner, NEW.definition IS NOT NULL), 0);
     NEW.view = embed.find_view(NEW.view_name);
     IF NEW.source <> 0 THEN  -- tells that this oid is one of this database: it is followed if the table changes hands or name
         NEW.database_oid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
@@ -63,7 +63,8 @@ BEGIN
         'restore it from the dump, or SELECT embed_drop(%L) and create the pipeline again', p.name))
     FROM embed.pipeline p
     LEFT JOIN LATERAL (SELECT t.oid, pg_catalog.pg_get_userbyid(t.relowner) AS owner FROM pg_catalog.pg_class t
-                       WHERE t.oid = pg_catalog.to_regclass(p.source_name) AND t.relkind IN ('r', 'p')) c ON true
+                       WHERE t.oid = pg_catalog.to_regclass(p.source_name)
+                         AND t.relkind = ANY (CASE WHEN p.definition IS NULL THEN '{r,p}' ELSE '{v,m}' END::"char"[])) c ON true
     CROSS JOIN LATERAL (
         SELECT pg_catalog.format('its table %s is not in this database', p.source_name) AS what,
                pg_catalog.format('restore or create that table, or SELECT embed_drop(%L)', p.name) AS remedy
@@ -75,7 +76,13 @@ BEGIN
                                  CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = p.source_owner)
                                       THEN pg_catalog.format('CREATE ROLE %I; ', p.source_owner) END,
                                  p.source_owner, c.owner, p.name)
-        WHERE p.source = 0 AND c.oid IS NOT NULL AND embed.find_source(p.source_name, p.source_owner) IS NULL
+        WHERE p.source = 0 AND c.oid IS NOT NULL AND embed.find_source(p.source_name, p.source_owner, p.definition IS NOT NULL) IS NULL
+        UNION ALL
+        SELECT 'the tables of its view are missing from embed.dependency', NULL
+        WHERE p.definition IS NOT NULL
+          AND EXISTS (SELECT FROM pg_catalog.pg_class k WHERE k.oid = p.source AND k.relkind = 'v')
+          AND NOT EXISTS (SELECT FROM embed.dependency d WHERE d.pipeline = p.id)
+          AND EXISTS (SELECT FROM embed.view_relations(p.source) w WHERE w.kind IN ('r', 'p', 'f'))
         UNION ALL
         SELECT 'its active generation is missing from embed.generation', NULL
         WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.pipeline = p.id AND g.state = 'active')

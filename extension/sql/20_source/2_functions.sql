@@ -29,6 +29,10 @@ BEGIN
         FROM unnest(ARRAY['scan_%s(jsonb, int)', 'key_%s(jsonb)', 'count_%s()']) n (name)
         UNION ALL
         SELECT format('reader_%s(jsonb)', g.id) FROM embed.generation g WHERE g.pipeline = p.id
+        UNION ALL
+        SELECT format(n.name, d.id)
+        FROM embed.dependency d, unnest(ARRAY['expand_%s(jsonb, int)', 'page_%s(jsonb, jsonb, jsonb, int)']) n (name)
+        WHERE d.pipeline = p.id AND d.names IS NOT NULL AND NOT d.is_key
     ) n (name)
     LEFT JOIN pg_proc f ON f.oid = to_regprocedure('embed_store.' || n.name)
     WHERE p.id = runs_as_owner.pipeline);
@@ -57,9 +61,14 @@ DECLARE
     bytes bigint;
     analyzed real;
 BEGIN
-    SELECT c.relkind, c.reltuples, CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) END
+    SELECT c.relkind, c.reltuples, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) END
     INTO kind, analyzed, bytes FROM pg_class c WHERE c.oid = source;
-    IF kind = 'r' THEN
+    IF kind = 'v' THEN  -- its count function decides
+        rows = 0;
+        is_small = true;
+        RETURN;
+    END IF;
+    IF kind IN ('r', 'm') THEN
         rows = CASE WHEN analyzed > 0 THEN analyzed ELSE bytes / 400 END;
         is_small = bytes < 4 * 1024 * 1024 OR (analyzed < 0 AND bytes < 64 * 1024 * 1024);
         RETURN;

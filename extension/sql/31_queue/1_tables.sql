@@ -9,7 +9,9 @@ CREATE TABLE embed.change_log (
     changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     bulk       boolean,
     wake       boolean,
-    recheck    boolean
+    recheck    boolean,
+    dependency int,
+    link       jsonb
 ) WITH (
     autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
     vacuum_truncate = false, toast.vacuum_truncate = false
@@ -26,6 +28,9 @@ COMMENT ON COLUMN embed.change_log.bulk IS
     'whether a transaction with many changes wrote it; NULL if that transaction logged the row itself, so its rows can be '
     'counted';
 COMMENT ON COLUMN embed.change_log.wake IS 'true if a worker was asleep when the row was written: the commit wakes it';
+COMMENT ON COLUMN embed.change_log.dependency IS 'for a view: the row of embed.dependency whose table changed';
+COMMENT ON COLUMN embed.change_log.link IS
+    'instead of a key: values of that link''s columns; every row of the view that they lead to is checked';
 COMMENT ON COLUMN embed.change_log.recheck IS 'true if the row did not change, as after embed_retry(): lag does not count it';
 SELECT pg_catalog.pg_extension_config_dump('embed.change_log', '');
 
@@ -56,6 +61,7 @@ CREATE TABLE embed.job (
     unserved_since timestamptz,
     max_batch   int,
     batch       bigint,
+    dependency  int,
     PRIMARY KEY (generation, key)
 ) WITH (
     fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
@@ -79,6 +85,7 @@ COMMENT ON COLUMN embed.job.max_batch IS
     'most texts in the next request that includes it, after one failed for an unknown reason; NULL: no limit';
 COMMENT ON COLUMN embed.job.batch IS
     'batch that the row waits for until ready_at, see embed.batch; 0: its batch is over, so what it still needs goes by requests';
+COMMENT ON COLUMN embed.job.dependency IS 'for a view: the row of embed.dependency whose table changed first';
 COMMENT ON COLUMN embed.job.token IS 'the claim that holds it; valid only while embed.lease has that token';
 SELECT pg_catalog.pg_extension_config_dump('embed.job', '');
 
@@ -126,6 +133,38 @@ COMMENT ON COLUMN embed.backfill_cursor.position IS 'last key queued; NULL at th
 COMMENT ON COLUMN embed.backfill_cursor.visited IS 'keys visited since the start; progress is computed from it';
 COMMENT ON COLUMN embed.backfill_cursor.active_time IS 'time since the start, excluding periods in which no worker moved the cursor';
 SELECT pg_catalog.pg_extension_config_dump('embed.backfill_cursor', '');
+
+CREATE TABLE embed.link_cursor (
+    pipeline   int NOT NULL,
+    dependency int NOT NULL,
+    link       jsonb NOT NULL,
+    paging     boolean NOT NULL DEFAULT false,
+    position   jsonb,
+    lap_end    jsonb,
+    wrapped    boolean NOT NULL DEFAULT false,
+    changed_at timestamptz NOT NULL,
+    next_at    timestamptz,
+    moved_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    ready_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    failures   int NOT NULL DEFAULT 0,
+    last_error text,
+    PRIMARY KEY (dependency, link)
+) WITH (
+    fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = false, toast.vacuum_truncate = false
+);
+CREATE INDEX link_cursor_pipeline_idx ON embed.link_cursor (pipeline, moved_at);
+COMMENT ON TABLE embed.link_cursor IS
+    'changed values of a link of a view (see embed.dependency) whose rows are still to be queued; one row however often they change';
+COMMENT ON COLUMN embed.link_cursor.paging IS 'whether they lead to so many rows that these are queued page by page, in the lane of bulk changes';
+COMMENT ON COLUMN embed.link_cursor.position IS 'last key queued; NULL at the start';
+COMMENT ON COLUMN embed.link_cursor.lap_end IS
+    'where the cursor was at the last change: it goes on to the end, starts again and stops there; NULL: it stops at the end';
+COMMENT ON COLUMN embed.link_cursor.wrapped IS 'whether it has started again';
+COMMENT ON COLUMN embed.link_cursor.changed_at IS 'oldest change that not all rows have been queued for';
+COMMENT ON COLUMN embed.link_cursor.next_at IS 'oldest change since the cursor started: changed_at once it starts again';
+COMMENT ON COLUMN embed.link_cursor.last_error IS 'why its rows could not be read, until ready_at';
+SELECT pg_catalog.pg_extension_config_dump('embed.link_cursor', '');
 
 CREATE TABLE embed.claimed_text (
     token  bigint NOT NULL,

@@ -95,6 +95,8 @@ AS $sql$
     SELECT least(
         (SELECT min(j.unserved_since)
          FROM (SELECT j.unserved_since FROM embed.job j WHERE j.generation = $2 AND j.lane = 0 ORDER BY j.xid LIMIT 1000) j),
+        (SELECT min(l.changed_at)
+         FROM (SELECT l.changed_at FROM embed.link_cursor l WHERE l.pipeline = $1 AND NOT l.paging ORDER BY l.moved_at LIMIT 1000) l),
         (SELECT min(f.changed_at)
          FROM transaction t
          CROSS JOIN LATERAL (SELECT c.changed_at, c.bulk, c.recheck, c.scope FROM embed.change_log c

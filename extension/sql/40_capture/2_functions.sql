@@ -126,3 +126,49 @@ BEGIN
 END
 $plpgsql$;
 COMMENT ON FUNCTION embed.guard_generation(int) IS 'internal: keeps a subscription''s rows out of a generation table';
+
+-- As embed.bind_restored() does for a source. Only tables that the view reads are looked for among these.
+CREATE FUNCTION embed.bind_restored_table() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    NEW.base = coalesce(pg_catalog.to_regclass(NEW.base_name)::oid, 0);
+    RETURN NEW;
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.bind_restored_table() IS 'internal: trigger, binds a restored link of a view to the table of its name';
+
+CREATE TRIGGER bind_restored BEFORE INSERT ON embed.dependency FOR EACH ROW EXECUTE FUNCTION embed.bind_restored_table();
+ALTER TABLE embed.dependency ENABLE ALWAYS TRIGGER bind_restored;
+
+-- A table is named as in the view's schema: without its schema if it is there. Several links of a table are an array.
+CREATE FUNCTION embed.depends(pipeline int) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $plpgsql$
+BEGIN
+    RETURN (
+        WITH named AS (
+            SELECT d.*, CASE WHEN r.relnamespace = v.relnamespace THEN r.relname::text
+                             ELSE concat(n.nspname, '.', r.relname) END AS table_name
+            FROM embed.dependency d
+            JOIN embed.pipeline p ON p.id = d.pipeline
+            JOIN pg_class r ON r.oid = d.base
+            JOIN pg_namespace n ON n.oid = r.relnamespace
+            LEFT JOIN pg_class v ON v.oid = p.source
+            WHERE d.pipeline = depends.pipeline
+        ), links AS (
+            SELECT d.table_name, d.id, d.part,
+                   (SELECT jsonb_object_agg(u.name, CASE WHEN via.table_name IS NULL THEN u.target ELSE concat(via.table_name, '.', u.target) END)
+                    FROM unnest(d.names::text[], coalesce(d.view_names, d.via_names)::text[]) u (name, target)) AS link
+            FROM named d
+            LEFT JOIN LATERAL (SELECT o.table_name FROM named o WHERE o.part = d.via_part LIMIT 1) via ON true
+        )
+        SELECT jsonb_object_agg(t.table_name, t.links)
+        FROM (SELECT l.table_name, CASE WHEN count(*) > 1 THEN jsonb_agg(l.link ORDER BY l.id)
+                                        ELSE (array_agg(l.link))[1] END AS links
+              FROM links l GROUP BY l.table_name) t);
+END
+$plpgsql$;
+COMMENT ON FUNCTION embed.depends(int) IS 'internal: what embed_create() was told of the tables under a view, with their current names';

@@ -28,6 +28,10 @@ AS $sql$
         JOIN pg_attribute a ON a.attrelid = p.source AND a.attnum = ANY (g.watched_attnums || p.key_attnums)
         WHERE a.atttypid >= 16384
         UNION
+        SELECT d.pipeline, a.atttypid
+        FROM embed.dependency d JOIN pg_attribute a ON a.attrelid = d.base AND a.attnum = ANY (d.watched_attnums || d.attnums)
+        WHERE a.atttypid >= 16384
+        UNION
         SELECT w.pipeline, x.oid
         FROM watched w JOIN pg_type t ON t.oid = w.type
         CROSS JOIN LATERAL (
@@ -99,6 +103,15 @@ DECLARE
     touched record;
     altered oid[];
 BEGIN
+    IF TG_TAG = 'REFRESH MATERIALIZED VIEW' THEN
+        INSERT INTO embed.change_log (pipeline, scope)
+        SELECT DISTINCT p.id, 'source'
+        FROM pg_catalog.pg_event_trigger_ddl_commands() c
+        JOIN embed.pipeline p ON p.definition IS NOT NULL AND p.capture <> 'manual'
+        JOIN LATERAL embed.view_relations(p.source) v ON v.relation = c.objid
+        WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass;
+        RETURN;
+    END IF;
     altered = embed.altered_types();
     PERFORM embed.record_names();
     FOR touched IN
@@ -109,20 +122,25 @@ BEGIN
             WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
             UNION
             SELECT i.inhrelid, 0 FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relation
+        ), read (pipeline, relation, is_source) AS (  -- what pipelines read: sources, and what is below those that are views
+            SELECT p.id, p.source, true FROM embed.pipeline p
+            UNION ALL
+            SELECT p.id, v.relation, false FROM embed.pipeline p CROSS JOIN LATERAL embed.view_relations(p.source) v
+            WHERE p.definition IS NOT NULL AND v.relation <> p.source
         )
-        SELECT p.id, max(nullif(b.objsubid, 0)) AS attnum
-        FROM embed.pipeline p
-        JOIN pg_catalog.pg_class r ON r.oid = p.source
-        LEFT JOIN below b ON b.relation = p.source
+        SELECT p.pipeline AS id, max(nullif(b.objsubid, 0)) FILTER (WHERE p.is_source) AS attnum
+        FROM read p
+        JOIN pg_catalog.pg_class r ON r.oid = p.relation
+        LEFT JOIN below b ON b.relation = p.relation
         WHERE b.relation IS NOT NULL
            OR EXISTS (SELECT FROM command c, pg_catalog.pg_partition_ancestors(c.objid) a
-                      WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.relid = p.source)
+                      WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.relid = p.relation)
            OR EXISTS (SELECT FROM command c
                       WHERE c.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND c.objid = r.relnamespace)
            OR r.reloftype = ANY (altered)
            OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                      WHERE a.attrelid = p.source AND NOT a.attisdropped AND a.atttypid = ANY (altered))
-        GROUP BY p.id
+                      WHERE a.attrelid = p.relation AND NOT a.attisdropped AND a.atttypid = ANY (altered))
+        GROUP BY p.pipeline
     LOOP
         BEGIN
             PERFORM embed.unpublish_source(touched.id);
@@ -150,7 +168,7 @@ EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'evergreen could not look at this DDL command: %', SQLERRM;
 END
 $plpgsql$;
-COMMENT ON FUNCTION embed.follow_ddl() IS 'internal: event trigger, follows ALTER TABLE and similar commands on sources';
+COMMENT ON FUNCTION embed.follow_ddl() IS 'internal: event trigger, follows ALTER TABLE and similar commands on sources, and REFRESH';
 
 CREATE FUNCTION embed.follow_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -190,7 +208,7 @@ BEGIN
     END LOOP;
     -- A dropped partition takes its rows with it, and no row trigger fires. Other tables do not concern us.
     INSERT INTO embed.change_log (pipeline, scope)
-    SELECT DISTINCT p.id, 'document'
+    SELECT DISTINCT p.id, CASE WHEN p.definition IS NULL THEN 'document' ELSE 'source' END
     FROM pg_catalog.pg_event_trigger_dropped_objects() d
     JOIN embed.pipeline p ON d.objid = ANY (p.partitions)
     JOIN pg_catalog.pg_class r ON r.oid = p.source
@@ -214,6 +232,14 @@ DECLARE
     reason constant int = pg_catalog.pg_event_trigger_table_rewrite_reason();
     rewritten constant oid = pg_catalog.pg_event_trigger_table_rewrite_oid();
 BEGIN
+    INSERT INTO embed.change_log (pipeline, scope)
+    SELECT DISTINCT d.pipeline, 'source' FROM embed.dependency d
+    WHERE d.names IS NOT NULL
+      AND (d.base = rewritten OR d.base IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(rewritten) a))
+      AND (reason & ~(1 | 2 | 8) <> 0
+           OR (reason & 2 <> 0 AND EXISTS (
+               SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attnum = ANY (d.watched_attnums || d.attnums) AND a.attrelid = d.base AND a.attgenerated <> '')));
     INSERT INTO embed.change_log (pipeline, scope)
     SELECT p.id, 'source' FROM embed.pipeline p
     WHERE (p.source = rewritten OR p.source IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(rewritten) a))

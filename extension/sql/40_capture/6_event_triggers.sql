@@ -14,7 +14,8 @@ CREATE EVENT TRIGGER evergreen_follow_rewrite ON table_rewrite
 COMMENT ON EVENT TRIGGER evergreen_follow_rewrite IS 'evergreen: detects values changed by ALTER TABLE';
 ALTER EVENT TRIGGER evergreen_follow_rewrite ENABLE ALWAYS;
 CREATE EVENT TRIGGER evergreen_follow_ddl ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN',
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'CREATE VIEW', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW',
+                 'REFRESH MATERIALIZED VIEW', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN',
                  'ALTER EXTENSION')
     EXECUTE FUNCTION embed.follow_ddl();
 COMMENT ON EVENT TRIGGER evergreen_follow_ddl IS 'evergreen: keeps capture working when a source is altered';

@@ -1,19 +1,20 @@
 CREATE FUNCTION @extschema@.embed_create(
     name text, source regclass, columns text[] = NULL, template text = NULL, model text = NULL, chunker jsonb = NULL,
     capture text = 'trigger', backfill boolean = true, if_not_exists boolean = false, view_name name = NULL,
-    only_if name = NULL, options jsonb = '{}') RETURNS int
+    only_if name = NULL, options jsonb = '{}', key text[] = NULL, depends jsonb = NULL) RETURNS int
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $python$
 @boot@
 from evergreen.pipelines import create
 return create.embed_create(name, source, columns, template, model, chunker, capture, backfill, if_not_exists,
-                           view_name, only_if, options)
+                           view_name, only_if, options, key, depends)
 $python$;
-COMMENT ON FUNCTION @extschema@.embed_create(text, regclass, text[], text, text, jsonb, text, boolean, boolean, name, name, jsonb) IS
+COMMENT ON FUNCTION @extschema@.embed_create(text, regclass, text[], text, text, jsonb, text, boolean, boolean, name, name, jsonb, text[], jsonb) IS
     'creates a pipeline (capture, queue and view) that keeps embeddings of a table''s text fresh; returns its id. The text '
     'comes from columns, joined by blank lines, or from a template with $column in it; with both, columns are chunked and the '
-    'template has $chunk in place of each chunk';
+    'template has $chunk in place of each chunk. For a view, key names the columns that identify a row, and depends says for each '
+    'table under it which of its columns lead to which of the view''s';
 
 CREATE FUNCTION @extschema@.embed_alter(pipeline text, options jsonb) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE

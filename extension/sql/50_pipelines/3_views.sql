@@ -15,7 +15,8 @@ SELECT p.name AS pipeline,
        g.id AS generation,
        pg_catalog.pg_get_userbyid(c.relowner) AS owner,
        p.created_at,
-       p.id
+       p.id,
+       embed.depends(p.id) AS depends
 FROM embed.pipeline p
 LEFT JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active'
 LEFT JOIN embed.model m ON m.id = g.model

@@ -11,8 +11,8 @@ SELECT p.name AS pipeline,
            + CASE WHEN g.scanning THEN greatest(s.source_rows - d.documents - j.new - l.new - f.failed, 0) ELSE 0 END AS pending,
        j.in_flight,
        f.failed,
-       pg_catalog.clock_timestamp() - least(j.oldest, l.oldest) AS oldest_pending_age,
-       coalesce(v.missing_part, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, CASE WHEN w.state <> 'streaming' OR g.scanning THEN w.note END,
+       pg_catalog.clock_timestamp() - least(j.oldest, l.oldest, h.oldest) AS oldest_pending_age,
+       coalesce(v.missing_part, p.broken_reason, CASE WHEN embed.may_own(p.source) THEN coalesce(g.scan_error, h.last_error, CASE WHEN w.state <> 'streaming' OR g.scanning THEN w.note END,
                 CASE WHEN l.too_long > 0 THEN pg_catalog.format(
                     '%s rows have a key longer than 2600 bytes and cannot be queued', l.too_long) END,
                 CASE WHEN d.lost > 0 THEN pg_catalog.format(
@@ -87,6 +87,8 @@ CROSS JOIN LATERAL (SELECT embed.documents(g.id) - x.lost AS documents, x.lost
                     FROM (SELECT embed.documents_without_vectors(p.id, g.id) AS lost OFFSET 0) x OFFSET 0) d
 CROSS JOIN LATERAL embed.job_figures(g.id, p.id, m.trouble IS NOT NULL) j
 CROSS JOIN LATERAL embed.change_log_figures(p.id, g.id) l
+CROSS JOIN LATERAL (SELECT min(l.changed_at) AS oldest, max(l.last_error) AS last_error
+                    FROM (SELECT l.changed_at, l.last_error FROM embed.link_cursor l WHERE l.pipeline = p.id ORDER BY l.moved_at LIMIT 1000) l) h
 CROSS JOIN LATERAL embed.failure_figures(g.id, p.id) f
 CROSS JOIN LATERAL (SELECT embed.rows_in_batch(g.id) AS in_batch OFFSET 0) z
 CROSS JOIN LATERAL (SELECT greatest(d.documents - j.checking - l.checking - f.emptied, 0) AS fresh) c

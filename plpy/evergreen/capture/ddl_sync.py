@@ -1,7 +1,10 @@
 """Follow the source: after DDL, after a restore and before a read, regenerate what no longer matches the table."""
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 from evergreen import db
-from evergreen.capture import binding, generated, partitions, restore, triggers
+from evergreen.capture import binding, dependencies, generated, partitions, restore, triggers
 from evergreen.capture.triggers import is_own_ddl, own_ddl
 from evergreen.catalog import pipelines
 from evergreen.core.errors import UserError
@@ -10,7 +13,7 @@ from evergreen.db import event_log
 from evergreen.db.errors import is_dependency, is_lock_unavailable
 from evergreen.db.queries import load
 from evergreen.queue import backfill, change_log
-from evergreen.source import reader
+from evergreen.source import functions, reader, view
 from evergreen.source import table as columns
 from evergreen.source.table import Source
 from evergreen.storage import generation_tables
@@ -25,28 +28,31 @@ def refresh(pipeline_id: int, dropped: bool, attnum: int | None) -> None:
     ``attnum``: the column that the command names, if it names one.
     """
     pipeline = pipelines.by_id(pipeline_id)
-    if pipeline is None or is_own_ddl(pipeline.source):
+    if pipeline is None or is_own_ddl(pipeline):
         return
-    if dropped or (source := columns.describe(pipeline.source)) is None:
+    restored = restore.was_restored(pipeline)
+    by_name = restored and not restore.is_clone(pipeline)
+    if dropped or (source := columns.of_pipeline(pipeline, by_name=by_name)) is None:
         _mark_source_dropped(pipeline)
-    elif not restore.was_restored(pipeline):
+    elif not restored:
         rebind(pipeline, source, by_name=False)
-    elif restore.is_clone(pipeline) or (source.key and restore.is_bound_here(pipeline)):
+    elif not by_name or (source.key and restore.is_bound_here(pipeline)):
         # No worker has run since the restore, whose own CREATE TRIGGER may still come: create none here.
-        rebind(pipeline, source, by_name=not restore.is_clone(pipeline), renamed=attnum, with_triggers=False)
+        rebind(pipeline, source, by_name=by_name, renamed=attnum, with_triggers=False)
 
 
 def follow_ddl(pipeline: Pipeline) -> Pipeline | None:
     """Follow DDL that no event trigger saw, before rows are read; None when the source cannot be read."""
     pipeline = restore.find_by_name(pipeline)
-    source = columns.describe(pipeline.source)
+    restored = restore.was_restored(pipeline)
+    by_name = restored and not restore.is_clone(pipeline)
+    source = columns.of_pipeline(pipeline, by_name=by_name)
     if source is None:
         if pipeline.broken_reason is None and pipeline.source:
             _mark_source_dropped(pipeline)
         return None
     if pipeline.missing_part is not None:
         return None
-    restored = restore.was_restored(pipeline)
     if not restored and pipeline.broken_reason is None:
         if _matches_catalog(pipeline, source):
             return pipeline
@@ -54,7 +60,7 @@ def follow_ddl(pipeline: Pipeline) -> Pipeline | None:
         reread = pipelines.by_id(pipeline.id)
         if reread is not None and reread.broken_reason is None and _matches_catalog(reread, source):
             return reread
-    rebind(pipeline, source, by_name=restored and not restore.is_clone(pipeline))
+    rebind(pipeline, source, by_name=by_name)
     if restored:
         restore.adopt(pipeline)
     rebound = pipelines.by_id(pipeline.id)
@@ -89,7 +95,7 @@ def require_readable(pipeline: Pipeline) -> Pipeline:
 def require_readable_unrepaired(pipeline: Pipeline) -> Pipeline:
     """Follow DDL for a read-only call: as ``require_readable``, but no repair after a TRUNCATE of embed.document."""
     here = db.one(SQL.current_identity)
-    source = columns.describe(pipeline.source)
+    source = columns.of_pipeline(pipeline)
     is_truncated = here is not None and pipeline.seen == (here["system_identifier"], _UNSEEN, pipeline.source)
     if is_truncated and source is not None and pipeline.broken_reason is None and _matches_catalog(pipeline, source):
         return pipeline
@@ -109,6 +115,7 @@ def _matches_catalog(pipeline: Pipeline, source: Source) -> bool:
         # A new owner of a function of the key's type is no DDL on the source.
         and (all(c.built_in for c in source.key) or columns.untrusted_function(source, in_indexes=True) is None)
         and all(_reader_matches_source(g, source) for g in pipeline.generations)
+        and dependencies.matches_catalog(pipeline, source)
     )
 
 
@@ -138,29 +145,39 @@ def rebind(
     ``renamed``: the number of a column renamed just now, whose stored name is the old one.
     """
     found = binding.find(pipeline, source, by_name=by_name, renamed=renamed)
+    if found.broken is None:
+        found = replace(found, broken=dependencies.follow(pipeline, source, by_name=by_name))
     binding.store(pipeline, source, found)
     current = pipelines.by_id(pipeline.id)
     assert current is not None
     if found.broken is None:
-        generated.create_functions(current, source)
+        # What its owner may not read of a view's tables is an error when rows are read, not in the owner's DDL.
+        with functions.without_body_checks() if source.has_declared_key else nullcontext():
+            generated.create_functions(current, source)
         generated.follow_row_security(current, source)
     else:
         generated.degrade(current, source, found)
     recovered = pipeline.broken_reason is not None and found.broken is None
     if recovered:
         event_log.info("pipeline_recovered", pipeline=pipeline.name)
-    _follow_partitions(pipeline, current, source, recovered=recovered, with_triggers=with_triggers)
+    if source.has_declared_key and found.broken is not None:
+        return  # its tables are captured again when it is whole
+    _follow_tables(pipeline, current, source, recovered=recovered, with_triggers=with_triggers)
+    if source.kind == "v" and (now := view.digest(source.oid)) != pipeline.definition:
+        db.run(SQL.set_definition, pipeline.id, now)
+        change_log.log_scope(pipeline.id, "source")
 
 
-def _follow_partitions(
+def _follow_tables(
     before: Pipeline, current: Pipeline, source: Source, *, recovered: bool, with_triggers: bool
 ) -> None:
-    """Bring triggers to the partitions there are now, and queue a check of what was not captured."""
+    """Bring triggers to the tables and partitions there are now, and queue a check of what was not captured."""
     removed = missed_rows = False
     if current.triggers and with_triggers:
-        with own_ddl(current.source):
-            missed_rows = triggers.install(current, source)
-            removed = triggers.remove_from_former_partitions(current, source)
+        tables = triggers.captured(current, source)
+        with own_ddl(current.source, *(table.oid for table in tables)):
+            missed_rows = triggers.install(current, tables)
+            removed = triggers.remove_from_others(current, tables)
     lost_a_partition = partitions.record(current)
     scope = partitions.sync(current)
     # WAL written before the key was renamed has the old names.
@@ -168,4 +185,4 @@ def _follow_partitions(
     if missed_rows or recovered or renamed_key or scope == "source":
         change_log.log_scope(current.id, "source")
     elif removed or scope == "document" or (lost_a_partition and current.capture == "manual"):
-        change_log.log_scope(current.id, "document")
+        change_log.log_scope(current.id, "source" if source.has_declared_key else "document")

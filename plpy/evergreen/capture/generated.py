@@ -1,7 +1,7 @@
 """The functions generated for a pipeline, and how they degrade when its source is broken or dropped."""
 
 from evergreen import db
-from evergreen.capture import triggers
+from evergreen.capture import link_triggers, triggers
 from evergreen.capture.binding import Binding
 from evergreen.capture.restore import was_restored
 from evergreen.catalog import pipelines
@@ -9,7 +9,7 @@ from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import event_log, relations
 from evergreen.db.errors import is_lock_unavailable
 from evergreen.db.queries import load
-from evergreen.source import functions
+from evergreen.source import functions, link_functions
 from evergreen.source import table as columns
 from evergreen.source.table import Column, Source
 from evergreen.storage import generation_tables
@@ -31,15 +31,35 @@ def create_functions(pipeline: Pipeline, source: Source) -> None:
 
 
 def _create_capture_function(pipeline: Pipeline, source: Source) -> None:
-    if pipeline.triggers:
+    if source.has_declared_key:
+        _create_link_functions(pipeline, source)
+    elif pipeline.triggers:
         all_watched = tuple(dict.fromkeys(c for g in pipeline.generations for c in _watched(g, source)))
         triggers.capture_function(pipeline, source, all_watched, broken=False).create(None)
+
+
+def _create_link_functions(pipeline: Pipeline, view: Source) -> None:
+    """Create the functions of a view's tables; where the user captures, the triggers are gone, but not the look-ups."""
+    for part, links in triggers.parts(pipeline).items():
+        base = columns.describe(links[0].base)
+        if pipeline.triggers:
+            link_triggers.capture_function(pipeline, part, links, base, view).create(None)
+        for link in links:
+            for function in link_functions.of_link(pipeline, link, view) if not link.is_key else ():
+                function.create(view.owner_name)
+
+
+def stop_link_capture(pipeline: Pipeline) -> None:
+    """Let the triggers on a view's tables log nothing: it is broken, and all rows are checked once it is not."""
+    for part, links in triggers.parts(pipeline).items():
+        if pipeline.triggers:
+            link_triggers.capture_function(pipeline, part, links, columns.describe(links[0].base), None).create(None)
 
 
 def replace_capture_function(pipeline_id: int) -> None:
     """Replace the capture function after a change of options; open sessions call the new one from then on."""
     pipeline = pipelines.by_id(pipeline_id)
-    source = columns.describe(pipeline.source) if pipeline is not None else None
+    source = columns.of_pipeline(pipeline) if pipeline is not None else None
     if pipeline is not None and source is not None and not was_restored(pipeline) and pipeline.broken_reason is None:
         _create_capture_function(pipeline, source)
 
@@ -51,7 +71,9 @@ def _watched(generation: Generation, source: Source) -> tuple[Column, ...]:
 def degrade(pipeline: Pipeline, source: Source, found: Binding) -> None:
     """Keep the user's writes and the view working while the pipeline is broken."""
     watched = tuple(dict.fromkeys(c for g in found.watched.values() for c in g))
-    if pipeline.triggers:
+    if source.has_declared_key:
+        stop_link_capture(pipeline)
+    elif pipeline.triggers:
         triggers.capture_function(pipeline, source, watched, broken=found.key_broken).create(None)
     # Without the only_if column no row can be shown to meet the condition.
     is_visible = pipeline.only_if is None or (found.only_if is not None and found.only_if.bare_type == "bool")
@@ -73,6 +95,7 @@ def follow_row_security(pipeline: Pipeline, source: Source) -> None:
 
 def release_source(pipeline: Pipeline) -> None:
     """Drop what keeps the owner from dropping the schema or the key's type: the view, and key columns of it."""
+    stop_link_capture(pipeline)
     view = generation_tables.relation_name(pipeline.view)
     if view is not None:
         generation_tables.drop_view(view)

@@ -13,11 +13,11 @@ UPDATE embed.pipeline SET key_names = $2::name[], key_attnums = $3::int2[], key_
 WHERE id = $1
 
 -- named_source(int4): table of the pipeline's stored name and owner
-SELECT embed.find_source(p.source_name, p.source_owner)::bigint FROM embed.pipeline p WHERE p.id = $1
+SELECT embed.find_source(p.source_name, p.source_owner, p.definition IS NOT NULL)::bigint FROM embed.pipeline p WHERE p.id = $1
 
 -- bind_by_name(int4): binds a pipeline to the tables of its stored names; 0: there is no such table
 UPDATE embed.pipeline p SET source = t.source, view = t.view, broken_reason = NULL
-FROM (SELECT coalesce(embed.find_source(o.source_name, o.source_owner), 0) AS source, embed.find_view(o.view_name) AS view
+FROM (SELECT coalesce(embed.find_source(o.source_name, o.source_owner, o.definition IS NOT NULL), 0) AS source, embed.find_view(o.view_name) AS view
       FROM embed.pipeline o WHERE o.id = $1) t
 WHERE p.id = $1 AND p.source <> t.source
 
@@ -56,8 +56,10 @@ ALTER TABLE {table} ENABLE {mode} TRIGGER {name}
 -- gone
 UPDATE embed.pipeline p SET partitions = t.now
 FROM (SELECT s.partitions AS before,
-             (SELECT pg_catalog.array_agg(l.relid ORDER BY l.relid) FROM embed.partition_tree(s.source) l (relid)
-              WHERE l.relid <> s.source) AS now
+             (SELECT pg_catalog.array_agg(DISTINCT l.relid ORDER BY l.relid)
+              FROM (SELECT s.source AS root UNION SELECT d.base FROM embed.dependency d WHERE d.pipeline = s.id AND d.names IS NOT NULL) b
+              CROSS JOIN LATERAL embed.partition_tree(b.root) l (relid)
+              WHERE l.relid <> b.root) AS now
       FROM embed.pipeline s WHERE s.id = $1) t
 WHERE p.id = $1 AND t.before IS DISTINCT FROM t.now
 RETURNING NOT coalesce(t.before <@ coalesce(t.now, '{}'), true) AS gone
@@ -139,14 +141,16 @@ ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
 -- drop_trigger(): drops the trigger from this table
 DROP TRIGGER IF EXISTS {trigger} ON {table}
 
--- our_triggers(text): triggers that call a capture function, on any table
+-- our_triggers(int4): triggers that call a capture function of a pipeline, on any table
 SELECT c.oid::bigint AS table_oid,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table_name,
        t.tgname::text AS trigger, t.tgenabled::text AS enabled, t.tgparentid <> 0 AS inherited
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE t.tgfoid = pg_catalog.to_regproc($1) AND NOT t.tgisinternal
+JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid AND f.proname ~ ('^capture_' || $1 || '(_[0-9]+)?$')
+JOIN pg_catalog.pg_namespace h ON h.oid = f.pronamespace AND h.nspname = 'embed_store'
+WHERE NOT t.tgisinternal
 
 -- leftover_triggers(oid): triggers on a table and its partitions that belong to no pipeline, as after a restore without the
 -- catalog
@@ -154,11 +158,11 @@ SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.reln
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid AND f.proname ~ '^capture_[0-9]+$'
+JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid AND f.proname ~ '^capture_[0-9]+(_[0-9]+)?$'
 JOIN pg_catalog.pg_namespace h ON h.oid = f.pronamespace AND h.nspname = 'embed_store'
 WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT l.relid FROM embed.partition_tree($1) l (relid)))
   AND NOT t.tgisinternal AND t.tgparentid = 0
-  AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE f.proname = 'capture_' || p.id)
+  AND NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id::text = pg_catalog.split_part(f.proname, '_', 2))
 
 -- has_pages(oid): whether the table may have rows
 SELECT pg_catalog.pg_relation_size($1) > 0
@@ -175,3 +179,71 @@ SELECT embed.documents_without_vectors($1, $2)
 
 -- drop_column(): drops a column from a table that is no longer read
 ALTER TABLE {table} DROP COLUMN {column}
+
+
+-- insert_dependency(int4, int4, oid, text, text[], int4[], text[], int4[], int4, text[], int4[], bool, text[], int4[]): a link of a table
+-- under a view
+INSERT INTO embed.dependency (pipeline, part, base, base_name, names, attnums, view_names, view_attnums, via_part, via_names,
+                              via_attnums, is_key, watched_names, watched_attnums)
+VALUES ($1, $2, $3, $4, $5::name[], $6::int2[], $7::name[], $8::int2[], $9, $10::name[], $11::int2[], $12, $13::name[], $14::int2[])
+
+-- update_dependency(int4, oid, text, text[], int4[], text[], int4[], int4, text[], int4[], bool, text[], int4[]): what a link is now
+UPDATE embed.dependency
+SET base = $2, base_name = $3, names = $4::name[], attnums = $5::int2[], view_names = $6::name[], view_attnums = $7::int2[],
+    via_part = $8, via_names = $9::name[], via_attnums = $10::int2[], is_key = $11, watched_names = $12::name[],
+    watched_attnums = $13::int2[]
+WHERE id = $1
+  AND (base, base_name, names, attnums, view_names, view_attnums, via_part, via_names, via_attnums, is_key, watched_names, watched_attnums)
+      IS DISTINCT FROM ($2, $3, $4::name[], $5::int2[], $6::name[], $7::int2[], $8, $9::name[], $10::int2[], $11, $12::name[], $13::int2[])
+
+-- delete_dependency(int4): the view does not read the table any more
+DELETE FROM embed.dependency WHERE id = $1
+
+-- delete_dependencies(int4): all of a pipeline
+DELETE FROM embed.dependency WHERE pipeline = $1
+
+-- set_definition(int4, text): records the queries that the links are for
+UPDATE embed.pipeline SET definition = $2 WHERE id = $1
+
+-- capture_links_body(): logs the links of rows of a table under a view; see capture_body
+DECLARE
+    {declared}
+    known pg_catalog.bool = false;
+    wake pg_catalog.bool;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO embed.change_log (pipeline, scope) VALUES ({pipeline}, 'source');
+        RETURN NULL;
+    END IF;
+    BEGIN
+        IF TG_OP = 'UPDATE' THEN
+            IF NOT pg_catalog.record_image_ne(ROW({old_watched}), ROW({new_watched})) THEN
+                RETURN NULL;
+            END IF;
+            {moved}
+        END IF;
+        IF TG_OP = 'DELETE' THEN
+            {removed}
+        ELSE
+            {written}
+        END IF;
+        known = true;{probe}
+    EXCEPTION WHEN OTHERS THEN
+        IF NOT known THEN
+            INSERT INTO embed.change_log (pipeline, scope) VALUES ({pipeline}, 'source');
+            RETURN NULL;
+        END IF;
+    END;
+    {logged}
+    RETURN NULL;
+END
+
+-- log_link_body(): one side of one link
+    IF {value} IS NOT NULL THEN
+        INSERT INTO embed.change_log (pipeline, dependency, {column}, wake) VALUES ({pipeline}, {dependency}, {value}, wake);
+    END IF;
+
+-- moved_link_body(): the row led elsewhere before
+            IF pg_catalog.record_image_ne(ROW({old}), ROW({new})) THEN
+                {value} = {document};
+            END IF;

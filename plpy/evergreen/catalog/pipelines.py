@@ -5,7 +5,7 @@ import json
 from evergreen import db
 from evergreen.catalog import models
 from evergreen.core.errors import UserError
-from evergreen.core.pipeline import Generation, Pipeline
+from evergreen.core.pipeline import Generation, Link, Pipeline
 from evergreen.core.text import quoted
 from evergreen.db import event_log
 from evergreen.db.queries import load
@@ -47,6 +47,26 @@ def _pipeline(row: db.Row) -> Pipeline:
         owner=row["owner"],
         generations=tuple(_generation(g) for g in db.rows(SQL.generations, row["id"])),
         missing_part=(row["missing_part"], row["remedy"]) if row["missing_part"] is not None else None,
+        definition=row["definition"],
+        links=tuple(map(_link, db.rows(SQL.links, row["id"]))) if row["definition"] else (),
+    )
+
+
+def _link(row: db.Row) -> Link:
+    def pairs(kind: str) -> tuple[tuple[int, str], ...]:
+        numbers: list[int] = row[f"{kind}attnums"] or []
+        return tuple(zip(numbers, row[f"{kind}names"] or [], strict=True))
+
+    return Link(
+        id=row["id"],
+        part=row["part"],
+        base=row["base"],
+        base_name=row["base_name"],
+        columns=pairs(""),
+        target=pairs("via_" if row["via_part"] is not None else "view_"),
+        via=row["via_part"],
+        is_key=row["is_key"],
+        watched=pairs("watched_"),
     )
 
 
@@ -105,6 +125,11 @@ def may_own(role: str, owner: int | None) -> bool:
 def may_read(role: str, source: int) -> bool:
     """Return whether the role may select from the source, or from some of its columns."""
     return bool(db.value(SQL.may_read, role, source))
+
+
+def may_trigger(role: str, table: int) -> bool:
+    """Return whether the role may create triggers on a table."""
+    return bool(db.value(SQL.may_trigger, role, table))
 
 
 def owned(name: str | None, role: str, *, whole: bool = True) -> Pipeline:

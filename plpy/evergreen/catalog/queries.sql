@@ -62,7 +62,7 @@ SELECT p.id, p.name, p.source::bigint AS source, p.key_names::text[] AS key_name
        p.source_name AS recorded_name,
        p.view::bigint AS view, p.options::text AS options, p.system_identifier, p.database_oid::bigint AS database_oid,
        p.source_oid::bigint AS source_oid, c.relowner::bigint AS owner, t.what AS missing_part, t.remedy,
-       embed.qualified_name(p.source) AS source_name
+       embed.qualified_name(p.source) AS source_name, p.definition
 FROM embed.pipeline p
 LEFT JOIN embed.wal w ON w.pipeline = p.id
 LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source
@@ -85,6 +85,13 @@ SELECT g.id, g.pipeline, g.model, g.model_revision, g.columns::text[] AS columns
 FROM embed.generation g WHERE g.pipeline = $1
 ORDER BY g.state = 'active' DESC, g.since DESC, g.id DESC
 
+-- links(int4): tables under a pipeline's view
+SELECT d.id, d.part, d.base::bigint AS base, d.base_name, d.names::text[] AS names, d.attnums::int[] AS attnums,
+       d.view_names::text[] AS view_names, d.view_attnums::int[] AS view_attnums, d.via_part,
+       d.via_names::text[] AS via_names, d.via_attnums::int[] AS via_attnums, d.is_key,
+       d.watched_names::text[] AS watched_names, d.watched_attnums::int[] AS watched_attnums
+FROM embed.dependency d WHERE d.pipeline = $1 ORDER BY d.part, d.id
+
 -- is_owner(text, int8): whether a role may administer what another role owns
 SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
     OR coalesce((SELECT pg_catalog.pg_has_role($1, r.oid, 'USAGE') FROM pg_catalog.pg_roles r WHERE r.oid = $2::pg_catalog.oid), false)
@@ -94,6 +101,9 @@ SELECT pg_catalog.pg_has_role($1, 'embed_admin', 'USAGE')
 
 -- is_member(text, text): whether a role has another role's privileges
 SELECT pg_catalog.pg_has_role($1, $2, 'USAGE')
+
+-- may_trigger(text, oid): whether a role may create triggers on a table
+SELECT coalesce(pg_catalog.has_table_privilege($1, $2, 'TRIGGER'), false)
 
 -- may_read(text, oid): whether a role may select from a table
 SELECT coalesce(pg_catalog.has_table_privilege($1, $2, 'SELECT') OR pg_catalog.has_any_column_privilege($1, $2, 'SELECT'), false)

@@ -116,8 +116,27 @@ class Generation:
 
 
 @frozen
+class Link:
+    """A table under a view: which of its columns lead to which rows of the view. A table may have several links.
+
+    ``columns``: (attnum, name) of the link; empty where changes of the table are not watched. ``target``: columns of
+    the same values, of the view, or of the table with part ``via``, whose own link is the view's key.
+    """
+
+    id: int
+    part: int
+    base: int
+    base_name: str  # quoted and qualified
+    columns: tuple[tuple[int, str], ...]
+    target: tuple[tuple[int, str], ...]
+    via: int | None
+    is_key: bool  # changes are logged as keys
+    watched: tuple[tuple[int, str], ...]
+
+
+@frozen
 class Pipeline:
-    """One source table that is kept embedded."""
+    """One source table or view that is kept embedded."""
 
     id: int
     name: str
@@ -137,6 +156,13 @@ class Pipeline:
     owner: int | None
     generations: tuple[Generation, ...]
     missing_part: tuple[str, str] | None  # what it refers to and is not there, and what to do
+    definition: str | None = None  # hash of the queries of a source that is a view; None: it is a table
+    links: tuple[Link, ...] = ()
+
+    @property
+    def depends_on_reader(self) -> bool:
+        """Whether the source is a view that may show each role other rows."""
+        return (self.definition or "").startswith("reader ")
 
     @property
     def active(self) -> Generation:

@@ -80,7 +80,7 @@ def _ready(name: str | None, role: str) -> tuple[Pipeline, Source]:
     found = pipelines.owned(name, role)
     hold(found)
     checked = ddl_sync.require_readable(found)
-    source = table.describe(found.source)
+    source = table.of_pipeline(found)
     assert source is not None  # it has just been looked at
     if checked.building is not None:
         raise UserError(
@@ -116,7 +116,8 @@ def _begin(before: Pipeline, number: int, source: Source) -> int:
     with functions.without_body_checks():
         generated.create_functions(pipeline, source)
     generation_tables.create_table(pipeline, generation, source)
-    if pipeline.triggers and _watched(before) < _watched(pipeline):
+    # The columns that a view uses are watched, whatever the generation reads of it.
+    if pipeline.triggers and not source.has_declared_key and _watched(before) < _watched(pipeline):
         with own_ddl(source.oid):
             locks.with_short_locks(
                 lambda: db.ddl(SQL.wait_for_writers.with_identifiers(table=source.qualified)), source.qualified

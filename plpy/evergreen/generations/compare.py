@@ -74,7 +74,7 @@ def _sides(name: str | None) -> _Sides:
         return found, built(found), view_of(found)
 
     pipeline, building, view = as_extension_owner(look)
-    return _Sides(pipeline, building, view, not row_security.is_restricted(pipeline.source), role)
+    return _Sides(pipeline, building, view, not row_security.is_restricted(pipeline), role)
 
 
 def _samples(sides: _Sides) -> list[str]:

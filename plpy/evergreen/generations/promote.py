@@ -88,7 +88,7 @@ def switch(pipeline: Pipeline, to: Generation) -> None:
     db.run(SQL.set_state, pipeline.active.id, "previous")
     db.run(SQL.set_state, to.id, "active")
     bridges.delete([pipeline.active.id, to.id])
-    view, source = generation_tables.relation_name(pipeline.view), table.describe(pipeline.source)
+    view, source = generation_tables.relation_name(pipeline.view), table.of_pipeline(pipeline)
     if view is None or source is None:
         raise UserError(
             f'the source or the view of pipeline "{pipeline.name}" is gone',

@@ -65,7 +65,7 @@ def _take(pipeline: Pipeline, generations: list[Generation]) -> None:
         for signature in (f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"):
             functions.drop(f"embed_store.{signature}")
         event_log.info("generation_retired", pipeline=pipeline.name, generation=generation.id)
-    left, source = pipelines.by_id(pipeline.id), table.describe(pipeline.source)
+    left, source = pipelines.by_id(pipeline.id), table.of_pipeline(pipeline)
     if generations and left is not None and source is not None and left.broken_reason is None:
         with functions.without_body_checks():
             generated.create_functions(left, source)  # what only these watched is watched no more

@@ -46,7 +46,10 @@ def _lines(pipeline: Pipeline, key: str, role: str) -> Iterator[str]:
         return
     log = db.one(SQL.explained_changes, pipeline.id, key)
     if log is not None and log["changes"]:
-        yield f"change log: {pluralize(log['changes'], 'change')} since {log['since']} not processed yet"
+        causes = f" of {log['causes']}" if log["causes"] else ""
+        yield f"change log: {pluralize(log['changes'], 'change')}{causes} since {log['since']} not processed yet"
+    for table in db.rows(SQL.waiting_links, pipeline.id) if pipeline.links else ():
+        yield f"changes of {table['name']} since {table['since']} lead to rows that are not all queued yet"
     chunks: list[str] = []
     for generation in readable.generations:
         if generation is readable.active:
@@ -61,7 +64,7 @@ def _generation(pipeline: Pipeline, generation: Generation, key: str, chunks: li
     yield from _queue(generation, key)
     stored = db.one(SQL.explained_document, generation.id, key)
     yield _stored(stored)
-    rows = reader.with_source_locked(pipeline, lambda: list(reader.read(generation, [key])))
+    rows = reader.with_source_locked(pipeline, lambda: list(reader.read(pipeline, generation, [key])))
     if not rows:
         yield "source: no such row" + ("; what is stored is an orphan, a drain removes it" if stored else "")
         return
@@ -89,7 +92,8 @@ def _queue(generation: Generation, key: str) -> Iterator[str]:
             "claimed by a worker" if job["claimed"] else f"waits until {job['ready_at']}" if job["waits"] else "ready"
         )
         failed = pluralize(job["attempts"], "failed attempt")
-        yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}, {failed}"
+        cause = f" by a change of {job['cause']}" if job["cause"] else ""
+        yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}{cause}, {failed}"
         if job["last_error"]:
             yield f"last error: {_short(job['last_error'])}"
     failure = db.one(SQL.explained_failure, generation.id, key)

@@ -92,7 +92,7 @@ class _Erasure:
         if not self.is_readable:
             return None
         generation, keys = self.pipeline.active, [self.key]
-        rows = reader.with_source_locked(self.pipeline, lambda: list(reader.read(generation, keys)))
+        rows = reader.with_source_locked(self.pipeline, lambda: list(reader.read(self.pipeline, generation, keys)))
         return rows[0] if rows else None
 
     def _erase(self, generation: Generation, token: int | None) -> int:

@@ -95,10 +95,10 @@ def _counted(plan: _Plan) -> int:
 def _first_rows(plan: _Plan) -> Iterator[Shown]:
     source = plan.source
     query = SQL.first_rows.with_identifiers(
-        key=ex.key("s", source.key),
+        key=ex.key("s", source.key) if source.key else "NULL",
         **plan.content,
         source=source.from_clause,
-        order=", ".join(ex.reference("s", column) for column in source.key),
+        order=", ".join(ex.reference("s", column) for column in source.key) or "1",
     )
     for row in db.rows(query):
         pieces = _texts(plan, row)
@@ -129,6 +129,10 @@ def _sample(plan: _Plan) -> _Sample:
     on = {**plan.content, "source": plan.source.from_clause}
     if plan.rows <= _SAMPLE:
         return _reckoned(plan, db.stream(SQL.all_rows.with_identifiers(**on), 2 * _SAMPLE))
+    if plan.source.kind == "v":  # there are no pages to choose from
+        sample = _reckoned(plan, db.stream(SQL.all_rows.with_identifiers(**on), _SAMPLE))
+        sample.is_whole = False
+        return sample
     percent = str(min(100.0, 100.0 * _SAMPLE / plan.rows))
     sample = _reckoned(plan, db.stream(SQL.sample_rows.with_identifiers(**on, percent=percent), 2 * _SAMPLE))
     if not sample.rows:  # whole pages are taken, and these were none

@@ -56,8 +56,9 @@ WHERE b.finished_at IS NULL AND b.deadline > pg_catalog.clock_timestamp() AND ($
 
 -- explained_job(int4, jsonb): the queued work for a key
 SELECT j.lane, j.attempts, j.last_error, j.changed_at::pg_catalog.text AS changed_at,
-       j.ready_at::pg_catalog.text AS ready_at, j.ready_at > pg_catalog.clock_timestamp() AS waits, l.token IS NOT NULL AS claimed
-FROM embed.job j LEFT JOIN embed.lease l ON l.token = j.token AND l.expires_at > pg_catalog.clock_timestamp()
+       j.ready_at::pg_catalog.text AS ready_at, j.ready_at > pg_catalog.clock_timestamp() AS waits, l.token IS NOT NULL AS claimed,
+       d.base_name AS cause
+FROM embed.job j LEFT JOIN embed.dependency d ON d.id = j.dependency LEFT JOIN embed.lease l ON l.token = j.token AND l.expires_at > pg_catalog.clock_timestamp()
 WHERE j.generation = $1 AND j.key = $2
 
 -- awaits_backfill(int4, jsonb): whether a key is in no queue while the backfill is under way
@@ -66,7 +67,15 @@ SELECT EXISTS (SELECT FROM embed.backfill_cursor s WHERE s.generation = $1 AND s
        AND NOT EXISTS (SELECT FROM embed.failure f WHERE f.generation = $1 AND f.key = $2)
 
 -- explained_changes(int4, jsonb): log rows not coalesced yet
-SELECT count(*) AS changes, min(c.changed_at)::pg_catalog.text AS since FROM embed.change_log c WHERE c.pipeline = $1 AND c.key = $2
+SELECT count(*) AS changes, min(c.changed_at)::pg_catalog.text AS since, pg_catalog.string_agg(DISTINCT d.base_name, ', ') AS causes
+FROM embed.change_log c LEFT JOIN embed.dependency d ON d.id = c.dependency WHERE c.pipeline = $1 AND c.key = $2
+
+-- waiting_links(int4): tables under a view with changes whose rows are not all queued yet
+SELECT d.base_name AS name, min(w.changed_at)::pg_catalog.text AS since
+FROM (SELECT c.dependency, c.changed_at FROM embed.change_log c WHERE c.pipeline = $1 AND c.link IS NOT NULL
+      UNION ALL SELECT l.dependency, l.changed_at FROM embed.link_cursor l WHERE l.pipeline = $1) w
+JOIN embed.dependency d ON d.id = w.dependency
+GROUP BY d.base_name ORDER BY d.base_name
 
 -- explained_document(int4, jsonb): what is stored for a key
 SELECT d.id, d.fingerprint, d.src_hash, d.chunks, d.changed_at::pg_catalog.text AS changed_at,

@@ -99,7 +99,7 @@ def embed_backfill(pipeline: str | None) -> None:
 
 
 def _next_backfill(pipeline: Pipeline, *, is_under_way: bool) -> str:
-    source = table.describe(pipeline.source)
+    source = table.of_pipeline(pipeline)
     rows = format_row_estimate(source) if source is not None else "0 rows"
     what = "the backfill under way restarts: " if is_under_way else ""
     return f"{what}{rows} will be checked; {_what_embeds(pipeline)}"

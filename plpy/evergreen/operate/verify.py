@@ -86,7 +86,9 @@ def _read(pipeline: Pipeline, generation: Generation, keys: list[str]) -> dict[s
     def attempt(some: list[str]) -> bool:
         try:
             found.update(
-                reader.with_source_locked(pipeline, lambda: {row.key: row for row in reader.read(generation, some)})
+                reader.with_source_locked(
+                    pipeline, lambda: {row.key: row for row in reader.read(pipeline, generation, some)}
+                )
             )
         except db.DatabaseError as error:
             if not in_class(error, "22"):
@@ -133,7 +135,7 @@ def _look(pipeline: Pipeline, generation: Generation, keys: list[str]) -> _Found
 
 
 def _chunks(pipeline: Pipeline, generation: Generation, ids: list[int]) -> defaultdict[int, list[db.Row]]:
-    source = table.describe(pipeline.source)
+    source = table.of_pipeline(pipeline)
     assert source is not None  # it has just been read
     stored_key = ex.key("g", [replace(c, name=f"k{i}") for i, c in enumerate(source.key, 1)])
     found: defaultdict[int, list[db.Row]] = defaultdict(list)

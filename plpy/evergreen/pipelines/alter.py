@@ -86,7 +86,7 @@ def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
     def switch() -> None:
         found = pipelines.owned(pipeline, role)
         current = ddl_sync.follow_ddl(found)
-        source = table.describe(found.source)
+        source = table.of_pipeline(found)
         if current is None or source is None:
             raise UserError(
                 f'the source of pipeline "{pipeline}" cannot be read',
@@ -97,7 +97,7 @@ def embed_capture_set(pipeline: str | None, capture: str | None) -> None:
         if wanted == current.capture:
             db.notice(f'pipeline "{pipeline}" has capture {wanted} already, skipping')
             return
-        with own_ddl(source.oid):
+        with own_ddl(source.oid, *(link.base for link in current.links)):
             with_short_locks(lambda: _switch(current.id, source, wanted), source.qualified)
 
     as_extension_owner(switch)
@@ -126,7 +126,7 @@ def _install_triggers(pipeline_id: int, source: Source) -> None:
     pipeline: Pipeline | None = pipelines.by_id(pipeline_id)
     assert pipeline is not None
     generated.create_functions(pipeline, source)
-    triggers.install(pipeline, source)
+    triggers.install(pipeline, triggers.captured(pipeline, source))
 
 
 @sql_entry

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from evergreen import db
-from evergreen.capture import generated, partitions, triggers
-from evergreen.capture.triggers import own_ddl
+from evergreen.capture import dependencies, generated, partitions, triggers
+from evergreen.capture.triggers import CapturedTable, own_ddl
 from evergreen.capture.wal import handover
 from evergreen.catalog import pg_cron, pipelines
 from evergreen.core.errors import UserError
@@ -21,7 +21,7 @@ from evergreen.pipelines import definition, validation
 from evergreen.pipelines.validation import Preparation
 from evergreen.queue import backfill as cursors
 from evergreen.queue import change_log
-from evergreen.source import functions
+from evergreen.source import functions, view
 from evergreen.source.table import Column, Source, format_row_estimate
 from evergreen.storage import generation_tables
 
@@ -42,31 +42,35 @@ def embed_create(
     view_name: str | None,
     only_if: str | None,
     options: str | None,
+    key: list[str | None] | None,
+    depends: str | None,
 ) -> int:
     """Create a pipeline and return its id; errors: see ``validation``, and 42710 when the name is taken."""
     role = caller()
 
     def create() -> int:
         checked_name = validation.check_name(name)
-        table = validation.check_source(source, role)
+        table = validation.check_source(source, role, key, depends)
         preparation = validation.check_preparation(table, columns, template, chunker, only_if)
         chosen_model = validation.check_model(model)
         chosen_capture = validation.check_capture(capture, table)
+        links = validation.check_depends(table, depends, role)
         chosen_options, index = validation.check_options(options)
         existing = pipelines.find(checked_name)
         if existing is not None:
             wanted = definition.Wanted(
-                table, preparation, chosen_model, chosen_capture, chosen_options | index, view_name, only_if
+                table, preparation, chosen_model, chosen_capture, chosen_options | index, view_name, only_if, links
             )
             return _accept_existing(existing, wanted, if_not_exists=bool(if_not_exists))
         permissions.check_may_assign(role, chosen_model)
-        view = generation_tables.view_name(table, checked_name, view_name, role)
+        shown = generation_tables.view_name(table, checked_name, view_name, role)
         condition = validation.existing(table, only_if) if only_if is not None else None
         number = _insert_pipeline(checked_name, table, condition, chosen_capture, json.dumps(chosen_options))
+        dependencies.store(number, links)
         counters.create_all()
         counters.create_budget(number, chosen_options, chosen_model)
         insert_generation(number, chosen_model, preparation, "active", index)
-        return _build(number, table, view, backfill=backfill is not False)
+        return _build(number, table, shown, backfill=backfill is not False)
 
     return as_extension_owner(create)
 
@@ -92,12 +96,21 @@ def _accept_existing(existing: Pipeline, wanted: definition.Wanted, *, if_not_ex
 
 def _insert_pipeline(name: str, source: Source, only_if: Column | None, capture: str, options: str) -> int:
     keys = ([c.name for c in source.key], [c.attnum for c in source.key], [c.type_name for c in source.key])
+    definition = view.digest(source.oid) if source.has_declared_key else None
     condition = (only_if.name, only_if.attnum) if only_if is not None else (None, None)
     try:
         return int(
             db.atomically(
                 lambda: db.value(
-                    SQL.insert_pipeline, name, source.oid, *keys, *condition, capture, options, source.qualified
+                    SQL.insert_pipeline,
+                    name,
+                    source.oid,
+                    *keys,
+                    *condition,
+                    capture,
+                    options,
+                    source.qualified,
+                    definition,
                 )
             )
         )
@@ -136,7 +149,7 @@ def insert_generation(
     )
 
 
-def _build(pipeline_id: int, source: Source, view: str, *, backfill: bool) -> int:
+def _build(pipeline_id: int, source: Source, shown: str, *, backfill: bool) -> int:
     """Create functions, table, view and last the triggers, so that the lock on the source is held briefly."""
     pipeline = pipelines.by_id(pipeline_id)
     assert pipeline is not None
@@ -151,17 +164,20 @@ def _build(pipeline_id: int, source: Source, view: str, *, backfill: bool) -> in
     generated.create_functions(pipeline, source)
     partitions.record(pipeline)
     generation_tables.create_table(pipeline, generation, source)
-    db.run(SQL.set_view, pipeline_id, generation_tables.create_view(pipeline, generation, source, view))
+    db.run(SQL.set_view, pipeline_id, generation_tables.create_view(pipeline, generation, source, shown))
     if pipeline.triggers:
-        with own_ddl(source.oid):
-            with_short_locks(lambda: _capture(pipeline, source), source.qualified)
+        tables = triggers.captured(pipeline, source)
+        names = ", ".join(table.name for table in tables)
+        with own_ddl(source.oid, *(table.oid for table in tables)):
+            with_short_locks(lambda: _capture(pipeline, tables), names)
     _notify_next_step(pipeline, source, backfill=backfill)
     return pipeline_id
 
 
-def _capture(pipeline: Pipeline, source: Source) -> None:
-    triggers.remove_leftovers(source)
-    triggers.install(pipeline, source)
+def _capture(pipeline: Pipeline, tables: list[CapturedTable]) -> None:
+    for table in tables:
+        triggers.remove_leftovers(table.oid)
+    triggers.install(pipeline, tables)
 
 
 def _notify_next_step(pipeline: Pipeline, source: Source, *, backfill: bool) -> None:

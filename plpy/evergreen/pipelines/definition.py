@@ -13,6 +13,7 @@ from evergreen.core.template import Part
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.pipelines.validation import Preparation
+from evergreen.source.depends import NewLink
 from evergreen.source.table import Source
 from evergreen.storage import generation_tables
 
@@ -30,6 +31,7 @@ class Wanted:
     options: dict[str, Any]
     view_name: str | None
     only_if: str | None
+    links: tuple[NewLink, ...] = ()
 
 
 def differences(existing: Pipeline, wanted: Wanted) -> list[str]:
@@ -46,9 +48,31 @@ def differences(existing: Pipeline, wanted: Wanted) -> list[str]:
         "capture": existing.capture == wanted.capture,
         "only_if": (existing.only_if[1] if existing.only_if else None) == wanted.only_if,
         "options": existing.options | generation.options == wanted.options,
+        "key": [number for number, _, _ in existing.key] == [c.attnum for c in wanted.source.key],
+        "depends": _same_links(existing, wanted.links),
         "view_name": view == (wanted.view_name if wanted.view_name is not None else f"{existing.name}_embedding"),
     }
     return [name for name, same in compared.items() if not same]
+
+
+def _same_links(existing: Pipeline, wanted: tuple[NewLink, ...]) -> bool:
+    def plain(base: int, columns: list[int], target: list[int], via: int | None) -> tuple[object, ...]:
+        return (base, *sorted(zip(columns, target, strict=True)), via)
+
+    bases = {link.part: link.base for link in existing.links}
+    stored = {
+        plain(one.base, [n for n, _ in one.columns], [n for n, _ in one.target], bases.get(one.via or 0))
+        for one in existing.links
+    }
+    return stored == {
+        plain(
+            one.base.oid,
+            [c.attnum for c in one.columns],
+            [c.attnum for c in one.target],
+            one.via.oid if one.via is not None else None,
+        )
+        for one in wanted
+    }
 
 
 def _parts(columns: tuple[str, ...] | None, template: str | None) -> tuple[Part, ...] | None:
@@ -75,6 +99,8 @@ def _calls(pipeline: Pipeline) -> str:
         "view_name": db.literal(view) if view and view != f"{pipeline.name}_embedding" else None,
         "only_if": db.literal(pipeline.only_if[1]) if pipeline.only_if else None,
         "options": _options(pipeline.options | generation.options),
+        "key": _array(tuple(name for _, name, _ in pipeline.key)) if pipeline.definition is not None else None,
+        "depends": db.literal(str(depends)) if (depends := db.value(SQL.depends, pipeline.id)) is not None else None,
     }
     source = generation_tables.relation_name(pipeline.source) or str(pipeline.source)
     first = [db.literal(pipeline.name), db.literal(source)]

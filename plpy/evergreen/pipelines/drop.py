@@ -1,7 +1,7 @@
 """embed_drop: removes a pipeline, and its vectors unless they are kept."""
 
 from evergreen import db
-from evergreen.capture import triggers
+from evergreen.capture import dependencies, triggers
 from evergreen.capture.triggers import own_ddl
 from evergreen.capture.wal import handover, slot
 from evergreen.catalog import pipelines
@@ -12,8 +12,8 @@ from evergreen.db.locks import set_lock_timeout, with_short_locks
 from evergreen.db.privileges import as_extension_owner, caller, sql_entry
 from evergreen.db.queries import load
 from evergreen.embedding.limits import state
-from evergreen.queue import change_log, claims
-from evergreen.source import functions
+from evergreen.queue import change_log, claims, links
+from evergreen.source import functions, link_functions
 from evergreen.storage import batch_spool, bridges, documents, drop_locks, generation_tables, usage
 
 SQL = load(__package__)
@@ -42,7 +42,7 @@ def embed_drop(pipeline: str | None, keep_embeddings: bool | None, if_exists: bo
         bridges.delete([generation.id for generation in found.generations])  # last: embed_bridge locks generations
         db.run(SQL.delete_pipeline, found.id)
         state.drop("pipeline", found.id, state.BUDGET)
-        with own_ddl(found.source):
+        with own_ddl(found.source, *(link.base for link in found.links)):
             with_short_locks(lambda: _stop_capture(found), found.source_name or found.name)
         _drop_functions(found)
         if found.capture == "cdc":
@@ -55,6 +55,8 @@ def _delete_work(pipeline: Pipeline) -> None:
     """Delete all that is queued and stored of a pipeline, except its vectors."""
     generations = [generation.id for generation in pipeline.generations]
     change_log.delete(pipeline.id)
+    links.delete([link.id for link in pipeline.links])
+    dependencies.delete(pipeline.id)
     handover.delete(pipeline.id)
     claims.delete_work(generations)
     usage.delete(pipeline.id)
@@ -114,5 +116,7 @@ def _drop_functions(pipeline: Pipeline) -> None:
     signatures += [f"scan_{pipeline.id}(jsonb, int)", f"key_{pipeline.id}(jsonb)"]
     for generation in pipeline.generations:
         signatures += [f"reader_{generation.id}(jsonb)", f"src_{generation.id}()"]
+    signatures += [f"capture_{pipeline.id}_{part}()" for part in {link.part for link in pipeline.links}]
+    signatures += [s.split(".", 1)[1] for link in pipeline.links for s in link_functions.signatures(link)]
     for signature in signatures:
         functions.drop(f"embed_store.{signature}")

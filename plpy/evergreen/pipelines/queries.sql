@@ -1,3 +1,6 @@
+-- depends(int4): what embed_create() was told of the tables under a view
+SELECT embed.depends($1)::pg_catalog.text
+
 -- rename_table(): gives a kept table a descriptive name
 ALTER TABLE {table} RENAME TO {name}
 
@@ -24,13 +27,13 @@ UPDATE embed.pipeline SET state = $2 WHERE id = $1
 -- set_capture(int4, text): sets how changes are captured
 UPDATE embed.pipeline SET capture = $2 WHERE id = $1
 
--- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text, text): a new pipeline.
+-- insert_pipeline(text, oid, text[], int4[], text[], text, int4, text, text, text, text): a new pipeline.
 -- The id here and those below must be new to the catalog: a partial restore may have left a sequence behind its table, or rows
 -- and triggers of an id whose own row is missing.
 INSERT INTO embed.pipeline (id, name, source, source_name, source_owner, bound_name, key_names, key_attnums, key_types, only_if, only_if_attnum, capture,
-                            options, system_identifier, database_oid, source_oid)
+                            options, system_identifier, database_oid, source_oid, definition)
 SELECT n.id, $1, c.oid, $10, pg_catalog.pg_get_userbyid(c.relowner), $10, $3::name[], $4::int2[], $5, $6::name, $7::int2, $8, $9::jsonb,
-       s.system_identifier, d.oid, c.oid
+       s.system_identifier, d.oid, c.oid, $11
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d, pg_catalog.pg_class c,
      (SELECT pg_catalog.nextval('embed.pipeline_id_seq') AS id FROM pg_catalog.generate_series(1, 10000)) n
 WHERE d.datname = pg_catalog.current_database() AND c.oid = $2
@@ -38,7 +41,9 @@ WHERE d.datname = pg_catalog.current_database() AND c.oid = $2
   AND NOT EXISTS (SELECT FROM embed.generation g WHERE g.pipeline = n.id)
   AND NOT EXISTS (SELECT FROM embed.change_log c WHERE c.pipeline = n.id)
   AND NOT EXISTS (SELECT FROM embed.change_log_state i WHERE i.pipeline = n.id)
+  AND NOT EXISTS (SELECT FROM embed.dependency e WHERE e.pipeline = n.id)
   AND pg_catalog.to_regproc('embed_store.capture_' || n.id) IS NULL
+  AND pg_catalog.to_regproc('embed_store.scan_' || n.id) IS NULL
 LIMIT 1
 RETURNING id
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from evergreen import db
 from evergreen.capture.wal import slot
 from evergreen.catalog import json_objects, languages, models, options, pipelines
 from evergreen.core import template as templates
@@ -11,7 +12,8 @@ from evergreen.core.pipeline import Model
 from evergreen.core.text import quoted
 from evergreen.prepare import chunkers
 from evergreen.source import expressions as ex
-from evergreen.source import table
+from evergreen.source import table, view
+from evergreen.source.depends import NewLink, parse, resolve
 from evergreen.source.table import Column, Source
 
 _MAX_COLUMNS = 90  # a function call takes 100 arguments
@@ -40,47 +42,90 @@ def check_name(name: str | None) -> str:
     return name
 
 
-def check_source(source: str | None, role: str) -> Source:
-    """Check that the source is a table with a primary key, and the caller's; raises 42501, 42809, 42P17, 22004."""
-    found = _find_source(source)
+def check_source(source: str | None, role: str, key: list[str | None] | None, depends: str | None) -> Source:
+    """Check that the source can be embedded and is the caller's; raises 42501, 42809, 42P17, 22004, 22023, 42703."""
+    found = _find_source(source, key)
+    if (key is not None or depends is not None) and not found.has_declared_key:
+        raise UserError(
+            f"{found.qualified} is a table: its primary key identifies its rows, and it depends on no other table",
+            hint="Leave out key and depends; they are for views.",
+        )
+    if depends is not None and found.kind == "m":
+        raise UserError(f"{found.qualified} is a materialized view: its REFRESH is captured", hint="Leave out depends.")
     if not pipelines.may_own(role, found.owner):
         raise UserError(
             f"must be owner of table {found.qualified}",
             "42501",
             hint="Ask the table's owner, or a member of embed_admin.",
         )
+    _check_key(found, key)
     return _check_table(found)
+
+
+def _check_key(source: Source, key: list[str | None] | None) -> None:
+    """Check the columns that a view's key names; raises 22023, 42703, 0A000."""
+    names = [existing(source, str(name)).name for name in key or []]
+    if len(set(names)) != len(names):
+        raise UserError("key names a column twice", hint="Name each column once: key => '{id}'.")
+    for name in names:
+        if name not in {c.name for c in source.key}:
+            column = existing(source, name)
+            raise UserError(
+                f'key column "{name}" of view {source.qualified} cannot be of type {column.type_name}',
+                "0A000",
+                hint="The type has no default B-tree operators, so its values cannot be ordered. Cast it to text.",
+            )
+
+
+def check_depends(source: Source, depends: str | None, role: str) -> tuple[NewLink, ...]:
+    """Check what leads from the tables under a view to its rows; raises as ``resolve`` does, and 42501."""
+    if source.kind != "v":
+        return ()
+    links = resolve(source, parse(depends), view.bases(source))
+    for link in links:
+        if link.columns and not (pipelines.is_admin(role) or pipelines.may_trigger(role, link.base.oid)):
+            raise UserError(
+                f"permission denied for table {link.base.qualified}: changes of it are captured by triggers",
+                "42501",
+                hint=f"As its owner: GRANT TRIGGER ON {link.base.qualified} TO {db.identifier(role)};",
+            )
+    return links
 
 
 def check_readable(source: str | None, role: str) -> Source:
     """Check the source for a preview, which needs SELECT only; raises 42501, 42809, 42P17, 22004."""
-    found = _find_source(source)
+    found = _find_source(source, None)
     if not pipelines.may_read(role, found.oid):
         raise UserError(
             f"permission denied for table {found.qualified}",
             "42501",
             hint="Ask its owner for SELECT on it.",
         )
+    if found.has_declared_key:  # read without a key
+        return found
     return _check_table(found)
 
 
-def _find_source(source: str | None) -> Source:
+def _find_source(source: str | None, key: list[str | None] | None) -> Source:
     if source is None:
         raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
-    found = table.describe(int(source) if source.isdigit() else table.oid_of(source)) if source != "-" else None
+    oid = (int(source) if source.isdigit() else table.oid_of(source)) if source != "-" else 0
+    found = table.describe(oid, [name for name in key or [] if name is not None])
     if found is None:
         raise UserError(f"table {source} does not exist", "42P01", hint="Pass its name: source => 'docs'.")
     return found
 
 
 def _check_table(found: Source) -> Source:
-    if found.kind not in {"r", "p"} or found.schema in {"pg_catalog", "information_schema", "embed", "embed_store"}:
-        hint = "Use an ordinary or partitioned table."
-        if found.kind in {"v", "m"}:
-            hint += " For text of several tables, keep it in a column: see docs/how-to/related-tables.md."
+    is_system = found.schema in {"pg_catalog", "information_schema", "embed", "embed_store"}
+    if found.kind not in {"r", "p", "v", "m"} or is_system:
+        hint = "Use an ordinary or partitioned table, or a view."
         raise UserError(f"{found.qualified} is not a table that can be embedded", "42809", hint=hint)
     if found.schema.startswith("pg_temp"):
         raise UserError(f"{found.qualified} is a temporary table", "42809", hint="Workers cannot see its rows.")
+    if found.has_declared_key and not found.key:
+        hint = "Name the columns that identify a row: key => '{id}'; see docs/how-to/views.md."
+        raise UserError(f"view {found.qualified} has no primary key", "42809", hint=hint)
     if not found.key:
         raise UserError(
             f"table {found.qualified} has no primary key",
@@ -195,6 +240,12 @@ def check_capture(capture: str | None, source: Source) -> str:
     """Check the kind of capture, and that the server supports it; raises 22023, 55000, 42501."""
     if capture not in {"trigger", "cdc", "manual"}:
         raise UserError(f"there is no capture {quoted(capture)}", hint="Use 'trigger', 'cdc' or 'manual'.")
+    if capture == "cdc" and source.has_declared_key:
+        raise UserError(
+            f"changes of view {source.qualified} cannot be read from the WAL",
+            "0A000",
+            hint="Use capture => 'trigger', the default.",
+        )
     if capture == "cdc":
         slot.check_possible(source)
     return capture

@@ -50,7 +50,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
             return
         found, rest = timeouts.run_with_timeout(
             lambda: reader.with_source_locked(
-                pipeline, lambda: take_until_full(reader.read(generation, some), some, room)
+                pipeline, lambda: take_until_full(reader.read(pipeline, generation, some), some, room)
             )
         )
         room -= sum(row.length for row in found.values())
@@ -71,7 +71,7 @@ def prepare(pipeline: Pipeline, generation: Generation, keys: list[str]) -> Prep
 def _sort(done: Prepared, row: SourceRow, make: Callable[[SourceRow], Document]) -> int:
     """Put a row where it belongs; return the characters that a template made of it."""
     stored = done.stored.get(row.key)
-    if stored is not None and stored.src_hash == row.src_hash:
+    if stored is not None and stored.src_hash == row.src_hash and row.copies == 1:
         done.fresh.append(row.key)
         done.unchanged += stored.chunks
         return 0
@@ -104,12 +104,20 @@ def _attempt(pipeline: Pipeline, body: Callable[[list[str]], None], keys: list[s
 
 
 def document_builder(pipeline: Pipeline, generation: Generation) -> Callable[[SourceRow], Document]:
-    """Return the function from a source row to its document; it raises RejectedError for an over-long text."""
+    """Return the function from a source row to its document.
+
+    It raises RejectedError for an over-long text, and for one of several rows with the same key.
+    """
     split = chunkers.chunker(generation.chunker)
     hash_document = fingerprint.document(generation.model.identity, _preparation(generation), generation.chunker)
     send = text_preparer(pipeline, generation)
 
     def make(row: SourceRow) -> Document:
+        if row.copies > 1:
+            raise RejectedError(
+                f"{pipeline.source_name} has {format_number(row.copies)} rows with key {row.key}; the columns"
+                f" {', '.join(name for _, name, _ in pipeline.key)} must differ in each pair of rows"
+            )
         text = row.text if row.text is not None and not row.text.isspace() else ""
         chunks = tuple(map(send, texts(split, text, row.wrapper)))
         return Document(row.key, row.src_hash, hash_document(text, *(row.wrapper or ())), chunks)

@@ -11,6 +11,7 @@ from evergreen.core.retry import bisect
 from evergreen.db import snapshots
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
+from evergreen.queue import links
 from evergreen.queue.scan_start import ScanStart, SnapshotMark
 
 SQL = load(__package__, "change_log")
@@ -88,12 +89,13 @@ def coalesce(pipeline: Pipeline, scan_start: ScanStart) -> int:
     selection = _Selection(SQL.oldest_rows.text, str(row["scan_start"]))
     if known is not None:
         selection = _Selection(SQL.new_rows.text, str(known.end), known.open)
+    has_more_links = _follow_links(pipeline, selection)
     # Before the first statement: each later one has a newer snapshot, and rows in between are read again.
     seen = SnapshotMark.of(snapshots.current())
     coalesced = scan_start.timed(
         lambda: _coalesce(pipeline, selection, _MAX_LOG_ROWS), lambda done: done.rows, from_start=known is None
     )
-    if coalesced.taken is None or coalesced.taken >= _MAX_LOG_ROWS:
+    if has_more_links or coalesced.taken is None or coalesced.taken >= _MAX_LOG_ROWS:
         scan_start.due_at = 0.0  # there is more
     else:
         scan_start.seen = seen
@@ -108,12 +110,24 @@ def coalesce_in_transaction(pipeline: Pipeline, limit: int) -> None:
     if row is None:
         return
     selection = _Selection(SQL.oldest_rows.text, str(row["scan_start"]))
+    _follow_links(pipeline, selection)
     jobs = 0
     for _ in range(_MAX_ROUNDS):
         coalesced = _coalesce(pipeline, selection, limit)
         jobs += coalesced.jobs
         if coalesced.rows < limit or jobs >= limit:
             return
+
+
+def _follow_links(pipeline: Pipeline, selection: _Selection) -> bool:
+    """Log the keys of a view's rows that changes of its tables concern; return whether there may be more changes."""
+    if not pipeline.links:
+        return False
+    no_keys: list[str] = []
+    arguments = (pipeline.id, selection.start, _MAX_LOG_ROWS, no_keys, list(selection.earlier))
+    queued = links.queue(selection.condition, arguments)
+    links.expand(pipeline, _bulk_lane(pipeline))
+    return queued >= _MAX_LOG_ROWS
 
 
 def _coalesce(pipeline: Pipeline, selection: _Selection, limit: int) -> Coalesced:

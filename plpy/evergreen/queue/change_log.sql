@@ -18,18 +18,19 @@ SELECT i.scan_start::pg_catalog.text AS scan_start FROM embed.change_log_state i
 WITH generations AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
-    SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk, c.recheck
+    SELECT c.ctid, c.xid, c.key, c.changed_at, c.bulk, c.recheck, c.dependency
     FROM embed.change_log c
     WHERE c.key IS NOT NULL AND pg_catalog.pg_column_size(c.key) <= {max_key_bytes} {condition}
     FOR UPDATE SKIP LOCKED
 ), sized AS (
-    SELECT t.ctid, t.key, t.changed_at, t.recheck, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > {bulk_changes}) AS is_bulk FROM taken t
+    SELECT t.ctid, t.key, t.changed_at, t.recheck, t.dependency, coalesce(t.bulk, count(*) OVER (PARTITION BY t.xid) > {bulk_changes}) AS is_bulk FROM taken t
 ), keys AS MATERIALIZED (
     SELECT s.key, pg_catalog.array_agg(s.ctid) AS rows, min(s.changed_at) AS changed_at,
-           min(s.changed_at) FILTER (WHERE s.recheck IS NOT TRUE) AS since, CASE WHEN bool_and(s.is_bulk) THEN $6 ELSE 0 END::int2 AS lane
+           min(s.changed_at) FILTER (WHERE s.recheck IS NOT TRUE) AS since, CASE WHEN bool_and(s.is_bulk) THEN $6 ELSE 0 END::int2 AS lane,
+           min(s.dependency) AS dependency
     FROM sized s GROUP BY s.key
 ), wanted AS MATERIALIZED (
-    SELECT g.id AS generation, k.key, k.changed_at, k.since, k.lane, e.found
+    SELECT g.id AS generation, k.key, k.changed_at, k.since, k.lane, k.dependency, e.found
     FROM keys k
     CROSS JOIN generations g
     LEFT JOIN LATERAL (SELECT true AS found FROM embed.job j WHERE j.generation = g.id AND j.key = k.key OFFSET 0) e ON true
@@ -49,8 +50,8 @@ WITH generations AS MATERIALIZED (
     WHERE j.ctid = ANY (ARRAY(SELECT h.ctid FROM held h))
     RETURNING j.key
 ), added AS (
-    INSERT INTO embed.job (generation, key, lane, changed_at, unserved_since)
-    SELECT w.generation, w.key, w.lane, w.changed_at, w.since FROM wanted w WHERE w.found IS NULL
+    INSERT INTO embed.job (generation, key, lane, changed_at, unserved_since, dependency)
+    SELECT w.generation, w.key, w.lane, w.changed_at, w.since, w.dependency FROM wanted w WHERE w.found IS NULL
     ON CONFLICT DO NOTHING
     RETURNING key
 ), done AS (
@@ -90,7 +91,7 @@ WITH generations AS MATERIALIZED (
     SELECT g.id FROM embed.generation g WHERE g.pipeline = $1
 ), taken AS MATERIALIZED (
     SELECT c.ctid, c.scope FROM embed.change_log c
-    WHERE c.key IS NULL {condition}
+    WHERE c.key IS NULL AND c.scope IS NOT NULL {condition}
     FOR UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
     SELECT s.generation, s.scope FROM embed.backfill_cursor s

@@ -247,6 +247,7 @@ def delete_work_of_dropped() -> None:
     db.run(SQL.delete_jobs_of_dropped)
     db.run(SQL.delete_changes_of_dropped)
     db.run(SQL.delete_failures_of_dropped)
+    db.run(SQL.delete_cursors_of_dropped)
 
 
 def add(claim: Claim, rows: list[db.Row]) -> None:

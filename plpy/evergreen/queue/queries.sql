@@ -145,6 +145,11 @@ DELETE FROM embed.change_log WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (SELECT FROM embed.pipeline p WHERE p.id = l.pipeline)
     FOR UPDATE OF c SKIP LOCKED))
 
+-- delete_cursors_of_dropped(): cursors of links that were deleted while a session queued changed values
+DELETE FROM embed.link_cursor WHERE ctid = ANY (ARRAY(
+    SELECT l.ctid FROM embed.link_cursor l WHERE NOT EXISTS (SELECT FROM embed.dependency d WHERE d.id = l.dependency)
+    FOR UPDATE SKIP LOCKED))
+
 -- delete_failures_of_dropped(): dead letters of dropped generations
 DELETE FROM embed.failure WHERE ctid = ANY (ARRAY(
     SELECT f.ctid FROM embed.failure f WHERE NOT EXISTS (SELECT FROM embed.generation g WHERE g.id = f.generation)
@@ -223,6 +228,8 @@ WITH working AS ({working_pipelines})
 SELECT EXISTS (SELECT FROM working p JOIN embed.change_log c ON c.pipeline = p.id
                WHERE c.key IS NULL OR pg_catalog.pg_column_size(c.key) <= {max_key_bytes})
     OR EXISTS (SELECT FROM working p WHERE embed.is_restored(p.id))
+    OR EXISTS (SELECT FROM working p JOIN embed.link_cursor l ON l.pipeline = p.id
+               WHERE l.ready_at <= pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => 0.5))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE s.running AND g.id <> ALL ($2) AND ($3 OR s.last_error IS NULL))
     OR EXISTS (SELECT FROM working p JOIN embed.generation g ON g.pipeline = p.id JOIN embed.job j ON j.generation = g.id

@@ -101,7 +101,7 @@ _NOTHING = Found([], ranking.Vocabulary({}))
 
 def of(pipeline: Pipeline, query: str) -> Words:
     """Look for a query's words in a pipeline's active generation; needs the extension's rights."""
-    source = columns.describe(pipeline.source)
+    source = columns.of_pipeline(pipeline)
     key = source.key if source is not None else ()
     found = tuple(
         (name, type_name, column.equal)

@@ -79,6 +79,7 @@ SELECT pg_catalog.clock_timestamp()::pg_catalog.text AS now,
        EXISTS (SELECT FROM embed.change_log c WHERE c.pipeline = $1 AND c.key IS NULL)
     OR EXISTS (SELECT FROM embed.generation g JOIN embed.backfill_cursor s ON s.generation = g.id
                WHERE g.pipeline = $1 AND g.state = 'active' AND s.running)
+    OR EXISTS (SELECT FROM embed.link_cursor l WHERE l.pipeline = $1)
     OR EXISTS (SELECT FROM embed.wal w WHERE w.pipeline = $1 AND w.recheck) AS sweeping
 
 -- state_of_change(int4, jsonb, timestamptz, bool, int8): state of a row or pipeline in one snapshot, in which a change is in the log, in a
@@ -97,7 +98,8 @@ SELECT p.state <> 'active' OR p.broken_reason IS NOT NULL AS stopped,
                WHERE f.generation = g.id AND ($2 IS NULL OR f.key = $2)
                  AND NOT EXISTS (SELECT FROM embed.job j WHERE j.generation = g.id AND j.key = f.key)
                  AND NOT EXISTS (SELECT FROM embed.change_log c WHERE c.pipeline = p.id AND c.key = f.key)) AS dead,
-       EXISTS (SELECT FROM embed.backfill_cursor s WHERE s.generation = g.id AND s.running) AS swept,
+       EXISTS (SELECT FROM embed.backfill_cursor s WHERE s.generation = g.id AND s.running)
+    OR EXISTS (SELECT FROM embed.link_cursor l WHERE l.pipeline = p.id AND ($2 IS NOT NULL OR l.changed_at <= $3)) AS swept,
        d.src_hash, coalesce(d.embedded_at > $3, false) AS embedded_since
 FROM embed.pipeline p
 JOIN embed.generation g ON g.pipeline = p.id AND g.state = 'active'

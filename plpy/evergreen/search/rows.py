@@ -65,7 +65,7 @@ def search_rows_sql(
 
 
 def _statement(pipeline: Pipeline) -> str:
-    source = table.describe(pipeline.source)
+    source = table.of_pipeline(pipeline)
     assert source is not None
     alias = "s"  # a column of this name would be taken for the row
     while source.column(alias) is not None:

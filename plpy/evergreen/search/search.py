@@ -112,7 +112,7 @@ def resolve(pipeline: str | None, query: str, asked: Asked) -> Target:
     where, found = as_extension_owner(run)
     if where.filter is not None:
         where.filter.check_values()
-    if not row_security.is_restricted(found.source):
+    if not row_security.is_restricted(found):
         return where
     return replace(where, visible=as_extension_owner(lambda: visible(found, where.filtered)))
 

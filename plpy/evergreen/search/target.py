@@ -56,7 +56,7 @@ def target(pipeline: Pipeline, vector: str | None, words: Words | None = None) -
 
 def filtered(pipeline: Pipeline, given: str | None) -> dict[str, Any]:
     """Return what a filter adds to a target. A subquery is looked at chunk by chunk, in the order of an index."""
-    source = table.describe(pipeline.source) if given is not None else None
+    source = table.of_pipeline(pipeline) if given is not None else None
     if given is None or source is None:
         return {}
     row = "s"
@@ -94,7 +94,7 @@ def visible(pipeline: Pipeline, filtered: str = "") -> str:
     By the rows of the source, so that it takes time for those that the caller may see. The planner would not do that by
     itself, for it knows nothing of the keys in the store; nor can it where their equality is not leakproof.
     """
-    source = table.describe(pipeline.source)
+    source = table.of_pipeline(pipeline)
     key = source.key if source is not None else ()
     is_bound = tuple((c.attnum, c.name, c.type_name) for c in key) == pipeline.key
     if source is None or not is_bound or not db.value(SQL.is_leakproof, [c.type_oid for c in key]):

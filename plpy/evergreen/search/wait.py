@@ -74,7 +74,7 @@ def _begin(pipeline: str | None, key: str | None, role: str) -> _Watch:
         return _watch(found, key), found, pipelines.may_own(role, found.owner)
 
     watch, found, administers = as_extension_owner(lambda: db.in_discarded_subtransaction(note))
-    return watch if administers or not row_security.is_restricted(found.source) else replace(watch, seen_by=found)
+    return watch if administers or not row_security.is_restricted(found) else replace(watch, seen_by=found)
 
 
 def _looked(watch: _Watch) -> bool | None:
@@ -158,5 +158,5 @@ def _is_behind(watch: _Watch, row: db.Row) -> bool:
     if pipeline is None:
         raise pipelines.missing(watch.name)
     key = watch.key
-    found = reader.with_source_locked(pipeline, lambda: list(reader.read(pipeline.active, [key])))
+    found = reader.with_source_locked(pipeline, lambda: list(reader.read(pipeline, pipeline.active, [key])))
     return (found[0].src_hash if found else None) != row["src_hash"]

@@ -1,6 +1,6 @@
 """Generated functions that run as the source's owner: reader, scan, count and key."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from evergreen import db
@@ -12,7 +12,8 @@ from evergreen.core.template import Literal, Placeholder
 from evergreen.db import privileges
 from evergreen.db.queries import Query, load
 from evergreen.source import expressions as ex
-from evergreen.source.table import Column, Source
+from evergreen.source import view
+from evergreen.source.table import Column, KeyColumn, Source
 
 SQL = load(__package__)
 _MAX_ARGUMENTS = 90  # a function takes at most 100
@@ -93,22 +94,22 @@ def reader(generation: Generation, source: Source, watched: tuple[Column, ...], 
     if only_if is not None:
         text = f"CASE WHEN {ex.reference('s', only_if)} THEN {text} END"
         wrapped = f"CASE WHEN {ex.reference('s', only_if)} THEN {wrapped} END"
-    matches = " AND ".join(
-        f"{ex.comparable('s', c)} {c.equal} {ex.key_value('k.key', i, c)}" for i, c in enumerate(source.key)
-    )
+    matches = matching("s", source.key, "k.key")
+    copies = source.has_declared_key
     return Function(
         signature=f"embed_store.reader_{generation.id}(jsonb)",
-        returns="TABLE (ord int, src_hash bytea, content text, wrapper text[])",
+        returns=f"TABLE (ord int, src_hash bytea, content text, wrapper text[]{', copies bigint' if copies else ''})",
         language="sql",
         volatility="VOLATILE",
         body=fill(
-            SQL.reader_body,
+            SQL.reader_grouped_body if view.is_grouped(source) else SQL.reader_body,
             src_hash=ex.src_hash("s", watched),
             content=text,
             wrapper=wrapped,
             source=source.from_clause,
             matches=matches,
             key_document=ex.key("s", source.key),
+            copies=", count(*) OVER (PARTITION BY k.ord)" if copies else "",
         ),
         settings=_NO_ROW_SECURITY + ex.all_pinned_settings(),
         comment="evergreen: reads the source as its owner",
@@ -151,37 +152,65 @@ def _column(source: Source, name: str) -> Column:
 
 def scan(pipeline: Pipeline, source: Source) -> Function:
     """Return the function that walks the source in key order."""
-    values = [ex.key_value("$1", i, c) for i, c in enumerate(source.key)]
-    # (a, b) > (x, y) spelled out, because each column has its own type's operator
-    terms: list[str] = []
-    for i, column in enumerate(source.key):
-        same = [f"{ex.comparable('s', c)} {c.equal} {values[j]}" for j, c in enumerate(source.key[:i])]
-        terms.append(" AND ".join([*same, f"{ex.comparable('s', column)} {column.greater} {values[i]}"]))
     return Function(
         signature=f"embed_store.scan_{pipeline.id}(jsonb, int)",
         returns="SETOF jsonb",
         language="plpgsql",
         volatility="VOLATILE",
         body=fill(
-            SQL.scan_body,
+            SQL.scan_declared_body if source.has_declared_key else SQL.scan_body,
             key_document=ex.key("s", source.key),
             source=source.from_clause,
-            order=", ".join(ex.reference("s", c) for c in source.key),
-            after=" OR ".join(f"({term})" for term in terms),
+            order=ordering("s", source.key),
+            after=after("s", source.key, "$1"),
+            not_null=not_null("s", source.key),
         ),
         settings=_NO_ROW_SECURITY + ex.all_pinned_settings(),
         comment=f"evergreen: keys of pipeline {pipeline.name} in order",
     )
 
 
+def matching(row: str, columns: Sequence[KeyColumn], document: str) -> str:
+    """Return the condition that columns of a row equal the values of a key."""
+    return " AND ".join(matching_one(row, c, document, i) for i, c in enumerate(columns))
+
+
+def after(row: str, columns: Sequence[KeyColumn], document: str) -> str:
+    """Return the condition that a row comes after a key: (a, b) > (x, y) with each column's own operators."""
+    terms: list[str] = []
+    for i, column in enumerate(columns):
+        same = [matching_one(row, c, document, j) for j, c in enumerate(columns[:i])]
+        terms.append(" AND ".join([*same, matching_one(row, column, document, i, column.greater)]))
+    return " OR ".join(f"({term})" for term in terms)
+
+
+def matching_one(row: str, column: KeyColumn, document: str, place: int, operator: str | None = None) -> str:
+    """Return the comparison of one column with its value in a key, by default for equality."""
+    return f"{ex.comparable(row, column)} {operator or column.equal} {ex.key_value(document, place, column)}"
+
+
+def ordering(row: str, columns: Sequence[Column]) -> str:
+    """Return what to order by for the order of keys."""
+    return ", ".join(ex.reference(row, c) for c in columns)
+
+
+def not_null(row: str, columns: Sequence[Column]) -> str:
+    """Return the condition that no column of a key is NULL: such a key identifies no row."""
+    return f"pg_catalog.num_nulls({ordering(row, columns)}) OPERATOR(pg_catalog.=) 0"
+
+
 def count(pipeline: Pipeline, source: Source) -> Function:
-    """Return the function that counts the source's rows."""
+    """Return the function that counts the source's rows; those of a view only if that is cheap."""
     return Function(
         signature=f"embed_store.count_{pipeline.id}()",
         returns="bigint",
         language="plpgsql",
-        volatility="STABLE",
-        body=fill(SQL.count_body, source=source.from_clause),
+        volatility="VOLATILE" if source.kind == "v" else "STABLE",  # EXPLAIN needs a volatile function
+        body=fill(
+            SQL.count_view_body if source.kind == "v" else SQL.count_body,
+            source=source.from_clause,
+            explain=db.literal(f"EXPLAIN (FORMAT JSON) SELECT FROM {source.from_clause}"),
+        ),
         settings=_NO_ROW_SECURITY,
         comment=f"evergreen: number of rows of pipeline {pipeline.name}",
     )
@@ -198,9 +227,7 @@ def canonical_key(pipeline: Pipeline, source: Source) -> Function:
             SQL.key_body,
             row_key=ex.key("r", source.key),
             source=source.from_clause,
-            matches=" AND ".join(
-                f"{ex.comparable('r', c)} {c.equal} {ex.key_value('$1', i, c)}" for i, c in enumerate(source.key)
-            ),
+            matches=matching("r", source.key, "$1"),
             key_document=ex.key("s", source.key),
             values=", ".join(ex.key_value("$1", i, c) for i, c in enumerate(source.key)),
             names=", ".join(db.identifier(c.name) for c in source.key),

@@ -65,13 +65,44 @@ JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
 WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts
 ORDER BY k.position
 
--- untrusted_function(oid, bool): a function that a key column's type runs on its values and that a non-superuser could replace.
+-- type_operators(oid, int4[]): the same operators for the default index of each column's type, NULL if it has none; in this order
+SELECT a.attnum::int AS attnum, o.equal, o.greater
+FROM pg_catalog.unnest($2) WITH ORDINALITY u (attnum, place)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = u.attnum
+CROSS JOIN LATERAL (
+    WITH RECURSIVE base AS (
+        SELECT y.oid, y.typtype, y.typbasetype, y.typcategory FROM pg_catalog.pg_type y WHERE y.oid = a.atttypid
+        UNION ALL
+        SELECT y.oid, y.typtype, y.typbasetype, y.typcategory FROM base b JOIN pg_catalog.pg_type y ON y.oid = b.typbasetype
+        WHERE b.typtype = 'd'
+    )
+    SELECT b.oid, b.typtype, b.typcategory FROM base b WHERE b.typtype <> 'd') t
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.max(x.name) FILTER (WHERE x.strategy = 3) AS equal, pg_catalog.max(x.name) FILTER (WHERE x.strategy = 5) AS greater
+    FROM (SELECT c.opcfamily, c.opcintype
+          FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+          JOIN pg_catalog.pg_type i ON i.oid = c.opcintype
+          WHERE c.opcdefault
+            AND (c.opcintype = t.oid
+                 OR c.opcintype = CASE WHEN t.typtype = 'e' THEN 'pg_catalog.anyenum'::pg_catalog.regtype
+                                       WHEN t.typtype = 'r' THEN 'pg_catalog.anyrange'::pg_catalog.regtype
+                                       WHEN t.typtype = 'm' THEN 'pg_catalog.anymultirange'::pg_catalog.regtype
+                                       WHEN t.typcategory = 'A' THEN 'pg_catalog.anyarray'::pg_catalog.regtype END
+                 OR EXISTS (SELECT FROM pg_catalog.pg_cast s WHERE s.castsource = t.oid AND s.casttarget = c.opcintype
+                            AND s.castmethod = 'b' AND s.castcontext = 'i'))
+          ORDER BY c.opcintype = t.oid DESC, i.typispreferred DESC, c.oid LIMIT 1) k
+    CROSS JOIN LATERAL (
+        SELECT p.amopstrategy AS strategy, 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || o.oprname || ')' AS name
+        FROM pg_catalog.pg_amop p JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr
+        JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+        WHERE p.amopfamily = k.opcfamily AND p.amoplefttype = k.opcintype AND p.amoprighttype = k.opcintype) x) o ON true
+ORDER BY u.place
+
+-- untrusted_function(oid, bool, int4[]): a function that the type of one of these columns runs on its values and that a non-superuser could replace.
 -- For each type involved: input and output, statistics, functions called by a range, and the default operator classes, from
 -- which indexes, ANALYZE and the planner take their functions.
 WITH RECURSIVE part (attnum, type) AS (
-    SELECT a.attnum, a.atttypid
-    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
-    WHERE i.indrelid = $1 AND i.indisprimary
+    SELECT a.attnum, a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum = ANY ($3::pg_catalog.int2[])
     UNION
     SELECT q.attnum, x.oid
     FROM part q
@@ -90,7 +121,7 @@ WITH RECURSIVE part (attnum, type) AS (
     FROM pg_catalog.pg_index i,
          ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::oid[])) k (attnum, opclass)
     JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
-    WHERE i.indrelid = $1 AND i.indisprimary
+    WHERE i.indrelid = $1 AND i.indisprimary AND k.attnum = ANY ($3::pg_catalog.int2[])
     UNION
     SELECT p.attnum, c.opcfamily, c.opcintype
     FROM part p JOIN pg_catalog.pg_range r ON r.rngtypid = p.type JOIN pg_catalog.pg_opclass c ON c.oid = r.rngsubopc
@@ -178,9 +209,15 @@ COMMENT ON FUNCTION {signature} IS {comment}
 DROP FUNCTION IF EXISTS {signature}
 
 -- reader_body(): rows for a JSON array of keys; a row that only compares equal to a key (citext) is a different row
-SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {wrapper}
+SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {wrapper}{copies}
 FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY k (key, ord)
 JOIN {source} s ON {matches}
+WHERE {key_document} OPERATOR(pg_catalog.=) k.key
+
+-- reader_grouped_body(): the same for a view that aggregates: OFFSET 0 has it look up each key instead of aggregating all rows
+SELECT k.ord::pg_catalog.int4, {src_hash}, {content}, {wrapper}{copies}
+FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY k (key, ord)
+CROSS JOIN LATERAL (SELECT s.* FROM {source} s WHERE {matches} OFFSET 0) s
 WHERE {key_document} OPERATOR(pg_catalog.=) k.key
 
 -- scan_body(): the next keys in primary-key order, by index
@@ -192,17 +229,39 @@ BEGIN
     END IF;
 END
 
+-- scan_declared_body(): the same for a view: each key once, without NULLs
+BEGIN
+    IF $1 IS NULL THEN
+        RETURN QUERY SELECT DISTINCT ON ({order}) {key_document} FROM {source} s WHERE {not_null} ORDER BY {order} LIMIT $2;
+    ELSE
+        RETURN QUERY SELECT DISTINCT ON ({order}) {key_document} FROM {source} s WHERE {not_null} AND ({after})
+                     ORDER BY {order} LIMIT $2;
+    END IF;
+END
+
+-- count_view_body(): number of rows of a view; the planner's estimate where counting would take long
+DECLARE
+    plan pg_catalog.json;
+BEGIN
+    EXECUTE {explain} INTO plan;
+    IF (plan OPERATOR(pg_catalog.#>>) '{0,Plan,Total Cost}')::pg_catalog.float8 OPERATOR(pg_catalog.<) 5000 THEN
+        RETURN (SELECT count(*) FROM {source});
+    END IF;
+    RETURN (plan OPERATOR(pg_catalog.#>>) '{0,Plan,Plan Rows}')::pg_catalog.int8;
+END
+
 -- count_body(): number of rows
 BEGIN
     RETURN (SELECT count(*) FROM {source});
 END
 
 -- key_body(): stored form of a user's key: as in the row it compares equal to (citext, char), if there is one
-SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches}),
+SELECT coalesce((SELECT {row_key} FROM {source} r WHERE {matches} LIMIT 1),
                 (SELECT {key_document} FROM (SELECT {values}) s ({names})))
 
--- current_name(int4): name of the source
-SELECT embed.qualified_name(p.source) FROM embed.pipeline p WHERE p.id = $1
+-- current_name(int4): name of the source, and whether it is a materialized view
+SELECT embed.qualified_name(p.source) AS name, c.relkind = 'm' AS is_materialized
+FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source WHERE p.id = $1
 
 -- source_owner(int4): owner of the source
 SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner FROM embed.pipeline p JOIN pg_catalog.pg_class c ON c.oid = p.source
@@ -211,14 +270,21 @@ WHERE p.id = $1
 -- lock_source(): keeps the source from being renamed until this is rolled back
 LOCK TABLE ONLY {source} IN ACCESS SHARE MODE
 
--- is_bound_to(int4, text): whether this is the source, and its functions were generated for this name
-SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source FROM embed.pipeline p WHERE p.id = $1
+-- lock_materialized_view(): the same; LOCK TABLE does not take these
+SELECT FROM {source} LIMIT 0
+
+-- is_bound_to(int4, text): whether this is the source, and its functions were generated for this name, and those of the tables
+-- that a view reads
+SELECT p.bound_name = $2 AND pg_catalog.to_regclass($2) = p.source
+   AND NOT EXISTS (SELECT FROM embed.dependency d
+                   WHERE d.pipeline = p.id AND embed.qualified_name(d.base) IS DISTINCT FROM d.base_name)
+FROM embed.pipeline p WHERE p.id = $1
 
 -- runs_as_owner(int4): whether the functions that read the source run as its owner
 SELECT embed.runs_as_owner($1)
 
 -- read_rows(jsonb): current source rows for a JSON array of keys; {reader} is the generation's reader function
-SELECT r.ord, r.src_hash, r.content, r.wrapper FROM {reader}($1) r
+SELECT r.ord, r.src_hash, r.content, r.wrapper, {copies} AS copies FROM {reader}($1) r
 
 -- scan_keys(jsonb, int4): the next keys of the source in key order; {scan} is the pipeline's scan function
 SELECT s.key::pg_catalog.text AS key FROM {scan}($1, $2) s (key)
@@ -226,8 +292,10 @@ SELECT s.key::pg_catalog.text AS key FROM {scan}($1, $2) s (key)
 -- canonical_keys(jsonb[]): keys in their stored form; {canonical} is the pipeline's key function
 SELECT {canonical}(u.key)::pg_catalog.text AS key FROM pg_catalog.unnest($1) WITH ORDINALITY u (key, place) ORDER BY u.place
 
--- is_restricted(oid): whether row security applies to the caller on this table
-SELECT pg_catalog.row_security_active($1)
+-- is_restricted(int8[], int8): whether row security applies to the caller on one of these tables, or the caller has not the rights
+-- of this role
+SELECT EXISTS (SELECT FROM pg_catalog.unnest($1) t (oid) WHERE pg_catalog.row_security_active(t.oid::pg_catalog.oid))
+    OR coalesce(NOT pg_catalog.pg_has_role($2::pg_catalog.oid, 'USAGE'), false)
 
 -- sees_any(jsonb[]): whether the caller sees a row with any of these keys.
 -- Does not compare stored keys: their text depends on settings, which are the caller's here, as the policies may depend on
@@ -237,3 +305,49 @@ SELECT EXISTS (SELECT FROM k JOIN {source} s ON {matches})
 
 -- rows_estimate(oid): number of rows that will be checked
 SELECT embed.estimate_rows($1::pg_catalog.regclass)
+
+
+-- view_digest(oid): hash of the queries of a view
+SELECT embed.view_digest($1)
+
+-- view_tables(oid): tables under a view, and the numbers of the columns that it uses
+SELECT v.relation::bigint AS relation, coalesce(v.attnums, '{}')::int[] AS attnums
+FROM embed.view_relations($1) v WHERE v.kind IN ('r', 'p', 'f') ORDER BY v.relation
+
+-- is_grouped(oid): whether a view, or one below it, aggregates its rows, so that a join with it is not looked up row by row
+SELECT EXISTS (SELECT FROM embed.view_relations($1) v
+               JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.relation AND r.rulename = '_RETURN' AND v.kind = 'v'
+               WHERE pg_catalog.substring(r.ev_action::pg_catalog.text, ':hasAggs ([a-z]+)') = 'true'
+                  OR pg_catalog.substring(r.ev_action::pg_catalog.text, ':hasWindowFuncs ([a-z]+)') = 'true'
+                  OR pg_catalog.substring(r.ev_action::pg_catalog.text, ':hasDistinctOn ([a-z]+)') = 'true')
+
+-- is_deterministic(oid, int4): whether texts of a column are equal only if their bytes are
+SELECT coalesce(c.collisdeterministic, true)
+FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+WHERE a.attrelid = $1 AND a.attnum = $2
+
+-- expand_body(): keys of the rows that values of a link lead to, at most $2 for each; {matches} compares with v.link
+SELECT v.ord::pg_catalog.int4, k.key
+FROM pg_catalog.jsonb_array_elements($1) WITH ORDINALITY v (link, ord)
+CROSS JOIN LATERAL (SELECT {key_document} AS key FROM {source} s WHERE {matches} AND {not_null} LIMIT $2) k
+
+-- page_body(): keys of the rows that one value leads to, in order, after $2 and up to $3; planned for the value
+BEGIN
+    RETURN QUERY EXECUTE pg_catalog.concat(
+        {keys}, CASE WHEN pg_catalog.num_nulls($2) OPERATOR(pg_catalog.=) 0 THEN {after} END,
+        CASE WHEN pg_catalog.num_nulls($3) OPERATOR(pg_catalog.=) 0 THEN {up_to} END, {order}) USING $1, $2, $3, $4;
+END
+
+-- keys_of_link(): the first part of that statement
+SELECT DISTINCT ON ({order}) {key_document} FROM {source} s WHERE {matches} AND {not_null}
+
+
+-- foreign_keys(int8[]): foreign keys among these tables, with the numbers of their columns
+SELECT k.conrelid::bigint AS source, k.confrelid::bigint AS target, k.conkey::int[] AS columns, k.confkey::int[] AS referenced
+FROM pg_catalog.pg_constraint k
+WHERE k.contype = 'f' AND k.conrelid::bigint = ANY ($1) AND k.confrelid::bigint = ANY ($1) AND k.conparentid = 0
+ORDER BY k.conrelid, k.conname
+
+-- has_children(oid): whether other tables inherit from it, so that their rows are in it without its triggers
+SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND NOT c.relispartition
+               WHERE i.inhparent = $1)

@@ -10,7 +10,7 @@ from evergreen.core.frozen import frozen
 from evergreen.core.pipeline import Generation, Pipeline
 from evergreen.db import session_guard, timeouts
 from evergreen.db.errors import in_class, is_undefined_table
-from evergreen.db.queries import load
+from evergreen.db.queries import Query, load
 
 SQL = load(__package__)
 T = TypeVar("T")
@@ -28,6 +28,7 @@ class SourceRow:
     src_hash: bytes
     text: str | None
     wrapper: tuple[str, ...] | None = None
+    copies: int = 1  # rows with this key; a view may have several
 
     @property
     def length(self) -> int:
@@ -58,16 +59,21 @@ def with_source_locked(pipeline: Pipeline, body: Callable[[], T]) -> T:
 
 def _lock_source(pipeline: Pipeline) -> None:
     for _ in range(_LOCK_ATTEMPTS):
-        name = db.value(SQL.current_name, pipeline.id)
-        if name is not None and _lock_table(name) and db.value(SQL.is_bound_to, pipeline.id, name):
+        found = db.one(SQL.current_name, pipeline.id)
+        if found is None:
+            continue
+        lock = SQL.lock_materialized_view if found["is_materialized"] else SQL.lock_source
+        if _locked(lock.with_identifiers(source=found["name"])) and db.value(
+            SQL.is_bound_to, pipeline.id, found["name"]
+        ):
             return
     raise db.unavailable("it is being renamed")
 
 
-def _lock_table(name: str) -> bool:
+def _locked(lock: Query) -> bool:
     """Lock a table; return False if it was renamed during the wait."""
     try:
-        db.atomically(lambda: db.ddl(SQL.lock_source.with_identifiers(source=name)))
+        db.atomically(lambda: db.ddl(lock))
     except db.DatabaseError as error:
         if not is_undefined_table(error):
             raise
@@ -85,12 +91,13 @@ def unreadable_reason(pipeline: Pipeline, error: db.DatabaseError) -> str:
     return f'the source cannot be read by its owner "{owner}", whose rights apply: {reported.message}; {remedy}'
 
 
-def read(generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
+def read(pipeline: Pipeline, generation: Generation, keys: Sequence[str]) -> Iterator[SourceRow]:
     """Yield the rows that exist among ``keys``; raises DatabaseError as the owner's code does."""
-    query = SQL.read_rows.with_identifiers(reader=f"embed_store.reader_{generation.id}")
+    copies = "r.copies" if pipeline.definition is not None else "1::pg_catalog.int8"
+    query = SQL.read_rows.with_identifiers(reader=f"embed_store.reader_{generation.id}", copies=copies)
     for row in db.stream(query, "[" + ",".join(keys) + "]", length=_length):
         wrapper = tuple(row["wrapper"]) if row["wrapper"] is not None else None
-        yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"], wrapper)
+        yield SourceRow(keys[int(row["ord"]) - 1], row["src_hash"], row["content"], wrapper, row["copies"])
 
 
 def _length(row: db.Row) -> int:

@@ -19,9 +19,14 @@ class UnboundError(Exception):
     """The source is gone, or its key is no longer the pipeline's."""
 
 
-def is_restricted(source: int) -> bool:
-    """Return whether row security applies to the caller on a table."""
-    return bool(db.value(SQL.is_restricted, source))
+def is_restricted(pipeline: Pipeline) -> bool:
+    """Return whether row security applies to the caller on the source, or on a table under it.
+
+    Also where the source is a view that may show the caller fewer rows than its owner.
+    """
+    tables = [pipeline.source, *(link.base for link in pipeline.links)]
+    owner = pipeline.owner if pipeline.depends_on_reader else None
+    return bool(db.value(SQL.is_restricted, tables, owner))
 
 
 def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
@@ -46,7 +51,7 @@ def sees_any(pipeline: Pipeline, keys: Sequence[str]) -> bool:
 def _current_source(pipeline_id: int) -> Source | None:
     """Return the source as it is now; None when its key is not the pipeline's."""
     pipeline = pipelines.by_id(pipeline_id)
-    source = table.describe(pipeline.source) if pipeline is not None else None
+    source = table.of_pipeline(pipeline) if pipeline is not None else None
     if pipeline is None or source is None:
         return None
     return source if tuple((c.attnum, c.name, c.type_name) for c in source.key) == pipeline.key else None

@@ -1,7 +1,10 @@
 """A source table in the catalog: its columns, their base types, its primary key."""
 
+from collections.abc import Sequence
+
 from evergreen import db
 from evergreen.core.frozen import frozen
+from evergreen.core.pipeline import Pipeline
 from evergreen.core.text import pluralize
 from evergreen.db.queries import load
 
@@ -26,7 +29,7 @@ class Column:
 
 @frozen
 class KeyColumn(Column):
-    """A primary-key column with the operators of its index, as ``OPERATOR(schema.=)``."""
+    """A key column with the operators of its index, as ``OPERATOR(schema.=)``; in a view, those of its type."""
 
     equal: str
     greater: str
@@ -34,12 +37,12 @@ class KeyColumn(Column):
 
 @frozen
 class Source:
-    """A source table as the catalog has it now."""
+    """A source table or view as the catalog has it now."""
 
     oid: int
     schema: str
     name: str
-    kind: str  # r table, p partitioned table
+    kind: str  # r table, p partitioned table, v view, m materialized view
     owner: int
     owner_name: str
     columns: tuple[Column, ...]
@@ -53,7 +56,12 @@ class Source:
     @property
     def from_clause(self) -> str:
         """What to select from: the root of partitions with their rows, but no inheriting tables."""
-        return self.qualified if self.kind == "p" else f"ONLY {self.qualified}"
+        return f"ONLY {self.qualified}" if self.kind == "r" else self.qualified
+
+    @property
+    def has_declared_key(self) -> bool:
+        """Whether it is a view, of either kind: no index ensures that its key is unique and not NULL."""
+        return self.kind in {"v", "m"}
 
     def column(self, name: str) -> Column | None:
         """Return the column of a name."""
@@ -64,8 +72,13 @@ class Source:
         return next((c for c in self.columns if c.attnum == attnum), None)
 
 
-def describe(oid: int) -> Source | None:
-    """Describe a relation from the catalog; None when it does not exist."""
+def of_pipeline(pipeline: Pipeline, *, by_name: bool = False) -> Source | None:
+    """Describe a pipeline's source; None when it does not exist. ``by_name``: after a restore of a view."""
+    return describe(pipeline.source, [name if by_name else number for number, name, _ in pipeline.key])
+
+
+def describe(oid: int, key: Sequence[int | str] = ()) -> Source | None:
+    """Describe a relation from the catalog; None when it does not exist. ``key``: columns of the key of a view."""
     relation = db.one(SQL.relation, oid)
     if relation is None:
         return None
@@ -84,11 +97,11 @@ def describe(oid: int) -> Source | None:
         )
         for r in db.rows(SQL.columns, oid)
     )
-    by_number = {c.attnum: c for c in columns}
-    key = tuple(
-        KeyColumn(**vars(by_number[r["attnum"]]), equal=r["equal"], greater=r["greater"])
-        for r in db.rows(SQL.primary_key, oid)
-    )
+    if relation["kind"] in {"v", "m"}:
+        given = [c.attnum for name in key for c in columns if name in {c.attnum, c.name}]
+        operators = db.rows(SQL.type_operators, oid, given)
+    else:
+        operators = db.rows(SQL.primary_key, oid)
     return Source(
         oid,
         relation["schema"],
@@ -97,8 +110,23 @@ def describe(oid: int) -> Source | None:
         relation["owner"],
         relation["owner_name"],
         columns,
-        key,
+        with_operators(columns, operators),
     )
+
+
+def with_operators(columns: tuple[Column, ...], operators: list[db.Row]) -> tuple[KeyColumn, ...]:
+    """Return those of the columns that have operators, with them."""
+    by_number = {c.attnum: c for c in columns}
+    return tuple(
+        KeyColumn(**vars(by_number[r["attnum"]]), equal=r["equal"], greater=r["greater"])
+        for r in operators
+        if r["equal"] is not None
+    )
+
+
+def comparable_columns(source: Source, numbers: Sequence[int]) -> tuple[KeyColumn, ...]:
+    """Return columns with the default operators of their types; without those whose type has none."""
+    return with_operators(source.columns, db.rows(SQL.type_operators, source.oid, list(numbers)))
 
 
 def oid_of(table: str) -> int:
@@ -106,13 +134,16 @@ def oid_of(table: str) -> int:
     return int(db.value(SQL.source_oid, table))
 
 
-def untrusted_function(source: Source, *, in_indexes: bool = False) -> tuple[Column, str] | None:
-    """Return a key column whose type runs a function owned by a non-superuser, and that function; else None.
+def untrusted_function(
+    source: Source, columns: Sequence[Column] | None = None, *, in_indexes: bool = False
+) -> tuple[Column, str] | None:
+    """Return a column (of the key) whose type runs a function owned by a non-superuser, and that function; else None.
 
     Its owner could replace it, and it would run as the extension's owner in the generation table: by ANALYZE, in an
     index, in the planner. ``in_indexes``: only functions of operator classes, which run for each value written.
     """
-    found = db.one(SQL.untrusted_function, source.oid, in_indexes)
+    numbers = [c.attnum for c in (columns if columns is not None else source.key)]
+    found = db.one(SQL.untrusted_function, source.oid, in_indexes, numbers)
     column = source.by_number(found["attnum"]) if found is not None else None
     return (column, found["function"]) if found is not None and column is not None else None
 

@@ -10,6 +10,7 @@ from evergreen.db import event_log, privileges, relations
 from evergreen.db.locks import with_lock_timeout
 from evergreen.db.queries import load
 from evergreen.source import expressions as ex
+from evergreen.source import view as views
 from evergreen.source.functions import Function, fill
 from evergreen.source.table import Column, Source
 
@@ -206,7 +207,11 @@ def create_view(pipeline: Pipeline, generation: Generation, source: Source, view
             vector=f"{models.vector_schema()}.vector",
             readable=generation.readable,
             generation=str(generation.id),
-            matches=_matches(source, "g"),
+            source=fill(
+                SQL.grouped_source if views.is_grouped(source) else SQL.joined_source,
+                generation=str(generation.id),
+                matches=_matches(source, "g"),
+            ),
         )
     )
     comment = (
@@ -250,6 +255,18 @@ def relation_name(oid: int | None) -> str | None:
     return str(found) if found is not None else None
 
 
+def _shows_stale(pipeline: Pipeline, view: Source) -> str:
+    """Return whether a reader of a view sees chunks of earlier texts: not where the view may show each other rows."""
+    if views.digest(view.oid).startswith("reader "):
+        return "pg_catalog.pg_has_role(c.relowner, 'USAGE')"
+    tables = [db.literal(name) for name in dict.fromkeys(link.base_name for link in pipeline.links)]
+    restricted = (
+        f"coalesce(pg_catalog.row_security_active(pg_catalog.to_regclass({name})::pg_catalog.oid), true)"
+        for name in tables
+    )
+    return f"NOT ({' OR '.join(restricted)})" if tables else "true"
+
+
 def src(
     generation: Generation,
     pipeline: Pipeline,
@@ -264,12 +281,14 @@ def src(
         body = fill(SQL.src_empty_body, columns=nothing)
     else:
         body = fill(
-            SQL.src_body,
+            SQL.src_view_body if source.kind == "v" else SQL.src_body,
             columns=", ".join(f"{ex.reference('s', c)}::{c.type_name}" for c in source.key),
             src_hash=ex.src_hash("s", watched),
             source=source.from_clause,
             table=db.literal(source.qualified),
             condition=f"{ex.reference('s', only_if)} IS TRUE AND " if only_if is not None else "",
+            owner=db.literal(source.owner_name),
+            shows_stale=_shows_stale(pipeline, source) if source.kind == "v" else "",
         )
     return Function(
         signature=f"embed_store.src_{generation.id}()",

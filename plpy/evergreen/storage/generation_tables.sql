@@ -6,6 +6,13 @@ SELECT {columns}, {src_hash}, (SELECT NOT pg_catalog.row_security_active({table}
 FROM {source} s
 WHERE {condition}CASE WHEN false THEN (SELECT true FROM {source} TABLESAMPLE pg_catalog.system (0)) ELSE true END
 
+-- src_view_body(): the same for a view. The view of another role, which has taken the name, is not run.
+SELECT {columns}, {src_hash}, (SELECT {shows_stale} FROM pg_catalog.pg_class c
+                               WHERE c.oid OPERATOR(pg_catalog.=) {table}::pg_catalog.regclass::pg_catalog.oid)
+FROM {source} s
+WHERE {condition}(SELECT pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) {owner}::pg_catalog.name FROM pg_catalog.pg_class c
+                  WHERE c.oid OPERATOR(pg_catalog.=) {table}::pg_catalog.regclass::pg_catalog.oid)
+
 -- src_empty_body(): for a source that no longer exists
 SELECT {columns}, NULL::pg_catalog.bytea, false WHERE false
 
@@ -122,7 +129,13 @@ SELECT {key_columns}, g.key, g.chunk_no, g.chunk, g.embedding::{vector} AS embed
        g.embedded_at,
        (s.shows_stale OR (SELECT NOT pg_catalog.row_security_active('{readable}'::pg_catalog.regclass::pg_catalog.oid)))
        AND g.src_hash IS DISTINCT FROM s.h AS is_stale, {generation} AS generation
-FROM {readable} g JOIN embed_store.src_{generation}() s ON {matches}
+FROM {readable} g {source}
+
+-- joined_source(): the current row of each chunk
+JOIN embed_store.src_{generation}() s ON {matches}
+
+-- grouped_source(): the same for a view that aggregates: looked up for each chunk, instead of all of its rows for each search
+CROSS JOIN LATERAL (SELECT s.h, s.shows_stale FROM embed_store.src_{generation}() s WHERE {matches} OFFSET 0) s
 
 -- comment_view(): describes the view
 COMMENT ON VIEW {view} IS {comment}

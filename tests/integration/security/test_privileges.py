@@ -20,7 +20,7 @@ FUNCTIONS = {
         late_since oldest_live_change
         change_log_figures failure_figures job_figures lag_percentiles usage_totals
         maintenance_problem endpoint_state model_problem endpoint_problem model_limits missing_part
-        model_change documents_without_vectors rows_in_batch""",
+        model_change documents_without_vectors rows_in_batch depends""",
     "embed_worker": """
         embed_drain embed_work embed_sleep embed_schedule embed_unschedule embed_claim embed_submit embed_release""",
     "embed_admin": """
@@ -32,7 +32,8 @@ FUNCTIONS = {
         index_statement may_notify wake skip_replicated guard_generation follow_subscription restore_session
         report_demoted_owner
         advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
-        altered_types runs_as_owner qualified_name find_source find_view bind_restored record_names""",
+        altered_types runs_as_owner qualified_name find_source find_view bind_restored record_names
+        bind_restored_table view_relations view_digest view_depends_on_reader""",
 }
 VIEWS = """
     embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations
@@ -55,6 +56,8 @@ DEFINERS = {
     "model_change",
     "is_restored",
     "bind_restored",
+    "bind_restored_table",
+    "depends",
     "record_names",
     "documents_without_vectors",
     "follow_truncate",

@@ -108,7 +108,7 @@ def _with_obstacle(pipeline_id: int) -> tuple[Pipeline, Source, str | None] | No
     """Return pipeline, source and what keeps the WAL from being enough; None when the source is unreadable."""
     known = pipelines.by_id(pipeline_id)
     pipeline = ddl_sync.follow_ddl(known) if known is not None else None
-    source = table.describe(pipeline.source) if pipeline is not None else None
+    source = table.of_pipeline(pipeline) if pipeline is not None else None
     if pipeline is None or source is None:
         return None
     return pipeline, source, db.value(SQL.replication_obstacle, source.oid, [c.attnum for c in source.key])
@@ -154,7 +154,7 @@ def retry_unsupported(pipeline_id: int) -> bool:
 
 def _install_triggers(pipeline: Pipeline, source: Source) -> None:
     generated.create_functions(pipeline, source)
-    triggers.install(pipeline, source)
+    triggers.install(pipeline, triggers.captured(pipeline, source))
 
 
 def advance_states(logged: str) -> bool:
@@ -172,7 +172,7 @@ def caught_up(logged: str) -> list[int]:
 def start_streaming(pipeline_id: int) -> bool:
     """Switch a pipeline to the WAL and drop its triggers; return False if its table is locked."""
     pipeline = pipelines.by_id(pipeline_id)
-    source = table.describe(pipeline.source) if pipeline is not None else None
+    source = table.of_pipeline(pipeline) if pipeline is not None else None
     return (
         pipeline is not None and source is not None and _with_short_locks(source, partial(_start_streaming, pipeline))
     )

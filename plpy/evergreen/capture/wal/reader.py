@@ -183,7 +183,7 @@ class _Log:
     def watcher(self, pipeline_id: int, relation: int) -> Watcher | None:
         """Return what is needed to log keys of a pipeline; None when its source is gone."""
         found = pipelines.by_id(pipeline_id)
-        source = table.describe(found.source) if found is not None else None
+        source = table.of_pipeline(found) if found is not None else None
         if found is None or source is None or not source.key:
             return None
         self._key_expressions[pipeline_id] = ex.logged_key("e", 2, source.key)

@@ -8,21 +8,25 @@ from evergreen_host.database import Database
 from evergreen_host.monitor.checks import workers
 from evergreen_host.monitor.checks.finding import Finding
 
-# Includes partitions. The name of a capture function ends with the pipeline's id.
+# Includes partitions. The name of a capture function ends with the pipeline's id, and under a view the table's part.
 _DISABLED = """
 SELECT p.pipeline, t.tgname AS trigger, t.tgrelid::pg_catalog.regclass::text AS "table"
 FROM {schema}.embed_pipelines p
-JOIN pg_catalog.pg_proc f ON f.oid = pg_catalog.to_regproc('embed_store.capture_' || p.id)
+JOIN pg_catalog.pg_proc f ON f.pronamespace = pg_catalog.to_regnamespace('embed_store')
+                         AND f.proname ~ ('^capture_' || p.id || '(_[0-9]+)?$')
 JOIN pg_catalog.pg_trigger t ON t.tgfoid = f.oid AND NOT t.tgisinternal
 WHERE t.tgenabled <> 'A' ORDER BY p.pipeline, 3, 2
 """
 _MISSING = """
-SELECT p.pipeline, p.source::text AS "table"
+SELECT p.pipeline, coalesce(min(d.base_name), min(p.source::text)) AS "table"
 FROM {schema}.embed_pipelines p
-WHERE p.capture = 'trigger' AND p.source IS NOT NULL
+JOIN pg_catalog.pg_class c ON c.oid = p.source AND c.relkind <> 'm'
+LEFT JOIN embed.dependency d ON d.pipeline = p.id AND d.names IS NOT NULL AND c.relkind = 'v'
+WHERE p.capture = 'trigger' AND (c.relkind <> 'v' OR d.base IS NOT NULL)
   AND (SELECT count(*) FROM pg_catalog.pg_trigger t
-       WHERE t.tgrelid = p.source AND t.tgfoid = pg_catalog.to_regproc('embed_store.capture_' || p.id)) < 4
-ORDER BY p.pipeline
+       WHERE t.tgrelid = coalesce(d.base, p.source)
+         AND t.tgfoid = pg_catalog.to_regproc('embed_store.capture_' || p.id || coalesce('_' || d.part, ''))) < 4
+GROUP BY p.pipeline ORDER BY p.pipeline
 """
 
 

@@ -1,0 +1,135 @@
+"""Views as sources: what a writer of a table under a view pays, and how a brand of many products is renamed."""
+
+import threading
+import time
+
+import psycopg
+import pytest
+
+from evergreen_host.cluster import Cluster
+from tests.bench.measure import report, take_turns, timed
+
+UPDATES = 4000  # single-row transactions of a round
+ROUNDS = 7
+TABLES = """
+CREATE EXTENSION evergreen CASCADE;
+SELECT embed_model_add('h8', 'hash', 8);
+CREATE TABLE plain (id int PRIMARY KEY, body text NOT NULL, parent int NOT NULL) WITH (fillfactor = 70);
+INSERT INTO plain SELECT i, repeat(md5(i::text), 10), i % 100 FROM generate_series(1, 10000) i;
+CREATE TABLE watched (LIKE plain INCLUDING ALL) WITH (fillfactor = 70);
+INSERT INTO watched SELECT * FROM plain;
+CREATE TABLE row_of_view (LIKE plain INCLUDING ALL) WITH (fillfactor = 70);
+INSERT INTO row_of_view SELECT * FROM plain;
+CREATE TABLE parent_of_view (LIKE plain INCLUDING ALL) WITH (fillfactor = 70);
+INSERT INTO parent_of_view SELECT * FROM plain;
+CREATE VIEW joined AS
+SELECT r.id, r.body, r.parent, p.body AS parent_body FROM row_of_view r JOIN parent_of_view p ON p.id = r.parent;
+SELECT embed_create('watched', 'watched', columns => '{body}', model => 'h8', backfill => false);
+SELECT embed_create('joined', 'joined', columns => '{body,parent_body}', model => 'h8', backfill => false,
+                    key => '{id}', depends => '{"row_of_view": {"id": "id"}, "parent_of_view": {"id": "parent"}}');
+"""
+SHOP = """
+CREATE EXTENSION evergreen CASCADE;
+SELECT embed_model_add('h8', 'hash', 8);
+CREATE TABLE brand (id int PRIMARY KEY, name text NOT NULL);
+INSERT INTO brand SELECT i, 'brand ' || i FROM generate_series(1, 1000) i;
+CREATE TABLE product (id int PRIMARY KEY, name text NOT NULL, brand_id int NOT NULL REFERENCES brand);
+INSERT INTO product
+SELECT i, 'product ' || i, CASE WHEN i %% 10 = 0 THEN 1 ELSE i %% 999 + 2 END FROM generate_series(1, %(rows)s) i;
+CREATE INDEX ON product (brand_id);
+CREATE VIEW products AS
+SELECT p.id, p.name, p.brand_id, b.name AS brand FROM product p JOIN brand b ON b.id = p.brand_id;
+ANALYZE;
+SELECT embed_create('products', 'products', columns => '{name,brand}', model => 'h8', key => '{id}',
+                    depends => '{"product": {"id": "id"}, "brand": {"id": "brand_id"}}');
+"""
+
+DONE = """
+SELECT NOT EXISTS (SELECT FROM embed.link_cursor) AND NOT EXISTS (SELECT FROM embed.job WHERE lane = 1)
+   AND NOT EXISTS (SELECT FROM embed.change_log)
+"""
+SIZES = "SELECT pg_size_pretty(pg_relation_size('embed.job')), pg_size_pretty(pg_relation_size('embed.change_log'))"
+
+pytestmark = pytest.mark.bench
+
+
+def updates_per_second(db, table):
+    db.execute("TRUNCATE embed.change_log")
+    statement = f"UPDATE {table} SET body = md5(random()::text) || substr(body, 33) WHERE id = %s"
+
+    def update():
+        for number in range(UPDATES):
+            db.execute(statement, [1 + number * 7 % 10_000], prepare=True)
+
+    seconds = timed(update)
+    assert db.execute("SELECT count(*) FROM embed.change_log").fetchone() == (0 if table == "plain" else UPDATES,)
+    return UPDATES / seconds
+
+
+def test_write_path_of_a_table_under_a_view(capsys):
+    with Cluster() as cluster, psycopg.connect(cluster.dsn(), autocommit=True) as db:
+        db.execute(TABLES)
+        tables = ("watched", "row_of_view", "parent_of_view", "plain")
+        rounds = take_turns({table: lambda table=table: updates_per_second(db, table) for table in tables}, ROUNDS)
+        with capsys.disabled():
+            aims = {"row_of_view": 0.97, "parent_of_view": 0.97}
+            report("one client, no flush: a source, and tables under a view", "updates/s", rounds, aims, "watched")
+
+
+def p99(lags):
+    return sorted(lags)[int(0.99 * len(lags))]
+
+
+def live_lags(db, seconds_or_done):
+    """Seconds from the commit of single changes until they are searchable."""
+    lags = []
+    number = 0
+    while not seconds_or_done(len(lags)):
+        number += 1
+        key = 5 + number * 13 % 900
+        started = time.perf_counter()
+        db.execute("UPDATE product SET name = 'live ' || %s WHERE id = %s", [number, key])
+        assert db.execute("SELECT embed_wait('products', %s::jsonb, '60 s')", [f"[{key}]"]).fetchone() == (True,)
+        lags.append(time.perf_counter() - started)
+    return lags
+
+
+def test_a_brand_of_a_tenth_of_all_products_is_renamed(request, capsys):
+    rows = int(request.config.getoption("--products"))
+    with Cluster() as cluster, psycopg.connect(cluster.dsn(), autocommit=True) as db:
+        db.execute(SHOP % {"rows": rows})
+        db.execute("CALL embed_work(max_runtime => '2 hours', until_empty => true)")
+        stop = threading.Event()
+
+        def work():
+            with psycopg.connect(cluster.dsn(), autocommit=True) as worker:
+                while not stop.is_set():
+                    worker.execute("CALL embed_work(max_runtime => '1 s')")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            idle = live_lags(db, lambda done: done >= 200)
+            before = db.execute("SELECT texts FROM embed_status").fetchone()[0]
+            started = time.perf_counter()
+            db.execute("UPDATE brand SET name = 'renamed' WHERE id = 1")
+            with psycopg.connect(cluster.dsn(), autocommit=True) as other:
+                busy = live_lags(db, lambda _: other.execute(DONE).fetchone()[0])
+            seconds = time.perf_counter() - started
+            texts = db.execute("SELECT texts FROM embed_status").fetchone()[0] - before
+        finally:
+            stop.set()
+            thread.join()
+        stale = db.execute("SELECT count(*) FROM products_embedding WHERE is_stale").fetchone()
+        assert stale == (0,)
+        assert texts - len(busy) == rows // 10
+        sizes = db.execute(SIZES).fetchone()
+        with capsys.disabled():
+            print(
+                f"\n{rows:,} products, a brand of {rows // 10:,} renamed: fresh after {seconds:.1f} s, {texts:,} texts"
+            )
+            print(
+                f"  live changes meanwhile: {len(busy)}, p99 {p99(busy) * 1000:.0f} ms; idle {p99(idle) * 1000:.0f} ms;"
+                f" ratio {p99(busy) / p99(idle):.1f}"
+            )
+            print(f"  embed.job, embed.change_log: {', '.join(sizes)}")

@@ -34,7 +34,8 @@ _WITHDRAWN_POLL_S = 60.0
 _RETRY_S = 30.0
 _REFUSALS = 3  # tries of a call that the provider refuses
 _CLEANUPS = 5
-_DOWNLOADS = 6
+#: Calls for what may have been paid for: as long as its deadline allows, they wait for the endpoint or its key.
+_PAID = ("get", "collect", "withdraw", "find")
 _LOOKS = 2
 
 
@@ -209,18 +210,18 @@ def _fail_call(call: Call, error: ModelError) -> None:
         remote_batches.note_error(batch, why)
         remote_batches.set_clean(batch)
         return
-    if call.name == "collect" and (batch.attempts >= _DOWNLOADS or isinstance(error, NotFoundError)):
+    if call.name == "collect" and isinstance(error, NotFoundError):
         _end_collecting(batch, why)
         return
-    if call.name == "upload" and isinstance(error, NotFoundError):
-        refused = True
     if refused and batch.attempts >= _REFUSALS and call.name != "clean":
-        if call.name in ("get", "withdraw", "find"):
-            _end_collecting(batch, why)
-        else:
+        if batch.attempts == _REFUSALS:
+            event_log.warn("batch_refused", batch=batch.id, call=call.name, reason=why)
+        if call.name not in _PAID:
             _fail(batch, why)
-        event_log.warn("batch_refused", batch=batch.id, call=call.name, reason=why)
-        return
+            return
+        if isinstance(error, RejectedError | NotFoundError):
+            _end_collecting(batch, why)
+            return
     remote_batches.note_error(batch, str(error))
     pause: float | None = getattr(error, "pause", None)
     delay = backoff(batch.attempts - 1, _RETRY_S, _MOST_POLL_S)

@@ -1,0 +1,62 @@
+"""What the provider has embedded is paid for: it is waited for, not sent again, while it may still be had."""
+
+import pytest
+
+from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.providers.batches import SERVERS
+from tests.fixtures.providers.batches.remote import Refusal
+from tests.integration.batches.lane import HURRY, WORK, batches, create, state, steps, through
+
+pytestmark = pytest.mark.shared_database
+
+ROWS = 30
+
+
+def look_often(db, worker, api, kind, times):
+    """Let a worker make so many calls of a kind."""
+    until = api.counts[kind] + times
+    while api.counts[kind] < until:
+        worker.execute(WORK)
+        db.execute(HURRY)
+
+
+@pytest.mark.parametrize("api", SERVERS, indirect=True)
+def test_a_download_that_keeps_breaking_is_tried_until_the_deadline(connect, db, lane):
+    lane.fault.truncate = 0.3
+    worker = connect()
+    create(db)
+    steps(db, worker, "collecting")
+    look_often(db, worker, lane, "content", 12)
+    assert state(db) == "collecting"
+    lane.fault.truncate = None
+    through(db, worker)
+    assert_as_source(db)
+    assert batches(db)[0][1:4] == ("done", ROWS, ROWS)
+    assert (lane.sent.total(), lane.paid_twice) == (0, {})
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+@pytest.mark.parametrize("kind", ["get", "content"])
+def test_a_key_that_is_refused_for_a_while_costs_nothing(connect, db, lane, kind, status):
+    worker = connect()
+    create(db)
+    steps(db, worker, "submitted")
+    lane.fault.refuse[kind] = [Refusal(status, {}, "not now")] * 8
+    look_often(db, worker, lane, kind, 8)
+    assert state(db) in {"submitted", "collecting"}
+    assert f"answered {status}" in state(db, "last_error")
+    through(db, worker)
+    assert_as_source(db)
+    assert (lane.sent.total(), lane.paid_twice) == (0, {})
+
+
+def test_a_batch_that_is_gone_is_not_waited_for(connect, db, lane):
+    worker = connect()
+    lane.auto = False
+    create(db)
+    steps(db, worker, "submitted")
+    lane.batches.clear()
+    through(db, worker)
+    assert_as_source(db)
+    assert state(db) == "failed"
+    assert lane.sent.total() == ROWS

@@ -8,6 +8,7 @@ import pytest
 from psycopg import errors
 
 from evergreen_host.cluster import Cluster
+from tests.fixtures.package_upgrade import use_weights
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
@@ -182,3 +183,21 @@ def test_a_model_behind_http_answers_questions_and_nothing_that_writes_does(pair
     finally:
         db.execute("SET default_transaction_read_only = off")
         db.execute("SELECT embed_drop('far'); SELECT embed_model_drop('http'); DROP TABLE far")
+
+
+def test_a_standby_says_that_it_has_another_version_of_the_built_in_model(pair, other_weights):
+    db, replica = pair
+    db.execute("CREATE TABLE built_in (id int PRIMARY KEY, body text)")
+    db.execute("INSERT INTO built_in SELECT i, 'body ' || i FROM generate_series(1, 5) i")
+    db.execute("SELECT embed_create('built_in', 'built_in', columns => '{body}', model => 'wordllama-64')")
+    db.execute("SELECT embed_drain()")
+    embedded = "SELECT fresh FROM embed_status WHERE pipeline = 'built_in'"
+    wait_until(lambda: replica.execute(embedded).fetchone() == (5,), what="the vectors on the standby")
+    question = "SELECT key FROM embed_search('built_in', 'body 3', k => 1)"
+    with psycopg.connect(replica.info.dsn, autocommit=True) as same, psycopg.connect(replica.info.dsn) as other:
+        said = {same: [], other: []}
+        use_weights(other, other_weights)
+        for session, warnings in said.items():
+            session.add_notice_handler(lambda notice, warnings=warnings: warnings.append(notice.sqlstate))
+            assert session.execute(question).fetchone() is not None
+        assert said == {same: [], other: ["01000"]}

@@ -4,6 +4,7 @@ import time
 
 from evergreen import db
 from evergreen.catalog import options, pipelines
+from evergreen.core.errors import UserError
 from evergreen.core.frozen import frozen
 from evergreen.db import session_guard
 from evergreen.db.errors import is_lock_conflict, is_query_canceled
@@ -97,6 +98,8 @@ def _work(worker: Worker, state: WorkerState, stop: StopCondition) -> None:
         locked = worker.finish() or locked
         if locked is not None:
             raise locked
+        if worker.outdated is not None:  # evergreen worker and pg_cron go on in another session
+            raise UserError(worker.outdated, "55000", hint="A new session loads the package as it is now.")
     finally:
         worker.close()
 

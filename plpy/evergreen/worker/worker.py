@@ -11,6 +11,7 @@ from evergreen.catalog.maintenance import Task
 from evergreen.core.job import Claim, ClaimRequest, Lane
 from evergreen.db import timeouts
 from evergreen.db.errors import is_shutdown_or_cancel
+from evergreen.embedding.watch import packaged
 from evergreen.queue import claims
 from evergreen.worker import retry
 from evergreen.worker.batch_lane import BatchLane
@@ -38,6 +39,7 @@ class Worker:
 
     def __init__(self, pipeline: str | None, state: WorkerState) -> None:
         self.saw_more = False  # a claim reached its size limit, so there may be more
+        self.outdated: str | None = None  # why only a new session can embed some rows
         self._pipeline = pipeline
         self._state = state
         policy = CommitEachStep(state.scan_starts)
@@ -180,8 +182,11 @@ class Worker:
             return False
         done = False
         for generation in pipeline.generations:  # one at a time: an error in one leaves no claim of another behind
-            if self._engine.unavailable(pipeline, generation) is not None:
+            permit = self._engine.unavailable(pipeline, generation)
+            if permit is not None:
                 self._unavailable.add(generation.id)
+                if permit.scope == packaged.SESSION:
+                    self.outdated = permit.reason
                 continue
             self._unavailable.discard(generation.id)
             room = self._engine.room(generation)

@@ -1,6 +1,7 @@
 """An upgrade of the package changes the built-in model: a session looks before it writes its first vector."""
 
 import numpy as np
+import psycopg
 import pytest
 
 from tests.fixtures.pipelines.documents import status_of, verified
@@ -78,7 +79,8 @@ def test_rebuild_is_by_the_new_weights_alone(db, connect, upgraded, built_in, ca
     db.execute("SELECT embed_promote('docs')")
     assert status_of(db, "state") == "active"
     insert(db, "for the new generation")
-    db.execute(call)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="before it changed: reconnect"):
+        db.execute(call)
     assert verified(db)["missing"] == 1
     new.execute(call)
     assert verified(db)["fresh"] == 12
@@ -129,6 +131,21 @@ def test_model_that_is_not_watched_is_not_looked_at(db, docs, upgraded):
     assert db.execute("SELECT count(*) FROM embed.model_reference").fetchone() == (0,)
 
 
+def test_session_of_before_the_upgrade_does_not_look_in_its_turn(db, connect, upgraded, built_in):
+    db.execute("SELECT embed_model_set('wordllama-64', '{\"watch\": \"50 ms\"}')")
+    old = connect()
+    look = "CALL embed_work(max_runtime => '1 s')"
+    seen = "SELECT looks FROM embed.model_watch"
+    old.execute(look)
+    insert(db, "after the upgrade")
+    upgraded().execute("SELECT embed_drain()")
+    assert watched(db) == (2, True, True)
+    (before,) = db.execute(seen).fetchone()
+    old.execute(look)
+    assert db.execute(seen).fetchone()[0] > before
+    assert watched(db) == (2, True, True)
+
+
 def test_first_look_of_an_open_drain_keeps_others_waiting_but_never_hanging(db, connect, docs):
     db.execute(f"SELECT embed_create('docs', '{docs}', columns => '{{title,body}}', model => 'wordllama-64')")
     first, second = connect(), connect()
@@ -144,7 +161,8 @@ def test_first_look_that_is_rolled_back_counts_for_nothing(db, connect, docs, up
     db.execute(f"SELECT embed_create('docs', '{docs}', columns => '{{title,body}}', model => 'wordllama-64')")
     old, new = connect(), upgraded()
     old.execute("BEGIN")
-    old.execute("SELECT embed_drain(max_rows => 3)")
+    for _ in range(2):
+        old.execute("SELECT embed_drain(max_rows => 3)")
     old.execute("ROLLBACK")
     new.execute("SELECT embed_drain(max_rows => 3)")
     old.execute("SELECT embed_drain()")

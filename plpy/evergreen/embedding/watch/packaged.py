@@ -19,6 +19,8 @@ from evergreen.embedding.watch.texts import TEXTS
 _LOCK_TIMEOUT = "50ms"  # an open drain may have the first look in hand
 _LOCKED_S = 1.0
 _OUTDATED_S = 30.0
+#: Scope of a permit that no session gets until it reconnects.
+SESSION = "session"
 _vectors: dict[int, LookVectors] = {}  # by model, as this session makes them
 _verified: dict[int, int] = {}  # by model: the epoch in which they are of the revision that is served
 _outdated: dict[int, int] = {}  # by model: the epoch in which they are of an earlier one
@@ -31,14 +33,11 @@ _locked_until: dict[int, float] = {}  # by model, monotonic
 def unavailable(model: Model) -> Permit | None:
     """Return why this session makes no vectors of a model; None if it does."""
     if (left := _locked_until.get(model.id, 0.0) - time.monotonic()) > 0:
-        return _permit(left, f'model "{model.name}" is being looked at by another session')
+        return Permit(left, open=True, reason=f'model "{model.name}" is being looked at by another session')
     if _outdated.get(model.id) == model.served.epoch:
-        return _permit(_OUTDATED_S, f'this session loaded model "{model.name}" before it changed: reconnect')
+        why = f'this session loaded model "{model.name}" before it changed: reconnect to go on'
+        return Permit(_OUTDATED_S, open=True, reason=why, scope=SESSION)
     return None
-
-
-def _permit(seconds: float, reason: str) -> Permit:
-    return Permit(seconds, open=True, reason=reason, scope="service")
 
 
 def is_served(model: Model) -> bool:

@@ -219,7 +219,7 @@ def _queue_around_locks(claim: Claim, keys: list[str], until: float) -> None:
 def _page(claim: Claim, scope: str, after: str | None, limit: int) -> list[str] | None:
     """Return the next keys; None, with the reason stored at the cursor, if the source cannot be read."""
     if scope == "document":
-        return stored_keys(claim.generation.id, after, limit)
+        return [row["key"] for row in db.rows(SQL.checked_keys, claim.generation.id, after, limit)]
     try:
         return timeouts.run_with_timeout(
             lambda: reader.with_source_locked(claim.pipeline, lambda: reader.scan(claim.pipeline, after, limit))

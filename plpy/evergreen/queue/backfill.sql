@@ -45,6 +45,15 @@ WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM embed.backfill_cursor s WHERE s.gener
 SELECT d.key::pg_catalog.text AS key FROM embed.document d
 WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3
 
+-- checked_keys(int4, jsonb, int4): keys of documents and of dead letters in key order: the rows of both may be gone
+SELECT k.key::pg_catalog.text AS key
+FROM ((SELECT d.key FROM embed.document d
+       WHERE d.generation = $1 AND ($2 IS NULL OR d.key > $2) ORDER BY d.key LIMIT $3)
+      UNION
+      (SELECT f.key FROM embed.failure f
+       WHERE f.generation = $1 AND ($2 IS NULL OR f.key > $2) ORDER BY f.key LIMIT $3)) k
+ORDER BY k.key LIMIT $3
+
 -- insert_claimed_jobs(int4, jsonb[], int8, timestamptz): inserts backfill jobs that are claimed from the start
 INSERT INTO embed.job (generation, key, lane, token, ready_at, changed_at)
 SELECT $1, k.key, 1, $3, (SELECT embed.lease_end($3)), $4

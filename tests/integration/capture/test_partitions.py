@@ -62,6 +62,18 @@ def test_truncate_of_any_level_leaves_no_orphan(parts, table, left):
     assert shown(parts) == left
 
 
+@pytest.mark.parametrize("removal", ["TRUNCATE low", "DROP TABLE low", "ALTER TABLE t DETACH PARTITION low"])
+def test_dead_letters_go_with_the_rows_that_are_removed_with_a_table(parts, provider, removal):
+    failed = "SELECT key FROM embed_failures WHERE pipeline = 't' ORDER BY key"
+    provider.answer = lambda texts: (400, b"refused") if any("bad" in text for text in texts) else None
+    parts.execute("INSERT INTO t VALUES (8, 8, 'bad low'), (3, 108, 'bad high')")
+    drain(parts)
+    assert parts.execute(failed).fetchall() == [([8, 8],), ([108, 3],)]
+    parts.execute(removal)
+    drain(parts)
+    assert parts.execute(failed).fetchall() == [([108, 3],)]
+
+
 def test_a_partition_made_later_is_captured_and_its_truncate_too(parts):
     parts.execute("CREATE TABLE later PARTITION OF t FOR VALUES FROM (200) TO (300)")
     parts.execute("CREATE TABLE high_b PARTITION OF high FOR VALUES IN (7, 8)")

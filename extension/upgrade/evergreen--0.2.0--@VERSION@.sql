@@ -132,6 +132,8 @@ CREATE TABLE embed.batch (
     remote_state   text,
     remote_files   text[] NOT NULL DEFAULT '{}',
     remote_outputs text[] NOT NULL DEFAULT '{}',
+    remote_succeeded bigint,
+    remote_failed  bigint,
     is_collected   boolean NOT NULL DEFAULT false,
     is_clean       boolean NOT NULL DEFAULT false,
     rows           bigint NOT NULL DEFAULT 0,

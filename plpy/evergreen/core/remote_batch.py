@@ -28,6 +28,7 @@ class BatchOfTexts:
     remote_state: str | None
     files: tuple[str, ...]
     outputs: tuple[str, ...]
+    counts: tuple[int | None, int | None]  # succeeded and failed, as the provider says
     is_collected: bool
     texts: int
     tokens: int

@@ -7,6 +7,7 @@ from evergreen import db
 from evergreen.core.frozen import frozen
 from evergreen.core.remote_batch import BatchOfTexts
 from evergreen.db.queries import load
+from evergreen.embedding.batches.protocol import RemoteBatch
 
 SQL = load(__package__, "remote_batches")
 
@@ -24,7 +25,8 @@ def take(pipelines: list[int], own_tokens: list[int], *, orphans: bool) -> Batch
     batch = BatchOfTexts(
         row["id"], row["intent"], row["pipeline"], row["model"], row["model_revision"], row["epoch"], row["state"],
         row["token"], row["attempts"], row["was_asked"], row["is_given_up"], row["remote_id"], row["remote_state"],
-        tuple(row["remote_files"]), tuple(row["remote_outputs"]), row["is_collected"], row["texts"], row["tokens"],
+        tuple(row["remote_files"]), tuple(row["remote_outputs"]),
+        (row["remote_succeeded"], row["remote_failed"]), row["is_collected"], row["texts"], row["tokens"],
         row["reserved"], bool(row["is_old"]), float(row["seconds"] or 0.0),
     )  # fmt: skip
     db.run(SQL.lock_owner, batch.lock)
@@ -66,11 +68,11 @@ def note_created(batch: BatchOfTexts, remote_id: str) -> None:
     db.run(SQL.note_created, batch.id, remote_id)
 
 
-def note_polled(
-    batch: BatchOfTexts, state: str, outputs: tuple[str, ...], error: str | None, *, is_final: bool
-) -> None:
+def note_polled(batch: BatchOfTexts, remote: RemoteBatch) -> None:
     """Record what the provider says of a batch."""
-    db.run(SQL.note_polled, batch.id, batch.token, state, [*outputs], error, is_final)
+    counts = remote.succeeded, remote.failed
+    said = remote.state.value, [*remote.outputs], remote.error, remote.state.is_final
+    db.run(SQL.note_polled, batch.id, batch.token, *said, *counts)
 
 
 def release(batch: BatchOfTexts, seconds: float, *, succeeded: bool) -> None:

@@ -78,7 +78,7 @@ WHERE b.id = $1
 -- postpone(int8, float8, text): looks at it again later
 UPDATE embed.batch SET next_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2), last_error = $3 WHERE id = $1
 
--- split(int8, int8): a batch for the texts of $1 that a day's budget does not cover: all but the first $2 by hash
+-- split(int8): a batch for the texts of another that a day's budget does not cover
 WITH made AS (
     INSERT INTO embed.batch (pipeline, model, model_revision, epoch, deadline, is_full, next_at)
     SELECT b.pipeline, b.model, b.model_revision, b.epoch, b.deadline, true, pg_catalog.clock_timestamp() + '1 minute'::pg_catalog.interval
@@ -121,7 +121,7 @@ FROM due d, owner o
 WHERE b.id = d.id
 RETURNING b.id, b.intent::pg_catalog.text AS intent, b.pipeline, b.model, b.model_revision, b.epoch, b.state, b.token, b.attempts,
           b.asked_at IS NOT NULL AS was_asked, b.finished_at IS NOT NULL AS is_given_up, b.remote_id, b.remote_state, b.remote_files,
-          b.remote_outputs, b.is_collected, b.texts, b.reserved, b.tokens,
+          b.remote_outputs, b.remote_succeeded, b.remote_failed, b.is_collected, b.texts, b.reserved, b.tokens,
           b.finished_at < pg_catalog.clock_timestamp() - '7 days'::pg_catalog.interval AS is_old,
           pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - b.submitted_at) AS seconds
 
@@ -147,20 +147,21 @@ WHERE id = $1
 -- note_created(int8, text): the batch at the provider; likewise
 UPDATE embed.batch
 SET remote_id = coalesce(remote_id, $2), is_clean = false,
-    submitted_at = coalesce(submitted_at, pg_catalog.clock_timestamp()), last_error = CASE WHEN finished_at IS NULL THEN NULL ELSE last_error END,
+    submitted_at = coalesce(submitted_at, pg_catalog.clock_timestamp()),
     state = CASE WHEN state = 'preparing' THEN 'submitted' ELSE state END
 WHERE id = $1
 
--- note_polled(int8, int8, text, text[], text, bool): what the provider said of it; $6: it stays so
+-- note_polled(int8, int8, text, text[], text, bool, int8, int8): what the provider said of it; $6: it stays so; $7, $8: its counts
 UPDATE embed.batch
-SET remote_state = CASE WHEN $6 THEN $3 END, remote_outputs = $4, last_error = coalesce($5, last_error),
+SET remote_succeeded = $7, remote_failed = $8, remote_state = CASE WHEN $6 THEN $3 END, remote_outputs = $4, last_error = coalesce($5, last_error),
     state = CASE WHEN finished_at IS NOT NULL THEN state WHEN $6 THEN 'collecting' WHEN $3 = 'running' THEN 'running' ELSE state END
 WHERE id = $1 AND token = $2
 
 -- release(int8, int8, float8, bool): ends the step; the next one is due in $3 seconds. $4: it succeeded
 UPDATE embed.batch
 SET token = NULL, expires_at = NULL, next_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $3),
-    attempts = CASE WHEN $4 THEN 0 ELSE attempts END
+    attempts = CASE WHEN $4 THEN 0 ELSE attempts END,
+    last_error = CASE WHEN $4 AND finished_at IS NULL AND state <> 'collecting' THEN NULL ELSE last_error END
 WHERE id = $1 AND token = $2
 
 -- note_error(int8, int8, text): why the step failed
@@ -186,7 +187,7 @@ SET succeeded = succeeded + $2, failed = failed + $3, billed = billed + $4,
 WHERE id = $1
 
 -- figures(int8): what it came to; the tokens of texts that other owners have are taken to be as many as those of its own
-SELECT b.state, b.succeeded, b.failed, b.billed, b.reserved, b.spared,
+SELECT b.state, b.succeeded, b.failed, b.billed, b.reserved, b.spared, b.last_error,
        (b.spared * b.tokens / greatest(b.texts, 1)) AS spared_tokens,
        (b.sealed_at AT TIME ZONE 'UTC')::pg_catalog.date = (pg_catalog.clock_timestamp() AT TIME ZONE 'UTC')::pg_catalog.date AS is_same_day
 FROM embed.batch b WHERE b.id = $1

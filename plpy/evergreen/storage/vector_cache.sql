@@ -9,9 +9,12 @@ SET kept_at = pg_catalog.clock_timestamp(), pipeline = EXCLUDED.pipeline, key = 
 -- check_cache_unlocked(): raises 55P03 if another session has locked the whole table
 LOCK TABLE embed.cache IN ROW EXCLUSIVE MODE NOWAIT
 
--- purge_cache(text): vectors cached longer than cache_retention
+-- purge_cache(text): vectors cached longer than cache_retention, without those that a batch brought for a row that is not written yet
 WITH old AS (
-    SELECT c.ctid FROM embed.cache c WHERE c.kept_at < pg_catalog.clock_timestamp() - $1::pg_catalog.interval
+    SELECT c.ctid FROM embed.cache c
+    WHERE c.kept_at < pg_catalog.clock_timestamp() - $1::pg_catalog.interval
+      AND NOT EXISTS (SELECT FROM embed.generation g JOIN embed.job j ON j.generation = g.id AND j.key = c.key AND j.batch IS NOT NULL
+                      WHERE g.pipeline = c.pipeline)
     ORDER BY c.kept_at LIMIT 10000 FOR UPDATE SKIP LOCKED)
 DELETE FROM embed.cache c USING old WHERE c.ctid = old.ctid
 

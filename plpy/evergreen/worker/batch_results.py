@@ -10,6 +10,7 @@ from evergreen.core.errors import RetryableError
 from evergreen.core.job import Claim, Lane
 from evergreen.core.pipeline import Generation, Model, Pipeline
 from evergreen.core.remote_batch import BatchOfTexts
+from evergreen.core.text import pluralize
 from evergreen.db import event_log
 from evergreen.embedding.batches.protocol import BatchResult
 from evergreen.embedding.batches.registry import discount
@@ -90,7 +91,8 @@ def end(batch: BatchOfTexts, state: str, why: str | None) -> None:
         return
     left = batch_spool.count(batch.id)
     if why is None and left:
-        why = f"{left} texts had no vector, and are embedded by requests"
+        last = remote_batches.figures(batch)["last_error"]
+        why = f"{pluralize(left, 'text')} had no vector and go by requests{f': {last}' if last else ''}"
     claims.wake_batch(batch.id)
     batch_spool.delete_all_texts(batch.id)
     batch_spool.end(batch.id, state, why)

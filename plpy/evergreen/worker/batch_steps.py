@@ -121,7 +121,7 @@ class _Begin:
     def collect(self) -> Download:
         """Download the results."""
         batch = self._batch
-        remote = RemoteBatch(batch.remote_id or "", BatchState(batch.remote_state), batch.outputs)
+        remote = RemoteBatch(batch.remote_id or "", BatchState(batch.remote_state), batch.outputs, *batch.counts)
         return Download(batch, self._model, lambda canceller: self._api.results(*self._at, remote, canceller))
 
     def cleanup(self) -> Call:
@@ -165,7 +165,7 @@ def _created(batch: BatchOfTexts, remote: RemoteBatch) -> None:
 
 def _got(batch: BatchOfTexts, remote: RemoteBatch) -> None:
     final = remote.state.is_final
-    remote_batches.note_polled(batch, remote.state.value, remote.outputs, remote.error, is_final=final)
+    remote_batches.note_polled(batch, remote)
     usual = _WITHDRAWN_POLL_S if batch.is_given_up else min(max(_POLL_S, batch.seconds / 10), _MOST_POLL_S)
     wait = 0.0 if final else max(usual, remote.retry_after or 0.0)
     remote_batches.release(batch, wait, succeeded=not batch.is_given_up or final)

@@ -27,7 +27,7 @@ COMMENT ON COLUMN @extschema@.embed_models.input_tokens IS 'most tokens in one t
 COMMENT ON COLUMN @extschema@.embed_models.price IS 'price of a million tokens, from the model''s options';
 COMMENT ON COLUMN @extschema@.embed_models.revision IS
     'which of the models that were served under this name is served now: 1 until a change was noticed';
-COMMENT ON COLUMN @extschema@.embed_models.served_as IS 'what the server calls the model in its answers';
+COMMENT ON COLUMN @extschema@.embed_models.served_as IS 'what the server calls the model in its answers; of Ollama''s, with its digest';
 COMMENT ON COLUMN @extschema@.embed_models.watched_at IS 'when it was last compared with what it was; NULL: not watched';
 COMMENT ON COLUMN @extschema@.embed_models.drift IS
     'largest 1 - cosine then, over a few fixed texts; above option drift_limit (0.02) in two looks in a row, it is another model';

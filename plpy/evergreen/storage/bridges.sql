@@ -18,16 +18,17 @@ DELETE FROM embed.bridge b WHERE b.building = ANY ($1) OR b.active = ANY ($1)
 SELECT embed.estimate_chunks($1) AS chunks
 
 -- pairs(int4, int4): vectors of randomly chosen chunks of both generations with the same text; $1: the active generation.
--- ``picked``: chunks of the other one. They are looked up one by one, because estimates are of little use here.
+-- ``picked``: chunks of the other one. They are looked up one by one, because estimates are of little use here. Not those marked
+-- after a change of the model, whose vectors may be of another one: see mark_chunks.
 WITH picked AS MATERIALIZED ({picked}),
 matched AS MATERIALIZED (
     SELECT n.document, n.id, o.document AS old_document, o.id AS old_id
     FROM picked p
     CROSS JOIN LATERAL (SELECT c.document, c.id, c.key, c.chunk FROM {new} c
-                        WHERE c.document = p.document AND c.id = p.id OFFSET 0) n
+                        WHERE c.document = p.document AND c.id = p.id AND c.chunk_hash <> '' OFFSET 0) n
     CROSS JOIN LATERAL (SELECT c.document, c.id FROM embed.document d
                         CROSS JOIN LATERAL (SELECT c.document, c.id FROM {old} c
-                                            WHERE c.document = d.id AND c.chunk = n.chunk OFFSET 0) c
+                                            WHERE c.document = d.id AND c.chunk = n.chunk AND c.chunk_hash <> '' OFFSET 0) c
                         WHERE d.generation = $1 AND d.key = n.key LIMIT 1) o
     ORDER BY pg_catalog.random() LIMIT $2)
 SELECT {schema}.vector_send(n.embedding) AS new, {schema}.vector_send(o.embedding) AS old

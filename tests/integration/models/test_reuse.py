@@ -58,6 +58,25 @@ def test_a_tolerant_pipeline_lends_no_vectors(db, watched):
     assert watch(db) == (1, True)
 
 
+def test_a_bridge_is_not_learned_from_vectors_that_may_be_of_another_model(db, watched):
+    db.execute("INSERT INTO docs SELECT i, 'title', 'text ' || i FROM generate_series(11, 160) i")
+    finish(db)
+    look_once(db, watched)
+    every(db, "1 hour")
+    work(db)
+    watched.become("new")
+    db.execute("UPDATE docs SET body = 'in between ' || id WHERE id > 120")
+    finish(db)
+    every(db, "50 ms")
+    work_until(db, "model changed")
+    marked = model_of_vectors(db, "embed_store.g1", watched)["marked"]
+    assert len(marked) >= 40
+    db.execute("SELECT embed_build('docs')")
+    finish(db)
+    pairs = db.execute("SELECT pairs FROM embed_bridge('docs', min_recall => 0)").fetchone()[0]
+    assert pairs == 160 - len(marked)
+
+
 def test_a_rebuild_takes_nothing_of_the_old_generation(db, watched):
     look_once(db, watched)
     watched.become("new")

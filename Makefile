@@ -32,7 +32,7 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 # The next run finds the tests compiled: to rewrite their asserts takes each process 6 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo all docs reference figures clients test test-unit test-fast test-trixie test-next fresh image engine roots \
+.PHONY: help demo all docs reference figures screenshots clients test test-unit test-fast test-trixie test-next fresh image engine roots \
     bench stress attack chaos check check-tests check-library check-rest install setup test-packages clean
 
 demo: $(RUNTIME)  ## the whole story in a minute, in a temporary cluster
@@ -48,6 +48,9 @@ reference: setup  ## docs/reference, from COMMENT ON and the code
 
 figures: $(STAMP)  ## pictures of docs/assets, from the output of benchmarks and the demo
 	$(BIN)/python -m tools.figures
+
+screenshots: test-packages  ## pictures of the dashboard in docs/assets, taken by chromium, in minutes
+	$(BIN)/python -m tools.screenshots
 
 all: $(RUNTIME)  ## what `make install` needs; for pgxn and packagers
 

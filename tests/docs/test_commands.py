@@ -13,6 +13,7 @@ from tests.docs.pages import PAGES, ROOT, WRITTEN, command_lines, inline, tutori
 WHEEL = "tests/packaging/test_clean_machine.py::test_what_is_installed_is_what_the_wheel_says"
 IMAGE = "tests/packaging/test_image_in_engine.py::test_the_lines_of_a_page_work_when_pasted"
 STATUS = "tests/integration/host/test_status_command.py::"
+DASHBOARD = "tests/integration/dashboard/test_command.py::"
 IMPORT = "tests/stress/pgai/test_import_pgai.py::"
 #: Lines that need a machine or a container of their own, or for ever, and the tests that have it.
 ELSEWHERE = {
@@ -31,6 +32,13 @@ ELSEWHERE = {
     "pip install 'pg-evergreen[ray]'": "tests/stress/test_ray.py::test_what_cannot_be_imported",
     "evergreen ray --dsn 'service=docs' --pipeline docs --embed my_models:factory --actors 8 --gpus 1": (
         "tests/stress/test_ray.py::test_actors_embed_and_one_that_is_killed_costs_only_time"
+    ),
+    "pip install 'pg-evergreen[dashboard]'": DASHBOARD + "test_without_the_extra_it_says_what_to_install",
+    "(umask 077; openssl rand -hex 32 > dashboard-token)": DASHBOARD + "test_with_a_token_as_the_page_says",
+    "evergreen dashboard": DASHBOARD + "test_it_serves_until_it_is_told_to_end",  # on a port that may be taken here
+    "evergreen dashboard --dsn 'service=docs'": DASHBOARD + "test_it_serves_until_it_is_told_to_end",
+    "evergreen dashboard --dsn 'service=docs' --token-file dashboard-token --read-only": (
+        DASHBOARD + "test_with_a_token_as_the_page_says"
     ),
     "evergreen status --watch": STATUS + "test_status_stays_up_to_date_until_interrupted",
     "evergreen metrics --serve": STATUS + "test_metrics_are_served_also_while_the_database_is_away",

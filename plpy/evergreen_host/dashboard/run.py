@@ -1,5 +1,6 @@
 """Starts the page: checks where it may listen, connects, and serves until it is interrupted."""
 
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,8 @@ def run(settings: Settings) -> None:
     site.poller.start()
     shown = f"[{host}]" if ":" in host else host
     print(f"evergreen: dashboard at http://{shown}:{listening.getsockname()[1]}/", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn stops, then raises the signal again
     try:
         server_of(site).run(sockets=[listening])
     finally:

@@ -20,7 +20,7 @@ SELECT n.nspname, c.relname, c.reltuples, p.key_columns, c.relkind
 FROM {schema}.embed_pipelines p JOIN pg_catalog.pg_class c ON c.oid = p.source
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pipeline = %s
 """
-_KEYS = "SELECT pg_catalog.jsonb_build_array({keys})::pg_catalog.text AS key FROM {table} s {sample} LIMIT %s"
+_KEYS = "SELECT pg_catalog.jsonb_build_array({keys})::pg_catalog.text AS key FROM {table} s {sample} LIMIT {most}"
 _POINTS = """
 SELECT v.key::pg_catalog.text AS key, v.chunk_no, pg_catalog.left(v.chunk, %s) AS chunk,
        v.embedding::pg_catalog.text AS vector, v.is_stale
@@ -83,8 +83,10 @@ def _sample(database: Database, pipeline: str) -> list[Row]:
         keys=sql.SQL(", ").join(sql.Identifier("s", name) for name in one["key_columns"]),
         table=sql.Identifier(one["nspname"], one["relname"]),
         sample=sql.SQL("TABLESAMPLE SYSTEM ({})").format(sql.Literal(share)) if sampled else sql.SQL(""),
+        most=sql.Literal(_SAMPLE),
     )
-    keys = [row["key"] for row in database.connection.execute(query, (_SAMPLE,)).fetchall()]
+    # Without parameters: names may have a % in them.
+    keys = [row["key"] for row in database.connection.execute(query).fetchall()]
     points = _POINTS.replace("{view}", view_of(database, pipeline))
     return database.rows(points, _SHOWN, keys, _SAMPLE)
 

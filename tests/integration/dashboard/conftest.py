@@ -6,6 +6,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,31 +70,36 @@ class Served:
         return self.ask(f"/act/{action}", form)
 
 
+@contextmanager
+def serving(
+    dsn: str, *, read_only: bool = False, token_file: Path | None = None, hosts: tuple[str, ...] = ()
+) -> Iterator[Served]:
+    """Serve the page of a database, in a thread, until the block is left."""
+    site = site_of(Settings(dsn, "127.0.0.1:0", read_only, token_file, hosts))
+    socket = listen("127.0.0.1", 0)
+    server = server_of(site)
+    site.poller.start()
+    thread = threading.Thread(target=server.run, args=([socket],), daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started and site.poller.state().number, what="the page")
+        yield Served(f"http://127.0.0.1:{socket.getsockname()[1]}", site, server)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        site.close()
+
+
 @pytest.fixture
 def serve(dsn: str) -> Iterator[Callable[..., Served]]:
-    """Serve pages of the test's database; all end with the test."""
-    started: list[tuple[Served, threading.Thread]] = []
+    """Serve pages of the test's database, as a role if one is named; all end with the test."""
+    with ExitStack() as stack:
 
-    def one(
-        user: str | None = None, *, read_only: bool = False, token_file: Path | None = None, hosts: tuple[str, ...] = ()
-    ) -> Served:
-        role = f" options='-c role={user}'" if user is not None else ""
-        site = site_of(Settings(f"{dsn}{role}", "127.0.0.1:0", read_only, token_file, hosts))
-        socket = listen("127.0.0.1", 0)
-        server = server_of(site)
-        site.poller.start()
-        thread = threading.Thread(target=server.run, args=([socket],), daemon=True)
-        thread.start()
-        served = Served(f"http://127.0.0.1:{socket.getsockname()[1]}", site, server)
-        started.append((served, thread))
-        wait_until(lambda: server.started and site.poller.state().number, what="the page")
-        return served
+        def one(user: str | None = None, **options: Any) -> Served:
+            role = f" options='-c role={user}'" if user is not None else ""
+            return stack.enter_context(serving(f"{dsn}{role}", **options))
 
-    yield one
-    for served, thread in started:
-        served.server.should_exit = True
-        thread.join(20)
-        served.site.close()
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,11 @@ ACTIONS: Mapping[str, Action] = {
     "rollback": Action(
         "SELECT {schema}.embed_rollback(%s) AS it", _name, lambda _, name: f"{name} uses the previous generation again"
     ),
+    "cancel-batch": Action(
+        "SELECT {schema}.embed_batch_cancel(%s::pg_catalog.int8) AS it",
+        lambda _, form: (form.get("batch"),),
+        lambda texts, _: f"the batch is cancelled; {pluralize(texts, 'text')} will go by requests",
+    ),
     "retire": Action(
         "SELECT {schema}.embed_retire(%s, %s::pg_catalog.int4) AS it",
         lambda pipeline, form: (pipeline, form.get("generation") or None),

@@ -27,6 +27,7 @@ _VIEW = (
     "SELECT n.nspname, c.relname FROM {schema}.embed_pipelines p JOIN pg_catalog.pg_class c ON c.oid = p.view"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pipeline = %s"
 )
+_COVERAGE = "SELECT coverage FROM {schema}.embed_generations WHERE pipeline = %s AND state = 'building'"
 _EXPLAIN = "SELECT {schema}.embed_explain(%s, %s::pg_catalog.jsonb) AS story"
 
 
@@ -80,6 +81,12 @@ def view_of(database: Database, pipeline: str) -> str:
         raise EvergreenError(f'pipeline "{pipeline}" has no view', "SELECT pipeline, view FROM embed_pipelines;")
     name = sql.Identifier(found[0]["nspname"], found[0]["relname"])
     return name.as_string(database.connection).replace("{", "{{").replace("}", "}}").replace("%", "%%")
+
+
+def coverage(database: Database, pipeline: str) -> float | None:
+    """Return the coverage of the generation that is being built, counted up to 5,000 rows."""
+    found = database.rows(_COVERAGE, pipeline)
+    return found[0]["coverage"] if found else None
 
 
 def compare(database: Database, pipeline: str, k: int) -> list[Row]:

@@ -13,8 +13,13 @@ from evergreen_host.monitor import lateness, status
 # Views that only some roles may read, or that older versions of the extension lack, are left out.
 _SLOW = {
     "pipelines": "SELECT * FROM {schema}.embed_pipelines",
-    "generations": "SELECT * FROM {schema}.embed_generations ORDER BY pipeline, generation DESC",
-    "models": "SELECT * FROM {schema}.embed_models m WHERE NOT m.built_in OR EXISTS"
+    # Without coverage, and with chunks apart: both are counted up to 5,000 rows, and no look may be dearer than embed_status.
+    "generations": "SELECT pipeline, generation, state, model, model_revision, documents, pending, failed,"
+    " indexed, recall, bridge_recall, since, maintenance_error"
+    " FROM {schema}.embed_generations ORDER BY pipeline, generation DESC",
+    "chunks": "SELECT pipeline, generation, chunks FROM {schema}.embed_generations WHERE state = 'active'",
+    "models": "SELECT m.model, m.provider, m.endpoint, m.dimensions, m.revision, m.drift, m.served_as, m.watched_at,"
+    " m.changed_at, m.settled FROM {schema}.embed_models m WHERE NOT m.built_in OR EXISTS"
     " (SELECT FROM {schema}.embed_generations g WHERE g.model = m.model) ORDER BY m.model",
     "endpoints": "SELECT * FROM {schema}.embed_endpoints ORDER BY endpoint",
     "usage": "SELECT pipeline, hour, sum(texts)::pg_catalog.int8 AS sent, sum(tokens)::pg_catalog.int8 AS tokens,"

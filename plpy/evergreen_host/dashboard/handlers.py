@@ -128,7 +128,7 @@ def compare(request: Request) -> Response:
     def ask(database: Database, name: str) -> Mapping[str, object]:
         rows = asking.compare(database, name, _COMPARED)
         mean = sum(row["overlap"] for row in rows) / len(rows) if rows else None
-        return {"rows": rows, "mean": mean}
+        return {"rows": rows, "mean": mean, "coverage": asking.coverage(database, name)}
 
     return _asked(request, "compare.html", ask)
 

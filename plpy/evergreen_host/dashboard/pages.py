@@ -105,7 +105,7 @@ class Pages:
         values: dict[str, Any] = {"state": state, "figures": figures, "title": name, "name": name, "row": row, **more}
         values |= {"spans": [one.name for one in SPANS], "span": span}
         if figures is not None and row is not None:
-            generations = figures.slow.of("generations", name)
+            generations = _generations(figures.slow, name)
             values |= {
                 "generations": generations,
                 "building": next((one for one in generations if one["state"] == "building"), None),
@@ -132,6 +132,20 @@ class Pages:
             charts.lines("Age of the oldest waiting change", times, [oldest], step=step, as_seconds=True),
             charts.lines("From change to searchable, last hour", times, lags, step=step, as_seconds=True),
         ]
+
+
+def _generations(slow: Slow, pipeline: str) -> list[dict[str, Any]]:
+    """Return a pipeline's generations, with the ratio of their documents to the active one's; embed_promote counts."""
+    rows, chunks = slow.of("generations", pipeline), {one["generation"]: one["chunks"] for one in slow.of("chunks")}
+    active = next((one["documents"] for one in rows if one["state"] == "active"), 0)
+    return [
+        {
+            **one,
+            "chunks": chunks.get(one["generation"]),
+            "coverage": min(1.0, one["documents"] / active) if active and one["state"] != "active" else None,
+        }
+        for one in rows
+    ]
 
 
 def _tiles(figures: Figures) -> list[tuple[str, str, str]]:
@@ -165,9 +179,7 @@ def _usage(slow: Slow, pipeline: str | None) -> dict[str, Any]:
     shown = [row for hour in hours for row in by_hour[hour]]
     costs = [row["cost"] for row in shown if row["cost"] is not None]
     sent, tokens = sum(row["sent"] for row in shown), sum(row["tokens"] for row in shown)
-    nightly = float(
-        sum(one["chunks"] for one in slow.of("generations", pipeline) if one["state"] == "active" and one["chunks"])
-    )
+    nightly = float(sum(one["chunks"] or 0 for one in slow.of("chunks", pipeline)))
     cost = sum(costs) if costs else None
     return {
         "chart": charts.hours("Texts by the hour", values, nightly),

@@ -87,11 +87,15 @@ def run(settings: Settings) -> None:
     shown = f"[{host}]" if ":" in host else host
     print(f"evergreen: dashboard at http://{shown}:{listening.getsockname()[1]}/", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn stops, then raises the signal again
+        signal.signal(number, _ignore)  # uvicorn stops, then raises the signal again
     try:
         server_of(site).run(sockets=[listening])
     finally:
         site.close()
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing: the command ends with exit code 0."""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -45,7 +45,7 @@ _OVERDUE = """
 SELECT b.endpoint,
        count(*) FILTER (WHERE b.deadline < pg_catalog.clock_timestamp()
                           AND b.state IN ('preparing', 'submitted', 'running', 'collecting')) AS number
-FROM {schema}.embed_batches b GROUP BY b.endpoint
+FROM {schema}.embed_batches b WHERE b.endpoint IS NOT NULL GROUP BY b.endpoint
 """
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from evergreen_host.monitor import metrics
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.endpoints import create, rest_longer
 from tests.fixtures.pipelines.endpoints import serve as serve_model
@@ -95,10 +96,31 @@ def test_generations_with_coverage_and_bridge_recall(serve, db, docs, provider):
     served = serve()
     found = db.execute("SELECT generation, bridge_recall FROM embed_generations WHERE state = 'building'").fetchone()
     told = seen(served, "/pipeline?name=docs")
-    assert re.search(rf"{found[0]} building new 1 200 200 0 0 100\.0 % no index {100 * found[1]:.1f} %", told)
+    assert re.search(rf"{found[0]} building new 1 200 0 0 about 100\.0 % no index {100 * found[1]:.1f} %", told)
     assert re.search(r"Overlap [\d.]+ % on average", text_of(served.ask("/pipeline/compare?name=docs").text))
     hits = text_of(served.ask("/pipeline/search?name=docs&q=title+7").text)
     assert "generation being built overlap with the active one" in hits
+
+
+def test_batches_and_their_deadline(serve, db, docs, provider, dsn):
+    serve_model(db, provider)
+    create(db)
+    db.execute(
+        "INSERT INTO embed.batch"
+        " (pipeline, model, model_revision, epoch, state, deadline, submitted_at, texts, last_error)"
+        " SELECT p.id, m.id, 1, 0, s.state, now() - interval '1 hour', now() - interval '1 day', 1200, '<b>' || s.state"
+        " FROM embed.pipeline p, embed.model m, (VALUES ('running'), ('preparing')) s (state) WHERE m.name = 'loop'"
+    )
+    served = serve()
+    told = seen(served)
+    assert re.search(r"running docs loop 1,200 0 0 \d{4}-\d\d-\d\d \d\d:\d\d \d{4}-\d\d-\d\d \d\d:\d\d, overdue", told)
+    assert "<b>running" not in served.ask("/").text
+    found = metrics.exposition(dsn)
+    assert 'evergreen_batch_overdue{endpoint="loop"} 2.0' in found
+    batch = db.execute("SELECT id FROM embed_batches WHERE state = 'preparing'").fetchone()[0]
+    assert "the batch is cancelled" in served.act("cancel-batch", batch=str(batch)).text
+    assert db.execute("SELECT state FROM embed_batches WHERE id = %s", (batch,)).fetchone() == ("cancelled",)
+    assert served.act("cancel-batch", batch="x").status == 422
 
 
 def test_a_spent_budget(serve, db, docs, provider):

@@ -13,7 +13,7 @@ from evergreen_host.monitor import lateness, status
 # Views that only some roles may read, or that older versions of the extension lack, are left out.
 _SLOW = {
     "pipelines": "SELECT * FROM {schema}.embed_pipelines",
-    # Without coverage, and with chunks apart: both are counted up to 5,000 rows, and no look may be dearer than embed_status.
+    # No coverage, and chunks apart: both are counted up to 5,000 rows, and no look may be dearer than embed_status.
     "generations": "SELECT pipeline, generation, state, model, model_revision, documents, pending, failed,"
     " indexed, recall, bridge_recall, since, maintenance_error"
     " FROM {schema}.embed_generations ORDER BY pipeline, generation DESC",

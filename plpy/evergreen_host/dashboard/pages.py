@@ -75,15 +75,16 @@ def _link(path: str, **parameters: object) -> str:
 class Pages:
     """The templates, with what every page knows."""
 
-    def __init__(self, history: History, *, read_only: bool) -> None:
+    def __init__(self, history: History, *, read_only: bool, every: float) -> None:
         self._templates = _environment()
         self._history = history
         self._read_only = read_only
+        self._every = round(1000 * every)
 
     def render(self, template: str, form_token: str = "", **values: Any) -> str:
         """Render a template."""
         return self._templates.get_template(template).render(
-            read_only=self._read_only, form_token=form_token, now=time.time(), **values
+            read_only=self._read_only, every=self._every, form_token=form_token, now=time.time(), **values
         )
 
     def overview(self, state: State, template: str, form_token: str) -> str:

@@ -46,6 +46,11 @@ class Poller:
         self._looking = False
         self._backoff = Backoff()
 
+    @property
+    def every(self) -> float:
+        """Seconds between two looks, while a browser is there and the database is quick."""
+        return _EVERY_S
+
     def start(self) -> None:
         """Begin to look."""
         threading.Thread(target=self._run, name="poller", daemon=True).start()

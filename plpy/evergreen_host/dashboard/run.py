@@ -58,7 +58,7 @@ def site_of(settings: Settings) -> Site:
     return Site(
         guard=Guard(token, settings.hosts),
         poller=poller,
-        pages=Pages(poller.history, read_only=settings.read_only),
+        pages=Pages(poller.history, read_only=settings.read_only, every=poller.every),
         asking=Link(
             settings.dsn, "evergreen dashboard asks", **{**reading, "default_transaction_read_only": "off", **only}
         ),

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from evergreen_host.dashboard import poller
 from evergreen_host.dashboard.run import Settings, listen, server_of, site_of
 from evergreen_host.dashboard.web import Site
 from tests.fixtures.waiting import wait_until
@@ -68,6 +69,13 @@ class Served:
         """Press a button."""
         form = {"token": self.site.guard.form_token(), "name": name, **fields}
         return self.ask(f"/act/{action}", form)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look more often than every two seconds."""
+    monkeypatch.setattr(poller, "_EVERY_S", 0.2)
+    monkeypatch.setattr(poller, "_SHARE", 1)
 
 
 @contextmanager

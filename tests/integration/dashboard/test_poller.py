@@ -40,9 +40,7 @@ def looks(served):
     return served.site.poller._state.number
 
 
-def test_ten_browsers_cost_no_more_than_one(serve, pipeline, asked, monkeypatch):
-    monkeypatch.setattr(pollers, "_EVERY_S", 0.2)
-    monkeypatch.setattr(pollers, "_SHARE", 1)
+def test_ten_browsers_cost_no_more_than_one(serve, pipeline, asked):
     served = serve()
 
     def statements(browsers: int) -> float:
@@ -81,6 +79,7 @@ def test_without_a_browser_it_looks_less_often(serve, pipeline, monkeypatch):
 
 def test_a_slow_database_is_asked_less_often(serve, pipeline, monkeypatch):
     """Looks take at most a twentieth of the time."""
+    monkeypatch.setattr(pollers, "_SHARE", 20)
     served = serve()
     status = pollers.figures.status.read
 

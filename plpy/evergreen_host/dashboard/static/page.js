@@ -1,7 +1,6 @@
 "use strict";
 // Keeps the figures new, and shows answers of forms in the page. Everything also works without it, by loading pages.
 (() => {
-  const EVERY_MS = 2000;
   const live = document.getElementById("live");
   const offline = document.getElementById("offline");
   const said = document.getElementById("said");
@@ -53,18 +52,21 @@
     }
   };
 
-  const show = async (target, address) => {
-    target.setAttribute("aria-busy", "true");
+  // By id: the figures around the place may be replaced while the answer is on its way.
+  const show = async (id, address) => {
+    const busy = (is) => document.getElementById(id)?.setAttribute("aria-busy", String(is));
+    busy(true);
     try {
       const answer = await fetch(address, { cache: "no-store" });
       if (answer.redirected) { location.reload(); return; }
-      place(target, answer.ok ? await answer.text() : "");
-      if (!answer.ok) target.textContent = await answer.text();
+      const told = await answer.text();
+      const target = document.getElementById(id);
+      if (answer.ok) place(target, told); else target.textContent = told;
       target.scrollIntoView({ block: "nearest" });
     } catch {
       offline.hidden = false;
     } finally {
-      target.removeAttribute("aria-busy");
+      busy(false);
     }
   };
 
@@ -96,7 +98,7 @@
       void act(form);
     } else if (form.dataset.into) {
       event.preventDefault();
-      void show(document.getElementById(form.dataset.into), `${form.action}?${new URLSearchParams(new FormData(form))}`);
+      void show(form.dataset.into, `${form.action}?${new URLSearchParams(new FormData(form))}`);
     }
   });
 
@@ -104,7 +106,7 @@
     const link = event.target.closest("a[data-into]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    void show(document.getElementById(link.dataset.into), link.href);
+    void show(link.dataset.into, link.href);
   });
 
   const point = (circle) => {
@@ -135,5 +137,5 @@
   });
 
   document.addEventListener("visibilitychange", () => void refresh());
-  if (live) setInterval(() => void refresh(), EVERY_MS);
+  if (live) setInterval(() => void refresh(), Number(live.dataset.every));
 })();

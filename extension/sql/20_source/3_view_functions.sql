@@ -28,28 +28,26 @@ $sql$;
 COMMENT ON FUNCTION embed.view_relations(oid) IS
     'internal: a view and all relations that it reads, through nested views, with the columns that are used';
 
--- Built-in functions are pinned and so no dependencies: their numbers are in the text of the rule.
-CREATE FUNCTION embed.view_depends_on_reader(view oid) RETURNS boolean
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $sql$
-    SELECT EXISTS (
-        SELECT FROM embed.view_relations(view) v
-        JOIN pg_rewrite r ON r.ev_class = v.relation AND r.rulename = '_RETURN' AND v.kind = 'v'
-        WHERE r.ev_action::text ~ '\{(SQLVALUEFUNCTION|NEXTVALUEEXPR) '
-           OR EXISTS (SELECT FROM regexp_matches(r.ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([0-9]+)', 'g') m (found)
-                      JOIN pg_proc p ON p.oid = m.found[1]::oid AND p.provolatile <> 'i'))
-$sql$;
-COMMENT ON FUNCTION embed.view_depends_on_reader(oid) IS
-    'internal: whether a view calls a function whose result may depend on who reads, such as current_user';
-
+-- Built-in functions are pinned and so no dependencies: their numbers are in the text of the rule. In PL/pgSQL, which keeps the
+-- plan: workers call it each time they look for work.
 CREATE FUNCTION embed.view_digest(view oid) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-AS $sql$
-    SELECT concat(CASE WHEN embed.view_depends_on_reader(view) THEN 'reader ' END,
-                  md5(coalesce(string_agg(r.ev_action::text, '' ORDER BY v.relation) FILTER (WHERE v.kind = 'v'), '')))
-    FROM embed.view_relations(view) v LEFT JOIN pg_rewrite r ON r.ev_class = v.relation AND r.rulename = '_RETURN'
-$sql$;
+AS $plpgsql$
+DECLARE
+    rules text;
+BEGIN
+    SELECT string_agg(r.ev_action::text, '' ORDER BY v.relation) INTO rules
+    FROM embed.view_relations(view) v
+    JOIN pg_rewrite r ON r.ev_class = v.relation AND r.rulename = '_RETURN' AND v.kind = 'v';
+    IF rules ~ '\{(SQLVALUEFUNCTION|NEXTVALUEEXPR) '
+       OR EXISTS (SELECT FROM regexp_matches(rules, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([0-9]+)', 'g') m (found)
+                  JOIN pg_proc p ON p.oid = m.found[1]::oid AND p.provolatile <> 'i') THEN
+        RETURN concat('reader ', md5(rules));
+    END IF;
+    RETURN md5(coalesce(rules, ''));
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.view_digest(oid) IS
-    'internal: a hash of the queries of a view and of the views that it reads, after "reader" if it may show each role other rows';
+    'internal: a hash of the queries of a view and of the views that it reads, after "reader" if it calls a function whose result '
+    'may depend on who reads, such as current_user';

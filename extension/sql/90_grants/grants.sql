@@ -100,7 +100,6 @@ REVOKE EXECUTE ON FUNCTION embed.qualified_name(oid) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.find_source(text, text, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.view_relations(oid) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.view_digest(oid) FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION embed.view_depends_on_reader(oid) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.find_view(text) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.bind_restored() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION embed.bind_restored_table() FROM PUBLIC;

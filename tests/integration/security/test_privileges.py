@@ -33,7 +33,7 @@ FUNCTIONS = {
         report_demoted_owner
         advisory_call session_state is_restored follow_truncate recount_documents with_altered_types
         altered_types runs_as_owner qualified_name find_source find_view bind_restored record_names
-        bind_restored_table view_relations view_digest view_depends_on_reader""",
+        bind_restored_table view_relations view_digest""",
 }
 VIEWS = """
     embed_pipelines embed_status embed_usage embed_models embed_endpoints embed_failures embed_generations

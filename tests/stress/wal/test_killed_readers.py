@@ -22,9 +22,9 @@ READS = "SELECT active_pid FROM pg_replication_slots WHERE active_pid IS NOT NUL
 WORKING = "SELECT pid FROM pg_stat_activity WHERE application_name = 'a worker' ORDER BY query_start"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def doomed():
-    """A server that is to crash."""
+    """A server that is to crash, each test its own: the session that makes databases ends with it."""
     with Cluster(options=OPTIONS) as made:
         make_template(made)
         yield made

@@ -75,6 +75,11 @@ def note_polled(batch: BatchOfTexts, remote: RemoteBatch) -> None:
     db.run(SQL.note_polled, batch.id, batch.token, *said, *counts)
 
 
+def resubmit(batch: BatchOfTexts, why: str | None) -> bool:
+    """Let a batch that the provider had no room for be created again; return False if no other one takes that room."""
+    return db.one(SQL.resubmit, batch.id, batch.token, why) is not None
+
+
 def release(batch: BatchOfTexts, seconds: float, *, succeeded: bool) -> None:
     """End a step: the next one, or the same again, is due in some seconds."""
     db.run(SQL.release, batch.id, batch.token, seconds, succeeded)

@@ -157,6 +157,15 @@ SET remote_succeeded = $7, remote_failed = $8, remote_state = CASE WHEN $6 THEN 
     state = CASE WHEN finished_at IS NOT NULL THEN state WHEN $6 THEN 'collecting' WHEN $3 = 'running' THEN 'running' ELSE state END
 WHERE id = $1 AND token = $2
 
+-- resubmit(int8, int8, text): the provider has too much enqueued while others of the endpoint's batches are there: it is created again
+-- later, as another batch of the same file. Alone, it never fits.
+UPDATE embed.batch b
+SET intent = pg_catalog.gen_random_uuid(), state = 'preparing', remote_id = NULL, asked_at = NULL, last_error = $3
+WHERE b.id = $1 AND b.token = $2 AND b.finished_at IS NULL AND EXISTS (
+    SELECT FROM embed.batch o JOIN embed.model n ON n.id = o.model JOIN embed.model m ON m.endpoint = n.endpoint
+    WHERE m.id = b.model AND o.id <> b.id AND o.finished_at IS NULL AND o.state IN ('submitted', 'running'))
+RETURNING b.id
+
 -- release(int8, int8, float8, bool): ends the step; the next one is due in $3 seconds. $4: it succeeded
 UPDATE embed.batch
 SET token = NULL, expires_at = NULL, next_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $3),

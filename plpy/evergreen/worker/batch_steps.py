@@ -165,6 +165,9 @@ def _created(batch: BatchOfTexts, remote: RemoteBatch) -> None:
 
 def _got(batch: BatchOfTexts, remote: RemoteBatch) -> None:
     final = remote.state.is_final
+    if remote.limited and remote_batches.resubmit(batch, remote.error):
+        remote_batches.release(batch, _MOST_POLL_S, succeeded=True)
+        return
     remote_batches.note_polled(batch, remote)
     usual = _WITHDRAWN_POLL_S if batch.is_given_up else min(max(_POLL_S, batch.seconds / 10), _MOST_POLL_S)
     wait = 0.0 if final else max(usual, remote.retry_after or 0.0)

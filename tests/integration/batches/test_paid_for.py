@@ -60,3 +60,41 @@ def test_a_batch_that_is_gone_is_not_waited_for(connect, db, lane):
     assert_as_source(db)
     assert state(db) == "failed"
     assert lane.sent.total() == ROWS
+
+
+LIMIT = (None, "token_limit_exceeded", "Enqueued token limit reached.")
+
+
+def test_a_batch_waits_while_another_takes_the_room_of_the_account(connect, db, lane):
+    worker = connect()
+    lane.auto = False
+    create(db)
+    steps(db, worker, "submitted")
+    first = next(iter(lane.batches))
+    db.execute("CREATE TABLE notes AS SELECT id, title, 'note ' || id AS body FROM docs")
+    db.execute("ALTER TABLE notes ADD PRIMARY KEY (id)")
+    create(db, "notes")
+    lane.fault.invalid = [LIMIT]
+    steps(db, worker, "submitted")
+    for batch in lane.batches.values():
+        if batch.id != first:
+            lane.end(batch)
+    look_often(db, worker, lane, "create", 1)
+    lane.fault.invalid = []
+    assert lane.sent.total() == 0
+    lane.auto = True
+    through(db, worker)
+    assert_as_source(db)
+    assert_as_source(db, "notes")
+    assert [row[1:4] for row in batches(db)] == [("done", ROWS, ROWS)] * 2
+    assert (lane.sent.total(), lane.paid_twice, lane.counts["upload"]) == (0, {}, 2)
+    db.execute("SELECT embed_drop('notes')")
+
+
+def test_a_batch_that_does_not_fit_alone_goes_by_requests(connect, db, lane):
+    lane.fault.invalid = [LIMIT]
+    create(db)
+    through(db, connect())
+    assert_as_source(db)
+    assert batches(db)[0][1:4] == ("failed", ROWS, 0)
+    assert lane.sent.total() == ROWS

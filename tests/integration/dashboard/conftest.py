@@ -116,7 +116,7 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         raise FileNotFoundError("chromium is not installed: make test-packages")
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield made
         made.close()
 

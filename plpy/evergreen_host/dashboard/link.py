@@ -3,15 +3,20 @@
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from evergreen_host.database import SESSION_OPTIONS, Database, Row, configure_session, explained
 
 T = TypeVar("T")
-_CONNECT_TIMEOUT_S = 5
+# Without keepalives, a connection whose other end is gone waits for an answer for hours.
+_DEFAULTS = {
+    "connect_timeout": "5", "keepalives": "1", "keepalives_idle": "10", "keepalives_interval": "5",
+    "keepalives_count": "3", "tcp_user_timeout": "20000",
+}  # fmt: skip
 
 
 class Link:
@@ -59,6 +64,9 @@ class Link:
                 self._drop()
 
     def _open(self) -> Database:
+        """Open a session; settings in the DSN win."""
+        given = conninfo_to_dict(self._dsn)
+        defaults: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
         with ExitStack() as stack:
             connection = stack.enter_context(
                 psycopg.Connection[Row].connect(
@@ -66,7 +74,7 @@ class Link:
                     **SESSION_OPTIONS,
                     application_name=self._name,
                     row_factory=dict_row,
-                    connect_timeout=_CONNECT_TIMEOUT_S,
+                    **defaults,
                 )
             )
             configure_session(connection, **self._settings)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evergreen_host.backoff import Backoff
 from evergreen_host.dashboard import figures
@@ -16,6 +16,7 @@ _SLOW_EVERY_S = 15.0
 _SEEN_FOR_S = 30.0
 _SHARE = 20  # looks take at most a twentieth of the time
 _MOST_WANTED = 20
+_HANGS_S = 15.0  # a look takes this long only when nothing is answered any more
 _LONGEST_S = 5.0  # between two attempts to reach a database that is lost
 
 
@@ -44,6 +45,7 @@ class Poller:
         self._wake = threading.Event()
         self._stopped = False
         self._looking = False
+        self._looking_since = 0.0
         self._backoff = Backoff()
 
     @property
@@ -67,7 +69,11 @@ class Poller:
         self._seen_at = time.monotonic()
         if not was_seen:
             self._wake.set()
-        return self._state
+        waited = time.monotonic() - self._looking_since if self._looking else 0.0
+        if waited < _HANGS_S or self._state.error is not None:
+            return self._state
+        error = f"it has not answered a query for {_HANGS_S:.0f} s"
+        return replace(self._state, number=-self._state.number, error=error, lost_at=time.time() - waited)
 
     def want(self, pipeline: str) -> State:
         """Return what is known with a pipeline's dead letters, which are read while a page shows them."""
@@ -93,7 +99,7 @@ class Poller:
                 self._slow_until = 0.0
             self._wake.set()
             self._changed.wait_for(lambda: self._state.number >= target, timeout=_LONGEST_S)
-        return self._state
+        return self.state()
 
     def first(self, timeout: float) -> State:
         """Wait for the first look, as a page that is opened at the start does."""
@@ -109,7 +115,7 @@ class Poller:
 
     def _look(self) -> float:
         """Look once; return the seconds until the next look."""
-        self._looking = True
+        self._looking, self._looking_since = True, time.monotonic()
         try:
             now = time.monotonic()
             kept = self._slow if now < self._slow_until else None

@@ -1,5 +1,7 @@
 """One look for all browsers: what the page costs the database, and what it does not ask at all."""
 
+import os
+import signal
 import threading
 import time
 
@@ -121,6 +123,24 @@ def test_a_table_that_is_locked_does_not_stop_the_page(serve, pipeline, connect)
         other.execute("LOCK TABLE embed.change_log")
         wait_until(lambda: "embed.change_log is locked by process" in served.ask("/").text)
     wait_until(lambda: "is locked" not in served.ask("/").text)
+
+
+def test_a_database_that_hangs_is_told_of(serve, pipeline, db, monkeypatch):
+    """As when the network swallows everything: figures that are not renewed must not look new."""
+    monkeypatch.setattr(pollers, "_HANGS_S", 0.5)
+    served = serve()
+    ((pid,),) = db.execute(
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE application_name = 'evergreen dashboard' AND datname = current_database()"
+    ).fetchall()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: "has not answered a query for" in served.ask("/live").text)
+        tag = served.ask("/live").headers["etag"]
+        assert served.ask("/live", If_None_Match=tag).status == 304
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: "has not answered" not in served.ask("/live", If_None_Match=tag).text)
 
 
 def test_an_extension_that_is_dropped_and_made_again(serve, db, pipeline):

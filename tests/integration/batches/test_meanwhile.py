@@ -270,3 +270,24 @@ def test_others_see_nothing_of_a_batch(connect, db, lane, sent):
         db.execute("DROP ROLE stranger")
     finish(lane)
     drain_all(db)
+
+
+def test_a_row_that_was_locked_when_its_batch_ended_is_not_left_behind(connect, db, lane, sent):
+    holder = connect(autocommit=False)
+    holder.execute("SELECT FROM embed.job WHERE key = '[3]' FOR UPDATE")
+    finish(lane)
+    steps(db, sent, "done")
+    sent.execute(WORK)
+    assert set(shown(db)) == {i for i in range(1, ROWS + 1) if i != 3}
+    holder.rollback()
+    through(db, sent)
+    assert_as_source(db)
+    assert lane.sent.total() == 0
+
+
+def test_the_doctor_knows_batches_that_went_wrong(connect, db, lane, doctor):
+    lane.fault.outcome = "failed"
+    lane.fault.invalid = [(1, "invalid", "the model is not there")]
+    create(db)
+    through(db, connect())
+    assert f"batch {state(db, 'id')} of pipeline docs failed" in doctor.one("batch")["message"]

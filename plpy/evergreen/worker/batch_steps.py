@@ -33,7 +33,6 @@ _POLL_S, _MOST_POLL_S = 30.0, 600.0
 _WITHDRAWN_POLL_S = 60.0
 _RETRY_S = 30.0
 _REFUSALS = 3  # tries of a call that the provider refuses
-_CLEANUPS = 5
 #: Calls for what may have been paid for: as long as its deadline allows, they wait for the endpoint or its key.
 _PAID = ("get", "collect", "withdraw", "find")
 _LOOKS = 2
@@ -209,10 +208,6 @@ def _fail_call(call: Call, error: ModelError) -> None:
     batch = call.batch
     why = error.log_message or str(error)
     refused = isinstance(error, RejectedError | ConfigurationError)
-    if call.name == "clean" and batch.attempts >= _CLEANUPS:
-        remote_batches.note_error(batch, why)
-        remote_batches.set_clean(batch)
-        return
     if call.name == "collect" and isinstance(error, NotFoundError):
         _end_collecting(batch, why)
         return

@@ -50,6 +50,21 @@ def test_a_key_that_is_refused_for_a_while_costs_nothing(connect, db, lane, kind
     assert (lane.sent.total(), lane.paid_twice) == (0, {})
 
 
+@pytest.mark.parametrize("status", [401, 500])
+def test_files_are_deleted_however_often_that_fails(connect, db, lane, status):
+    worker = connect()
+    create(db)
+    steps(db, worker, "submitted")
+    lane.fault.refuse["delete"] = [Refusal(status, {}, "not now")] * 100
+    steps(db, worker, "done")
+    look_often(db, worker, lane, "delete", 8)
+    assert lane.files
+    lane.fault.refuse.clear()
+    through(db, worker)
+    assert_as_source(db)
+    assert lane.files == {}
+
+
 def test_a_batch_that_is_gone_is_not_waited_for(connect, db, lane):
     worker = connect()
     lane.auto = False

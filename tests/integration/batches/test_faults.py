@@ -11,6 +11,8 @@ from tests.integration.batches.lane import WORK, batches, create, state, steps, 
 pytestmark = pytest.mark.shared_database
 
 ROWS = 30
+#: All of them go through test_history.py; their own faults are those of tests/unit/embedding/batches.
+FORMATS = ["openai", *(pytest.param(name, marks=pytest.mark.stress) for name in SERVERS if name != "openai")]
 
 
 def text(number):
@@ -23,7 +25,7 @@ def end(db):
     return ended, succeeded, failed
 
 
-@pytest.mark.parametrize("api", SERVERS, indirect=True)
+@pytest.mark.parametrize("api", FORMATS, indirect=True)
 @pytest.mark.parametrize("where", ["status", "hidden"])
 def test_texts_that_fail_go_by_requests(connect, db, lane, where):
     """In the file of errors, or in the output of a batch that says that none failed."""
@@ -38,7 +40,7 @@ def test_texts_that_fail_go_by_requests(connect, db, lane, where):
         assert not lane.paid_twice
 
 
-@pytest.mark.parametrize("api", SERVERS, indirect=True)
+@pytest.mark.parametrize("api", FORMATS, indirect=True)
 def test_a_batch_that_expires_with_a_part_of_its_results(connect, db, lane):
     lane.fault.outcome = "expired"
     create(db)
@@ -50,7 +52,7 @@ def test_a_batch_that_expires_with_a_part_of_its_results(connect, db, lane):
     assert not lane.paid_twice
 
 
-@pytest.mark.parametrize("api", SERVERS, indirect=True)
+@pytest.mark.parametrize("api", FORMATS, indirect=True)
 def test_a_file_that_is_refused(connect, db, lane):
     lane.fault.outcome = "failed"
     lane.fault.invalid = [(1, "invalid", "the model is not there")]

@@ -88,9 +88,7 @@ def _queue(generation: Generation, key: str) -> Iterator[str]:
         yield "queue: nothing waits"
     else:
         lane = Lane(job["lane"]).label
-        state = (
-            "claimed by a worker" if job["claimed"] else f"waits until {job['ready_at']}" if job["waits"] else "ready"
-        )
+        state = "claimed by a worker" if job["claimed"] else _waits(job) if job["waits"] else "ready"
         failed = pluralize(job["attempts"], "failed attempt")
         cause = f" by a change of {job['cause']}" if job["cause"] else ""
         yield f"queue: {state}, {lane} lane, changed at {job['changed_at']}{cause}, {failed}"
@@ -100,6 +98,12 @@ def _queue(generation: Generation, key: str) -> Iterator[str]:
     if failure is not None:
         how = f"{failure['class']}, {pluralize(failure['attempts'], 'attempt')}"
         yield f"given up at {failure['last_at']} ({how}): {_short(failure['message'])}"
+
+
+def _waits(job: db.Row) -> str:
+    if job["batch"] is not None:
+        return f"in batch {job['batch']} at the provider, until {job['ready_at']} at the longest"
+    return f"waits until {job['ready_at']}"
 
 
 def _stored(stored: db.Row | None) -> str:

@@ -57,7 +57,8 @@ WHERE b.finished_at IS NULL AND b.deadline > pg_catalog.clock_timestamp() AND ($
 -- explained_job(int4, jsonb): the queued work for a key
 SELECT j.lane, j.attempts, j.last_error, j.changed_at::pg_catalog.text AS changed_at,
        j.ready_at::pg_catalog.text AS ready_at, j.ready_at > pg_catalog.clock_timestamp() AS waits, l.token IS NOT NULL AS claimed,
-       d.base_name AS cause
+       d.base_name AS cause,
+       nullif(j.batch, 0) AS batch
 FROM embed.job j LEFT JOIN embed.dependency d ON d.id = j.dependency LEFT JOIN embed.lease l ON l.token = j.token AND l.expires_at > pg_catalog.clock_timestamp()
 WHERE j.generation = $1 AND j.key = $2
 

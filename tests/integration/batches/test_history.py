@@ -189,6 +189,8 @@ def test_the_status_of_a_batch(connect, db, lane):
     assert state(db, "remote_id") in lane.batches
     assert state(db, "deadline - submitted_at BETWEEN '23 hours' AND '24 hours'")
     assert state(db, "finished_at") is None
+    (story,) = db.execute("SELECT embed_explain('docs', '[3]')").fetchone()
+    assert f"queue: in batch {state(db, 'id')} at the provider, until" in story
     lane.finish()
     steps(db, worker, "done")
     assert state(db, "finished_at") is not None

@@ -40,7 +40,7 @@ BEGIN
     SELECT string_agg(r.ev_action::text, '' ORDER BY v.relation) INTO rules
     FROM embed.view_relations(view) v
     JOIN pg_rewrite r ON r.ev_class = v.relation AND r.rulename = '_RETURN' AND v.kind = 'v';
-    IF rules ~ '\{(SQLVALUEFUNCTION|NEXTVALUEEXPR) '
+    IF rules ~ '[{](SQLVALUEFUNCTION|NEXTVALUEEXPR) '
        OR EXISTS (SELECT FROM regexp_matches(rules, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([0-9]+)', 'g') m (found)
                   JOIN pg_proc p ON p.oid = m.found[1]::oid AND p.provolatile <> 'i') THEN
         RETURN concat('reader ', md5(rules));

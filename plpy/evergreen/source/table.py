@@ -99,7 +99,7 @@ def describe(oid: int, key: Sequence[int | str] = ()) -> Source | None:
     )
     if relation["kind"] in {"v", "m"}:
         given = [c.attnum for name in key for c in columns if name in {c.attnum, c.name}]
-        operators = db.rows(SQL.type_operators, oid, given)
+        operators = _known(db.rows(SQL.type_operators, oid, given))
     else:
         operators = db.rows(SQL.primary_key, oid)
     return Source(
@@ -115,18 +115,18 @@ def describe(oid: int, key: Sequence[int | str] = ()) -> Source | None:
 
 
 def with_operators(columns: tuple[Column, ...], operators: list[db.Row]) -> tuple[KeyColumn, ...]:
-    """Return those of the columns that have operators, with them."""
+    """Return the columns that operators are given for, with them."""
     by_number = {c.attnum: c for c in columns}
-    return tuple(
-        KeyColumn(**vars(by_number[r["attnum"]]), equal=r["equal"], greater=r["greater"])
-        for r in operators
-        if r["equal"] is not None
-    )
+    return tuple(KeyColumn(**vars(by_number[r["attnum"]]), equal=r["equal"], greater=r["greater"]) for r in operators)
+
+
+def _known(operators: list[db.Row]) -> list[db.Row]:
+    return [r for r in operators if r["equal"] is not None]
 
 
 def comparable_columns(source: Source, numbers: Sequence[int]) -> tuple[KeyColumn, ...]:
     """Return columns with the default operators of their types; without those whose type has none."""
-    return with_operators(source.columns, db.rows(SQL.type_operators, source.oid, list(numbers)))
+    return with_operators(source.columns, _known(db.rows(SQL.type_operators, source.oid, list(numbers))))
 
 
 def oid_of(table: str) -> int:

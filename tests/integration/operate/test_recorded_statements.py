@@ -29,7 +29,7 @@ COPY = re.compile(r"^COPY ([\w.]+)", re.MULTILINE)
 COALESCE = re.compile(r"WITH generations AS MATERIALIZED \(\s+SELECT g\.id FROM embed\.generation")
 COALESCE_VARIANTS = 6
 # Lines of a plan: auto_explain shows the values that a plan was made for, and leaves no way but generic plans.
-PLANNED = {"Filter", "Index Cond", "Function Call"}
+PLANNED = {"Filter", "Join Filter", "Index Cond", "Function Call"}
 RECORDED = "SELECT queryid, query FROM pg_stat_statements WHERE NOT toplevel"
 
 

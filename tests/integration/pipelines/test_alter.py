@@ -12,6 +12,7 @@ DEFAULTS = {
     "on_too_long": "fail", "max_attempts": 5, "live_share": 0.8, "daily_tokens": None, "daily_cost": None,
     "previous_kept": "7 days", "wakeup": None, "language": "pg_catalog.english", "slot_limit": "10 GB",
     "bulk_lane": "backfill", "max_lag": None,
+    "backfill_via": "requests", "batch_deadline": "24 hours", "batch_min_texts": 1000,
 }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def _edit(db: psycopg.Connection, seconds: float) -> None:
             " WHERE id IN (SELECT 1 + floor(random() * %s)::int FROM generate_series(1, %s))",
             (_ROWS, many),
         )
-        time.sleep(chance.uniform(0.05, 0.8))
+        time.sleep(chance.uniform(0.05, 0.8))  # the pace of people, for the charts
 
 
 def _shoot(db: psycopg.Connection, browser: Browser, address: str) -> None:
@@ -116,7 +116,7 @@ def main() -> None:
         served = ("dashboard", "--dsn", cluster.dsn(), "--listen", "127.0.0.1:0")
         with _running("worker", "--dsn", cluster.dsn()), _running(*served) as page:
             address = (page.stdout.readline() if page.stdout else "").split()[-1]
-            time.sleep(20)
+            time.sleep(20)  # without changes: the beginning of the charts
             db.execute("SELECT embed_pause('reviews')")
             _edit(db, _EDIT_S)
             db.execute("SELECT embed_build('docs', model => 'wordllama-128')")

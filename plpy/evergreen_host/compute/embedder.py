@@ -151,7 +151,7 @@ class Embedder:
         return embedded
 
     def _model(self, claimed: ClaimedText, factory: Factory) -> Embed:
-        """Return the function of a model; another revision is loaded anew, in the place of the one before."""
+        """Return the function of a model; another revision is loaded and replaces the one before."""
         revision, embed = self._models.pop(claimed.model, (None, None))
         if embed is None or revision != claimed.revision:
             embed = factory(claimed.model)

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -22,10 +21,32 @@ from evergreen_host.dashboard.pages import Pages
 from evergreen_host.dashboard.poller import Poller
 from evergreen_host.dashboard.security import Guard
 
-T = TypeVar("T")
 _LONGEST_BODY = 64 * 1024
 _OPEN = ("/login", "/static/")
 Next = Callable[[Request], Awaitable[Response]]
+
+
+class Kept:
+    """Pages that browsers share for a moment, so that ten of them cost no more than one."""
+
+    _MOST = 500
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: dict[tuple[object, ...], tuple[float, str]] = {}
+
+    def get(self, name: tuple[object, ...], seconds: float, make: Callable[[], str]) -> str:
+        """Return a kept page, or make it; requests for it meanwhile wait."""
+        with self._lock:
+            now = time.monotonic()
+            until, found = self._pages.get(name, (0.0, ""))
+            if now < until:
+                return found
+            made = make()
+            if len(self._pages) >= self._MOST:
+                self._pages.clear()
+            self._pages[name] = (time.monotonic() + seconds, made)
+            return made
 
 
 @dataclass
@@ -38,36 +59,13 @@ class Site:
     asking: Link
     acting: Link
     read_only: bool
-    kept: "Kept" = field(default_factory=lambda: Kept())  # noqa: PLW0108 - defined below
+    kept: Kept = field(default_factory=Kept)
 
     def close(self) -> None:
         """End the sessions."""
         self.poller.stop()
         self.asking.close()
         self.acting.close()
-
-
-class Kept:
-    """Answers that browsers share for a moment, so that ten of them cost no more than one."""
-
-    _MOST = 500
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._answers: dict[tuple[object, ...], tuple[float, object]] = {}
-
-    def get(self, name: tuple[object, ...], seconds: float, make: Callable[[], T]) -> T:
-        """Return a kept answer, or make it; others that want it meanwhile wait for it."""
-        with self._lock:
-            now = time.monotonic()
-            until, found = self._answers.get(name, (0.0, None))
-            if now < until:
-                return found  # type: ignore[return-value]
-            made = make()
-            if len(self._answers) >= self._MOST:
-                self._answers.clear()
-            self._answers[name] = (time.monotonic() + seconds, made)
-            return made
 
 
 def refuse(status: int, message: str) -> Response:

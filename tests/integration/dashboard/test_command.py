@@ -63,7 +63,7 @@ def test_with_a_token_as_the_page_says(dsn, tmp_path):
 
 
 def test_the_example_for_systemd_is_understood():
-    """And it comes with the package: the file lies beside the module."""
+    """And it comes with the package: the file is next to the module."""
     parsed = ConfigParser(strict=True, interpolation=None)
     parsed.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]
     parsed.read_string(Path(start.__file__).with_name("evergreen-dashboard.service").read_text("utf-8"))

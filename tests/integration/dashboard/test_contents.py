@@ -40,7 +40,7 @@ def test_a_late_pipeline_and_why(serve, db, docs):
     assert "rows waiting 3" in seen(served)
 
 
-def test_what_was_spent_and_saved_beside_a_nightly_job(serve, db, docs, provider):
+def test_what_was_spent_and_saved_against_a_nightly_job(serve, db, docs, provider):
     serve_model(db, provider, model={"price": 1000})
     create(db)
     drain_all(db)

@@ -86,7 +86,7 @@ def test_a_slow_database_is_asked_less_often(serve, pipeline, monkeypatch):
     status = pollers.figures.status.read
 
     def slow(database, name):
-        time.sleep(0.3)
+        database.rows("SELECT pg_sleep(0.3)")
         return status(database, name)
 
     monkeypatch.setattr(pollers.figures.status, "read", slow)

@@ -57,7 +57,7 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return write
 
 
-def _assert_nobody_was_wronged(report: Report, *, bound: float, killed: bool, turned: bool = False) -> None:
+def _assert_nothing_was_lost(report: Report, *, bound: float, killed: bool, turned: bool = False) -> None:
     """Writers got no error and no wait from workers, readers saw nothing false, workers failed only when killed.
 
     Where models ``turned``, readers saw their vectors until the watch noticed.
@@ -107,7 +107,7 @@ def test_nothing_is_lost_whatever_happens(doomed, seed, say, request):
         weather = Weather(provider, seed, share=SHARE_OF_FAULTS)
         report = play(stage, Cast(seed, kinds=tuple(KINDS), seconds=seconds, reaped_every=1.0))
         say(f"--chaos-seed {seed}, {seconds:g} s\n{summary(report, weather)}")
-        _assert_nobody_was_wronged(report, bound=KILL_BOUND, killed=True)
+        _assert_nothing_was_lost(report, bound=KILL_BOUND, killed=True)
         _assert_all_is_well(stage, weather, say)
     assert _crashes(doomed) == []
 
@@ -130,7 +130,7 @@ def test_no_vector_of_another_model_is_left_when_models_come_and_go(doomed, seed
         turner.return_to_normal()
         wait_until(lambda: _work(stage) or _is_as_before(stage), timeout=120, what="work with the models of before")
         say(f"--chaos-seed {seed}, {seconds:g} s, {turner.turns} turns\n{summary(report, weather)}")
-        _assert_nobody_was_wronged(report, bound=KILL_BOUND, killed=True, turned=True)
+        _assert_nothing_was_lost(report, bound=KILL_BOUND, killed=True, turned=True)
         _assert_all_is_well(stage, weather, say)
         assert turner.turns
     assert _crashes(doomed) == []
@@ -161,7 +161,7 @@ def test_writers_wait_no_longer_than_without_evergreen(doomed, seed, say, apart)
         weather = Weather(provider, seed, share=SHARE_OF_FAULTS)
         report = play(stage, Cast(seed, transactions=transactions, kinds=FRUGAL, apart=apart))
         say(f"--chaos-seed {seed}\nwithout evergreen:\n{summary(bare, None)}\nwith it:\n{summary(report, weather)}")
-        _assert_nobody_was_wronged(report, bound=BOUND, killed=False)
+        _assert_nothing_was_lost(report, bound=BOUND, killed=False)
         assert weather.again == 0
         _assert_all_is_well(stage, weather, say)
     if apart:  # where writers wait for each other the longest wait is chance: there it is the cause that is looked at

@@ -36,7 +36,7 @@ _FAILED = "1 min"
 class Look:
     """A look that this session has taken. ``number``: its fencing token.
 
-    ``before_writing``: every session looks before it writes its first vector, so after a change none is to be marked.
+    ``before_writing``: every session looks before it writes its first vector, so a change leaves none to mark.
     """
 
     model: Model

@@ -22,7 +22,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 _SIZE = re.compile(r"\s*(\d{1,9})\s*(MB|GB|TB)\s*")  # see pg_size_bytes()
 _FACTORS = {"MB": 1, "GB": 1 << 10, "TB": 1 << 20}
-_INTERVALS = ("previous_kept", "batch_deadline")
+# Options that are intervals, with an example; those of 0 seconds make sense for the first alone.
+_INTERVALS = {"previous_kept": "7 days"}
+_POSITIVE_INTERVALS = {"max_lag": "1 minute", "batch_deadline": "24 hours"}
 _LEAST_MB, _MOST_MB = 32, 64 << 20
 
 
@@ -241,14 +243,16 @@ def is_interval(value: str) -> bool:
 
 def check_intervals(options: dict[str, Any]) -> dict[str, Any]:
     """Return a pipeline's options; raises UserError 22023 for an invalid interval."""
-    for name in _INTERVALS:
+    for name, example in _INTERVALS.items():
         given = options.get(name)
         if given is not None and not is_interval(given):
-            example = PIPELINE[name].default
             raise UserError(f'option "{name}" must be an interval, not "{given}"', hint=f"For example '{example}'.")
-    lag = options.get("max_lag")
-    if lag is not None and not (is_interval(lag) and interval_seconds(lag) > 0):
-        raise UserError(f'option "max_lag" must be a positive interval, not "{lag}"', hint="For example '1 minute'.")
+    for name, example in _POSITIVE_INTERVALS.items():
+        given = options.get(name)
+        if given is not None and not (is_interval(given) and interval_seconds(given) > 0):
+            raise UserError(
+                f'option "{name}" must be a positive interval, not "{given}"', hint=f"For example '{example}'."
+            )
     return options
 
 

@@ -88,6 +88,14 @@ def test_while_paused_capture_goes_on_and_work_stops(db, pipeline, work):
     assert db.execute(state).fetchone() == ("active", 0, 10)
 
 
+@pytest.mark.parametrize("name", ["max_lag", "batch_deadline"])
+@pytest.mark.parametrize("given", ["0 s", "-1 minute", "soon"])
+def test_an_interval_in_which_nothing_can_be_done_is_refused(db, pipeline, name, given):
+    with pytest.raises(errors.InvalidParameterValue, match=f'option "{name}" must be a positive interval') as refused:
+        alter(db, f'{{"{name}": "{given}"}}')
+    assert refused.value.diag.message_hint.startswith("For example '")
+
+
 def test_an_alter_that_is_rolled_back_did_not_happen(db, connect, pipeline):
     session = connect(autocommit=False)
     alter(session, '{"max_attempts": 2}')

@@ -247,7 +247,8 @@ def accept(model: Model) -> int:
     """Take what is served as the revision of the active generations; raises UserError 55000."""
     row = db.one(SQL.lock_watch_of, model.id)
     if row is None:
-        return model.revision  # never looked at
+        db.notice(f'model "{model.name}" has not been looked at yet: nothing to accept')
+        return model.revision
     if not row["settled"]:
         raise UserError(
             f'answers of model "{model.name}" alternate between models',

@@ -153,6 +153,7 @@ CREATE TABLE embed.batch (
 CREATE UNIQUE INDEX batch_open_idx ON embed.batch (pipeline, model, model_revision)
     WHERE state = 'preparing' AND sealed_at IS NULL AND NOT is_full;
 CREATE INDEX batch_due_idx ON embed.batch (next_at) WHERE NOT is_clean;
+ALTER TABLE embed.batch ALTER COLUMN last_error SET STATISTICS 0;
 CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.batch FOR EACH ROW
     WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
 ALTER TABLE embed.batch ENABLE REPLICA TRIGGER skip_replicated;
@@ -169,6 +170,7 @@ CREATE TABLE embed.batch_text (
     vacuum_truncate = false, toast.vacuum_truncate = false
 );
 CREATE INDEX batch_text_hash_idx ON embed.batch_text (model, hash);
+ALTER TABLE embed.batch_text ALTER COLUMN text SET STATISTICS 0;
 CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.batch_text FOR EACH ROW
     WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
 ALTER TABLE embed.batch_text ENABLE REPLICA TRIGGER skip_replicated;
@@ -201,6 +203,7 @@ CREATE TABLE embed.link_cursor (
 );
 CREATE INDEX link_cursor_pipeline_idx ON embed.link_cursor (pipeline, moved_at);
 SELECT pg_catalog.pg_extension_config_dump('embed.link_cursor', '');
+ALTER TABLE embed.link_cursor ALTER COLUMN last_error SET STATISTICS 0;
 CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON embed.link_cursor FOR EACH ROW
     WHEN (pg_catalog.pg_trigger_depth() = 0) EXECUTE FUNCTION embed.skip_replicated();
 ALTER TABLE embed.link_cursor ENABLE REPLICA TRIGGER skip_replicated;
@@ -240,6 +243,24 @@ END
 $plpgsql$;
 CREATE TRIGGER bind_restored BEFORE INSERT ON embed.dependency FOR EACH ROW EXECUTE FUNCTION embed.bind_restored_table();
 ALTER TABLE embed.dependency ENABLE ALWAYS TRIGGER bind_restored;
+
+-- ANALYZE copied messages, which may quote texts, and vectors into pg_statistic, where nothing erases them.
+DO $do$
+DECLARE
+    stored record;
+BEGIN
+    FOR stored IN
+        SELECT * FROM (VALUES
+            ('embed.maintenance_error', 'message'), ('embed.job', 'last_error'), ('embed.backfill_cursor', 'last_error'),
+            ('embed.failure', 'message'), ('embed.cache', 'embedding')) s (name, attribute)
+    LOOP
+        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS 0', stored.name, stored.attribute);
+        DELETE FROM pg_statistic s USING pg_attribute a
+        WHERE s.starelid = to_regclass(stored.name) AND a.attrelid = s.starelid AND a.attnum = s.staattnum
+          AND a.attname = stored.attribute;
+    END LOOP;
+END
+$do$;
 
 -- It fires for more commands.
 DROP EVENT TRIGGER evergreen_follow_ddl;

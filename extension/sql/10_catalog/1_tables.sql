@@ -130,6 +130,9 @@ CREATE TABLE embed.maintenance_error (
     retry_at   timestamptz NOT NULL,
     PRIMARY KEY (task, pipeline, generation)
 ) WITH (vacuum_truncate = false);
+-- ANALYZE would copy messages, which may quote texts, into pg_statistic, where nothing erases them. The same applies to the
+-- tables below.
+ALTER TABLE embed.maintenance_error ALTER COLUMN message SET STATISTICS 0;
 COMMENT ON TABLE embed.maintenance_error IS
     'maintenance tasks whose last attempt failed: indexes, retirement, cleanup; retried after retry_at';
 COMMENT ON COLUMN embed.maintenance_error.pipeline IS '0: the task belongs to no pipeline';

@@ -72,6 +72,7 @@ CREATE TABLE embed.job (
 -- the table was emptier, the planner preferred it as the smaller one and read a whole lane for each key.
 CREATE INDEX job_claim_idx ON embed.job (generation, lane, xid) WHERE lane IN (0, 1);
 CREATE INDEX job_batch_idx ON embed.job (batch) WHERE batch > 0;
+ALTER TABLE embed.job ALTER COLUMN last_error SET STATISTICS 0;  -- see embed.maintenance_error
 COMMENT ON TABLE embed.job IS 'keys that need work, at most one row per (generation, key); written by workers only';
 COMMENT ON COLUMN embed.job.lane IS '0: live, 1: backfill';
 COMMENT ON COLUMN embed.job.changes IS
@@ -125,6 +126,7 @@ CREATE TABLE embed.backfill_cursor (
     active_time interval NOT NULL DEFAULT '0',
     PRIMARY KEY (generation, scope)
 ) WITH (fillfactor = 50, vacuum_truncate = false);
+ALTER TABLE embed.backfill_cursor ALTER COLUMN last_error SET STATISTICS 0;  -- see embed.maintenance_error
 COMMENT ON TABLE embed.backfill_cursor IS
     'durable keyset cursors: over the source (backfill) and over the stored documents (orphans)';
 COMMENT ON COLUMN embed.backfill_cursor.round IS
@@ -154,6 +156,7 @@ CREATE TABLE embed.link_cursor (
     vacuum_truncate = false, toast.vacuum_truncate = false
 );
 CREATE INDEX link_cursor_pipeline_idx ON embed.link_cursor (pipeline, moved_at);
+ALTER TABLE embed.link_cursor ALTER COLUMN last_error SET STATISTICS 0;  -- see embed.maintenance_error
 COMMENT ON TABLE embed.link_cursor IS
     'changed values of a link of a view (see embed.dependency) whose rows are still to be queued; one row however often they change';
 COMMENT ON COLUMN embed.link_cursor.paging IS 'whether they lead to so many rows that these are queued page by page, in the lane of bulk changes';
@@ -194,6 +197,7 @@ CREATE TABLE embed.failure (
     unserved_since timestamptz,
     PRIMARY KEY (generation, key)
 ) WITH (vacuum_truncate = false);
+ALTER TABLE embed.failure ALTER COLUMN message SET STATISTICS 0;  -- see embed.maintenance_error
 COMMENT ON TABLE embed.failure IS 'dead letters: keys given up until they change or are touched';
 COMMENT ON COLUMN embed.failure.unserved_since IS 'copied from the job: lag counts the change once a retry succeeds';
 SELECT pg_catalog.pg_extension_config_dump('embed.failure', '');

@@ -46,6 +46,7 @@ CREATE TABLE embed.batch (
 CREATE UNIQUE INDEX batch_open_idx ON embed.batch (pipeline, model, model_revision)
     WHERE state = 'preparing' AND sealed_at IS NULL AND NOT is_full;
 CREATE INDEX batch_due_idx ON embed.batch (next_at) WHERE NOT is_clean;
+ALTER TABLE embed.batch ALTER COLUMN last_error SET STATISTICS 0;  -- see embed.maintenance_error
 COMMENT ON TABLE embed.batch IS
     'batches of texts for a provider''s batch API; a worker owns one for a step: it holds a lock on its token, as on that of a claim';
 COMMENT ON COLUMN embed.batch.intent IS 'by which a batch whose creation had no answer is found in the provider''s list';
@@ -75,5 +76,6 @@ CREATE TABLE embed.batch_text (
     vacuum_truncate = false, toast.vacuum_truncate = false
 );
 CREATE INDEX batch_text_hash_idx ON embed.batch_text (model, hash);
+ALTER TABLE embed.batch_text ALTER COLUMN text SET STATISTICS 0;  -- see embed.maintenance_error
 COMMENT ON TABLE embed.batch_text IS 'texts of batches that have no vector yet; deleted when they are collected or given back';
 COMMENT ON COLUMN embed.batch_text.key IS 'row that the text is of, so that embed_forget finds it';

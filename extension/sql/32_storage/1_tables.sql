@@ -56,6 +56,7 @@ CREATE TABLE embed.cache (
 );
 CREATE INDEX cache_kept_at_idx ON embed.cache (kept_at);
 CREATE INDEX cache_row_idx ON embed.cache (pipeline, key);
+ALTER TABLE embed.cache ALTER COLUMN embedding SET STATISTICS 0;  -- see embed.maintenance_error
 COMMENT ON TABLE embed.cache IS
     'vectors of texts that are no longer live, so that a revert costs nothing; kept for cache_retention, and at most '
     'cache_limit of replaced texts';

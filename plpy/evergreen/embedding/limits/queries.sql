@@ -49,18 +49,19 @@ SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::
        f.last_value AS model_failures, r.last_value AS model_rests_until
 FROM embed.model_{model}_failures f, embed.model_{model}_rests_until r
 
--- read_both(): breakers of a model and its endpoint, and the endpoint's buckets
+-- read_both(): breakers of a model and its endpoint, and the endpoint's buckets; a join of them took 100 times as long to plan
 SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint AS now,
-       mf.last_value AS model_failures, mr.last_value AS model_rests_until,
-       f.last_value AS failures, r.last_value AS rests_until,
-       q.last_value AS requests, bq.last_value AS backfill_requests,
-       t.last_value AS tokens, bt.last_value AS backfill_tokens,
-       mt.last_value AS text_micros, ms.last_value AS sizes, fl.last_value AS in_flight
-FROM embed.model_{model}_failures mf, embed.model_{model}_rests_until mr,
-     embed.endpoint_{endpoint}_failures f, embed.endpoint_{endpoint}_rests_until r,
-     embed.endpoint_{endpoint}_requests q, embed.endpoint_{endpoint}_backfill_requests bq,
-     embed.endpoint_{endpoint}_tokens t, embed.endpoint_{endpoint}_backfill_tokens bt,
-     embed.model_{model}_text_micros mt, embed.model_{model}_sizes ms, embed.endpoint_{endpoint}_in_flight fl
+       (SELECT s.last_value FROM embed.model_{model}_failures s) AS model_failures,
+       (SELECT s.last_value FROM embed.model_{model}_rests_until s) AS model_rests_until,
+       (SELECT s.last_value FROM embed.endpoint_{endpoint}_failures s) AS failures,
+       (SELECT s.last_value FROM embed.endpoint_{endpoint}_rests_until s) AS rests_until,
+       (SELECT s.last_value FROM embed.endpoint_{endpoint}_requests s) AS requests,
+       (SELECT s.last_value FROM embed.endpoint_{endpoint}_backfill_requests s) AS backfill_requests,
+       (SELECT s.last_value FROM embed.endpoint_{endpoint}_tokens s) AS tokens,
+       (SELECT s.last_value FROM embed.endpoint_{endpoint}_backfill_tokens s) AS backfill_tokens,
+       (SELECT s.last_value FROM embed.model_{model}_text_micros s) AS text_micros,
+       (SELECT s.last_value FROM embed.model_{model}_sizes s) AS sizes,
+       (SELECT s.last_value FROM embed.endpoint_{endpoint}_in_flight s) AS in_flight
 
 -- write_model(int8, int8): breaker of a model
 SELECT pg_catalog.setval('embed.model_{model}_failures', $1), pg_catalog.setval('embed.model_{model}_rests_until', $2)

@@ -130,9 +130,10 @@ COMMENT ON FUNCTION embed.is_restored(int) IS
 
 -- A row that another session has locked is left for the next call.
 CREATE FUNCTION embed.record_names() RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER  -- not sql, which plans it for each call
 SET search_path = pg_catalog, pg_temp
-AS $sql$
+AS $plpgsql$
+BEGIN
     UPDATE embed.pipeline p SET source_name = coalesce(n.source, p.source_name), source_owner = coalesce(n.owner, p.source_owner),
                                 view_name = coalesce(n.view, p.view_name)
     FROM (SELECT o.id, t.source, t.owner, t.view
@@ -144,8 +145,9 @@ AS $sql$
                  OR (t.view IS NOT NULL AND o.view_name IS NULL))
             AND NOT embed.is_restored(o.id)
           FOR NO KEY UPDATE OF o SKIP LOCKED) n
-    WHERE p.id = n.id
-$sql$;
+    WHERE p.id = n.id;
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.record_names() IS 'internal: stores the current names of sources, their owners and views, for a dump';
 
 -- Called by the views only: PUBLIC has no USAGE on this schema. Plain SQL, so that current_user is the querying role.

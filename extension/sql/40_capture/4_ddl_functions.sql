@@ -19,9 +19,12 @@ COMMENT ON FUNCTION embed.refresh(int, boolean, int) IS
 -- ALTER TYPE ... RENAME VALUE and ADD or DROP ATTRIBUTE change the text of values without writing them; so does ALTER TABLE for
 -- columns of that table's row type. A lone command that cannot change any text is recognized by its wording.
 CREATE FUNCTION embed.with_altered_types() RETURNS TABLE (pipeline int)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE  -- not sql, which plans it for each call
 SET search_path = pg_catalog, pg_temp
-AS $sql$
+AS $plpgsql$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE watched (pipeline, type) AS (
         SELECT p.id, a.atttypid
         FROM embed.pipeline p JOIN embed.generation g ON g.pipeline = p.id
@@ -51,8 +54,9 @@ AS $sql$
       AND (current_query() !~* '^[[:space:]]*alter[[:space:]]+type[[:space:]][^;]*[[:space:]]'
                               '(add[[:space:]]+value|rename[[:space:]]+to|owner[[:space:]]+to|set[[:space:]]+schema)'
                               '[[:space:]][^;]*;?[[:space:]]*$'
-           OR current_query() ~* '(rename[[:space:]]+value|attribute)[[:space:]]')
-$sql$;
+           OR current_query() ~* '(rename[[:space:]]+value|attribute)[[:space:]]');
+END
+$plpgsql$;
 COMMENT ON FUNCTION embed.with_altered_types() IS
     'internal: pipelines whose text or keys this DDL command may have changed, through a type they use';
 
@@ -112,6 +116,17 @@ BEGIN
         WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass;
         RETURN;
     END IF;
+    -- Most commands concern no source: new tables, unless they are partitions, temporary tables, and what we create.
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_event_trigger_ddl_commands() c
+        WHERE CASE WHEN c.object_type = 'extension' THEN c.object_identity <> 'evergreen'
+                   WHEN c.schema_name = 'pg_temp' THEN false
+                   WHEN c.schema_name = 'embed_store' THEN EXISTS (SELECT FROM embed.pipeline p WHERE p.source = c.objid)
+                   WHEN TG_TAG IN ('CREATE TABLE', 'CREATE TABLE AS')
+                       THEN EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.objid)
+                   ELSE true END) THEN
+        RETURN;
+    END IF;
     altered = embed.altered_types();
     PERFORM embed.record_names();
     FOR touched IN
@@ -155,6 +170,9 @@ BEGIN
                 USING HINT = 'The next embed_drain() or embed_work() tries again.';
         END;
     END LOOP;
+    IF TG_TAG NOT IN ('ALTER TYPE', 'ALTER TABLE') THEN
+        RETURN;
+    END IF;
     FOR touched IN SELECT t.pipeline AS id FROM embed.with_altered_types() t LOOP
         INSERT INTO embed.change_log (pipeline, scope) VALUES (touched.id, 'source');
         BEGIN

@@ -135,8 +135,11 @@ END
 -- create_trigger(): {event}, {level} and {condition}: see _ROW_TRIGGERS in triggers.py
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH {level} {condition} EXECUTE FUNCTION {function}()
 
--- enable_always(): fires under session_replication_role = replica as well
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}
+-- alter_table(): with actions as below
+ALTER TABLE {table} {actions}
+
+-- always_enabled(): fires under session_replication_role = replica as well
+ENABLE ALWAYS TRIGGER {trigger}
 
 -- drop_trigger(): drops the trigger from this table
 DROP TRIGGER IF EXISTS {trigger} ON {table}

@@ -55,7 +55,7 @@ def install(pipeline: Pipeline, tables: Sequence[CapturedTable]) -> bool:
     present = {(row["table_oid"], row["trigger"]): row for row in db.rows(SQL.our_triggers, pipeline.id)}
     for row in present.values():  # an owner can disable those of single partitions, too
         if row["enabled"] != "A":
-            db.ddl(SQL.enable_always.with_identifiers(trigger=db.identifier(row["trigger"]), table=row["table_name"]))
+            _enable(row["table_name"], [db.identifier(row["trigger"])])
     return any([_install_on(pipeline, table, set(present)) for table in tables])  # noqa: C419 - on all of them
 
 
@@ -67,6 +67,7 @@ def _install_on(pipeline: Pipeline, root: CapturedTable, present: set[tuple[int,
         for member in db.rows(SQL.partition_tree, root.oid)
     ]
     missed_rows = False
+    created: dict[str, list[str]] = {}
     for oid, table, event, sql, level, condition in required:
         trigger = f"evergreen_{pipeline.id}{root.suffix}_{event}"
         names = {"trigger": db.identifier(trigger), "table": table}
@@ -79,8 +80,16 @@ def _install_on(pipeline: Pipeline, root: CapturedTable, present: set[tuple[int,
             )
             if relations.oid_of(table) != oid:
                 raise db.undefined(f"table {table} was renamed during the wait for its lock")
-            db.ddl(SQL.enable_always.with_identifiers(**names))
+            created.setdefault(table, []).append(names["trigger"])
+    for table, triggers in created.items():
+        _enable(table, triggers)
     return missed_rows
+
+
+def _enable(table: str, triggers: Sequence[str]) -> None:
+    # One command, because the event triggers look at each.
+    actions = ", ".join(SQL.always_enabled.with_identifiers(trigger=trigger).text for trigger in triggers)
+    db.ddl(SQL.alter_table.with_identifiers(table=table, actions=actions))
 
 
 def remove_from_others(pipeline: Pipeline, tables: Sequence[CapturedTable]) -> bool:

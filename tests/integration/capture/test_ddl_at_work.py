@@ -14,11 +14,12 @@ WORKERS = ("CALL embed_work(until_empty => true)", "SELECT embed_drain()")
 @pytest.fixture
 def at_the_model(connect, provider):
     """Starts a worker and returns it when the model has a request of it, which stays unanswered."""
+    session = connect()
 
     def start(statement=WORKERS[0]):
         provider.reset()
         provider.hold()
-        work = Background(connect(), statement)
+        work = Background(session, statement)
         provider.wait_for_requests()
         return work
 

@@ -19,8 +19,19 @@ DRAIN_STEPS = [
 ]
 
 
+ALL_STEPS = [(WORK, *step) for step in STEPS] + [(DRAIN, *step) for step in DRAIN_STEPS]
+#: Before the texts are sent, when the vectors are there, and around the commit that makes them fresh.
+CLOSEST = [
+    (WORK, commit_of("claim"), "after"),
+    (WORK, commit_of("finish"), "before"),
+    (DRAIN, "served_epoch", "after"),
+    (DRAIN, "finish_unchanged_jobs", "after"),
+]
+
+
 @pytest.mark.parametrize(
-    ("statement", "where", "when"), [(WORK, *step) for step in STEPS] + [(DRAIN, *step) for step in DRAIN_STEPS]
+    ("statement", "where", "when"),
+    [step if step in CLOSEST else pytest.param(*step, marks=pytest.mark.stress) for step in ALL_STEPS],
 )
 def test_a_change_at_every_step(db, connect, watched, statement, where, when):
     look_once(db, watched)

@@ -16,7 +16,7 @@ import pytest
 from tests.fixtures.pipelines.documents import drain_all
 from tests.fixtures.pipelines.endpoints import create, serve
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database, pytest.mark.own_sessions]
 
 STUBS = {
     "urllib3/__init__.py": "__version__ = '1.26.12'\n",

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 
-pytestmark = pytest.mark.shared_database
+pytestmark = [pytest.mark.shared_database, pytest.mark.own_sessions]
 
 TABLE = "CREATE TABLE docs (a int2, b int4, c int8, d text, e varchar(9), f uuid, {extra} title text, body text, "
 ROWS = """INSERT INTO docs (a, b, c, d, e, f, title, body)

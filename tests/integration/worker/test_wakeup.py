@@ -10,7 +10,7 @@ from tests.fixtures.roles import people
 from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_processes import SLEEP, WORK, fall_asleep, heard, is_woken, listen
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database, pytest.mark.own_sessions]
 
 EDIT = "UPDATE docs SET body = body || '!' WHERE id = 1"
 

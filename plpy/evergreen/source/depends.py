@@ -21,7 +21,7 @@ _SYSTEM = ("pg_catalog", "information_schema", "embed", "embed_store")
 
 @frozen
 class NewLink:
-    """A link as it is to be stored. ``columns``: none where changes of the table are not watched."""
+    """A link that ``depends`` gives; ``columns`` is empty for a table that is not watched."""
 
     base: Source
     columns: tuple[Column, ...] = ()

@@ -2,10 +2,10 @@
 
 from itertools import product
 
-import psycopg
 import pytest
 
 from tests.fixtures.breakpoints import commit_of
+from tests.fixtures.endings import ended
 from tests.fixtures.pipelines.documents import assert_as_source
 from tests.fixtures.waiting import Background, wait_until
 from tests.integration.batches.lane import HURRY, WORK, batches, create, fill, through
@@ -17,17 +17,6 @@ STEPS = ("seal", "take", "begin", "upload", "create", "get", "file", "collect", 
 WHEN = ("before", "after")
 #: Between a call and its commit, where something exists at the provider that nothing here knows of.
 FRAGILE = [("upload", "before"), ("create", "before"), ("file", "before"), ("file", "after")]
-
-
-def ended(db, work):
-    """Wait for the end of the statement; True if its session ended with it."""
-    try:
-        work.result()
-    except psycopg.OperationalError:
-        gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-        wait_until(lambda: db.execute(gone, (work.pid,)).fetchone() == (0,), what="the backend's end")
-        return True
-    return False
 
 
 def go_on(db, stop, step, when):

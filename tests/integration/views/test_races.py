@@ -3,6 +3,7 @@
 import pytest
 
 from tests.fixtures.pipelines.freshness import drain, verify
+from tests.fixtures.stress import often
 from tests.integration.views.conftest import stored, wanted
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
@@ -20,6 +21,8 @@ PLACES = [
     ("commit of look", "before"),
     ("commit of look", "after"),
 ]
+#: What the worker has seen of the parent is older than a change that is committed before it goes on.
+CLOSEST = [("expanded", "after"), ("log_keys_of_link", "after")]
 
 
 def assert_fresh(db):
@@ -45,7 +48,7 @@ def late(connect):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("place", PLACES[2:6], ids=str)
+@pytest.mark.parametrize("place", often(PLACES[2:6], *CLOSEST), ids=str)
 def test_a_row_that_joins_during_the_look_up(products, connect, stoppable, late, place, level):
     """Its own log row brings it, with the text of the tag as it is by then."""
     worker = stoppable()
@@ -58,7 +61,7 @@ def test_a_row_that_joins_during_the_look_up(products, connect, stoppable, late,
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("place", PLACES[2:6], ids=str)
+@pytest.mark.parametrize("place", often(PLACES[2:6], *CLOSEST), ids=str)
 def test_a_row_that_moves_to_a_parent_that_is_renamed(products, stoppable, late, place, level):
     worker = stoppable()
     writer = late(level, "UPDATE product SET brand_id = 2 WHERE id = 1")
@@ -80,8 +83,34 @@ def test_a_parent_whose_change_is_not_committed_yet(products, late, level):
     assert_fresh(products)
 
 
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_a_snapshot_from_before_the_worker_looked(products, late, level):
+    """It sees the tables as they were, and its changes count all the same."""
+    writer = late(level)
+    products.execute("UPDATE brand SET name = 'Breeze' WHERE id = 2")
+    assert_fresh(products)
+    writer.execute("UPDATE tag SET name = 'newest' WHERE id = 3")
+    writer.execute("UPDATE product SET brand_id = 2 WHERE id = 2")
+    writer.execute("COMMIT")
+    assert_fresh(products)
+
+
+def test_two_workers_at_the_same_values(products, connect, stoppable, provider):
+    """While one looks them up, the other leaves the pipeline alone and waits for nothing; no text is sent twice."""
+    worker = stoppable()
+    products.execute("UPDATE brand SET name = 'first' WHERE id = 1")
+    assert worker.parked(WORK, "expanded", "after")
+    products.execute("UPDATE brand SET name = 'second' WHERE id = 1")
+    products.execute("UPDATE product SET name = 'torch' WHERE id = 3")
+    connect(options="-c statement_timeout=5000").execute("CALL embed_work(max_runtime => '1 s', until_empty => true)")
+    assert provider.sent.total() == 0
+    worker.let_go()
+    assert_fresh(products)
+    assert set(provider.sent.values()) == {1}
+
+
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", often(PLACES, *CLOSEST), ids=str)
 def test_a_parent_that_changes_again_while_a_worker_queues_its_rows(products, connect, stoppable, level, place):
     worker = stoppable()
     products.execute("UPDATE brand SET name = 'first' WHERE id = 1")
@@ -95,7 +124,7 @@ def test_a_parent_that_changes_again_while_a_worker_queues_its_rows(products, co
     assert_fresh(products)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", often(PLACES, *CLOSEST, ("commit of look", "before")), ids=str)
 def test_a_worker_that_is_killed_leaves_everything_to_the_next(products, stoppable, provider, place):
     worker = stoppable()
     products.execute("UPDATE brand SET name = 'first' WHERE id = 1")

@@ -1,6 +1,5 @@
 """A worker ends before or after each of its commits: the next one does the rest at once and pays twice for little."""
 
-from functools import partial
 from itertools import count, cycle
 from typing import NamedTuple
 
@@ -10,10 +9,10 @@ import pytest
 
 from evergreen_host.cluster import Cluster
 from tests.fixtures.breakpoints import Stoppable, commit_of
+from tests.fixtures.endings import after_crash, ended
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, drain_once
 from tests.fixtures.providers.loopback import LoopbackProvider, vector
 from tests.fixtures.stress import left, locks
-from tests.fixtures.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
@@ -67,17 +66,6 @@ class Point(NamedTuple):
 
     step: str  # "before …" or "after …"
     twice: int
-
-
-def ended(db, work):
-    """Wait for the end of a session that does not come to the end of its statement; False when it did."""
-    try:
-        work.result()
-    except psycopg.OperationalError:
-        gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-        wait_until(lambda: db.execute(gone, (work.pid,)).fetchone() == (0,), what="the backend's end")
-        return True
-    return False
 
 
 def recover(db, provider, texts, call):
@@ -147,16 +135,6 @@ def mortal():
         yield made
 
 
-def back(cluster):
-    """A working session after the crash: a dying server may still accept connections."""
-    try:
-        db = psycopg.connect(cluster.dsn(), autocommit=True)
-        db.execute("SELECT embed_setting('lease')")
-    except psycopg.OperationalError:
-        return None
-    return db
-
-
 def test_a_worker_that_is_killed_at_a_commit(mortal):
     """The server throws everybody out and comes back; the claim's lock went with the session."""
     with LoopbackProvider() as provider:
@@ -171,15 +149,5 @@ def test_a_worker_that_is_killed_at_a_commit(mortal):
             with pytest.raises(psycopg.OperationalError):
                 stop.start(WORK, where, when, how="kill").result()
             assert stop.stopped_at == f"{when} {step}"
-            wait_until(partial(is_thrown_out, db), what="the server's crash")
-            db = wait_until(lambda: back(mortal), timeout=60, what="the server")
+            db = after_crash(mortal, db)
             assert recover(db, provider, texts, recovery) <= 2 * 2
-
-
-def is_thrown_out(session):
-    """Whether a session has ended, as far as it knows."""
-    try:
-        session.execute("SELECT 1")
-    except psycopg.OperationalError:
-        return True
-    return False

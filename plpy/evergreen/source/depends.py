@@ -14,7 +14,7 @@ from evergreen.source.proposals import propose
 from evergreen.source.table import Column, Source
 from evergreen.source.view import Base
 
-SQL = load(__package__)
+SQL = load(__package__, "view")
 _EXAMPLE = """For example {"brand": {"id": "brand_id"}}: brand.id has the values of the view's column brand_id."""
 _SYSTEM = ("pg_catalog", "information_schema", "embed", "embed_store")
 

@@ -11,7 +11,7 @@ from evergreen.source import functions, table
 from evergreen.source.functions import Function, fill
 from evergreen.source.table import KeyColumn, Source
 
-SQL = load(__package__)
+SQL = load(__package__, "view")
 _SETTINGS = "\nSET row_security = off" + ex.all_pinned_settings()
 
 

@@ -10,7 +10,7 @@ from evergreen.source import view
 from evergreen.source.table import Source
 from evergreen.source.view import Base
 
-SQL = load(__package__)
+SQL = load(__package__, "view")
 UNKNOWN = "…"  # no column has this name, so a proposal that contains it is refused
 
 

@@ -8,7 +8,7 @@ from evergreen.db.queries import load
 from evergreen.source import table
 from evergreen.source.table import Column, Source
 
-SQL = load(__package__)
+SQL = load(__package__, "view")
 #: Types whose equal values have the same text: not so 'A' and 'a' of citext, or an interval's days and hours.
 _SAME_TEXT = frozenset(
     "int2 int4 int8 numeric text varchar name uuid bool date timestamp timestamptz oid bytea".split()

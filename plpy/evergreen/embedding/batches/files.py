@@ -36,8 +36,18 @@ class FilesFormat(ABC):
     stored_elsewhere = False
     #: Where batches are, below the root.
     batches = "batches"
-    #: By the provider's word. Another word is one of a batch that goes on: the deadline ends the wait for it.
-    states: dict[str, BatchState]
+    #: By the provider's word; these are OpenAI's. A word that is not here is that of a batch that goes on: the deadline
+    #: ends the wait for it.
+    states = {  # noqa: RUF012
+        "validating": BatchState.VALIDATING,
+        "in_progress": BatchState.RUNNING,
+        "finalizing": BatchState.RUNNING,
+        "cancelling": BatchState.RUNNING,
+        "completed": BatchState.DONE,
+        "failed": BatchState.FAILED,
+        "expired": BatchState.EXPIRED,
+        "cancelled": BatchState.CANCELLED,
+    }
 
     @abstractmethod
     def request(self, model: Model, file_id: str, intent: str) -> Json:

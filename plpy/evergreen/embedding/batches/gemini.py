@@ -55,7 +55,7 @@ class Gemini:
         body = FileBody(lines)
         begun = calls.send(
             "POST",
-            _beside(calls.root, "upload") + "/files",
+            _root_of("upload", calls.root) + "/files",
             orjson.dumps({"file": {"display_name": name}}),
             {
                 "X-Goog-Upload-Protocol": "resumable",
@@ -109,7 +109,7 @@ class Gemini:
     ) -> Iterator[BatchResult]:
         """Stream the output."""
         calls = _calls(endpoint, canceller)
-        content = _beside(calls.root, "download") + "/{}:download?alt=media"
+        content = _root_of("download", calls.root) + "/{}:download?alt=media"
         return outputs.read_all(calls, model, batch, content.format, _line, self.max_requests)
 
     def cancel(self, endpoint: Endpoint, model: Model, batch_id: str, canceller: RequestCanceller) -> None:
@@ -131,10 +131,10 @@ def _calls(endpoint: Endpoint, canceller: RequestCanceller) -> Calls:
     return Calls(endpoint, root, canceller, key_header="x-goog-api-key")
 
 
-def _beside(root: str, what: str) -> str:
-    """Return the root of uploads or downloads, which is that of the API below another first part of the path."""
+def _root_of(kind: str, root: str) -> str:
+    """Return the URL under which ``upload`` or ``download`` is served: ``https://host/upload/v1beta``."""
     parts = urlsplit(root)
-    return f"{parts.scheme}://{parts.netloc}/{what}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc}/{kind}{parts.path}"
 
 
 def _model(model: Model) -> str:

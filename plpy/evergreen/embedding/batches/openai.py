@@ -29,16 +29,6 @@ class OpenAI(FilesFormat):
     max_inputs = 50_000
     max_bytes = 200_000_000
     providers: tuple[str, ...] = ("openai",)
-    states = {  # noqa: RUF012
-        "validating": BatchState.VALIDATING,
-        "in_progress": BatchState.RUNNING,
-        "finalizing": BatchState.RUNNING,
-        "cancelling": BatchState.RUNNING,
-        "completed": BatchState.DONE,
-        "failed": BatchState.FAILED,
-        "expired": BatchState.EXPIRED,
-        "cancelled": BatchState.CANCELLED,
-    }
 
     def headers(self, endpoint: Endpoint) -> dict[str, str]:
         """Return whom the batch is billed to."""

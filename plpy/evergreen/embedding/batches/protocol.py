@@ -44,7 +44,7 @@ class RemoteBatch:
 
     ``outputs``: ids of the files with results and with the errors of single lines; ``error``: why it failed, with
     the numbers of refused lines, secrets masked; ``limited``: it failed because too much is enqueued, and would pass
-    later; ``retry_after``: seconds until it is to be asked for again, where the provider says so.
+    later; ``retry_after``: seconds to wait before the next request for it, where the provider says so.
     """
 
     id: str
@@ -63,7 +63,7 @@ class BatchResult:
 
     ``custom_id``: as it came, so it may be no text of the batch; None in a line that cannot be read. ``error``:
     RejectedError where the text is at fault, RetryableError or ConfigurationError where it is not, SuspectError
-    where nobody can tell.
+    where the answer does not tell.
     """
 
     custom_id: str | None

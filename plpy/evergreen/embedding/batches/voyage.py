@@ -24,15 +24,6 @@ class Voyage(FilesFormat):
     providers: tuple[str, ...] = ("voyage",)
     path = "v1/embeddings"
     stored_elsewhere = True  # https://docs.voyageai.com/reference/retrieve-file-content: the example follows redirects
-    states = {  # noqa: RUF012
-        "validating": BatchState.VALIDATING,
-        "in_progress": BatchState.RUNNING,
-        "finalizing": BatchState.RUNNING,
-        "cancelling": BatchState.RUNNING,
-        "completed": BatchState.DONE,
-        "failed": BatchState.FAILED,
-        "cancelled": BatchState.CANCELLED,
-    }
 
     def request(self, model: Model, file_id: str, intent: str) -> Json:
         """Return the JSON that creates a batch: its parameters are those of requests for documents."""

@@ -161,7 +161,7 @@ def test_a_download_can_be_cancelled_between_two_lines(side, raw):
         in_time(lambda: next(results))
 
 
-def test_a_download_that_nobody_reads_on_is_ended(side, raw):
+def test_a_download_that_is_abandoned_is_closed(side, raw):
     batch = side.ended(TEXTS)
     line = result_line(side, TEXTS[0])
     ended = threading.Event()

@@ -143,10 +143,11 @@ def owned(name: str | None, role: str, *, whole: bool = True) -> Pipeline:
         return found
     if not may_read(role, found.source):
         raise missing(name)
+    kind = "table" if found.definition is None else "view"
     raise UserError(
-        f'must be owner of table {found.source_name} to change pipeline "{name}"',
+        f'must be owner of {kind} {found.source_name} to change pipeline "{name}"',
         "42501",
-        hint="Ask the table's owner, or a member of embed_admin.",
+        hint=f"Ask the {kind}'s owner, or a member of embed_admin.",
     )
 
 

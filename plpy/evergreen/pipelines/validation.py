@@ -54,7 +54,7 @@ def check_source(source: str | None, role: str, key: list[str | None] | None, de
         raise UserError(f"{found.qualified} is a materialized view: its REFRESH is captured", hint="Leave out depends.")
     if not pipelines.may_own(role, found.owner):
         raise UserError(
-            f"must be owner of table {found.qualified}",
+            f"must be owner of {found.described}",
             "42501",
             hint="Ask the table's owner, or a member of embed_admin.",
         )
@@ -135,20 +135,20 @@ def _check_table(found: Source) -> Source:
     for column in found.key:
         if not column.parts.isdisjoint({"domain", "composite"}):
             raise UserError(
-                f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
+                f'key column "{column.name}" of {found.described} cannot be of type {column.type_name}',
                 "0A000",
                 hint="A domain in it, now or later, would run its checks with other rights than the owner's.",
             )
         if ex.contains_object_names(column):
             raise UserError(
-                f'key column "{column.name}" of table {found.qualified} cannot be of type {column.type_name}',
+                f'key column "{column.name}" of {found.described} cannot be of type {column.type_name}',
                 "0A000",
                 hint="Its text is the name of an object, so renaming that would change the key. Use type oid or text.",
             )
     code = table.untrusted_function(found)
     if code is not None:
         raise UserError(
-            f'key column "{code[0].name}" of table {found.qualified} cannot be of type {code[0].type_name}',
+            f'key column "{code[0].name}" of {found.described} cannot be of type {code[0].type_name}',
             "0A000",
             hint=f"The type runs function {code[1]} on each value, and no superuser owns it, so it would run with other"
             " rights than its owner's. Use a type without code of your own, such as a range without subtype_diff.",
@@ -187,7 +187,7 @@ def _check_watched(source: Source, column: Column) -> None:
     """Raise UserError 0A000 for a column whose text may change unnoticed."""
     reason = ex.unwatchable(column)
     if reason is not None:
-        raise UserError(f'column "{column.name}" of table {source.qualified} {reason[0]}', "0A000", hint=reason[1])
+        raise UserError(f'column "{column.name}" of {source.described} {reason[0]}', "0A000", hint=reason[1])
 
 
 def _check_template(source: Source, names: list[str | None] | None, template: str | None) -> tuple[str, ...]:
@@ -224,7 +224,7 @@ def existing(source: Source, name: str) -> Column:
     column = source.column(name)
     if column is None:
         raise UserError(
-            f'column "{name}" of table {source.qualified} does not exist',
+            f'column "{name}" of {source.described} does not exist',
             "42703",
             hint=f"Its columns are: {', '.join(c.name for c in source.columns)}.",
         )

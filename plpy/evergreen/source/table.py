@@ -59,6 +59,12 @@ class Source:
         return f"ONLY {self.qualified}" if self.kind == "r" else self.qualified
 
     @property
+    def described(self) -> str:
+        """What messages call it: ``table public.docs``."""
+        kind = {"v": "view", "m": "materialized view"}.get(self.kind, "table")
+        return f"{kind} {self.qualified}"
+
+    @property
     def has_declared_key(self) -> bool:
         """Whether it is a view, of either kind: no index ensures that its key is unique and not NULL."""
         return self.kind in {"v", "m"}

@@ -63,7 +63,8 @@ def test_a_wrong_link_is_refused(shop, change, sqlstate, says):
     ("arguments", "sqlstate", "says"),
     [
         ({"key": None}, "42809", "products"),
-        ({"key": "{nix}"}, "42703", "nix"),
+        ({"key": "{nix}"}, "42703", 'column "nix" of view public.products does not exist'),
+        ({"columns": "{nope}"}, "42703", 'column "nope" of view public.products does not exist'),
         ({"key": "{id,id}"}, "22023", "twice"),
         ({"source": "product"}, "22023", "public.product"),
         ({"source": "product", "key": None}, "22023", "public.product"),

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from contextlib import contextmanager
 from itertools import count
+from statistics import median
 
 import psycopg
 import pytest
@@ -95,21 +97,32 @@ def live_lags(db, numbers, is_done):
     return lags
 
 
+@contextmanager
+def at_work(cluster):
+    """Have a worker while the block runs."""
+    stop = threading.Event()
+
+    def work():
+        with psycopg.connect(cluster.dsn(), autocommit=True) as worker:
+            while not stop.is_set():
+                worker.execute("CALL embed_work(max_runtime => '1 s')")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_a_brand_of_a_tenth_of_all_products_is_renamed(request, capsys):
     rows = int(request.config.getoption("--products"))
     with Cluster() as cluster, psycopg.connect(cluster.dsn(), autocommit=True) as db:
         db.execute(SHOP % {"rows": rows})
         db.execute("CALL embed_work(max_runtime => '2 hours', until_empty => true)")
-        stop, numbers = threading.Event(), count(1)
-
-        def work():
-            with psycopg.connect(cluster.dsn(), autocommit=True) as worker:
-                while not stop.is_set():
-                    worker.execute("CALL embed_work(max_runtime => '1 s')")
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
+        numbers = count(1)
+        with at_work(cluster):
             idle = live_lags(db, numbers, lambda done: done >= 200)
             before = db.execute("SELECT texts FROM embed_status").fetchone()[0]
             started = time.perf_counter()
@@ -118,9 +131,6 @@ def test_a_brand_of_a_tenth_of_all_products_is_renamed(request, capsys):
                 busy = live_lags(db, numbers, lambda _: other.execute(DONE).fetchone()[0])
             seconds = time.perf_counter() - started
             texts = db.execute("SELECT texts FROM embed_status").fetchone()[0] - before
-        finally:
-            stop.set()
-            thread.join()
         stale = db.execute("SELECT count(*) FROM products_embedding WHERE is_stale").fetchone()
         assert stale == (0,)
         assert texts - len(busy) == rows // 10
@@ -134,3 +144,93 @@ def test_a_brand_of_a_tenth_of_all_products_is_renamed(request, capsys):
                 f" ratio {p99(busy) / p99(idle):.1f}"
             )
             print(f"  embed.job, embed.change_log: {', '.join(sizes)}")
+
+
+HOT = """
+UPDATE product SET brand_id = 1 WHERE brand_id <> 2;
+CREATE TABLE other (id int PRIMARY KEY, name text NOT NULL);
+INSERT INTO other SELECT i, 'other ' || i FROM generate_series(1, 1000) i;
+SELECT embed_create('other', 'other', columns => '{name}', model => 'h8');
+VACUUM ANALYZE
+"""
+BOUNDED = """
+SELECT (SELECT count(*) FROM embed.link_cursor), (SELECT count(*) FROM embed.job),
+       (SELECT count(*) FROM embed.change_log), pg_total_relation_size('embed.job') / 1e6
+"""
+
+
+def hot_lags(db, numbers, seconds, watch=lambda: None):
+    """Lags of live changes beside the hot parent's rows, in its pipeline and in another one."""
+    cold = [key for (key,) in db.execute("SELECT id FROM product WHERE brand_id = 2")]
+    lags = {"products": [], "other": []}
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        number = next(numbers)
+        for pipeline, changed, key in (
+            ("products", "product", cold[number % len(cold)]),
+            ("other", "other", 1 + number % 1000),
+        ):
+            started = time.perf_counter()
+            db.execute(f"UPDATE {changed} SET name = 'live ' || %s WHERE id = %s", [number, key])
+            waited = db.execute(f"SELECT embed_wait('{pipeline}', %s::jsonb, '120 s')", [f"[{key}]"]).fetchone()
+            assert waited == (True,)
+            lags[pipeline].append(time.perf_counter() - started)
+        watch()
+    return lags
+
+
+@contextmanager
+def heated(cluster):
+    """Change brand 1 each second while the block runs; yields a list with an element for each change."""
+    changes, cooled = [], threading.Event()
+
+    def heat():
+        with psycopg.connect(cluster.dsn(), autocommit=True) as owner:
+            while not cooled.wait(1):
+                owner.execute("UPDATE brand SET name = 'hot ' || clock_timestamp() WHERE id = 1")
+                changes.append(1)
+
+    heater = threading.Thread(target=heat)
+    heater.start()
+    try:
+        yield changes
+    finally:
+        cooled.set()
+        heater.join()
+
+
+def test_a_parent_of_all_documents_that_changes_every_second(request, capsys):
+    rows = int(request.config.getoption("--products"))
+    seconds = 120 if rows > 100_000 else 20
+    with Cluster() as cluster, psycopg.connect(cluster.dsn(), autocommit=True) as db:
+        db.execute(SHOP % {"rows": rows})
+        for statement in HOT.split(";"):
+            db.execute(statement)
+        db.execute("CALL embed_work(max_runtime => '2 hours', until_empty => true)")
+        (linked,) = db.execute("SELECT count(*) FROM product WHERE brand_id = 1").fetchone()
+        numbers, largest = count(1), [0, 0, 0, 0]
+
+        def watch():
+            largest[:] = map(max, largest, db.execute(BOUNDED).fetchone())
+
+        with at_work(cluster):
+            idle = hot_lags(db, numbers, 20)
+            with heated(cluster) as changes:
+                busy = hot_lags(db, numbers, seconds, watch)
+            fresh_after = timed(lambda: wait_until_done(db))
+        assert db.execute("SELECT count(*) FROM products_embedding WHERE is_stale").fetchone() == (0,)
+        with capsys.disabled():
+            print(f"\na parent of {linked:,} documents, changed {len(changes)} times in {seconds} s")
+            for pipeline, found in busy.items():
+                print(
+                    f"  live changes of {pipeline:9} {len(found)}, p50 and p99 of idle: "
+                    f"{median(found) / median(idle[pipeline]):.1f} and {p99(found) / p99(idle[pipeline]):.1f}, "
+                    f"p99 {1000 * p99(found):.0f} ms"
+                )
+            print("  at most: {:,} cursors, {:,} jobs, {:,} log rows, embed.job {:.0f} MB".format(*largest))
+            print(f"  all fresh {fresh_after:.0f} s after the last change")
+
+
+def wait_until_done(db):
+    while not db.execute(DONE).fetchone()[0]:
+        db.execute("SELECT embed_wait('products', timeout => '1 s')")

@@ -38,6 +38,7 @@ class BatchLane:
         self._step = step
         self._kept = kept
         self._calls = Calls()
+        self._ends_at: float | None = None  # when the worker stops waiting for calls, once its time is up
 
     @property
     def busy(self) -> bool:
@@ -54,7 +55,7 @@ class BatchLane:
         ``orphans``: also clean up after pipelines that were dropped.
         """
         done = self._collect()
-        if time.monotonic() < self._kept.batches_at:
+        if self._ends_at is not None or time.monotonic() < self._kept.batches_at:
             return done
         self._kept.batches_at = time.monotonic() + _CHECK_S
         return bool(self._guarded(lambda: self._run(pipelines, orphans=orphans))) or done
@@ -129,10 +130,20 @@ class BatchLane:
         result = call.result()
         self._step(f"batch {call.name}", lambda: batch_steps.finish(call, result))
 
+    def end(self) -> None:
+        """Begin no more calls."""
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + _FINISH_S
+
+    @property
+    def awaits_call(self) -> bool:
+        """Whether a call is under way that is waited for at the end; the next worker goes on where it is cut."""
+        return self.busy and (self._ends_at is None or time.monotonic() < self._ends_at)
+
     def finish(self) -> None:
-        """Finish the calls under way, within a minute; what a call was cut in is taken up by the next worker."""
-        until = time.monotonic() + _FINISH_S
-        while self.busy and time.monotonic() < until:
+        """Finish the calls under way, within a minute of ``end``."""
+        self.end()
+        while self.awaits_call:
             if not self._collect():
                 self.wait()
             db.check_interrupts()

@@ -132,7 +132,7 @@ def _run_passes(worker: Worker, state: WorkerState, stop: StopCondition) -> bool
     state.note(idle=True)
     pause = SHORTEST
     notified = False
-    while time.monotonic() < stop.deadline and not sleep.begin_pass(state):
+    while not worker.is_over(stop.deadline) and not sleep.begin_pass(state):
         if worker.run_pass(stop.deadline):
             pause = SHORTEST
             state.note(idle=False)

@@ -60,6 +60,13 @@ class Worker:
         self._wal_poller = WalPoller(self._step)
         self._source_checks = maintenance.SourceChecks(self._step)
 
+    def is_over(self, deadline: float) -> bool:
+        """Return whether time is up, and no call for a batch is under way, beside which the worker goes on."""
+        if time.monotonic() < deadline:
+            return False
+        self._lane.end()
+        return not self._lane.awaits_call
+
     def run_pass(self, deadline: float) -> bool:
         """Make one pass; return whether anything was done or is under way."""
         if time.monotonic() >= self._state.maintenance_at:
@@ -76,7 +83,7 @@ class Worker:
         for pipeline_id in sorted(pipeline_ids, key=suspects.__contains__):
             if pipeline_id in suspects:
                 self._finish_in_hand(min(deadline, time.monotonic() + _OTHERS_FIRST_S))
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and not self._lane.busy:
                 break
             if self._backoff.is_over(pipeline_id):
                 with timeouts.time_limit(self._read_timeout):

@@ -94,6 +94,27 @@ def test_a_worker_holds_no_transaction_in_a_call(connect, db, lane):
     through(db, worker)
 
 
+def test_live_rows_do_not_wait_for_a_call_that_outlasts_the_workers_time(connect, db, lane):
+    create(db)
+    lane.hold_calls("upload")
+    worker = connect()
+    worker.execute(WORK)
+    db.execute(HURRY)
+    work = Background(worker, "CALL embed_work(max_runtime => '100 ms')")
+    lane.wait_for_calls("upload")
+    over = "SELECT clock_timestamp() > query_start + interval '200 ms' FROM pg_stat_activity WHERE pid = %s"
+    wait_until(lambda: db.execute(over, (work.pid,)).fetchone() == (True,), what="the end of the worker's time")
+    db.execute("INSERT INTO docs (id, title, body) VALUES (1000, 'title', 'live')")
+    seen = "SELECT EXISTS (SELECT FROM docs_embedding WHERE id = 1000)"
+    wait_until(lambda: db.execute(seen).fetchone() == (True,), what="the live row")
+    assert work.running
+    lane.release_calls("upload")
+    work.result()
+    assert (lane.counts["upload"], lane.counts["create"]) == (1, 0)  # its time is up: it begins nothing more
+    through(db, worker)
+    assert_as_source(db)
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("api", ["openai", "voyage", "mistral", "gemini"], indirect=True)
 def test_twenty_thousand_rows_with_faults_and_ends(connect, db, lane, stoppable):

@@ -207,7 +207,7 @@ def test_a_parent_of_all_documents_that_changes_every_second(request, capsys):
         for statement in HOT.split(";"):
             db.execute(statement)
         db.execute("CALL embed_work(max_runtime => '2 hours', until_empty => true)")
-        (linked,) = db.execute("SELECT count(*) FROM product WHERE brand_id = 1").fetchone()
+        linked = db.execute("SELECT count(*) FROM product WHERE brand_id = 1").fetchall()[0][0]
         numbers, largest = count(1), [0, 0, 0, 0]
 
         def watch():

@@ -7,6 +7,8 @@ import pytest
 from tests.fixtures.breakpoints import commit_of
 from tests.fixtures.endings import ended
 from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.providers.batches import SERVERS
+from tests.fixtures.stress import often
 from tests.fixtures.waiting import Background, wait_until
 from tests.integration.batches.lane import HURRY, WORK, batches, create, fill, through
 
@@ -16,7 +18,10 @@ ROWS = 30
 STEPS = ("seal", "take", "begin", "upload", "create", "get", "file", "collect", "clean")
 WHEN = ("before", "after")
 #: Between a call and its commit, where something exists at the provider that nothing here knows of.
-FRAGILE = [("upload", "before"), ("create", "before"), ("file", "before"), ("file", "after")]
+FRAGILE = [
+    ("openai", *at) for at in [("upload", "before"), ("create", "before"), ("file", "before"), ("file", "after")]
+]
+STOPS = often(product(SERVERS, STEPS, WHEN), *[("openai", *at) for at in FRAGILE])
 
 
 def go_on(db, stop, step, when):
@@ -27,7 +32,9 @@ def go_on(db, stop, step, when):
         assert db.execute("SELECT count(*) FROM embed.job").fetchone() != (0,) or step == "clean"
 
 
-def check(connect, db, lane, stoppable, step, when):
+@pytest.mark.slow
+@pytest.mark.parametrize(("api", "step", "when"), STOPS, indirect=["api"])
+def test_a_worker_that_ends_at_any_commit(connect, db, lane, stoppable, step, when):
     create(db)
     go_on(db, stoppable, step, when)
     through(db, connect())
@@ -39,19 +46,6 @@ def check(connect, db, lane, stoppable, step, when):
     assert db.execute("SELECT sum(texts) FROM embed_usage").fetchone() == (ROWS,)
     assert lane.files == {}
     assert db.execute("SELECT count(*) FROM embed.batch_text").fetchone() == (0,)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("step", "when"), FRAGILE)
-def test_a_worker_that_ends_where_it_matters_most(connect, db, lane, stoppable, step, when):
-    check(connect, db, lane, stoppable, step, when)
-
-
-@pytest.mark.stress
-@pytest.mark.parametrize("api", ["openai", "voyage", "mistral", "gemini"], indirect=True)
-@pytest.mark.parametrize(("step", "when"), [one for one in product(STEPS, WHEN) if one not in FRAGILE])
-def test_a_worker_that_ends_at_any_commit(connect, db, lane, stoppable, step, when):
-    check(connect, db, lane, stoppable, step, when)
 
 
 @pytest.mark.parametrize("kind", ["upload", "create", "get", "content"])
@@ -116,7 +110,7 @@ def test_live_rows_do_not_wait_for_a_call_that_outlasts_the_workers_time(connect
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("api", ["openai", "voyage", "mistral", "gemini"], indirect=True)
+@pytest.mark.parametrize("api", SERVERS, indirect=True)
 def test_twenty_thousand_rows_with_faults_and_ends(connect, db, lane, stoppable):
     rows = 20_000
     fill(db, rows)

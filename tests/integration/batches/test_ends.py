@@ -48,7 +48,7 @@ def test_a_worker_that_ends_at_any_commit(connect, db, lane, stoppable, step, wh
     assert db.execute("SELECT count(*) FROM embed.batch_text").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("kind", ["upload", "create", "get", "content"])
+@pytest.mark.parametrize("kind", often(["upload", "create", "get", "content"], "create"))
 def test_a_worker_that_ends_in_a_call(connect, db, lane, kind):
     """The call comes to its end at the provider."""
     create(db)

@@ -5,6 +5,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source, status_of
 from tests.fixtures.providers.batches import SERVERS
 from tests.fixtures.providers.batches.remote import Refusal
+from tests.fixtures.stress import often
 from tests.fixtures.waiting import Background
 from tests.integration.batches.lane import WORK, batches, create, state, steps, through
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.shared_database
 
 ROWS = 30
 #: All of them go through test_history.py; their own faults are those of tests/unit/embedding/batches.
-FORMATS = ["openai", *(pytest.param(name, marks=pytest.mark.stress) for name in SERVERS if name != "openai")]
+FORMATS = often(SERVERS, "openai")
 
 
 def text(number):
@@ -26,7 +27,7 @@ def end(db):
 
 
 @pytest.mark.parametrize("api", FORMATS, indirect=True)
-@pytest.mark.parametrize("where", ["status", "hidden"])
+@pytest.mark.parametrize("where", often(["status", "hidden"], "hidden"))
 def test_texts_that_fail_go_by_requests(connect, db, lane, where):
     """In the file of errors, or in the output of a batch that says that none failed."""
     setattr(lane.fault, where, lambda one: 500 if one in {text(3), text(7)} else None)
@@ -65,7 +66,7 @@ def test_a_file_that_is_refused(connect, db, lane):
     assert not lane.paid_twice
 
 
-@pytest.mark.parametrize("kind", ["upload", "create"])
+@pytest.mark.parametrize("kind", often(["upload", "create"], "create"))
 def test_a_lost_answer(connect, db, lane, kind):
     """What was done is found and taken, not done again."""
     lane.fault.lose[kind] = 1
@@ -78,7 +79,7 @@ def test_a_lost_answer(connect, db, lane, kind):
     assert lane.files == {}
 
 
-@pytest.mark.parametrize("kind", ["upload", "create", "get", "content", "delete"])
+@pytest.mark.parametrize("kind", often(["upload", "create", "get", "content", "delete"], "create"))
 def test_a_busy_provider_is_asked_again(connect, db, lane, kind):
     lane.fault.refuse[kind] = [Refusal(429), Refusal(503)]
     create(db)
@@ -102,7 +103,7 @@ def test_retry_after_is_obeyed(connect, db, lane):
     lane.finish()
 
 
-@pytest.mark.parametrize("kind", ["upload", "create"])
+@pytest.mark.parametrize("kind", often(["upload", "create"], "create"))
 def test_a_provider_that_refuses_batches(connect, db, lane, kind):
     """The rows go by requests, and the next history does, too, for an hour."""
     worker = connect()
@@ -119,9 +120,9 @@ def test_a_provider_that_refuses_batches(connect, db, lane, kind):
     assert lane.sent.total() == 2 * ROWS
 
 
-@pytest.mark.parametrize("silently", [False, True])
-def test_a_download_that_breaks_is_taken_up(connect, db, lane, silently):
-    lane.fault.truncate, lane.fault.silently = 0.6, silently
+@pytest.mark.parametrize("how", often(["with an error", "silently"], "silently"))
+def test_a_download_that_breaks_is_taken_up(connect, db, lane, how):
+    lane.fault.truncate, lane.fault.silently = 0.6, how == "silently"
     worker = connect()
     create(db)
     steps(db, worker, "collecting")

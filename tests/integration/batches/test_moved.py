@@ -4,13 +4,14 @@ import pytest
 
 from tests.fixtures.dumps import Place
 from tests.fixtures.pipelines.documents import assert_as_source
+from tests.fixtures.stress import often
 from tests.integration.batches.lane import batches, create, state, steps, through
 
 ROWS = 30
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["restored", "cloned"])
+@pytest.mark.parametrize("how", often(["restored", "cloned"], "restored"))
 def test_a_copy_leaves_the_original_s_batch_alone(connect, db, lane, how, request):
     worker = connect()
     lane.auto = False

@@ -7,6 +7,7 @@ import pytest
 from tests.fixtures.pipelines.documents import assert_as_source
 from tests.fixtures.providers.batches import SERVERS
 from tests.fixtures.providers.batches.remote import Refusal
+from tests.fixtures.stress import often
 from tests.integration.batches.lane import HURRY, WORK, batches, create, state, steps, through
 
 pytestmark = pytest.mark.shared_database
@@ -23,7 +24,7 @@ def look_often(db, worker, api, kind, times):
         assert time.monotonic() < until, batches(db)
 
 
-@pytest.mark.parametrize("api", SERVERS, indirect=True)
+@pytest.mark.parametrize("api", often(SERVERS, "openai"), indirect=True)
 def test_a_download_that_keeps_breaking_is_tried_until_the_deadline(connect, db, lane):
     lane.fault.truncate = 0.3
     worker = connect()
@@ -38,8 +39,8 @@ def test_a_download_that_keeps_breaking_is_tried_until_the_deadline(connect, db,
     assert (lane.sent.total(), lane.paid_twice) == (0, {})
 
 
-@pytest.mark.parametrize("status", [401, 403, 500])
-@pytest.mark.parametrize("kind", ["get", "content"])
+@pytest.mark.parametrize("status", often([401, 403, 500], 401))
+@pytest.mark.parametrize("kind", often(["get", "content"], "content"))
 def test_a_key_that_is_refused_for_a_while_costs_nothing(connect, db, lane, kind, status):
     worker = connect()
     create(db)
@@ -53,7 +54,7 @@ def test_a_key_that_is_refused_for_a_while_costs_nothing(connect, db, lane, kind
     assert (lane.sent.total(), lane.paid_twice) == (0, {})
 
 
-@pytest.mark.parametrize("status", [401, 500])
+@pytest.mark.parametrize("status", often([401, 500], 500))
 def test_files_are_deleted_however_often_that_fails(connect, db, lane, status):
     worker = connect()
     create(db)

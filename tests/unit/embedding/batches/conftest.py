@@ -13,6 +13,7 @@ from evergreen.core.pipeline import Endpoint, Model
 from evergreen.embedding.batches import registry
 from evergreen.embedding.batches.protocol import BatchApi, BatchLine, BatchResult, RemoteBatch
 from tests.fixtures.providers.batches import SERVERS, BatchProvider
+from tests.fixtures.stress import often
 
 INTENT = "evergreen-0b9c2f6e"
 
@@ -89,6 +90,10 @@ class Side:
         batch = self.submitted(texts)
         self.server.finish()
         return self.get(batch)
+
+
+#: For what takes long and is the same code for each format.
+ONE_FORMAT = pytest.mark.parametrize("side", often(sorted(SERVERS), "openai"), indirect=True)
 
 
 @pytest.fixture(params=sorted(SERVERS))

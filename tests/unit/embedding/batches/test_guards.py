@@ -11,6 +11,7 @@ from evergreen.core.errors import ConfigurationError, RetryableError
 from evergreen.embedding.batches.protocol import BatchState, RemoteBatch
 from tests.fixtures.providers.raw import RawServer, answer
 from tests.fixtures.waiting import wait_until
+from tests.unit.embedding.batches.conftest import ONE_FORMAT
 
 TEXTS = [f"text {n}" for n in range(50)]
 DONE = RemoteBatch("b", BatchState.DONE, ("files/o",), 50, 0)
@@ -70,6 +71,7 @@ def test_a_line_without_an_end_is_cut_by_its_size(side, raw):
         list(side.results(DONE))
 
 
+@ONE_FORMAT
 def test_an_output_that_trickles_is_cut_by_the_time(side, raw):
     side.options = {"total_timeout": 0.5}
 
@@ -83,6 +85,7 @@ def test_an_output_that_trickles_is_cut_by_the_time(side, raw):
         in_time(lambda: list(side.results(DONE)))
 
 
+@ONE_FORMAT
 def test_an_output_that_goes_on_fast_enough_may_take_longer_than_a_request(side, raw):
     batch = side.ended(TEXTS)
     content = b"".join(side.server.files[batch.outputs[0]].lines())
@@ -99,6 +102,7 @@ def test_an_output_that_goes_on_fast_enough_may_take_longer_than_a_request(side,
     assert len(list(side.results(batch))) == 10 * len(TEXTS)
 
 
+@ONE_FORMAT
 def test_what_the_reader_does_meanwhile_takes_no_time_of_the_download(side):
     batch = side.ended(TEXTS)
     side.options = {"total_timeout": 0.3}
@@ -108,6 +112,7 @@ def test_what_the_reader_does_meanwhile_takes_no_time_of_the_download(side):
     assert len([first, *results]) == len(TEXTS)
 
 
+@ONE_FORMAT
 def test_an_upload_that_is_not_taken_is_cut_by_the_time(side, raw):
     side.options = {"total_timeout": 0.5}
 

@@ -8,7 +8,7 @@ import pytest
 
 from evergreen.embedding.batches.protocol import BatchLine
 from tests.fixtures.memory_use import private_memory
-from tests.unit.embedding.batches.conftest import INTENT, hashed
+from tests.unit.embedding.batches.conftest import INTENT, ONE_FORMAT, hashed
 
 DIMENSIONS = 1536
 
@@ -33,6 +33,7 @@ def through(side, count):
     return came, most
 
 
+@ONE_FORMAT
 def test_the_memory_of_results_is_that_of_a_few(side):
     tracemalloc.start()
     try:

@@ -31,7 +31,7 @@ _LARGEST_CODE = 16
 
 
 class Gemini:
-    """Lines have a key and a request of embedContent; the API's own paths stand beside those OpenAI's clients use."""
+    """Lines have a key and a request of embedContent; batches are not among the paths for OpenAI's clients."""
 
     name = "gemini"
     # https://ai.google.dev/gemini-api/docs/batch-api: half the price; 24 hours are the target, 48 the end; 2 GB a file.

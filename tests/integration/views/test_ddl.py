@@ -94,9 +94,13 @@ def test_a_replaced_view_is_checked_and_its_tables_are_derived_again(products, p
     assert stored(products) == wanted(products)
 
 
-def test_a_nested_view_that_is_replaced_is_noticed(products):
+@pytest.mark.parametrize(
+    "tables", ["brand b", "brand b LEFT JOIN country c ON c.code = b.country"], ids=["another", "the same"]
+)
+def test_a_nested_view_that_is_replaced_is_noticed(products, tables):
+    """Also where it reads the same tables as before."""
     products.execute(
-        "CREATE OR REPLACE VIEW brands AS SELECT b.id, b.name || '!' AS name, b.country AS code FROM brand b"
+        f"CREATE OR REPLACE VIEW brands AS SELECT b.id, b.name || '!' AS name, b.country AS code FROM {tables}"
     )
     drain(products)
     assert stored(products) == wanted(products)

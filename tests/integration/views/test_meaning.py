@@ -167,7 +167,7 @@ def test_text_that_is_equal_but_not_the_same(db, model):
     """A link by such a type is never taken for a key: its text in the table may differ from that in the view."""
     db.execute("CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
     db.execute("CREATE TABLE item (sku text COLLATE loose PRIMARY KEY, name text)")
-    db.execute("CREATE TABLE note (id int PRIMARY KEY, sku text COLLATE loose, body text)")
+    db.execute("CREATE TABLE note (id int PRIMARY KEY, sku text COLLATE loose, body text COLLATE loose)")
     db.execute(
         "CREATE VIEW items AS SELECT i.sku, i.name, (SELECT string_agg(n.body, ' ' ORDER BY n.id) FROM note n"
         " WHERE n.sku = i.sku) AS notes FROM item i"
@@ -181,6 +181,9 @@ def test_text_that_is_equal_but_not_the_same(db, model):
     db.execute("INSERT INTO note VALUES (1, 'AB', 'noted')")
     drain(db)
     assert db.execute("SELECT chunk FROM items_embedding").fetchall() == [("thing\n\nnoted",)]
+    db.execute("UPDATE note SET body = 'NOTED'")
+    drain(db)
+    assert db.execute("SELECT chunk FROM items_embedding").fetchall() == [("thing\n\nNOTED",)]
 
 
 def test_a_table_that_is_read_twice(db, model):

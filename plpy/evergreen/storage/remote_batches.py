@@ -48,9 +48,9 @@ def is_owned(batch: BatchOfTexts) -> bool:
     return db.one(SQL.lock_owned, batch.id, batch.token) is not None
 
 
-def note_asked(batch: BatchOfTexts) -> None:
-    """Record that the batch is about to be created at the provider."""
-    db.run(SQL.note_asked, batch.id, batch.token)
+def note_asked(batch: BatchOfTexts) -> bool:
+    """Record that the batch is about to be created at the provider; False if this session no longer owns it."""
+    return db.one(SQL.note_asked, batch.id, batch.token) is not None
 
 
 def texts(batch: BatchOfTexts) -> list[tuple[bytes, str]]:

@@ -136,6 +136,7 @@ UPDATE embed.batch SET expires_at = (SELECT embed.lease_end()) WHERE id = $1 AND
 
 -- note_asked(int8, int8): the provider may have it from now on
 UPDATE embed.batch SET asked_at = coalesce(asked_at, pg_catalog.clock_timestamp()) WHERE id = $1 AND token = $2
+RETURNING id
 
 -- texts(int8): its texts
 SELECT t.hash, t.text FROM embed.batch_text t WHERE t.batch = $1 ORDER BY t.hash

@@ -101,10 +101,11 @@ class _Begin:
 
         return self._call("upload", upload)
 
-    def create(self) -> Call:
-        """Create the batch; after a try that may have succeeded, look for it first."""
+    def create(self) -> Call | None:
+        """Create the batch, unless it was cancelled; after a try that may have succeeded, look for it first."""
         batch, api, at = self._batch, self._api, self._at
-        remote_batches.note_asked(batch)
+        if not remote_batches.note_asked(batch):
+            return None
 
         def create(canceller: RequestCanceller) -> RemoteBatch:
             found = api.find(*at, batch.intent, canceller) if batch.was_asked else None

@@ -80,3 +80,33 @@ def test_a_worker_that_has_lost_its_batch_ends_nothing(connect, db, lane, stoppa
     assert [row[1:4] for row in batches(db)] == [("done", ROWS, ROWS)]
     assert state(db, "cost") == pytest.approx(before[2])
     assert (lane.sent.total(), lane.paid_twice) == (0, {})
+
+
+def test_a_batch_that_is_cancelled_just_before_it_is_created(connect, db, lane, stoppable):
+    """Its rows go by requests, so it must not be created any more."""
+    create(db)
+    worker, late = connect(), stoppable()
+    while not late.parked(WORK, "note_asked"):
+        late.let_go()
+        db.execute(HURRY)
+    db.execute("SELECT embed_batch_cancel(%s)", (state(db, "id"),))
+    late.let_go()
+    through(db, worker)
+    assert_as_source(db)
+    assert (lane.counts["create"], lane.sent.total(), lane.paid_twice) == (0, ROWS, {})
+    assert lane.files == {}
+
+
+def test_two_workers_seal_a_batch(connect, db, lane, stoppable):
+    """The budget is charged once: it has no room for the texts twice, so they would be split and sent twice."""
+    create(db, daily_cost=60)
+    worker, other = connect(), stoppable()
+    worker.execute(WORK)
+    db.execute(HURRY)
+    assert other.parked(WORK, "lock_unsealed", "after")
+    worker.execute("CALL embed_work(until_idle => true, max_runtime => '2 s')")
+    other.let_go()
+    through(db, worker)
+    assert_as_source(db)
+    assert [row[1:4] for row in batches(db)] == [("done", ROWS, ROWS)]
+    assert (lane.sent.total(), lane.paid_twice) == (0, {})

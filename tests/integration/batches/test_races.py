@@ -98,8 +98,8 @@ def test_a_batch_that_is_cancelled_just_before_it_is_created(connect, db, lane, 
 
 
 def test_two_workers_seal_a_batch(connect, db, lane, stoppable):
-    """The budget is charged once: it has no room for the texts twice, so they would be split and sent twice."""
-    create(db, daily_cost=60)
+    """The budget is charged once: it has room for half as many texts again, which would go to another batch."""
+    create(db, daily_cost=90)
     worker, other = connect(), stoppable()
     worker.execute(WORK)
     db.execute(HURRY)

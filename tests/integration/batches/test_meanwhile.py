@@ -5,6 +5,7 @@ import time
 import psycopg
 import pytest
 
+from tests.fixtures.breakpoints import commit_of
 from tests.fixtures.pipelines.documents import assert_as_source, drain_all, shown, status_of
 from tests.integration.batches.lane import HURRY, WORK, batches, create, state, steps, through
 
@@ -213,17 +214,35 @@ def test_a_check_of_all_rows_sends_nothing_twice(db, lane, sent):
     assert lane.sent.total() == 0
 
 
+ANOTHER_MODEL_MEANWHILE = """
+INSERT INTO embed.model_watch (model, epoch) SELECT id, 1 FROM embed.model WHERE name = 'loop'
+ON CONFLICT (model) DO UPDATE SET epoch = embed.model_watch.epoch + 1
+"""
+
+
 def test_vectors_of_another_model_are_not_used(db, lane, sent):
     """The watch found that another model is served, and the first one again, while the batch was out."""
-    db.execute(
-        "INSERT INTO embed.model_watch (model, epoch) SELECT id, 1 FROM embed.model WHERE name = 'loop'"
-        " ON CONFLICT (model) DO UPDATE SET epoch = embed.model_watch.epoch + 1"
-    )
+    db.execute(ANOTHER_MODEL_MEANWHILE)
     finish(lane)
     through(db, sent)
     assert_as_source(db)
     assert lane.sent.total() == ROWS
     assert "model changed" in state(db, "last_error")
+
+
+def test_a_batch_whose_vectors_could_not_be_used_is_not_sent(connect, db, lane, stoppable):
+    """The watch found another model between the moment when its texts were fixed and the upload."""
+    create(db)
+    stop = stoppable()
+    while not stop.parked(WORK, commit_of("batch seal"), "after"):
+        stop.let_go()
+        db.execute(HURRY)
+    db.execute(ANOTHER_MODEL_MEANWHILE)
+    stop.let_go()
+    through(db, connect())
+    assert_as_source(db)
+    assert (lane.counts["upload"], lane.sent.total()) == (0, ROWS)
+    assert "model changed before" in state(db, "last_error")
 
 
 def test_an_endpoint_without_batches_any_more(db, lane, sent):

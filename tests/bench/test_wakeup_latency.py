@@ -10,7 +10,6 @@ import psycopg
 import pytest
 
 from evergreen_host.cluster import Cluster
-from tests.bench.watch import Watch
 from tests.fixtures.worker_processes import ListeningWorker
 
 WRITES, RATE = 1000, 50
@@ -43,9 +42,35 @@ def _quietly(session: psycopg.Connection, call: str) -> None:
         session.execute(call)
 
 
+class Watch:
+    """Looks for what was written until it is shown; ``lags`` are in milliseconds."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.lags: list[float] = []
+        self._written: dict[str, float] = {}
+        self._guard = threading.Lock()
+        self._db = psycopg.connect(cluster.dsn(), autocommit=True)
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def wrote(self, text: str, at: float) -> None:
+        with self._guard:
+            self._written[text] = at
+
+    def _look(self) -> None:
+        while True:
+            with self._guard:
+                texts = list(self._written)
+            if texts:
+                found = self._db.execute("SELECT chunk FROM docs_embedding WHERE chunk = ANY (%s)", (texts,)).fetchall()
+                now = time.perf_counter()
+                with self._guard:
+                    self.lags += [1000 * (now - self._written.pop(text)) for (text,) in found]
+            threading.Event().wait(0.002)
+
+
 def measure(cluster: Cluster, worker: Callable) -> list[float]:
     """Write at an even pace; return how long each write took to be shown."""
-    watch = Watch(cluster.dsn())
+    watch = Watch(cluster)
     pace = threading.Event()
     with worker(cluster), psycopg.connect(cluster.dsn(), autocommit=True) as db:
         pace.wait(2)

@@ -48,25 +48,25 @@ def late(connect):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("place", often(PLACES[2:6], *CLOSEST), ids=str)
-def test_a_row_that_joins_during_the_look_up(products, connect, stoppable, late, place, level):
+@pytest.mark.parametrize(("where", "when"), often(PLACES[2:6], *CLOSEST), ids=str)
+def test_a_row_that_joins_during_the_look_up(products, connect, stoppable, late, where, when, level):
     """Its own log row brings it, with the text of the tag as it is by then."""
     worker = stoppable()
     writer = late(level, "INSERT INTO product_tag VALUES (4, 3)")
     products.execute("UPDATE tag SET name = 'newest' WHERE id = 3")
-    assert worker.parked(WORK, *place)
+    assert worker.parked(WORK, where, when)
     writer.execute("COMMIT")
     worker.let_go()
     assert_fresh(products)
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("place", often(PLACES[2:6], *CLOSEST), ids=str)
-def test_a_row_that_moves_to_a_parent_that_is_renamed(products, stoppable, late, place, level):
+@pytest.mark.parametrize(("where", "when"), often(PLACES[2:6], *CLOSEST), ids=str)
+def test_a_row_that_moves_to_a_parent_that_is_renamed(products, stoppable, late, where, when, level):
     worker = stoppable()
     writer = late(level, "UPDATE product SET brand_id = 2 WHERE id = 1")
     products.execute("UPDATE brand SET name = 'Breeze' WHERE id = 2")
-    assert worker.parked(WORK, *place)
+    assert worker.parked(WORK, where, when)
     writer.execute("COMMIT")
     worker.let_go()
     assert_fresh(products)
@@ -110,11 +110,11 @@ def test_two_workers_at_the_same_values(products, connect, stoppable, provider):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("place", often(PLACES, *CLOSEST), ids=str)
-def test_a_parent_that_changes_again_while_a_worker_queues_its_rows(products, connect, stoppable, level, place):
+@pytest.mark.parametrize(("where", "when"), often(PLACES, *CLOSEST), ids=str)
+def test_a_parent_that_changes_again_while_a_worker_queues_its_rows(products, connect, stoppable, level, where, when):
     worker = stoppable()
     products.execute("UPDATE brand SET name = 'first' WHERE id = 1")
-    assert worker.parked(WORK, *place)
+    assert worker.parked(WORK, where, when)
     other = connect()
     other.execute(f"BEGIN ISOLATION LEVEL {level}")
     other.execute("UPDATE brand SET name = 'second' WHERE id = 1")
@@ -124,11 +124,11 @@ def test_a_parent_that_changes_again_while_a_worker_queues_its_rows(products, co
     assert_fresh(products)
 
 
-@pytest.mark.parametrize("place", often(PLACES, *CLOSEST, ("commit of look", "before")), ids=str)
-def test_a_worker_that_is_killed_leaves_everything_to_the_next(products, stoppable, provider, place):
+@pytest.mark.parametrize(("where", "when"), often(PLACES, *CLOSEST, ("commit of look", "before")), ids=str)
+def test_a_worker_that_is_killed_leaves_everything_to_the_next(products, stoppable, provider, where, when):
     worker = stoppable()
     products.execute("UPDATE brand SET name = 'first' WHERE id = 1")
-    assert worker.parked(WORK, *place)
+    assert worker.parked(WORK, where, when)
     products.execute("SELECT pg_terminate_backend(%s, 5000)", [worker.pid])
     assert_fresh(products)
     assert sorted(provider.sent.values()) == [1, 1]

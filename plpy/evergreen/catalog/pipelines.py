@@ -144,8 +144,9 @@ def owned(name: str | None, role: str, *, whole: bool = True) -> Pipeline:
     if not may_read(role, found.source):
         raise missing(name)
     kind = "table" if found.definition is None else "view"
+    source = f"{kind} {found.source_name}"
     raise UserError(
-        f'must be owner of {kind} {found.source_name} to change pipeline "{name}"',
+        f'must be owner of {source} to change pipeline "{name}"',
         "42501",
         hint=f"Ask the {kind}'s owner, or a member of embed_admin.",
     )

@@ -1,5 +1,7 @@
 """Where the tests' fixtures come from, what marks a test has, and what a run can be asked for."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -28,8 +30,24 @@ settings.load_profile("no deadline")
 _WAITING = ("test_cron.py", "test_chaos.py")
 
 
+def _leave_few(items: list[pytest.Item]) -> None:
+    """Mark the variants of a test but for some, from the first to the last, as stress."""
+    variants: dict[tuple[Path, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few"):
+            variants.setdefault((item.path, item.name.partition("[")[0]), []).append(item)
+    for found in variants.values():
+        (most,) = found[0].get_closest_marker("few").args  # type: ignore[union-attr]
+        chosen = {round(number * (len(found) - 1) / (most - 1)) for number in range(most)}
+        for place, item in enumerate(found):
+            if place not in chosen:
+                item.add_marker("stress")
+
+
+@pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start what waits longest first, and give what is long on purpose the time for it."""
+    _leave_few(items)
     items.sort(key=lambda item: item.path.name not in _WAITING)
     for item in items:
         if any(item.get_closest_marker(name) for name in ("stress", "bench", "root")):

@@ -51,6 +51,7 @@ def _crash(cluster, work):
     cluster.restart("immediate")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("disaster", [_kill_a_backend, _crash])
 @pytest.mark.parametrize("call", CALLS)
 def test_the_next_drain_finishes_what_a_crash_interrupted(doomed, disaster, call):

@@ -94,6 +94,7 @@ def test_a_table_that_comes_later_is_taken_and_checked(two, restored):
     assert verified(there, "other") == {"fresh": 2}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("rename", ["table", "schema", "swap", "view", "broken"])
 def test_a_dump_right_after_a_rename_has_the_new_name(two, restored, rename):
     """No worker has run in between; in a swap, the old name is that of another table."""

@@ -83,6 +83,7 @@ def assert_out_of_reach(db: Connection, bob: Connection) -> None:
     assert db.execute("SELECT count(*) FROM embed_store.g1").fetchone() == (2,)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("plant", PLANTS)
 def test_what_stands_in_the_tables_place_before_the_catalog_is_restored(alices, steps, plant):
     bob = steps("--section=pre-data", without=NO_TABLE, role="bob")
@@ -176,6 +177,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_table_that_changes_before_the_first_worker_is_followed(alices, steps, change):
     ddl, name, owner = CHANGES[change]

@@ -60,6 +60,7 @@ def _claim(db):
     return rows[0][0], [row[1] for row in rows]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", PUBLICATIONS)
 def test_a_pipeline_lives_and_goes_under_a_publication(db, docs, model, kind):
     db.execute("SELECT embed_create('docs', 'docs', columns => '{title,body}', model => 'loop')")

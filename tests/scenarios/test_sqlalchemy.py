@@ -149,6 +149,7 @@ MIGRATIONS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("statement", "texts", "reason"), MIGRATIONS.values(), ids=MIGRATIONS)
 def test_migrations_go_through_and_the_pipeline_follows(db, alembic, statement, texts, reason):
     config = alembic(Base.metadata)

@@ -57,6 +57,7 @@ def two(db, docs, model):
     assert_fresh(db, "other", 1)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("part", TEARS)
 def test_every_call_says_what_is_missing_and_what_to_do(db, two, dsn, part):
     tear, says = TEARS[part]
@@ -81,6 +82,7 @@ def test_every_call_says_what_is_missing_and_what_to_do(db, two, dsn, part):
     assert status(db, "other").pending == 0
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("part", TEARS)
 def test_what_it_says_mends_it(db, two, provider, part):
     db.execute(TEARS[part][0])
@@ -101,6 +103,7 @@ def test_a_model_whose_endpoint_is_missing_says_so_by_itself(db, two):
         db.execute("SELECT embed('a', 'loop')")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "table", ["change_log_state", "backfill_cursor", "shared_state_lock", "lease", "job", "change_log"]
 )

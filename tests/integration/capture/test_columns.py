@@ -106,6 +106,7 @@ def test_columns_that_were_dropped_shift_nothing(db, create, provider):
     assert provider.sent == {"B\n\nnew": 1, "C\n\nnew": 1, "C\n\nnewer": 1}
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("type_", "first", "second", "texts"),
     [

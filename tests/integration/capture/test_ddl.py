@@ -9,6 +9,7 @@ from tests.fixtures.pipelines.owner_ddl import BROKEN, FOLLOWED, assert_others_g
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())
 def test_the_pipeline_follows(db, live, provider, chain):
     table, key, body = names_now(db)
@@ -51,6 +52,7 @@ def test_prepared_writes_of_open_sessions_go_on(db, live):
         assert f'"new {number}"' in texts_in_view(db, "app.docs_embedding")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("ddl", "write"), BROKEN.values(), ids=BROKEN.keys())
 def test_the_pipeline_stops_and_says_why_where_it_cannot_follow(db, live, ddl, write):
     db.execute("ALTER TABLE other SET SCHEMA public")

@@ -34,6 +34,7 @@ def owner(connect):
     return session
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())
 def test_it_is_committed_before_the_model_answers_and_followed(db, live, owner, provider, at_the_model, chain):
     for number, ddl in enumerate(chain):
@@ -57,6 +58,7 @@ def test_it_is_committed_before_the_model_answers_and_followed(db, live, owner, 
     assert_others_go_on(db)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("ddl", "write"),
     cases(BROKEN, "drop of the watched column", "drop of only_if", "drop of the primary key", "drop of the table"),
@@ -92,6 +94,7 @@ REWRITES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("worker", "ddl", "texts"), REWRITES.values(), ids=REWRITES.keys())
 def test_a_rewrite_that_changes_the_text_at_the_model(db, live, owner, provider, at_the_model, ddl, texts, worker):
     """What comes back is of the old text; no trigger fires for the new one."""
@@ -135,6 +138,7 @@ PARTITIONS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("ddl", "texts"), cases(PARTITIONS, "attach", "drop", "rename", "split"))
 def test_partitions_that_come_and_go(db, model, owner, provider, at_the_model, ddl, texts):
     db.execute("CREATE TABLE t (id int PRIMARY KEY, body text) PARTITION BY RANGE (id)")

@@ -44,6 +44,7 @@ def where(db):
     return None
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("undo", cases({"in part": "part", "as a whole": "whole"}, "in part"))
 @pytest.mark.parametrize("ddl", cases(DDL, "column", "schema", "dropped", "gone", "key gone", "many"))
 def test_what_is_undone_leaves_no_trace_and_the_writes_around_it_count(db, live, provider, ddl, undo):

@@ -52,6 +52,7 @@ def test_extension_and_vector_in_quoted_schemas_of_their_own(bare, provider, pat
     exercise(bare, provider, "My Ext", path)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["select", "größe", "a.b", "x" * 63])
 def test_the_extension_in_a_schema_of_another_name(bare, provider, name):
     bare.execute(SQL("CREATE SCHEMA {}").format(Identifier(name)))

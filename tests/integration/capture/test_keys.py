@@ -58,6 +58,7 @@ class Table:
         return f"{self.key} = {key}" if len(self.kind.types) == 1 else f"({self.key}) = ({key})"
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_key_is_captured_and_healed(home, name):
     db, writer, provider = home

@@ -36,6 +36,7 @@ def swap_while_it_waits(db, connect, statement):
     return waiting
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("followed", [True, False], ids=["followed", "not followed"])
 @pytest.mark.parametrize("call", WORKERS.values(), ids=WORKERS.keys())
 def test_a_table_that_takes_the_sources_name_while_a_worker_waits_is_not_read(

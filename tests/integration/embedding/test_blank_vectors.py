@@ -154,6 +154,7 @@ def claimed(db):
     return submit
 
 
+@pytest.mark.few(2)
 @pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def next_day(db, kind="tokens"):
     db.execute(f"SELECT setval('embed.pipeline_1_{kind}', last_value - (1::bigint << 44)) FROM embed.pipeline_1_{kind}")
 
 
+@pytest.mark.few(2)
 @pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)

@@ -69,6 +69,7 @@ def become_fresh(db):
     assert status_of(db, "failed") == 0
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("fault", HICCUPS)
 def test_a_hiccup_is_over_before_the_call_is(connect, db, pipeline, provider, fault, call):

@@ -50,6 +50,7 @@ def keys(rows):
     return [row[0] for row in rows]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("storage", "distance", "least"),
     [("vector", "cosine", 5), ("vector", "ip", 5), ("halfvec", "l2", 5), ("bit", "cosine", 2)],

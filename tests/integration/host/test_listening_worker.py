@@ -219,6 +219,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_cannot_work_ends_with_a_reason(db, dsn, pipeline, case):
     people(db)

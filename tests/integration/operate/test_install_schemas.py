@@ -33,6 +33,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("place", PLACES)
 def test_everything_works_from_any_schema(empty, provider, place):
     schema, vectors, path = PLACES[place]

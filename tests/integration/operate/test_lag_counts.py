@@ -77,6 +77,7 @@ def test_history_is_no_change(db, pipeline):
     assert (lag(db), lag(db, "live_"), lag(db, "bulk_")) == (None, None, None)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("way", BULK)
 def test_bulk_changes_count_in_a_lane_of_their_own(db, pipeline, way):
     db.execute(BULK[way])  # of several statements one transaction

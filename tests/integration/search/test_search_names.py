@@ -70,6 +70,7 @@ def make(db, key):
     return {name: SQL(call).format(name=key[0], keys=aliased, **at) for name, call in CALLS.items()}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: f"{key[0]} to {key[-1]}")
 def test_no_name_of_a_users_is_in_the_way(db, connect, key):
     people(db)

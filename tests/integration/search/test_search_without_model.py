@@ -64,6 +64,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", BROKEN)
 def test_whatever_the_server_does(db, searchable, name):
     BROKEN[name](searchable)

@@ -53,6 +53,7 @@ def differences(db):
     return sorted(line for line in changed if not line.startswith(("default privileges", "types in", "role ")))
 
 
+@pytest.mark.few(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("defaults", DEFAULTS)
 @pytest.mark.parametrize("when", ["before the extension", "before the pipeline"])

@@ -68,6 +68,7 @@ def plant_operators(alice, schema, type_name):
         )
 
 
+@pytest.mark.few(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("type_name", TYPES)
 @pytest.mark.parametrize("path", ["alice,pg_catalog,public", "pg_catalog,public"])
@@ -121,6 +122,7 @@ SUPERUSERS_ONLY = {
 }
 
 
+@pytest.mark.few(4)
 @pytest.mark.fresh_database
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SUPERUSERS_ONLY)

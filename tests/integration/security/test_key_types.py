@@ -75,6 +75,7 @@ def test_a_key_whose_type_runs_its_owners_code_is_refused(db, alice, type_name):
         assert "alice.diff" in error.diag.message_hint
 
 
+@pytest.mark.few(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("type_name", ROWS)
 def test_no_code_of_a_keys_type_runs_in_a_generation_table(db, connect, alice, type_name):

@@ -109,6 +109,7 @@ def plant(db, connect, dsn):
     return act
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("road", ROADS)
 def test_nothing_is_left(plant, road):
     session, before, done = plant(road, *MISCHIEF, *REFUSED)

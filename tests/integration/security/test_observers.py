@@ -83,6 +83,7 @@ def observed(bob, question):
     return {"rows": rows, "tables": tables, "indexes": work, "plan": plan}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("way", ASKING)
 def test_hidden_rows_leave_no_trace_in_counters(connect, docs, way):
     asked = ASKING[way]
@@ -137,6 +138,7 @@ def test_texts_are_in_no_statistics(db, connect, docs):
     assert "secret" not in {word for (word,) in words}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "key",
     ["x int", "s varchar(9)", "w numeric", "c mood", "x uuid, s int", "chunk text, distance numeric"],

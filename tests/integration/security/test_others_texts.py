@@ -84,6 +84,7 @@ def under_way(db, first):
     db.execute("SELECT count(*) FROM embed_claim('secrets', 100)")
 
 
+@pytest.mark.few(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [live, kept, dropped, in_the_same_drain, under_way])
 def test_no_figure_tells_whether_another_owner_has_a_text(db, connect, model, provider, world):

@@ -166,6 +166,7 @@ def test_a_function_is_given_to_pipelines_by_its_owner_or_who_may_spend(db, conn
     assert connect("alice").execute(CREATE.format("alice", "hers")).fetchone() is not None
 
 
+@pytest.mark.few(2)
 @pytest.mark.own_sessions
 @pytest.mark.parametrize(
     "call",

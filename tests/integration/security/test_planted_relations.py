@@ -59,6 +59,7 @@ def read_everything(session):
     session.execute("RESET ROLE")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("room", MAKE_ROOM)
 @pytest.mark.parametrize("locked", [False, True], ids=["followed", "not followed"])
 def test_a_view_in_the_place_of_the_source_is_not_read(db, connect, alices, room, locked):

@@ -64,6 +64,7 @@ REUSES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("change", REUSES.values(), ids=REUSES.keys())
 def test_no_text_of_an_earlier_row_is_shown(db, connect, shared, change):

@@ -53,6 +53,7 @@ def waited(session, key=None, timeout="0 s"):
     return session.execute("SELECT embed_wait('docs', %s::jsonb, %s)", (key, timeout)).fetchone()[0]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("key", KEYS)
 def test_only_rows_that_the_caller_sees_count(db, connect, model, key):
     keys = make(db, key)

@@ -47,6 +47,7 @@ def work_of(db, edit):
     return pages(db) - before
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("chunker", CHUNKERS)
 def test_an_edit_costs_in_proportion(db, chunker):
     hash_model(db)

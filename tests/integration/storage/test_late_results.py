@@ -64,6 +64,7 @@ MOVES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("move", "call"),
     [*((move, "drain") for move in MOVES), ("deleted, key changed, text taken away", "work"), ("truncated", "work")],

@@ -62,6 +62,7 @@ def test_bulk_edits_do_not_add_up(db, index_from):
     assert sizes[-1] <= 4 * first, (first, sizes)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("dimensions", "chunk", "words"), [(64, 800, 20), (256, 800, 15), (384, 500, 12), (384, 800, 20), (768, 800, 20)]
 )

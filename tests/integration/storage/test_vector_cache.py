@@ -119,6 +119,7 @@ CALLS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("first", CALLS)
 @pytest.mark.parametrize("second", CALLS)
 def test_a_text_that_is_at_the_model_is_not_sent_by_somebody_else(connect, db, pipeline, provider, first, second):

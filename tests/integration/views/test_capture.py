@@ -8,6 +8,7 @@ from tests.integration.views.conftest import stored, wanted
 pytestmark = pytest.mark.shared_database
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("change", "sent"),
     [

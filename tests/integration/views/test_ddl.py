@@ -29,6 +29,7 @@ def follows(db, view="products", **renamed):
     assert verify(db, "products")["fresh"] == len(rows)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("ddl", "renamed"),
     [

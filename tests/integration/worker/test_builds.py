@@ -53,6 +53,7 @@ def test_a_truncate_seen_by_who_did_not_know_of_the_generation_empties_it(db, pi
     assert left(db) == {}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("step", ["claim", "finish_unchanged_jobs", "upsert_documents", "clear_failures"])
 def test_a_switch_while_a_worker_writes(db, pipeline, stoppable, step):
     db.execute("SELECT embed_build('docs')")

@@ -41,6 +41,7 @@ def end_it(connect, db):
     return start
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("end", ENDS)
 def test_ends_while_the_model_is_held_and_loses_nothing(db, docs, model, provider, end_it, call, end):

@@ -162,6 +162,7 @@ def test_a_listening_worker_under_all_of_them(dsn, db, docs, model, restrict):
         assert worker.said("disconnected") == []
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("name", "value"),
     [

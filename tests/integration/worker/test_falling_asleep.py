@@ -21,6 +21,7 @@ INSIDE = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("begins", ["before", "meanwhile"])
 @pytest.mark.parametrize("commits", ["meanwhile", "after"])
 def test_no_wakeup_is_lost_while_a_worker_falls_asleep(connect, db, pipeline, begins, commits):

@@ -20,6 +20,7 @@ def spoil(db):
     db.execute("UPDATE embed.document SET fingerprint = '\\x00' WHERE key = '[1]'")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 @pytest.mark.parametrize("call", CALLS)
 def test_an_open_repair_keeps_only_its_own_rows_from_workers(connect, db, pipeline, provider, call, end):

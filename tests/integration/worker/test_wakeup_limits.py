@@ -103,6 +103,7 @@ PREPARED = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", PREPARED)
 def test_no_transaction_fails_to_be_prepared_because_a_worker_sleeps(session, db, case):
     """What it changed is found by polling."""

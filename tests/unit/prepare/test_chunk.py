@@ -83,6 +83,7 @@ def test_without_a_chunker_the_text_is_sent_as_it_is():
     assert whole("  kept \n") == ["  kept \n"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "text",
     [

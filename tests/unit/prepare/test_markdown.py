@@ -164,6 +164,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_shape_takes_more_than_time_in_proportion(shape):
     """Quadratic behaviour would take minutes at least, so a generous limit does not depend on the machine."""

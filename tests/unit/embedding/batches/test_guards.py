@@ -85,6 +85,7 @@ def test_an_output_that_trickles_is_cut_by_the_time(side, raw):
         in_time(lambda: list(side.results(DONE)))
 
 
+@pytest.mark.few(2)
 @ONE_FORMAT
 def test_an_output_that_goes_on_fast_enough_may_take_longer_than_a_request(side, raw):
     batch = side.ended(TEXTS)
@@ -102,6 +103,7 @@ def test_an_output_that_goes_on_fast_enough_may_take_longer_than_a_request(side,
     assert len(list(side.results(batch))) == 10 * len(TEXTS)
 
 
+@pytest.mark.few(2)
 @ONE_FORMAT
 def test_what_the_reader_does_meanwhile_takes_no_time_of_the_download(side):
     batch = side.ended(TEXTS)

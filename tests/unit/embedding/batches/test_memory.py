@@ -33,6 +33,7 @@ def through(side, count):
     return came, most
 
 
+@pytest.mark.few(2)
 @ONE_FORMAT
 def test_the_memory_of_results_is_that_of_a_few(side):
     tracemalloc.start()

@@ -50,6 +50,7 @@ def test_too_many_requests(side, make, kind):
     assert side.server.billed.total() <= 2
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("status", "meaning"), [(401, ConfigurationError), (500, RetryableError), (503, RetryableError)]

@@ -60,11 +60,13 @@ test-unit: $(STAMP)  ## tests without a server, in seconds
 test-fast: setup  ## unit tests and the faster tests against a server, in minutes
 	$(BIN)/pytest tests/unit tests/integration -m "not slow and not stress" $(SIDE_BY_SIDE)
 
-# The checks take what the tests leave of the processors: these wait for a sixth of their time.
+# The checks take what the tests leave of the processors: these wait for a sixth of their time. `make --dry-run` would run a
+# line that names the variable itself.
+CHECK = $(MAKE) --no-print-directory check
 test: $(STAMP)  ## checks, and all tests except stress, roots and bench
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-packages clients
 	mkdir -p build
-	nice $(MAKE) --no-print-directory check > build/check.log 2>&1 & checks=$$!; \
+	nice $(CHECK) > build/check.log 2>&1 & checks=$$!; \
 	    $(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING) --durations=25; failed=$$?; \
 	    wait $$checks || { cat build/check.log; exit 1; }; exit $$failed
 

@@ -8,6 +8,12 @@ STAMP := $(VENV)/.installed
 # What commands need. The packages of tests, checks and docs take minutes more.
 RUNTIME := $(if $(wildcard $(STAMP)),$(STAMP),$(VENV)/.runtime)
 PIP := $(BIN)/python -m pip
+# $(call quickly,PYTHON,PACKAGES): uv takes seconds where pip takes a minute. It does not read pip's settings; where it cannot
+# install without them, pip does.
+quickly = $(PIP) install --quiet --disable-pip-version-check uv && \
+    $(BIN)/uv pip install --quiet --no-cache --python $(1) $(2) || \
+    { echo "uv could not install this; now with pip"; $(1) -m pip install --quiet --disable-pip-version-check $(2); }
+EVERYTHING := --editable '.[test,check,docs]'
 # An interrupted venv has no pip, and leaves its temporary files in TMPDIR.
 MAKE_VENV = $(PIP) --version > /dev/null 2>&1 || \
     { mkdir -p $(VENV) && TMPDIR=$(CURDIR)/$(VENV) $(PYTHON) -m venv --clear $(VENV); }
@@ -33,7 +39,8 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo all docs reference figures screenshots clients test test-unit test-fast test-trixie test-next fresh image engine roots \
-    bench stress attack chaos check check-tests check-library check-rest install setup test-packages clean
+    bench stress attack chaos check check-tests check-library check-rest install setup system-packages \
+    test-programs test-packages clean
 
 demo: $(RUNTIME)  ## the whole story in a minute, in a temporary cluster
 	$(BIN)/evergreen setup
@@ -64,7 +71,7 @@ test-fast: setup  ## unit tests and the faster tests against a server, in minute
 # line that names the variable itself.
 CHECK = $(MAKE) --no-print-directory check
 test: $(STAMP)  ## checks, and all tests except stress, roots and bench
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-packages clients
+	$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-packages clients
 	mkdir -p build
 	nice $(CHECK) > build/check.log 2>&1 & checks=$$!; \
 	    $(BIN)/pytest $(SIDE_BY_SIDE) $(HANGING) --durations=25; failed=$$?; \
@@ -133,16 +140,20 @@ check-rest: $(STAMP)
 install: $(RUNTIME)  ## install into the server of $PG_CONFIG, or of the pg_config on PATH
 	$(BIN)/evergreen install
 
-setup: $(STAMP)  ## .venv, system packages, and the extension in the server
-	$(BIN)/evergreen setup
+setup: system-packages  ## .venv, system packages, and the extension in the server
 	$(BIN)/evergreen install
 
-test-packages: setup  ## setup, and the packages that tests need
+system-packages: $(STAMP)
+	$(BIN)/evergreen setup
+
+test-programs: system-packages
 	$(BIN)/evergreen setup --for-tests
+
+test-packages: setup test-programs  ## setup, and the packages that tests need
 
 $(STAMP): pyproject.toml plpy/evergreen/__init__.py
 	$(MAKE_VENV)
-	$(PIP) install --quiet --disable-pip-version-check --editable '.[test,check,docs]'
+	$(call quickly,$(BIN)/python,$(EVERYTHING))
 	touch $@
 
 $(VENV)/.runtime: pyproject.toml plpy/evergreen/__init__.py
@@ -153,9 +164,9 @@ $(VENV)/.runtime: pyproject.toml plpy/evergreen/__init__.py
 clients: $(CLIENTS)/.installed  ## LangChain and LlamaIndex, for tests/docs/test_client_pages.py
 
 # They want older versions of pgvector and SQLAlchemy than our tests.
-$(CLIENTS)/.installed: tests/docs/clients.txt
+$(CLIENTS)/.installed: tests/docs/clients.txt | $(STAMP)
 	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/docs/clients.txt
+	$(call quickly,$(CLIENTS)/bin/python,--requirement tests/docs/clients.txt)
 	touch $@
 
 help:  ## this list

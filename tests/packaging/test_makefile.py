@@ -44,14 +44,33 @@ def test_the_packages_of_tests_are_enough_for_the_demo(tree: Path):
     assert "pip install" not in make(tree, "--dry-run", "demo", "install")
 
 
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_where_uv_cannot_install_pip_does(tree: Path):
+    log = tree / "log"
+    stub = program(tree / "python", PYTHON.format(log=log))
+    with_pip = "-m pip install --quiet --disable-pip-version-check --editable .[test,check,docs]"
+    uv = program(tree / ".venv/bin/uv", "#!/bin/sh\necho no index >&2\nexit 2\n")
+    assert "now with pip" in make(tree, ".venv/.installed", f"PYTHON={stub}")
+    assert log.read_text("utf-8").splitlines()[-1] == with_pip
+    (tree / ".venv/.installed").unlink()
+    log.unlink()
+    program(uv, f'#!/bin/sh\necho uv "$@" >> "{log}"\n')
+    make(tree, ".venv/.installed", f"PYTHON={stub}")
+    lines = log.read_text("utf-8").splitlines()
+    assert with_pip not in lines
+    assert lines[-1] == "uv pip install --quiet --no-cache --python .venv/bin/python --editable .[test,check,docs]"
+
+
 def test_an_interrupted_venv_is_made_again(tree: Path):
     log = tree / "log"
-    stub = tree / "python"
-    stub.write_text(PYTHON.format(log=log), "utf-8")
-    stub.chmod(0o755)
-    (tree / ".venv/bin").mkdir(parents=True)
-    (tree / ".venv/bin/python").write_text("#!/bin/sh\necho No module named pip >&2\nexit 1\n", "utf-8")
-    (tree / ".venv/bin/python").chmod(0o755)
+    stub = program(tree / "python", PYTHON.format(log=log))
+    program(tree / ".venv/bin/python", "#!/bin/sh\necho No module named pip >&2\nexit 1\n")
     make(tree, ".venv/.runtime", f"PYTHON={stub}")
     assert log.read_text("utf-8").splitlines() == [
         "-m venv --clear .venv",

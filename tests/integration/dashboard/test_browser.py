@@ -9,7 +9,7 @@ from tests.fixtures.pipelines.documents import drain_all, status_of
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.shared_database
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 AXE = Axe()
 VIEWS, OTHER_VIEWS = ((1280, "light"), (390, "dark")), ((1280, "dark"), (390, "light"))

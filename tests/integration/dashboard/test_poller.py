@@ -14,7 +14,7 @@ from tests.fixtures.pipelines.endpoints import create
 from tests.fixtures.roles import hash_model
 from tests.fixtures.waiting import wait_until
 
-pytestmark = pytest.mark.shared_database
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What the server calls the model: another name brings the next look forward, and proves nothing."""
 
+import pytest
+
 from tests.fixtures.pipelines.documents import status_of
 from tests.fixtures.providers.turning import model_of_vectors
 from tests.fixtures.waiting import Background, wait_until
@@ -14,6 +16,8 @@ from tests.integration.models.watching import (
     work,
     work_until,
 )
+
+pytestmark = pytest.mark.slow
 
 
 def test_another_name_alone_raises_nothing(db, watched):

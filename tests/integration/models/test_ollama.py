@@ -17,6 +17,8 @@ from tests.integration.models.watching import (
     work_until,
 )
 
+pytestmark = pytest.mark.slow
+
 BEFORE, PULLED = "0a109f422b47" + "0" * 52, "b7f5c0c1d2e3" + "0" * 52
 
 

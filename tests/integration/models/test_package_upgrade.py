@@ -6,6 +6,8 @@ import pytest
 
 from tests.fixtures.pipelines.documents import status_of, verified
 
+pytestmark = pytest.mark.slow
+
 CALLS = ["SELECT embed_drain()", "CALL embed_work(until_empty => true, max_runtime => '20 s')"]
 
 

@@ -8,7 +8,7 @@ from tests.fixtures.pipelines.freshness import drain, verify
 from tests.fixtures.pipelines.freshness import status as status_of
 from tests.integration.views.conftest import CREATE, DEPENDS, stored, wanted
 
-pytestmark = pytest.mark.shared_database
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 MANY = 2500
 
 

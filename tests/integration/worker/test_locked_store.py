@@ -12,7 +12,7 @@ from tests.fixtures.pipelines.documents import assert_as_source, drain_all
 from tests.fixtures.stress import often
 from tests.fixtures.waiting import Background, wait_until
 
-pytestmark = pytest.mark.shared_database
+pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 LOCK = "LOCK TABLE embed_store.g1 IN ACCESS EXCLUSIVE MODE"
 

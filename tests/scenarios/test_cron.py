@@ -249,6 +249,7 @@ SOCKET = "local all all trust\n"
 PASSWORDS = f"{SOCKET}host all all 127.0.0.0/8 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("options", "lines", "named"),
     [

@@ -102,6 +102,7 @@ MOMENTS: dict[str, Callable[[Demo], Callable[[], bool]]] = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("moment", often(MOMENTS, "documents", "start", "worker"))
 def test_ctrl_c_removes_everything(demo, moment):
     demo.wait(MOMENTS[moment](demo))

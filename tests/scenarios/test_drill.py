@@ -227,6 +227,7 @@ def test_6_the_disk_is_full_and_room_is_made(doctor, db, full, provider, cluster
     is_well(doctor, db)
 
 
+@pytest.mark.stress
 def test_6_the_disk_is_full_and_the_vectors_move(doctor, db, full):
     doctor.type(doctor.one("disk"))
     hurry(db)

@@ -92,6 +92,7 @@ def test_the_initial_copy_and_every_kind_of_write(replicated, provider):
     assert texts_in_view(here, "parts_embedding") == ["high one", "low two"]
 
 
+@pytest.mark.stress
 def test_ddl_of_the_subscriber_while_a_worker_is_at_the_model(replicated, servers, provider):
     """The apply worker has planned and compiled by then; DDL must neither stop it nor have it write unseen."""
     there, here = replicated

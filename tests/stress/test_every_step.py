@@ -40,6 +40,7 @@ def fill(db, number):
     return set(source_texts(db).values())
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "move", [pytest.param(move, marks=[pytest.mark.stress] if move in LONG_STORIES else []) for move in MOVES]
 )

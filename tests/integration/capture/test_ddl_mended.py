@@ -58,6 +58,7 @@ MENDED = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "case",
     cases(

@@ -84,6 +84,7 @@ def test_partitions_that_go_are_noticed(parts, come_later):
     assert parts.execute("SELECT count(*) FROM embed.document").fetchone() == (4,)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("change", ["ALTER TYPE mood RENAME TO spirits", "ALTER DOMAIN feeling RENAME TO sense",
                                     "CREATE SCHEMA other; ALTER TYPE mood SET SCHEMA other"])  # fmt: skip
 def test_a_type_of_the_source_is_followed(parts, change):

@@ -70,6 +70,7 @@ def test_what_is_undone_leaves_no_trace_and_the_writes_around_it_count(db, live,
     assert set(provider.sent) == {'"added"', '"after"'} | ({first} if undo == "part" else set())
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "name",
     cases({name: name for name in ("column", "key", "table", "schema", "type", "many")}, "schema", "type", "many"),

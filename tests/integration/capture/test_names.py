@@ -21,6 +21,7 @@ def as_identifiers(text, **names):
     return SQL(text).format(**{name: Identifier(*value.split("\0")) for name, value in names.items()})
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("start", often(range(6), 0, 3))
 def test_any_name_may_be_a_key_or_a_watched_column(db, model, start):
     """Each name is once a key column and once a watched one, in tables and schemas of that name."""

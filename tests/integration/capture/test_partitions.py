@@ -46,6 +46,7 @@ def test_writes_through_the_root_and_through_a_leaf_are_captured(parts):
     assert shown(parts) == ["high edited", "high two", "into the leaf", "low edited"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("table", "left"),
     [
@@ -62,6 +63,7 @@ def test_truncate_of_any_level_leaves_no_orphan(parts, table, left):
     assert shown(parts) == left
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("removal", ["TRUNCATE low", "DROP TABLE low", "ALTER TABLE t DETACH PARTITION low"])
 def test_dead_letters_go_with_the_rows_that_are_removed_with_a_table(parts, provider, removal):
     failed = "SELECT key FROM embed_failures WHERE pipeline = 't' ORDER BY key"
@@ -89,6 +91,7 @@ def test_a_partition_made_later_is_captured_and_its_truncate_too(parts):
     assert_fresh(parts, "t", 4)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("table", "mode"),
     [("low", "DISABLE TRIGGER ALL"), ("high_a", "DISABLE TRIGGER USER"), ("low", "ENABLE TRIGGER ALL")],
@@ -153,6 +156,7 @@ def test_a_sub_tree_that_is_detached_and_attached_again_comes_back_without_a_cal
     assert_fresh(parts, "t", 2)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("table", ["low", "high_a", "high"])
 def test_a_partition_that_is_dropped_leaves_no_orphan(parts, table):
     parts.execute(f"DROP TABLE {table}")

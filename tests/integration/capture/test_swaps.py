@@ -109,6 +109,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("swap", COLUMNS.values(), ids=COLUMNS.keys())
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "at the model"])
 def test_watched_columns_that_swap_names(db, connect, model, provider, swap, busy):

@@ -126,6 +126,7 @@ def test_a_key_of_odd_characters_finds_its_row(db, model):
     assert_fresh(db, "t", 0)
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("chunker", ["embed_chunk_none()", "embed_chunk_text(100000)"])
 def test_a_document_of_five_megabytes_is_embedded_whole(db, provider, chunker):

@@ -105,6 +105,7 @@ def test_nobody_listens_until_somebody_does(connect, db, docs, call):
         become_fresh(db)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("call", often(CALLS, "drain"))
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_costs_one_text_at_a_time_until_it_is_mended(connect, db, pipeline, provider, mistake, call):
@@ -139,6 +140,7 @@ def test_a_mended_mistake_needs_no_hand(connect, db, pipeline, provider):
     assert_as_source(db)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("call", often(CALLS, "work"))
 @pytest.mark.parametrize("odd", ODD)
 def test_one_odd_vector_delays_no_other_row_and_is_asked_for_again(connect, db, pipeline, provider, odd, call):

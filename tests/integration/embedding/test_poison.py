@@ -33,6 +33,7 @@ from tests.integration.embedding.poison import (
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("kind", often(KINDS, *OFTEN))
 def test_neighbours_are_fresh_within_seconds(connect, db, provider, kind):
     make(db, provider)

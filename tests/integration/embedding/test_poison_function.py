@@ -41,6 +41,7 @@ def make(db, state, word, options=None):
     create(db, model="toy", **(options or {}))
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("state", STATES)
 def test_neighbours_are_embedded_and_the_culprit_ends_as_a_dead_letter(db, state, call):

@@ -26,6 +26,7 @@ def small(db, provider):
     provider.register(db, endpoint={"max_in_flight": 8}, inputs=5)
 
 
+@pytest.mark.few(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("team", TEAMS)
 def test_every_text_is_paid_for_once(connect, db, provider, small, team):

@@ -56,6 +56,7 @@ def test_a_few_edits_leave_it_alone(db, connect, indexed):
     assert oid == indexed[0]
 
 
+@pytest.mark.stress
 def test_growth_leaves_it_alone(db, connect, indexed):
     db.execute(
         "INSERT INTO docs SELECT i, 0, 'body ' || i FROM generate_series(%s::int, %s::int) i", (ROWS + 1, 2 * ROWS)
@@ -66,6 +67,7 @@ def test_growth_leaves_it_alone(db, connect, indexed):
     assert oid == indexed[0]
 
 
+@pytest.mark.stress
 def test_a_reader_is_not_waited_for(db, connect, indexed):
     """The new index waits for its turn; the old one serves until then."""
     oid, _ = indexed

@@ -169,6 +169,7 @@ ENDS = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", ENDS)
 def test_it_ends_at_once_in_a_session_that_knows_it(db, bridge, provider, end):
     db.execute(f"PREPARE nearest AS {NEAREST}")

@@ -22,6 +22,7 @@ def large(db):
     drain_all(db)
 
 
+@pytest.mark.stress
 def test_the_first_rows_are_of_the_whole_table_and_the_others_follow(db, large):
     db.execute("SELECT embed_build('docs', model => 'hash16')")
     db.execute("SELECT embed_drain(max_rows => 1000)")

@@ -39,6 +39,7 @@ def run(dsn, db, model, monkeypatch):
     return embed_with
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("spoil", often(SPOILED, "beyond float32", "nested"))
 def test_its_row_alone_waits(db, run, spoil):
     assert run(SPOILED[spoil], lambda text: "poison" in text) == 19

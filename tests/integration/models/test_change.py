@@ -9,6 +9,8 @@ from tests.fixtures.providers.turning import model_of_vectors
 from tests.fixtures.waiting import wait_until
 from tests.integration.models.watching import every, finish, insert, look_once, watch, work, work_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_model_that_stays_the_same_raises_nothing(db, watched):
     seen = watched.looks
@@ -121,6 +123,7 @@ def test_a_look_that_fails_stops_nothing(db, watched):
     assert status_of(db, "state") == "active"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("answer", [(500, b"{}"), (400, b"{}"), (200, b"no JSON")])
 def test_rows_are_embedded_at_once_however_many_looks_fail(db, watched, answer):
     look_once(db, watched)

@@ -8,6 +8,8 @@ from tests.fixtures.providers.turning import cached_by_model, model_of_vectors, 
 from tests.fixtures.waiting import wait_until
 from tests.integration.models.watching import every, finish, insert, is_marked, look_once, watch, work, work_until
 
+pytestmark = pytest.mark.slow
+
 WORK = "CALL embed_work(until_empty => true, max_runtime => '20 s')"
 DRAIN = "SELECT embed_drain()"
 #: A drain has no steps: queries before, between and after those that say whether its vectors may be written.
@@ -29,6 +31,7 @@ CLOSEST = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("statement", "where", "when"),
     [step if step in CLOSEST else pytest.param(*step, marks=pytest.mark.stress) for step in ALL_STEPS],
@@ -94,6 +97,7 @@ def submitted(db, session):
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("written", [drained, submitted])
 def test_an_open_transaction_that_has_written_is_waited_for(db, connect, watched, written):
     look_once(db, watched)

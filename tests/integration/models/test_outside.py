@@ -10,6 +10,8 @@ from tests.fixtures.providers.turning import model_of_vectors, vector_of
 from tests.fixtures.waiting import wait_until
 from tests.integration.models.watching import every, finish, insert, look_once, watch, work, work_until
 
+pytestmark = pytest.mark.slow
+
 
 def claim(db):
     return db.execute("SELECT token, text, hash FROM embed_claim('docs', 100)").fetchall()
@@ -79,6 +81,7 @@ def test_revision_is_handed_out(db, looked_at):
     assert handed_out == [("loop", 1)]
 
 
+@pytest.mark.stress
 def test_embedder_survives_a_change_and_loads_the_model_again(db, dsn, looked_at, monkeypatch):
     insert(db, "claimed")
     made = []

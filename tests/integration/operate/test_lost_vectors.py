@@ -77,6 +77,7 @@ def test_any_worker_comes_by_itself(restored, how):
     assert db.execute("SELECT embed.is_restored(1), embed.documents_without_vectors(1, 1)").fetchone() == (False, 0)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("what", ["embed.pipeline_id_seq", "embed.*_id_seq", "embed.pipeline*", "embed.model*"])
 def test_what_is_made_after_a_dump_without_numbers_gets_new_ones(restored, what):
     """Neither does it take a number that rows still have whose own row is not there: they would become its own."""
@@ -105,6 +106,7 @@ def test_the_tally_of_documents_counts_itself(fresh, loss):
     assert look(fresh) == (11, 0, 1)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("what", ["embed.document", "embed.document_id_seq", "embed.d*", "embed.cache"])
 def test_a_dump_with_vectors_and_without_what_belongs_to_them(restored, provider, what):
     """Vectors that are there are used again, and stand there once."""
@@ -126,6 +128,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_table_that_a_superuser_truncates(fresh, provider, loss):
     statement, calls = LOSSES[loss]

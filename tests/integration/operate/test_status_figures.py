@@ -46,6 +46,7 @@ def buffers(db, view):
     return top["Shared Hit Blocks"] + top["Shared Read Blocks"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("view", ["embed_status", "embed_generations"])
 def test_what_a_look_reads_does_not_grow_with_the_tables(db, pipeline, view):

@@ -25,6 +25,7 @@ def read(db):
     return db.execute(READ).fetchone()[1:]
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("prepare", ["ANALYZE docs", "SELECT 1"], ids=["analysed", "never analysed"])
 @pytest.mark.parametrize("call", ["create", "build", "backfill"])
 def test_no_row_of_a_large_table_is_read(db, model, call, prepare):

@@ -116,6 +116,7 @@ def out_of_time(db):
 TAKE_JOBS = [("lock_round", "before"), ("locked_elsewhere", "before"), ("finish_unchanged_jobs", "after")]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("query", "when"), TAKE_JOBS)
 def test_a_lease_runs_out_when_the_result_is_about_to_be_written(
     connect, db, pipeline, provider, stoppable, query, when

@@ -19,6 +19,7 @@ WORK = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("who", WORK)
 def test_no_table_is_read_from_end_to_end(connect, db, who):
     """By index, a row that is done costs the same whatever was there when its statements were planned."""

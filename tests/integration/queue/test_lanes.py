@@ -28,6 +28,7 @@ def order_of(provider):
     return "".join(text[0] for texts in provider.requests for text in texts)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("share", SHARES)
 def test_drains_give_each_lane_its_share(db, provider, history, share):
     """There is more live work all the time than a drain takes: backfill goes on; and live work before it."""
@@ -56,6 +57,7 @@ def test_a_drain_gives_what_one_lane_leaves_to_the_other(db, provider, history):
     assert order_of(provider) == "l" * 50
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("share", SHARES)
 def test_a_worker_with_a_backfill_under_way_gives_each_lane_its_share(connect, db, provider, history, share):
     """A burst of live work comes when all of the backfill is claimed: it overtakes, and does not stop it."""

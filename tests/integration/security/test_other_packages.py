@@ -145,6 +145,7 @@ def test_a_secure_connection_trusts_what_our_certifi_does(connect, db, docs, pyt
         session.execute("SELECT embed('text', 'far')")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("version", "enough"), [("1.11.0", False), ("1.23.5", False), ("", False), ("2.9.0", True)])
 def test_a_numpy_that_is_too_old_is_said_before_anything_is_done(connect, pipelines, python, version, enough):
     session = connect()

@@ -63,6 +63,7 @@ def made(db, session, work, *, extra=""):
         FROM docs_embedding ORDER BY a DESC""").fetchall()
 
 
+@pytest.mark.few(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)
 @pytest.mark.parametrize("way", WAYS)

@@ -65,6 +65,7 @@ def assert_fresh(db):
     assert db.execute("SELECT count(*) FROM embed.link_cursor").fetchone() == (0,)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("crash", [False, True], ids=["running on", "after a crash"])
 def test_prepared_changes_wait_and_are_not_lost(server, products, provider, crash):
     """Of a parent, of the table that links, and of the table of the key; workers go on around them."""

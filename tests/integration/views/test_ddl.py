@@ -29,7 +29,7 @@ def follows(db, view="products", **renamed):
     assert verify(db, "products")["fresh"] == len(rows)
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("ddl", "renamed"),
     [

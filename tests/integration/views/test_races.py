@@ -47,6 +47,7 @@ def late(connect):
     return begin
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("where", "when"), often(PLACES[2:6], *CLOSEST), ids=str)
 def test_a_row_that_joins_during_the_look_up(products, connect, stoppable, late, where, when, level):
@@ -60,6 +61,7 @@ def test_a_row_that_joins_during_the_look_up(products, connect, stoppable, late,
     assert_fresh(products)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("where", "when"), often(PLACES[2:6], *CLOSEST), ids=str)
 def test_a_row_that_moves_to_a_parent_that_is_renamed(products, stoppable, late, where, when, level):
@@ -109,6 +111,7 @@ def test_two_workers_at_the_same_values(products, connect, stoppable, provider):
     assert set(provider.sent.values()) == {1}
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("where", "when"), often(PLACES, *CLOSEST), ids=str)
 def test_a_parent_that_changes_again_while_a_worker_queues_its_rows(products, connect, stoppable, level, where, when):
@@ -124,6 +127,7 @@ def test_a_parent_that_changes_again_while_a_worker_queues_its_rows(products, co
     assert_fresh(products)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("where", "when"), often(PLACES, *CLOSEST, ("commit of look", "before")), ids=str)
 def test_a_worker_that_is_killed_leaves_everything_to_the_next(products, stoppable, provider, where, when):
     worker = stoppable()

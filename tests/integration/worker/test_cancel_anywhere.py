@@ -50,6 +50,7 @@ def quick(db):
     db.execute("SELECT embed_model_add('quick', 'function', 3, remote_name => 'quick', options => '{\"inputs\": 2}')")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     "step", [pytest.param(5, id="every fifth"), pytest.param(1, id="each", marks=pytest.mark.stress)]

@@ -28,6 +28,7 @@ MOVES = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("folded", [True, False])
 def test_what_is_written_is_what_the_rows_are_at_the_submit(db, pipeline, folded):

@@ -44,6 +44,7 @@ def out_of_time(db):
         )
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("query", "when"), SUBMIT_STEPS)
 def test_rows_move_while_vectors_are_submitted(connect, db, pipeline, stoppable, query, when):
@@ -80,6 +81,7 @@ def test_a_lease_runs_out_while_vectors_are_submitted(connect, db, pipeline, pro
     assert provider.sent == dict.fromkeys(provider.sent, 1)
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("query", "when"), CLAIM_STEPS)
 def test_rows_move_while_they_are_claimed(connect, db, pipeline, provider, stoppable, query, when):

@@ -104,6 +104,7 @@ def ends(db, provider, stoppable, call, steps):
         yield Point(stop.stopped_at, recover(db, provider, texts, recovery))
 
 
+@pytest.mark.few(1)
 def test_a_worker_that_ends_at_any_commit(db, packed, provider, stoppable):
     every_commit = ((number, when) for number in count(1) for when in WHEN)
     points = list(ends(db, provider, stoppable, WORK, every_commit))

@@ -64,6 +64,7 @@ def restrict(db):
     return set_all
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("group", often(GROUPS, *GROUPS.keys() - {"planner"}))
 def test_a_worker_and_a_drain_under(group, connect, db, docs, model, restrict):
     restrict(GROUPS[group])

@@ -80,6 +80,7 @@ def edit(session, seed, written):
                 session.execute("UPDATE docs SET body = %s WHERE id = %s", (text, key))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("team", TEAMS)
 def test_random_edits_end_fresh(connect, db, model, provider, team):
     db.execute("CREATE TABLE docs (id int PRIMARY KEY, title text, body text, n int NOT NULL DEFAULT 0)")
@@ -99,6 +100,7 @@ def test_random_edits_end_fresh(connect, db, model, provider, team):
     assert provider.sent.total() == len(provider.sent), "a text was sent twice"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("team", TEAMS)
 def test_as_many_texts_are_sent_as_there_are(connect, db, model, provider, team):
     """300 rows of two pipelines with 60 texts, in many small transactions, so that the workers share them out."""

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 ROWS, LENGTH = 40, 4_000_000
 
 
+@pytest.mark.stress
 def test_long_rows_are_read_a_few_at_a_time(db, connect):
     """All of them at once would be 160 MB in Postgres, and as much again in Python."""
     hash_model(db)

@@ -16,6 +16,7 @@ STATEMENTS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("worker", "level"),
     [

@@ -51,6 +51,7 @@ def run(session, statements):
         session.execute(statement)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", some_of(GOES, "drop", "with its schema", "in a block"))
 def test_the_slot_goes_with_the_extension(session, db, way):
     run(session, GOES[way])

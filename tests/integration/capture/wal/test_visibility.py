@@ -30,6 +30,7 @@ def template(cluster):
     return make_template(cluster)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("by", ["work", "drain"])
 def test_what_nobody_sees_yet_is_not_read_and_not_passed_over(connect, db, pipeline, provider, by):
     """What was committed behind it waits with it; what was committed before does not."""

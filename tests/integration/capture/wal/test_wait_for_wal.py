@@ -13,7 +13,7 @@ def waited(db, key, timeout="0 s"):
     return db.execute("SELECT embed_wait('docs', %s::jsonb, %s)", (key, timeout)).fetchone()[0]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("key", ["1", None])
 @pytest.mark.parametrize("commit", ["on", "off"])
 def test_a_change_that_nobody_has_read_yet(connect, db, pipeline, key, commit):

@@ -109,8 +109,11 @@ def check_readable(source: str | None, role: str) -> Source:
 def _find_source(source: str | None, key: list[str | None] | None) -> Source:
     if source is None:
         raise UserError("source must be a table, not NULL", "22004", hint="Pass its name: source => 'docs'.")
+    names = [name for name in key or [] if isinstance(name, str)]
+    if len(names) < len(key or []):
+        raise UserError("a column of key is NULL or a list", hint="Name columns: key => '{id}'.")
     oid = (int(source) if source.isdigit() else table.oid_of(source)) if source != "-" else 0
-    found = table.describe(oid, [name for name in key or [] if name is not None])
+    found = table.describe(oid, names)
     if found is None:
         raise UserError(f"table {source} does not exist", "42P01", hint="Pass its name: source => 'docs'.")
     return found

@@ -66,6 +66,8 @@ def test_a_wrong_link_is_refused(shop, change, sqlstate, says):
         ({"key": "{nix}"}, "42703", 'column "nix" of view public.products does not exist'),
         ({"columns": "{nope}"}, "42703", 'column "nope" of view public.products does not exist'),
         ({"key": "{id,id}"}, "22023", "twice"),
+        ({"key": "{id,NULL}"}, "22023", "a column of key is NULL or a list"),
+        ({"key": "{{id,name}}"}, "22023", "a column of key is NULL or a list"),
         ({"source": "product"}, "22023", "public.product"),
         ({"source": "product", "key": None}, "22023", "public.product"),
     ],

@@ -1,7 +1,6 @@
 """Add chunks to a generation table: by binary COPY if possible, otherwise by INSERT."""
 
 import struct
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -116,7 +115,7 @@ _KEY_ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "pg_catalog.int8": _integer(8),
     "pg_catalog.text": lambda value: field(value.encode()),
     'pg_catalog."varchar"': lambda value: field(value.encode()),
-    "pg_catalog.uuid": lambda value: field(uuid.UUID(value).bytes),
+    "pg_catalog.uuid": lambda value: field(bytes.fromhex(value.replace("-", ""))),
 }
 
 

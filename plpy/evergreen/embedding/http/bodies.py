@@ -1,7 +1,6 @@
 """Bodies of requests that are read from a file while they are sent."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -37,7 +36,7 @@ class FileBody:
 
 def form(file: BinaryIO, name: str, fields: dict[str, str]) -> tuple[FileBody, str]:
     """Return a form (RFC 7578) of fields and a file ``file``, and its content type. ``name``: of the file, plain."""
-    boundary = uuid.uuid4().hex
+    boundary = os.urandom(16).hex()
     parts = [_part(boundary, f'name="{field}"') + value + "\r\n" for field, value in fields.items()]
     parts.append(_part(boundary, f'name="file"; filename="{name}"', "Content-Type: application/jsonl\r\n"))
     after = f"\r\n--{boundary}--\r\n"

@@ -59,6 +59,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What tests/scenarios/chaos, tests/bench/test_scale.py and tests/bench/test_views.py are told."""
     parser.addoption("--chaos-seed", default=None, help="play the chaos test of this seed (default: a new one)")
-    parser.addoption("--chaos-seconds", default="25", help="how long writers, workers and the reaper go on")
+    parser.addoption("--chaos-seconds", default="15", help="how long writers, workers and the reaper go on")
     parser.addoption("--products", default="20000", help="products of tests/bench/test_views.py")
     parser.addoption("--rows", default="100000", help="rows of tests/bench/test_scale.py")

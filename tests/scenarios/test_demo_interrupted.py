@@ -113,6 +113,7 @@ def test_ctrl_c_removes_everything(demo, moment):
     assert "Traceback" not in demo.said()
 
 
+@pytest.mark.stress
 def test_an_impatient_ctrl_c_does_not_stop_the_cleanup(demo):
     demo.wait(MOMENTS["initdb"](demo))
     while demo.process.poll() is None:
@@ -121,6 +122,7 @@ def test_an_impatient_ctrl_c_does_not_stop_the_cleanup(demo):
     demo.assert_nothing_left()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("moment", "number"),
     [

@@ -58,6 +58,7 @@ def goes_on(db):
     assert db.execute("SELECT depends FROM embed_pipelines WHERE pipeline = 'products'").fetchone() == (DEPENDS,)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("place", [Place("same", "plain"), Place("other", "custom")], ids=lambda place: place.means)
 def test_a_restored_view_goes_on_where_the_dump_stood(source, move, provider, place):
     provider.reset()

@@ -145,6 +145,7 @@ def test_a_document_of_five_megabytes_is_embedded_whole(db, provider, chunker):
     assert sum(provider.sent.values()) == 1, "of many chunks only the last one changed"
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_more_text_than_is_held_at_a_time_comes_in_rounds(db, provider):
     """48 MB in one claim: what does not fit is put back, and nothing is forgotten."""

@@ -94,6 +94,7 @@ def test_one_text_that_makes_the_server_ask_for_a_pause_gets_one_pause_and_no_mo
     stop(session, work)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("lets_small_ones_pass", [True, False])
 def test_a_rate_limit_costs_no_attempt(db, provider, lets_small_ones_pass):
     make(db, provider, rows=64, culprits=(), model={"inputs": 32})

@@ -24,6 +24,7 @@ from tests.integration.embedding.poison import (
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
+@pytest.mark.stress
 def test_a_culprit_in_every_batch_of_every_pipeline_leaves_the_endpoint_in_use(connect, db, provider):
     serve(db, provider, "loop", {"inputs": 32}, **SHORT)
     names = ("a", "b", "c")

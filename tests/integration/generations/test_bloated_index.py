@@ -48,6 +48,7 @@ def test_it_is_built_again_after_edits(db, connect, indexed):
     assert db.execute(INDEXES).fetchall() == [(name, now, smaller)], "it is built once"
 
 
+@pytest.mark.stress
 def test_a_few_edits_leave_it_alone(db, connect, indexed):
     edit(db, ROWS // 2)
     for _ in range(3):

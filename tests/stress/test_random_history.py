@@ -94,8 +94,13 @@ class Random(RuleBasedStateMachine):
 
     @rule(max_rows=st.integers(1, 4))
     def drain_some(self, max_rows):
+        before = self.failures()
         (done,), _ = self.work(f"SELECT embed_drain(max_rows => {max_rows}, max_runtime => '{self.max_runtime}')")
         assert done <= max_rows
+        given_up = {key for key, _ in self.failures() - before}
+        assert not given_up or self.clerk.refuses
+        assert all(BAD in text_of(self.history.rows[key]) for key in given_up)
+        self.history.excused |= given_up
 
     @property
     def max_runtime(self):
@@ -127,9 +132,13 @@ class Random(RuleBasedStateMachine):
         assert self.dead_letters() <= history.excused
         assert status_of(self.db, "pending + in_flight") == 0
 
+    def failures(self):
+        """Keys that were given up, and when."""
+        return {(key[0], at) for key, at in self.db.execute("SELECT key, last_at FROM embed_failures").fetchall()}
+
     def dead_letters(self):
         """Keys that were given up."""
-        return {key[0] for (key,) in self.db.execute("SELECT key FROM embed_failures").fetchall()}
+        return {key for key, _ in self.failures()}
 
     # Operations
 

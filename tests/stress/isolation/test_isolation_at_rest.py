@@ -72,7 +72,7 @@ def test_a_worker_costs_next_to_nothing_while_all_rests(connect, db, provider, r
     with pytest.raises(psycopg.errors.QueryCanceled):
         work.result()
     assert cpu < 0.1
-    assert transactions < 60
+    assert transactions < 100
     assert size < 1_000_000
     assert notices == []
     assert len(provider.requests) <= sent + 6
@@ -170,7 +170,7 @@ def test_a_running_worker_asks_another_server_under_the_same_name(db, docs, prov
     provider.wait_for_requests(1)
     wait_until(lambda: status_of(db, "in_flight") == 0, what="its failure")
     change(db, healthy)
-    wait_until(lambda: len(shown(db)) == 10, timeout=8, what="the new server's answers")
+    wait_until(lambda: len(shown(db)) == 10, what="the new server's answers")
 
 
 def test_a_pipeline_and_its_model_are_dropped_under_a_working_worker(db, docs, provider, healthy, worker):

@@ -77,6 +77,7 @@ def is_healthy(final: Stage, data: Path) -> bool:
     return subprocess.run(["sh", "-c", command], env=env, check=False).returncode == 0
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "options",
     [

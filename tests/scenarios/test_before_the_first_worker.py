@@ -40,6 +40,7 @@ def unvisited(request, db, provider, model, move, clone) -> Connection:
     return move(Place("same", "custom")) if request.param == "restored" else clone()
 
 
+@pytest.mark.few(1)
 def test_a_column_renamed_before_the_first_worker_came_stays_watched(unvisited, provider):
     unvisited.execute("ALTER TABLE docs RENAME COLUMN body TO content")
     unvisited.execute("UPDATE docs SET content = 'edited' WHERE id = 1")
@@ -48,6 +49,7 @@ def test_a_column_renamed_before_the_first_worker_came_stays_watched(unvisited, 
     assert verified(unvisited, "docs") == {"fresh": 3}
 
 
+@pytest.mark.few(1)
 def test_a_table_renamed_before_the_first_worker_came_is_followed(unvisited, provider):
     unvisited.execute("CREATE SCHEMA elsewhere; ALTER TABLE docs SET SCHEMA elsewhere")
     unvisited.execute("ALTER TABLE elsewhere.docs RENAME TO papers")
@@ -58,6 +60,7 @@ def test_a_table_renamed_before_the_first_worker_came_is_followed(unvisited, pro
     assert verified(unvisited, "docs") == {"fresh": 3}
 
 
+@pytest.mark.few(1)
 def test_a_watched_column_dropped_before_the_first_worker_came_stops_the_pipeline_and_no_writer(unvisited):
     unvisited.execute("ALTER TABLE docs ADD COLUMN n int, DROP COLUMN body")
     unvisited.execute("UPDATE docs SET n = 1")

@@ -101,6 +101,7 @@ def test_a_senseless_number_of_workers_is_refused(cron_story, home, workers):
     assert home.execute(SCHEDULED).fetchall() == before
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("place", DATABASES)
 def test_pipelines_are_scheduled_apart_whatever_their_names(cron_story, request, home, place):
     """A name is matched as it is: no wildcards, no prefixes, and a pipeline called * is not all of them."""
@@ -249,7 +250,7 @@ SOCKET = "local all all trust\n"
 PASSWORDS = f"{SOCKET}host all all 127.0.0.0/8 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("options", "lines", "named"),
     [

@@ -235,7 +235,7 @@ def test_6_the_disk_is_full_and_the_vectors_move(doctor, db, full):
     is_well(doctor, db)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "trouble",
     [

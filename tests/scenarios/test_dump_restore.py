@@ -22,7 +22,7 @@ def source(db, model, provider) -> Connection:
     return db
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place.cluster}-cluster-{place.means}")
 def test_a_restored_database_goes_on_where_the_dump_stood(source, move, provider, place):
     restored = move(place)

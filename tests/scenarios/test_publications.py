@@ -158,6 +158,7 @@ def test_a_subscriber_with_the_extension_keeps_its_own_catalog(ends):
     assert errors.fetchall() == [(0, 0)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("first", ["pipelines", "subscription"])
 def test_both_ends_embed_for_themselves(ends, first):
     """Both have a pipeline 1 and a table g1; the subscriber's is made of what is applied, by its own workers."""

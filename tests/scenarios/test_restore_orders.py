@@ -58,6 +58,7 @@ def reversed_list(cluster, dumped, path):
     return path
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("way", some_of(WAYS, *BY_DEFAULT))
 def test_every_way_gives_the_same_database(source, cluster, dsn, target, provider, tmp_path, way):
     how, steps = WAYS[way]

@@ -73,6 +73,7 @@ def test_a_cloned_view_goes_on(dsn, source, clone, provider):
     goes_on(clone())
 
 
+@pytest.mark.stress
 def test_ddl_before_the_first_worker(source, move):
     restored = move(Place("other", "custom"))
     restored.execute("ALTER TABLE tag RENAME TO label; ALTER TABLE label RENAME TO tag")

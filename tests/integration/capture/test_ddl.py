@@ -9,7 +9,7 @@ from tests.fixtures.pipelines.owner_ddl import BROKEN, FOLLOWED, assert_others_g
 pytestmark = [pytest.mark.slow, pytest.mark.shared_database]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())
 def test_the_pipeline_follows(db, live, provider, chain):
     table, key, body = names_now(db)

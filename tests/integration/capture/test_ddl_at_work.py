@@ -34,7 +34,7 @@ def owner(connect):
     return session
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("chain", FOLLOWED.values(), ids=FOLLOWED.keys())
 def test_it_is_committed_before_the_model_answers_and_followed(db, live, owner, provider, at_the_model, chain):
     for number, ddl in enumerate(chain):
@@ -138,7 +138,7 @@ PARTITIONS = {
 }
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("ddl", "texts"), cases(PARTITIONS, "attach", "drop", "rename", "split"))
 def test_partitions_that_come_and_go(db, model, owner, provider, at_the_model, ddl, texts):
     db.execute("CREATE TABLE t (id int PRIMARY KEY, body text) PARTITION BY RANGE (id)")

@@ -129,6 +129,7 @@ def test_while_it_is_open_other_pipelines_go_on_and_follow_their_own_sources(db,
     assert '"migrated"' in texts_in_view(db, "app.docs_embedding")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 def test_workers_that_meet_it_come_back_when_it_is_over(db, connect, migration, end):
     work = Background(connect(), "CALL embed_work(until_empty => true, max_runtime => '3 s')")

@@ -45,6 +45,7 @@ def exercise(db, provider, api, path):
     assert call("SELECT * FROM {api}.embed_status") == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("path", ["", "pg_catalog", '"My Ext", "Vec", public'])
 def test_extension_and_vector_in_quoted_schemas_of_their_own(bare, provider, path):
     bare.execute('CREATE SCHEMA "My Ext"; CREATE SCHEMA "Vec"; CREATE EXTENSION plpython3u')

@@ -9,6 +9,7 @@ from tests.fixtures.pipelines.freshness import assert_fresh, drain, texts_in_vie
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("form", ["custom", "plain"])
 def test_data_restored_with_triggers_disabled_is_captured(
     db, cluster, dsn, connect, docs, model, tmp_path, form, provider

@@ -52,6 +52,7 @@ def let_time_pass(db, number=1):
     db.execute("UPDATE embed.job SET ready_at = clock_timestamp()")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_a_rate_limit_holds_for_all_sessions(connect, db, docs, provider, end):
     """Two requests a minute: one now, the next in half a minute, longer than a drain waits, in any session."""

@@ -41,6 +41,7 @@ def test_the_first_rows_are_of_the_whole_table_and_the_others_follow(db, large):
     assert verified(db) == {"fresh": 10_400, "stale": 0, "missing": 0, "orphan": 0, "mixed": 0}
 
 
+@pytest.mark.stress
 def test_a_worker_and_the_cursor_do_not_embed_a_row_twice(db, connect, provider, large):
     provider.register(db, "loop")
     db.execute("SELECT embed_build('docs', model => 'loop')")

@@ -64,6 +64,7 @@ def test_a_lower_target_takes_less(db, connect):
     assert width == 40
 
 
+@pytest.mark.stress
 @pytest.mark.fresh_database
 def test_it_is_measured_again_for_another_index_and_forgotten_with_it(db, connect):
     make(db, connect)

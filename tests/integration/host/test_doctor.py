@@ -138,6 +138,7 @@ def test_jobs_of_pg_cron_that_do_not_run_or_fail():
         assert "connection failed" in doctor.one("workers")["message"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("table", ["embed.change_log", "embed.setting"])
 def test_a_table_of_ours_that_is_locked_is_all_that_is_wrong(doctor, db, docs, connect, table):

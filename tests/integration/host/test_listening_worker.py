@@ -80,6 +80,7 @@ def test_work_that_nobody_announces_is_found_by_polling(db, asleep):
     wait_until(lambda: is_fresh(db), what="the edited row")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_a_batch_lets_it_be_finished(db, asleep, provider, number):
     provider.hold()

@@ -118,6 +118,7 @@ def test_texts_that_another_pipeline_has_cost_nothing(db, pipeline, provider):
     assert estimate(db, "notes")[:3] == (1, 3, 1)
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_of_more_than_some_thousand_rows_a_sample_speaks_for_the_rest(db):
     hash_model(db)

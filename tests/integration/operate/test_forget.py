@@ -267,6 +267,7 @@ def test_every_way_into_the_cache_is_refused_whatever_triggers_the_session_fires
     assert cached(db) == 0
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_an_open_drain_that_has_the_row_is_a_reason_to_refuse(db, connect, pipeline, end):
     db.execute("UPDATE docs SET body = 'new 3' WHERE id = 3")

@@ -48,6 +48,7 @@ def look(db):
     return db.execute("SELECT fresh, pending, coverage FROM embed_status WHERE pipeline = 'docs'").fetchone()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("what", ["embed_store.*", "embed_store.g1"])
 def test_a_dump_without_vectors_is_found_out_at_first_contact(restored, provider, cluster, what):
     db = restored(f"--exclude-table-data={what}")

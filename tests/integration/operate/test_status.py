@@ -97,6 +97,7 @@ def test_a_poisoned_row_fails_alone_and_is_forgiven_when_it_changes(db, docs, mo
     assert status(db) == ("active", 10, 10, 0, 0, 0, False, None)
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [401, 503])
 def test_when_no_row_is_to_blame_all_wait_and_the_reason_shows(db, docs, model, provider, code):

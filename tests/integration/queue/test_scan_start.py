@@ -48,6 +48,7 @@ def worker(connect, db, docs, model, provider):
             work.result()
 
 
+@pytest.mark.few(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("ends", ["RELEASE one", "ROLLBACK TO one"])
 def test_who_commits_late_is_found(connect, db, worker, ends):

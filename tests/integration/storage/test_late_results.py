@@ -111,6 +111,7 @@ def test_a_row_that_changed_while_its_batch_was_at_the_model(connect, db, pipeli
     assert provider.sent.total() == 11
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_rows_that_were_truncated_while_their_drain_was_left_open(connect, db, pipeline, end):
     """A search for documents without a row cannot see those of the open drain yet."""

@@ -92,6 +92,7 @@ def test_prepared_changes_wait_and_are_not_lost(server, products, provider, cras
     assert db.execute(oldest).fetchone() == (0,)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_a_prepared_drain_holds_its_values_and_nothing_else(products, provider, server, end):
     db = products

@@ -60,6 +60,7 @@ def test_a_drain(db, connect, pipeline):
     assert_as_source(db)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("table", ["change_log", "pipeline"])
 def test_a_worker_waits_until_a_table_of_ours_is_unlocked(db, connect, pipeline, provider, table):
     """As by VACUUM FULL or REINDEX: embed_work(until_empty => true) goes on when that is over."""

@@ -81,6 +81,7 @@ CHANGES = (
 )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("crash", [False, True], ids=["running on", "after a crash"])
 def test_prepared_changes_wait_and_are_not_lost(server, session, db, provider, crash):
     """Workers read the log up to them and on, again and again, while they are in doubt."""
@@ -135,6 +136,7 @@ def test_a_prepared_drain_holds_its_keys_and_nothing_else(server, session, db, p
     assert provider.sent["title\n\ndrained"] == (1 if end == "COMMIT" else 2)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_prepared_ddl_stops_its_own_pipeline_only(session, db, provider, end):
     prepare(

@@ -31,7 +31,8 @@ def swap_while_it_waits(db, connect, statement):
         user.execute(rename)
     waiting = Background(connect(), statement)
     blocked = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'docs'::regclass"
-    wait_until(lambda: db.execute(blocked).fetchall(), what="a session that waits for docs")
+    wait_until(lambda: not waiting.running or db.execute(blocked).fetchall(), what="a session that waits for docs")
+    assert waiting.running, waiting.result()  # raises what the statement raised
     user.commit()
     return waiting
 

@@ -37,7 +37,7 @@ def _leave_few(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("few"):
             variants.setdefault((item.path, item.name.partition("[")[0]), []).append(item)
     for found in variants.values():
-        (most,) = found[0].get_closest_marker("few").args  # type: ignore[union-attr]
+        (most,) = found[0].get_closest_marker("few").args
         chosen = {round(number * (len(found) - 1) / max(most - 1, 1)) for number in range(most)}
         for place, item in enumerate(found):
             if place not in chosen:

@@ -67,8 +67,7 @@ test-unit: $(STAMP)  ## tests without a server, in seconds
 test-fast: setup  ## unit tests and the faster tests against a server, in minutes
 	$(BIN)/pytest tests/unit tests/integration -m "not slow and not stress" $(SIDE_BY_SIDE)
 
-# The checks take what the tests leave of the processors: these wait for a sixth of their time. `make --dry-run` would run a
-# line that names the variable itself.
+# The checks run beside the tests, at a lower priority. `make --dry-run` would run a line that names $(MAKE) itself.
 CHECK = $(MAKE) --no-print-directory check
 test: $(STAMP)  ## checks, and all tests except stress, roots and bench
 	$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-packages clients
